@@ -66,7 +66,8 @@ primitive("logaddexp", "log(exp(x) + exp(y))",
           (lambda g, out, x, y: g * apply("sigmoid", x - y), lambda g, out, x, y: g * apply("sigmoid", y - x)),
           np.logaddexp, (ANY, ANY), cost=18, commutes=True)
 
-primitive("relu", "Max(x, 0)", (lambda g, out, x: apply("select", out > 0, g, 0),), lambda x: np.maximum(x, 0),
+# g * (out > 0): a factor of 0 or 1, which vectorises where a masked copy does not
+primitive("relu", "Max(x, 0)", (lambda g, out, x: g * apply("real", out > 0),), lambda x: np.maximum(x, 0),
           (POSITIVE,), kink="relu'(0) = 0")
 
 primitive("sin", "sin(x)", (lambda g, out, x: g * apply("cos", x),), np.sin, (ANY,), cost=10)

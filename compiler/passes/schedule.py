@@ -1,0 +1,100 @@
+"""Schedule: which expressions form loops over time, in which order everything is computed.
+
+Input    a system and the roots to compute
+Output   a `Schedule`: every expression below the roots (references replaced by what they stand for), operands first; for each
+         its readers, and the loop that it belongs to
+
+A vertex is a distinct expression. A strongly connected component of more than one vertex is a loop; the sign of its shifts
+is its direction. What lies outside a component is computed for all steps at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import networkx as nx
+
+from ..graph import Expr, GraphError, Shift
+from ..system import System
+
+
+@dataclass(eq=False)
+class LoopPlan:
+    """One loop: its axis, its direction (+1 runs forward), its members."""
+
+    axis: str
+    direction: int
+    members: tuple[Expr, ...] = ()
+
+
+@dataclass
+class Schedule:
+    roots: dict[str, Expr]
+    order: list[Expr] = field(default_factory=list)
+    operands: dict[Expr, tuple[Expr, ...]] = field(default_factory=dict)
+    users: dict[Expr, list[Expr]] = field(default_factory=dict)
+    loop: dict[Expr, LoopPlan | None] = field(default_factory=dict)
+    loops: list[LoopPlan] = field(default_factory=list)
+
+
+def schedule(system: System, roots: dict[str, Expr]) -> Schedule:
+    """Order the expressions below `roots`, and find the loops."""
+    plan = Schedule({k: system.resolve(e) for k, e in roots.items()})
+    _visit(system, plan)
+    plan.users = {n: [] for n in plan.order}
+    for n in plan.order:
+        for a in dict.fromkeys(plan.operands[n]):
+            plan.users[a].append(n)
+    plan.loop = dict.fromkeys(plan.order)
+    place = {n: i for i, n in enumerate(plan.order)}
+    for members in sorted(components(plan), key=lambda c: place[c[0]]):
+        found = _loop_of(members, system)
+        plan.loops.append(found)
+        plan.loop.update((n, found) for n in members)
+    return plan
+
+
+def _visit(system: System, plan: Schedule) -> None:
+    """Depth first, operands first; a reference stands for its equation, so a cycle is met and passed by."""
+    seen: set[Expr] = set()
+    for root in plan.roots.values():
+        stack = [(root, False)]
+        while stack:
+            node, done = stack.pop()
+            if done:
+                plan.order.append(node)
+            elif node not in seen:
+                seen.add(node)
+                plan.operands[node] = tuple(system.resolve(a) for a in node.args)
+                stack.append((node, True))
+                stack.extend((a, False) for a in reversed(plan.operands[node]))
+
+
+def components(plan: Schedule) -> list[tuple[Expr, ...]]:
+    """The cycles' members, each component in visiting order."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(plan.order)
+    graph.add_edges_from((a, n) for n in plan.order for a in plan.operands[n])
+    found = []
+    for c in nx.strongly_connected_components(graph):
+        if len(c) > 1:
+            found.append(tuple(n for n in plan.order if n in c))
+    return found
+
+
+def _loop_of(members: tuple[Expr, ...], system: System) -> LoopPlan:
+    shifts = [n for n in members if isinstance(n, Shift)]
+    axes = {n.axis for n in shifts}
+    signs = {n.s > 0 for n in shifts}
+    path = " -> ".join(dict.fromkeys(system.names[n] for n in members if n in system.names))
+    if not shifts:
+        raise GraphError(f"the cycle {path} has no delay")
+    if len(axes) > 1:
+        raise GraphError(f"the cycle {path} shifts along {' and '.join(sorted(axes))}; a recurrence runs along one axis")
+    if len(signs) > 1:
+        raise GraphError(f"the cycle {path} reads both the past and the future")
+    axis = shifts[0].axis
+    for n in members:
+        if axis not in n.axes:
+            raise GraphError(f"the cycle {path} reads {n!r}, which has no axis {axis}")
+    return LoopPlan(axis, -1 if shifts[0].s > 0 else 1, members)

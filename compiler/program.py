@@ -1,0 +1,273 @@
+"""The program: statements over arrays, the second and last IR. It knows no target.
+
+    Program    functions {name: Function}
+    Function   name, params, inputs, values (Array), body, results {name: View}
+    Stmt       Product(out, a, b, la, lb, lo)       sum of products: the matrix-product family; labels name dims
+               Kernel(dims, writes)                 one loop nest over an index space; a scalar body for each write
+               Reduction(kind, out, a, over)        a reduced over its dims `over`
+               Take(out, table, index)              out[...] = table[index[...]]: rows by number
+               Pick(out, a, index)                  out[...] = a[..., index[...]]: one element of each row
+               Scatter(out, a, index)               out[index[...]] += a[...], from zero; sorted, so that it repeats to the bit
+               Fill(out, value) | Copy(out, a)      a constant; a move that no view can be
+               Draw(out, kind, key)                 random numbers
+               Loop(axis, reverse, body)            one step of time after the other
+               Block(heading, body)                 statements under the equations that they compute
+    View       an affine access: buffer dim k is read at `along[k]`, an output dim plus an offset, or a fixed index
+    Scalar     Literal | SizeOf(size) | Load(view) | Hot(view) | Step(axis) | Call(f, args)
+
+A kernel is the unit of fusion for every target: NumPy prints it as ufunc calls with `out=`, C as one function. An Array's
+storage is decided late: `memory` lets values share what they never need at the same time.
+Not here: control flow on data, aliasing that is not a View, allocation inside a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .graph import Number
+from .sizes import Size, size
+
+REAL, BOOL, INT = "real", "bool", "int"
+
+
+@dataclass(eq=False)
+class Array:
+    """A value with storage: dims, element kind, and the role that says who owns it.
+
+    role: param, input, result (given by the caller), or value (of the workspace). `name` is given by `names`.
+    """
+
+    dims: tuple[Size, ...]
+    kind: str = REAL
+    role: str = "value"
+    name: str = ""
+    storage: Array | None = None                         # the array in whose place this one is kept
+    comment: str = ""
+
+    @property
+    def home(self) -> Array:
+        """The array whose memory this one uses."""
+        return self if self.storage is None else self.storage.home
+
+
+@dataclass(frozen=True)
+class Along:
+    """A buffer dim read at an output dim, plus an offset."""
+
+    dim: int
+    offset: Size = size(0)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A buffer dim read at one index: loop variable `axis` (or none) plus an offset; `end` counts from the dim's end."""
+
+    axis: str | None
+    offset: int
+    end: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """array read through `along`, one entry a buffer dim; output dims that no entry names are repeats."""
+
+    array: Array
+    along: tuple[Along | Fixed, ...]
+    dims: tuple[Size, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is the array as it stands."""
+        return self.dims == self.array.dims and self.along == tuple(Along(k) for k in range(len(self.dims)))
+
+
+def view(array: Array) -> View:
+    return View(array, tuple(Along(k) for k in range(len(array.dims))), array.dims)
+
+
+# ---------------------------------------------------------------- scalars
+
+@dataclass(frozen=True)
+class Literal:
+    value: Number | bool
+
+
+@dataclass(frozen=True)
+class SizeOf:
+    size: Size
+
+
+@dataclass(frozen=True)
+class Load:
+    """The view's element at the kernel's index."""
+
+    view: View
+
+
+@dataclass(frozen=True)
+class Hot:
+    """1 where the last index equals the class that the view holds, else 0."""
+
+    view: View
+
+
+@dataclass(frozen=True)
+class Step:
+    """The index along a dim of the kernel, or of the loop around it where `dim` is None."""
+
+    dim: int | None
+    axis: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A primitive of `ops`."""
+
+    f: str
+    args: tuple[Scalar, ...]
+    kind: str = REAL
+
+
+Scalar = Literal | SizeOf | Load | Hot | Step | Call
+
+
+def leaves(s: Scalar) -> Iterator[Scalar]:
+    """The leaves of a scalar body, left to right."""
+    if isinstance(s, Call):
+        for a in s.args:
+            yield from leaves(a)
+    else:
+        yield s
+
+
+# ---------------------------------------------------------------- statements
+
+@dataclass(frozen=True)
+class Product:
+    out: View
+    a: View
+    b: View
+    la: tuple[int, ...]
+    lb: tuple[int, ...]
+    lo: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    dims: tuple[Size, ...]
+    out: View
+    body: Scalar
+
+
+@dataclass(frozen=True)
+class Reduction:
+    kind: str
+    out: View
+    a: View
+    over: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Take:
+    out: View
+    table: View
+    index: View
+
+
+@dataclass(frozen=True)
+class Pick:
+    out: View
+    a: View
+    index: View
+
+
+@dataclass(frozen=True)
+class Scatter:
+    out: View
+    a: View
+    index: View
+
+
+@dataclass(frozen=True)
+class Fill:
+    out: View
+    value: Number
+
+
+@dataclass(frozen=True)
+class Copy:
+    """out[...] = a, or a reshaped, or flipped along a dim."""
+
+    out: View
+    a: View
+    flip: int | None = None
+
+
+@dataclass(frozen=True)
+class Draw:
+    out: View
+    kind: str
+    key: str
+
+
+@dataclass
+class Loop:
+    axis: str
+    reverse: bool
+    body: list[Stmt]
+
+
+@dataclass
+class Block:
+    """What computes one named value (or a few): `heading` is its equations, for a comment."""
+
+    heading: tuple[str, ...]
+    body: list[Stmt]
+    section: str = ""
+    value: str = ""
+
+
+Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Fill | Copy | Draw | Loop | Block
+
+
+@dataclass
+class Function:
+    """One entry of a module: its body over arrays, and what it gives back."""
+
+    name: str
+    arrays: list[Array] = field(default_factory=list)
+    body: list[Stmt] = field(default_factory=list)
+    results: dict[str, View] = field(default_factory=dict)
+    lengths: tuple[str, ...] = ()                        # time axes whose lengths are read off the inputs
+
+
+def flat(body: list[Stmt]) -> Iterator[Stmt]:
+    """Statements in order, with blocks and loops opened; a loop comes before its body."""
+    for s in body:
+        if isinstance(s, Block):
+            yield from flat(s.body)
+        elif isinstance(s, Loop):
+            yield s
+            yield from flat(s.body)
+        else:
+            yield s
+
+
+def reads(s: Stmt) -> tuple[View, ...]:
+    """The views that a statement reads."""
+    match s:
+        case Product(_, a, b):
+            return (a, b)
+        case Kernel(_, _, body):
+            return tuple(x.view for x in leaves(body) if isinstance(x, (Load, Hot)))
+        case Reduction(_, _, a) | Copy(_, a):
+            return (a,)
+        case Take(_, a, index) | Pick(_, a, index) | Scatter(_, a, index):
+            return (a, index)
+    return ()
+
+
+def writes(s: Stmt) -> View | None:
+    """The view that a statement writes."""
+    return None if isinstance(s, (Loop, Block)) else s.out
