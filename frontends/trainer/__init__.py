@@ -1,0 +1,1 @@
+"""Training a compiled model: data, the loop, checkpoints, reports."""

@@ -1,0 +1,86 @@
+"""Whether an array fits an input: type, shape, range, and every value finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...compiler.node import BATCH, Type
+from ...compiler.sizes import Size
+from ...compiler.system import System
+from .errors import DataError
+
+Array = np.ndarray[Any, Any]
+
+
+def fit_input(system: System, name: str, value: Array, dtype: np.dtype[Any]) -> Array:
+    """The array in the input's type and shape: examples first, then time, then features (an image may become a vector)."""
+    node = system.inputs[name]
+    value = _cast(name, value, node.type, dtype)
+    times = len([a for a in node.axes if a != BATCH])
+    features = tuple(s.evaluate(system.sizes) for s in node.shape)
+    if value.ndim < 1 + times:
+        raise DataError(f"input {name}: an array of {_expected(system, name)} was expected, not of shape {value.shape}")
+    lead, given = value.shape[:1 + times], value.shape[1 + times:]
+    if given == features:
+        return np.ascontiguousarray(value)
+    if int(np.prod(given)) != int(np.prod(features)):
+        raise DataError(f"input {name}: {_expected(system, name)} was expected; the data give {_given(given)} an example")
+    return np.ascontiguousarray(value.reshape(lead + features))
+
+
+def check_input(system: System, name: str, value: Array, locate: Callable[[int], str]) -> None:
+    """Refuses what is not finite and labels out of range; `locate` says where an example stands."""
+    declared = system.inputs[name].type
+    if declared.kind == "class" and declared.n is not None and value.size:
+        n = declared.n.evaluate(system.sizes)
+        why = f"is not one of the {n} classes 0..{n - 1} of class({declared.n})"
+        _refuse(value, (value < 0) | (value >= n), name, locate, why)
+    elif value.dtype.kind == "f":
+        _refuse(value, ~np.isfinite(value), name, locate, "is not a finite number")
+
+
+def _cast(name: str, value: Array, declared: Type, dtype: np.dtype[Any]) -> Array:
+    if value.dtype.kind not in "biuf":
+        raise DataError(f"input {name}: numbers were expected, not {value.dtype}")
+    if declared.kind == "real":
+        with np.errstate(over="ignore"):
+            return value.astype(dtype, copy=False)
+    wanted = "classes" if declared.kind == "class" else "truth values"
+    if value.dtype.kind == "f":
+        bad = ~(value == np.round(np.where(np.isfinite(value), value, 0.5)))
+        _refuse(value, bad, name, lambda row: f"example {row}", f"is no integer, where {wanted} were expected")
+    if declared.kind == "bool":
+        _refuse(value, (value != 0) & (value != 1), name, lambda row: f"example {row}", "is neither 0 nor 1")
+        return value.astype(bool)
+    return value.astype(np.int64)
+
+
+def _refuse(value: Array, bad: Array, name: str, locate: Callable[[int], str], why: str) -> None:
+    if not bad.any():
+        return
+    place = np.unravel_index(int(np.argmax(bad)), bad.shape)
+    inside = f", position {', '.join(str(int(i)) for i in place[1:])}" if len(place) > 1 else ""
+    more = int(bad.sum()) - 1
+    also = f" ({more} more like it)" if more else ""
+    raise DataError(f"input {name}: {value[place]!s} at {locate(int(place[0]))}{inside} {why}{also}")
+
+
+def _expected(system: System, name: str) -> str:
+    node = system.inputs[name]
+    axes = [a for a in node.axes if a != BATCH]
+    brackets = ", ".join([*axes, *map(str, node.shape)])
+    sizes = "x".join(str(s.evaluate(system.sizes)) for s in node.shape) or "1"
+    return f"{name}[{brackets}]{_values(system, node.shape)} ({sizes})" if brackets else f"{name}, one number an example,"
+
+
+def _values(system: System, shape: tuple[Size, ...]) -> str:
+    known = {s: system.sizes[s] for size in shape for s in size.symbols if s in system.sizes}
+    return " with " + ", ".join(f"{k} = {v}" for k, v in known.items()) if known else ""
+
+
+def _given(shape: tuple[int, ...]) -> str:
+    count = int(np.prod(shape))
+    return f"{count} ({'x'.join(map(str, shape))})" if len(shape) > 1 else f"{count}"

@@ -1,0 +1,151 @@
+"""Reading files: IDX, CSV and TSV, NumPy archives, text, CoNLL columns; each gzipped or not.
+
+Every reader returns columns whose first axis counts the examples, and refuses a damaged file with one sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError, plural
+
+Array = np.ndarray[Any, Any]
+_IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_MISSING = {"", "na", "nan", "null", "?"}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what a file system or a damaged file says into a sentence."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, where a file is needed") from None
+    except UnicodeDecodeError as e:
+        raise DataError(f"{path} is not UTF-8 text: byte {e.start} cannot be read") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError, zipfile.BadZipFile) as e:
+        raise DataError(f"{path} is damaged: {e}") from None
+    except OSError as e:
+        raise DataError(f"{path} cannot be read: {e.strerror or e}") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    with _reading(path):
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+
+
+def read_text(path: Path) -> str:
+    raw = read_bytes(path)
+    with _reading(path):
+        return raw.decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def read_idx(path: Path) -> Array:
+    """An IDX file: two zero bytes, a type, a rank, the sizes as big-endian int32, then the values."""
+    raw = read_bytes(path)
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_TYPES:
+        raise DataError(f"{path} is not an IDX file: it starts with {raw[:4].hex() or 'nothing'}")
+    rank = raw[3]
+    if len(raw) < 4 + 4 * rank:
+        raise DataError(f"{path} is damaged: its header ends too early")
+    sizes = struct.unpack(f">{rank}I", raw[4:4 + 4 * rank])
+    dtype = np.dtype(_IDX_TYPES[raw[2]])
+    expected = int(np.prod(sizes, dtype=object)) * dtype.itemsize
+    if len(raw) - 4 - 4 * rank != expected:
+        raise DataError(f"{path} is damaged: its header promises {expected} bytes of {'x'.join(map(str, sizes))} values, "
+                        f"{len(raw) - 4 - 4 * rank} follow")
+    return np.frombuffer(raw, dtype, offset=4 + 4 * rank).reshape(sizes).astype(dtype.newbyteorder("="))
+
+
+def read_table(path: Path, delimiter: str) -> dict[str, Array]:
+    """CSV or TSV with a header: a column whose every cell is a number is float64, any other holds words."""
+    lines = read_text(path).split("\n")
+    rows = [(n, row) for n, row in _rows(path, lines, delimiter) if row]
+    if not rows:
+        raise DataError(f"{path} is empty: a header and rows were expected")
+    header = [name.strip() for name in rows[0][1]]
+    for i, name in enumerate(header):
+        if not name or name in header[:i]:
+            raise DataError(f"{path}: column {i + 1} of the header is {'empty' if not name else f'{name!r} a second time'}")
+    if len(rows) == 1:
+        raise DataError(f"{path} holds a header and no rows")
+    for n, row in rows[1:]:
+        if len(row) != len(header):
+            raise DataError(f"{path}:{n}: {plural(len(row), 'field')}, where the header has {len(header)}")
+    return {name: _column([row[i].strip() for _, row in rows[1:]]) for i, name in enumerate(header)}
+
+
+def _rows(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((line + "\n" for line in lines if line.strip()), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as e:
+        raise DataError(f"{path}:{reader.line_num}: {e}") from None
+
+
+def _column(cells: list[str]) -> Array:
+    try:
+        return np.array([float("nan") if c.lower() in _MISSING else float(c) for c in cells])
+    except ValueError:
+        return np.array(cells, dtype=object)
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """The arrays of a NumPy archive; pickled objects are refused."""
+    with _reading(path):
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                if not hasattr(archive, "files"):
+                    raise DataError(f"{path} holds one array without a name: an .npz archive was expected")
+                return {name: archive[name] for name in archive.files}
+        except ValueError as e:
+            raise DataError(f"{path} is not a NumPy archive that can be read safely: {e}") from None
+
+
+def read_conll(path: Path, names: tuple[str, ...] = ()) -> dict[str, list[list[str]]]:
+    """Tab-separated columns, a blank line between sentences, `#` comments: {column: [sentence: [word]]}.
+
+    `names` names the leading columns; without them they are column1, column2, ...
+    """
+    sentences: list[list[list[str]]] = [[]]
+    width = 0
+    for n, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            sentences.append([])
+        elif not (line.startswith("#") and "\t" not in line):
+            fields = line.split("\t")
+            width = width or len(fields)
+            if len(fields) != width:
+                raise DataError(f"{path}:{n}: {plural(len(fields), 'column')}, where the lines before have {width}")
+            sentences[-1].append(fields)
+    sentences = [s for s in sentences if s]
+    if not sentences:
+        raise DataError(f"{path} holds no sentences")
+    if len(names) > width:
+        raise DataError(f"{path} has {plural(width, 'column')}; {len(names)} are named: {', '.join(names)}")
+    names = names or tuple(f"column{i + 1}" for i in range(width))
+    return {name: [[word[i] for word in s] for s in sentences] for i, name in enumerate(names)}
+
+
+def find_file(folder: Path, *names: str) -> Path:
+    """The first of the names (or the same gzipped) that stands in the folder."""
+    for name in names:
+        for candidate in (folder / name, folder / f"{name}.gz"):
+            if candidate.is_file():
+                return candidate
+    where = f"in {folder}" if folder.is_dir() else f"{folder}, which is not there"
+    raise DataError(f"{names[0]} or {names[0]}.gz was expected {where}")
