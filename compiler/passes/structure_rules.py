@@ -1,0 +1,187 @@
+"""Rules on reductions, contractions, moves and delays: the second table of `simplify`."""
+
+from __future__ import annotations
+
+from ..algebra import Rule, number, structure
+from ..graph import (
+    At,
+    Broadcast,
+    Concat,
+    Contract,
+    Expr,
+    Extent,
+    Map,
+    Pad,
+    Put,
+    Reduce,
+    Shift,
+    Slice,
+    Transpose,
+    broadcast,
+    length,
+    order_axes,
+)
+from ..sizes import product
+
+
+@structure("sum(broadcast(x)) -> count*x", "Reduce")
+def sum_of_repeats(e: Expr) -> Expr | None:
+    """What is repeated along a summed dimension is multiplied; max and min just drop it."""
+    assert isinstance(e, Reduce)
+    a = e.args[0]
+    if not isinstance(a, Broadcast) or e.kind not in ("sum", "max", "min"):
+        return None
+    inner = a.args[0]
+    new = tuple(o for o in e.over if (o not in inner.axes if isinstance(o, str) else o not in a.places))
+    if not new:
+        return None
+    n = product(tuple(length(o) if isinstance(o, str) else a.shape[o] for o in new))
+    if e.kind != "sum" and not (n.value or 0) > 0 and any(isinstance(o, int) for o in new):
+        return None
+    kept = [k for k in range(len(a.shape)) if k not in new]
+    narrow = Broadcast(inner, order_axes({*a.axes} - {*new}), tuple(a.shape[k] for k in kept),
+                       tuple(kept.index(p) for p in a.places))
+    rest = tuple(o if isinstance(o, str) else kept.index(o) for o in e.over if o not in new)
+    reduced = Reduce(e.kind, narrow, rest)
+    if e.kind != "sum":
+        return reduced
+    return Map("mul", (broadcast(Extent(n), reduced.axes, reduced.shape), reduced))
+
+
+@structure("sum(sum(x)) -> sum(x)", "Reduce")
+def nested_reduction(e: Expr) -> Expr | None:
+    """Two reductions of one kind are one over both index sets."""
+    assert isinstance(e, Reduce)
+    a = e.args[0]
+    if not isinstance(a, Reduce) or a.kind != e.kind or e.kind not in ("sum", "max", "min", "prod", "logsumexp", "norm"):
+        return None
+    base = a.args[0]
+    kept = [k for k in range(len(base.shape)) if k not in a.over]
+    outer = tuple(o if isinstance(o, str) else kept[o] for o in e.over)
+    return Reduce(e.kind, base, (*a.over, *outer))
+
+
+@structure("contract without a sum -> a*b", "Contract")
+def outer_product(e: Expr) -> Expr | None:
+    """A contraction that sums nothing is an elementwise product of repeats."""
+    assert isinstance(e, Contract)
+    a, b = e.args
+    if not {*e.la, *e.lb} <= {*e.lo} or not {*a.axes, *b.axes} <= {*e.axes}:
+        return None
+
+    def spread(x: Expr, labels: tuple[int, ...]) -> Expr:
+        order = sorted(range(len(labels)), key=lambda k: e.lo.index(labels[k]))
+        places = tuple(sorted(e.lo.index(k) for k in labels))
+        return Broadcast(Transpose(x, tuple(order)), e.axes, e.shape, places)
+
+    return Map("mul", (spread(a, e.la), spread(b, e.lb)))
+
+
+@structure("contract(broadcast(a), b) -> contract(a, sum(b))", "Contract")
+def contract_of_repeats(e: Expr) -> Expr | None:
+    """A dimension along which one operand only repeats is summed in the other operand first, or left out."""
+    assert isinstance(e, Contract)
+    for k in (0, 1):
+        wide, other = e.args[k], e.args[1 - k]
+        own, others = (e.la, e.lb) if k == 0 else (e.lb, e.la)
+        if not isinstance(wide, Broadcast):
+            continue
+        inner = wide.args[0]
+        axes = {x for x in wide.axes if x not in inner.axes and x in other.axes}
+        labels = {own[p] for p in range(len(own)) if p not in wide.places and own[p] in others}
+        if not axes and not labels:
+            continue
+        kept = [p for p in range(len(own)) if own[p] not in labels]
+        narrow = Broadcast(inner, order_axes({*wide.axes} - axes), tuple(wide.shape[p] for p in kept),
+                           tuple(kept.index(p) for p in wide.places))
+        summed = Reduce("sum", other, (*(x for x in wide.axes if x in axes and x not in e.axes),
+                                       *(p for p, m in enumerate(others) if m in labels and m not in e.lo)))
+        left = tuple(own[p] for p in kept)
+        right = tuple(m for m in others if m not in labels or m in e.lo)
+        if k == 0:
+            return Contract(narrow, summed, left, right, e.lo, e.axes)
+        return Contract(summed, narrow, right, left, e.lo, e.axes)
+    return None
+
+
+@structure("move(broadcast(x)) -> broadcast(x)", "Slice", "Transpose", "At", "Pad")
+def move_of_repeats(e: Expr) -> Expr | None:
+    """A rearrangement of repeated dimensions is another repetition."""
+    a = e.args[0]
+    if not isinstance(a, Broadcast):
+        return None
+    inner = a.args[0]
+    match e:
+        case Slice():
+            if e.at not in a.places:
+                return Broadcast(inner, a.axes, e.shape, a.places)
+            return Broadcast(Slice(inner, a.places.index(e.at), e.lo, e.hi), a.axes, e.shape, a.places)
+        case Transpose():
+            places = tuple(e.perm.index(p) for p in a.places)
+            order = tuple(sorted(range(len(places)), key=places.__getitem__))
+            return Broadcast(Transpose(inner, order), a.axes, e.shape, tuple(sorted(places)))
+        case At():
+            if e.axis not in inner.axes:
+                return Broadcast(inner, e.axes, e.shape, a.places)
+            return Broadcast(At(inner, e.axis, e.i), e.axes, e.shape, a.places)
+        case Pad() if number(a) == 0:
+            return Broadcast(inner, e.axes, e.shape, ())
+    return None
+
+
+@structure("slice(concat(a, b)) -> a", "Slice")
+def slice_of_parts(e: Expr) -> Expr | None:
+    """A slice inside one part of a concatenation, or what a padding surrounds."""
+    assert isinstance(e, Slice)
+    a = e.args[0]
+    if isinstance(a, Pad) and a.at == e.at:
+        start, width = e.lo - a.lo, a.args[0].shape[a.at]
+        if start == 0 and e.hi - e.lo == width:
+            return a.args[0]
+    if isinstance(a, Concat) and a.at == e.at:
+        for part, start in zip(a.args, a.offsets, strict=True):
+            lo, hi = e.lo - start, e.hi - start
+            if lo == 0 and hi == part.shape[a.at]:
+                return part
+            if lo.value is not None and hi.value is not None and lo.value >= 0:
+                room = (part.shape[a.at] - hi).value
+                if room is not None and room >= 0:
+                    return Slice(part, a.at, lo, hi)
+    return None
+
+
+@structure("shift(c, c) -> c", "Shift")
+def delay_of_constant(e: Expr) -> Expr | None:
+    """A delay of a number whose boundary values are the same number."""
+    a = e.args[0]
+    value = number(a)
+    return a if value is not None and all(number(i) == value for i in e.args[1:]) else None
+
+
+@structure("one step of a delay", "At")
+def step_of_delay(e: Expr) -> Expr | None:
+    """The first steps of a delay are its boundary values; so are the last ones of a read ahead; Put's own step is g."""
+    assert isinstance(e, At)
+    a = e.args[0]
+    if isinstance(a, Put) and (a.axis, a.i) == (e.axis, e.i):
+        return a.args[0]
+    if not isinstance(a, Shift) or a.axis != e.axis:
+        return None
+    there = e.i + a.s
+    if a.s < 0 <= e.i:
+        return a.inits[e.i] if there < 0 else At(a.args[0], e.axis, there)
+    if a.s > 0 > e.i:
+        return a.inits[there] if there >= 0 else At(a.args[0], e.axis, there)
+    return None
+
+
+STRUCTURE_RULES: tuple[Rule, ...] = (
+    sum_of_repeats,                                              # sum(broadcast(x)) -> count*x
+    nested_reduction,                                            # sum(sum(x)) -> sum(x)
+    outer_product,                                               # contract without a sum -> a*b
+    contract_of_repeats,                                         # contract(broadcast(a), b) -> contract(a, sum(b))
+    move_of_repeats,                                             # slice, transpose, at of a repeat -> a repeat
+    slice_of_parts,                                              # slice(concat(a, b)) -> a
+    delay_of_constant,                                           # shift(c, c) -> c
+    step_of_delay,                                               # shift(a, -1, h0)[0] -> h0
+)
