@@ -24,7 +24,7 @@ primitive("div", "x / y", (lambda g, out, x, y: g / y, lambda g, out, x, y: -(g 
 # The quotient that is 0 where the divisor is 0: the derivative of a norm at zero.
 primitive("safe_div", "Piecewise((x / y, Ne(y, 0)), (0, True))",
           (lambda g, out, x, y: apply("safe_div", g, y), lambda g, out, x, y: -apply("safe_div", g * out, y)),
-          lambda x, y: np.divide(x, y, out=np.zeros(np.broadcast(x, y).shape), where=np.asarray(y) != 0),
+          lambda x, y: np.where(y == 0, 0 * y, x / np.where(y == 0, 1 + 0 * y, y)),
           (ANY, POSITIVE), kink="x/0 is 0", cost=2)
 
 primitive("square", "x**2", (lambda g, out, x: g * (2 * x),), np.square, (ANY,))

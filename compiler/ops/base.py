@@ -24,7 +24,7 @@ class Primitive:
     name: str
     meaning: str                                         # SymPy text in x, y, z
     rules: tuple[Rule | None, ...]                       # one an operand; None: the derivative is zero or does not exist
-    reference: Callable[..., Any]                        # NumPy, float64, obvious
+    reference: Callable[..., Any]                        # NumPy, in the precision of its operands, stable
     domain: tuple[tuple[float, float], ...]              # where tests sample each operand
     type: Callable[[tuple[Type, ...]], Type]
     kink: str = ""                                       # the choice made where the derivative does not exist

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from ..graph import apply
@@ -16,50 +19,56 @@ primitive("log1p", "log(1 + x)", (lambda g, out, x: g / (1 + x),), np.log1p, (PO
 
 primitive("expm1", "exp(x) - 1", (lambda g, out, x: g * (out + 1),), np.expm1, (ANY,), cost=10)
 
+
+def _expmoment(n: Any, x: Any) -> Any:
+    """The integral of s**n * exp(s*x) over s in [0, 1]: by its series near 0, else from I_0 = expm1(x)/x upwards by
+    I_k = (exp(x) - k*I_{k-1})/x, which loses nothing where |x| > k."""
+    order = int(np.max(n))
+    near = np.abs(x) < order + 1
+    small, large = np.where(near, x, np.zeros_like(x)), np.where(near, np.full_like(x, order + 1), x)
+    series, power = np.zeros_like(x), np.ones_like(x)
+    for k in range(20 + 6 * order):                       # sum of x**k / (k! * (k + n + 1))
+        series = series + power / (k + order + 1)
+        power = power * small / (k + 1)
+    upward = np.expm1(large) / large
+    for k in range(1, order + 1):
+        upward = (np.exp(large) - k * upward) / large
+    return np.where(near, series, upward)
+
+
+# Moments of the exponential on [0, 1], n = 0, 1, 2, ...: what the derivatives of (exp(x) - 1)/x are.
+primitive("expmoment", "Integral(s**x * exp(s*y), (s, 0, 1))",
+          (None, lambda g, out, n, x: g * apply("expmoment", n + 1, x)), _expmoment, ((1.0, 1.0), ANY), cost=40)
+
 # (exp(x) - 1)/x, 1 at 0
-primitive("exprel", "(exp(x) - 1)/x",
-          (lambda g, out, x: g * apply("exprel_slope", x),),
-          lambda x: np.where(x == 0, 1.0, np.expm1(x) / np.where(x == 0, 1.0, x)), (POSITIVE,), cost=14)
-
-# d/dx (exp(x) - 1)/x = (exp(x)*(x - 1) + 1)/x**2, 1/2 at 0; by its series for |x| < 1 where the formula cancels
-def _exprel_slope(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, float)
-    near = np.where(np.abs(x) < 1, x, 0.0)
-    series, term = np.zeros_like(near), np.ones_like(near)
-    for k in range(20):                                   # sum of x**k / (k! * (k + 2))
-        series += term / (k + 2)
-        term = term * near / (k + 1)
-    far = np.where(np.abs(x) < 1, 1.0, x)
-    return np.where(np.abs(x) < 1, series, (np.exp(far) * (far - 1) + 1) / far**2)
-
-
-primitive("exprel_slope", "(exp(x)*(x - 1) + 1)/x**2",
-          (lambda g, out, x: g * apply("select", apply("abs", x) < 0.5,
-                                       _slope_of_slope(x), (apply("exp", x) - 2 * out) / apply("select", apply("abs", x) < 0.5, 1, x)),),
-          _exprel_slope, (POSITIVE,), cost=40)
-
-
-def _slope_of_slope(x):  # type: ignore[no-untyped-def]
-    """sum of x**k / (k! * (k + 3)): the second derivative of (exp(x) - 1)/x near 0, by Horner."""
-    from math import factorial
-    out = apply("mul", x, 0) + 1 / (factorial(12) * 15)
-    for k in reversed(range(12)):
-        out = out * x + 1 / (factorial(k) * (k + 3))
-    return out
-
+primitive("exprel", "(exp(x) - 1)/x", (lambda g, out, x: g * apply("expmoment", 1, x),),
+          lambda x: _expmoment(0, x), (POSITIVE,), cost=14)
 
 primitive("tanh", "tanh(x)", (lambda g, out, x: g * (1 - apply("square", out)),), np.tanh, (ANY,), cost=10)
 
-primitive("sigmoid", "1/(1 + exp(-x))", (lambda g, out, x: g * (out * (1 - out)),),
-          lambda x: np.exp(-np.logaddexp(0, -x)), (ANY,), cost=10)
+
+def _sigmoid(x: Any) -> Any:
+    """exp(-|x|) never overflows, and neither branch cancels."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+primitive("sigmoid", "1/(1 + exp(-x))", (lambda g, out, x: g * (out * (1 - out)),), _sigmoid, (ANY,), cost=10)
 
 # log(1 + exp(x)); -softplus(-x) is log(sigmoid(x))
 primitive("softplus", "log(1 + exp(x))", (lambda g, out, x: g * apply("sigmoid", x),),
           lambda x: np.logaddexp(0, x), (ANY,), cost=18)
 
+
+def _log1mexp(x: Any) -> Any:
+    """By expm1 above -log(2), by log1p below, so that neither cancels."""
+    near = x > -0.6931471805599453
+    return np.where(near, np.log(-np.expm1(np.where(near, x, -1 + 0 * x))), np.log1p(-np.exp(np.where(near, -1 + 0 * x, x))))
+
+
 # log(1 - exp(x)) for x < 0
 primitive("log1mexp", "log(1 - exp(x))", (lambda g, out, x: -(g / apply("expm1", -x)),),
-          lambda x: np.where(x > -0.6931471805599453, np.log(-np.expm1(x)), np.log1p(-np.exp(x))),
+          _log1mexp,
           ((-3.0, -0.2),), cost=20)
 
 primitive("logaddexp", "log(exp(x) + exp(y))",
@@ -77,9 +86,8 @@ primitive("cos", "cos(x)", (lambda g, out, x: -(g * apply("sin", x)),), np.cos, 
 primitive("arctan", "atan(x)", (lambda g, out, x: g / (1 + apply("square", x)),), np.arctan, (ANY,), cost=10)
 
 
-def _erf(x: np.ndarray) -> np.ndarray:
-    from math import erf
-    return np.vectorize(erf, otypes=[float])(x)
+def _erf(x: Any) -> Any:
+    return np.vectorize(math.erf, otypes=[np.asarray(x).dtype])(x)
 
 
 primitive("erf", "erf(x)", (lambda g, out, x: g * (1.1283791670955126 * apply("exp", -apply("square", x))),), _erf, (ANY,),
