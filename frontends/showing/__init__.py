@@ -1,0 +1,1 @@
+"""Showing: gradients, explanations, stages and graphs as text and pictures."""
