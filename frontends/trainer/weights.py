@@ -55,7 +55,7 @@ def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         with safe_open(str(path), framework="np") as f:
             note = (f.metadata() or {}).get(_KEY, "{}")
-            arrays = {name: np.array(f.get_tensor(name)) for name in f.keys()}   # noqa: SIM118 (not a mapping)
+            arrays = {name: np.array(f.get_tensor(name)) for name in f.keys()}
         return arrays, json.loads(note)
     except FileNotFoundError:
         raise WeightsError(f"there is no file {path}") from None

@@ -1,0 +1,286 @@
+"""The loop: epochs of batches, validation, early stopping, checkpoints, and what happens when a loss is no number."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .data import Batch, Dataset
+from .errors import NotFinite, OptionError, WeightsError
+from .run import Arrays, Options, Program, Run, check_fit, fingerprint, load_run, order, save_run
+from .schedules import check_schedule, rate_factor
+
+Array = np.ndarray[Any, Any]
+Diagnose = Callable[[Arrays, Batch], str]
+CHECKPOINT = "checkpoint.safetensors"
+_EVALUATION_BATCH = 1000
+
+
+class Progress:
+    """What watches a run; this one is silent."""
+
+    def start(self, trainer: Trainer) -> None: ...
+    def step(self, run: Run, loss: float, rate: float) -> None: ...
+    def epoch(self, run: Run) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """How a run ended: status is `finished`, `stopped early` or `interrupted`; `params` are the best weights."""
+
+    status: str
+    params: Arrays
+    run: Run
+    results: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass
+class Trainer:
+    """Trains a program on a dataset.
+
+    `out` is the folder of the checkpoint (None: none is written); `save_every` how many seconds may be lost by a crash;
+    `diagnose(params, inputs)` says which equation is not finite; `extra` is JSON that the checkpoint keeps for the caller.
+    """
+
+    program: Program
+    data: Dataset
+    options: Options = field(default_factory=Options)
+    out: Path | None = None
+    progress: Progress = field(default_factory=Progress)
+    diagnose: Diagnose | None = None
+    save_every: float = 30.0
+    extra: dict[str, Any] = field(default_factory=dict)
+    run: Run = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_schedule(self.options.schedule, dict(self.options.schedule_options))
+        if self.options.patience is not None and not self.data.count("validation"):
+            raise OptionError("patience needs a validation part: split a / b / c is training, validation and test")
+        self.n = self.data.count("train")
+        self.batch = self.options.batch or self.n
+        self.batches = math.ceil(self.n / self.batch)
+        self._workspace = self.program.Workspace()
+        self._stop = False
+        self._saved_at = time.monotonic()
+
+    # ------------------------------------------------------------ starting
+
+    def start(self, params: Arrays | None = None) -> None:
+        """A new run, from `params` or from the declared initialisers."""
+        params = self.program.init(seed=self.options.seed) if params is None else params
+        state = self.program.init_state(params, seed=self.options.seed)
+        self.run = Run(params, state, rate=float(state["lr"]))
+
+    def resume(self) -> None:
+        """The run of the checkpoint; refused where model, data, batch or seed are not those that it was started with."""
+        path = self.checkpoint
+        if path is None or not path.is_file():
+            raise WeightsError(f"there is no checkpoint {path}: nothing to resume")
+        run, options, extra = load_run(path)
+        fresh = self.program.init(seed=self.options.seed)
+        check_fit(path, run, fresh, self.program.init_state(fresh, seed=self.options.seed))
+        if replace(options, epochs=self.options.epochs) != self.options:
+            changed = [f"{k} = {getattr(options, k)}" for k in vars(options) if k != "epochs"
+                       and getattr(options, k) != getattr(self.options, k)]
+            raise OptionError(f"{path} was started with {', '.join(changed)}; a resumed run keeps what it was started with")
+        if extra.get("data") != fingerprint(self.data.parts["train"]):
+            raise WeightsError(f"{path} was trained on other data than these")
+        self.run = run
+
+    @property
+    def checkpoint(self) -> Path | None:
+        return None if self.out is None else self.out / CHECKPOINT
+
+    # ------------------------------------------------------------ the loop
+
+    def train(self) -> Outcome:
+        """Run to the end, or until Ctrl-C; NotFinite where the loss or a parameter stops being a number."""
+        self._fingerprint = fingerprint(self.data.parts["train"])
+        self._require_finite("before the first step")
+        self.save()
+        began = time.monotonic() - self.run.seconds
+        self.progress.start(self)
+        try:
+            with self._interruptible():
+                while self.run.epoch < self.options.epochs and not self.run.stopped and not self._stop:
+                    self._epoch(began)
+        finally:
+            self.progress.stop()
+        self._require_finite("in the last step")
+        self.save()
+        done = self.run.epoch >= self.options.epochs
+        status = "stopped early" if self.run.stopped else "finished" if done else "interrupted"
+        return Outcome(status, self.run.best or self.run.params, self.run)
+
+    def _epoch(self, began: float) -> None:
+        run = self.run
+        while run.position < self.batches:
+            loss, rate = self._step(run)
+            if not math.isfinite(loss):
+                self._fail()
+            self.progress.step(run, loss, rate)
+            run.seconds = time.monotonic() - began
+            if self._stop:
+                return
+            if time.monotonic() - self._saved_at >= self.save_every:
+                self._require_finite("in training")
+                self.save()
+        self._finish_epoch()
+
+    def _step(self, run: Run) -> tuple[float, float]:
+        """One batch; the loss before the update, and the rate."""
+        rows = self._rows(run)
+        batch = self.take(rows)
+        size = self.n if rows is None else len(rows)
+        step = run.epoch * self.batches + run.position
+        factor = rate_factor(self.options.schedule, dict(self.options.schedule_options), step,
+                             self.options.epochs * self.batches, self.batches)
+        rate = run.rate * factor
+        run.state["lr"][...] = rate
+        with np.errstate(all="ignore"):              # what overflows shows in the loss, which is checked
+            loss = float(self.program.train_step(run.params, run.state, workspace=self._workspace, **batch))
+        run.total += loss * size
+        run.count += size
+        run.position += 1
+        return loss, rate
+
+    def _rows(self, run: Run) -> Any:
+        """The examples of the next batch; the last batch of an epoch may be smaller."""
+        if self._order_of != run.epoch:
+            self._order, self._order_of = order(self.options, run.epoch, self.n), run.epoch
+        if self._order is None:
+            return None
+        return self._order[run.position * self.batch:(run.position + 1) * self.batch]
+
+    _order: Any = None
+    _order_of: int = -1
+
+    def take(self, rows: Any) -> Batch:
+        """The training arrays of these examples; of all, without a copy, for None."""
+        train = self.data.parts["train"]
+        return train if rows is None else {name: a[rows] for name, a in train.items()}
+
+    def _finish_epoch(self) -> None:
+        run = self.run
+        run.epoch += 1
+        row = {"epoch": float(run.epoch), "rate": float(run.state["lr"]), "train": run.total / run.count}
+        run.position, run.total, run.count = 0, 0.0, 0
+        if self.data.count("validation"):
+            result = self.evaluate("validation", run.params)
+            row.update({"validation" if k == "loss" else f"validation_{k}": v for k, v in result.items() if k != "penalty"})
+            if row["validation"] < run.best_loss:
+                run.best_loss, run.best_epoch = row["validation"], run.epoch
+                run.best = {name: a.copy() for name, a in run.params.items()}
+            patience = self.options.patience
+            run.stopped = patience is not None and run.epoch - run.best_epoch >= patience
+        row["seconds"] = run.seconds
+        run.history.append(row)
+        self.progress.epoch(run)
+
+    def evaluate(self, part: str, params: Arrays) -> dict[str, float]:
+        """Loss, penalty and metrics of a part, averages combined over batches by their counts."""
+        return evaluate(self.program, params, self.data.parts[part], max(self.batch if self.batch < self.n else 0,
+                                                                         _EVALUATION_BATCH))
+
+    # ------------------------------------------------------------ saving and stopping
+
+    def save(self) -> None:
+        """The state as it stands is the last good one: in memory, and on the disk where there is a folder."""
+        self._good = self.run.copy()
+        if self.checkpoint is not None:
+            save_run(self.checkpoint, self.run, self.options, {**self.extra, "data": self._fingerprint})
+        self._saved_at = time.monotonic()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C ends the run after the current step; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def stop(number: int, frame: Any) -> None:
+            self._stop = True
+            signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    # ------------------------------------------------------------ what is not finite
+
+    def _require_finite(self, when: str) -> None:
+        bad = _not_finite(self.run.params)
+        if bad:
+            if not hasattr(self, "_good"):
+                raise NotFinite(f"parameter {bad} is not finite {when}")
+            self._fail()
+
+    def _fail(self) -> None:
+        """Repeat the steps since the last good state, bit for bit, and say where the first value went wrong."""
+        run = self._good.copy()
+        self.run = self._good
+        while run.epoch < self.options.epochs:
+            if run.position >= self.batches:
+                run.epoch, run.position = run.epoch + 1, 0
+                continue
+            before, rows = {k: v.copy() for k, v in run.params.items()}, self._rows(run)
+            at = f"step {run.epoch * self.batches + run.position + 1} (epoch {run.epoch + 1})"
+            loss, _ = self._step(run)
+            if not math.isfinite(loss):
+                raise NotFinite(self._report(f"the loss became {loss} at {at}", self._explain(before, rows)))
+            bad = _not_finite(run.params)
+            if bad:
+                why = "its gradient is not finite" if self._gradient_is_bad(before, rows, bad) else "its update is not finite"
+                raise NotFinite(self._report(f"parameter {bad} stopped being finite at {at}, the loss being {loss:.6g}", why))
+        raise NotFinite(self._report("the loss stopped being finite", "the same steps, repeated, gave finite values"))
+
+    def _explain(self, params: Arrays, rows: Any) -> str:
+        return self.diagnose(params, self.take(rows)) if self.diagnose else ""
+
+    def _gradient_is_bad(self, params: Arrays, rows: Any, name: str) -> bool:
+        with np.errstate(all="ignore"):
+            grads = self.program.loss_and_grads(params, **self.take(rows))[1]
+        return name in grads and not np.isfinite(grads[name]).all()
+
+    def _report(self, what: str, why: str) -> str:
+        good = self._good
+        kept = ""
+        if self.checkpoint:
+            kept = f"; the last good checkpoint is {self.checkpoint}, after step {good.epoch * self.batches + good.position}"
+        return f"training stopped: {what}{': ' + why if why else ''}{kept}"
+
+
+def _not_finite(params: Mapping[str, Array]) -> str:
+    """The first parameter that holds a value that is not finite, or ''."""
+    return next((name for name, a in params.items() if a.dtype.kind == "f" and not np.isfinite(a).all()), "")
+
+
+def evaluate(program: Program, params: Arrays, arrays: Batch, batch: int = _EVALUATION_BATCH) -> dict[str, float]:
+    """{"loss", "penalty" where there is one, metrics}: sums and counts of the batches combined."""
+    n = len(next(iter(arrays.values())))
+    sums: dict[str, tuple[float, float]] = {}
+    penalty = 0.0
+    for start in range(0, n, batch):
+        result = program.evaluate(params, **{name: a[start:start + batch] for name, a in arrays.items()})
+        for name, value in result.items():
+            if name == "penalty":
+                penalty = float(value)
+            else:
+                total, count = sums.get(name, (0.0, 0.0))
+                sums[name] = (total + float(value[0]), count + float(value[1]))
+    means = {name: total / count if count else float("nan") for name, (total, count) in sums.items()}
+    return {**means, "penalty": penalty} if penalty else means
+
+
