@@ -231,7 +231,7 @@ def fresh_prefix(system: System, letter: str) -> str:
 def name_derivatives(out: System, system: System, derivatives: Mapping[Expr, Expr], prefix: str) -> None:
     """Name the derivative of every named node; leaves and repeated numbers keep the names that they have.
 
-    The adjoint of v's root is called d_v; the sum that arrives at `Ref(v)` is a part of it, and has the name only where it is all.
+    The adjoint of the root of v is d_v; the sum that arrives at `Ref(v)` is a part of it, and is so named only where it is all.
     """
     for n, value in derivatives.items():
         part = isinstance(n, Ref) and not isinstance(derivatives.get(system.resolve(n)), Ref)
