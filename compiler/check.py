@@ -1,0 +1,143 @@
+"""Gradients against finite differences, in float64, by the reference interpreter.
+
+For every parameter w and a random direction v, d loss(w + s*v)/ds by central differences of fourth order against <d_w, v>; in the
+second order, the gradient's change along a random direction u of all parameters against the Hessian times u.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .derivatives import grad, jvp
+from .graph import Expr, Input
+from .interpret import evaluate
+from .system import System
+
+Values = Mapping[str, Any]
+Function = Callable[[Values], list[NDArray[Any]]]
+STEP = 2e-4                                              # truncation and rounding are both near 1e-13 here
+
+
+class GradientError(AssertionError):
+    """A gradient that differs from finite differences."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: the projections of one parameter's derivative."""
+
+    name: str
+    order: int
+    differences: float
+    derived: float
+    error: float
+
+
+@dataclass
+class Report:
+    """All comparisons of one system."""
+
+    rows: list[Row] = field(default_factory=list)
+    tolerance: float = 1e-6
+    entry: str = ""                                      # where one fails: the worst entry, and both numbers
+
+    @property
+    def worst(self) -> Row:
+        return max(self.rows, key=lambda r: (np.isnan(r.error), r.error))
+
+    @property
+    def ok(self) -> bool:
+        return all(r.error < self.tolerance for r in self.rows)
+
+    def __str__(self) -> str:
+        lines = [f"{'parameter':20} order {'differences':>22} {'derived':>22} error"]
+        lines += [f"{r.name:20} {r.order:5} {r.differences:22.15g} {r.derived:22.15g} {r.error:.1e}" for r in self.rows]
+        return "\n".join([*lines, *([self.entry] if self.entry else [])])
+
+    def require(self) -> Report:
+        """The report itself, if all agrees. GradientError with the table and the worst entry otherwise."""
+        if not self.ok:
+            raise GradientError("\n" + str(self))
+        return self
+
+
+def check_gradients(system: System, values: Values, loss: Expr | None = None, wrt: Sequence[Expr] | None = None, order: int = 2,
+                    lengths: Mapping[str, int] | None = None, seed: int = 0, tolerance: float = 1e-6) -> Report:
+    """Compare the derivatives of a scalar (the system's objective) by params or real inputs (all params), at `values`."""
+    loss = system.objective() if loss is None else loss
+    wrt = [p.node for p in system.params.values()] if wrt is None else list(wrt)
+    rng = np.random.default_rng(seed)
+    here = {**values, **{_name(w): np.asarray(values[_name(w)], float) for w in wrt}}
+    adjoint, grads = grad(system, loss, wrt)
+
+    def value(at: Values) -> list[NDArray[Any]]:
+        return evaluate(system, [loss], at, lengths)
+
+    def slopes(at: Values) -> list[NDArray[Any]]:
+        return evaluate(adjoint, grads, at, lengths)
+
+    report, size = Report(tolerance=tolerance), max(1.0, abs(float(value(here)[0])))
+    derived = slopes(here)
+    along = [rng.standard_normal(d.shape) for d in derived]
+    for w, d, v in zip(wrt, derived, along, strict=True):
+        differences = differentiate(value, here, {_name(w): v})[0]
+        report.rows.append(_row(_name(w), 1, float(differences), float((d * v).sum()), size))
+    if order > 1:
+        report.rows += _second(adjoint, grads, wrt, here, slopes, rng, lengths)
+    if not report.ok:
+        report.entry = _worst_entry(report.worst.name, wrt, derived, value, here)
+    return report
+
+
+def _second(system: System, grads: Sequence[Expr], wrt: Sequence[Expr], here: dict[str, Any],
+            slopes: Function, rng: np.random.Generator, lengths: Mapping[str, int] | None) -> list[Row]:
+    """The Hessian times a direction, projected parameter by parameter."""
+    moves = [Input(f"along_{_name(w)}", w.axes, w.shape) for w in wrt]
+    u = {_name(w): rng.standard_normal(here[_name(w)].shape) for w in wrt}
+    extended, values = jvp(system, grads, dict(zip(wrt, moves, strict=True)))
+    derived = evaluate(extended, values, {**here, **{f"along_{k}": d for k, d in u.items()}}, lengths)
+    differences = differentiate(slopes, here, u)
+    rows = []
+    for w, num, ana in zip(wrt, differences, derived, strict=True):
+        v = rng.standard_normal(ana.shape)
+        rows.append(_row(_name(w), 2, float((num * v).sum()), float((ana * v).sum()), max(1.0, float(np.abs(num).sum()))))
+    return rows
+
+
+def differentiate(f: Function, here: Values, along: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """d f(here + s*along)/ds at s = 0, by central differences: (8*(f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h."""
+    def moved(s: float) -> list[NDArray[Any]]:
+        return f({**here, **{k: here[k] + s * v for k, v in along.items()}})
+
+    near, back, far, farther = moved(STEP), moved(-STEP), moved(2 * STEP), moved(-2 * STEP)
+    return [np.asarray((8 * (a - b) - (c - d)) / (12 * STEP)) for a, b, c, d in zip(near, back, far, farther, strict=True)]
+
+
+def _row(name: str, order: int, differences: float, derived: float, size: float) -> Row:
+    scale = max(abs(differences), abs(derived), 1e-5 * size)
+    return Row(name, order, differences, derived, abs(differences - derived) / scale)
+
+
+def _worst_entry(name: str, wrt: Sequence[Expr], derived: Sequence[NDArray[Any]], value: Function,
+                 here: dict[str, Any]) -> str:
+    """The entry of one parameter whose first derivative differs most, among at most 200."""
+    d = next(d for w, d in zip(wrt, derived, strict=True) if _name(w) == name)
+    found: list[tuple[float, str]] = []
+    for index in list(np.ndindex(d.shape))[:200]:
+        unit = np.zeros(d.shape)
+        unit[index] = 1
+        differences = float(differentiate(value, here, {name: unit})[0])
+        gap = abs(differences - float(d[index]))
+        found.append((np.inf if np.isnan(gap) else gap,
+                      f"worst entry, first order: {name}{list(index)}: differences {differences:.15g}, derived {d[index]:.15g}"))
+    return max(found)[1]
+
+
+def _name(w: Expr) -> str:
+    name: str = w.name  # type: ignore[attr-defined]
+    return name
