@@ -1,7 +1,6 @@
 """The program: statements over arrays, the second and last IR. It knows no target.
 
-    Program    functions {name: Function}
-    Function   name, params, inputs, values (Array), body, results {name: View}
+    Function   name, inputs, body, results {name: View}
     Stmt       Product(out, a, b, la, lb, lo)       sum of products: the matrix-product family; labels name dims
                Kernel(dims, writes)                 one loop nest over an index space; a scalar body for each write
                Reduction(kind, out, a, over)        a reduced over its dims `over`
@@ -25,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .graph import Number
+from .graph import Expr, Number
 from .sizes import Size, size
 
-REAL, BOOL, INT = "real", "bool", "int"
+REAL, BOOL, INT, DOUBLE = "real", "bool", "int", "double"       # double: float64 whatever the type of the parameters
 
 
 @dataclass(eq=False)
@@ -148,9 +147,9 @@ class Product:
     out: View
     a: View
     b: View
-    la: tuple[int, ...]
-    lb: tuple[int, ...]
-    lo: tuple[int, ...]
+    la: tuple[str | int, ...]
+    lb: tuple[str | int, ...]
+    lo: tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -220,12 +219,12 @@ class Loop:
 
 @dataclass
 class Block:
-    """What computes one named value (or a few): `heading` is its equations, for a comment."""
+    """What computes one value: `values` are its expression and those computed on the way; `heading` is the comment."""
 
-    heading: tuple[str, ...]
+    values: tuple[Expr, ...]
     body: list[Stmt]
     section: str = ""
-    value: str = ""
+    heading: tuple[str, ...] = ()
 
 
 Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Fill | Copy | Draw | Loop | Block
@@ -233,13 +232,14 @@ Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Fill | Copy | Draw
 
 @dataclass
 class Function:
-    """One entry of a module: its body over arrays, and what it gives back."""
+    """One entry of a module: its body over arrays, what it gives back, and what it is called with."""
 
     name: str
-    arrays: list[Array] = field(default_factory=list)
     body: list[Stmt] = field(default_factory=list)
     results: dict[str, View] = field(default_factory=dict)
-    lengths: tuple[str, ...] = ()                        # time axes whose lengths are read off the inputs
+    inputs: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()                           # time axes whose lengths are read off the inputs
+    trained: tuple[str, ...] = ()                        # parameters whose gradients it writes
 
 
 def flat(body: list[Stmt]) -> Iterator[Stmt]:

@@ -1,0 +1,87 @@
+"""A scalar body as one NumPy expression: for single numbers, for statements inside time loops, and for -O0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from ...compiler.graph import Number
+from ...compiler.program import Call, Hot, Literal, Load, Scalar, SizeOf, Step, View
+from .views import text
+
+# precedence of what is printed: 0 comparison, 1 sum, 2 product, 3 unary, 4 power, 9 atom
+BINARY = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2), "pow": ("**", 4),
+          "lt": ("<", 0), "le": ("<=", 0), "gt": (">", 0), "ge": (">=", 0), "eq": ("==", 0), "ne": ("!=", 0),
+          "and": ("&", -1), "or": ("|", -1)}
+UFUNC = {"exp": "np.exp", "log": "np.log", "log1p": "np.log1p", "expm1": "np.expm1", "tanh": "np.tanh", "sqrt": "np.sqrt",
+         "abs": "np.abs", "sign": "np.sign", "floor": "np.floor", "round": "np.round", "sin": "np.sin", "cos": "np.cos",
+         "arctan": "np.arctan", "maximum": "np.maximum", "minimum": "np.minimum", "not": "np.logical_not"}
+HELPERS = {"sigmoid", "softplus", "log1mexp", "logaddexp", "exprel", "exprel_slope", "safe_div", "erf"}
+
+
+def number(value: Number | bool) -> str:
+    """A constant as Python text; a float prints the shortest text that reads back as itself."""
+    if isinstance(value, Fraction):
+        return f"{value.numerator} / {value.denominator}"
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf"}[str(value)]
+    return repr(value)
+
+
+class Expressions:
+    """Prints scalar bodies; `load` prints a view, `uses` collects the helpers that a module must carry."""
+
+    def __init__(self, uses: set[str], sizes: dict[str, str] | None = None,
+                 load: Callable[[View], tuple[str, int]] | None = None) -> None:
+        self.uses, self.sizes = uses, sizes
+        self.load = load or (lambda v: (text(v, sizes), 9))
+
+    def text(self, s: Scalar) -> str:
+        return self._with(s)[0]
+
+    def at(self, s: Scalar, level: int) -> str:
+        """The text, in parentheses where it binds less than `level`."""
+        out, own = self._with(s)
+        return out if own >= level else f"({out})"
+
+    def _with(self, s: Scalar) -> tuple[str, int]:
+        match s:
+            case Literal(value):
+                out = number(value)
+                return out, 2 if "/" in out else 3 if out.startswith("-") else 9
+            case SizeOf(size):
+                out = size.format(self.sizes)
+                return out, 1 if " " in out else 2 if "*" in out else 9
+            case Load(v):
+                return self.load(v)
+            case Hot(v):
+                self.uses.add("onehot")
+                index = View(v.array, v.along, v.dims[:-1])
+                return f"onehot({text(index, self.sizes)}, {v.dims[-1].format(self.sizes)}, dtype)", 9
+            case Step(dim, axis):
+                return (axis, 9) if dim is None else (f"np.arange({axis.upper()})", 9)
+            case Call(f, args):
+                return self._call(f, args)
+        raise TypeError(s)
+
+    def _call(self, f: str, args: tuple[Scalar, ...]) -> tuple[str, int]:
+        if f in BINARY:
+            sign, level = BINARY[f]
+            if f == "pow":
+                return f"{self.at(args[0], 5)}**{self.at(args[1], 4)}", 4
+            right = level + (f not in ("add", "mul", "and", "or"))
+            return f"{self.at(args[0], level)} {sign} {self.at(args[1], right)}", level
+        if f == "neg":
+            return f"-{self.at(args[0], 3)}", 3
+        if f == "square":
+            return f"{self.at(args[0], 5)}**2", 4
+        if f == "select":
+            return f"np.where({', '.join(map(self.text, args))})", 9
+        if f == "real":
+            return self._with(args[0])
+        if f == "relu":
+            return f"np.maximum({self.text(args[0])}, 0)", 9
+        if f in HELPERS:
+            self.uses.add(f)
+            return f"{f}({', '.join(map(self.text, args))})", 9
+        return f"{UFUNC[f]}({', '.join(map(self.text, args))})", 9

@@ -1,0 +1,261 @@
+"""One function of a module: its values get names and memory, its statements are printed under their equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ...compiler.formulas import formula
+from ...compiler.graph import BATCH, Expr
+from ...compiler.passes.layout import Layout
+from ...compiler.passes.memory import Plan, lives, numbered, plan, share
+from ...compiler.passes.naming import Namer
+from ...compiler.program import (
+    BOOL,
+    DOUBLE,
+    INT,
+    Array,
+    Block,
+    Draw,
+    Function,
+    Kernel,
+    Loop,
+    Pick,
+    Product,
+    Reduction,
+    Stmt,
+    Take,
+    View,
+    writes,
+)
+from ...compiler.sizes import product, size
+from ...compiler.system import System
+from .kernels import Lowered
+from .statements import Statements, shape_text
+
+WIDTH = 100
+SHAPES = 64                                              # the column at which trailing shapes stand
+
+
+@dataclass
+class Text:
+    """Lines of a function, and which of them compute which value."""
+
+    lines: list[str] = field(default_factory=list)
+    where: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass
+class FunctionPrinter:
+    """Prints a function's body; `buffered` keeps values in a workspace, otherwise each is a fresh array (-O0)."""
+
+    function: Function
+    layout: Layout
+    system: System
+    names: dict[Expr, str]
+    uses: set[str]
+    reserved: tuple[str, ...]
+    buffered: bool = True
+    plan: Plan = field(default_factory=Plan)
+
+    def __post_init__(self) -> None:
+        self.kept = tuple(self.function.results.values())
+        self.values = {a: e for e, a in self.layout.arrays.items()}
+        self.namer = Namer(self.reserved)
+        if self.buffered:
+            share(self.function.body, self.kept)
+        self.local = {a for e, a in self.layout.arrays.items() if self.layout.kind[e] == "local"}
+        self.local -= {e_parent for e_parent in self.local if any(p[0] is self.values[e_parent] for p in self.layout.part.values())}
+        self.statements = Statements(self.uses, self.allocated)
+        self._name()
+        self.statements.prepare(self.function.body)
+        self._lower()
+        if self.buffered:
+            self.plan = plan(self.function.body, self.kept, self.scratch)
+            self._prune()
+            for i, (_, a) in enumerate(x for x in self.plan.arrays() if x[1].comment == "scratch"):
+                a.name = self.namer.claim("mask" if a.kind == BOOL else f"tmp{i}" if i else "tmp")
+
+    def allocated(self, a: Array) -> bool:
+        """Whether an array exists before it is written."""
+        if a.role in ("param", "input", "result"):
+            return True
+        return self.buffered and bool(a.dims) and a.home not in self.local
+
+    # ------------------------------------------------------------ names
+
+    def _name(self) -> None:
+        """The user's words for what has them; then a name from what the value is, in the order of printing."""
+        for a, e in self.values.items():
+            if a.role in ("param", "input"):
+                a.name = self.namer.claim(a.name)
+        for key, v in self.function.results.items():
+            if v.array.role == "result":
+                v.array.name = self.namer.claim(key)
+        order = [out.array for _, s, _ in numbered(self.function.body) if (out := writes(s)) is not None]
+        for a in dict.fromkeys(order):
+            e = self.values.get(a)
+            if not a.name and e is not None and e in self.names:
+                a.name = self.namer.claim(self._own(e))
+        groups: dict[Array, list[Array]] = {}
+        for a in dict.fromkeys(order):
+            groups.setdefault(a.home, []).append(a)
+        for _, s, _ in numbered(self.function.body):
+            out = writes(s)
+            if out is not None and not out.array.name:
+                members = groups[out.array.home]
+                later = members[members.index(out.array):]
+                out.array.name = next((m.name for m in later if m.name), "") or self.namer.claim(self._wanted(s))
+
+    def _own(self, e: Expr) -> str:
+        name = self.names[e]
+        if self.layout.kind[e] == "carry" and name.startswith("d_"):
+            return name
+        return {"loss*": "loss"}.get(name, name)
+
+    def _wanted(self, s: Stmt) -> str:
+        def of(v: View) -> str:
+            e = self.values.get(v.array)
+            return self.names.get(e, v.array.name) if e is not None else v.array.name  # type: ignore[arg-type]
+        match s:
+            case Reduction(kind, _, a):
+                return f"{'lse' if kind == 'logsumexp' else kind}_{of(a)}" if of(a) else kind
+            case Pick(_, a):
+                return f"{of(a)}_picked" if of(a) else "picked"
+            case Take():
+                return "rows"
+            case Draw(_, kind):
+                return kind
+            case Product():
+                return "product"
+            case Kernel(_, out) if out.array.kind == BOOL:
+                return "mask"
+        return "value"
+
+    # ------------------------------------------------------------ memory
+
+    def _lower(self) -> None:
+        """Ufunc calls for every kernel that writes into memory, and the scratch arrays of every statement."""
+        self.scratch: dict[int, list[Array]] = {}
+        for _, s, looped in numbered(self.function.body):
+            arrays: list[Array] = []
+            if isinstance(s, Kernel) and s.out.dims and self.allocated(s.out.array) and not looped:
+                lowered = Lowered(s, self.uses)
+                self.statements.lowered[id(s)] = lowered
+                arrays = lowered.scratch
+            elif isinstance(s, Reduction) and s.kind in ("logsumexp", "norm") and self.buffered and not looped:
+                arrays = [Array(s.a.dims, comment="scratch")]
+            elif isinstance(s, Draw) and self.buffered:
+                dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + 1)
+                arrays = [Array(dims, DOUBLE, comment="scratch")]
+            if arrays:
+                self.scratch[id(s)] = arrays
+        self.statements.scratch = self.scratch if self.buffered else {}
+
+    def _prune(self) -> None:
+        """Values without storage of their own need no slot."""
+        for s in self.plan.slots:
+            s.members = [m for m in s.members if m[0].comment == "scratch" or self.allocated(m[0])]
+        self.plan.slots = [s for s in self.plan.slots if s.members]
+
+    def buffers(self) -> list[tuple[int, Array]]:
+        return list(self.plan.arrays())
+
+    # ------------------------------------------------------------ text
+
+    def body(self, indent: str = "    ") -> Text:
+        """The statements under their equations."""
+        out = Text()
+        self.seen: set[Array] = set()
+        self.aliases: set[str] = {a.name for _, a in self.buffers()}
+        section = ""
+        for b in self.function.body:
+            if isinstance(b, Block) and b.section and b.section != section:
+                section = b.section
+                if out.lines and out.lines[-1]:
+                    out.lines.append("")
+                out.lines.append(f"{indent}# ---- {section}")
+            self._print(b, out, indent)
+        return out
+
+    def _print(self, s: Stmt, out: Text, indent: str) -> None:
+        if isinstance(s, Block):
+            start = len(out.lines)
+            heading = [] if any(isinstance(x, Loop) for x in s.body) else list(self.heading(s))
+            mark = len(out.lines)
+            for line in heading:
+                out.lines.append(indent + line)
+            before = len(out.lines)
+            for x in s.body:
+                self._print(x, out, indent)
+            if len(out.lines) == before:                         # all of it stands in its reader's expression
+                del out.lines[mark:]
+            for v in s.values:
+                if v in self.names:
+                    out.where.setdefault(self.names[v], []).extend(range(start, len(out.lines)))
+        elif isinstance(s, Loop):
+            length = s.axis.upper()
+            out.lines.append(f"{indent}for {s.axis} in {f'reversed(range({length}))' if s.reverse else f'range({length})'}:")
+            for x in s.body:
+                self._print(x, out, indent + "    ")
+        else:
+            target = writes(s)
+            lines = list(self.statements.lines(s))
+            if lines and target is not None:
+                lines = [*self._alias(target.array), *lines]
+            for k, line in enumerate(lines):
+                shape = self._shape(target) if k == 0 and target is not None else ""
+                out.lines += wrapped(indent + line, shape)
+
+    def _alias(self, a: Array) -> Iterator[str]:
+        """A value that is computed in another's place gets its own name first."""
+        if a.home is not a and a.name != a.home.name and a.name not in self.aliases and self.allocated(a):
+            self.aliases.add(a.name)
+            yield f"{a.name} = {a.storage.name if a.storage.name in self.aliases else a.home.name}"  # type: ignore[union-attr]
+
+    def _shape(self, v: View) -> str:
+        if v.array in self.seen or not v.array.dims:
+            return ""
+        self.seen.add(v.array)
+        return "# " + shape_text(v.array.dims)
+
+    def heading(self, b: Block) -> Iterator[str]:
+        """The equations that a block computes, with where they were written, and the rewrites that shaped them."""
+        for v in b.values:
+            name = self.names.get(v)
+            if name is None or name == "loss*":
+                continue
+            text = f"# {name} = {formula(v, self.names, index=bool(self.function.axes), limit=60)}"
+            span = self.system.spans.get(name)
+            place = f"{span.file.rsplit('/', 1)[-1]}:{span.line}" if span else ""
+            yield text if not place else f"{text:<{SHAPES}}  {place}"
+            for note in self.system.notes.get(v, ()):
+                yield f"#   {note}"
+
+
+def wrapped(line: str, comment: str) -> list[str]:
+    """A statement, its shape at a fixed column, and a break after a comma where it is too long."""
+    if comment:
+        line = f"{line:<{SHAPES}}{comment}" if len(line) < SHAPES - 1 else f"{line}  {comment}"
+    if len(line) <= WIDTH or ", " not in line:
+        return [line]
+    code = line.split("  # ")[0].rstrip()
+    if len(code) <= WIDTH:
+        return [code]
+    indent = len(code) - len(code.lstrip())
+    cut = code.rfind(", ", 0, WIDTH)
+    if cut <= indent:
+        return [code]
+    return [code[:cut + 1], *wrapped(" " * (indent + 4) + code[cut + 2:], "")]
+
+
+def batch_size(system: System, inputs: tuple[str, ...]) -> tuple[str, int] | None:
+    """The input, and its dim in the caller's order (batch first), from which the batch size is read."""
+    for k in inputs:
+        if BATCH in system.inputs[k].axes:
+            return k, 0
+    return None
+
+
+Allocated = Callable[[Array], bool]
+__all__ = ["INT", "FunctionPrinter", "Text", "batch_size", "lives", "wrapped"]

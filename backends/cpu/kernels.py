@@ -1,0 +1,249 @@
+"""A kernel as ufunc calls with `out=`: no array is allocated.
+
+The scalar body becomes a list of operations on registers; each register is then kept in the kernel's own output or in a
+scratch array of the workspace. An operation writes in the place of an operand that dies there, so that a chain of
+operations runs in one array. The heavier operand goes first (Sethi and Ullman 1970), which keeps scratch arrays few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...compiler.program import BOOL, REAL, Array, Call, Hot, Kernel, Literal, Load, Scalar, SizeOf, Step, View, leaves
+from .expressions import BINARY, UFUNC, Expressions, number
+from .views import text
+
+UFUNCS = {**UFUNC, "add": "np.add", "sub": "np.subtract", "mul": "np.multiply", "div": "np.divide", "pow": "np.power",
+          "neg": "np.negative", "square": "np.square", "lt": "np.less", "le": "np.less_equal", "gt": "np.greater",
+          "ge": "np.greater_equal", "eq": "np.equal", "ne": "np.not_equal", "and": "np.logical_and", "or": "np.logical_or",
+          "round": "np.round"}
+AUGMENTED = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
+COMMUTES = {"add", "mul"}
+SCRATCH = {"softplus": 1, "log1mexp": 1, "logaddexp": 1, "exprel": 1, "exprel_slope": 2, "erf": 3}   # arrays a helper needs
+IN_PLACE = {"sigmoid", "safe_div"}                       # helpers whose output may be an operand
+
+
+@dataclass(eq=False)
+class Register:
+    """An intermediate value: its kind, and where it is kept once that is decided."""
+
+    kind: str
+    place: str = ""
+    last: int = -1                                       # the operation that reads it last
+
+
+Operand = Register | str
+
+
+@dataclass
+class Operation:
+    """One line: f applied to operands, into a register; `tied`: the register is the first operand's, changed in place."""
+
+    f: str
+    out: Register
+    args: list[Operand]
+    tied: bool = False
+    scratch: list[str] = field(default_factory=list)
+
+
+class Lowered:
+    """A kernel's operations, and the scratch arrays that they need."""
+
+    def __init__(self, kernel: Kernel, uses: set[str], sizes: dict[str, str] | None = None) -> None:
+        self.kernel, self.uses, self.sizes = kernel, uses, sizes
+        self.expressions = Expressions(uses, sizes)
+        self.operations: list[Operation] = []
+        self.scratch: list[Array] = []
+        self.memo: dict[Scalar, Operand] = {}
+        self.out_reads = {text(x.view, sizes) for x in leaves(kernel.body)       # operands that stand in the output's memory
+                          if isinstance(x, Load) and x.view.array.home is kernel.out.array.home}
+        result = self._operand(kernel.body)
+        if not isinstance(result, Register):                     # a plain copy, or a constant
+            result = self._do("copy", [result], kernel.out.array.kind)
+        self._place(result)
+
+    # ------------------------------------------------------------ operations
+
+    def _do(self, f: str, args: list[Operand], kind: str, tied: bool = False) -> Register:
+        out = Register(kind)
+        for a in args:
+            if isinstance(a, Register):
+                a.last = len(self.operations)
+        self.operations.append(Operation(f, out, args, tied))
+        return out
+
+    def _operand(self, s: Scalar) -> Operand:
+        if s not in self.memo:
+            self.memo[s] = self._evaluate(s)
+        return self.memo[s]
+
+    def _evaluate(self, s: Scalar) -> Operand:
+        if not any(isinstance(x, (Hot, Step)) or isinstance(x, Load) and x.view.dims for x in leaves(s)):
+            return self.expressions.at(s, 2)                     # numbers only
+        match s:
+            case Load(v):
+                return text(v, self.sizes)
+            case Hot(v):
+                self.uses.add("hot")
+                return self._do("hot", [_index(v, self.sizes), v.dims[-1].format(self.sizes)], BOOL)
+            case Step(dim, axis):
+                return axis if dim is None else _column(f"np.arange({axis.upper()})", dim, len(self.kernel.dims))
+            case Call(f, args, kind):
+                return self._call(f, args, kind)
+        raise TypeError(s)
+
+    def _call(self, f: str, args: tuple[Scalar, ...], kind: str) -> Operand:
+        if f in ("sub", "add") and isinstance(args[1], Hot) and not isinstance(args[0], (Literal, SizeOf)):
+            return self._onehot_update(args[0], args[1].view, "-1" if f == "sub" else "1")
+        if f == "select":
+            return self._select(*args)
+        if f == "real":
+            inner = self._operand(args[0])
+            return inner                                         # a mask multiplies as 0 and 1
+        if f == "relu":
+            return self._do("maximum", [self._operand(args[0]), "0"], REAL)
+        heavy = sorted(range(len(args)), key=lambda i: -need(args[i]))
+        operands: dict[int, Operand] = {i: self._operand(args[i]) for i in heavy}
+        values = [operands[i] for i in range(len(args))]
+        if f not in UFUNCS:
+            self.uses.add(f)
+        if f in ("add", "sub", "div") and all(_truth(args[i]) for i in range(len(args))):
+            values[0] = self._do("copy", [values[0]], REAL)      # NumPy has no arithmetic on two truth values
+        return self._do(f, values, kind)
+
+    def _writable(self, s: Scalar) -> Register:
+        """A register that holds s and that nobody else reads."""
+        value = self._operand(s)
+        if isinstance(value, Register) and value.kind == REAL and value.last < 0:
+            self.memo.pop(s, None)
+            return value
+        return self._do("copy", [value], REAL)
+
+    def _onehot_update(self, base: Scalar, index: View, value: str) -> Operand:
+        self.uses.add("add_onehot")
+        return self._do("add_onehot", [self._writable(base), _index(index, self.sizes), value], REAL, tied=True)
+
+    def _select(self, c: Scalar, a: Scalar, b: Scalar) -> Operand:
+        """b, then a where c; the branch that is an array of its own comes first, and the other is copied over it."""
+        if isinstance(b, Literal) or need(a) > need(b):
+            kept, other = a, b
+            mask = self._operand(Call("not", (c,), BOOL)) if need(a) <= need(c) else None
+            base = self._writable(kept)
+            mask = mask or self._operand(Call("not", (c,), BOOL))
+        else:
+            kept, other = b, a
+            base = self._writable(kept)
+            mask = self._operand(c)
+        value = self._operand(other)
+        return self._do("where", [base, value, mask], REAL, tied=True)
+
+    # ------------------------------------------------------------ places
+
+    def _place(self, result: Register) -> None:
+        """Give every register the output's place or a scratch array."""
+        last_out = max((i for i, op in enumerate(self.operations) for a in op.args
+                        if isinstance(a, str) and a in self.out_reads), default=-1)
+        busy: dict[str, Register] = {}
+        pools: dict[str, list[str]] = {REAL: [], BOOL: []}
+        names: dict[str, list[str]] = {REAL: [], BOOL: []}
+        out_kind = self.kernel.out.array.kind
+
+        def fresh(kind: str) -> str:
+            if pools[kind]:
+                return pools[kind].pop(0)
+            names[kind].append(f"{{{kind}{len(names[kind])}}}")
+            self.scratch.append(Array(self.kernel.dims, kind, comment="scratch"))
+            self.scratch[-1].name = names[kind][-1]
+            return names[kind][-1]
+
+        final = len(self.operations) - 1
+        for i, op in enumerate(self.operations):
+            dying = [a for a in dict.fromkeys(x for x in op.args if isinstance(x, Register)) if a.last == i]
+            aliasable = op.f in UFUNCS or op.f in IN_PLACE or op.tied or op.f == "copy"
+            if op.tied and isinstance(op.args[0], Register):
+                op.out.place = op.args[0].place
+            elif i == final:
+                op.out.place = "{out}"
+                if not aliasable and any(a.place == "{out}" for a in op.args if isinstance(a, Register)):
+                    self._evict(i, op, fresh)
+            else:
+                out_free = "{out}" not in busy or (aliasable and busy["{out}"] in dying)
+                out_free = out_free and op.out.kind == out_kind and last_out <= (i if aliasable else i - 1)
+                same = [a for a in dying if a.kind == op.out.kind and aliasable and a.place != "{out}"]
+                op.out.place = "{out}" if out_free else same[0].place if same else fresh(op.out.kind)
+            extra = [fresh(REAL) for _ in range(SCRATCH.get(op.f, 0))]
+            op.scratch = extra
+            for a in dying:
+                busy.pop(a.place, None)
+                if a.place not in ("{out}", op.out.place) and a.place not in pools[a.kind]:
+                    pools[a.kind].append(a.place)
+            pools[REAL] += extra
+            busy[op.out.place] = op.out
+        if result.place != "{out}":                              # a tied chain that began in scratch
+            self.operations.append(Operation("copy", Register(out_kind, "{out}"), [result]))
+
+    def _evict(self, i: int, op: Operation, fresh) -> None:  # type: ignore[no-untyped-def]
+        """An operand kept in the output moves away before a helper that may not write over it."""
+        for a in op.args:
+            if isinstance(a, Register) and a.place == "{out}":
+                place = fresh(a.kind)
+                for done in self.operations[:i]:
+                    if done.out.place == "{out}" and done.out is a:
+                        done.out.place = place
+                a.place = place
+
+    # ------------------------------------------------------------ text
+
+    def lines(self) -> list[str]:
+        """The statements; scratch arrays must have been given names."""
+        places = {"{out}": text(self.kernel.out, self.sizes)}
+        counts = {REAL: 0, BOOL: 0}
+        for a in self.scratch:
+            places[f"{{{a.kind}{counts[a.kind]}}}"] = a.name
+            counts[a.kind] += 1
+        return [line for op in self.operations for line in self._line(op, places)]
+
+    def _line(self, op: Operation, places: dict[str, str]) -> list[str]:
+        out = places[op.out.place]
+        args = [places[a.place] if isinstance(a, Register) else a for a in op.args]
+        indexed = "[" in out
+        if op.f in AUGMENTED:
+            if args[0] == out:
+                return [f"{out} {AUGMENTED[op.f]} {args[1]}"]
+            if args[1] == out and op.f in COMMUTES:
+                return [f"{out} {AUGMENTED[op.f]} {args[0]}"]
+        if op.f == "copy":
+            return [] if args[0] == out else [f"{out}[...] = {args[0]}" if not indexed else f"{out} = {args[0]}"]
+        if op.f == "where":
+            return [f"np.copyto({args[0]}, {args[1]}, where={args[2]})"]
+        if op.f in ("add_onehot", "hot"):
+            return [f"{op.f}({', '.join(args)})" if op.f == "add_onehot" else f"hot({', '.join(args)}, out={out})"]
+        name = UFUNCS.get(op.f, op.f)
+        return [f"{name}({', '.join([*args, *(places[s] for s in op.scratch)])}, out={out})"]
+
+
+def need(s: Scalar) -> int:
+    """How many registers the evaluation of s takes at once."""
+    if not isinstance(s, Call):
+        return 1 if isinstance(s, Hot) else 0
+    counts = sorted((need(a) for a in s.args), reverse=True)
+    return max([1, *(c + i for i, c in enumerate(counts))])
+
+
+def _truth(s: Scalar) -> bool:
+    """Whether a scalar is printed as truth values."""
+    return isinstance(s, Hot) or isinstance(s, Call) and (s.kind == BOOL or s.f == "real" and _truth(s.args[0])) \
+        or isinstance(s, Load) and s.view.array.kind == BOOL
+
+
+def _index(v: View, sizes: dict[str, str] | None) -> str:
+    """The classes of a one-hot value, without the dim along which it is one-hot."""
+    return text(View(v.array, v.along, v.dims[:-1]), sizes)
+
+
+def _column(base: str, dim: int, rank: int) -> str:
+    after = rank - dim - 1
+    return base if not after else f"{base}[:{', None' * after}]"
+
+
+__all__ = ["BINARY", "Lowered", "need", "number"]

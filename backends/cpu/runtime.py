@@ -1,0 +1,309 @@
+"""Helpers of generated modules. A module carries the source of those that it uses, and imports nothing but NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def sigmoid(x, out=None):
+    """1/(1 + exp(-x)), to full relative precision at both ends."""
+    out = np.negative(x, out=out)
+    with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
+        np.exp(out, out=out)
+    out += 1
+    return np.reciprocal(out, out=out)
+
+
+def softplus(x, scratch=None, out=None):
+    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)); x itself must not be `out`."""
+    out = np.abs(x, out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.log1p(out, out=out)
+    out += np.maximum(x, 0, out=scratch)
+    return out
+
+
+def log1mexp(x, scratch=None, out=None):
+    """log(1 - exp(x)) for x < 0: log(-expm1(x)) near 0, log1p(-exp(x)) elsewhere."""
+    near = np.greater(x, -0.6931471805599453)
+    scratch = np.expm1(np.where(near, x, -1.0), out=scratch)
+    np.negative(scratch, out=scratch)
+    out = np.exp(x, out=out)
+    np.negative(out, out=out)
+    np.log1p(np.where(near, 0.0, out), out=out)
+    np.copyto(out, np.log(scratch, out=scratch), where=near)
+    return out
+
+
+def logaddexp(x, y, scratch=None, out=None):
+    """log(exp(x) + exp(y)) = max(x, y) + log1p(exp(-|x - y|))."""
+    out = np.subtract(x, y, out=out)
+    np.abs(out, out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.log1p(out, out=out)
+    out += np.maximum(x, y, out=scratch)
+    return out
+
+
+def safe_div(x, y, out=None):
+    """x/y, and 0 where y is 0."""
+    zero = np.equal(y, 0)
+    out = np.divide(x, np.where(zero, np.asarray(1, np.result_type(y)), y), out=out)
+    np.copyto(out, 0, where=zero)
+    return out
+
+
+def expmoment(n, x, out=None):
+    """The integral over s in [0, 1] of s**n * exp(s*x), by its series near 0; n = 0: (exp(x) - 1)/x."""
+    x = np.asarray(x)
+    n, one = int(np.max(n)), x.dtype.type(1)
+    far = np.abs(x) >= n + 1
+    large, small = np.where(far, x, (n + 1) * one), np.where(far, 0 * one, x)
+    upward = np.expm1(large) / large
+    for k in range(1, n + 1):
+        upward = (np.exp(large) - k * upward) / large
+    term, series = np.ones_like(small), np.zeros_like(small)
+    for k in range(20 + 6 * n):
+        series += term / (n + k + 1)
+        term = term * small / (k + 1)
+    value = np.where(far, upward, series)
+    return value if out is None else np.copyto(out, value)
+
+
+def exprel(x, out=None):
+    """(exp(x) - 1)/x, 1 at 0."""
+    return expmoment(0, x, out=out)
+
+
+def erf(x, out=None):
+    """The error function, element by element."""
+    from math import erf as one
+    value = np.asarray(np.frompyfunc(one, 1, 1)(x), np.asarray(x).dtype)
+    return value if out is None else np.copyto(out, value)
+
+
+def logsumexp(a, axis, scratch=None, out=None):
+    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
+    top = np.max(a, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    scratch = np.subtract(a, top, out=scratch)
+    np.exp(scratch, out=scratch)
+    out = np.sum(scratch, axis=axis, out=out)
+    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
+    out += top.reshape(out.shape)
+    return out
+
+
+def norm(a, axis, scratch=None, out=None):
+    """sqrt(sum(a**2)) over `axis`, scaled by the largest element, so that squares neither overflow nor vanish."""
+    scratch = np.abs(a, out=scratch)
+    top = np.max(scratch, axis=axis, keepdims=True)
+    scratch /= np.where(top > 0, top, 1)
+    np.square(scratch, out=scratch)
+    out = np.sum(scratch, axis=axis, out=out)
+    out = np.sqrt(out, out=out if isinstance(out, np.ndarray) else None)
+    out *= top.reshape(out.shape)
+    return out
+
+
+def onehot(i, n, dtype):
+    """out[..., k] = 1 if i == k else 0."""
+    return np.equal(np.asarray(i)[..., None], np.arange(n)).astype(dtype)
+
+
+def hot(i, n, out=None):
+    """out[..., k] = (i == k)."""
+    return np.equal(np.asarray(i)[..., None], np.arange(n), out=out)
+
+
+def add_onehot(a, i, value):
+    """a += value * onehot(i), in place: one element a row."""
+    rows = a.reshape(-1, a.shape[-1])
+    rows[np.arange(len(rows)), np.reshape(i, -1)] += value
+
+
+def pick(a, i, out=None):
+    """out[...] = a[..., i[...]]: one element of each row."""
+    rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])
+    value = rows[np.arange(len(rows)), np.reshape(i, -1)].reshape(a.shape[:-1])
+    if out is None:
+        return value
+    out[...] = value
+    return out
+
+
+def scatter(a, i, out):
+    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    i = np.reshape(i, -1)
+    rows = a.reshape(len(i), -1)
+    order = np.argsort(i, kind="stable")
+    classes, starts = np.unique(i[order], return_index=True)
+    out[...] = 0
+    out[classes] = np.add.reduceat(rows[order], starts, axis=0).reshape(len(classes), *out.shape[1:])
+    return out
+
+
+def philox(seed, key):
+    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0)."""
+    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
+    word = 2**64 - 1
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
+                                                counter=np.array([0, 0, int(step) & word, 0], np.uint64)))
+
+
+def uniform(seed, key, scratch=None, out=None):
+    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64."""
+    if out.dtype == np.float64:
+        return philox(seed, key).random(out=out)
+    scratch = philox(seed, key).random(out.shape, out=scratch)
+    scratch *= 2.0**24
+    np.floor(scratch, out=scratch)
+    return np.multiply(scratch, 2.0**-24, out=out, casting="same_kind")
+
+
+def normal(seed, key, scratch=None, out=None):
+    """Standard normal by Box-Muller in float64, two from two uniforms, then rounded. `scratch`: two rows of float64."""
+    pairs = (out.size + 1) // 2
+    scratch = np.empty((2, 2 * pairs)) if scratch is None else scratch
+    u, v = scratch[0, :2 * pairs].reshape(2, pairs), scratch[1, :2 * pairs].reshape(pairs, 2)
+    philox(seed, key).random(out=v)
+    np.log1p(np.negative(v[:, 0], out=u[0]), out=u[0])           # radius sqrt(-2*log(1 - u))
+    u[0] *= -2
+    np.sqrt(u[0], out=u[0])
+    np.multiply(v[:, 1], 2 * np.pi, out=u[1])                    # angle
+    np.multiply(u[0], np.cos(u[1], out=v[:, 0]), out=v[:, 0])
+    np.multiply(u[0], np.sin(u[1], out=v[:, 1]), out=v[:, 1])
+    out.reshape(-1)[...] = v.reshape(-1)[:out.size]
+    return out
+
+
+def real_input(name, value, dims, dtype):
+    """An input as an array of these dims; None stands for any size."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
+    check_shape(name, value, dims)
+    return value if value.dtype == dtype else value.astype(dtype)
+
+
+def class_input(name, value, dims, classes):
+    """An input of classes 0, ..., classes-1."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
+    check_shape(name, value, dims)
+    if value.size and not 0 <= value.min() <= value.max() < classes:
+        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    return value
+
+
+def check_shape(name, value, dims):
+    """Refuse an array whose shape is not `dims`."""
+    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+        want = ", ".join("any" if d is None else str(d) for d in dims)
+        raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
+
+
+def check_params(params, shapes):
+    """Refuse parameters that are missing or of another shape."""
+    for name, shape in shapes.items():
+        if name not in params:
+            raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
+        if np.shape(params[name]) != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+
+
+class Workspace:
+    """The buffers of one caller: made at the first call, grown when larger inputs come by; one thread at a time."""
+
+    def __init__(self):
+        self.memory, self.keys, self.views = {}, {}, {}
+
+    def reserve(self, name, counts):
+        """Flat arrays of at least these (size, dtype), the same ones as long as they suffice."""
+        have = self.memory.setdefault(name, [])
+        del have[len(counts):]
+        for k, (count, dtype) in enumerate(counts):
+            if k == len(have):
+                have.append(np.empty(count, dtype))
+            elif have[k].size < count or have[k].dtype != dtype:
+                have[k] = np.empty(count, dtype)
+        return have
+
+    def gradients(self, params, names):
+        """Arrays for the gradients of these parameters."""
+        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
+            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+            self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+        return self.views["d"]
+
+
+class State(dict):
+    """What a training step keeps between calls: a flat dict of arrays, which is saved, and a workspace, which is not."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.workspace = Workspace()
+
+
+def clip_by_norm(d, bound):
+    """Scale gradients so that their global norm is at most `bound`."""
+    total = float(np.sqrt(sum(float(np.vdot(g, g)) for g in d.values())))
+    if total > bound:
+        for g in d.values():
+            g *= bound / total
+
+
+def clip_by_value(d, bound):
+    """Clip every gradient to [-bound, bound]."""
+    for g in d.values():
+        np.clip(g, -bound, bound, out=g)
+
+
+def limit_norms(w, bound):
+    """Max-norm: scale each row of w whose norm exceeds `bound` down to it."""
+    rows = w.reshape(len(w), -1)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    rows *= np.minimum(1, bound / np.maximum(norms, np.finfo(w.dtype).tiny))[:, None].astype(w.dtype)
+
+
+def project_l1(w, bound):
+    """The nearest w with sum(|w|) <= bound (Duchi et al. 2008)."""
+    size = np.abs(w).reshape(-1)
+    if size.sum() <= bound:
+        return
+    ordered = np.sort(size)[::-1]
+    excess = np.cumsum(ordered) - bound
+    last = np.nonzero(ordered * np.arange(1, len(ordered) + 1) > excess)[0][-1]
+    w[...] = np.sign(w) * np.maximum(np.abs(w) - excess[last] / (last + 1), 0)
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
+
+
+def orthogonal(rng, shape):
+    """Orthonormal rows or columns, from the QR decomposition of a normal matrix (Saxe et al. 2014)."""
+    rows, columns = shape[0], int(np.prod(shape[1:]))
+    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    q = q * np.sign(np.diag(r))
+    return (q if rows >= columns else q.T).reshape(shape)
+
+
+def blocks(*arrays, size=16384):
+    """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
+    if not all(a.flags.c_contiguous for a in arrays):
+        raise ValueError("a training step works in place and needs contiguous arrays")
+    flat = [a.reshape(-1) for a in arrays]
+    for i in range(0, flat[0].size, size):
+        yield [a[i:i + size] for a in flat]
+
+
+def decay_l1(w, amount):
+    """w -= amount * sign(w), in place."""
+    for (piece,) in blocks(w):
+        piece -= amount * np.sign(piece)

@@ -1,0 +1,58 @@
+"""What `python generated_module.py` does: gradients against central differences, as a table."""
+
+from __future__ import annotations
+
+from ...compiler.graph import BATCH
+from ...compiler.passes.naming import identifier
+from ...compiler.system import System
+
+CHECK = '''def check(batch=5{lengths}, seed=0):
+    """Gradients against central differences in float64, along random directions, for every parameter."""
+    rng = np.random.default_rng(seed)
+    params = {{k: rng.normal(0.0, 0.3, np.shape(v)) for k, v in init(seed).items()}}
+{positive}    inputs = dict(
+{inputs}
+    )
+    loss, grads = loss_and_grads(params, **inputs)
+    print(f"loss {{float(loss):.6f}}")
+    print(f"{{'parameter':<16}}{{'shape':<16}}{{'derived':>16}}{{'differences':>16}}{{'error':>10}}")
+    worst = 0.0
+    for name, grad in grads.items():
+        direction, kept = rng.standard_normal(grad.shape), params[name]
+        direction /= np.sqrt((direction**2).sum()) or 1.0
+        h, sides = 1e-5, []
+        for sign in (1, -1):
+            params[name] = kept + sign * h * direction
+            sides.append(float(loss_and_grads(params, **inputs)[0]))
+        params[name] = kept
+        derived, differences = float((grad * direction).sum()), (sides[0] - sides[1]) / (2 * h)
+        error = abs(derived - differences) / max(abs(derived), abs(differences), 1e-3)
+        worst = max(worst, error)
+        print(f"{{name:<16}}{{str(grad.shape):<16}}{{derived:>16.8f}}{{differences:>16.8f}}{{error:>10.1e}}")
+    print("gradients agree" if worst < 1e-5 else "GRADIENTS DIFFER")
+    return worst
+
+
+if __name__ == "__main__":
+    raise SystemExit(check() >= 1e-5)
+'''
+
+
+def selfcheck_text(system: System, inputs: tuple[str, ...]) -> str:
+    """The `check` function for a system's inputs at small lengths."""
+    axes = sorted({x for k in inputs for x in system.inputs[k].axes if x != BATCH})
+    rows = []
+    for k in inputs:
+        node = system.inputs[k]
+        dims = (["batch"] if BATCH in node.axes else []) + [f"{x}_length" for x in node.axes if x != BATCH]
+        shape = f"({', '.join([*dims, *(s.format() for s in node.shape)])}{',' if len(dims) + len(node.shape) == 1 else ''})"
+        if node.type.kind == "class":
+            value = f"rng.integers(0, {node.type.n}, {shape})"
+        elif node.type.kind == "bool":
+            value = f"rng.random({shape}) < 0.5"
+        else:
+            value = f"rng.random({shape})"
+        rows.append(f"        {identifier(k)}={value},")
+    positive = "".join(f"    params[{k!r}] = np.abs(params[{k!r}]) + 0.5\n" for k, s in system.stats.items()
+                       if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0)
+    return CHECK.format(lengths="".join(f", {x}_length=4" for x in axes), inputs="\n".join(rows), positive=positive)

@@ -1,0 +1,234 @@
+"""Statements as NumPy.
+
+An array that the workspace holds is written with `out=`; an array that has no storage (a loop's local value, or anything at
+-O0) is assigned, and where one kernel alone reads it, its expression stands in that kernel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ...compiler import random
+from ...compiler.passes.memory import numbered
+from ...compiler.program import (
+    Array,
+    Block,
+    Call,
+    Copy,
+    Draw,
+    Fill,
+    Kernel,
+    Literal,
+    Load,
+    Loop,
+    Pick,
+    Product,
+    Reduction,
+    Scatter,
+    Stmt,
+    Take,
+    View,
+    leaves,
+    reads,
+    writes,
+)
+from .expressions import UFUNC, Expressions, number
+from .kernels import Lowered
+from .products import out_text, print_product
+from .views import index_text, kept, plain, text, transposition
+
+REDUCTIONS = {"sum": "np.sum", "max": "np.max", "min": "np.min", "prod": "np.prod", "argmax": "np.argmax"}
+
+
+class Statements:
+    """Prints the body of one function."""
+
+    def __init__(self, uses: set[str], allocated: Callable[[Array], bool], sizes: dict[str, str] | None = None) -> None:
+        self.uses, self.allocated, self.sizes = uses, allocated, sizes
+        self.pending: dict[Array, tuple[str, int]] = {}          # values that their one reader prints
+        self.inlined: set[Array] = set()
+        self.lowered: dict[int, Lowered] = {}                    # id of a kernel -> its ufunc calls
+        self.scratch: dict[int, list[Array]] = {}                # id of another statement -> its scratch arrays
+        self.made: set[str] = set()                              # arrays that this body has made
+        self.expressions = Expressions(uses, sizes, self._load)
+
+    def prepare(self, body: list[Stmt]) -> None:
+        """Decide which unallocated values stand inside their reader's expression."""
+        readers: dict[Array, list[tuple[int, Stmt]]] = {}
+        written: dict[Array, int] = {}
+        spots: dict[Array, tuple[int, Stmt]] = {}
+        for i, (_, s, _) in enumerate(numbered(body)):
+            for v in reads(s):
+                readers.setdefault(v.array, []).append((i, s))
+            out = writes(s)
+            if out is not None:
+                written[out.array] = written.get(out.array, 0) + 1
+                spots[out.array] = (i, s)
+        for a, (_, s) in spots.items():
+            if a.role != "value" or self.allocated(a) or written[a] != 1 or not a.dims:
+                continue
+            if isinstance(s, (Product, Take, Pick)) and len(readers.get(a, [])) == 1 and isinstance(readers[a][0][1], Kernel):
+                self.inlined.add(a)
+
+    def _load(self, v: View) -> tuple[str, int]:
+        if v.array in self.pending and v.whole:
+            return self.pending.pop(v.array)
+        return text(v, self.sizes), 9
+
+    # ------------------------------------------------------------ one statement
+
+    def lines(self, s: Stmt) -> Iterable[str]:
+        """The text of a statement, one line each."""
+        match s:
+            case Kernel():
+                yield from self._kernel(s)
+            case Product(out):
+                yield from self._product(s, out)
+            case Reduction():
+                yield from self._reduction(s)
+            case Take(out, table, index):
+                i = text(index, self.sizes)
+                if self.fresh(out):
+                    yield from self._assign(out, f"{text(table, self.sizes)}[{i}]", 9)
+                else:
+                    yield f'np.take({text(table, self.sizes)}, {i}, axis=0, out={text(out, self.sizes)}, mode="clip")'
+            case Pick(out, a, index):
+                self.uses.add("pick")
+                value = f"pick({text(a, self.sizes)}, {text(index, self.sizes)}"
+                if self.fresh(out) or not out.dims:
+                    yield from self._assign(out, value + ")", 9)
+                else:
+                    yield f"{value}, out={text(out, self.sizes)})"
+            case Scatter(out, a, index):
+                self.uses.add("scatter")
+                yield from self._allocate(out)
+                yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
+            case Fill(out, value):
+                yield from self._allocate(out)
+                yield f"{plain(out, self.sizes)}{'' if index_text(out) else '[...]'} = {number(value)}"
+            case Copy(out, a, flip):
+                yield from self._copy(out, a, flip)
+            case Draw(out, kind, key):
+                self.uses.add(kind)
+                if self.fresh(out):
+                    yield f"{out.array.name} = np.empty({shape_text(out.dims, self.sizes)})"
+                scratch = "".join(f"{x.name}, " for x in self.scratch.get(id(s), []))
+                yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)})"
+
+    def fresh(self, out: View) -> bool:
+        """Whether a write makes the array."""
+        return not self.allocated(out.array) and out.whole
+
+    def _assign(self, out: View, value: str, level: int) -> Iterable[str]:
+        if out.array in self.inlined:
+            self.pending[out.array] = (value, level)
+        elif self.fresh(out) or not out.array.dims:
+            yield f"{out.array.name} = {value}"
+        else:
+            yield from self._allocate(out)
+            yield f"{text(out, self.sizes)}{'' if index_text(out) else '[...]'} = {value}"
+
+    def _allocate(self, out: View) -> Iterable[str]:
+        """An array that is written in pieces, and that nobody has made."""
+        if not self.allocated(out.array) and out.array.name not in self.made:
+            self.made.add(out.array.name)
+            yield f"{out.array.name} = np.empty({shape_text(out.array.dims, self.sizes)}, dtype)"
+
+    def _kernel(self, s: Kernel) -> Iterable[str]:
+        out = s.out
+        expression = self.fresh(out) or not out.dims or any(isinstance(x, Load) and x.view.array in self.pending
+                                                            for x in leaves(s.body))
+        if not expression and id(s) in self.lowered:
+            yield from self.lowered[id(s)].lines()
+            return
+        target = text(out, self.sizes)
+        body = s.body
+        if not self.fresh(out) and out.dims and isinstance(body, Call):
+            if body.f in ("add", "sub") and isinstance(body.args[0], Load) and self._same(body.args[0].view, out):
+                yield f"{target} {'+' if body.f == 'add' else '-'}= {self.expressions.at(body.args[1], 1 + (body.f == 'sub'))}"
+                return
+            if body.f == "add" and isinstance(body.args[1], Load) and self._same(body.args[1].view, out):
+                yield f"{target} += {self.expressions.at(body.args[0], 1)}"
+                return
+            if body.f in UFUNC:
+                yield f"{UFUNC[body.f]}({', '.join(map(self.expressions.text, body.args))}, out={target})"
+                return
+            if body.f == "sigmoid":
+                self.uses.add("sigmoid")
+                yield f"sigmoid({self.expressions.text(body.args[0])}, out={target})"
+                return
+        if isinstance(body, Literal) and out.dims:
+            yield from self.lines(Fill(out, body.value))
+            return
+        yield from self._assign(out, *self.expressions._with(body))
+
+    @staticmethod
+    def _same(v: View, out: View) -> bool:
+        return v.array.home is out.array.home and v.along == out.along
+
+    def _product(self, s: Product, out: View) -> Iterable[str]:
+        printed = print_product(s, self.sizes)
+        if self.fresh(out) or not out.dims or out.array in self.inlined:
+            value = printed.expression
+            if printed.last and printed.left:
+                value = f"({value}).reshape{shape_text(out.dims, self.sizes)}"
+            yield from self._assign(out, value, 2 if printed.left and not printed.last else 9)
+            return
+        yield from self._allocate(out)
+        if not printed.left:
+            yield f"{printed.expression[:-1]}, out={text(out, self.sizes)})"
+            return
+        target = out_text(out, printed.last, self.sizes)
+        if target is None:
+            yield f"{plain(out, self.sizes)} = ({printed.expression}).reshape{shape_text(out.dims, self.sizes)}"
+        else:
+            yield f"np.matmul({printed.left}, {printed.right}, out={target})"
+
+    def _reduction(self, s: Reduction) -> Iterable[str]:
+        out, a = s.out, text(s.a, self.sizes)
+        if len(kept(s.a)) < len(s.a.dims):
+            a = f"np.broadcast_to({a}, {shape_text(s.a.dims, self.sizes)})"
+        every = len(s.over) == len(s.a.dims)
+        axis = "" if every else f", axis={s.over[0] if len(s.over) == 1 else s.over}"
+        if s.kind in REDUCTIONS:
+            call = f"{REDUCTIONS[s.kind]}({a}{axis}"
+            if s.kind == "sum" and every:
+                call = f"np.sum({a}"
+        else:
+            self.uses.add(s.kind)
+            call = f"{s.kind}({a}, {s.over[0] if len(s.over) == 1 else s.over}"
+        scratch = [x.name for x in self.scratch.get(id(s), [])]
+        if self.fresh(out) or not out.dims:
+            yield from self._assign(out, call + ")", 9)
+        else:
+            yield from self._allocate(out)
+            yield f"{', '.join([call, *scratch])}, out={text(out, self.sizes)})"
+
+    def _copy(self, out: View, a: View, flip: int | None) -> Iterable[str]:
+        source = text(a, self.sizes)
+        if flip is not None:
+            source += f"[{', '.join([':'] * flip + ['::-1'])}]"
+        if out.dims != a.dims:
+            source = f"{source}.reshape{shape_text(out.dims, self.sizes)}"
+        yield from self._allocate(out) if not self.fresh(out) else ()
+        if self.fresh(out) and out.dims:
+            yield f"{out.array.name} = {source}"
+        elif not out.dims and not out.array.dims:
+            yield f"{out.array.name} = {source}"
+        else:
+            order = kept(out)
+            target = plain(out, self.sizes) + ("" if order == sorted(order) else transposition(order))
+            yield f"{target}{'' if index_text(out) else '[...]'} = {source}"
+
+
+def shape_text(dims: tuple, sizes: dict[str, str] | None = None) -> str:  # type: ignore[type-arg]
+    """Dims as a Python tuple."""
+    return f"({', '.join(d.format(sizes) for d in dims)}{',' if len(dims) == 1 else ''})"
+
+
+def key_text(key: str) -> str:
+    """The hash of a draw's path, as the generated text of an integer."""
+    return hex(random.path_key(key))
+
+
+__all__ = ["Block", "Loop", "Statements", "shape_text"]

@@ -1,0 +1,172 @@
+"""The training step: gradient, clipping, the optimiser's equations, constraints; all in place."""
+
+from __future__ import annotations
+
+from ...compiler.optimisers import OPTIMISERS, Rule, rule
+from ...compiler.passes.layout import layout
+from ...compiler.passes.lower import lower
+from ...compiler.passes.memory import lives, numbered
+from ...compiler.passes.naming import Namer, identifier
+from ...compiler.passes.schedule import schedule
+from ...compiler.passes.simplify import simplify_exprs
+from ...compiler.pipeline import Compiled
+from ...compiler.program import Array, Block, Copy, Function, Kernel, Stmt, view, writes
+from ...compiler.system import System, Training
+from .functions import Text
+from .kernels import Lowered
+from .statements import Statements
+
+RULE_ARGUMENTS = ("w", "g")
+
+
+class Updates:
+    """Prints `init_state`, `train_step` and the optimiser's rule."""
+
+    def __init__(self, compiled: Compiled, variables: dict[str, str], uses: set[str], level: int) -> None:
+        self.compiled, self.variables, self.uses, self.level = compiled, variables, uses, level
+        self.system = compiled.stable
+        self.training: Training = self.system.training
+        self.rule_: Rule = rule(self.training.optimiser, dict(self.training.options))
+        self.arguments = (*RULE_ARGUMENTS, *self.rule_.slots, "lr", "step")
+        self.lines, self.temporaries = self._lowered()
+        self.uses |= {"blocks"}
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        return self.compiled.trained
+
+    def _lowered(self) -> tuple[list[str], int]:
+        """The rule's equations as ufunc calls in place on w and the slots; how many scratch arrays they take."""
+        names = list(self.rule_.equations)
+        exprs = simplify_exprs([self.rule_.equations[k] for k in names])
+        system = System("update", equations=dict(zip(names, exprs, strict=True)))
+        lay = layout(schedule(system, dict(system.equations)))
+        body: list[Stmt] = list(lower(lay))
+        own = {e.name: a for e, a in lay.arrays.items() if a.role in ("param", "input")}  # type: ignore[attr-defined]
+        function = Function("update", body)
+        targets = {lay.arrays[e]: k for k, e in system.equations.items()}
+        life = lives(body)
+        namer = Namer((*self.arguments, "tmp"))
+        for k, s, _ in numbered(body):
+            out = writes(s)
+            if out is None or not isinstance(s, Kernel):
+                continue
+            key = targets.get(out.array)
+            if key is not None and own[key] in life and life[own[key]].last <= k:
+                out.array.storage = own[key]                     # nobody reads the old value any more
+                out.array.name = key
+            elif not out.array.name:
+                out.array.name = namer.claim("c" if not out.dims else key + "_new" if key else "t")
+        for array, key in targets.items():
+            if array.storage is None:
+                body.append(Block((), [Copy(view(own[key]), view(array))]))
+        return self._text(function, targets)
+
+    def _text(self, function: Function, targets: dict[Array, str]) -> tuple[list[str], int]:
+        statements = Statements(self.uses, lambda a: bool(a.dims))
+        highest, out = 0, []
+        fresh = [s.out.array for _, s, _ in numbered(function.body) if isinstance(s, Kernel) and s.out.dims
+                 and s.out.array.storage is None]
+        for i, a in enumerate(fresh):
+            a.name = f"tmp{i}"
+        for _, s, _ in numbered(function.body):
+            if isinstance(s, Kernel) and s.out.dims:
+                lowered = Lowered(s, self.uses)
+                for i, a in enumerate(lowered.scratch):
+                    a.name = f"tmp{i + len(fresh)}"
+                highest = max(highest, len(lowered.scratch))
+                statements.lowered[id(s)] = lowered
+            out += [f"    {line}" for line in statements.lines(s)]
+        return out, highest + len(fresh)
+
+    # ------------------------------------------------------------ text
+
+    def rule(self) -> str:
+        """The optimiser's rule on one piece of one parameter."""
+        name = self.training.optimiser
+        doc = (OPTIMISERS[name][1].__doc__ or "").strip().split("\n")[0]
+        tmp = [f"tmp{i}" for i in range(self.temporaries)]
+        head = f"def _{name}({', '.join([*self.arguments, *tmp])}):"
+        return "\n".join([head, f'    """{doc}"""', *self.lines]) + "\n"
+
+    def init_state(self) -> str:
+        """`init_state`: zero slots, step 0, the declared rate."""
+        options = {**OPTIMISERS[self.training.optimiser][0], **dict(self.training.options)}
+        lines = ["def init_state(params, seed=0):",
+                 '    """What a step keeps: the optimiser\'s slots, the step, the seed, the learning rate; and a workspace."""',
+                 f'    state = State(step=np.array(0), seed=np.array(seed), lr=np.array({float(options["lr"])!r}))']
+        lines += [f'    state.update({{f"{s}.{{k}}": np.zeros_like(params[k]) for k in TRAINED}})' for s in self.rule_.slots]
+        return f"TRAINED = {self.trained!r}\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
+
+    def train_step(self, inputs: tuple[str, ...]) -> str:
+        """`train_step`: one step of the optimiser, in place."""
+        t, stats = self.training, self.system.stats
+        args = list(map(identifier, inputs))
+        every = f"(*TRAINED, {', '.join(map(repr, stats))})" if stats else "TRAINED"
+        out = Text()
+        add = out.lines.append
+        add(f"def train_step({', '.join(['params', 'state', *args, '*', 'workspace=None'])}):")
+        add(f'    """One step of {t.optimiser}, in place; the loss before it."""')
+        add('    workspace = workspace or getattr(state, "workspace", None) or Workspace()')
+        add(f"    d = workspace.gradients(params, {every})")
+        add('    step, lr = int(state["step"]), float(state["lr"])')
+        if self.rule_.look is not None:
+            mu = dict(OPTIMISERS[t.optimiser][0], **dict(t.options))["momentum"]
+            add("    for k in TRAINED:                                           # the gradient is taken further on")
+            add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
+            add(f"            w += {mu!r} * u")
+        add(f'    loss = _gradients({", ".join(["params", "d", *args, "workspace"])}, (int(state["seed"]), step))')
+        for k, s in stats.items():
+            if s.average:
+                add(f"    params[{k!r}] += (d[{k!r}] - params[{k!r}]) / (step + 1)")
+            else:
+                add(f"    params[{k!r}][...] = d[{k!r}]")
+        self._clipping(add, bool(stats))
+        self._loop(add)
+        self._constraints(add)
+        add('    state["step"][...] = step + 1')
+        add("    return loss")
+        return "\n".join(out.lines) + "\n"
+
+    def _clipping(self, add, stats: bool) -> None:  # type: ignore[no-untyped-def]
+        t = self.training
+        d = "{k: d[k] for k in TRAINED}" if stats else "d"
+        if t.clip_value is not None:
+            self.uses.add("clip_by_value")
+            add(f"    clip_by_value({d}, {t.clip_value!r})")
+        if t.clip_norm is not None:
+            self.uses.add("clip_by_norm")
+            add(f"    clip_by_norm({d}, {t.clip_norm!r})")
+
+    def _loop(self, add) -> None:  # type: ignore[no-untyped-def]
+        """The rule over every parameter, piece by piece."""
+        rates = dict(self.training.rates)
+        slots = "".join(f', state[f"{s}.{{k}}"]' for s in self.rule_.slots)
+        tmp = [f"tmp{i}" for i in range(self.temporaries)]
+        if tmp:
+            add(f"    {', '.join(tmp)}{',' if len(tmp) == 1 else ''} = workspace.reserve(\"update\", "
+                f"{len(tmp)} * [(16384, params[TRAINED[0]].dtype)])")
+        add("    for k in TRAINED:")
+        if rates:
+            table = ", ".join(f"{k!r}: {rates[k]!r}" for k in self.trained if k in rates)
+            add(f"        rate = lr * {{{table}}}.get(k, 1.0)")
+        lr = "rate" if rates else "lr"
+        names = ", ".join(["w", "g", *self.rule_.slots])
+        add(f"        for {names} in blocks(params[k], d[k]{slots}):")
+        cut = "".join(f", {x}[:w.size]" for x in tmp)
+        add(f"            _{self.training.optimiser}({names}, {lr}, step + 1{cut})")
+
+    def _constraints(self, add) -> None:  # type: ignore[no-untyped-def]
+        t = self.training
+        for kind, amount, names in t.decay:
+            add(f"    for k in {tuple(k for k in names if k in self.trained)!r}:")
+            if kind == "l2":
+                add(f"        params[k] *= {1 - amount!r}")
+            else:
+                self.uses.add("decay_l1")
+                add(f"        decay_l1(params[k], {amount!r})")
+        for helper, bound in (("limit_norms", t.max_norm), ("project_l1", t.l1_ball)):
+            if bound is not None:
+                self.uses.add(helper)
+                add(f"    for k in {tuple(k for k in bound[1] if k in self.trained)!r}:")
+                add(f"        {helper}(params[k], {bound[0]!r})")

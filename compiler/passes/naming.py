@@ -1,0 +1,40 @@
+"""Names: what every value is called in generated code.
+
+Policy: the user's words verbatim, dots of a path as underscores; `d_` stands before an adjoint; a value in whose place
+another is computed bears the later name where it has none of its own; what has no name is numbered in the order of printing.
+Python's keywords and builtins, the module's helpers, sizes and arguments are taken from the start.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Iterable
+
+RESERVED = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "params", "state", "workspace", "seed", "dtype", "d",
+                      "cp", "buffers"})
+
+
+class Namer:
+    """Hands out identifiers, each once."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self.taken: set[str] = {*RESERVED, *taken}
+
+    def claim(self, wanted: str) -> str:
+        """`wanted` as an identifier; `_2`, `_3`, ... is added where it is taken."""
+        base = identifier(wanted)
+        name, k = base, 2
+        while name in self.taken:
+            name = f"{base}_{k}" if base[-1:].isdigit() or k > 2 or base in RESERVED else f"{base}{k}"
+            k += 1
+        self.taken.add(name)
+        return name
+
+
+def identifier(text: str) -> str:
+    """Any text as a Python identifier: what cannot stand in one becomes an underscore."""
+    out = re.sub(r"\W", "_", text).strip("_") if not text.isidentifier() else text
+    out = re.sub(r"^__+", "v_", out)
+    return out if out and not out[0].isdigit() else f"v_{out}"

@@ -1,0 +1,172 @@
+"""The front door: a system goes in, the functions of a module come out.
+
+    stabilise      naive forms -> stable primitives                       System -> System
+    simplify       exact algebra, common subexpressions                   System -> System
+    gradient       the adjoint system, and simplify again                 System, parameters -> roots
+    schedule       which expressions form loops; the order                roots -> Schedule
+    layout         where each value lives, which are parts of a kernel    Schedule -> Layout
+    lower          statements                                             Layout -> Function
+    share, plan    which values may share memory                          Function -> Plan (in the backend, which knows its scratch)
+
+Every stage's result stays in `Compiled`, for `chainrule show`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from .gradient import Adjoint, gradient
+from .graph import BATCH, Broadcast, Expr, Input, Param, Ref, Shift, postorder
+from .passes.evaluation import evaluation
+from .passes.layout import Layout, layout
+from .passes.lower import lower
+from .passes.schedule import schedule
+from .passes.simplify import simplify, simplify_memo
+from .passes.stabilise import stabilise
+from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
+from .system import System
+
+
+@dataclass
+class Compiled:
+    """Everything that the stages made, in order."""
+
+    source: System
+    stable: System
+    trained: tuple[str, ...] = ()
+    adjoint: Adjoint | None = None
+    differentiated: System | None = None                         # with the simplified adjoint equations and gradients
+    gradients: dict[str, Expr] = field(default_factory=dict)     # parameter -> its gradient
+    evaluated: System | None = None
+    functions: dict[str, Function] = field(default_factory=dict)
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class _Clock:
+    def __init__(self, out: dict[str, float]) -> None:
+        self.out, self.start = out, perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = perf_counter()
+        self.out[name] = self.out.get(name, 0.0) + now - self.start
+        self.start = now
+
+
+def compile_system(system: System, fuse: bool = True) -> Compiled:
+    """All stages up to statements: the functions `gradients`, `predict` and `evaluate`."""
+    out = Compiled(system, system)
+    clock = _Clock(out.seconds)
+    out.stable = simplify(stabilise(system))
+    clock.lap("stabilise")
+    evaluated = out.evaluated = simplify(evaluation(out.stable))
+    if system.loss is not None:
+        differentiate(out)
+        clock.lap("differentiate")
+        train = out.differentiated
+        assert train is not None and train.loss is not None
+        roots = {"loss": train.equations["loss*"], **{f"d_{k}": e for k, e in _backwards(out).items()}}
+        roots |= {k: train.stats[k].update for k in train.stats}
+        _function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"))
+        out.functions["gradients"].trained = out.trained
+        roots = {"loss": evaluated.loss.total, "count": evaluated.loss.count}  # type: ignore[union-attr]
+        penalty = evaluated.penalty()
+        if penalty is not None:
+            roots["penalty"] = penalty
+        for name, average in evaluated.metrics.items():
+            roots |= {f"{name}": average.total, f"{name} count": average.count}
+        _function(out, "evaluate", evaluated, roots, ())
+    if system.outputs:
+        _function(out, "predict", evaluated, {k: evaluated.equations[k] for k in system.outputs}, ())
+    clock.lap("lower")
+    return out
+
+
+def differentiate(out: Compiled) -> None:
+    """The objective's gradient by every trained parameter, simplified."""
+    system = out.stable
+    frozen = {*system.training.freeze}
+    out.trained = tuple(k for k in system.params if k not in frozen)
+    wrt: list[Expr] = [system.params[k].node for k in out.trained]
+    system = system.copy()
+    system.equations["loss*"] = system.objective()
+    adjoint = out.adjoint = gradient(system, system.equations["loss*"], wrt)
+    extended = adjoint.system
+    roots = [*extended.roots(), *(adjoint.grads[w] for w in wrt)]
+    memo = simplify_memo(roots, system.sizes)
+    out.differentiated = extended.mapped(memo)
+    out.gradients = {k: memo[adjoint.grads[w]] for k, w in zip(out.trained, wrt, strict=True)}
+
+
+def _backwards(out: Compiled) -> dict[str, Expr]:
+    """Gradients, those of the last parameters used first: the order in which backpropagation meets them."""
+    system = out.differentiated
+    assert system is not None
+    first: dict[str, int] = {}
+    for i, n in enumerate(postorder(system.equations["loss*"], *system.equations.values())):
+        if isinstance(n, Param):
+            first.setdefault(n.name, i)
+    order = sorted(out.gradients, key=lambda k: -first.get(k, -1))
+    return {k: out.gradients[k] for k in order}
+
+
+def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], results: tuple[str, ...]) -> None:
+    """Schedule, lay out and lower one function; `results` are arrays that the caller owns."""
+    lay = layout(schedule(system, roots))
+    body: list[Stmt] = list(lower(lay))
+    function = Function(name, body=body)
+    owned: set[Array] = set()
+    for key, root in roots.items():
+        e = system.resolve(root)
+        array = lay.arrays.get(e)
+        if key in results:
+            if array is not None and lay.kind[e] == "whole" and array not in owned and e.dims and key.startswith("d_"):
+                array.role = "result"
+            else:                                                # a view, a parameter, or another result's value: a copy
+                array = Array(e.dims, role="result")
+                body.append(Block((e,), [_copied(lay, e, array)]))
+            array.name = key
+            owned.add(array)
+            function.results[key] = view(array)
+        else:
+            function.results[key] = lay.access(e, None) if lay.kind[e] != "inline" else _constant(lay, e, body)
+    function.inputs = tuple(n.name for n in lay.plan.order if isinstance(n, Input))
+    function.axes = tuple(sorted({x for n in lay.plan.order if isinstance(n, Input) for x in n.axes if x != BATCH}))
+    _sections(function, lay)
+    out.functions[name], out.layouts[name] = function, lay
+
+
+def _copied(lay: Layout, e: Expr, array: Array) -> Stmt:
+    base = e.args[0] if isinstance(e, Broadcast) else e
+    if lay.kind[base] == "inline" or lay.kind[e] == "inline":
+        return Fill(view(array), getattr(base, "value", 0))
+    return Copy(view(array), lay.access(e, None))
+
+
+def _constant(lay: Layout, e: Expr, body: list[Stmt]) -> View:
+    """A result that is a number of sizes alone: its own scalar."""
+    from .passes.lower import Lowering
+    from .program import Kernel
+    array = Array(())
+    body.append(Block((e,), [Kernel((), view(array), Lowering(lay).scalar(e, None))]))
+    return view(array)
+
+
+def _sections(function: Function, lay: Layout) -> None:
+    """Mark where the backward pass begins: what the loss does not need."""
+    if "loss" not in lay.plan.roots:
+        return
+    operands, forward = lay.plan.operands, set()
+    stack = [lay.plan.roots["loss"]]
+    while stack:
+        n = stack.pop()
+        if n not in forward:
+            forward.add(n)
+            stack.extend(operands[n])
+    for b in function.body:
+        if isinstance(b, Block) and b.values:
+            b.section = "forward" if any(v in forward for v in b.values) else "backward"
+
+
+__all__ = ["Compiled", "Ref", "Shift", "compile_system"]
