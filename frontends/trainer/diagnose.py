@@ -13,23 +13,20 @@ from ...compiler.node import BATCH, Expr
 from ...compiler.system import System
 
 Array = np.ndarray[Any, Any]
-_EXAMPLES = 64                                       # the interpreter is slow and obvious: a bad batch is searched in pieces
 
 
 def diagnose(system: System, params: Mapping[str, Array], inputs: Mapping[str, Array], seed: int = 0, step: int = 0) -> str:
     """`the first equation whose value is not finite is a2 = ... (model.nn:9), at example 3: nan`, or where it is not one.
 
     The reference interpreter evaluates the equations in the order in which they read each other; `seed` and `step` make
-    the noise that of the training step. A long batch is searched in pieces, for which noise is drawn anew.
+    the noise that of the training step.
     """
     named = _ordered(system)
-    total = len(next(iter(inputs.values()))) if inputs else 0
-    for start in range(0, max(total, 1), _EXAMPLES):
-        piece = {name: _graph_order(system, name, a[start:start + _EXAMPLES]) for name, a in inputs.items()}
-        values = evaluate(system, [e for _, e in named], {**params, **piece}, seed=seed, step=step)
-        for (name, e), value in zip(named, values):
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                return _sentence(system, name, e, value, start)
+    given = {name: _graph_order(system, name, a) for name, a in inputs.items()}
+    values = evaluate(system, [e for _, e in named], {**params, **given}, seed=seed, step=step)
+    for (name, e), value in zip(named, values):
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            return _sentence(system, name, e, value)
     return ("every equation is finite in float64, so the numbers overflow the precision of the training: "
             "--dtype float64, a smaller learning rate or clip_norm may help")
 
@@ -53,9 +50,9 @@ def _graph_order(system: System, name: str, array: Array) -> Array:
     return np.moveaxis(array, 0, axes.index(BATCH))
 
 
-def _sentence(system: System, name: str, e: Expr, value: Array, start: int) -> str:
+def _sentence(system: System, name: str, e: Expr, value: Array) -> str:
     bad = np.argwhere(~np.isfinite(value))[0]
-    places = [f"{axis} {int(i) + (start if axis == BATCH else 0)}".replace(BATCH, "example") for axis, i in zip(e.axes, bad)]
+    places = [f"{'example' if axis == BATCH else axis} {int(i)}" for axis, i in zip(e.axes, bad)]
     features = bad[len(e.axes):]
     if len(features):
         places.append(f"position {', '.join(str(int(i)) for i in features)}")

@@ -108,7 +108,8 @@ def read_npz(path: Path) -> dict[str, Array]:
     """The arrays of a NumPy archive; pickled objects are refused."""
     with _reading(path):
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as f:
+                archive = np.load(f, allow_pickle=False)
                 if not hasattr(archive, "files"):
                     raise DataError(f"{path} holds one array without a name: an .npz archive was expected")
                 return {name: archive[name] for name in archive.files}

@@ -1,13 +1,15 @@
 """The formulas of a data line: `image / 255 - 0.5`, `standardise(rest)`, `x[t+1]`, `income == ">50K"`.
 
-    sum      = product (("+" | "-") product)*           comparison = sum [("<" | "<=" | ">" | ">=" | "==" | "!=") sum]
+    choice   = both ("or" both)*                        both     = negation ("and" negation)*
+    negation = "not" negation | comparison              comparison = sum [("<" | "<=" | ">" | ">=" | "==" | "!=") sum]
+    sum      = product (("+" | "-") product)*
     product  = unary (("*" | "/") unary)*               unary      = "-" unary | power
     power    = postfix ["^" unary]                      postfix    = atom ("[" (index | slice | t+k) "]")*
     atom     = number | "string" | name | name "(" formula, ... ")" | "(" formula ")" | "[" formula, ... "]"
 
-A formula is parsed into tuples and evaluated over whole columns, the first axis being the examples; Python's own `eval`
-never sees it. Brackets with commas put columns side by side as features; `x[t+1]` reads the column one step later;
-`x[0]` and `x[0:3]` take features.
+A formula is a choice. It is parsed into tuples and evaluated over whole columns, the first axis being the examples;
+Python's own `eval` never sees it. Brackets with commas put columns side by side as features; `x[t+1]` reads the column one
+step later; `x[0]` and `x[0:3]` take features.
 """
 
 from __future__ import annotations
@@ -28,11 +30,14 @@ _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)|
                     r"|(\*\*|<=|>=|==|!=|[-+*/^()\[\],:<>]))")
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal, "!=": np.not_equal}
+_WORDS = ("and", "or", "not")
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "^": np.power, **_COMPARE}
+    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "^": np.power,
+    "and": lambda a, b: np.logical_and(a != 0, b != 0), "or": lambda a, b: np.logical_or(a != 0, b != 0), **_COMPARE}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log": np.log, "exp": np.exp, "sqrt": np.sqrt, "abs": np.abs, "floor": np.floor, "round": np.round,
-    "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "min": np.minimum, "max": np.maximum}
+    "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "min": np.minimum, "max": np.maximum, "select": np.where}
+_ARGUMENTS = {"min": 2, "max": 2, "select": 3}
 _MAX_DEPTH = 60
 
 
@@ -46,7 +51,7 @@ class _Parser:
         self.text, self.tokens, self.at, self.depth = text, _tokens(text), 0, 0
 
     def parse(self) -> Tree:
-        tree = self.comparison()
+        tree = self.choice()
         if self.kind != "end":
             raise self.error()
         return tree
@@ -72,16 +77,33 @@ class _Parser:
             raise self.error()
         return value
 
-    def comparison(self) -> Tree:
+    def choice(self) -> Tree:
+        self.deeper()
+        tree = self.chain(("or",), lambda: self.chain(("and",), self.negation))
+        self.depth -= 1
+        return tree
+
+    def deeper(self) -> None:
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             raise DataError(f"the formula `{self.text[:40]}...` is nested too deeply")
-        left = self.chain(("+", "-"), lambda: self.chain(("*", "/"), self.unary))
+
+    def negation(self) -> Tree:
+        times = 0
+        while self.take("not"):
+            times += 1
+        tree = self.comparison()
+        return ("binary", "!=" if times % 2 == 0 else "==", tree, ("number", 0.0)) if times else tree
+
+    def comparison(self) -> Tree:
+        left = self.sum()
         if self.kind in _COMPARE:
             op = self.need(self.kind)
-            left = ("binary", op, left, self.chain(("+", "-"), lambda: self.chain(("*", "/"), self.unary)))
-        self.depth -= 1
+            left = ("binary", op, left, self.sum())
         return left
+
+    def sum(self) -> Tree:
+        return self.chain(("+", "-"), lambda: self.chain(("*", "/"), self.unary))
 
     def chain(self, ops: tuple[str, ...], operand: Callable[[], Tree]) -> Tree:
         left = operand()
@@ -100,9 +122,7 @@ class _Parser:
     def power(self) -> Tree:
         base = self.postfix()
         if self.take("^") or self.take("**"):
-            self.depth += 1
-            if self.depth > _MAX_DEPTH:
-                raise DataError(f"the formula `{self.text[:40]}...` is nested too deeply")
+            self.deeper()
             base = ("binary", "^", base, self.unary())
             self.depth -= 1
         return base
@@ -146,7 +166,7 @@ class _Parser:
                 return ("call", value, self.items(")"))
             return ("name", value)
         if kind == "(":
-            tree = self.comparison()
+            tree = self.choice()
             self.need(")")
             return tree
         if kind == "[":
@@ -155,9 +175,9 @@ class _Parser:
         raise self.error()
 
     def items(self, close: str) -> tuple[Tree, ...]:
-        found = [self.comparison()]
+        found = [self.choice()]
         while self.take(","):
-            found.append(self.comparison())
+            found.append(self.choice())
         self.need(close)
         return tuple(found)
 
@@ -175,7 +195,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         elif string is not None:
             out.append(("string", string))
         elif name is not None:
-            out.append(("name", name))
+            out.append((name if name in _WORDS else "name", name))
         else:
             out.append((sign, sign))
         at = m.end()
@@ -268,7 +288,7 @@ class Evaluation:
         if name not in _FUNCTIONS:
             raise DataError(f"input {self.place}: there is no function {name!r}"
                             f"{did_you_mean(name, ['standardise', *_FUNCTIONS])}")
-        wanted = 2 if name in ("min", "max") else 1
+        wanted = _ARGUMENTS.get(name, 1)
         if len(args) != wanted:
             raise DataError(f"input {self.place}: {name} takes {wanted} argument{'s' * (wanted > 1)}, not {len(args)}")
         return _FUNCTIONS[name](*_fit(*(self._number(a) for a in args)))

@@ -20,7 +20,7 @@ from .run import Arrays, Options, Program, Run, check_fit, fingerprint, load_run
 from .schedules import check_schedule, rate_factor
 
 Array = np.ndarray[Any, Any]
-Diagnose = Callable[[Arrays, Batch], str]
+Diagnose = Callable[[Arrays, Batch, int], str]
 CHECKPOINT = "checkpoint.safetensors"
 _EVALUATION_BATCH = 1000
 
@@ -49,7 +49,7 @@ class Trainer:
     """Trains a program on a dataset.
 
     `out` is the folder of the checkpoint (None: none is written); `save_every` how many seconds may be lost by a crash;
-    `diagnose(params, inputs)` says which equation is not finite; `extra` is JSON that the checkpoint keeps for the caller.
+    `diagnose(params, inputs, step)` says which equation is not finite; `extra` is JSON that the checkpoint keeps for the caller.
     """
 
     program: Program
@@ -239,15 +239,16 @@ class Trainer:
             at = f"step {run.epoch * self.batches + run.position + 1} (epoch {run.epoch + 1})"
             loss, _ = self._step(run)
             if not math.isfinite(loss):
-                raise NotFinite(self._report(f"the loss became {loss} at {at}", self._explain(before, rows)))
+                why = self._explain(before, rows, int(run.state["step"]) - 1)
+                raise NotFinite(self._report(f"the loss became {loss} at {at}", why))
             bad = _not_finite(run.params)
             if bad:
                 why = "its gradient is not finite" if self._gradient_is_bad(before, rows, bad) else "its update is not finite"
                 raise NotFinite(self._report(f"parameter {bad} stopped being finite at {at}, the loss being {loss:.6g}", why))
         raise NotFinite(self._report("the loss stopped being finite", "the same steps, repeated, gave finite values"))
 
-    def _explain(self, params: Arrays, rows: Any) -> str:
-        return self.diagnose(params, self.take(rows)) if self.diagnose else ""
+    def _explain(self, params: Arrays, rows: Any, step: int) -> str:
+        return self.diagnose(params, self.take(rows), step) if self.diagnose else ""
 
     def _gradient_is_bad(self, params: Arrays, rows: Any, name: str) -> bool:
         with np.errstate(all="ignore"):

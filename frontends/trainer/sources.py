@@ -4,7 +4,7 @@
     mnist                       the four IDX files of a folder: image 28x28 (0..255), label; 60000 and 10000 examples
     csv("f.csv") tsv npz        a file's columns by name; `rest` is every numeric column that no formula names
     text(chars) text(words)     one long sequence, cut into windows of `length`; by default CPython's documentation
-    truth(3)                    the truth table of n variables (2 by default): input (n), a, b, c, ..., and, or, xor
+    truth(3)                    the truth table of n = 2 variables: input (n), each as a, b, ..., all, any, odd (AND, OR, XOR)
     sinusoid                    n = 50 points x in [0, 1), y = sin(2 pi x) + noise (0.1), clean
 
 The path of a file source may also come from the command line (`--data`). MNIST is looked for there, then under
@@ -64,7 +64,7 @@ class Request:
         for key, value in self.options.items():
             if value in ("", True) or key.lstrip("_").isdigit() or key == "path":
                 self.taken.add(key)
-                found.append(str(value if key.lstrip("_").isdigit() or key == "path" else key))
+                found.append(str(key if value in ("", True) else value))
         return found
 
     def number(self, name: str, default: float, least: float = 0) -> float:
@@ -169,7 +169,7 @@ def _truth(request: Request) -> Table:
     if not 1 <= n <= 16:
         raise DataError(f"data truth: 1 to 16 variables, not {n}")
     rows = (np.arange(2 ** n)[:, None] >> np.arange(n)[::-1]) & 1
-    columns: dict[str, Array] = {"input": rows, "and": rows.min(1), "or": rows.max(1), "xor": rows.sum(1) % 2}
+    columns: dict[str, Array] = {"input": rows, "all": rows.min(1), "any": rows.max(1), "odd": rows.sum(1) % 2}
     columns.update({chr(ord("a") + i): rows[:, i] for i in range(n)})
     return Table("the truth table", columns, ordered=True)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from chainrule.compiler.graph import Input, matmul
 from chainrule.compiler.graph import Param as ParamNode
 from chainrule.compiler.node import class_of

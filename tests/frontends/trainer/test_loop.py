@@ -5,7 +5,6 @@ import signal
 
 import numpy as np
 import pytest
-
 from chainrule.frontends.trainer import weights
 from chainrule.frontends.trainer.data import Dataset
 from chainrule.frontends.trainer.errors import NotFinite, OptionError, RunError, WeightsError
@@ -190,13 +189,14 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(train
     program.blow = step
     t = trainer(tmp_path, program)
     asked = []
-    t.diagnose = lambda params, inputs: asked.append((params, inputs)) or "the first equation is s"
+    t.diagnose = lambda params, inputs, at: asked.append((params, inputs, at)) or "the first equation is s"
     with pytest.raises(NotFinite) as e:
         finished(t)
     text = str(e.value)
     assert f"the loss became inf at step {step + 1} (epoch {step // 11 + 1}): the first equation is s" in text
     assert f"the last good checkpoint is {tmp_path / CHECKPOINT}" in text
-    params, inputs = asked[0]
+    params, inputs, at = asked[0]
+    assert at == step
     assert np.isfinite(params["W"]).all() and len(inputs["x"]) == 10
     assert np.isfinite(load_run(tmp_path / CHECKPOINT)[0].params["W"]).all()
     # the diagnosis sees the weights that the step saw

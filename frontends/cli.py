@@ -1,0 +1,111 @@
+"""The command line. Options are declared here; `commands/` does the work, and is loaded when a command runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  help="Neural networks written as equations: gradients derived, readable code printed, trained and checked.")
+
+Model = Annotated[str, typer.Argument(help="the model file, such as examples/mlp/model.nn", metavar="MODEL.nn")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="H=256", help="another value for a size; may be repeated")]
+Backend = Annotated[str, typer.Option(help="what to generate: numpy")]
+Dtype = Annotated[str, typer.Option(help="float32 or float64")]
+Out = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH", help="where to write")]
+Many = list[str] | None
+
+
+def main() -> None:
+    """The entry point: exit status 0, 1 for a mistake in model, data or options, 2 for wrong usage."""
+    app()
+
+
+def _run(action: object) -> None:
+    from .commands.common import guarded
+    status = guarded(action)  # type: ignore[arg-type]
+    if status:
+        raise typer.Exit(status)
+
+
+@app.command()
+def demo(out: Annotated[str, typer.Option(metavar="DIR", help="the folder of the files")] = "runs/demo",
+         epochs: Annotated[int, typer.Option(help="passes over the data")] = 0) -> None:
+    """All of it on real data, in about a minute: a model, its gradient, its code, its training."""
+    from .commands import demo as command
+    _run(lambda: command.demo(out, epochs or None))
+
+
+@app.command()
+def train(
+    model: Model,
+    data: Annotated[str | None, typer.Option(metavar="PATH", help="a file or folder, instead of the data line's")] = None,
+    epochs: Annotated[int | None, typer.Option(help="passes over the data")] = None,
+    batch: Annotated[int | None, typer.Option(help="examples a step; 0 is all of them")] = None,
+    lr: Annotated[float | None, typer.Option(help="the learning rate")] = None,
+    patience: Annotated[int | None, typer.Option(help="stop after so many epochs without a better validation loss")] = None,
+    backend: Backend = "numpy", dtype: Dtype = "float32", set: Set = None,
+    seed: Annotated[int, typer.Option(help="determines initial values, noise and the order of the examples")] = 0,
+    out: Annotated[str | None, typer.Option(metavar="DIR", help="the run's folder [runs/<model>]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run, bit for bit")] = False,
+    weights: Annotated[str | None, typer.Option("--from", metavar="FILE", help="start from these weights, by name")] = None,
+    skip: Annotated[Many, typer.Option(metavar="PATTERN", help="with --from: keep initial values here")] = None,
+    freeze: Annotated[Many, typer.Option(metavar="PATTERN", help="do not train these parameters")] = None,
+    rate: Annotated[Many, typer.Option(metavar="PATTERN=X", help="multiply the learning rate of these")] = None,
+) -> None:
+    """Train a model; weights, curve, checkpoint and code go to a folder."""
+    from .commands.train import TrainOptions
+    from .commands.train import train as command
+    options = TrainOptions(data, epochs, batch, backend, dtype, tuple(set or ()), seed, lr, patience, out, resume, weights,
+                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()))
+    _run(lambda: command(model, options))
+
+
+@app.command()
+def grad(model: Model,
+         wrt: Annotated[str | None, typer.Option(metavar="W", help="one parameter only")] = None,
+         format: Annotated[str, typer.Option(help="formula, latex or code")] = "formula", set: Set = None) -> None:
+    """Print the derived gradient."""
+    from .commands import inspect
+    _run(lambda: inspect.grad(model, wrt, format, tuple(set or ())))
+
+
+@app.command("compile")
+def compile_(model: Model, out: Out = None, backend: Backend = "numpy", dtype: Dtype = "float32", set: Set = None,
+             plain: Annotated[bool, typer.Option("-O0", help="one plain expression an equation, for reading")] = False) -> None:
+    """Write the generated module, which imports nothing but numpy."""
+    from .commands import inspect
+    _run(lambda: inspect.generate(model, out, backend, dtype, tuple(set or ()), plain))
+
+
+@app.command()
+def check(model: Model, backend: Backend = "numpy", set: Set = None,
+          seed: Annotated[int, typer.Option(help="of the random point")] = 0) -> None:
+    """Compare the gradient of every parameter with finite differences."""
+    from .commands import check as command
+    _run(lambda: command.check(model, backend, tuple(set or ()), seed))
+
+
+@app.command()
+def explain(model: Model, name: Annotated[str, typer.Argument(help="a gradient, such as d_W2")], set: Set = None) -> None:
+    """Say where a gradient comes from: the terms of the chain rule, the rewrites, the lines that compute it."""
+    from .commands import inspect
+    _run(lambda: inspect.explain(model, name, tuple(set or ())))
+
+
+@app.command()
+def show(model: Model,
+         stage: Annotated[str, typer.Option(help="system, stabilised, adjoint, simplified, schedule, program, memory, code, "
+                                                 "graph or weights")] = "system",
+         out: Out = None,
+         weights: Annotated[str | None, typer.Option(metavar="FILE", help="with --stage weights")] = None,
+         set: Set = None) -> None:
+    """Print a stage of the compiler."""
+    from .commands import inspect
+    _run(lambda: inspect.show(model, stage, out, weights, tuple(set or ())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""`chainrule check`: the gradients of the generated code against finite differences."""
+
+from __future__ import annotations
+
+from ..trainer.differences import TOLERANCE, differences, random_inputs
+from ..trainer.errors import RunError
+from .common import compiled, console, load_model
+
+
+def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
+    """Print a row a parameter; a gradient that is wrong is an error."""
+    system = load_model(model, sizes)
+    program = compiled(system, backend, "float64")
+    params = program.init(seed=seed)
+    rows = differences(program, params, random_inputs(system, seed), seed)
+    from rich.table import Table
+    table = Table(title=f"{system.name}: slope of the loss along a random direction, float64")
+    for column in ("", "shape", "|gradient|", "derived", "measured", "relative error"):
+        table.add_column(column, justify="right" if column else "left")
+    for r in rows:
+        mark = "" if r.right else "  wrong"
+        table.add_row(r.name, str(r.shape), f"{r.norm:.4g}", f"{r.derived:+.10e}", f"{r.measured:+.10e}", f"{r.error:.1e}{mark}")
+    console().print(table)
+    wrong = [r.name for r in rows if not r.right]
+    if wrong:
+        raise RunError(f"the gradient of {', '.join(wrong)} differs from finite differences by more than {TOLERANCE:g}")

@@ -1,0 +1,76 @@
+"""`chainrule grad | compile | check | explain | show`: what a model is made into."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..trainer.errors import OptionError, did_you_mean
+from ..trainer.reports import draw_weights
+from ..trainer.weights import load_arrays, write_atomic
+from .common import compiled, console, load_model
+
+FORMATS = ("formula", "latex", "code")
+
+
+def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...]) -> None:
+    """Print the derived gradient."""
+    if form not in FORMATS:
+        raise OptionError(f"--format {form}: there is no such format{did_you_mean(form, FORMATS)}")
+    system = load_model(model, sizes)
+    if wrt is not None and wrt not in system.params:
+        raise OptionError(f"--wrt {wrt}: model {system.name} has no parameter {wrt}{did_you_mean(wrt, system.params)}")
+    from ..showing import grad_text
+    sys.stdout.write(_line(grad_text(system, wrt, form)))
+
+
+def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple[str, ...], plain: bool) -> None:
+    """Write the generated module; to the standard output without a file name."""
+    program = compiled(load_model(model, sizes), backend, dtype, optimise=0 if plain else 1)
+    if out is None or out == "-":
+        sys.stdout.write(program.source)
+        return
+    write_atomic(Path(out), program.source.encode())
+    console().print(f"{out}: {program.source.count(chr(10))} lines; python {out} checks it", markup=False)
+
+
+def explain(model: str, name: str, sizes: tuple[str, ...]) -> None:
+    """Print where a gradient comes from: the terms of the chain rule, the rewrites, the lines that compute it."""
+    from ..showing import explain_text
+    sys.stdout.write(_line(explain_text(load_model(model, sizes), name)))
+
+
+def show(model: str, stage: str, out: str | None, weights: str | None, sizes: tuple[str, ...]) -> None:
+    """Print a stage of the compiler; `graph` is drawn where --out says, `weights` is a histogram of a weights file."""
+    system = load_model(model, sizes)
+    if stage == "weights":
+        _show_weights(system.name, weights, out)
+        return
+    from ..showing import stage_text
+    text = _line(stage_text(system, stage))
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomic(Path(out), text.encode())
+
+
+def _show_weights(name: str, weights: str | None, out: str | None) -> None:
+    if weights is None:
+        raise OptionError("show --stage weights: which? --weights FILE.safetensors")
+    arrays, _ = load_arrays(weights)
+    from rich.table import Table
+    table = Table(title=weights)
+    for column in ("", "shape", "mean", "deviation", "near 0", "largest"):
+        table.add_column(column, justify="right" if column else "left")
+    for key, a in arrays.items():
+        near = float((abs(a) < 1e-3).mean())
+        table.add_row(key, str(a.shape), f"{a.mean():.4f}", f"{a.std():.4f}", f"{near:.1%}", f"{abs(a).max():.4f}")
+    screen = console()
+    screen.print(table)
+    path = Path(out or Path(weights).with_suffix(".png"))
+    if draw_weights(path, arrays, name):
+        screen.print(f"written: {path}", markup=False)
+
+
+def _line(text: str) -> str:
+    return text if text.endswith("\n") else text + "\n"

@@ -1,0 +1,193 @@
+"""`chainrule train`: data, training, and the files that a run leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...compiler.system import System
+from ..trainer.data import Dataset, load_data
+from ..trainer.diagnose import diagnose
+from ..trainer.errors import OptionError, WeightsError
+from ..trainer.loop import CHECKPOINT, Outcome, Trainer
+from ..trainer.progress import progress_for
+from ..trainer.reports import draw_curve, report_classes, results_table, write_curve
+from ..trainer.run import Options, load_run
+from ..trainer.weights import match_names, save_arrays, transfer, write_atomic
+from .common import compiled, console, load_model
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of the command; None is `as the model says`."""
+
+    data: str | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    backend: str = "numpy"
+    dtype: str = "float32"
+    sizes: tuple[str, ...] = ()
+    seed: int = 0
+    lr: float | None = None
+    patience: int | None = None
+    out: str | None = None
+    resume: bool = False
+    weights: str | None = None
+    skip: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    rates: tuple[str, ...] = ()
+
+
+# what a resumed run takes from its checkpoint where the command line is silent
+_KEPT = ("data", "epochs", "batch", "backend", "dtype", "sizes", "seed", "lr", "patience", "freeze", "rates")
+
+
+def train(model: str, options: TrainOptions) -> None:
+    """Train the model of a file; prints as it goes, and leaves its files in the run's folder."""
+    screen = console()
+    out = Path(options.out) if options.out else default_folder(Path(model))
+    if options.resume:
+        options = _resumed(options, out / CHECKPOINT)
+    system = with_training(load_model(model, options.sizes), options)
+    session = prepare(system, Path(model), options, out, screen)
+    screen.print(f"{session.trainer.data.describe()}", markup=False)
+    outcome = session.trainer.train()
+    finish(session, outcome, screen)
+
+
+def default_folder(model: Path) -> Path:
+    """runs/<model>, where a file that is called model.nn goes by its folder's name."""
+    name = model.resolve().parent.name if model.stem == "model" else model.stem
+    return Path("runs") / name
+
+
+def _resumed(options: TrainOptions, path: Path) -> TrainOptions:
+    """The options that the run was started with, and those that the command line changes."""
+    if not path.is_file():
+        raise WeightsError(f"there is no checkpoint {path}: nothing to resume")
+    stored = load_run(path)[2].get("command", {})
+    default = TrainOptions()
+    kept = {k: (tuple(v) if isinstance(v, list) else v) for k, v in stored.items()
+            if k in _KEPT and getattr(options, k) == getattr(default, k)}
+    return replace(options, **kept)
+
+
+def with_training(system: System, options: TrainOptions) -> System:
+    """The system whose training has the command line's freezing and rates."""
+    training = system.training
+    if options.freeze:
+        frozen = match_names(options.freeze, system.params, "--freeze")
+        training = replace(training, freeze=tuple(dict.fromkeys((*training.freeze, *frozen))))
+    if options.rates:
+        rates = dict(training.rates)
+        for rate in options.rates:
+            pattern, sign, value = rate.partition("=")
+            try:
+                factor = float(value)
+            except ValueError:
+                factor = -1.0
+            if not sign or not 0 <= factor < float("inf"):
+                raise OptionError(f"--rate {rate}: write PATTERN=NUMBER, such as --rate 'conv*=0.1'")
+            rates.update(dict.fromkeys(match_names([pattern.strip()], system.params, "--rate"), factor))
+        training = replace(training, rates=tuple(rates.items()))
+    if options.lr is not None:
+        if not 0 < options.lr < float("inf"):
+            raise OptionError(f"--lr {options.lr}: a learning rate is above 0")
+        training = replace(training, options=tuple({**dict(training.options), "lr": options.lr}.items()))
+    return system.copy(training=training)
+
+
+@dataclass
+class Session:
+    """A run that is ready to start."""
+
+    system: System
+    program: Any
+    trainer: Trainer
+    model: Path
+    out: Path
+    files: list[Path] = field(default_factory=list)
+
+
+def prepare(system: System, model: Path, options: TrainOptions, out: Path, screen: Console) -> Session:
+    """Data read and checked, code generated, parameters initialised, loaded or resumed."""
+    declared = system.training
+    run_options = Options(
+        epochs=declared.epochs if options.epochs is None else options.epochs,
+        batch=declared.batch if options.batch is None else options.batch, seed=options.seed,
+        schedule=declared.schedule, schedule_options=tuple(declared.schedule_options),
+        patience=declared.patience if options.patience is None else options.patience)
+    data = load_data(system, options.data, folder=model.parent, dtype=options.dtype)
+    program = compiled(system, options.backend, options.dtype)
+    command = {k: getattr(options, k) for k in _KEPT}
+    trainer = Trainer(program, data, run_options, out, progress_for(screen), _diagnosis(system, run_options.seed),
+                      extra={"command": command, "model": system.name, "preparation": data.preparation})
+    session = Session(system, program, trainer, model, out)
+    if options.resume:
+        trainer.resume()
+        screen.print(f"resumed after {trainer.run.epoch} epochs and {trainer.run.position} batches", markup=False)
+        return session
+    params = program.init(seed=options.seed)
+    if options.weights is not None:
+        for line in transfer(params, options.weights, options.skip).lines():
+            screen.print(line, markup=False)
+    if (out / CHECKPOINT).is_file():                 # a new run in the same folder does not destroy the old one's state
+        (out / CHECKPOINT).replace(out / f"previous-{CHECKPOINT}")
+    trainer.start(params)
+    return session
+
+
+def _diagnosis(system: System, seed: int) -> Any:
+    return lambda params, inputs, step: diagnose(system, params, inputs, seed, step)
+
+
+def finish(session: Session, outcome: Outcome, screen: Console) -> None:
+    """The files, the table, and what to do next."""
+    trainer, out = session.trainer, session.out
+    if outcome.status == "interrupted":
+        _write_curves(session, outcome)
+        resume = f"chainrule train {session.model} --resume" + ("" if out == default_folder(session.model) else f" --out {out}")
+        screen.print(f"interrupted after {outcome.run.epoch} epochs and {outcome.run.position} batches; the state is saved.\n"
+                     f"Go on with: {resume}", markup=False)
+        return
+    results = {part: trainer.evaluate(part, outcome.params) for part in trainer.data.parts}
+    title = f"{session.system.name}: {_ending(outcome)}"
+    _write_weights(session, outcome, results)
+    _write_curves(session, outcome)
+    session.program.save(out / "model_np.py")
+    session.files.append(out / "model_np.py")
+    report = report_classes(session.system, session.program, outcome.params, trainer.data)
+    if report:
+        write_atomic(out / "classes.txt", report.encode())
+        session.files.append(out / "classes.txt")
+    screen.print(results_table(results, title))
+    screen.print("written: " + ", ".join(str(f) for f in session.files), markup=False, soft_wrap=True)
+
+
+def _ending(outcome: Outcome) -> str:
+    run = outcome.run
+    text = f"{outcome.status} after {run.epoch} epochs, {run.seconds:.1f} s"
+    return text + (f"; weights of epoch {run.best_epoch}, the best on validation" if run.best else "")
+
+
+def _write_weights(session: Session, outcome: Outcome, results: Mapping[str, Any]) -> None:
+    path = session.out / "weights.safetensors"
+    data: Dataset = session.trainer.data
+    save_arrays(path, outcome.params, {"kind": "weights", "model": session.system.name, "sizes": session.system.sizes,
+                                       "preparation": data.preparation, "results": results})
+    session.files += [path, session.out / CHECKPOINT]
+
+
+def _write_curves(session: Session, outcome: Outcome) -> None:
+    history = outcome.run.history
+    if not history:
+        return
+    write_curve(session.out / "curve.csv", history)
+    session.files.append(session.out / "curve.csv")
+    if draw_curve(session.out / "curve.png", history, session.system.name):
+        session.files.append(session.out / "curve.png")
