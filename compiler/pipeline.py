@@ -17,10 +17,13 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from .gradient import Adjoint, gradient
-from .graph import BATCH, Broadcast, Expr, Input, Param, Ref, Shift, postorder
+from .graph import BATCH, Broadcast, Const, Expr, Extent, Input, Param, Ref, postorder
 from .passes.evaluation import evaluation
+from .passes.hoist import hoist
 from .passes.layout import Layout, layout
 from .passes.lower import lower
+from .passes.preactivations import name_preactivations
+from .passes.products import contracted
 from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
@@ -58,9 +61,11 @@ def compile_system(system: System, fuse: bool = True) -> Compiled:
     """All stages up to statements: the functions `gradients`, `predict` and `evaluate`."""
     out = Compiled(system, system)
     clock = _Clock(out.seconds)
-    out.stable = simplify(stabilise(system))
+    stable = stabilise(system)
     clock.lap("stabilise")
-    evaluated = out.evaluated = simplify(evaluation(out.stable))
+    out.stable = name_preactivations(_hoisted(simplify(stable)))
+    evaluated = out.evaluated = _hoisted(simplify(name_preactivations(evaluation(stable))))
+    clock.lap("simplify")
     if system.loss is not None:
         differentiate(out)
         clock.lap("differentiate")
@@ -68,8 +73,7 @@ def compile_system(system: System, fuse: bool = True) -> Compiled:
         assert train is not None and train.loss is not None
         roots = {"loss": train.equations["loss*"], **{f"d_{k}": e for k, e in _backwards(out).items()}}
         roots |= {k: train.stats[k].update for k in train.stats}
-        _function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"))
-        out.functions["gradients"].trained = out.trained
+        _function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"), out.trained)
         roots = {"loss": evaluated.loss.total, "count": evaluated.loss.count}  # type: ignore[union-attr]
         penalty = evaluated.penalty()
         if penalty is not None:
@@ -93,10 +97,19 @@ def differentiate(out: Compiled) -> None:
     system.equations["loss*"] = system.objective()
     adjoint = out.adjoint = gradient(system, system.equations["loss*"], wrt)
     extended = adjoint.system
-    roots = [*extended.roots(), *(adjoint.grads[w] for w in wrt)]
-    memo = simplify_memo(roots, system.sizes)
-    out.differentiated = extended.mapped(memo)
-    out.gradients = {k: memo[adjoint.grads[w]] for k, w in zip(out.trained, wrt, strict=True)}
+    grads = {f"d_{k}": adjoint.grads[w] for k, w in zip(out.trained, wrt, strict=True)}
+    extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
+    memo = simplify_memo(extended.roots(), system.sizes)
+    final = _hoisted(extended.mapped(memo))
+    final = out.differentiated = final.rewrite(contracted(final, final.roots()))
+    out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
+
+
+def _hoisted(system: System) -> System:
+    """The system with the sums of its loops split into what needs the loop and what does not."""
+    if not any(isinstance(n, Ref) for n in system.nodes()):
+        return system
+    return system.rewrite(hoist(system, {str(i): r for i, r in enumerate(system.roots())}))
 
 
 def _backwards(out: Compiled) -> dict[str, Expr]:
@@ -104,18 +117,19 @@ def _backwards(out: Compiled) -> dict[str, Expr]:
     system = out.differentiated
     assert system is not None
     first: dict[str, int] = {}
-    for i, n in enumerate(postorder(system.equations["loss*"], *system.equations.values())):
+    for i, n in enumerate(postorder(*(e for k, e in system.equations.items() if k in out.source.equations))):
         if isinstance(n, Param):
             first.setdefault(n.name, i)
     order = sorted(out.gradients, key=lambda k: -first.get(k, -1))
     return {k: out.gradients[k] for k in order}
 
 
-def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], results: tuple[str, ...]) -> None:
+def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], results: tuple[str, ...],
+              trained: tuple[str, ...] = ()) -> None:
     """Schedule, lay out and lower one function; `results` are arrays that the caller owns."""
     lay = layout(schedule(system, roots))
-    body: list[Stmt] = list(lower(lay))
-    function = Function(name, body=body)
+    body: list[Stmt] = list(lower(lay, system.names))
+    function = Function(name, body=body, trained=trained)
     owned: set[Array] = set()
     for key, root in roots.items():
         e = system.resolve(root)
@@ -129,8 +143,10 @@ def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], 
             array.name = key
             owned.add(array)
             function.results[key] = view(array)
+        elif isinstance(e, (Const, Extent)):
+            function.numbers[key] = e
         else:
-            function.results[key] = lay.access(e, None) if lay.kind[e] != "inline" else _constant(lay, e, body)
+            function.results[key] = lay.access(e, None)
     function.inputs = tuple(n.name for n in lay.plan.order if isinstance(n, Input))
     function.axes = tuple(sorted({x for n in lay.plan.order if isinstance(n, Input) for x in n.axes if x != BATCH}))
     _sections(function, lay)
@@ -144,18 +160,9 @@ def _copied(lay: Layout, e: Expr, array: Array) -> Stmt:
     return Copy(view(array), lay.access(e, None))
 
 
-def _constant(lay: Layout, e: Expr, body: list[Stmt]) -> View:
-    """A result that is a number of sizes alone: its own scalar."""
-    from .passes.lower import Lowering
-    from .program import Kernel
-    array = Array(())
-    body.append(Block((e,), [Kernel((), view(array), Lowering(lay).scalar(e, None))]))
-    return view(array)
-
-
 def _sections(function: Function, lay: Layout) -> None:
     """Mark where the backward pass begins: what the loss does not need."""
-    if "loss" not in lay.plan.roots:
+    if not function.trained:
         return
     operands, forward = lay.plan.operands, set()
     stack = [lay.plan.roots["loss"]]
@@ -167,6 +174,3 @@ def _sections(function: Function, lay: Layout) -> None:
     for b in function.body:
         if isinstance(b, Block) and b.values:
             b.section = "forward" if any(v in forward for v in b.values) else "backward"
-
-
-__all__ = ["Compiled", "Ref", "Shift", "compile_system"]

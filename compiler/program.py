@@ -239,6 +239,7 @@ class Function:
     results: dict[str, View] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()                           # time axes whose lengths are read off the inputs
+    numbers: dict[str, Expr] = field(default_factory=dict)       # results that are sizes or constants
     trained: tuple[str, ...] = ()                        # parameters whose gradients it writes
 
 

@@ -105,7 +105,8 @@ class FunctionPrinter:
             if out is not None and not out.array.name:
                 members = groups[out.array.home]
                 later = members[members.index(out.array):]
-                out.array.name = next((m.name for m in later if m.name), "") or self.namer.claim(self._wanted(s))
+                before = out.array.storage.name if out.array.storage is not None else ""
+                out.array.name = next((m.name for m in later if m.name), "") or before or self.namer.claim(self._wanted(s))
 
     def _own(self, e: Expr) -> str:
         name = self.names[e]
@@ -212,6 +213,7 @@ class FunctionPrinter:
         if a.home is not a and a.name != a.home.name and a.name not in self.aliases and self.allocated(a):
             self.aliases.add(a.name)
             yield f"{a.name} = {a.storage.name if a.storage.name in self.aliases else a.home.name}"  # type: ignore[union-attr]
+            self.seen.add(a)
 
     def _shape(self, v: View) -> str:
         if v.array in self.seen or not v.array.dims:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from ...compiler.formulas import formula
 from ...compiler.graph import BATCH, Expr, Input, length, postorder
 from ...compiler.ops import PRIMITIVES
-from ...compiler.passes.naming import Namer, identifier
+from ...compiler.passes.naming import Namer, identifier, quoted, quoted_tuple
 from ...compiler.pipeline import Compiled
 from ...compiler.program import BOOL, DOUBLE, INT
 from ...compiler.random import path_key
-from ...compiler.sizes import product
+from ...compiler.sizes import Size, product
 from ...compiler.system import Initialiser, System
 from . import runtime
 from .functions import FunctionPrinter, wrapped
@@ -81,7 +81,8 @@ class ModulePrinter:
             public += [self.init_state(updates), updates.train_step(self._arguments("gradients"))]
             private.append(updates.rule())
         chunks += [*public, *private, self.helpers(), self.selfcheck()]
-        text = "\n\n".join(c.strip("\n") + "\n" for c in chunks if c)
+        head, body = chunks[:3], chunks[3:]
+        text = "\n".join(c.strip("\n") + "\n" for c in head) + "\n\n" + "\n\n".join(c.strip("\n") + "\n" for c in body if c)
         self.module.source = text
         self._locate()
         return self.module
@@ -124,9 +125,9 @@ class ModulePrinter:
         lines = [f"{k} = {self.system.sizes[k]}" for k in self.sizes]
         lines += ["", "PARAMS = {"]
         for k, p in self.system.params.items():
-            lines.append(f"    {k!r}: {shape_text(p.node.shape)},")
+            lines.append(f"    {quoted(k)}: {shape_text(p.node.shape)},")
         for k, st in self.system.stats.items():
-            lines.append(f"    {k!r}: {shape_text(st.node.shape)},{'':<8}# written by train_step, not trained")
+            lines.append(f"    {quoted(k)}: {shape_text(st.node.shape)},{'':<8}# written by train_step, not trained")
         lines.append("}")
         return "\n".join(lines).strip("\n") + "\n"
 
@@ -138,11 +139,11 @@ class ModulePrinter:
         inits = {**{k: (p.node.shape, p.init) for k, p in self.system.params.items()},
                  **{k: (st.node.shape, st.init) for k, st in self.system.stats.items()}}
         for k, (shape, init) in inits.items():
-            lines.append(f"        {k!r}: {self._initial(k, shape_text(shape), init, len(shape))},")
+            lines.append(f"        {quoted(k)}: {self._initial(k, shape, init)},")
         return "\n".join([*lines, "    }"]) + "\n"
 
-    def _initial(self, name: str, shape: str, init: Initialiser, rank: int) -> str:
-        v = init.values
+    def _initial(self, name: str, dims: tuple[Size, ...], init: Initialiser) -> str:
+        v, shape = init.values, shape_text(dims)
         constant = {0.0: f"np.zeros({shape}, dtype)", 1.0: f"np.ones({shape}, dtype)"}
         if init.kind == "constant":
             return constant.get(float(v[0]), f"np.full({shape}, {v[0]!r}, dtype)")
@@ -150,8 +151,7 @@ class ModulePrinter:
             return f"({v[0] if v else 1.0!r} * np.eye(*{shape})).astype(dtype)"
         self.uses.add("draw")
         rng = f"draw(seed, {hex(path_key(name))})"
-        fan = f"PARAMS[{name!r}]"
-        inputs = f"np.prod({fan}[1:])" if rank > 1 else f"{fan}[0]"
+        inputs, outputs = product(dims[1:] or dims).format(), dims[0].format()
         match init.kind:
             case "normal":
                 text = f"{v[0]!r} * {rng}.standard_normal({shape})"
@@ -162,7 +162,7 @@ class ModulePrinter:
             case "he":
                 text = f"{rng}.standard_normal({shape}) * np.sqrt(2 / {inputs})"
             case "glorot":
-                text = f"{rng}.uniform(-1, 1, {shape}) * np.sqrt(6 / ({inputs} + {fan}[0]))"
+                text = f"{rng}.uniform(-1, 1, {shape}) * np.sqrt(6 / ({inputs} + {outputs}))"
             case "orthogonal":
                 self.uses.add("orthogonal")
                 text = f"orthogonal({rng}, {shape})"
@@ -198,11 +198,11 @@ class ModulePrinter:
                  '    """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""']
         every = [*trained, *self.system.stats]
         lines.append("    d = {k: np.empty_like(params[k]) for k in " + ("PARAMS" if len(every) == len(self.system.params)
-                     + len(self.system.stats) else f"{tuple(every)!r}") + "}")
+                     + len(self.system.stats) else f"{quoted_tuple(every)}") + "}")
         call = ", ".join(["params", "d", *inputs, "workspace or Workspace()", "seed"])
         lines.append(f"    loss = _gradients({call})")
         if self.system.stats:
-            lines.append(f"    return loss, {{k: d[k] for k in {tuple(trained)!r}}}")
+            lines.append(f"    return loss, {{k: d[k] for k in {quoted_tuple(trained)}}}")
         else:
             lines.append("    return loss, d")
         return "\n".join(lines) + "\n"
@@ -245,15 +245,15 @@ class ModulePrinter:
         local = {e.name: a.name for a, e in printer.values.items() if a.role == "param"}  # type: ignore[attr-defined]
         used = [k for k in (*self.system.params, *self.system.stats) if k in used]
         if used:
-            lines += _unpack([local[k] for k in used], f"(params[k] for k in {tuple(used)!r})", [f"params[{k!r}]" for k in used])
+            lines += _unpack([local[k] for k in used], f"(params[k] for k in {quoted_tuple(used)})", [f"params[{quoted(k)}]" for k in used])
         results = [k for k, v in printer.function.results.items() if v.array.role == "result"]
         if results:
             keys = [k.removeprefix("d_") if k not in self.system.stats else k for k in results]
-            lines += _unpack([printer.function.results[k].array.name for k in results], f"(d[k] for k in {tuple(keys)!r})",
-                             [f"d[{k!r}]" for k in keys])
+            lines += _unpack([printer.function.results[k].array.name for k in results], f"(d[k] for k in {quoted_tuple(keys)})",
+                             [f"d[{quoted(k)}]" for k in keys])
         known: set[str] = set()
         first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
-        lines.append(f"    dtype = params[{first!r}].dtype")
+        lines.append(f"    dtype = params[{quoted(first)}].dtype")
         for k in inputs:
             lines += self._input(k, {e.name: a.name for a, e in printer.values.items() if a.role == "input"}[k], known)  # type: ignore[attr-defined]
         buffers = printer.buffers()
@@ -278,10 +278,10 @@ class ModulePrinter:
         dims_text = f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
         if node.type.kind == "class":
             self.uses.add("class_input")
-            call = f"class_input({key!r}, {identifier(key)}, {dims_text}, {node.type.n})"
+            call = f"class_input({quoted(key)}, {identifier(key)}, {dims_text}, {node.type.n})"
         else:
             self.uses.add("real_input")
-            call = f"real_input({key!r}, {identifier(key)}, {dims_text}, {'bool' if node.type.kind == 'bool' else 'dtype'})"
+            call = f"real_input({quoted(key)}, {identifier(key)}, {dims_text}, {'bool' if node.type.kind == 'bool' else 'dtype'})"
         shape = f"# ({', '.join([*lengths, *(s.format() for s in node.shape)])}{',' if len(dims) == 1 else ''})"
         lines = wrapped(f"    {name} = {call}", shape)
         new = [n for n in lengths if n not in known]
@@ -307,11 +307,14 @@ class ModulePrinter:
                 e = printer.layout.plan.roots[k]
                 if len(e.axes) > 1:
                     value += ".swapaxes(0, 1)"
-                items.append(f"{k!r}: {value}")
+                items.append(f"{quoted(k)}: {value}")
             return wrapped(f"    return {{{', '.join(items)}}}", "")
-        items = [f'"loss": ({text(results["loss"])}, {text(results["count"])})']
-        items.append(f'"penalty": {text(results["penalty"]) if "penalty" in results else "0.0"}')
-        items += [f"{m!r}: ({text(results[m])}, {text(results[m + ' count'])})" for m in self.system.metrics]
+        def value(k: str) -> str:
+            e = printer.function.numbers.get(k)
+            return text(results[k]) if e is None else formula(e, {})
+        items = [f'"loss": ({value("loss")}, {value("count")})']
+        items.append(f'"penalty": {value("penalty") if "penalty" in results else "0.0"}')
+        items += [f"{quoted(m)}: ({value(m)}, {value(m + ' count')})" for m in self.system.metrics]
         return wrapped(f"    return {{{', '.join(items)}}}", "")
 
     def _buffers(self, name: str, printer: FunctionPrinter) -> str:
@@ -323,17 +326,17 @@ class ModulePrinter:
         lines = [f"def _{name}_buffers({', '.join(['workspace', *lengths, 'dtype'])}):",
                  '    """The memory plan: values that are never needed at the same time share a slot."""',
                  f"    key = ({', '.join([*lengths, 'dtype'])},)",
-                 f"    if workspace.keys.get({name!r}) != key:", f"        workspace.keys[{name!r}] = key",
-                 f"        s = workspace.reserve({name!r}, ["]
+                 f"    if workspace.keys.get({quoted(name)}) != key:", f"        workspace.keys[{quoted(name)}] = key",
+                 f"        s = workspace.reserve({quoted(name)}, ["]
         for slot in printer.plan.slots:
             sizes = ", ".join(s.format() for s in slot.sizes)
             count = f"max({sizes})" if len(slot.sizes) > 1 else sizes
             lines.append(f"            ({count}, {DTYPES.get(slot.kind, 'dtype')}),")
-        lines += ["        ])", f"        workspace.views[{name!r}] = ("]
+        lines += ["        ])", f"        workspace.views[{quoted(name)}] = ("]
         for i, a in buffers:
             text = f"            s[{i}][:{product(a.dims).format()}].reshape{shape_text(a.dims)},"
             lines.append(f"{text:<{80}}# {a.name}")
-        lines += ["        )", f"    return workspace.views[{name!r}]"]
+        lines += ["        )", f"    return workspace.views[{quoted(name)}]"]
         self.uses.add("Workspace")
         return "\n".join(lines) + "\n"
 

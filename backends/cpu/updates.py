@@ -6,7 +6,7 @@ from ...compiler.optimisers import OPTIMISERS, Rule, rule
 from ...compiler.passes.layout import layout
 from ...compiler.passes.lower import lower
 from ...compiler.passes.memory import lives, numbered
-from ...compiler.passes.naming import Namer, identifier
+from ...compiler.passes.naming import Namer, identifier, quoted, quoted_tuple
 from ...compiler.passes.schedule import schedule
 from ...compiler.passes.simplify import simplify_exprs
 from ...compiler.pipeline import Compiled
@@ -96,7 +96,7 @@ class Updates:
                  '    """What a step keeps: the optimiser\'s slots, the step, the seed, the learning rate; and a workspace."""',
                  f'    state = State(step=np.array(0), seed=np.array(seed), lr=np.array({float(options["lr"])!r}))']
         lines += [f'    state.update({{f"{s}.{{k}}": np.zeros_like(params[k]) for k in TRAINED}})' for s in self.rule_.slots]
-        return f"TRAINED = {self.trained!r}\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
+        return f"TRAINED = {quoted_tuple(self.trained)}\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
 
     def train_step(self, inputs: tuple[str, ...]) -> str:
         """`train_step`: one step of the optimiser, in place."""
@@ -118,9 +118,9 @@ class Updates:
         add(f'    loss = _gradients({", ".join(["params", "d", *args, "workspace"])}, (int(state["seed"]), step))')
         for k, s in stats.items():
             if s.average:
-                add(f"    params[{k!r}] += (d[{k!r}] - params[{k!r}]) / (step + 1)")
+                add(f"    params[{quoted(k)}] += (d[{quoted(k)}] - params[{quoted(k)}]) / (step + 1)")
             else:
-                add(f"    params[{k!r}][...] = d[{k!r}]")
+                add(f"    params[{quoted(k)}][...] = d[{quoted(k)}]")
         self._clipping(add, bool(stats))
         self._loop(add)
         self._constraints(add)
@@ -145,10 +145,10 @@ class Updates:
         tmp = [f"tmp{i}" for i in range(self.temporaries)]
         if tmp:
             add(f"    {', '.join(tmp)}{',' if len(tmp) == 1 else ''} = workspace.reserve(\"update\", "
-                f"{len(tmp)} * [(16384, params[TRAINED[0]].dtype)])")
+                f"{f'{len(tmp)} * ' if len(tmp) > 1 else ''}[(16384, params[TRAINED[0]].dtype)])")
         add("    for k in TRAINED:")
         if rates:
-            table = ", ".join(f"{k!r}: {rates[k]!r}" for k in self.trained if k in rates)
+            table = ", ".join(f"{quoted(k)}: {rates[k]!r}" for k in self.trained if k in rates)
             add(f"        rate = lr * {{{table}}}.get(k, 1.0)")
         lr = "rate" if rates else "lr"
         names = ", ".join(["w", "g", *self.rule_.slots])
@@ -159,7 +159,7 @@ class Updates:
     def _constraints(self, add) -> None:  # type: ignore[no-untyped-def]
         t = self.training
         for kind, amount, names in t.decay:
-            add(f"    for k in {tuple(k for k in names if k in self.trained)!r}:")
+            add(f"    for k in {quoted_tuple(k for k in names if k in self.trained)}:")
             if kind == "l2":
                 add(f"        params[k] *= {1 - amount!r}")
             else:
@@ -168,5 +168,5 @@ class Updates:
         for helper, bound in (("limit_norms", t.max_norm), ("project_l1", t.l1_ball)):
             if bound is not None:
                 self.uses.add(helper)
-                add(f"    for k in {tuple(k for k in bound[1] if k in self.trained)!r}:")
+                add(f"    for k in {quoted_tuple(k for k in bound[1] if k in self.trained)}:")
                 add(f"        {helper}(params[k], {bound[0]!r})")

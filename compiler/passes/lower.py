@@ -91,6 +91,7 @@ def lookup(plan: Schedule, e: Contract) -> Lookup | None:
 @dataclass
 class Lowering:
     lay: Layout
+    names: dict[Expr, str] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
 
     # ------------------------------------------------------------ order
@@ -163,6 +164,7 @@ class Lowering:
         if before:
             self.blocks.append(Block((), list(dict.fromkeys(before))))
         named = tuple(x for b in body if isinstance(b, Block) for x in b.values)
+        body = list(group([b for b in body if isinstance(b, Block)], lay, self.names))
         self.blocks.append(Block(named, [Loop(loop.axis, loop.direction < 0, body)]))
 
     def _boundaries(self, n: Shift) -> list[tuple[View, Expr]]:
@@ -339,6 +341,42 @@ def _front(v: View, dim: int) -> View:
     return remap(v, places, (v.dims[dim], *(s for i, s in enumerate(v.dims) if i != dim)))
 
 
-def lower(lay: Layout) -> list[Block]:
-    """Statements for a whole layout."""
-    return Lowering(lay).run()
+def group(blocks: list[Block], lay: Layout, names: dict[Expr, str]) -> list[Block]:
+    """Statements that serve the named value right after them stand in its block, under its equation."""
+    out: list[Block] = []
+    waiting: list[Block] = []
+    for b in blocks:
+        for w in waiting:
+            if not any(_serves(lay, v, b) for v in w.values[:1]):
+                out += waiting
+                waiting = []
+                break
+        if b.values and not any(v in names for v in b.values) and not any(isinstance(s, Loop) for s in b.body):
+            merged = [s for w in waiting for s in w.body] + b.body
+            waiting = [Block((*b.values, *(v for w in waiting for v in w.values)), merged)]
+            continue
+        named = any(v in names for v in b.values) and not any(isinstance(s, Loop) for s in b.body)
+        if waiting and named:
+            b = Block((*b.values, *(v for w in waiting for v in w.values)), [s for w in waiting for s in w.body] + b.body)
+        else:
+            out += waiting
+        waiting = []
+        out.append(b)
+    return out + waiting
+
+
+def _serves(lay: Layout, v: Expr, b: Block) -> bool:
+    """Whether every reader of v stands in the block b, through views."""
+    users, inside = list(lay.plan.users[v]), {*b.values}
+    for u in users:
+        if lay.kind[u] == "view":
+            users += lay.plan.users[u]
+        elif u not in inside:
+            return False
+    return bool(users)
+
+
+def lower(lay: Layout, names: dict[Expr, str] | None = None) -> list[Block]:
+    """Statements for a whole layout; statements that serve a named value stand in its block."""
+    names = names or {}
+    return group(Lowering(lay, names).run(), lay, names)

@@ -38,3 +38,16 @@ def identifier(text: str) -> str:
     out = re.sub(r"\W", "_", text).strip("_") if not text.isidentifier() else text
     out = re.sub(r"^__+", "v_", out)
     return out if out and not out[0].isdigit() else f"v_{out}"
+
+
+def quoted(text: str) -> str:
+    """A string as a double-quoted Python literal."""
+    body = repr(text)
+    inner = body[1:-1]
+    return body if body[0] == '"' else '"' + inner.replace("\\'", "'").replace('"', '\\"') + '"'
+
+
+def quoted_tuple(names: Iterable[str]) -> str:
+    """Strings as a Python tuple."""
+    items = [quoted(n) for n in names]
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
