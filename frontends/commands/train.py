@@ -156,7 +156,7 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
                      f"Go on with: {resume}", markup=False)
         return
     results = {part: trainer.evaluate(part, outcome.params) for part in trainer.data.parts}
-    title = f"{session.system.name}: {_ending(outcome)}"
+    screen.print(f"{session.system.name}: {_ending(outcome)}", markup=False, soft_wrap=True)
     _write_weights(session, outcome, results)
     _write_curves(session, outcome)
     session.program.save(out / "model_np.py")
@@ -165,7 +165,7 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
     if report:
         write_atomic(out / "classes.txt", report.encode())
         session.files.append(out / "classes.txt")
-    screen.print(results_table(results, title))
+    screen.print(results_table(results))
     screen.print("written: " + ", ".join(str(f) for f in session.files), markup=False, soft_wrap=True)
 
 

@@ -31,7 +31,7 @@ class Lines(Progress):
 
     def epoch(self, run: Run) -> None:
         if run.epoch % self.every == 0 or run.epoch in (1, self.epochs) or run.stopped:
-            self.console.print(f"epoch {run.epoch}/{self.epochs}  {_row(run.history[-1])}", highlight=False)
+            self.console.print(f"epoch {run.epoch}/{self.epochs}  {_row(run.history[-1])}", markup=False, soft_wrap=True)
 
 
 class Bar(Progress):

@@ -27,6 +27,7 @@ def results_table(results: Mapping[str, Mapping[str, float]], title: str = "") -
     """A row for each of training, validation and test; loss, penalty and every metric as columns."""
     from rich.table import Table
     columns = list(dict.fromkeys(name for row in results.values() for name in row))
+    columns.sort(key=lambda name: name == "penalty")
     table = Table(title=title or None)
     table.add_column("")
     for name in columns:

@@ -1,0 +1,227 @@
+"""The command line on a real model: what it writes, and that a mistake is a sentence and the exit status 1."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from chainrule.frontends import cli
+from chainrule.frontends.commands.common import guarded
+from chainrule.frontends.trainer.weights import load_arrays, save_arrays
+
+MODEL = """model small(D = 2, H = 5, C = 3)
+input  x[D]
+target y : class(C)
+param  W1[H, D] ~ xavier;  b1[H] = 0
+param  W2[C, H] ~ xavier;  b2[C] = 0
+h = tanh(W1 @ x + b1)
+p = W2 @ dropout(h, 0.1) + b2
+loss = mean[batch] cross_entropy(softmax(p), y)
+penalty l2(1e-4) on W*
+metric error = mean[batch] (argmax(p) != y)
+data  csv("points.csv"): x = standardise([u, v]), y = kind, split 100 / 20 / 30
+train adam(lr = 0.05), epochs = 6, batch = 10, schedule cosine
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a model and its data, in which the commands run."""
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 3, 150)
+    points = np.array([[0, 3], [3, 0], [-3, -3]])[kinds] + rng.standard_normal((150, 2))
+    rows = "".join(f"{u:.6f},{v:.6f},{'abc'[k]}\n" for (u, v), k in zip(points, kinds))
+    (tmp_path / "points.csv").write_text("u,v,kind\n" + rows)
+    (tmp_path / "small.nn").write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*args, status=0):
+    result = CliRunner().invoke(cli.app, [str(a) for a in args])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+# ---------------------------------------------------------------- train
+
+def test_train_leaves_its_files(folder):
+    text = run("train", "small.nn")
+    assert "100 train, 20 validation, 30 test" in text and "finished after 6 epochs" in text
+    for word in ("train", "validation", "test", "loss", "error", "penalty"):
+        assert word in text
+    out = folder / "runs" / "small"
+    weights, note = load_arrays(out / "weights.safetensors")
+    assert sorted(weights) == ["W1", "W2", "b1", "b2"] and note["preparation"]["vocabulary"]["y"] == ["a", "b", "c"]
+    assert note["results"]["test"]["error"] < 0.2
+    rows = list(csv.DictReader((out / "curve.csv").read_text().splitlines()))
+    assert len(rows) == 6 and float(rows[-1]["train"]) < float(rows[0]["train"])
+    assert "accuracy" in (out / "classes.txt").read_text() and (out / "model_np.py").is_file()
+
+
+def test_the_generated_module_proves_itself(folder):
+    run("train", "small.nn", "--epochs", 1)
+    done = subprocess.run([sys.executable, "runs/small/model_np.py"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "W1" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("step", [3, 10, 27, 45])
+def test_ctrl_c_saves_and_resume_goes_on_bit_for_bit(folder, monkeypatch, step):
+    run("train", "small.nn", "--out", "whole")
+    from chainrule.frontends.trainer.loop import Trainer
+    real, steps = Trainer._step, []
+
+    def counted(self, state):
+        steps.append(1)
+        if len(steps) == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, state)
+    with monkeypatch.context() as m:
+        m.setattr(Trainer, "_step", counted)
+        text = run("train", "small.nn", "--out", "parts")
+    assert "the state is saved" in text and "chainrule train small.nn --resume --out parts" in text
+    assert "resumed after" in run("train", "small.nn", "--resume", "--out", "parts")
+    for name in ("weights.safetensors", "classes.txt", "model_np.py"):
+        assert (folder / "parts" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+    whole, parts = (load_arrays(f"{d}/checkpoint.safetensors")[0] for d in ("whole", "parts"))
+    assert all(whole[k].tobytes() == parts[k].tobytes() for k in whole) and whole.keys() == parts.keys()
+
+
+def test_the_same_seed_gives_the_same_bytes(folder):
+    for out in "ab":
+        run("train", "small.nn", "--out", out, "--seed", 7)
+    run("train", "small.nn", "--out", "c", "--seed", 8)
+    a, b, c = ((folder / d / "weights.safetensors").read_bytes() for d in "abc")
+    assert a == b != c
+
+
+def test_a_resumed_run_keeps_its_options(folder):
+    run("train", "small.nn", "--set", "H=7", "--batch", 25, "--epochs", 3, "--freeze", "b*")
+    assert "finished after 5 epochs" in run("train", "small.nn", "--resume", "--epochs", 5)
+    weights, _ = load_arrays("runs/small/weights.safetensors")
+    assert weights["W1"].shape == (7, 2) and not weights["b1"].any()
+    assert "was started with batch = 25" in run("train", "small.nn", "--resume", "--batch", 10, status=1)
+
+
+def test_transfer(folder):
+    run("train", "small.nn", "--out", "first")
+    text = run("train", "small.nn", "--from", "first/weights.safetensors", "--skip", "*2", "--freeze", "*1", "--out", "second",
+               "--epochs", 2, "--rate", "W2=0.5")
+    assert "loaded: W1, b1" in text and "skipped, initialised: W2, b2" in text
+    first, second = (load_arrays(f"{d}/weights.safetensors")[0] for d in ("first", "second"))
+    assert np.array_equal(first["W1"], second["W1"]) and not np.array_equal(first["W2"], second["W2"])
+    text = run("train", "small.nn", "--from", "first/weights.safetensors", "--set", "H=6", status=1)
+    assert "W1 is (5, 2) in the file and (6, 2) in the model" in text
+
+
+def test_a_loss_that_is_no_number_is_located(folder):
+    (folder / "bad.nn").write_text(MODEL.replace("h = tanh(W1 @ x + b1)", "g = log(x[0:1])\nh = tanh(W1 @ x + b1) + sum(g)"))
+    text = run("train", "bad.nn", status=1)
+    assert "training stopped: the loss became nan at step 1 (epoch 1)" in text
+    assert "the first equation whose value is not finite is g (bad.nn:6): nan at example" in text
+    assert "the last good checkpoint is runs/bad/checkpoint.safetensors, after step 0" in text
+
+
+@pytest.mark.parametrize("args,says", [
+    (["--data", "none.csv"], "--data none.csv: there is no such file"), (["--set", "Q=3"], "model small has no size Q"),
+    (["--set", "H"], "write SIZE=NUMBER"), (["--set", "H=0"], "write SIZE=NUMBER"), (["--set", "D=3"], "x[D] with D = 3"),
+    (["--resume"], "there is no checkpoint"), (["--from", "none"], "there is no file none"),
+    (["--freeze", "V*"], "--freeze V*: no parameter is called that"), (["--rate", "W1"], "write PATTERN=NUMBER"),
+    (["--rate", "W9=1"], "did you mean 'W1'"), (["--epochs", "0"], "epochs: at least 1"), (["--batch", "-1"], "batch: at least 1"),
+    (["--backend", "numpi"], "did you mean 'numpy'"), (["--dtype", "float16"], "there is no such precision"),
+    (["--lr", "-1"], "a learning rate is above 0")])
+def test_train_refuses(folder, args, says):
+    assert says in run("train", "small.nn", *args, status=1)
+    assert not (folder / "runs" / "small" / "weights.safetensors").exists()
+
+
+def test_wrong_data_is_refused_before_training(folder):
+    text = (folder / "points.csv").read_text().split("\n")
+    text[17] = "1.0,,a"
+    (folder / "points.csv").write_text("\n".join(text))
+    assert "input x: nan at row 17 of points.csv, position 1 is not a finite number" in run("train", "small.nn", status=1)
+    assert not (folder / "runs").exists()
+
+
+# ---------------------------------------------------------------- the other commands
+
+def test_compile_writes_a_module(folder):
+    run("compile", "small.nn", "-o", "small_np.py")
+    source = (folder / "small_np.py").read_text()
+    assert run("compile", "small.nn") == source and "import numpy" in source
+    plain = run("compile", "small.nn", "-O0")
+    assert plain != source
+    compile(plain, "small_np.py", "exec")
+
+
+def test_check_prints_a_table(folder):
+    text = run("check", "small.nn")
+    assert all(name in text for name in ("W1", "b1", "W2", "b2")) and "wrong" not in text
+
+
+@pytest.mark.parametrize("form", ["formula", "latex", "code"])
+def test_grad(folder, form):
+    assert "W2" in run("grad", "small.nn", "--format", form).replace("_{2}", "2")
+
+
+def test_explain_and_show(folder):
+    assert "p" in run("explain", "small.nn", "d_W2")
+    assert "tanh" in run("show", "small.nn")
+    run("show", "small.nn", "--stage", "code", "--out", "code.txt")
+    assert "def " in (folder / "code.txt").read_text()
+    run("train", "small.nn", "--epochs", 1)
+    assert "near 0" in run("show", "small.nn", "--stage", "weights", "--weights", "runs/small/weights.safetensors")
+
+
+@pytest.mark.parametrize("args,says", [
+    (["grad", "none.nn"], "the model file none.nn is not there"), (["grad", "."], "is a folder"),
+    (["grad", "small.nn", "--wrt", "W3"], "did you mean 'W"), (["grad", "small.nn", "--format", "tex"], "there is no such format"),
+    (["compile", "small.nn", "-o", "small.nn/x.py"], "small.nn"), (["show", "small.nn", "--stage", "grap"], "grap"),
+    (["show", "small.nn", "--stage", "weights"], "--weights FILE"), (["explain", "small.nn", "d_W9"], "d_W9")])
+def test_commands_refuse(folder, args, says):
+    assert says in run(*args, status=1)
+
+
+@pytest.mark.parametrize("command", ["train", "grad", "compile", "check", "show"])
+def test_a_wrong_model_is_shown_with_its_line(folder, command):
+    (folder / "wrong.nn").write_text(MODEL.replace("W2 @ dropout", "W3 @ dropout"))
+    text = run(command, "wrong.nn", status=1)
+    assert "wrong.nn:7:5" in text and "W3" in text and "^" in text
+
+
+def test_help_is_quick():
+    code = "import sys, chainrule.frontends.cli; print([m for m in ('sympy', 'matplotlib', 'sklearn', 'lark') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+    assert "demo" in run("--help")
+
+
+def test_a_mistake_of_ours_is_one_line(capsys, monkeypatch):
+    def broken():
+        raise KeyError("x")
+    assert guarded(broken) == 2
+    text = capsys.readouterr().err
+    assert "KeyError" in text and "Traceback" not in text
+    monkeypatch.setenv("CHAINRULE_DEBUG", "1")
+    with pytest.raises(KeyError):
+        guarded(broken)
+
+
+def test_demo(folder):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    text = run("demo", "--epochs", 3)
+    for piece in ("model digits", "d_W1", "import numpy", "1300 train, 200 validation, 297 test", "weights.safetensors", "error"):
+        assert piece in text
+    assert (folder / "runs" / "demo" / "demo.nn").is_file()
+
+
+def test_saved_arrays_are_plain_safetensors(tmp_path):
+    from safetensors.numpy import load_file
+    save_arrays(tmp_path / "w.safetensors", {"a": np.ones(2)}, {})
+    assert load_file(tmp_path / "w.safetensors")["a"].tolist() == [1, 1]
