@@ -16,9 +16,12 @@ from ...compiler.program import (
     INT,
     Array,
     Block,
+    Call,
     Draw,
+    Fixed,
     Function,
     Kernel,
+    Load,
     Loop,
     Pick,
     Product,
@@ -26,6 +29,7 @@ from ...compiler.program import (
     Stmt,
     Take,
     View,
+    flat,
     writes,
 )
 from ...compiler.sizes import product, size
@@ -90,7 +94,7 @@ class FunctionPrinter:
             if a.role in ("param", "input"):
                 a.name = self.namer.claim(a.name)
         for key, v in self.function.results.items():
-            if v.array.role == "result":
+            if v.array.role == "result" or not v.array.dims and v.array.role == "value" and not v.array.name:
                 v.array.name = self.namer.claim(key)
         order = [out.array for _, s, _ in numbered(self.function.body) if (out := writes(s)) is not None]
         for a in dict.fromkeys(order):
@@ -115,6 +119,7 @@ class FunctionPrinter:
         return {"loss*": "loss"}.get(name, name)
 
     def _wanted(self, s: Stmt) -> str:
+        """A name for what has none: from the operation and the named values that it is applied to."""
         def of(v: View) -> str:
             e = self.values.get(v.array)
             return self.names.get(e, v.array.name) if e is not None else v.array.name  # type: ignore[arg-type]
@@ -123,12 +128,12 @@ class FunctionPrinter:
                 return f"{'lse' if kind == 'logsumexp' else kind}_{of(a)}" if of(a) else kind
             case Pick(_, a):
                 return f"{of(a)}_picked" if of(a) else "picked"
-            case Take():
-                return "rows"
+            case Take(_, a, index) | Product(_, a, index):
+                return f"{of(a)}_{of(index)}" if of(a) and of(index) else "product"
             case Draw(_, kind):
                 return kind
-            case Product():
-                return "product"
+            case Kernel(_, out, Call(f, (Load(v),))) if of(v) and out.array.dims:
+                return f"{f}_{of(v)}"
             case Kernel(_, out) if out.array.kind == BOOL:
                 return "mask"
         return "value"
@@ -168,6 +173,8 @@ class FunctionPrinter:
         """The statements under their equations."""
         out = Text()
         self.seen: set[Array] = set()
+        self.carried: list[Expr] = []
+        self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
         self.aliases: set[str] = {a.name for _, a in self.buffers()}
         section = ""
         for b in self.function.body:
@@ -182,19 +189,22 @@ class FunctionPrinter:
     def _print(self, s: Stmt, out: Text, indent: str) -> None:
         if isinstance(s, Block):
             start = len(out.lines)
-            heading = [] if any(isinstance(x, Loop) for x in s.body) else list(self.heading(s))
-            mark = len(out.lines)
-            for line in heading:
-                out.lines.append(indent + line)
+            values = [*self.carried, *s.values]
+            self.carried = []
+            if not any(isinstance(x, Loop) for x in s.body):
+                out.lines += [indent + line for line in self.heading(values)]
             before = len(out.lines)
             for x in s.body:
                 self._print(x, out, indent)
             if len(out.lines) == before:                         # all of it stands in its reader's expression
-                del out.lines[mark:]
-            for v in s.values:
+                del out.lines[start:]
+                self.carried = values
+            for v in values:
                 if v in self.names:
                     out.where.setdefault(self.names[v], []).extend(range(start, len(out.lines)))
         elif isinstance(s, Loop):
+            for line in self._traces(s):
+                out.lines.append(indent + line)
             length = s.axis.upper()
             out.lines.append(f"{indent}for {s.axis} in {f'reversed(range({length}))' if s.reverse else f'range({length})'}:")
             for x in s.body:
@@ -207,6 +217,13 @@ class FunctionPrinter:
             for k, line in enumerate(lines):
                 shape = self._shape(target) if k == 0 and target is not None else ""
                 out.lines += wrapped(indent + line, shape)
+
+    def _traces(self, loop: Loop) -> Iterator[str]:
+        """Arrays that a loop fills step by step, where no workspace holds them."""
+        for s in flat(loop.body):
+            out = writes(s)
+            if out is not None and not self.allocated(out.array) and any(isinstance(x, Fixed) for x in out.along):
+                yield from self.statements.allocate(out)
 
     def _alias(self, a: Array) -> Iterator[str]:
         """A value that is computed in another's place gets its own name first."""
@@ -221,13 +238,16 @@ class FunctionPrinter:
         self.seen.add(v.array)
         return "# " + shape_text(v.array.dims)
 
-    def heading(self, b: Block) -> Iterator[str]:
+    def heading(self, values: list[Expr]) -> Iterator[str]:
         """The equations that a block computes, with where they were written, and the rewrites that shaped them."""
-        for v in b.values:
-            name = self.names.get(v)
+        computed = {*values}
+        inner = {v for v in computed if self.names.get(v, "").startswith("a_") and self.names[v] not in self.system.spans}
+        names = {e: n for e, n in self.names.items() if e not in inner}
+        for v in sorted(computed, key=self.place.__getitem__):
+            name = names.get(v)
             if name is None or name == "loss*":
                 continue
-            text = f"# {name} = {formula(v, self.names, index=bool(self.function.axes), limit=60)}"
+            text = f"# {name} = {formula(v, names, index=bool(self.function.axes), limit=60)}"
             span = self.system.spans.get(name)
             place = f"{span.file.rsplit('/', 1)[-1]}:{span.line}" if span else ""
             yield text if not place else f"{text:<{SHAPES}}  {place}"

@@ -54,20 +54,20 @@ class Statements:
 
     def prepare(self, body: list[Stmt]) -> None:
         """Decide which unallocated values stand inside their reader's expression."""
-        readers: dict[Array, list[tuple[int, Stmt]]] = {}
-        written: dict[Array, int] = {}
-        spots: dict[Array, tuple[int, Stmt]] = {}
-        for i, (_, s, _) in enumerate(numbered(body)):
+        readers: dict[Array, list[tuple[Stmt, View, bool]]] = {}
+        writers: dict[Array, list[tuple[Stmt, bool]]] = {}
+        for _, s, looped in numbered(body):
             for v in reads(s):
-                readers.setdefault(v.array, []).append((i, s))
+                readers.setdefault(v.array, []).append((s, v, looped))
             out = writes(s)
             if out is not None:
-                written[out.array] = written.get(out.array, 0) + 1
-                spots[out.array] = (i, s)
-        for a, (_, s) in spots.items():
-            if a.role != "value" or self.allocated(a) or written[a] != 1 or not a.dims:
+                writers.setdefault(out.array, []).append((s, looped))
+        for a, found in writers.items():
+            if a.role != "value" or self.allocated(a) or len(found) != 1 or not a.dims or len(readers.get(a, [])) != 1:
                 continue
-            if isinstance(s, (Product, Take, Pick)) and len(readers.get(a, [])) == 1 and isinstance(readers[a][0][1], Kernel):
+            (s, looped), (reader, v, read_looped) = found[0], readers[a][0]
+            once = looped == read_looped and v.whole and isinstance(reader, Kernel)
+            if once and isinstance(s, (Product, Take, Pick)):
                 self.inlined.add(a)
 
     def _load(self, v: View) -> tuple[str, int]:
@@ -101,10 +101,10 @@ class Statements:
                     yield f"{value}, out={text(out, self.sizes)})"
             case Scatter(out, a, index):
                 self.uses.add("scatter")
-                yield from self._allocate(out)
+                yield from self.allocate(out)
                 yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
             case Fill(out, value):
-                yield from self._allocate(out)
+                yield from self.allocate(out)
                 yield f"{plain(out, self.sizes)}{'' if index_text(out) else '[...]'} = {number(value)}"
             case Copy(out, a, flip):
                 yield from self._copy(out, a, flip)
@@ -125,10 +125,10 @@ class Statements:
         elif self.fresh(out) or not out.array.dims:
             yield f"{out.array.name} = {value}"
         else:
-            yield from self._allocate(out)
+            yield from self.allocate(out)
             yield f"{text(out, self.sizes)}{'' if index_text(out) else '[...]'} = {value}"
 
-    def _allocate(self, out: View) -> Iterable[str]:
+    def allocate(self, out: View) -> Iterable[str]:
         """An array that is written in pieces, and that nobody has made."""
         if not self.allocated(out.array) and out.array.name not in self.made:
             self.made.add(out.array.name)
@@ -174,7 +174,7 @@ class Statements:
                 value = f"({value}).reshape{shape_text(out.dims, self.sizes)}"
             yield from self._assign(out, value, 2 if printed.left and not printed.last else 9)
             return
-        yield from self._allocate(out)
+        yield from self.allocate(out)
         if not printed.left:
             yield f"{printed.expression[:-1]}, out={text(out, self.sizes)})"
             return
@@ -201,7 +201,7 @@ class Statements:
         if self.fresh(out) or not out.dims:
             yield from self._assign(out, call + ")", 9)
         else:
-            yield from self._allocate(out)
+            yield from self.allocate(out)
             yield f"{', '.join([call, *scratch])}, out={text(out, self.sizes)})"
 
     def _copy(self, out: View, a: View, flip: int | None) -> Iterable[str]:
@@ -210,7 +210,7 @@ class Statements:
             source += f"[{', '.join([':'] * flip + ['::-1'])}]"
         if out.dims != a.dims:
             source = f"{source}.reshape{shape_text(out.dims, self.sizes)}"
-        yield from self._allocate(out) if not self.fresh(out) else ()
+        yield from self.allocate(out) if not self.fresh(out) else ()
         if self.fresh(out) and out.dims:
             yield f"{out.array.name} = {source}"
         elif not out.dims and not out.array.dims:
