@@ -27,6 +27,7 @@ from .graph import (
     OneHot,
     Reduce,
     Reshape,
+    Stop,
     apply,
     describe,
     length,
@@ -64,8 +65,7 @@ def hvp(system: System, loss: Expr, wrt: Sequence[Expr], directions: Sequence[Ex
     system, grads = grad(system, loss, wrt)
     if mode == "forward":
         return jvp(system, grads, dict(zip(wrt, directions, strict=True)))
-    slope = inner(grads, directions)
-    return grad(system, slope, wrt)
+    return grad(system, inner(grads, [Stop(d) for d in directions]), wrt)
 
 
 def inner(values: Sequence[Expr], directions: Sequence[Expr]) -> Expr:

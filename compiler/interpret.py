@@ -222,7 +222,7 @@ class Interpreter:
             case Broadcast(places=places):
                 kept = [dims[lead + p] if p in places else 1 for p in range(len(e.shape))]
                 batch = [dims[0] if BATCH in e.args[0].axes else 1] * lead
-                return np.broadcast_to(a.reshape(*batch, *kept), dims)
+                return np.broadcast_to(a.reshape((*batch, *kept)), dims)
             case Transpose(perm=perm):
                 return np.transpose(a, (*range(lead), *(lead + p for p in perm)))
             case Reshape():

@@ -1,0 +1,7 @@
+"""All small systems by name."""
+
+from zoo.forward import FORWARD
+from zoo.recurrent import RECURRENT
+
+ZOO = {build.__name__: build for build in (*FORWARD, *RECURRENT)}
+TIMED = {build.__name__: build for build in RECURRENT}
