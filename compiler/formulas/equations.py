@@ -29,56 +29,75 @@ class Equation:
 
 
 def equations(roots: Mapping[str, Expr], names: Mapping[Expr, str], given: Collection[Expr] = (),
-              taken: Collection[str] = ()) -> list[Equation]:
-    """One equation for every root, every named node below that is not `given`, and what is shared; operands first.
+              taken: Collection[str] = (), inline: Mapping[str, Expr] | None = None) -> list[Equation]:
+    """One equation for every root, every named node that they read and that is not `given`, and what is shared.
 
-    Shared parts without a name are called t1, t2, ..., skipping the names in use and those in `taken`.
+    What is read at the same time stands before its reader. Shared parts without a name are called t1, t2, ..., skipping the
+    names in use and those in `taken`. `inline`: references that read as what they stand for (see `Reader`).
     """
     table = {e: n for e, n in names.items() if not isinstance(e, LEAVES)}
-    for root, e in roots.items():
-        if not isinstance(e, LEAVES):
-            table[e] = root
+    table.update({e: n for n, e in roots.items() if not isinstance(e, LEAVES)})
     known = {e for e in given if e in table}
     used = {*table.values(), *taken, *roots}
-    used |= {str(getattr(e, "name", "")) for e in postorder(*roots.values())}
-    fresh = (f"t{k}" for k in range(1, 10**9))
-    for e in _shared(roots, table, known):
-        table[e] = next(n for n in fresh if n not in used)
-    reader = Reader(table)
-    needed = _needed(roots, table, known)
-    wanted = [(table[e], e) for e in postorder(*roots.values()) if e in table and e in needed and e not in known]
-    wanted += [(n, e) for n, e in roots.items() if table.get(e) != n]
-    return [_equation(n, e, reader) for n, e in wanted]
+    used |= {str(getattr(e, "name", "")) for e in postorder(*roots.values(), *(inline or {}).values())}
+    fresh = (n for n in (f"t{k}" for k in range(1, 10**9)) if n not in used)
+    rights = _rights(roots, Reader(table, inline=inline), known)
+    shared = _shared(rights, table)
+    if shared:
+        table.update(zip(shared, fresh, strict=False))
+        rights = _rights(roots, Reader(table, inline=inline), known)
+    order = _order(roots, rights)
+    listed = [_equation(table[e], e, rights[e]) for e in order if e in table]
+    for n, e in roots.items():
+        if table.get(e) != n:                                    # a leaf, or a second name of one node
+            listed.append(_equation(n, e, Reader(table).term(e, expand=False)))
+    return listed
 
 
-def _equation(name: str, e: Expr, reader: Reader) -> Equation:
-    term = reader.term(e, expand=reader.names.get(e) == name)
-    times = tuple(a for a in e.axes if a != BATCH) if reader.index else ()
+def _equation(name: str, e: Expr, term: Term) -> Equation:
+    times = tuple(a for a in e.axes if a != BATCH)
     left = name + (f"[{', '.join(times)}]" if times else "")
     return Equation(name, e, left, to_text(term), f"{symbol_latex(name, times)} = {to_latex(term)}")
 
 
-def _parts(roots: Mapping[str, Expr], table: Mapping[Expr, str], known: Collection[Expr]) -> Iterator[Term]:
-    """The right sides of the roots and of all named nodes that they read, each once."""
-    reader = Reader(table)
-    seen: set[Expr] = set()
+def _reads(term: Term, table: Mapping[Expr, str]) -> list[Term]:
+    """The named nodes that a right side reads, in its order."""
+    return [t for t in terms_below(term) if t is not term and t.kind == "name" and t.source in table and t.source is not None]
+
+
+def _rights(roots: Mapping[str, Expr], reader: Reader, known: Collection[Expr]) -> dict[Expr, Term]:
+    """The right sides of the roots and of all named nodes that they read."""
+    rights: dict[Expr, Term] = {}
     stack = list(reversed(list(roots.values())))
     while stack:
         e = stack.pop()
-        if e in seen:
-            continue
-        seen.add(e)
-        term = reader.term(e)
-        yield term
-        stack.extend(t.source for t in terms_below(term)
-                     if t.source is not None and t is not term and t.source in table and t.source not in known)
+        if e not in rights and e not in known:
+            rights[e] = reader.term(e)
+            stack.extend(t.source for t in reversed(_reads(rights[e], reader.names)) if t.source is not None)
+    return rights
 
 
-def _needed(roots: Mapping[str, Expr], table: Mapping[Expr, str], known: Collection[Expr]) -> set[Expr]:
-    return {t.source for t in _parts(roots, table, known) if t.source is not None} | {*roots.values()}
+def _order(roots: Mapping[str, Expr], rights: Mapping[Expr, Term]) -> list[Expr]:
+    """Operands first; what is read at another time only comes after its first reader."""
+    out: dict[Expr, None] = {}
+    later = list(roots.values())
+    while later:
+        stack, seen, delayed = [(later.pop(0), False)], set[Expr](), list[Expr]()
+        while stack:
+            e, done = stack.pop()
+            if done:
+                out.setdefault(e)
+            elif e in rights and e not in out and e not in seen:
+                seen.add(e)
+                stack.append((e, True))
+                reads = _reads(rights[e], rights)                # type: ignore[arg-type]
+                delayed += [t.source for t in reads if t.delayed and t.source is not None]
+                stack.extend((t.source, False) for t in reversed(reads) if not t.delayed and t.source is not None)
+        later[:0] = [e for e in delayed if e not in out]
+    return list(out)
 
 
-def _reads(term: Term) -> Iterator[Term]:
+def _nearest(term: Term) -> Iterator[Term]:
     """The nearest terms below that stand for nodes, as often as they are read."""
     stack = list(term.args)
     while stack:
@@ -89,16 +108,16 @@ def _reads(term: Term) -> Iterator[Term]:
             yield a
 
 
-def _shared(roots: Mapping[str, Expr], table: Mapping[Expr, str], known: Collection[Expr]) -> list[Expr]:
-    """Unnamed nodes that the formulas read more than once and that are worth a line, in the order of the graph."""
+def _shared(rights: Mapping[Expr, Term], table: Mapping[Expr, str]) -> list[Expr]:
+    """Unnamed nodes that the formulas read more than once and that are worth a line, operands first."""
     readers: dict[Expr, int] = {}
     counted: set[Expr] = set()
-    for right in _parts(roots, table, known):
+    for right in rights.values():
         for term in terms_below(right):
             if term.source is None or term.source in counted or (term.source in table and term is not right):
                 continue
             counted.add(term.source)
-            for a in _reads(term):
+            for a in _nearest(term):
                 if a.source is not None and a.weight > SMALL:
                     readers[a.source] = readers.get(a.source, 0) + 1
-    return [e for e in postorder(*roots.values()) if readers.get(e, 0) > 1 and e not in table and not isinstance(e, LEAVES)]
+    return [e for e in postorder(*readers) if readers.get(e, 0) > 1 and e not in table and not isinstance(e, LEAVES)]

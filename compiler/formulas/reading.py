@@ -9,6 +9,7 @@ the other operand is implied, too.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from functools import reduce
 from typing import Any
 
 from ..graph import (
@@ -70,17 +71,21 @@ def moved(where: Where, axis: str, base: str | None, steps: int) -> Where:
 
 
 class Reader:
-    """Reads nodes as terms; `names` cut, `index` says whether `[t]` is written where nothing is shifted."""
+    """Reads nodes as terms; `names` cut, `index` says whether `[t]` is written where nothing is shifted.
 
-    def __init__(self, names: Mapping[Expr, str], index: bool = True) -> None:
+    `inline` are references that read as what they stand for; every cycle must pass a name.
+    """
+
+    def __init__(self, names: Mapping[Expr, str], index: bool = True, inline: Mapping[str, Expr] | None = None) -> None:
         self.names = names
         self.index = index
+        self.inline = inline or {}
 
     def term(self, root: Expr, expand: bool = True) -> Term:
         """The formula of a node; `expand`: its own name does not cut."""
         def visit(place: Place) -> Reading:
             e, where = place
-            if e in self.names and not isinstance(e, LEAVES) and not (expand and e is root):
+            if e in self.names and not isinstance(e, LEAVES) and not (expand and e is root and not where):
                 return self.named(self.names[e], e, where)
             return self.sourced(e, where)
 
@@ -117,7 +122,8 @@ class Reader:
     def named(self, text: str, e: Expr, where: Where) -> Reading:
         yield from ()
         out = name(text, self.spot(e, where))
-        out.source = e
+        for term in (out, *out.args):                                        # a slice keeps the name and adds to the index
+            term.source, term.delayed = e, bool(where)
         return out
 
     # ------------------------------------------------------------ leaves
@@ -141,7 +147,11 @@ class Reader:
         return self.named(e.name, e, where)
 
     def read_Ref(self, e: Ref, where: Where) -> Reading:
-        return self.named(e.name, e, where)
+        if e.name not in self.inline:
+            out = yield from self.named(e.name, e, where)
+        else:
+            out = yield self.inside(self.inline[e.name], where)
+        return out
 
     def read_Noise(self, e: Noise, where: Where) -> Reading:
         yield from ()
@@ -179,9 +189,21 @@ class Reader:
                 out = yield from self.reduction(builder if match is mean_of else found[0], found[1], found[2], where)
                 return out
         args = []
-        for a in e.args:
+        summands = self.late_summands(e) if e.f == "add" else None
+        for a in summands or e.args:
             args.append((yield self.inside(a, where)))
+        if summands:
+            return reduce(lambda a, b: self.elementwise("add", [a, b]), args)
         return self.elementwise(e.f, args)
+
+    def late_summands(self, e: Map) -> list[Expr] | None:
+        """A sum that begins with an inline reference (what arrives from another time) reads with that at its end."""
+        spine: list[Expr] = []
+        a: Expr = e
+        while isinstance(a, Map) and a.f == "add" and (a is e or not self.opaque(a)):
+            spine.append(a.args[1])
+            a = a.args[0]
+        return [*reversed(spine), a] if isinstance(a, Ref) and a.name in self.inline else None
 
     def elementwise(self, f: str, args: list[Term]) -> Term:
         """A primitive of operands: an operator where there is one."""

@@ -16,15 +16,16 @@ from ..graph import Expr, Number
 
 
 class Term:
-    """One piece of a formula; `source` is the node that it was read from."""
+    """One piece of a formula; `source` is the node that it was read from, `delayed` a name read at another time than t."""
 
-    __slots__ = ("args", "head", "kind", "source", "subs", "value", "weight")
+    __slots__ = ("args", "delayed", "head", "kind", "source", "subs", "value", "weight")
 
     def __init__(self, kind: str, head: str, args: tuple[Term, ...] = (), subs: tuple[str, ...] = (),
                  value: Number = 0) -> None:
         self.kind, self.head, self.args, self.subs, self.value = kind, head, args, subs, value
         self.weight: int = 1 + sum(a.weight for a in args)
         self.source: Expr | None = None
+        self.delayed = False
 
     def __repr__(self) -> str:
         return f"Term({self.kind!r}, {self.head!r}, {self.args!r})"

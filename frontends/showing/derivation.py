@@ -1,0 +1,83 @@
+"""The derived gradient of a model, and its equations with the model's names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from ...compiler.formulas import Equation, equations
+from ...compiler.gradient import Adjoint
+from ...compiler.graph import Expr
+from ...compiler.passes.preactivations import name_preactivations
+from ...compiler.passes.simplify import simplify
+from ...compiler.passes.stabilise import stabilise
+from ...compiler.pipeline import Compiled, differentiate
+from ...compiler.system import System
+
+CARRY = re.compile(r"(d\d*_.+)_(next|prev)\d*")
+
+
+class ShowingError(ValueError):
+    """A question about a model that has no answer, in one sentence."""
+
+
+@dataclass
+class Derivation:
+    """A model before and after differentiation; `gradients` are by parameter name, simplified."""
+
+    source: System
+    stable: System
+    adjoint: Adjoint
+    system: System
+    gradients: dict[str, Expr]
+
+    def names(self) -> dict[Expr, str]:
+        """The names of nodes; what a delay carries back is read where it arrives, so it has none."""
+        totals = {*self.system.names.values()}
+        return {e: n for e, n in self.system.names.items() if not ((m := CARRY.fullmatch(n)) and m[1] in totals)}
+
+    def inline(self) -> dict[str, Expr]:
+        """The adjoint equations (what arrives from other times) that read inside the adjoint of the same name."""
+        totals = {*self.names().values()}
+        return {k: e for k, e in self.system.equations.items() if k not in self.stable.equations and k in totals}
+
+    def forward(self) -> list[Expr]:
+        """What the model itself computes."""
+        return [e for k, e in self.system.equations.items() if k in self.stable.equations]
+
+    def equations(self, roots: dict[str, Expr]) -> list[Equation]:
+        """The equations of some gradients and of all adjoints that they read."""
+        taken = {*self.stable.equations, *self.stable.params, *self.stable.inputs, *self.stable.sizes}
+        rest = {k: e for k, e in self.system.equations.items()
+                if k not in self.stable.equations and k not in self.inline() and not k.endswith("*")}
+        names = {**self.names(), **{e: k for k, e in rest.items()}}
+        read = equations(roots, names, self.forward(), taken, self.inline())
+        return read
+
+
+def derive(system: System) -> Derivation:
+    """A model's gradient by all trained parameters. ShowingError where it has no loss."""
+    if system.loss is None:
+        raise ShowingError(f"{system.name} has no loss, so there is nothing to differentiate")
+    out = Compiled(system, name_preactivations(simplify(stabilise(system))))
+    differentiate(out)
+    assert out.adjoint is not None and out.differentiated is not None
+    return Derivation(system, out.stable, out.adjoint, out.differentiated, out.gradients)
+
+
+def root_of(d: Derivation, wrt: str) -> tuple[str, Expr]:
+    """The adjoint that a word asks for: `W`, `d_W`, or an equation's `h`, `d_h`. ShowingError where there is none."""
+    bare = wrt[2:] if wrt.startswith("d_") else wrt
+    if bare in d.gradients:
+        return f"d_{bare}", d.gradients[bare]
+    for e, name in d.names().items():
+        if name == f"d_{bare}":
+            return name, e
+    if bare in d.source.training.freeze:
+        raise ShowingError(f"{bare} is frozen, so it has no gradient")
+    if bare in d.source.params or bare in d.source.equations:
+        raise ShowingError(f"the loss does not depend on {bare}")
+    known = [*d.gradients, *(n for n in d.source.equations)]
+    near = get_close_matches(bare, known, 1)
+    raise ShowingError(f"nothing is called {bare} in {d.source.name}" + (f"; did you mean {near[0]}?" if near else ""))
