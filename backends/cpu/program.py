@@ -38,10 +38,34 @@ class Program:
             exec(compile(self.source, name, "exec"), self._module.__dict__)
         return self._module
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(self.module, name):
-            raise AttributeError(f"the compiled model has no {name}")
-        return getattr(self.module, name)
+    def init(self, seed: int = 0) -> dict[str, Any]:
+        """Fresh parameters."""
+        return self.module.init(seed)  # type: ignore[no-any-return]
+
+    def predict(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+        """The outputs, in evaluation mode."""
+        return self.module.predict(params, **inputs)  # type: ignore[no-any-return]
+
+    def evaluate(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+        """Loss, penalty and metrics, in evaluation mode, as sums and counts."""
+        return self.module.evaluate(params, **inputs)  # type: ignore[no-any-return]
+
+    def loss_and_grads(self, params: dict[str, Any], *, workspace: Any = None, seed: Any = 0,
+                       **inputs: Any) -> tuple[Any, dict[str, Any]]:
+        """The objective and its gradients."""
+        return self.module.loss_and_grads(params, workspace=workspace, seed=seed, **inputs)  # type: ignore[no-any-return]
+
+    def train_step(self, params: dict[str, Any], state: dict[str, Any], **inputs: Any) -> Any:
+        """One step of the optimiser, in place; the loss before it."""
+        return self.module.train_step(params, state, **inputs)
+
+    def init_state(self, params: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+        """What a training step keeps."""
+        return self.module.init_state(params, seed)  # type: ignore[no-any-return]
+
+    def Workspace(self) -> Any:
+        """The buffers of one caller."""
+        return self.module.Workspace()
 
     def save(self, path: str | Path) -> Path:
         """Write the module; it needs NumPy and nothing else."""

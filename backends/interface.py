@@ -1,0 +1,54 @@
+"""What every backend offers: a compiled model whose functions are a generated module's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..compiler.system import System
+
+Arrays = dict[str, Any]
+
+
+class CompiledModel(Protocol):
+    """A model compiled for one target; see the table of functions in the README."""
+
+    backend: str
+    system: System
+    source: str
+    lines: dict[str, list[int]]
+
+    def init(self, seed: int = 0) -> Arrays: ...
+
+    def predict(self, params: Arrays, **inputs: Any) -> Arrays: ...
+
+    def evaluate(self, params: Arrays, **inputs: Any) -> Arrays: ...
+
+    def loss_and_grads(self, params: Arrays, *, workspace: Any = None, seed: Any = 0, **inputs: Any) -> tuple[Any, Arrays]: ...
+
+    def train_step(self, params: Arrays, state: Arrays, **inputs: Any) -> Any: ...
+
+    def init_state(self, params: Arrays, seed: int = 0) -> Arrays: ...
+
+    def save(self, path: str | Path) -> Path: ...
+
+
+class NoBackend(ValueError):
+    """A backend that does not exist."""
+
+
+def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> CompiledModel:
+    """The system compiled for a backend by name; `level` 0 prints for reading, 1 for speed."""
+    if backend not in BACKENDS:
+        raise NoBackend(f"no backend is called {backend!r}; there is {', '.join(sorted(BACKENDS))}")
+    if dtype not in ("float32", "float64"):
+        raise NoBackend(f"the dtype is float32 or float64, not {dtype!r}")
+    return BACKENDS[backend](system, dtype, level)
+
+
+def _numpy(system: System, dtype: str, level: int) -> CompiledModel:
+    from .cpu.program import Program
+    return Program(system, dtype, level)
+
+
+BACKENDS = {"numpy": _numpy}

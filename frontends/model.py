@@ -1,0 +1,176 @@
+"""A model as people hold it in Python: a system, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..backends.interface import CompiledModel, compile_for
+from ..compiler.graph import BATCH, Expr
+from ..compiler.system import System
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+class Model:
+    """A model: its `system`, its gradient as formulas, its reading graph. Prints as its own text."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+
+    def gradient(self, wrt: str | None = None) -> Formula:
+        """The derived gradient by one parameter, or by all; KeyError names an unknown one."""
+        if wrt is not None and wrt not in self.system.params:
+            raise KeyError(f"{self.system.name} has no parameter {wrt!r}; it has {', '.join(self.system.params)}")
+        return Formula(self.system, wrt)
+
+    def graph(self) -> nx.DiGraph:
+        """The reading graph: an edge from every value to the equations that read it; delays on the edges."""
+        from .showing.network import graph
+        return graph(self.system)
+
+    def compile(self, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> CompiledModel:
+        """The model compiled for a backend."""
+        return compile_for(self.system, backend, dtype, level)
+
+    def __str__(self) -> str:
+        from .language.printing import to_text
+        return to_text(self.system)
+
+    def __repr__(self) -> str:
+        s = self.system
+        return f"<chainrule model {s.name}: {len(s.equations)} equations, {len(s.params)} parameters>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A derived gradient, as text, LaTeX or code."""
+
+    system: System
+    wrt: str | None
+
+    def __str__(self) -> str:
+        from .showing import grad_text
+        return grad_text(self.system, self.wrt, "formula")
+
+    def latex(self) -> str:
+        """The equations as LaTeX."""
+        from .showing import grad_text
+        return grad_text(self.system, self.wrt, "latex")
+
+    def code(self) -> str:
+        """The lines of the generated module that compute it."""
+        from .showing import grad_text
+        return grad_text(self.system, self.wrt, "code")
+
+    def _repr_latex_(self) -> str:
+        return f"$${self.latex()}$$"
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Derivatives as expressions over an extended system, which may be differentiated again."""
+
+    system: System
+    values: dict[str, Expr]
+
+    def evaluate(self, params: Mapping[str, Any], **inputs: Any) -> dict[str, Any]:
+        """The numbers, in float64; arrays come batch first."""
+        import numpy as np
+
+        from ..compiler.interpret import evaluate
+        given = {k: np.asarray(v) for k, v in params.items()}
+        for k, v in inputs.items():
+            axes = self.system.inputs[k].axes
+            given[k] = np.swapaxes(v, 0, 1) if BATCH in axes and len(axes) > 1 else np.asarray(v)
+        return dict(zip(self.values, evaluate(self.system, list(self.values.values()), given), strict=True))
+
+
+def load(path: str | Path) -> Model:
+    """A model from its file. ModelError says what is wrong, and where."""
+    from .language import load as load_system
+    return Model(load_system(path))
+
+
+def parse(text: str, file: str = "<text>") -> Model:
+    """A model from its text. ModelError says what is wrong, and where."""
+    from .language import parse as parse_system
+    return Model(parse_system(text, file))
+
+
+def compile(model: Model | System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> CompiledModel:  # noqa: A001
+    """The model compiled for a backend: a generated module with its functions as methods."""
+    return compile_for(_system(model), backend, dtype, level)
+
+
+def grad(model: Model | System, wrt: str | Sequence[str] | None = None) -> Derived:
+    """d objective / d w for parameters (all by default), shape w.shape."""
+    from ..compiler import derivatives
+    system, names = _asked(model, wrt)
+    extended, values = derivatives.grad(system, system.objective(), [_node(system, k) for k in names])
+    return Derived(extended, dict(zip(names, values, strict=True)))
+
+
+def jvp(model: Model | System, outputs: Sequence[str], directions: Mapping[str, Expr]) -> Derived:
+    """How equations change where parameters or inputs move along directions (expressions)."""
+    from ..compiler import derivatives
+    system = _system(model)
+    extended, values = derivatives.jvp(system, [system.equations[k] for k in outputs],
+                                       {_node(system, k): d for k, d in directions.items()})
+    return Derived(extended, dict(zip(outputs, values, strict=True)))
+
+
+def hvp(model: Model | System, directions: Mapping[str, Expr]) -> Derived:
+    """The objective's Hessian times a direction, by each parameter in `directions`."""
+    from ..compiler import derivatives
+    system = _system(model)
+    nodes = [_node(system, k) for k in directions]
+    extended, values = derivatives.hvp(system, system.objective(), nodes, list(directions.values()))
+    return Derived(extended, dict(zip(directions, values, strict=True)))
+
+
+def jacobian(model: Model | System, output: str, wrt: str) -> Derived:
+    """d output[i] / d w[k]: shape output.shape + w.shape."""
+    from ..compiler import derivatives
+    system = _system(model)
+    extended, value = derivatives.jacobian(system, system.equations[output], _node(system, wrt))
+    return Derived(extended, {f"{output}/{wrt}": value})
+
+
+def hessian(model: Model | System, wrt: str, other: str | None = None) -> Derived:
+    """d2 objective / d w[i] d v[k]: shape w.shape + v.shape."""
+    from ..compiler import derivatives
+    system = _system(model)
+    extended, value = derivatives.hessian(system, system.objective(), _node(system, wrt), _node(system, other or wrt))
+    return Derived(extended, {f"{wrt}/{other or wrt}": value})
+
+
+def check_gradients(model: Model | System, params: Mapping[str, Any], order: int = 2, **inputs: Any) -> Any:
+    """Derived gradients against central differences in float64, along random directions; raises where they differ."""
+    from ..compiler.check import check_gradients as check
+    system = _system(model)
+    return check(system, {**params, **inputs}, order=order)
+
+
+def _system(model: Model | System) -> System:
+    return model.system if isinstance(model, Model) else model
+
+
+def _asked(model: Model | System, wrt: str | Sequence[str] | None) -> tuple[System, list[str]]:
+    system = _system(model)
+    return system, [wrt] if isinstance(wrt, str) else list(wrt if wrt is not None else system.params)
+
+
+def _node(system: System, name: str) -> Expr:
+    if name in system.params:
+        return system.params[name].node
+    if name in system.inputs:
+        return system.inputs[name]
+    raise KeyError(f"{system.name} has no parameter or input {name!r}")
