@@ -20,7 +20,7 @@ from .system import System
 
 Values = Mapping[str, Any]
 Function = Callable[[Values], list[NDArray[Any]]]
-STEPS = (2e-4, 1e-5, 1e-6)                               # at the first, truncation and rounding are near 1e-12; a kink may need less
+STEPS = (2e-4, 1e-5, 1e-6)                               # truncation and rounding are near 1e-12 at the first; kinks need less
 
 
 class GradientError(AssertionError):
