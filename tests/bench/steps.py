@@ -1,0 +1,113 @@
+"""A training step against PyTorch (eager) and JAX (jit): `python -m tests.bench.steps [--rounds N] [--steps N]`.
+
+Every side runs in a process of its own with two threads; all do the same work from the same parameters, and must reach the
+same loss and the same parameters before anything is timed. Rounds go from side to side in turn, so that a busy
+machine is busy for all. Printed: the median step of every side, its quartiles, and the ratio of ours to the fastest other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+
+from tests.bench.models import WORK, text
+
+PEERS = ("chainrule", "torch", "jax")
+
+
+class Side:
+    """A worker process."""
+
+    def __init__(self, peer: str, model: str, optimiser: str, path: str) -> None:
+        self.peer = peer
+        env = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2",
+               "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=true intra_op_parallelism_threads=2"}
+        self.process = subprocess.Popen([sys.executable, "-m", "tests.bench.worker", peer, model, optimiser, path],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.times: list[float] = []
+        self.read()
+
+    def read(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.peer} failed")
+        return json.loads(line)
+
+    def ask(self, command: str) -> Any:
+        assert self.process.stdin is not None
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(model: str, optimiser: str, peers: list[str], rounds: int, steps: int) -> list[Side]:
+    """All sides on one row, checked and timed."""
+    import chainrule as cr
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "params.npz")
+        np.savez(path, **cr.compile(cr.parse(text(model, optimiser))).init(seed=1))
+        sides = [Side(p, model, optimiser, path) for p in peers]
+        check(sides, path)
+        for s in sides:
+            s.ask(f"run {steps}")                                # warm up
+        for _ in range(rounds):
+            for s in sides:
+                s.times += s.ask(f"run {steps}")
+        for s in sides:
+            s.close()
+    return sides
+
+
+def check(sides: list[Side], path: str) -> None:
+    """The same loss and the same parameters after one step, or no figure."""
+    losses = [s.ask("check") for s in sides]
+    after = []
+    for s in sides:
+        with np.load(path.replace(".npz", f".{s.peer}.npz")) as f:
+            after.append({k: f[k] for k in f.files})
+    for s, loss, p in zip(sides, losses, after, strict=True):
+        worst = max(float(np.abs(p[k] - after[0][k]).max()) for k in p)
+        if not np.isclose(loss, losses[0], rtol=1e-4) or worst > 1e-3:
+            raise SystemExit(f"{s.peer} computes something else: loss {loss} against {losses[0]}, parameters off by {worst:.1e}")
+
+
+def main() -> None:
+    """Measure every row and print the table."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=15)
+    options.add_argument("--steps", type=int, default=20)
+    given = options.parse_args()
+    peers = [p for p in PEERS if p == "chainrule" or importlib.util.find_spec(p)]
+    for p in PEERS:
+        if p not in peers:
+            print(f"{p} is not installed: not measured")
+    print(f"{'step':<22}{'side':<12}{'median ms':>10}{'quartiles':>18}{'ratio':>8}")
+    for model in WORK:
+        for optimiser in ("sgd", "adam"):
+            sides = measure(model, optimiser, peers, given.rounds, given.steps)
+            medians = {s.peer: median(s.times) * 1e3 for s in sides}
+            fastest = min((m for p, m in medians.items() if p != "chainrule"), default=None)
+            for s in sides:
+                low, _, high = (1e3 * q for q in quantiles(s.times))
+                ratio = f"{medians['chainrule'] / fastest:8.2f}" if s.peer == "chainrule" and fastest else ""
+                print(f"{model + ' ' + optimiser:<22}{s.peer:<12}{medians[s.peer]:>10.2f}{f'{low:.2f} - {high:.2f}':>18}{ratio}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""One side of a measurement, in a process of its own: reads commands, runs steps, prints times.
+
+python -m tests.bench.worker PEER MODEL OPTIMISER PARAMS.npz; then on standard input
+    check        one step from the given parameters: the loss, and the parameters after it go to PARAMS.PEER.npz
+    run N        N steps; the seconds of each
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from tests.bench.models import RATES, WORK, text
+
+Step = Callable[[], float]
+Weights = Callable[[], dict[str, np.ndarray]]
+
+
+def chainrule_side(model: str, optimiser: str, params: dict[str, np.ndarray]) -> tuple[Step, Weights]:
+    import chainrule as cr
+    program = cr.compile(cr.parse(text(model, optimiser)))
+    p = {k: v.copy() for k, v in params.items()}
+    state = program.init_state(p)
+    data, step = WORK[model].data(), program.module.train_step
+    return lambda: step(p, state, **data), lambda: p
+
+
+def torch_side(model: str, optimiser: str, params: dict[str, np.ndarray]) -> tuple[Step, Weights]:
+    import torch
+    from torch.nn import functional as F
+    torch.set_num_threads(2)
+    work = WORK[model]
+    p = {k: torch.tensor(v, requires_grad=True) for k, v in params.items()}
+    rule = torch.optim.SGD if optimiser == "sgd" else torch.optim.Adam
+    update = rule(list(p.values()), lr=RATES[optimiser])
+    data = {k: torch.tensor(v) for k, v in work.data().items()}
+
+    def step() -> float:
+        h = data["x"]
+        for i in range(1, work.layers):
+            h = F.linear(h, p[f"W{i}"], p[f"b{i}"])
+            h = torch.relu(h) if work.classes else torch.sigmoid(h)
+        s = F.linear(h, p[f"W{work.layers}"], p[f"b{work.layers}"])
+        if work.classes:
+            loss = F.cross_entropy(s, data["y"])
+        else:
+            loss = F.binary_cross_entropy_with_logits(s, data["x"], reduction="sum") / work.batch
+        update.zero_grad(set_to_none=True)
+        loss.backward()
+        update.step()
+        return float(loss.detach())
+
+    return step, lambda: {k: v.detach().numpy() for k, v in p.items()}
+
+
+def jax_side(model: str, optimiser: str, params: dict[str, np.ndarray]) -> tuple[Step, Weights]:
+    import jax
+    import jax.numpy as jnp
+    work, lr = WORK[model], RATES[optimiser]
+    data = {k: jnp.asarray(v) for k, v in work.data().items()}
+
+    def objective(p: Any) -> Any:
+        h = data["x"]
+        for i in range(1, work.layers):
+            h = h @ p[f"W{i}"].T + p[f"b{i}"]
+            h = jax.nn.relu(h) if work.classes else jax.nn.sigmoid(h)
+        s = h @ p[f"W{work.layers}"].T + p[f"b{work.layers}"]
+        if work.classes:
+            picked = jnp.take_along_axis(jax.nn.log_softmax(s), data["y"][:, None], 1)
+            return -picked.mean()
+        return (jax.nn.softplus(s) - s * data["x"]).sum() / work.batch
+
+    def update(p: Any, m: Any, v: Any, n: Any) -> Any:
+        loss, g = jax.value_and_grad(objective)(p)
+        if optimiser == "sgd":
+            return loss, {k: p[k] - lr * g[k] for k in p}, m, v, n
+        n = n + 1
+        m = {k: 0.9 * m[k] + 0.1 * g[k] for k in p}
+        v = {k: 0.999 * v[k] + 0.001 * g[k] ** 2 for k in p}
+        p = {k: p[k] - lr * (m[k] / (1 - 0.9**n)) / (jnp.sqrt(v[k] / (1 - 0.999**n)) + 1e-8) for k in p}
+        return loss, p, m, v, n
+
+    jitted = jax.jit(update, donate_argnums=(0, 1, 2))
+    zeros = {k: jnp.zeros_like(v) for k, v in params.items()}
+    now = [{k: jnp.array(v) for k, v in params.items()}, zeros, {k: jnp.zeros_like(v) for k, v in params.items()}, jnp.float32(0)]
+
+    def step() -> float:
+        loss, *now[:] = jitted(*now)
+        return float(loss)
+
+    return step, lambda: {k: np.asarray(v) for k, v in now[0].items()}
+
+
+SIDES = {"chainrule": chainrule_side, "torch": torch_side, "jax": jax_side}
+
+
+def main(peer: str, model: str, optimiser: str, path: str) -> None:
+    """Answer commands until standard input ends."""
+    with np.load(path) as f:
+        params = {k: f[k] for k in f.files}
+    step, weights = SIDES[peer](model, optimiser, params)
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        command, *args = line.split()
+        if command == "check":
+            loss = float(step())
+            np.savez(path.replace(".npz", f".{peer}.npz"), **weights())
+            print(json.dumps(loss), flush=True)
+        else:
+            times = []
+            for _ in range(int(args[0])):
+                start = perf_counter()
+                step()
+                times.append(perf_counter() - start)
+            print(json.dumps(times), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
