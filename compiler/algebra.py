@@ -125,12 +125,36 @@ def matches(pattern: Pattern, e: Expr, bound: Bindings) -> Iterator[Bindings]:
         case "literal":
             if number(e) == pattern.value:
                 yield bound
+        case "neg" if pattern.args[0].name in bound:
+            if opposite(bound[pattern.args[0].name], e):
+                yield bound
         case op if isinstance(e, Map) and e.f == op:
             orders = [e.args]
             if PRIMITIVES[op].commutes and e.args[0] is not e.args[1]:
                 orders.append((e.args[1], e.args[0]))
             for args in orders:
                 yield from _match_all(pattern.args, args, bound)
+
+
+def opposite(a: Expr, b: Expr) -> bool:
+    """Whether a = -b in simplified forms: -b, y - x for x - y, -2*x for 2*x, -(x/y) for x/y."""
+    match a, b:
+        case (Map("neg", (c,)), _) if c is b:
+            return True
+        case (_, Map("neg", (c,))) if c is a:
+            return True
+        case Map("sub", (p, q)), Map("sub", (r, s)):
+            return p is s and q is r
+        case Map("mul", (p, q)), Map("mul", (r, s)):
+            return (q is s and opposite(p, r)) or (p is r and opposite(q, s)) or (p is s and opposite(q, r)) or (
+                q is r and opposite(p, s))
+        case Map("div", (p, q)), Map("div", (r, s)):
+            return q is s and opposite(p, r)
+        case Broadcast(), Broadcast() if a.rank and a.places == b.places and a.args[0].axes == b.args[0].axes:
+            return opposite(a.args[0], b.args[0])
+        case Const(), Const():
+            return a.value == -b.value
+    return False
 
 
 def _match_all(patterns: Sequence[Pattern], args: Sequence[Expr], bound: Bindings) -> Iterator[Bindings]:
@@ -220,6 +244,8 @@ class Firing:
 
 # ---------------------------------------------------------------- the engine
 
+NESTED = 500                                             # rewritings inside rewritings; more is a table that never ends
+
 @dataclass
 class Rewriter:
     """Normal forms under a table of rules; `memo` maps every node met to its normal form.
@@ -242,6 +268,7 @@ class Rewriter:
         while stack:
             e = stack[-1]
             if e in memo:
+                steps.pop(e, None)
                 stack.pop()
             elif missing := [a for a in e.args if a not in memo]:
                 stack.extend(reversed(missing))
@@ -254,6 +281,8 @@ class Rewriter:
             else:
                 steps[e] = step
                 stack.append(step)
+                if len(steps) > NESTED:
+                    raise AssertionError(f"rules go on for ever, last {self.fired[-1].rule.text}")
         return memo[root]
 
     def _step(self, e: Expr) -> Expr:
