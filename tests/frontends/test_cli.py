@@ -8,11 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
-
 from chainrule.frontends import cli
 from chainrule.frontends.commands.common import guarded
 from chainrule.frontends.trainer.weights import load_arrays, save_arrays
+from typer.testing import CliRunner
 
 MODEL = """model small(D = 2, H = 5, C = 3)
 input  x[D]
@@ -133,7 +132,8 @@ def test_a_loss_that_is_no_number_is_located(folder):
     (["--set", "H"], "write SIZE=NUMBER"), (["--set", "H=0"], "write SIZE=NUMBER"), (["--set", "D=3"], "x[D] with D = 3"),
     (["--resume"], "there is no checkpoint"), (["--from", "none"], "there is no file none"),
     (["--freeze", "V*"], "--freeze V*: no parameter is called that"), (["--rate", "W1"], "write PATTERN=NUMBER"),
-    (["--rate", "W9=1"], "did you mean 'W1'"), (["--epochs", "0"], "epochs: at least 1"), (["--batch", "-1"], "batch: at least 1"),
+    (["--rate", "W9=1"], "did you mean 'W1'"), (["--epochs", "0"], "epochs: at least 1"),
+    (["--batch", "-1"], "batch: at least 1"),
     (["--backend", "numpi"], "did you mean 'numpy'"), (["--dtype", "float16"], "there is no such precision"),
     (["--lr", "-1"], "a learning rate is above 0")])
 def test_train_refuses(folder, args, says):
@@ -181,7 +181,8 @@ def test_explain_and_show(folder):
 
 @pytest.mark.parametrize("args,says", [
     (["grad", "none.nn"], "the model file none.nn is not there"), (["grad", "."], "is a folder"),
-    (["grad", "small.nn", "--wrt", "W3"], "did you mean 'W"), (["grad", "small.nn", "--format", "tex"], "there is no such format"),
+    (["grad", "small.nn", "--wrt", "W3"], "did you mean 'W"),
+    (["grad", "small.nn", "--format", "tex"], "there is no such format"),
     (["compile", "small.nn", "-o", "small.nn/x.py"], "small.nn"), (["show", "small.nn", "--stage", "grap"], "grap"),
     (["show", "small.nn", "--stage", "weights"], "--weights FILE"), (["explain", "small.nn", "d_W9"], "d_W9")])
 def test_commands_refuse(folder, args, says):
@@ -196,7 +197,8 @@ def test_a_wrong_model_is_shown_with_its_line(folder, command):
 
 
 def test_help_is_quick():
-    code = "import sys, chainrule.frontends.cli; print([m for m in ('sympy', 'matplotlib', 'sklearn', 'lark') if m in sys.modules])"
+    heavy = "('sympy', 'matplotlib', 'sklearn', 'lark')"
+    code = f"import sys, chainrule.frontends.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
     assert "demo" in run("--help")
