@@ -123,6 +123,7 @@ class System:
     sizes: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, Input] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    domains: dict[str, str] = field(default_factory=dict)                # inputs declared as unit (in [0, 1]) or binary
     params: dict[str, Parameter] = field(default_factory=dict)
     stats: dict[str, Stat] = field(default_factory=dict)
     equations: dict[str, Expr] = field(default_factory=dict)
