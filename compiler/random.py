@@ -32,7 +32,7 @@ def words(path: str, count: int, seed: int = 0, step: int = 0, offset: int = 0) 
     block, skip = divmod(offset, 4)
     key = np.array([seed % WORD, path_key(path)], np.uint64)
     counter = np.array([block, 0, step % WORD, 0], np.uint64)
-    raw = np.random.Philox(key=key, counter=counter).random_raw(skip + count)  # type: ignore[arg-type]
+    raw = np.random.Philox(key=key, counter=counter).random_raw(skip + count)
     return np.asarray(raw, np.uint64).reshape(-1)[skip:]
 
 

@@ -97,7 +97,8 @@ def _contract_reverse(n: Contract, g: Expr) -> Contributions:
 def _contract_forward(n: Contract, tangents: Sequence[Expr | None]) -> Expr:
     a, b = n.args
     ta, tb = tangents
-    return _add(n.with_args(pair) for pair in ((ta, b), (a, tb)) if pair[0] is not None and pair[1] is not None)
+    terms = [n.with_args((ta, b))] if ta is not None else []
+    return _add(iter(terms + ([n.with_args((a, tb))] if tb is not None else [])))
 
 
 def _reduce_reverse(n: Reduce, g: Expr) -> Contributions:
@@ -161,8 +162,8 @@ def first_maximum(a: Expr, along: str | int) -> Expr:
 def _broadcast(n: Broadcast, g: Expr) -> Contributions:
     """The one place of unbroadcasting: repeating sums up in reverse."""
     a = n.args[0]
-    over = (*(x for x in n.axes if x not in a.axes), *(p for p in range(len(n.shape)) if p not in n.places))
-    yield a, Reduce("sum", g, over)
+    axes: tuple[str | int, ...] = tuple(x for x in n.axes if x not in a.axes)
+    yield a, Reduce("sum", g, axes + tuple(p for p in range(len(n.shape)) if p not in n.places))
 
 
 def _transpose(n: Transpose, g: Expr) -> Contributions:
