@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..trainer.errors import OptionError, RunError, did_you_mean
+from ..trainer.errors import OptionError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,10 +26,12 @@ def guarded(action: Callable[[], None]) -> int:
 
     With CHAINRULE_DEBUG set, a mistake of the compiler itself shows its trace.
     """
+    from ...backends.interface import NoBackend
     from ..language.diagnostics import ModelError
+    from ..showing import ShowingError
     try:
         action()
-    except (RunError, ModelError) as e:
+    except (RunError, ModelError, ShowingError, NoBackend) as e:
         print(_text(e), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -51,7 +53,7 @@ def guarded(action: Callable[[], None]) -> int:
 
 
 def _text(e: Exception) -> str:
-    return f"error: {e}" if isinstance(e, RunError) else str(e)
+    return str(e) if ": error: " in str(e) else f"error: {e}"      # a model's errors bring their own heads
 
 
 def load_model(path: str | Path, settings: Iterable[str] = ()) -> System:
@@ -61,9 +63,7 @@ def load_model(path: str | Path, settings: Iterable[str] = ()) -> System:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         raise OptionError(f"the model file {path} {what}")
-    sizes = parse_settings(settings)
-    system: System = load(path)
-    return with_sizes(system, sizes) if sizes else system
+    return load(path, parse_settings(settings))
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, int]:
@@ -77,21 +77,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, int]:
     return sizes
 
 
-def with_sizes(system: System, sizes: dict[str, int]) -> System:
-    """The system with other values for its declared sizes."""
-    for name in sizes:
-        if name not in system.sizes:
-            raise OptionError(f"--set {name}: model {system.name} has no size {name}{did_you_mean(name, system.sizes)}")
-    return system.copy(sizes={**system.sizes, **sizes})
-
-
-def compiled(system: System, backend: str = "numpy", dtype: str = "float32", **options: Any) -> Any:
-    """The program of a system; an unknown backend or precision is an OptionError."""
-    from ... import compile as compile_system
-    known = ("float32", "float64")
-    if dtype not in known:
-        raise OptionError(f"--dtype {dtype}: there is no such precision{did_you_mean(dtype, known)}")
-    backends = ("numpy",)
-    if backend not in backends:
-        raise OptionError(f"--backend {backend}: there is no such backend{did_you_mean(backend, backends)}")
-    return compile_system(system, backend=backend, dtype=dtype, **options)
+def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> Any:
+    """The program of a system; an unknown backend or precision is a NoBackend."""
+    from ...backends.interface import compile_for
+    return compile_for(system, backend, dtype, level)

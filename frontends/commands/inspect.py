@@ -26,7 +26,7 @@ def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...]) -> None
 
 def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple[str, ...], plain: bool) -> None:
     """Write the generated module; to the standard output without a file name."""
-    program = compiled(load_model(model, sizes), backend, dtype, optimise=0 if plain else 1)
+    program = compiled(load_model(model, sizes), backend, dtype, 0 if plain else 1)
     if out is None or out == "-":
         sys.stdout.write(program.source)
         return

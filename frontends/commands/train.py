@@ -122,8 +122,8 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
         batch=declared.batch if options.batch is None else options.batch, seed=options.seed,
         schedule=declared.schedule, schedule_options=tuple(declared.schedule_options),
         patience=declared.patience if options.patience is None else options.patience)
-    data = load_data(system, options.data, folder=model.parent, dtype=options.dtype)
     program = compiled(system, options.backend, options.dtype)
+    data = load_data(system, options.data, folder=model.parent, dtype=options.dtype)
     command = {k: getattr(options, k) for k in _KEPT}
     trainer = Trainer(program, data, run_options, out, progress_for(screen), _diagnosis(system, run_options.seed),
                       extra={"command": command, "model": system.name, "preparation": data.preparation})

@@ -29,7 +29,7 @@ class NotFinite(RunError, ArithmeticError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'digits'?`, or what is known where nothing is close."""
     names = list(known)
-    close = get_close_matches(word, names, 1, 0.6)
+    close = get_close_matches(word, names, 1, 0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if names else ""

@@ -298,8 +298,11 @@ class Evaluation:
         key = f"{self.place}.{self._count}"
         self._count += 1
         if self.fitted.learn:
-            mean = value.mean(axis=0, dtype=np.float64)
-            deviation = value.std(axis=0, dtype=np.float64)
+            # what is not finite is left out, so that it alone is reported, and not its whole column
+            known = np.isfinite(value)
+            count = np.maximum(known.sum(axis=0), 1)
+            mean = value.sum(axis=0, dtype=np.float64, where=known) / count
+            deviation = np.sqrt(np.square(value - mean, dtype=np.float64).sum(axis=0, where=known) / count)
             deviation = np.where(deviation > 0, deviation, 1.0)
             self.fitted.scales[key] = {"mean": mean.tolist(), "deviation": deviation.tolist()}
         if key not in self.fitted.scales:

@@ -59,12 +59,12 @@ class Request:
     taken: set[str] = field(default_factory=set)
 
     def positional(self) -> list[str]:
-        """Options written without a name: `text(chars)`, `csv("f.csv")`, `truth(3)`."""
+        """What is written without a name, and stands under "0", "1", ...: `text(chars)`, `csv("f.csv")`, `truth(3)`."""
         found = []
         for key, value in self.options.items():
-            if value in ("", True) or key.lstrip("_").isdigit() or key == "path":
+            if key.isdigit() or key == "path":
                 self.taken.add(key)
-                found.append(str(key if value in ("", True) else value))
+                found.append(str(value))
         return found
 
     def number(self, name: str, default: float, least: float = 0) -> float:
@@ -163,9 +163,9 @@ def _documentation() -> str:
 
 def _truth(request: Request) -> Table:
     named = request.positional()
-    if named and not named[0].replace(".0", "").isdigit():
+    if named and not named[0].isdigit():
         raise DataError(f"data truth: how many variables? write truth(2), not truth({named[0]})")
-    n = int(float(named[0])) if named else 2
+    n = int(named[0]) if named else 2
     if not 1 <= n <= 16:
         raise DataError(f"data truth: 1 to 16 variables, not {n}")
     rows = (np.arange(2 ** n)[:, None] >> np.arange(n)[::-1]) & 1

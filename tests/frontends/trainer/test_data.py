@@ -37,7 +37,7 @@ def table(make_system, tmp_path):
     def make(text, columns=(("x", "[a, b]"), ("y", "kind")), name="f.csv", split=(), options=(), **kw):
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         source = name.split(".")[1]
-        return make_system(source, columns, split, [(name, ""), *options], **{"D": 2, "classes": 3, **kw})
+        return make_system(source, columns, split, [("0", name), *options], **{"D": 2, "classes": 3, **kw})
     return make
 
 
@@ -94,7 +94,7 @@ def test_csv_shuffles_the_same_way_every_time(table, tmp_path):
     x, y = d.parts["train"]["x"], d.parts["train"]["y"]
     assert np.array_equal(x[:, 1], x[:, 0] ** 2) and np.array_equal(x[:, 0] % 3, y)
     assert not np.array_equal(x, np.sort(x, 0)) and np.array_equal(x, e.parts["train"]["x"])
-    plain = load_data(table(IRIS, split=(20, 10), options=[("shuffle", 0.0)]), folder=tmp_path)
+    plain = load_data(table(IRIS, split=(20, 10), options=[("shuffle", 0)]), folder=tmp_path)
     assert plain.parts["test"]["x"][:, 0].tolist() == list(range(20, 30))
 
 
@@ -115,7 +115,7 @@ def test_tsv_npz_and_a_file_from_the_command_line(table, make_system, tmp_path):
 
 def test_text_is_cut_into_windows_and_shifted(make_system, tmp_path):
     (tmp_path / "t.txt").write_text("abcdefgh" * 20)
-    system = make_system("text", [("x", ""), ("y", "x[t+1]")], (120, 40), [("chars", ""), ("t.txt", ""), ("length", 7.0)],
+    system = make_system("text", [("x", "x"), ("y", "x[t+1]")], (120, 40), [("0", "chars"), ("1", "t.txt"), ("length", 7)],
                          classes=8, sequence=True)
     d = load_data(system, folder=tmp_path)
     x, y = d.parts["train"]["x"], d.parts["train"]["y"]
@@ -124,13 +124,13 @@ def test_text_is_cut_into_windows_and_shifted(make_system, tmp_path):
 
 
 def test_text_comes_from_pythons_documentation(make_system):
-    d = load_data(make_system("text", [("x", ""), ("y", "x[t+1]")], options=[("chars", "")], classes=300, sequence=True))
+    d = load_data(make_system("text", [("x", "x"), ("y", "x[t+1]")], options=[("0", "chars")], classes=300, sequence=True))
     assert d.count("train") > 1000
 
 
 def test_words_keep_the_most_frequent_and_an_unknown_one(make_system, tmp_path):
     (tmp_path / "t.txt").write_text("to be or not to be that is the question " * 30)
-    system = make_system("text", [("x", ""), ("y", "x[t+1]")], options=[("words", ""), ("t.txt", ""), ("length", 5.0)],
+    system = make_system("text", [("x", "x"), ("y", "x[t+1]")], options=[("0", "words"), ("1", "t.txt"), ("length", 5)],
                          classes=4, sequence=True)
     d = load_data(system, folder=tmp_path)
     assert d.preparation["vocabulary"]["x"] == ["<unk>", "be", "to", "is"]
@@ -146,7 +146,7 @@ def test_truth_tables(make_system, formula, expected):
 
 def test_the_sinusoid():
     system = System("s", {}, {"x": Input("x"), "y": Input("y")}, ("y",))
-    system.data = load_line("sinusoid", (("n", 100.0), ("noise", 0.0)))
+    system.data = load_line("sinusoid", (("n", 100), ("noise", 0.0)))
     d = load_data(system, dtype=np.float64)
     x, y = d.parts["train"]["x"], d.parts["train"]["y"]
     assert len(x) == 80 and y == pytest.approx(np.sin(2 * np.pi * x))
@@ -197,7 +197,7 @@ def test_splits_refuse(digits, split, says):
     (b"a,b,kind\n1,2,\xff\n", "is not UTF-8 text: byte 13"), (b"\x1f\x8b\x00\x00", "is damaged"),
     ('a,b,kind\n1,2,"x\n', "unexpected end of data")])
 def test_csv_refuses(table, tmp_path, text, says):
-    system = table(text, options=[("shuffle", 0.0)])
+    system = table(text, options=[("shuffle", 0)])
     assert says in message(load_data, system, folder=tmp_path)
 
 
@@ -233,12 +233,12 @@ def test_idx_refuses(make_system, tmp_path, raw, says):
 
 @pytest.mark.parametrize("source,options,path,says", [
     ("digitz", (), None, "there is no such source; did you mean 'digits'?"), ("csv", (), None, "which file?"),
-    ("csv", (("none.csv", ""),), None, "there is no file"),
+    ("csv", (("0", "none.csv"),), None, "there is no file"),
     ("csv", (), "nowhere", "--data nowhere: there is no such file or folder"),
-    ("digits", (("lenth", 3.0),), None, "there is no option 'lenth'; did you mean 'length'?"),
-    ("truth", (("xor", ""),), None, "truth(2)"),
-    ("truth", (("40", ""),), None, "1 to 16 variables"), ("conll", (), None, "sentences differ in length"),
-    ("sinusoid", (("n", 0.0),), None, "n is a number of at least 1, not 0.0")])
+    ("digits", (("lenth", 3),), None, "there is no option 'lenth'; did you mean 'length'?"),
+    ("truth", (("0", "xor"),), None, "truth(2)"),
+    ("truth", (("0", 40),), None, "1 to 16 variables"), ("conll", (), None, "sentences differ in length"),
+    ("sinusoid", (("n", 0),), None, "n is a number of at least 1, not 0")])
 def test_sources_refuse(make_system, source, options, path, says):
     assert says in message(load_data, make_system(source, options=options), path)
 
@@ -253,7 +253,7 @@ def test_mnist_says_where_it_looked(make_system, tmp_path, monkeypatch):
 
 def test_text_refuses(make_system, tmp_path):
     (tmp_path / "t.txt").write_text("abc" * 5)
-    columns, options = [("x", ""), ("y", "x[t+1]")], [("chars", ""), ("t.txt", "")]
+    columns, options = [("x", "x"), ("y", "x[t+1]")], [("0", "chars"), ("1", "t.txt")]
     system = make_system("text", columns, options=options, classes=3, sequence=True)
     assert "fewer than one window of 64" in message(load_data, system, folder=tmp_path)
     system = make_system("text", columns, options=options, classes=2, sequence=True)
