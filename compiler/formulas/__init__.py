@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..graph import Expr
+from ..system import System
 from .equations import Equation, equations
 from .latex import to_latex
 from .reading import Reader
@@ -20,12 +21,20 @@ from .symbolic import sympy_of
 from .text import to_text
 
 
-def formula(e: Expr, names: Mapping[Expr, str], *, top: bool = True, index: bool = True, limit: int | None = 400) -> str:
+def formula(e: Expr, names: Mapping[Expr, str], *, top: bool = True, index: bool = True, limit: int | None = 400,
+            inline: Mapping[str, Expr] | None = None) -> str:
     """e as text: `top` expands e itself though it has a name, `index` writes `[t]` where nothing is shifted.
 
-    A part that would print as a tree of more than `limit` terms reads `...` (None: never).
+    A part that would print as a tree of more than `limit` terms reads `...` (None: never). `inline`: references that read as
+    what they stand for, `{"d_h": equation}`, in the node of the same name.
     """
-    return to_text(Reader(names, index).term(e, top), limit=limit)
+    return to_text(Reader(names, index, inline).term(e, top), limit=limit)
+
+
+def arrivals(system: System) -> dict[str, Expr]:
+    """What `inline` is for a differentiated system: `Ref(d_h)` in the node called d_h reads as what arrives from other times."""
+    called = {*system.names.values()}
+    return {k: e for k, e in system.equations.items() if k in called and system.names.get(e) != k}
 
 
 def latex(e: Expr, names: Mapping[Expr, str], *, top: bool = True, index: bool = True) -> str:
@@ -33,4 +42,4 @@ def latex(e: Expr, names: Mapping[Expr, str], *, top: bool = True, index: bool =
     return to_latex(Reader(names, index).term(e, top))
 
 
-__all__ = ["Equation", "Reader", "equations", "formula", "latex", "sympy_of"]
+__all__ = ["Equation", "Reader", "arrivals", "equations", "formula", "latex", "sympy_of"]

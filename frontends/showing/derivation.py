@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from ...compiler.formulas import Equation, equations
 from ...compiler.gradient import Adjoint
-from ...compiler.graph import Expr
+from ...compiler.graph import Expr, Ref, postorder
 from ...compiler.passes.preactivations import name_preactivations
 from ...compiler.passes.simplify import simplify
 from ...compiler.passes.stabilise import stabilise
@@ -34,13 +34,20 @@ class Derivation:
 
     def names(self) -> dict[Expr, str]:
         """The names of nodes; what a delay carries back is read where it arrives, so it has none."""
-        totals = {*self.system.names.values()}
-        return {e: n for e, n in self.system.names.items() if not ((m := CARRY.fullmatch(n)) and m[1] in totals)}
+        live = postorder(*self.system.roots(), *self.gradients.values())
+        names = {e: self.system.names[e] for e in live if e in self.system.names}
+        totals = {*names.values()}
+        return {e: n for e, n in names.items() if not ((m := CARRY.fullmatch(n)) and m[1] in totals)}
 
     def inline(self) -> dict[str, Expr]:
         """The adjoint equations (what arrives from other times) that read inside the adjoint of the same name."""
         totals = {*self.names().values()}
-        return {k: e for k, e in self.system.equations.items() if k not in self.stable.equations and k in totals}
+        return {k: e for k, e in self.arrivals().items() if k in totals}
+
+    def arrivals(self) -> dict[str, Expr]:
+        """The equations that differentiation added for cycles."""
+        read = {n.name for n in self.system.nodes() if isinstance(n, Ref)}
+        return {k: e for k, e in self.system.equations.items() if k in read and k not in self.stable.equations}
 
     def forward(self) -> list[Expr]:
         """What the model itself computes."""
@@ -49,11 +56,9 @@ class Derivation:
     def equations(self, roots: dict[str, Expr]) -> list[Equation]:
         """The equations of some gradients and of all adjoints that they read."""
         taken = {*self.stable.equations, *self.stable.params, *self.stable.inputs, *self.stable.sizes}
-        rest = {k: e for k, e in self.system.equations.items()
-                if k not in self.stable.equations and k not in self.inline() and not k.endswith("*")}
-        names = {**self.names(), **{e: k for k, e in rest.items()}}
-        read = equations(roots, names, self.forward(), taken, self.inline())
-        return read
+        inline = self.inline()
+        alone = {e: k for k, e in self.arrivals().items() if k not in inline}
+        return equations(roots, {**self.names(), **alone}, self.forward(), taken, inline)
 
 
 def derive(system: System) -> Derivation:

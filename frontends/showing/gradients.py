@@ -1,0 +1,61 @@
+"""The derived gradient as text: formulas, LaTeX, or the lines of the generated module that compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...compiler.formulas import Equation
+from ...compiler.system import System
+from .derivation import Derivation, ShowingError, derive, root_of
+
+FORMATS = ("formula", "latex", "code")
+
+
+def grad_text(system: System, wrt: str | None = None, format: str = "formula") -> str:
+    """The gradient by `wrt` (a parameter, or any equation), or by every trained parameter, as a list of equations.
+
+    ShowingError says in one sentence why there is none. In an outer product `d_p @ h.T` the sum over the batch is implied.
+    """
+    if format not in FORMATS:
+        raise ShowingError(f"a gradient is shown as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not as {format}")
+    d = derive(system)
+    listed = gradient_equations(d, wrt)
+    if format == "latex":
+        return latex_text(listed)
+    if format == "code":
+        return code_text(system, [q.name for q in listed])
+    return formula_text(listed)
+
+
+def gradient_equations(d: Derivation, wrt: str | None) -> list[Equation]:
+    """The equations of one gradient, or of all."""
+    roots = dict([root_of(d, wrt)]) if wrt is not None else {f"d_{k}": e for k, e in d.gradients.items()}
+    return d.equations(roots)
+
+
+def formula_text(listed: Iterable[Equation]) -> str:
+    """One equation a line, the signs of equality below each other where that helps reading."""
+    listed = list(listed)
+    width = max((len(q.left) for q in listed if len(q.left) <= 24), default=0)
+    return "\n".join(f"{q.left:<{width}} = {q.text}" for q in listed)
+
+
+def latex_text(listed: Iterable[Equation]) -> str:
+    """An `aligned` block, to stand between dollars."""
+    rows = " \\\\\n".join("  " + q.latex.replace(" = ", " &= ", 1) for q in listed)
+    return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
+
+
+def code_text(system: System, names: Iterable[str]) -> str:
+    """The lines of the generated module that compute the named values, in its order."""
+    from ...backends.interface import compile_for
+    program = compile_for(system)
+    numbers = sorted({n for name in names for n in lines_of(program.lines, name)})
+    source = program.source.splitlines()
+    width = len(str(numbers[-1])) if numbers else 0
+    return "\n".join(f"{n:{width}d}  {source[n - 1]}" for n in numbers)
+
+
+def lines_of(lines: dict[str, list[int]], name: str) -> list[int]:
+    """The lines that compute a value, under its name as the module writes it."""
+    return lines.get(name) or lines.get(name.replace(".", "_")) or []

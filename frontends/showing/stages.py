@@ -1,0 +1,112 @@
+"""`chainrule show --stage S`: what each stage of the compiler made, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from ...compiler.formulas import Equation, equations
+from ...compiler.graph import Expr
+from ...compiler.passes.simplify import simplify
+from ...compiler.passes.stabilise import stabilise
+from ...compiler.system import System
+from .derivation import ShowingError, derive
+from .gradients import formula_text
+from .network import graph
+
+if TYPE_CHECKING:
+    from ...compiler.pipeline import Compiled
+
+
+def stage_text(system: System, stage: str = "system", form: str = "dot") -> str:
+    """One stage as text; `form` is how the graph is drawn: dot or svg. ShowingError names the stages that there are."""
+    if stage not in STAGES:
+        near = get_close_matches(stage, STAGES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(STAGES)}"
+        raise ShowingError(f"there is no stage {stage}; {hint}")
+    return _graph(system, form) if stage == "graph" else STAGES[stage](system)
+
+
+def _system(system: System) -> str:
+    from ..language.printing import to_text
+    return to_text(system)
+
+
+def _graph(system: System, form: str = "dot") -> str:
+    from .drawing import to_dot, to_svg
+    return to_svg(graph(system)) if form == "svg" else to_dot(graph(system))
+
+
+def _listed(system: System) -> list[Equation]:
+    roots = {k: e for k, e in system.equations.items() if not k.endswith("*")}
+    if system.loss:
+        roots["loss"] = system.loss.value
+    names = {**system.names, **{e: k for k, e in roots.items()}}
+    return equations(roots, names)
+
+
+def _noted(listed: list[Equation], notes: Mapping[Expr, tuple[str, ...]], names: Mapping[Expr, str]) -> str:
+    """Equations, each under the rewrites that shaped it."""
+    lines = []
+    width = max((len(q.left) for q in listed if len(q.left) <= 24), default=0)
+    for q in listed:
+        stack, seen, found = [q.expr], set[Expr](), dict[str, None]()
+        while stack:
+            n = stack.pop()
+            if n not in seen and (n is q.expr or n not in names):
+                seen.add(n)
+                found.update(dict.fromkeys(notes.get(n, ())))
+                stack.extend(n.args)
+        lines += [f"# {note}" for note in found]
+        lines.append(f"{q.left:<{width}} = {q.text}")
+    return "\n".join(lines)
+
+
+def _stabilised(system: System) -> str:
+    stable = simplify(stabilise(system))
+    return _noted(_listed(stable), stable.notes, stable.names)
+
+
+def _adjoint(system: System) -> str:
+    """The adjoint system as the chain rule gives it, before any algebra."""
+    d = derive(system)
+    extended = d.adjoint.system
+    roots = {f"d_{k}": d.adjoint.grads[p.node] for k, p in d.stable.params.items() if p.node in d.adjoint.grads}
+    return formula_text(equations(roots, extended.names, d.forward()))
+
+
+def _simplified(system: System) -> str:
+    from .gradients import gradient_equations
+    return formula_text(gradient_equations(derive(system), None))
+
+
+def _compiled(system: System) -> Compiled:
+    from ...compiler.pipeline import compile_system
+    return compile_system(system)
+
+
+def _schedule(system: System) -> str:
+    from .programs import schedule_text
+    return schedule_text(_compiled(system))
+
+
+def _program(system: System) -> str:
+    from .programs import program_text
+    return program_text(system)
+
+
+def _memory(system: System) -> str:
+    from .programs import memory_text
+    return memory_text(system)
+
+
+def _code(system: System) -> str:
+    from ...backends.interface import compile_for
+    return compile_for(system).source
+
+
+STAGES: dict[str, Callable[[System], str]] = {
+    "system": _system, "graph": _graph, "stabilised": _stabilised, "adjoint": _adjoint, "simplified": _simplified,
+    "schedule": _schedule, "program": _program, "memory": _memory, "code": _code,
+}
