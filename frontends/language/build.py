@@ -110,10 +110,11 @@ class Builder(Transformer_NonRecursive[Any, Any]):
     def where(self, m: Any, c: list[Any]) -> tuple[str, Any]:
         return "where", tuple(c)
 
-    @v_args(meta=False, inline=False)
-    def targets(self, c: list[Any]) -> tuple[tuple[s.Target, ...], bool]:
-        found = tuple(x for x in c if isinstance(x, s.Target))
-        return found, len(found) < len(c)
+    def targets(self, m: Any, c: list[Any]) -> tuple[tuple[s.Target, ...], bool]:
+        return tuple(c), False
+
+    def together(self, m: Any, c: list[Any]) -> tuple[tuple[s.Target, ...], bool]:
+        return tuple(c), True
 
     def kind(self, m: Any, c: list[Any]) -> s.Kind:
         return s.Kind(m.start_pos, m.end_pos, str(c[0]), c[1] or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ...compiler.graph import GraphError, postorder
@@ -36,7 +37,21 @@ def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistake
     _order(ctx.system, found)
     if not ctx.system.outputs:
         ctx.system.outputs = default_outputs(ctx.system, scope, found)
+    _verified(ctx, scope, found)
     return ctx.system
+
+
+def _verified(ctx: Context, scope: Scope, found: Collected) -> None:
+    """What only the whole graph shows: delays of both signs in one cycle, a sum over time inside one."""
+    from ...compiler.verify import verify
+    try:
+        verify(ctx.system)
+    except GraphError as error:
+        message = str(error).removeprefix("after construction: ")
+        words = set(re.findall(r"[\w.]+", message))
+        q = next((q for q in found.equations if q.full in words), None)
+        ctx.report(scope, q.node if q is not None else s.Node(0, 1), message)
+        raise ModelError(ctx.diagnostics) from None
 
 
 def _one(ctx: Context, q: Equation) -> None:

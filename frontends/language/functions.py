@@ -8,7 +8,7 @@ from typing import Any
 
 from ...compiler.graph import BATCH, BOOL, Concat, Const, Expr, GraphError, Map, Noise, OneHot, Stop, apply, total
 from ...compiler.ops import PRIMITIVES
-from . import semantics
+from . import libraries, semantics
 from . import syntax as s
 from .arithmetic import declared, elementwise
 from .rarely import RARE
@@ -41,8 +41,7 @@ def lookup(name: str, scope: Scope) -> Binding | None:
     found = scope.find(name)
     if isinstance(found, Macro | FragmentName | Instance | Alias | Lost):
         return found
-    from .libraries import library
-    return library().names.get(name) if name not in BUILTINS else None
+    return libraries.find(name) if name not in BUILTINS else None
 
 
 def is_function(name: str, scope: Scope) -> bool:
@@ -53,8 +52,7 @@ def is_function(name: str, scope: Scope) -> bool:
 
 
 def names_of_functions() -> list[str]:
-    from .libraries import library
-    return [*BUILTINS, *library().names]
+    return [*BUILTINS, *libraries.names()]
 
 
 def call(ctx: Context, node: s.Call | s.Along, scope: Scope) -> Expr:

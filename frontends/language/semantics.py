@@ -265,19 +265,3 @@ def not_differentiable(root: Expr, system: System) -> tuple[Expr, str] | None:
             stack.append(system.equations[e.name])
         stack.extend(reversed(e.args[1:] if isinstance(e, Map) and e.f == "select" else e.args))
     return None
-
-
-def batch_reductions(update: Expr) -> list[Expr]:
-    """The outermost reductions over the batch in a stat's update."""
-    found: dict[Expr, None] = {}
-    stack, seen = [update], set[Expr]()
-    while stack:
-        e = stack.pop()
-        if e in seen:
-            continue
-        seen.add(e)
-        if BATCH not in e.axes and any(BATCH in a.axes for a in e.args):
-            found[e] = None
-        else:
-            stack.extend(reversed(e.args))
-    return list(found)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import fields
 
 from ...compiler.graph import BATCH, BOOL, Expr, Param, broadcast, order_axes
+from ...compiler.optimisers import OPTIMISERS
+from ...compiler.passes.evaluation import batch_reductions
 from ...compiler.system import Average, Data, Initialiser, Penalty, Stat, Training
 from . import semantics
 from . import syntax as s
@@ -14,12 +17,8 @@ from .declarations import number
 from .expressions import check_axes, evaluate, over_items
 from .scope import Context, Equation, Family, Frame, Poisoned, Scope, Value, suggest, text_of
 
-OPTIMISERS: dict[str, dict[str, float]] = {
-    "sgd": {"lr": 0.01}, "momentum": {"lr": 0.01, "momentum": 0.9}, "nesterov": {"lr": 0.01, "momentum": 0.9},
-    "adagrad": {"lr": 0.01, "eps": 1e-8}, "rmsprop": {"lr": 0.001, "decay": 0.9, "eps": 1e-8},
-    "adam": {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
-    "adamw": {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "decay": 0.01}}
-WORD_OPTIONS = {"eps_inside": ("true", "false")}
+WORD_OPTIONS = ("eps_inside",)
+Once = Callable[[str, object], None]
 COUNTS = ("epochs", "batch", "truncate", "patience")
 SETTINGS = ("clip_norm", "clip_value", *COUNTS)
 SCHEDULES = {"constant": (), "cosine": ("floor",), "linear": ("floor",), "step": ("every", "factor"), "exponential": ("factor",),
@@ -122,10 +121,16 @@ def _check_stat(ctx: Context, scope: Scope, update: s.Expr, node: Value, e: Expr
     if e.shape not in ((), node.expr.shape):
         ctx.fail(scope, update, f"the stat is {ctx.shape_text(node.expr)}, its update {ctx.shape_text(e)}",
                  (node, "the stat is declared here"))
-    found = len(semantics.batch_reductions(e))
-    if found != 1:
-        ctx.fail(scope, update, f"the update of a stat holds one reduction over the batch, and this holds {found or 'none'}",
+    found = batch_reductions(e)
+    if len(found) != 1:
+        ctx.fail(scope, update, f"the update of a stat holds one reduction over the batch, and this holds {len(found) or 'none'}",
                  hint="in evaluation the stat stands for it: 0.9 * mu + 0.1 * mean[batch](a)")
+    if found[0].shape != node.expr.shape:
+        ctx.fail(scope, update, f"the stat is {ctx.shape_text(node.expr)}, the reduction over the batch that it stands for in "
+                 f"evaluation {ctx.shape_text(found[0])}", (node, "the stat is declared here"))
+    for name, other in ctx.system.stats.items():
+        if other.node is not node.expr and batch_reductions(other.update) == found:
+            ctx.fail(scope, update, f"`{name}` stands for the same reduction over the batch: evaluation could read either", hint="one of them is enough")
 
 
 # ---------------------------------------------------------------- penalties, outputs
@@ -244,17 +249,17 @@ def _option(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, object]) 
             _constraint(ctx, scope, o, chosen, once)
 
 
-def _optimiser(ctx: Context, scope: Scope, o: s.Option, once: object) -> None:
+def _optimiser(ctx: Context, scope: Scope, o: s.Option, once: Once) -> None:
     name = o.kind.name
     if name not in OPTIMISERS:
         if name in SETTINGS:
             ctx.fail(scope, o, f"`{name}` needs a value: {name} = 10")
         ctx.fail(scope, o.kind, f"there is no optimiser `{name}`", hint=suggest(name, Scope(scope.source), OPTIMISERS)
                  or f"optimisers: {', '.join(OPTIMISERS)}")
-    options = _options(ctx, scope, o.kind, (*OPTIMISERS[name], *(WORD_OPTIONS if "eps" in OPTIMISERS[name] else ())))
-    once("optimiser", name)  # type: ignore[operator]
-    given = dict(options)
-    once("options", tuple({**OPTIMISERS[name], **given}.items()))  # type: ignore[operator]
+    defaults = OPTIMISERS[name][0]
+    options = _options(ctx, scope, o.kind, (*defaults, *(WORD_OPTIONS if "eps" in defaults else ())))
+    once("optimiser", name)
+    once("options", tuple({"lr": defaults["lr"], **dict(options)}.items()))
 
 
 def _options(ctx: Context, scope: Scope, kind: s.Kind, known: tuple[str, ...]) -> tuple[tuple[str, float | str | bool], ...]:
@@ -266,7 +271,7 @@ def _options(ctx: Context, scope: Scope, kind: s.Kind, known: tuple[str, ...]) -
                      hint=suggest(a.name or "", Scope(scope.source), known) or f"its options: {', '.join(known) or 'none'}")
         if name in WORD_OPTIONS:
             word = a.value.name if isinstance(a.value, s.Name) else ""
-            if word not in WORD_OPTIONS[name]:
+            if word not in ("true", "false"):
                 ctx.fail(scope, a, f"{name} is true or false")
             out.append((name, word == "true"))
         else:
@@ -285,7 +290,7 @@ def _setting(ctx: Context, scope: Scope, o: s.Option) -> float | int:
     name = o.kind.name
     assert o.value is not None
     if name not in SETTINGS:
-        hint = "it is an option of the optimiser: adam(lr = 0.001)" if any(name in v for v in OPTIMISERS.values()) else None
+        hint = "it is an option of the optimiser: adam(lr = 0.001)" if any(name in v[0] for v in OPTIMISERS.values()) else None
         ctx.fail(scope, o.kind, f"the train line knows no `{name}`", hint=hint or suggest(name, Scope(scope.source), SETTINGS)
                  or f"it knows: {', '.join(SETTINGS)}, schedule, freeze, rate")
     value = _positive(ctx, scope, o.value, name, True)
@@ -296,7 +301,7 @@ def _setting(ctx: Context, scope: Scope, o: s.Option) -> float | int:
     return value
 
 
-def _constraint(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, object], once: object) -> None:
+def _constraint(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, object], once: Once) -> None:
     """max_norm(3) on W*, l1_ball(10) on V, l2(1e-4) on W*: constraints and decoupled decay."""
     name, args = o.kind.name, o.kind.args
     if name not in ("max_norm", "l1_ball", "l1", "l2"):
@@ -309,7 +314,7 @@ def _constraint(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, objec
     if name in ("l1", "l2"):
         chosen["decay"] = (*chosen.get("decay", ()), (name, bound, names))  # type: ignore[misc]
     else:
-        once(name, (bound, names))  # type: ignore[operator]
+        once(name, (bound, names))
 
 
 __all__ = ["BOOL", "average", "data", "loss", "metric", "order_axes", "output", "penalty", "stat", "train"]
