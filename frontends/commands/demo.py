@@ -10,7 +10,11 @@ from ..trainer.differences import differences, random_inputs
 from .common import compiled, console, load_model
 from .train import TrainOptions, finish, prepare
 
-_CODE_LINES = 60
+def excerpt(source: str) -> str:
+    """The head of a generated module, and the function that computes loss and gradient."""
+    head, _, rest = source.partition("\n\n\n")
+    _, found, body = rest.partition("def _gradients(")
+    return f"{head}\n\n...\n\n{found}{body.partition(chr(10) * 3)[0]}" if found else head
 
 
 def demo(out: str, epochs: int | None) -> None:
@@ -31,10 +35,9 @@ def demo(out: str, epochs: int | None) -> None:
     screen.print(grad_text(system, None, "formula"), markup=False)
     screen.rule("3. Its code, generated")
     program = compiled(system)
-    shown = "\n".join(program.source.splitlines()[:_CODE_LINES])
-    screen.print(Syntax(shown, "python", theme="ansi_dark", background_color="default"))
-    rest = program.source.count("\n") - _CODE_LINES
-    screen.print(f"... and {rest} lines more in {folder / 'model_np.py'}, which imports nothing but numpy", markup=False)
+    screen.print(Syntax(excerpt(program.source), "python", theme="ansi_dark", background_color="default"))
+    lines = program.source.count("\n")
+    screen.print(f"All {lines} lines stand in {folder / 'model_np.py'}, which imports nothing but numpy.", markup=False)
     exact = compiled(system, dtype="float64")
     worst = max(r.error for r in differences(exact, exact.init(seed=0), random_inputs(system)))
     screen.print(f"Against finite differences in float64, the worst relative error of a gradient is {worst:.0e}.", markup=False)

@@ -20,14 +20,14 @@ def progress_for(console: Console) -> Progress:
 
 
 class Lines(Progress):
-    """One line an epoch; of a run of many epochs, some fifty."""
+    """One line an epoch; of a run of many epochs, thirty."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     def start(self, trainer: Trainer) -> None:
         self.epochs = trainer.options.epochs
-        self.every = max(1, self.epochs // 50)
+        self.every = -(-self.epochs // 30)
 
     def epoch(self, run: Run) -> None:
         if run.epoch % self.every == 0 or run.epoch in (1, self.epochs) or run.stopped:

@@ -218,7 +218,7 @@ def test_a_mistake_of_ours_is_one_line(capsys, monkeypatch):
 def test_demo(folder):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     text = run("demo", "--epochs", 3)
-    for piece in ("model digits", "d_W1", "import numpy", "1300 train, 200 validation, 297 test", "weights.safetensors", "error"):
+    for piece in ("model digits", "d_W1", "import numpy", "def _gradients", "1300 train, 200 validation, 297 test", "weights.safetensors", "error"):
         assert piece in text
     assert (folder / "runs" / "demo" / "demo.nn").is_file()
 
