@@ -45,9 +45,9 @@ def points(p: Primitive, seed: int) -> dict[str, np.ndarray]:
     return {**values, "c": np.array([True, False] * (N // 2))}
 
 
-def as_sympy(e: Expr, values: dict[Expr, sympy.Expr]) -> sympy.Expr:
+def as_sympy(e: Expr, leaves: dict[Expr, sympy.Expr]) -> sympy.Expr:
     """A graph of primitives by their meanings."""
-    memo = dict(values)
+    memo = dict(leaves)
     for n in postorder(e):
         if n in memo:
             continue
@@ -57,7 +57,9 @@ def as_sympy(e: Expr, values: dict[Expr, sympy.Expr]) -> sympy.Expr:
             memo[n] = sympy.Rational(n.value)
         else:
             assert isinstance(n, Map)
-            memo[n] = meaning(PRIMITIVES[n.f], [memo[a] for a in n.args])
+            values = [memo[a] for a in n.args]
+            truth = n.f == "real" and n.args[0].type == BOOL
+            memo[n] = sympy.Integer(bool(values[0])) if truth else meaning(PRIMITIVES[n.f], values)
     return memo[e]
 
 
