@@ -16,10 +16,10 @@ def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
     from rich.table import Table
     table = Table(title=f"{system.name}: slope of the loss along a random direction, float64")
     for column in ("", "shape", "|gradient|", "derived", "measured", "relative error"):
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for r in rows:
         mark = "" if r.right else "  wrong"
-        table.add_row(r.name, str(r.shape), f"{r.norm:.4g}", f"{r.derived:+.10e}", f"{r.measured:+.10e}", f"{r.error:.1e}{mark}")
+        table.add_row(r.name, str(r.shape), f"{r.norm:.4g}", f"{r.derived:+.7e}", f"{r.measured:+.7e}", f"{r.error:.1e}{mark}")
     console().print(table)
     wrong = [r.name for r in rows if not r.right]
     if wrong:

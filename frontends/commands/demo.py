@@ -10,6 +10,7 @@ from ..trainer.differences import differences, random_inputs
 from .common import compiled, console, load_model
 from .train import TrainOptions, finish, prepare
 
+
 def excerpt(source: str) -> str:
     """The head of a generated module, and the function that computes loss and gradient."""
     head, _, rest = source.partition("\n\n\n")

@@ -117,6 +117,9 @@ class Session:
 def prepare(system: System, model: Path, options: TrainOptions, out: Path, screen: Console) -> Session:
     """Data read and checked, code generated, parameters initialised, loaded or resumed."""
     declared = system.training
+    if declared.truncate is not None:
+        raise OptionError(f"truncate = {declared.truncate}: state that is carried from chunk to chunk is not supported yet; "
+                          "without truncate, text is cut into independent windows of `length` symbols")
     run_options = Options(
         epochs=declared.epochs if options.epochs is None else options.epochs,
         batch=declared.batch if options.batch is None else options.batch, seed=options.seed,

@@ -63,7 +63,7 @@ def load_data(system: System, path: str | Path | None = None, *, folder: str | P
     parts: dict[str, Batch] = {}
     for part, rows in _split(table, data, request).items():
         maker = _Part(system, table, np.asarray(rows), np.dtype(dtype), fitted, vocabularies)
-        parts[part] = maker.make(formulas, _window(system, request), part)
+        parts[part] = maker.make(formulas, _window(request), part)
         fitted.learn = False
     return Dataset(table.name, parts, {"scales": fitted.scales, "vocabulary": vocabularies})
 
@@ -129,10 +129,9 @@ def _formulas(system: System, data: Data, table: Table) -> dict[str, str]:
     return {name: formulas[name] for name in [*order, *(n for n in formulas if n not in order)]}
 
 
-def _window(system: System, request: Request) -> int:
+def _window(request: Request) -> int:
     """How long the windows are into which a stream is cut."""
-    default = system.training.truncate or 64
-    return int(request.number("length", default, 1))
+    return int(request.number("length", 64, 1))
 
 
 def _split(table: Table, data: Data, request: Request) -> dict[str, Array]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Array = np.ndarray[Any, Any]
-_CLASSES_SHOWN = 40
+_CLASSES_SHOWN = 40                                  # as a matrix of confusion
+_CLASSES_REPORTED = 200                              # as rows: a vocabulary of words is no list of classes
 _PREDICTION_BATCH = 1000
 
 
@@ -161,6 +162,8 @@ def report_classes(system: System, program: Program, params: Mapping[str, Array]
     n = system.inputs[target].type.n
     assert n is not None
     classes = n.evaluate(system.sizes)
+    if classes > _CLASSES_REPORTED:
+        return None
     words = data.preparation.get("vocabulary", {}).get(target, [])
     labels = [repr(w)[1:-1] for w in words] + [str(i) for i in range(len(words), classes)]
     part = next(p for p in ("test", "validation", "train") if data.count(p))

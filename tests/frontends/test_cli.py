@@ -149,6 +149,49 @@ def test_wrong_data_is_refused_before_training(folder):
     assert not (folder / "runs").exists()
 
 
+XOR = """model xor(D = 2, H = 4, C = 2)
+input x[D]
+target y : class(C)
+h = dense(x, H)
+p = dense(tanh(h), C)
+loss = mean[batch] cross_entropy(softmax(p), y)
+metric error = mean[batch] (argmax(p) != y)
+data truth: x = input, y = odd
+train adam(lr = 0.05), epochs = 300, batch = 4
+"""
+RNN = """model char_rnn(V = 20, H = 8)
+input  x[t] : class(V)
+target y[t] : class(V)
+param  Wxh[H, V] ~ normal(0.1);  Whh[H, H] ~ normal(0.1);  Why[V, H] ~ normal(0.1)
+h[t] = tanh(Wxh @ onehot(x[t]) + Whh @ h[t-1])   where h[-1] = 0
+p[t] = Why @ h[t]
+loss = mean[batch, t] cross_entropy(softmax(p[t]), y[t])
+data  text(chars, length = 10): x, y = x[t+1]
+train adam(lr = 0.05), epochs = 30, batch = 8
+"""
+
+
+def test_a_truth_table_is_learned(folder):
+    (folder / "xor.nn").write_text(XOR)
+    assert "finished after 300 epochs" in run("train", "xor.nn")
+    assert load_arrays("runs/xor/weights.safetensors")[1]["results"]["train"]["error"] == 0
+
+
+def test_characters_are_learned(folder):
+    (folder / "rnn.nn").write_text(RNN)
+    (folder / "text.txt").write_text("the quick brown fox\n" * 40)
+    text = run("train", "rnn.nn", "--data", "text.txt", "--set", "V=12", status=1)
+    assert "class(V) has room for 12; --set V=" in text
+    run("train", "rnn.nn", "--data", "text.txt")
+    note = load_arrays("runs/rnn/weights.safetensors")[1]
+    assert note["results"]["test"]["loss"] < 0.5 and note["preparation"]["vocabulary"]["x"][:3] == ["\n", " ", "b"]
+
+
+def test_what_is_not_there_yet_is_refused(folder):
+    (folder / "rnn.nn").write_text(RNN.replace("batch = 8", "batch = 8, truncate = 5"))
+    assert "truncate = 5" in run("train", "rnn.nn", status=1)
+
+
 # ---------------------------------------------------------------- the other commands
 
 def test_compile_writes_a_module(folder):
@@ -218,7 +261,8 @@ def test_a_mistake_of_ours_is_one_line(capsys, monkeypatch):
 def test_demo(folder):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     text = run("demo", "--epochs", 3)
-    for piece in ("model digits", "d_W1", "import numpy", "def _gradients", "1300 train, 200 validation, 297 test", "weights.safetensors", "error"):
+    for piece in ("model digits", "d_W1", "import numpy", "def _gradients", "1300 train, 200 validation, 297 test",
+                  "weights.safetensors", "error"):
         assert piece in text
     assert (folder / "runs" / "demo" / "demo.nn").is_file()
 
