@@ -41,13 +41,14 @@ def explain(model: str, name: str, sizes: tuple[str, ...]) -> None:
 
 
 def show(model: str, stage: str, out: str | None, weights: str | None, sizes: tuple[str, ...]) -> None:
-    """Print a stage of the compiler; `graph` is drawn where --out says, `weights` is a histogram of a weights file."""
+    """Print a stage of the compiler; `graph` is DOT, and SVG where --out ends in .svg; `weights` is a histogram of a weights file."""
     system = load_model(model, sizes)
     if stage == "weights":
         _show_weights(system.name, weights, out)
         return
     from ..showing import stage_text
-    text = _line(stage_text(system, stage))
+    form = "svg" if out is not None and Path(out).suffix == ".svg" else "dot"
+    text = _line(stage_text(system, stage, form))
     if out is None:
         sys.stdout.write(text)
     else:

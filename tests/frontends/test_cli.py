@@ -213,9 +213,15 @@ def test_grad(folder, form):
     assert "W2" in run("grad", "small.nn", "--format", form).replace("_{2}", "2")
 
 
+def test_the_system_as_text(folder):
+    assert "tanh" in run("show", "small.nn")
+
+
 def test_explain_and_show(folder):
     assert "p" in run("explain", "small.nn", "d_W2")
-    assert "tanh" in run("show", "small.nn")
+    assert "digraph" in run("show", "small.nn", "--stage", "graph")
+    run("show", "small.nn", "--stage", "graph", "--out", "graph.svg")
+    assert (folder / "graph.svg").read_text().startswith("<svg")
     run("show", "small.nn", "--stage", "code", "--out", "code.txt")
     assert "def " in (folder / "code.txt").read_text()
     run("train", "small.nn", "--epochs", 1)
