@@ -9,6 +9,7 @@ from lark import Token, v_args
 from lark.visitors import Transformer_NonRecursive
 
 from . import syntax as s
+from .precedence import Prefix, climb
 
 
 def _number(text: str) -> int | float:
@@ -191,29 +192,14 @@ class Builder(Transformer_NonRecursive[Any, Any]):
 
     # ---- expressions
 
-    def binary(self, m: Any, c: list[Any]) -> s.Binary:
-        return s.Binary(m.start_pos, m.end_pos, str(c[1]), c[0], c[2])
+    def expr(self, m: Any, c: list[Any]) -> s.Expr:
+        return climb(c)
 
-    def either(self, m: Any, c: list[Any]) -> s.Binary:
-        return s.Binary(m.start_pos, m.end_pos, "or", *c)
-
-    def both(self, m: Any, c: list[Any]) -> s.Binary:
-        return s.Binary(m.start_pos, m.end_pos, "and", *c)
-
-    def power(self, m: Any, c: list[Any]) -> s.Binary:
-        return s.Binary(m.start_pos, m.end_pos, "^", *c)
-
-    def negate(self, m: Any, c: list[Any]) -> s.Unary:
-        return s.Unary(m.start_pos, m.end_pos, "not", c[0])
-
-    def minus(self, m: Any, c: list[Any]) -> s.Unary:
-        return s.Unary(m.start_pos, m.end_pos, "-", c[0])
+    def over(self, m: Any, c: list[Any]) -> Prefix:
+        return Prefix(m.start_pos, str(c[0]), tuple(c[1]))
 
     def parenthesis(self, m: Any, c: list[Any]) -> s.Unary:
         return s.Unary(m.start_pos, m.end_pos, "()", c[0])
-
-    def over(self, m: Any, c: list[Any]) -> s.Over:
-        return s.Over(m.start_pos, m.end_pos, str(c[0]), tuple(c[1]), c[2])
 
     def along(self, m: Any, c: list[Any]) -> s.Along:
         return s.Along(m.start_pos, m.end_pos, str(c[0]), tuple(c[1]), c[2])

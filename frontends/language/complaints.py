@@ -86,6 +86,6 @@ def _unclosed(text: str) -> int | None:
 def _expectation(expected: set[str]) -> str | None:
     if {"NUMBER", "LPAR"} <= expected:
         return "a value is expected: a number, a name, a call or parentheses"
-    words = sorted(_WORDS.get(e, f"`{e.lower()}`") for e in expected if e in _WORDS or e.isupper() and e.lower() in (
-        *KEYWORDS, "on", "in", "over", "where"))
+    words = sorted(_WORDS.get(e, f"`{e.lower()}`") for e in expected if e in _WORDS or (e.isupper() and e.lower() in (
+        *KEYWORDS, "on", "in", "over", "where")))
     return f"expected: {', '.join(words)}" if 0 < len(words) <= 6 else None

@@ -26,6 +26,7 @@ from .scope import (
     Poisoned,
     Scope,
     SizeName,
+    Unknown,
     Value,
     suggest,
     text_of,
@@ -76,7 +77,9 @@ def _inside(ctx: Context, scope: Scope, statements: tuple[s.Statement, ...], fou
                          hint="a fragment holds param, stat, equations, def and repeat")
             else:
                 found.rest.append((x, scope))
-        except Poisoned:
+        except (Poisoned, Unknown) as e:
+            if ctx.quiet and isinstance(e, Unknown):
+                raise
             for t in x.targets if isinstance(x, s.Item) else ():
                 scope.owner.names.setdefault(t.name, Lost(scope.source, t))
 
@@ -189,7 +192,7 @@ def member_index(ctx: Context, scope: Scope, target: s.Target) -> int | None:
         return None
     first = target.items[0]
     indices = [n for n in s.walk(first) if isinstance(n, s.Name) and _is_repeat_index(scope, n.name)]
-    if isinstance(first, s.Number) and len(target.items) >= 1 and isinstance(first.value, int) or indices:
+    if (isinstance(first, s.Number) and len(target.items) >= 1 and isinstance(first.value, int)) or indices:
         return integer(ctx, first, scope)
     return None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ...compiler.graph import GraphError, postorder
+from ...compiler.graph import GraphError, Ref, postorder
+from ...compiler.sizes import symbol
 from ...compiler.system import System
 from . import syntax as s
 from . import training
@@ -44,6 +45,8 @@ def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistake
 def _verified(ctx: Context, scope: Scope, found: Collected) -> None:
     """What only the whole graph shows: delays of both signs in one cycle, a sum over time inside one."""
     from ...compiler.verify import verify
+    if not any(isinstance(e, Ref) for e in ctx.system.nodes()):
+        return                                                    # without a recurrence nothing is left to check
     try:
         verify(ctx.system)
     except GraphError as error:
@@ -80,14 +83,13 @@ def _header(ctx: Context, scope: Scope, statements: tuple[s.Statement, ...], bro
         try:
             _size(ctx, scope, f, given)
         except Poisoned:
-            scope.names.setdefault(f.name, SizeName(scope.source, f, "a size", None))
+            scope.names.setdefault(f.name, SizeName(scope.source, f, "a size", symbol(f.name)))
     for name in given:
         if name not in ctx.system.sizes:
             ctx.report(scope, header, f"the model has no size `{name}` to set", hint=did_you_mean(name, ctx.system.sizes))
 
 
 def _size(ctx: Context, scope: Scope, f: s.Formal, given: dict[str, int]) -> None:
-    from ...compiler.sizes import symbol
     if not f.name[:1].isupper() or "." in f.name:
         ctx.report(scope, f, f"a size has an upper-case name, not `{f.name}`", hint=f"{f.name.split('.')[0].capitalize()} = ...")
     if f.name == "B":

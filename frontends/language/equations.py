@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ...compiler.graph import BATCH, Const, Expr, Input, Param, Ref, broadcast, order_axes
+from ...compiler.graph import BATCH, Const, Expr, GraphError, Input, Param, Ref, broadcast, order_axes
 from ...compiler.moves import Broadcast
 from . import syntax as s
 from .scope import Context, Equation, Family, Frame, Lost, Poisoned, Scope, Unknown, text_of
@@ -233,7 +233,9 @@ def elaborate(ctx: Context, q: Equation) -> None:
         for p in q.group:
             p.state = "todo" if ctx.guessing else "lost"
         raise Unknown from None
-    except Poisoned:
+    except (Poisoned, GraphError) as error:
+        if isinstance(error, GraphError) and q.scope is not None:
+            ctx.report(q.scope, q.node, f"this has no meaning: {error}")
         for p in q.group:
             p.state = "lost"
     finally:

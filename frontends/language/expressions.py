@@ -28,6 +28,7 @@ from .scope import (
 from .semantics import numeric, reduce
 
 CONSTANTS = {"pi": math.pi}
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 LINEAR = ("sum", "mean")
 
 
@@ -142,6 +143,8 @@ def _missing(ctx: Context, node: s.Name, scope: Scope) -> Expr:
 
 def _binary(ctx: Context, node: s.Binary, scope: Scope) -> Expr:
     """A chain a + b + c ... is walked down its left side without recursion."""
+    if node.op in COMPARISONS and isinstance(node.a, s.Binary) and node.a.op in COMPARISONS:
+        ctx.fail(scope, node, "comparisons do not chain", hint="write a < b and b < c")
     chain = [node]
     while isinstance(chain[-1].a, s.Binary):
         chain.append(chain[-1].a)

@@ -249,7 +249,7 @@ def _slice(ctx: Context, node: s.Index, e: Expr, at: int, item: s.Part, scope: S
 
 def _one(ctx: Context, node: s.Index, e: Expr, at: int, k: Size, item: s.Expr, scope: Scope) -> Expr:
     number, whole = ctx.number(k), ctx.number(e.shape[at])
-    if number is not None and (number < 0 or whole is not None and number >= whole):
+    if number is not None and (number < 0 or (whole is not None and number >= whole)):
         ctx.fail(scope, item, f"`{text_of(scope, node.a)}` has {ctx.size_text(e.shape[at])} there, and index {number} is "
                  + ("negative" if number < 0 else "beyond"), *declared(ctx, scope, [(node.a, e)]),
                  hint="features count from 0")

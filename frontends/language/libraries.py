@@ -1,12 +1,12 @@
 """The library: defs and fragments that are written in the language itself (frontends/library/*.nn).
 
-Which file declares a name is read off the files' text; a file is parsed when one of its names is first used.
+Which file declares a name is read off the files' text; a declaration is parsed when it is first used.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from . import syntax as s
@@ -17,34 +17,33 @@ _DECLARED = re.compile(r"^(?:def|fragment)[ ]+(\w+)", re.MULTILINE)
 
 
 @lru_cache(maxsize=1)
-def names() -> dict[str, str]:
-    """Every name that the library declares, and its file."""
+def names() -> dict[str, tuple[str, str]]:
+    """Every name that the library declares: its file, and the text of its declaration at its own line."""
     folder = files(__package__.rsplit(".", 1)[0] + ".library")
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
         if path.name.endswith(".nn"):
-            found.update(dict.fromkeys(_DECLARED.findall(path.read_text(encoding="utf-8")), path.name))
+            text = path.read_text(encoding="utf-8")
+            declared = list(_DECLARED.finditer(text))
+            for m, following in zip(declared, [*[d.start() for d in declared[1:]], len(text)]):
+                found[m[1]] = (path.name, "\n" * text.count("\n", 0, m.start()) + text[m.start():following])
     return found
 
 
+@cache
 def find(name: str) -> Binding | None:
-    """The def or fragment of that name, or None."""
-    return _file(names()[name]).get(name) if name in names() else None
-
-
-@lru_cache(maxsize=None)
-def _file(name: str) -> dict[str, Binding]:
+    """The def or fragment of that name, or None; its text is parsed when it is first used."""
     from .parser import parse_text
-    text = files(__package__.rsplit(".", 1)[0] + ".library").joinpath(name).read_text(encoding="utf-8")
-    source = Source(f"library/{name}", text)
+    if name not in names():
+        return None
+    file, text = names()[name]
+    source = Source(f"library/{file}", text)
     statements, mistakes = parse_text(source)
     if mistakes:
         raise ModelError(mistakes)
     home = Scope(source, hidden=True)
-    found: dict[str, Binding] = {}
-    for x in statements:
-        if isinstance(x, s.Define):
-            found[x.name] = Macro(source, x, "a function of the library", x, home)
-        elif isinstance(x, s.Fragment):
-            found[x.name] = FragmentName(source, x, "a fragment of the library", x, home)
-    return found
+    (x,) = statements
+    if isinstance(x, s.Define):
+        return Macro(source, x, "a function of the library", x, home)
+    assert isinstance(x, s.Fragment)
+    return FragmentName(source, x, "a fragment of the library", x, home)

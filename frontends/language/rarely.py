@@ -109,7 +109,7 @@ def _pad(ctx: Context, node: s.Call, scope: Scope) -> Expr:
         ctx.fail(scope, lo, f"`{text_of(scope, lo)}` is not a size")
     position = _whole(ctx, at, scope, len(e.shape) - 1)
     room = ctx.number(whole - start - e.shape[position])
-    if (ctx.number(start) or 0) < 0 or room is not None and room < 0:
+    if (ctx.number(start) or 0) < 0 or (room is not None and room < 0):
         ctx.fail(scope, node, f"`{text_of(scope, a)}` does not fit into {ctx.size_text(whole)} from {ctx.size_text(start)} on")
     return Pad(e, position, start, whole)
 

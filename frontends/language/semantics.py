@@ -197,7 +197,7 @@ class Proof:
             size = product(tuple(length(o) if isinstance(o, str) else inner.shape[o] for o in a.over))
             return self(inner) and low is Extent(size)
         if isinstance(low, Reduce) and low.kind == "sum" and low.args[0] is a:
-            return self(a) or isinstance(a, Map) and a.f == "exp"
+            return self(a) or (isinstance(a, Map) and a.f == "exp")
         if isinstance(low, Map) and low.f == "add" and _bare(a) is Const(1):
             return any(_bare(x) is Const(1) and isinstance(y, Map) and y.f == "exp"
                        for x, y in (low.args, low.args[::-1]))
@@ -247,7 +247,7 @@ def not_differentiable(root: Expr, system: System) -> tuple[Expr, str] | None:
     depends: dict[Expr, bool] = {}
     roots = (root, *system.equations.values())
     for e in postorder(*roots):
-        depends[e] = isinstance(e, Ref) or isinstance(e, Param) and e.name in system.params or any(
+        depends[e] = isinstance(e, Ref) or (isinstance(e, Param) and e.name in system.params) or any(
             depends[a] for a in e.args)
     seen, stack = set[Expr](), [root]
     while stack:

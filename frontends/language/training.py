@@ -194,7 +194,7 @@ def data(ctx: Context, scope: Scope, x: s.Data) -> None:
             lo, hi = map(int, c.text.split(":"))
             columns.append((c.name, " ".join(scope.source.text[lo:hi].split("#")[0].split())))
     split = tuple(int(n) if n.isdigit() and len(n) < 16 else 0 for n in x.split)
-    if any(n <= 0 for n in split) or split and not 2 <= len(split) <= 3:
+    if any(n <= 0 for n in split) or (split and not 2 <= len(split) <= 3):
         ctx.report(scope, x, f"a split is two or three counts of examples, not {' / '.join(x.split)}",
                    hint="split 1400 / 397 (training, test), or split 50000 / 10000 / 10000")
     ctx.system.data = Data(x.source, tuple(options), tuple(columns), split)
@@ -281,7 +281,7 @@ def _options(ctx: Context, scope: Scope, kind: s.Kind, known: tuple[str, ...]) -
 
 def _positive(ctx: Context, scope: Scope, node: s.Expr, what: str, strictly: bool) -> float:
     value = number(ctx, scope, node, what)
-    if value < 0 or strictly and value == 0:
+    if value < 0 or (strictly and value == 0):
         ctx.fail(scope, node, f"{what} is {'above 0' if strictly else 'not negative'}, not {text_of(scope, node)}")
     return value
 
