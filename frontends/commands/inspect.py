@@ -41,7 +41,7 @@ def explain(model: str, name: str, sizes: tuple[str, ...]) -> None:
 
 
 def show(model: str, stage: str, out: str | None, weights: str | None, sizes: tuple[str, ...]) -> None:
-    """Print a stage of the compiler; `graph` is DOT, and SVG where --out ends in .svg; `weights` is a histogram of a weights file."""
+    """Print a stage of the compiler; `graph` is DOT, or SVG where --out ends so; `weights` is a histogram of a file."""
     system = load_model(model, sizes)
     if stage == "weights":
         _show_weights(system.name, weights, out)

@@ -72,7 +72,7 @@ def _resumed(options: TrainOptions, path: Path) -> TrainOptions:
         raise WeightsError(f"there is no checkpoint {path}: nothing to resume")
     stored = load_run(path)[2].get("command", {})
     default = TrainOptions()
-    kept = {k: (tuple(v) if isinstance(v, list) else v) for k, v in stored.items()
+    kept: dict[str, Any] = {k: (tuple(v) if isinstance(v, list) else v) for k, v in stored.items()
             if k in _KEPT and getattr(options, k) == getattr(default, k)}
     return replace(options, **kept)
 

@@ -74,7 +74,7 @@ class Run:
 
     def copy(self) -> Run:
         """A run that shares no array with this one."""
-        arrays = {k: {n: a.copy() for n, a in getattr(self, k).items()} for k in _ARRAYS}
+        arrays: dict[str, Any] = {k: {n: a.copy() for n, a in getattr(self, k).items()} for k in _ARRAYS}
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
         return Run(**arrays, **{**rest, "history": [dict(row) for row in self.history]})
 
@@ -110,13 +110,16 @@ def load_run(path: Path) -> tuple[Run, Options, dict[str, Any]]:
     arrays, note = load_arrays(path)
     if note.get("kind") != "checkpoint":
         raise WeightsError(f"{path} is not a checkpoint of a run")
-    parts: dict[str, Arrays] = {kind: {} for kind in _ARRAYS}
-    for name, a in arrays.items():
-        kind, _, rest = name.partition("/")
-        parts[kind][rest] = a
-    options = dict(note["options"])
-    options["schedule_options"] = tuple((k, v) for k, v in options["schedule_options"])
-    return Run(**parts, **note["run"]), Options(**options), note["extra"]
+    parts: dict[str, Any] = {kind: {} for kind in _ARRAYS}
+    try:
+        for name, a in arrays.items():
+            kind, _, rest = name.partition("/")
+            parts[kind][rest] = a
+        options = dict(note["options"])
+        options["schedule_options"] = tuple((k, v) for k, v in options["schedule_options"])
+        return Run(**parts, **note["run"]), Options(**options), note["extra"]
+    except (KeyError, TypeError, ValueError):
+        raise WeightsError(f"{path} was written by another version of chainrule, and cannot be resumed") from None
 
 
 def check_fit(path: Path, run: Run, fresh: Arrays, state: Arrays) -> None:
