@@ -1,0 +1,118 @@
+"""Verdicts: values and derivatives of a stabilised system against 50 digits of the naive formula.
+
+The reference evaluates the naive graph with 500 digits at x + h and x - h, h = 1e-80: half the sum is the value, the quotient
+of differences the derivative, both to far more than 50 digits, at removable singularities, too.
+
+What "right" means, for a true value v in a type with machine eps:
+    |got - v| <= rtol * |v| + floor * eps            rtol = 1e-5 in float32, 1e-12 in float64; floor is 0 unless a case says why
+    |v| below the smallest normal number             any |got| below it, too: the true value underflows
+    |v| beyond the largest                           got is infinite with its sign
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+from battery.formulas import Case
+from battery.values import MP, as_kind, evaluate
+
+from chainrule.compiler.gradient import gradient
+from chainrule.compiler.graph import Expr, Input, Reduce, apply
+from chainrule.compiler.passes.simplify import simplify_exprs
+from chainrule.compiler.passes.stabilise import stabilise
+from chainrule.compiler.system import System
+
+RTOL = {np.float32: 1e-5, np.float64: 1e-12}
+DIGITS = 500
+H = mpmath.mpf(10) ** -80
+
+
+@dataclass(frozen=True)
+class Reference:
+    """50 digits and more of the value, and of the derivative of the weighted sum of all values in x."""
+
+    value: np.ndarray
+    slope: np.ndarray
+
+
+def weights(shape: tuple[int, ...]) -> np.ndarray:
+    """Unequal, so that a softmax's outputs do not sum to a constant."""
+    return (1 + np.arange(int(np.prod(shape)), dtype=float).reshape(shape) % 3)
+
+
+def reference(e: Expr, values: Mapping[str, np.ndarray], each: bool) -> Reference:
+    """The naive formula in 500 digits."""
+    with mpmath.workdps(DIGITS):
+        x = as_kind(values["x"], MP)
+
+        def at(moved: np.ndarray) -> np.ndarray:
+            return np.array(evaluate([e], {**values, "x": moved}, MP)[0])
+
+        if each:
+            above, below = at(x + H), at(x - H)
+            return Reference((above + below) / 2, (above - below) / (2 * H))
+        slope, value = np.empty_like(x), None
+        for i in np.ndindex(*x.shape):
+            step = np.zeros(x.shape, object)
+            step[i] = H
+            above, below = at(x + step), at(x - step)
+            value = (above + below) / 2 if value is None else value
+            w = as_kind(weights(above.shape), MP)
+            slope[i] = ((above - below) * w).sum() / (2 * H)
+        return Reference(np.asarray(value), slope)
+
+
+def compiled(e: Expr, x: Input, each: bool) -> tuple[Expr, Expr, Expr]:
+    """(value, weights, derivative) after stabilise, gradient and simplify, as the compiler goes."""
+    stable = stabilise(System("battery", equations={"out": e}))
+    out = stable.equations["out"]
+    w = Input("w", out.axes, out.shape)
+    seeded = out if each else out * w
+    loss = Reduce("sum", seeded, (*seeded.axes, *range(len(seeded.shape))))
+    slope = gradient(stable, loss, [x]).grads[x]
+    return (*simplify_exprs([out]), w, *simplify_exprs([slope]))
+
+
+def computed(e: Expr, x: Input, values: Mapping[str, np.ndarray], each: bool, kind: Any) -> tuple[np.ndarray, np.ndarray]:
+    out, _, slope = compiled(e, x, each)
+    lengths = {"T": values["x"].shape[0], "N": values["x"].shape[-1]}
+    shape = tuple(s.evaluate(lengths) for s in out.dims)
+    got = evaluate([out, slope], {**values, "w": weights(shape)}, kind, lengths)
+    return got[0], got[1]
+
+
+def wrong(got: np.ndarray, want: np.ndarray, kind: Any, floor: float, noise: float) -> list[str]:
+    """What is not right, entry by entry."""
+    info = np.finfo(kind)
+    out = []
+    for i in np.ndindex(*want.shape):
+        g, v = float(got[i]), want[i]
+        if abs(v) > info.max:
+            fine = g == np.inf * float(mpmath.sign(v))
+        elif abs(v) < info.tiny:
+            fine = abs(g) <= info.tiny + noise + floor * info.eps
+        else:
+            fine = bool(abs(g - v) <= RTOL[kind] * abs(v) + floor * info.eps + noise)
+        if not fine:
+            out.append(f"at {i}: {g!r}, not {mpmath.nstr(v, 17)}")
+    return out
+
+
+def verdict(case: Case, e: Expr, x: Input, values: Mapping[str, np.ndarray], right: Reference, kind: Any) -> list[str]:
+    """Everything wrong with value and derivative of `e` in one type."""
+    rounded = {k: v if v.dtype.kind == "i" else v.astype(kind) for k, v in values.items()}
+    value, slope = computed(e, x, rounded, case.each, kind)
+    return ([f"value {m}" for m in wrong(value, right.value, kind, case.floor, case.noise)]
+            + [f"slope {m}" for m in wrong(slope, right.slope, kind, case.slope_floor, case.noise)])
+
+
+def rounded_values(case: Case) -> dict[str, np.ndarray]:
+    """The case's points as numbers that both types hold exactly."""
+    return {k: v if v.dtype.kind == "i" else v.astype(np.float32).astype(np.float64) for k, v in case.values().items()}
+
+
+__all__ = ["Reference", "apply", "computed", "reference", "rounded_values", "verdict"]
