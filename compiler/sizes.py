@@ -8,7 +8,7 @@ remembers its formula (`floor_div`), so that comparison stays exact there, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Union
 
 SizeLike = Union["Size", int]
@@ -134,18 +134,25 @@ def _substitute_formula(name: str, env: Mapping[str, SizeLike]) -> Size:
 
 
 def _symbol_text(name: str, names: Mapping[str, str] | None) -> str:
+    if names and name in names:
+        return names[name]
     if name in _FORMULAS:
         top, divisor = _FORMULAS[name]
         return f"(({top.format(names)})//{divisor})"
-    return names.get(name, name) if names else name
+    return name
 
 
-@lru_cache(maxsize=None)
+def quotient(name: str) -> tuple[Size, int] | None:
+    """(numerator, divisor) where a symbol is a rounded-down quotient."""
+    return _FORMULAS.get(name)
+
+
+@cache
 def _constant(value: int) -> Size:
     return Size({(): value})
 
 
-@lru_cache(maxsize=None)
+@cache
 def symbol(name: str) -> Size:
     """The size named `name`."""
     return Size({(name,): 1})

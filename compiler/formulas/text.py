@@ -25,8 +25,10 @@ def to_text(root: Term, exact: bool = False, limit: int | None = None) -> str:
 
 def _piece(term: Term, args: list[Piece], exact: bool) -> Piece:
     match term.kind:
-        case "name":
+        case "name" | "text":
             return term.head, ATOM
+        case "grouped":
+            return f"({args[0][0]})", ATOM
         case "size":
             return term.head, _binding_of_size(term.head)
         case "number":
@@ -40,7 +42,8 @@ def _piece(term: Term, args: list[Piece], exact: bool) -> Piece:
         case "transpose":
             return f"{_at_least(args[0], POSTFIX)}.T", POSTFIX
         case "big":
-            body = f"({args[0][0]})" if args[0][1] < PRODUCT or args[0][1] >= POSTFIX else f" {args[0][0]}"
+            grouped = term.args[0].kind != "grouped" and (args[0][1] < PRODUCT or args[0][1] >= POSTFIX)
+            body = f"({args[0][0]})" if grouped else args[0][0] if term.args[0].kind == "grouped" else f" {args[0][0]}"
             return f"{term.head}[{', '.join(term.subs)}]{body}", BIG
         case "prefix":
             return _prefix(term, args[0], exact)

@@ -39,15 +39,18 @@ def declared(ctx: Context, scope: Scope, operands: Sequence[Operand]) -> list[tu
     return notes
 
 
-def elementwise(ctx: Context, scope: Scope, node: s.Expr, f: str, operands: Sequence[Operand]) -> Expr:
-    """Map with broadcasting; a clash names both operands, what they have, and where that comes from."""
+def elementwise(ctx: Context, scope: Scope, node: s.Expr, f: str, operands: Sequence[Operand], fold: bool = True) -> Expr:
+    """Map with broadcasting; a clash names both operands, what they have, and where that comes from.
+
+    Constants are computed at once, unless the function is called by its name: `add(1, 2)`.
+    """
     known = [(n, e) for n, e in operands if e is not None]
     if len(known) < len(operands):
         return _guess([e for _, e in known])
     args = []
     for n, e in known:
         args.append(_checked(ctx, scope, n, e, f))
-    folded = _fold(f, args)
+    folded = _fold(f, args) if fold else None
     if folded is not None:
         if isinstance(folded, Const) and isinstance(folded.value, float) and not math.isfinite(folded.value):
             ctx.fail(scope, node, f"`{text_of(scope, node)}` is too large a number")
@@ -94,7 +97,7 @@ def _checked(ctx: Context, scope: Scope, node: s.Expr, e: Expr, f: str) -> Expr:
         notes = declared(ctx, scope, [(node, e)])
         ctx.fail(scope, node, f"`{text_of(scope, node)}` is a class, 0 to {e.type.n} - 1, and no number", *notes,
                  hint=f"onehot({text_of(scope, node)}) makes it a vector")
-    return e if f in ("eq", "ne") else numeric(e)
+    return e if f in ("eq", "ne", "real") else numeric(e)
 
 
 def _fold(f: str, args: list[Expr]) -> Expr | None:

@@ -27,7 +27,7 @@ from .scope import (
 )
 from .semantics import numeric, reduce
 
-CONSTANTS = {"pi": math.pi}
+CONSTANTS = {"pi": math.pi, "inf": math.inf}
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 LINEAR = ("sum", "mean")
 
@@ -38,8 +38,7 @@ def evaluate(ctx: Context, node: s.Expr, scope: Scope) -> Expr:
         out = _evaluate(ctx, node, scope)
     except GraphError as error:
         ctx.fail(scope, node, f"this has no meaning: {error}")
-    if not ctx.quiet:
-        ctx.places.setdefault(out, (scope.source, node))
+    ctx.place(out, scope, node)
     return out
 
 
@@ -187,8 +186,7 @@ def _link(ctx: Context, node: s.Binary, left: Lenient, right: Lenient, scope: Sc
         return None, True
     except Unknown:
         return None, False
-    if not ctx.quiet:
-        ctx.places.setdefault(result, (scope.source, node))
+    ctx.place(result, scope, node)
     return result, False
 
 
@@ -275,9 +273,9 @@ def _no_double_reading(ctx: Context, node: s.Over, scope: Scope) -> None:
         power = first.op == "^"
         inner = first.a
         if isinstance(inner, s.Unary) and inner.op == "()" and (power or node.f not in LINEAR):
-            head = scope.source.text[node.start:inner.end]
-            ctx.fail(scope, node, f"`{' '.join(head.split())}` reaches over the whole product that follows",
-                     hint=f"write ({' '.join(head.split())}) ... or {node.f}[...](...) with all of it inside the parentheses")
+            head = " ".join(scope.source.text[node.start:inner.end].split())
+            ctx.fail(scope, node, f"`{head}` reaches over the whole product that follows, as a sum sign does",
+                     hint=f"write ({head}){'^' if power else f' {first.op} '}..., or parentheses around all that it is to run over")
         first = inner
 
 

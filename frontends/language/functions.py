@@ -141,7 +141,7 @@ def _primitive(f: str) -> Builtin:
     def build(ctx: Context, node: s.Call, scope: Scope) -> Expr:
         from .expressions import operands
         nodes = arguments(ctx, node, scope, PRIMITIVES[f].arity)
-        return elementwise(ctx, scope, node, f, operands(ctx, nodes, scope))
+        return elementwise(ctx, scope, node, f, operands(ctx, nodes, scope), fold=False)
     return build
 
 

@@ -10,6 +10,10 @@
     contract("ij,j->i", a, b)           sum of products; axes to sum after a semicolon: "ij,j->i; t batch"
     freeze(a[t], t), thaw(a, t)         a time axis as the first feature, and back
     put(g, t, i)                        the sequence that is g at step i, zero elsewhere
+    shift(a, t, -1, 0)                  any sequence one step back, its boundary values after the step
+    at(a, t, -1)                        one step of any sequence, counted from its end where negative
+    ref("h", t, batch, H)               the closing edge of a cycle, with the axes and sizes of the equation h
+    size((H + 1)/2)                     the number that a size is, divisions rounded down
     uniform("key", batch, t, H)         noise by its key
 """
 
@@ -20,23 +24,27 @@ from collections.abc import Callable
 
 from ...compiler.graph import (
     BATCH,
+    At,
     Broadcast,
     Concat,
     Contract,
     Expr,
+    Extent,
     Flip,
     Freeze,
     Noise,
     Pad,
     Put,
+    Ref,
     Reshape,
+    Shift,
     Thaw,
     Transpose,
     order_axes,
 )
 from ...compiler.sizes import Size
 from . import syntax as s
-from .scope import AxisName, Context, Scope, text_of
+from .scope import AxisName, Context, Equation, Scope, text_of
 from .static import integer, size_of, static
 
 Rare = Callable[[Context, s.Call, Scope], Expr]
@@ -177,6 +185,40 @@ def _noise(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     return Noise(node.f, text, tuple(dict.fromkeys(axes)), shape)
 
 
+def _shift(ctx: Context, node: s.Call, scope: Scope) -> Expr:
+    usage = "shift(a, t, -1, value): one value for each step"
+    a, axis, by, *inits = _plain(ctx, node, scope, 3, usage)
+    steps = integer(ctx, by, scope)
+    if steps is None or abs(steps) != len(inits):
+        ctx.fail(scope, node, "a delay has as many boundary values as steps", hint=f"it is {usage}")
+    e = _value(ctx, a, scope)
+    return Shift(e, _must_be_axis(ctx, axis, scope), steps, tuple(_value(ctx, i, scope) for i in inits))
+
+
+def _at(ctx: Context, node: s.Call, scope: Scope) -> Expr:
+    a, axis, at = _plain(ctx, node, scope, 3, "at(a, t, i)")[:3]
+    i = integer(ctx, at, scope)
+    if i is None:
+        ctx.fail(scope, at, f"`{text_of(scope, at)}` is no whole number")
+    return At(_value(ctx, a, scope), _must_be_axis(ctx, axis, scope), i)
+
+
+def _ref(ctx: Context, node: s.Call, scope: Scope) -> Expr:
+    key, *rest = _plain(ctx, node, scope, 1, 'ref("h", t, batch, H)')
+    axes = [x for x in (_axis(ctx, n, scope) for n in rest) if x is not None]
+    shape = tuple(size_of(ctx, n, scope) for n in rest if _axis(ctx, n, scope) is None)
+    text = _text(ctx, key, scope, r"[\w.]+", 'ref("h", t, batch, H)')
+    if not isinstance(scope.find(text), Equation):
+        ctx.fail(scope, key, f"there is no equation `{text}`")
+    return Ref(text, tuple(dict.fromkeys(axes)), shape)
+
+
+def _size(ctx: Context, node: s.Call, scope: Scope) -> Expr:
+    (a,) = _plain(ctx, node, scope, 1, "size((H + 1)/2)")[:1]
+    return Extent(size_of(ctx, a, scope))
+
+
 RARE: dict[str, Rare] = {
+    "shift": _shift, "at": _at, "ref": _ref, "size": _size,
     "transpose": _transpose, "reshape": _reshape, "flip": _flip, "pad": _pad, "concat": _concat, "spread": _spread, "along": _along,
     "contract": _contract, "freeze": _freeze, "thaw": _freeze, "put": _put, "noise": _noise}

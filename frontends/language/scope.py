@@ -202,7 +202,7 @@ class Context:
         if self.quiet:
             return
         span = scope.source.span(node.start, node.end)
-        told = tuple(Note(b.span, text, b.source.line(b.span.line)) for b, text in notes if b is not None)
+        told = tuple(dict.fromkeys(Note(b.span, text, b.source.line(b.span.line)) for b, text in notes if b is not None))
         self.diagnostics.append(Diagnostic(span, message, told, hint, scope.source.line(span.line)))
 
     def fail(self, scope: Scope, node: s.Node, message: str, *notes: tuple[Binding | None, str],
@@ -210,15 +210,21 @@ class Context:
         self.report(scope, node, message, *notes, hint=hint)
         raise Poisoned
 
-    def declare(self, scope: Scope, name: str, binding: Binding) -> bool:
+    def declare(self, scope: Scope, name: str, binding: Binding, hint: str | None = None) -> bool:
         """Bind a name; False, with a report, where it is taken."""
         old = scope.names.get(name)
-        if old is not None:
+        if old is not None and not isinstance(old, Lost):
             self.report(binding_scope(scope, binding), binding.node, f"`{name}` is declared twice",
-                        (old, "the first declaration is here"), hint="choose another name")
+                        (old, "the first declaration is here"), hint=hint or "choose another name")
             return False
         scope.names[name] = binding
         return True
+
+    def place(self, e: Expr, scope: Scope, node: s.Node) -> None:
+        """Remember where a node was written; what the library wrote is remembered as its call."""
+        known = self.places.get(e)
+        if not self.quiet and (known is None or known[0].file.startswith("library/")):
+            self.places[e] = (scope.source, node)
 
     def size_text(self, size: Size) -> str:
         """`D = 784` for a declared size, `H + V = 193` for a sum, `10` for a number, `T` for a length."""
@@ -258,7 +264,9 @@ def text_of(scope: Scope, node: s.Node, most: int = 40) -> str:
 
 
 def axis_length(scope: Scope, name: str) -> Size | None:
-    """T for a time axis t that the scope knows."""
+    """T for a time axis t that the scope knows, B for the batch."""
+    if name == "B":
+        return length(BATCH)
     for axis, actual in scope.axes().items():
         if axis.upper() == name and axis != name:
             return length(actual)

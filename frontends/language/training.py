@@ -35,6 +35,11 @@ def average(ctx: Context, scope: Scope, node: s.Expr, what: str) -> Average:
         while isinstance(inner, s.Unary) and inner.op == "()":
             inner = inner.a
         over: tuple[str, ...] = ()
+        if isinstance(inner, s.Call) and inner.f == "average" and len(inner.args) == 2:
+            total, count = (evaluate(ctx, a.value, scope) for a in inner.args)
+            for a, e in zip(inner.args, (total, count)):
+                _one_number(ctx, scope, a.value, e, (), "total and the count of an average")
+            return Average(total, count)
         if isinstance(inner, s.Over) and inner.f == "mean":
             found = over_items(ctx, inner.items, scope, inner, "mean")
             if BATCH in found and all(isinstance(o, str) for o in found):
@@ -257,7 +262,7 @@ def _optimiser(ctx: Context, scope: Scope, o: s.Option, once: Once) -> None:
         ctx.fail(scope, o.kind, f"there is no optimiser `{name}`", hint=suggest(name, Scope(scope.source), OPTIMISERS)
                  or f"optimisers: {', '.join(OPTIMISERS)}")
     defaults = OPTIMISERS[name][0]
-    options = _options(ctx, scope, o.kind, (*defaults, *(WORD_OPTIONS if "eps" in defaults else ())))
+    options = _options(ctx, scope, o.kind, tuple(defaults))
     once("optimiser", name)
     once("options", tuple({"lr": defaults["lr"], **dict(options)}.items()))
 

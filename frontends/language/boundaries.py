@@ -1,0 +1,73 @@
+"""Which delays of a system the clause `where h[-1] = ...` can state: those whose boundary values agree for one variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...compiler.graph import BATCH, Expr, Input, Ref, Shift, broadcast
+from ...compiler.moves import Broadcast
+from ...compiler.system import System
+
+Key = tuple[str, bool, int]                              # (axis, before the start?, index: -1, ... before, 0, ... counted from T)
+
+
+class Boundaries:
+    """The boundary values of each variable (an equation or an input)."""
+
+    def __init__(self, called: dict[Expr, str]) -> None:
+        self.called = called
+        self.values: dict[str, dict[Key, Expr]] = {}
+
+    def variable(self, e: Shift) -> str | None:
+        """The variable that a delay reads."""
+        a = e.args[0]
+        return a.name if isinstance(a, Ref | Input) else self.called.get(a)
+
+    @staticmethod
+    def keys(e: Shift) -> list[Key]:
+        """What stands at each of the delay's boundary values."""
+        return [(e.axis, e.s < 0, e.s + k if e.s < 0 else k) for k in range(abs(e.s))]
+
+    def enter(self, e: Shift) -> None:
+        """State a delay's values, unless one of them contradicts what is stated already."""
+        name = self.variable(e)
+        if name is None or len([a for a in e.axes if a != BATCH]) != 1:
+            return
+        own = self.values.get(name, {})
+        if all(own.get(k, i) is i for k, i in zip(self.keys(e), e.inits, strict=True)):
+            self.values.setdefault(name, {}).update(zip(self.keys(e), e.inits, strict=True))
+
+    def states(self, e: Shift) -> bool:
+        """Whether `v[t-1]` means exactly this delay."""
+        own = self.values.get(self.variable(e) or "", {})
+        return all(own.get(k) is i for k, i in zip(self.keys(e), e.inits, strict=True))
+
+    def of(self, name: str) -> Iterator[tuple[Key, Expr]]:
+        """(place, value) of a variable, values as they are written."""
+        for key, init in self.values.get(name, {}).items():
+            yield key, bare(init)
+
+    @staticmethod
+    def place(key: Key) -> str:
+        """`-1`, `T`, `T+1`."""
+        axis, before, k = key
+        return str(k) if before else axis.upper() + (f"+{k}" if k else "")
+
+
+def bare(init: Expr) -> Expr:
+    """A boundary value without the repetition that a delay adds by itself."""
+    if isinstance(init, Broadcast):
+        a = init.args[0]
+        if (not a.shape or a.shape == init.shape) and broadcast(a, init.axes, init.shape) is init:
+            return a
+    return init
+
+
+def boundaries_of(system: System) -> Boundaries:
+    """The boundary values that a system's text states."""
+    called = {e: n for n, e in reversed(system.equations.items())}
+    out = Boundaries(called)
+    for e in system.nodes():
+        if isinstance(e, Shift):
+            out.enter(e)
+    return out

@@ -1,0 +1,399 @@
+"""Expr -> Term, exactly: each notation is one that the elaborator turns into the same node again.
+
+A short form is taken where building it anew gives the node itself; that is asked of the graph, not assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from ...compiler.formulas.reading import LEAVES, OPERATORS, Reader, Reading, Where
+from ...compiler.formulas.terms import Term, call, concat, index, infix, name, number, prefix, terms_below, transpose
+from ...compiler.graph import (
+    BATCH,
+    At,
+    Broadcast,
+    Concat,
+    Const,
+    Contract,
+    Expr,
+    Extent,
+    Flip,
+    Freeze,
+    GraphError,
+    Input,
+    Map,
+    Noise,
+    OneHot,
+    Pad,
+    Put,
+    Reduce,
+    Ref,
+    Reshape,
+    Shift,
+    Size,
+    Slice,
+    Stop,
+    Thaw,
+    Transpose,
+    apply,
+    matmul,
+    mean,
+)
+from ...compiler.sizes import quotient
+from ...compiler.system import System
+from . import semantics
+from .boundaries import Boundaries
+
+LETTERS = "ijklmnopqrstuvwxyzabcdefghABCDEFGHIJKLMNOPQRSTUVWXYZ"
+FOLDING = ("add", "sub", "mul", "div", "pow", "neg")     # of constants, the language computes these by itself
+
+
+class PrintingError(ValueError):
+    """A system that the language cannot say."""
+
+
+def size_text(s: Size) -> str:
+    """A size as the language writes it: `4*H + V`, `(H + 1)/2` rounded down."""
+    parts = {f: quotient(f) for f in s.symbols}
+    return s.format({f: f"(({size_text(q[0])})/{q[1]})" for f, q in parts.items() if q is not None})
+
+
+class ExactReader(Reader):
+    """Reads the nodes of one system; `done` are the equations that stand above."""
+
+    def __init__(self, system: System, order: Sequence[str], bounds: Boundaries) -> None:
+        self.called = {e: n for n, e in reversed(system.equations.items()) if not isinstance(e, LEAVES)}
+        super().__init__(self.called)
+        self.system, self.bounds = system, bounds
+        self.done: dict[str, None] = {}
+        self.cyclic = cycles(system, order, bounds)
+        self.frame, self.draws, self.short = "", 0, True
+        self.proof = semantics.Proof(system.domains, system.equations.get)
+
+    def right_side(self, e: Expr, frame: str) -> Term:
+        """The term of an equation's right side; a second name of an expression reads the first."""
+        expand = self.called.get(e) == frame or e not in self.called
+        for short in (True, False):
+            self.frame, self.draws, self.short = frame, 0, short
+            term = self.term(e, expand)
+            if not short or self._drawn_once(term):
+                break
+        return term
+
+    @staticmethod
+    def _drawn_once(root: Term) -> bool:
+        """Whether each `dropout(...)` prints once, so that each draw keeps its key."""
+        times = {root: 1}
+        for term in reversed(list(terms_below(root))):
+            for a in term.args:
+                times[a] = times.get(a, 0) + times[term]
+        return all(n == 1 for t, n in times.items() if t.kind == "call" and t.head == "dropout")
+
+    def spot(self, e: Expr, where: Where) -> list[str]:
+        return [a for a in e.axes if a != BATCH]
+
+    # ------------------------------------------------------------ leaves
+
+    def read_Const(self, e: Const, where: Where) -> Reading:
+        yield from ()
+        if isinstance(e.value, bool) or e.value != e.value:
+            raise PrintingError(f"the constant {e.value} has no notation")
+        if isinstance(e.value, float) and math.isinf(e.value):
+            return name("inf") if e.value > 0 else prefix("-", name("inf"))
+        return number(e.value)
+
+    def read_Extent(self, e: Extent, where: Where) -> Reading:
+        yield from ()
+        text = size_text(e.size)
+        return call("size", Term("size", text)) if any(map(quotient, e.size.symbols)) else Term("size", text)
+
+    def read_Ref(self, e: Ref, where: Where) -> Reading:
+        """A closing edge that no delayed read by name makes."""
+        yield from ()
+        if e.type.kind != "real":
+            raise PrintingError(f"the closing edge to {e.name} is not of real numbers")
+        return call("ref", Term("text", f'"{e.name}"'), *(name(a) for a in e.axes), *_sizes(e.shape))
+
+    def read_Noise(self, e: Noise, where: Where) -> Reading:
+        yield from ()
+        return call(e.kind, Term("text", f'"{e.key}"'), *(name(a) for a in e.axes), *_sizes(e.shape))
+
+    # ------------------------------------------------------------ sequences
+
+    def read_Shift(self, e: Shift, where: Where) -> Reading:
+        a = e.args[0]
+        variable = self.bounds.variable(e)
+        if variable is not None and self.bounds.states(e) and self._reads_so(a, variable):
+            yield from ()
+            return name(variable, [f"{x}{e.s:+d}" if x == e.axis else x for x in e.axes if x != BATCH])
+        out = yield a, ()
+        inits = []
+        for init in e.inits:
+            inits.append((yield init, ()))
+        return call("shift", out, name(e.axis), number(e.s), *inits)
+
+    def _reads_so(self, a: Expr, variable: str) -> bool:
+        """Whether `v[t-1]` reads this node: the closing edge of an equation that is still to come, or its expression."""
+        if not isinstance(a, Ref):
+            return isinstance(a, Input) or variable in self.done or not self._same_cycle(variable)
+        e = self.system.equations[a.name]
+        alike = (a.axes, a.shape, a.type) == (e.axes, e.shape, e.type)
+        return alike and variable not in self.done and self._same_cycle(variable)
+
+    def _same_cycle(self, variable: str) -> bool:
+        own = self.cyclic.get(self.frame)
+        return own is not None and own == self.cyclic.get(variable)
+
+    def read_At(self, e: At, where: Where) -> Reading:
+        a = e.args[0]
+        if isinstance(a, Input) or (a in self.called):
+            yield from ()
+            step = "last" if e.i == -1 else str(e.i) if e.i >= 0 else f"{e.axis.upper()}{e.i}"
+            own = a.name if isinstance(a, Input) else self.called[a]
+            if len(a.axes) - (BATCH in a.axes) == 1:
+                return name(own, [step])
+        out = yield a, ()
+        return call("at", out, name(e.axis), number(e.i))
+
+    def read_Put(self, e: Put, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("put", out, name(e.axis), number(e.i))
+
+    def read_Freeze(self, e: Freeze, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("freeze", out, name(e.axis))
+
+    def read_Thaw(self, e: Thaw, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("thaw", out, name(e.axis))
+
+    # ------------------------------------------------------------ arithmetic
+
+    def read_Map(self, e: Map, where: Where) -> Reading:
+        for f, make in (("softmax", semantics.softmax), ("log_softmax", semantics.log_softmax)):
+            found = _operand(e, f)
+            if found is not None and make(found[0], found[1]) is e and not any(n in self.called for n in between(e, found[:1])):
+                out = yield found[0], ()
+                return call(f, out) if found[1] == (len(found[0].shape) - 1,) else _along(f, found[1], out)
+        loss = self._loss(e)
+        if loss is not None:
+            out, target = (yield loss[1], ()), (yield loss[2], ())
+            return call(loss[0], out, target)
+        total = e.args[0]
+        if e.f == "div" and isinstance(total, Reduce) and total.kind == "sum" and total not in self.called and mean(
+                total.args[0], total.over) is e:
+            out = yield from self.reduced("mean", total.args[0], total.over)
+            return out
+        if self.short and e.f == "mul":
+            kept = self._dropout(e)
+            if kept is not None:
+                out = yield e.args[0], ()
+                self.draws += 1
+                key = self.frame if self.draws == 1 else f"{self.frame}#{self.draws}"
+                if key == kept[0].key:
+                    return call("dropout", out, number(kept[1]))
+                self.draws -= 1
+        operands = []
+        for a in _written(e):
+            operands.append((yield a, ()))
+        return self.elementwise(e.f, operands)
+
+    def _loss(self, e: Map) -> tuple[str, Expr, Expr] | None:
+        """cross_entropy(p, y), binary_cross_entropy(p, y) or squares(a, b), where e is exactly what they mean."""
+        for f, make, operands in losses(e):
+            try:
+                if make(*operands) is e and (f == "squares" or self.proof(operands[0])) and not any(
+                        n in self.called for n in between(e, operands)):
+                    return f, *operands
+            except GraphError:
+                continue
+        return None
+
+    def _dropout(self, e: Map) -> tuple[Noise, float] | None:
+        """x * (real(u < keep) / keep): the draw and the rate that gives exactly this."""
+        x, mask = e.args
+        if not (isinstance(mask, Map) and mask.f == "div" and isinstance(real := mask.args[0], Map) and real.f == "real"):
+            return None
+        u = real.args[0].args[0] if isinstance(real.args[0], Map) and real.args[0].f == "lt" else None
+        bound = mask.args[1].args[0] if isinstance(mask.args[1], Broadcast) else mask.args[1]
+        if not isinstance(u, Noise) or not isinstance(bound, Const) or (u.axes, u.shape) != (x.axes, x.shape):
+            return None
+        rate = float(f"{1 - float(bound.value):.12g}")
+        keep = Const(1 - rate)
+        return (u, rate) if x * (Map("real", (apply("lt", u, keep),)) / keep) is e else None
+
+    def elementwise(self, f: str, args: list[Term]) -> Term:
+        constants = all(a.kind in ("number", "size") for a in args)
+        if f in FOLDING and constants:
+            return call(f, *args)
+        if f in OPERATORS:
+            return infix(OPERATORS[f], args[0], args[1])
+        if f in ("neg", "not"):
+            return prefix("-" if f == "neg" else "not", args[0])
+        if f == "pow":
+            return infix("^", args[0], args[1])
+        return call({"maximum": "max", "minimum": "min"}.get(f, f), *args)
+
+    def read_Contract(self, e: Contract, where: Where) -> Reading:
+        a, b = e.args
+        left, right = (yield a, ()), (yield b, ())
+        if a.shape and b.shape and a.shape[-1] == b.shape[0] and matmul(a, b) is e:
+            return infix("@", left, right)
+        spec = "{},{}->{}".format(*("".join(LETTERS[k] for k in ls) for ls in (e.la, e.lb, e.lo)))
+        summed = [x for x in dict.fromkeys((*a.axes, *b.axes)) if x not in e.axes]
+        spec += f"; {' '.join(summed)}" if summed else ""
+        return call("contract", Term("text", f'"{spec}"'), left, right)
+
+    def read_Reduce(self, e: Reduce, where: Where) -> Reading:
+        out = yield from self.reduced(e.kind, e.args[0], e.over)
+        return out
+
+    def reduced(self, kind: str, a: Expr, over: tuple[str | int, ...]) -> Reading:
+        out = yield a, ()
+        if over == tuple(range(len(a.shape))):
+            return call(kind, out)
+        return Term("big", kind, (Term("grouped", "", (out,)),), tuple(map(str, over)))
+
+    # ------------------------------------------------------------ moves
+
+    def read_Broadcast(self, e: Broadcast, where: Where) -> Reading:
+        a = e.args[0]
+        out = yield a, ()
+        if a.shape != e.shape:
+            own = {p: str(k) for k, p in enumerate(e.places)}
+            layout = " ".join(own.get(p, "_") for p in range(len(e.shape)))
+            out = call("spread", Term("text", f'"{layout}"'), out, *_sizes([s for p, s in enumerate(e.shape) if p not in own]))
+        more = [x for x in e.axes if x not in a.axes]
+        return call("along", out, *map(name, more)) if more else out
+
+    def read_Transpose(self, e: Transpose, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return transpose(out) if e.perm == (1, 0) else call("transpose", out, *map(number, e.perm))
+
+    def read_Reshape(self, e: Reshape, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("reshape", out, *_sizes(e.shape))
+
+    def read_Slice(self, e: Slice, where: Where) -> Reading:
+        a = e.args[0]
+        out = yield a, ()
+        cut = f"{size_text(e.lo)}:{size_text(e.hi)}"
+        if isinstance(a, Slice) and out.kind == "index" and a not in self.called:
+            return Term("index", "", out.args, (*out.subs, *[":"] * (e.at - a.at - 1), cut))
+        return index(out, [*[":"] * e.at, cut])
+
+    def read_Pad(self, e: Pad, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("pad", out, number(e.at), *_sizes((e.lo, e.total)))
+
+    def read_Concat(self, e: Concat, where: Where) -> Reading:
+        bare = tuple(a.args[0] if isinstance(a, Broadcast) and a.args[0].shape == a.shape else a for a in e.args)
+        parts = []
+        for a in bare if Concat(e.at, bare) is e else e.args:
+            parts.append((yield a, ()))
+        return concat(parts) if e.at == len(e.shape) - 1 else call("concat", number(e.at), *parts)
+
+    def read_Flip(self, e: Flip, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("flip", out, number(e.at))
+
+    def read_OneHot(self, e: OneHot, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("onehot", out, *([] if e.n == e.args[0].type.n else _sizes([e.n])))
+
+    def read_Stop(self, e: Stop, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("stop", out)
+
+
+def _sizes(sizes: Sequence[Size]) -> list[Term]:
+    return [Term("size", size_text(s)) for s in sizes]
+
+
+def _along(f: str, over: tuple[str | int, ...], a: Term) -> Term:
+    return call(f"{f}[{', '.join(map(str, over))}]", a)
+
+
+def _operand(e: Map, f: str) -> tuple[Expr, tuple[str | int, ...]] | None:
+    """The operand and the axes of a softmax, if e looks like one."""
+    low = e.args[0] if f == "softmax" and e.f == "exp" else e
+    if not isinstance(low, Map) or low.f != "sub":
+        return None
+    s, below = low.args
+    total = below.args[0] if isinstance(below, Broadcast) else below
+    if not isinstance(total, Reduce) or total.kind != "logsumexp" or total.args[0] is not s:
+        return None
+    return s, total.over
+
+
+def between(e: Expr, operands: Sequence[Expr]) -> Iterator[Expr]:
+    """The nodes below e down to the operands, both excluded."""
+    stack, seen = list(e.args), {e, *operands}
+    while stack:
+        n = stack.pop()
+        if n not in seen:
+            seen.add(n)
+            yield n
+            stack.extend(n.args)
+
+
+def losses(e: Map) -> Iterator[tuple[str, Callable[[Expr, Expr], Expr], tuple[Expr, Expr]]]:
+    """What e may be as a loss: the function's name, what it means, and its operands."""
+    match e:
+        case Map(f="neg", args=(Contract(args=(Map(f="log", args=(p,)), y)),)):
+            if isinstance(y, Map) and y.f == "real":
+                yield "cross_entropy", semantics.cross_entropy, (p, y.args[0])
+            yield "cross_entropy", semantics.cross_entropy, (p, y.args[0] if isinstance(y, OneHot) else y)
+        case Map(f="neg", args=(Reduce(args=(Map(f="add", args=(Map(f="mul", args=(y, Map(f="log", args=(p,)))), _)),)),)):
+            if isinstance(y, Map) and y.f == "real":
+                yield "binary_cross_entropy", semantics.binary_cross_entropy, (p, y.args[0])
+            yield "binary_cross_entropy", semantics.binary_cross_entropy, (p, y)
+        case Map(f="neg", args=(Map(f="add", args=(Map(f="mul", args=(y, Map(f="log", args=(p,)))), _)),)):
+            if isinstance(y, Map) and y.f == "real":
+                yield "binary_cross_entropy", semantics.binary_cross_entropy, (p, y.args[0])
+            yield "binary_cross_entropy", semantics.binary_cross_entropy, (p, y)
+        case Map(f="div", args=(Reduce(args=(Map(f="square", args=(Map(f="sub", args=(a, b)),)),)), _)):
+            yield "squares", semantics.squares, (_small(a), _small(b))
+
+
+def _small(a: Expr) -> Expr:
+    return a.args[0] if isinstance(a, Broadcast) and a.args[0].shape == a.shape else a
+
+
+def _written(e: Map) -> tuple[Expr, ...]:
+    """The operands without the repetition that an elementwise operation adds by itself."""
+    bare = [a.args[0] if isinstance(a, Broadcast) and a.args[0].shape in ((), e.shape) else a for a in e.args]
+    for kept in (None, *range(len(bare))):
+        chosen = tuple(e.args[k] if k == kept else a for k, a in enumerate(bare))
+        if apply(e.f, *chosen) is e:
+            return chosen
+    return e.args
+
+
+def cycles(system: System, order: Sequence[str], bounds: Boundaries) -> dict[str, int]:
+    """The equations that read each other, as far as names say so -> the number of their cycle."""
+    import networkx as nx
+    place = {n: k for k, n in enumerate(order)}
+    g = nx.DiGraph()
+    for n in order:
+        root = system.equations[n]
+        stack, seen = [root], set[Expr]()
+        while stack:
+            e = stack.pop()
+            if e in seen:
+                continue
+            seen.add(e)
+            a = e.args[0] if isinstance(e, Shift) else e
+            if isinstance(e, Shift) and isinstance(a, Ref) and bounds.states(e) and place[a.name] >= place[n]:
+                g.add_edge(n, a.name)
+            if e is not root and e in bounds.called:
+                g.add_edge(n, bounds.called[e])
+            else:
+                stack.extend(e.args)
+    found = [c for c in nx.strongly_connected_components(g) if len(c) > 1 or any(g.has_edge(n, n) for n in c)]
+    return {n: k for k, c in enumerate(sorted(found, key=lambda c: min(place[n] for n in c))) for n in c}
+
+
+__all__ = ["ExactReader", "PrintingError", "cycles", "size_text"]
