@@ -32,8 +32,8 @@ def parse(text: str, file: str = "<text>", sizes: Mapping[str, int] | None = Non
     from .parser import parse_text
     source = Source(file, text)
     try:
-        statements, mistakes = parse_text(source)
-        return elaborate_model(source, statements, mistakes, sizes)
+        statements, mistakes, lost = parse_text(source)
+        return elaborate_model(source, statements, mistakes, lost, sizes)
     except RecursionError:
         raise ModelError([Diagnostic(source.span(0, 1), "the model nests too deeply",
                                      suggestion="name parts of its expressions in equations of their own")]) from None

@@ -53,7 +53,8 @@ def elementwise(ctx: Context, scope: Scope, node: s.Expr, f: str, operands: Sequ
     folded = _fold(f, args) if fold else None
     if folded is not None:
         if isinstance(folded, Const) and isinstance(folded.value, float) and not math.isfinite(folded.value):
-            ctx.fail(scope, node, f"`{text_of(scope, node)}` is too large a number")
+            nan = math.isnan(folded.value)
+            ctx.fail(scope, node, f"`{text_of(scope, node)}` is {'no number' if nan else 'too large a number'}")
         return folded
     shapes = [(n, e) for n, e in zip([n for n, _ in known], args, strict=True) if e.shape]
     for n, e in shapes[1:]:
@@ -128,8 +129,11 @@ def _number(f: str, x: Number, y: Number) -> Number | None:
                 return x * y
             case "div" if y != 0:
                 return Fraction(x) / Fraction(y) if isinstance(x, int | Fraction) and isinstance(y, int | Fraction) else x / y
-            case "pow" if abs(y) <= 64 and abs(x) < 1e18 and (x > 0 or (y == int(y) and (x or y > 0))):
-                return x**int(y) if y == int(y) else float(x)**float(y)
+            case "pow" if x > 0 or (y == int(y) and (x or y >= 0)):
+                exact = y == int(y) and abs(y) <= 64 and abs(x) < 1e18
+                return x**int(y) if exact else float(x)**float(y)
+            case "div" | "pow":
+                return math.nan
     except OverflowError:
         return math.inf
     return None
@@ -142,7 +146,7 @@ def product(ctx: Context, scope: Scope, node: s.Binary, a: Expr | None, b: Expr 
     a, b = _checked(ctx, scope, node.a, a, "mul"), _checked(ctx, scope, node.b, b, "mul")
     for n, e in ((node.a, a), (node.b, b)):
         if not e.shape:
-            ctx.fail(scope, n, f"`{text_of(scope, n)}` is one value for each example, and `@` is a product of matrices and vectors",
+            ctx.fail(scope, n, f"`{text_of(scope, n)}` is one number, and `@` is a product of matrices and vectors",
                      *declared(ctx, scope, [(n, e)]), hint="a number multiplies with `*`")
     if a.shape[-1] != b.shape[0]:
         _clash_product(ctx, scope, node, a, b)

@@ -30,18 +30,34 @@ def complaint(source: Source, text: str, error: Any, at: int) -> tuple[Diagnosti
         start = text.rfind("\n", 0, at) + 1
         at = max(start + len(text[start:at].split("#")[0].rstrip()), 0)
     word = "" if end_of_line else str(token) if token is not None else text[at:at + 1]
-    first = _statement_start(text, at)
     last = text.count("\n", 0, at) + 1
-    span = source.span(at, at + max(1, len(word)))
+    first = _statement_start(text, last)
     expected = set(getattr(error, "expected", None) or getattr(error, "allowed", None) or ())
     message, hint, notes = _explain(source, text, first, at, word, expected, isinstance(error, UnexpectedCharacters))
+    if "is not a statement" in message:
+        at = text.rfind("\n", 0, at) + 1
+        at += indent(text[at:])
+        word = text[at:].split()[0]
+    if "ends with a colon" in message:
+        at = len("\n".join(text.split("\n")[:first]).rstrip())
+        word = ""
+    span = source.span(at, at + max(1, len(word)))
     return Diagnostic(span, message, notes, hint, source.line(span.line)), first, last
 
 
-def _statement_start(text: str, at: int) -> int:
-    """The line on which the statement around an offset starts: the nearest one above that is not a continuation."""
-    line = text.count("\n", 0, at) + 1
-    return line
+def _statement_start(text: str, line: int) -> int:
+    """The line on which a statement starts that reaches to this one: what is indented deeper continues, but after a colon."""
+    lines = text.split("\n")
+    while True:
+        above = next((k for k in range(line - 1, 0, -1) if lines[k - 1].strip()), None)
+        if above is None or line > len(lines) or indent(lines[above - 1]) >= indent(lines[line - 1]) \
+                or lines[above - 1].split("#")[0].rstrip().endswith(":"):
+            return line
+        line = above
+
+
+def indent(line: str) -> int:
+    return len(line.expandtabs(8)) - len(line.expandtabs(8).lstrip())
 
 
 def _explain(source: Source, text: str, first: int, at: int, word: str, expected: set[str],
@@ -53,15 +69,19 @@ def _explain(source: Source, text: str, first: int, at: int, word: str, expected
     if stranger and not (word.isalnum() or word in "()[],:;=+-*/@^<>.~_"):
         shown = word if word.isprintable() else f"\\x{ord(word):02x}" if word else ""
         return f"`{shown}` has no meaning here", _STRANGERS.get(word), ()
+    start = text.split("\n")[first - 1].split()[:1]
+    if start in (["fragment"], ["repeat"]) and "COLON" in expected and (not word or first < text.count("\n", 0, at) + 1):
+        return f"the first line of a {start[0]} ends with a colon", "its body stands below it, indented", ()
+    if word in (")", "]") and opened is None:
+        return f"`{word}` closes no bracket", None, ()
     if opened is not None and not word:
-        span = source.span(line_start + opened, line_start + opened + 1)
         bracket = before[opened]
         return f"`{bracket}` is not closed", f"`{')' if bracket == '(' else ']'}` is missing", ()
     if head and not re.match(r"[^\W\d][\w.]*$|[^\W\d][\w.]*\W", head[0]):
         head = []
     if word == "=" and "=" in before and "==" not in before and "LPAR" in expected:
         return "a second `=`", "`==` compares", ()
-    if word == "*" and before.rstrip().endswith("*"):
+    if word.startswith("*") and before.rstrip().endswith("*"):
         return "`**` has no meaning here", "a power is written a^b", ()
     if head and head[0] in KEYWORDS and head[0] not in ("loss", "model") and word == "=" and len(head) == 1:
         return f"`{head[0]}` is a word of the language and cannot be a variable", "choose another name", ()

@@ -128,7 +128,7 @@ def _item(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> None:
     if x.twice:
         words = {"type": "a type (:)", "init": "an initial value (~)", "value": "a value (=)", "update": "an update (<-)",
                  "where": "a where clause"}
-        ctx.fail(scope, x, f"{words[x.twice[0]]} stands here twice")
+        ctx.fail(scope, x, f"{words[x.twice[0]]} stands here twice", hint="`==` compares" if x.twice[0] == "value" else None)
     allowed = {"": "value where", "input": "type where", "target": "type where", "param": "init value", "stat": "value update",
                "metric": "value"}
     if x.keyword not in allowed:
@@ -173,7 +173,9 @@ def _declare(ctx: Context, scope: Scope, target: s.Target, binding: Binding) -> 
     k = member_index(ctx, scope, target)
     _legal(ctx, scope, target)
     if k is None:
-        if not ctx.declare(owner, target.name, binding):
+        index = next((n for n in scope.names if scope.inner), None)
+        hint = f"each round has its own: {target.name}[{index}] = ..., which reads {target.name}[{index}-1]" if index else None
+        if not ctx.declare(owner, target.name, binding, hint):
             raise Poisoned
         return target.name
     family = owner.names.setdefault(target.name, Family(scope.source, target, "a family", target.name))

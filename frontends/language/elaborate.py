@@ -10,19 +10,24 @@ from ...compiler.sizes import symbol
 from ...compiler.system import System
 from . import syntax as s
 from . import training
+from .complaints import KEYWORDS
 from .declarations import Collected, collect
 from .diagnostics import Diagnostic, ModelError, Source, did_you_mean
 from .equations import elaborate
 from .outputs import default_outputs
-from .scope import Context, Equation, Poisoned, Scope, SizeName, Unknown
+from .scope import Context, Equation, Lost, Poisoned, Scope, SizeName, Unknown
 from .static import LARGEST, integer
 
 
 def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistakes: list[Diagnostic],
-                    sizes: Mapping[str, int] | None = None) -> System:
-    """The system that the statements describe; ModelError with all mistakes found, those of the parser included."""
+                    lost: Mapping[str, tuple[int, int]], sizes: Mapping[str, int] | None = None) -> System:
+    """The system that the statements describe; ModelError with all mistakes found, those of the parser included.
+
+    `lost` are the words of statements that could not be read: reading them is no further mistake.
+    """
     ctx = Context(System(""), list(mistakes))
     scope = Scope(source)
+    scope.names.update({name: Lost(source, s.Node(*place)) for name, place in lost.items() if name not in KEYWORDS})
     _header(ctx, scope, statements, bool(mistakes), dict(sizes or {}))
     found = collect(ctx, scope, tuple(x for x in statements if not isinstance(x, s.Header)))
     for q in found.equations:
@@ -53,6 +58,9 @@ def _verified(ctx: Context, scope: Scope, found: Collected) -> None:
         message = str(error).removeprefix("after construction: ")
         words = set(re.findall(r"[\w.]+", message))
         q = next((q for q in found.equations if q.full in words), None)
+        if "has no such axis" in message and q is not None:
+            path = message.rsplit(": ", 1)[-1]
+            message = f"`{q.name}` needs a sum over all steps, or one certain step, to compute its own steps: {path}"
         ctx.report(scope, q.node if q is not None else s.Node(0, 1), message)
         raise ModelError(ctx.diagnostics) from None
 

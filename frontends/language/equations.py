@@ -188,7 +188,8 @@ def _guess_one(ctx: Context, q: Equation) -> str:
         ctx.frames.pop()
     old = q.dims
     axes = order_axes({*e.axes, *(old[0] if old else _with_boundaries(ctx, q))})
-    q.dims = (axes, q.shape if q.shape is not None else e.shape or (old[1] if old else ()))
+    found = old[1] if old and old[1] else e.shape                 # the first shape that is found stays: `_finish` compares
+    q.dims = (axes, q.shape if q.shape is not None else found)
     return "moved" if q.dims != old else "same"
 
 
@@ -285,7 +286,7 @@ def _finish(ctx: Context, q: Equation, e: Expr) -> Expr:
         reader = {v: k for k, v in scope.axes().items()}
         names = [*q.axes, *(reader.get(a, a) for a in extra)]
         ctx.fail(scope, q.node, f"the right side runs along {' and '.join(extra)}, and `{shown}` does not",
-                 hint=f"write {q.name}[{', '.join(names)}], or reduce it: sum[{extra[0]}], mean[{extra[0]}], {q.name.lower()}[last]")
+                 hint=f"write {q.name}[{', '.join(names)}], or take its sum[{extra[0]}], mean[{extra[0]}] or last step, a[last]")
     if q.shape is not None and e.shape != q.shape:
         if e.shape:
             left = ", ".join(map(ctx.size_text, q.shape))

@@ -122,6 +122,8 @@ def _name(ctx: Context, node: s.Name, scope: Scope) -> Expr:
             length = axis_length(scope, node.name)
             if length is not None:
                 return Extent(length)
+            if node.name == BATCH:
+                return Index(BATCH)
             if node.name in CONSTANTS:
                 return Const(CONSTANTS[node.name])
             return _missing(ctx, node, scope)

@@ -88,7 +88,7 @@ def _no_function(ctx: Context, node: s.Call, scope: Scope) -> None:
     found = scope.find(node.f)
     if isinstance(found, Value | Equation | SizeName):
         inside = text_of(scope, node)
-        hint = f"a product is written {node.f} * (...)" if not isinstance(found, Value | Equation) or not found.axes else \
+        hint = f"a product is written {node.f} @ x or {node.f} * x" if not isinstance(found, Value | Equation) or not found.axes else \
             f"a step of it is {node.f}[{', '.join(found.axes)}]"
         ctx.fail(scope, node, f"`{node.f}` is {found.what}, and `{inside}` calls it", (found, "it is declared here"), hint=hint)
     ctx.fail(scope, node, f"there is no function `{node.f}`",

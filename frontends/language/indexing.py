@@ -102,8 +102,17 @@ def shifted(ctx: Context, e: Expr, axis: str, by: int, inits: tuple[Expr, ...], 
             ctx.fail(scope, node, f"the boundary value of `{text_of(scope, node)}` runs along {axis} itself",
                      hint="take one step of it: a[0] or a[last]")
         if init.shape and init.shape != e.shape:
-            ctx.fail(scope, node, f"`{text_of(scope, node)}` is {ctx.shape_text(e)}, its boundary value {ctx.shape_text(init)}")
+            ctx.fail(scope, node, f"`{text_of(scope, node)}` is {ctx.shape_text(e)}, its boundary value {ctx.shape_text(init)}",
+                     *_written(ctx, init))
     return Shift(e, axis, by, inits)
+
+
+def _written(ctx: Context, e: Expr) -> list[tuple[Binding, str]]:
+    """A note that says where a value was written."""
+    if e not in ctx.places:
+        return []
+    source, node = ctx.places[e]
+    return [(Binding(source, node), "the boundary value")]
 
 
 def _step(ctx: Context, node: s.Index, item: s.Expr, name: str, binding: Value | Equation, scope: Scope) -> Step:
@@ -239,8 +248,10 @@ def _slice(ctx: Context, node: s.Index, e: Expr, at: int, item: s.Part, scope: S
     if all(n is not None for n in numbers):
         low, high, whole = numbers
         if not 0 <= low < high <= whole:  # type: ignore[operator]
-            ctx.fail(scope, item, f"the range {text_of(scope, item)} ({low}:{high}) leaves `{text_of(scope, node.a)}`, which has "
-                     f"{ctx.size_text(e.shape[at])} there", *declared(ctx, scope, [(node.a, e)]))
+            shown, found = text_of(scope, item), f"{low}:{high}"
+            ctx.fail(scope, item, f"the range {shown}{'' if shown == found else f' = {found}'} leaves "
+                     f"`{text_of(scope, node.a)}`, which has {ctx.size_text(e.shape[at])} there",
+                     *declared(ctx, scope, [(node.a, e)]))
     try:
         return Slice(e, at, lo, hi)
     except GraphError as error:
@@ -250,9 +261,8 @@ def _slice(ctx: Context, node: s.Index, e: Expr, at: int, item: s.Part, scope: S
 def _one(ctx: Context, node: s.Index, e: Expr, at: int, k: Size, item: s.Expr, scope: Scope) -> Expr:
     number, whole = ctx.number(k), ctx.number(e.shape[at])
     if number is not None and (number < 0 or (whole is not None and number >= whole)):
-        ctx.fail(scope, item, f"`{text_of(scope, node.a)}` has {ctx.size_text(e.shape[at])} there, and index {number} is "
-                 + ("negative" if number < 0 else "beyond"), *declared(ctx, scope, [(node.a, e)]),
-                 hint="features count from 0")
+        ctx.fail(scope, item, f"`{text_of(scope, node.a)}` has {ctx.size_text(e.shape[at])} features there, counted from 0, and "
+                 f"{number} is none of them", *declared(ctx, scope, [(node.a, e)]))
     return Slice(e, at, k, k + 1)
 
 

@@ -38,7 +38,7 @@ def find(name: str) -> Binding | None:
         return None
     file, text = names()[name]
     source = Source(f"library/{file}", text)
-    statements, mistakes = parse_text(source)
+    statements, mistakes, _ = parse_text(source)
     if mistakes:
         raise ModelError(mistakes)
     home = Scope(source, hidden=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from . import syntax as s
-from .complaints import complaint
+from .complaints import complaint, indent
 from .diagnostics import Diagnostic, Source
 
 if TYPE_CHECKING:
@@ -79,13 +80,14 @@ def _parser() -> tuple[Lark, Layout]:
                 postlex=layout), layout  # type: ignore[arg-type]
 
 
-def parse_text(source: Source) -> tuple[tuple[s.Statement, ...], list[Diagnostic]]:
-    """The statements of a text, and what is wrong with those that could not be read."""
+def parse_text(source: Source) -> tuple[tuple[s.Statement, ...], list[Diagnostic], dict[str, tuple[int, int]]]:
+    """The statements of a text, what is wrong with those that could not be read, and the words on their left sides."""
     from lark.exceptions import LarkError, UnexpectedInput
 
     from .build import Builder
     parser, layout = _parser()
     text, found = source.text.rstrip() + "\n", list[Diagnostic]()
+    lost: dict[str, tuple[int, int]] = {}
     while True:
         layout.text = text
         try:
@@ -96,13 +98,22 @@ def parse_text(source: Source) -> tuple[tuple[s.Statement, ...], list[Diagnostic
             found.append(diagnostic)
             blanked = _blank(text, first, last)
             if len(found) >= MOST_ERRORS or blanked == text:
-                return (), found
+                return (), found, lost
+            lost.update(_left_side(text, blanked))
             text = blanked
         except LarkError as e:                                    # no known way here; never a traceback for a model
-            return (), [*found, Diagnostic(source.span(0, 1), f"this text cannot be read: {str(e).splitlines()[0]}")]
+            return (), [*found, Diagnostic(source.span(0, 1), f"this text cannot be read: {str(e).splitlines()[0]}")], lost
         else:
             statements: Any = Builder().transform(tree)
-            return _shallow(statements, source, found), found
+            return _shallow(statements, source, found), found, lost
+
+
+def _left_side(text: str, blanked: str) -> dict[str, tuple[int, int]]:
+    """What a statement that could not be read seems to declare: the words before its sign, all of a header's."""
+    first = next((i for i, (a, b) in enumerate(zip(text, blanked)) if a != b), 0)
+    line = text[first:text.find("\n", first)]
+    head = line if line.lstrip().startswith("model") else re.split(r"[=~:]|->", line)[0]
+    return {m[0]: (first + m.start(), first + m.end()) for m in re.finditer(r"[^\W\d][\w.]*", head)}
 
 
 def _shallow(statements: tuple[s.Statement, ...], source: Source, found: list[Diagnostic]) -> tuple[s.Statement, ...]:
@@ -119,14 +130,9 @@ def _shallow(statements: tuple[s.Statement, ...], source: Source, found: list[Di
 
 
 def _blank(text: str, first: int, last: int) -> str:
-    """The text with lines first..last (from 1) emptied, and a block under the last of them, so that places stay."""
+    """The text with lines first..last (from 1) emptied, and what is indented under them, so that places stay."""
     lines = text.split("\n")
-    indent = _indent(lines[first - 1]) if first <= len(lines) else 0
-    if lines[last - 1].split("#")[0].rstrip().endswith(":"):
-        while last < len(lines) and (not lines[last].strip() or _indent(lines[last]) > indent):
-            last += 1
+    level = indent(lines[first - 1]) if first <= len(lines) else 0
+    while last < len(lines) and (not lines[last].strip() or indent(lines[last]) > level):
+        last += 1
     return "\n".join(" " * len(x) if first <= i <= last else x for i, x in enumerate(lines, 1))
-
-
-def _indent(line: str) -> int:
-    return len(line.expandtabs(8)) - len(line.expandtabs(8).lstrip())
