@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...compiler.graph import BATCH, Expr, Input, Ref, Shift, broadcast
 from ...compiler.moves import Broadcast
@@ -71,3 +71,27 @@ def boundaries_of(system: System) -> Boundaries:
         if isinstance(e, Shift):
             out.enter(e)
     return out
+
+
+def cycles(system: System, order: Sequence[str], bounds: Boundaries) -> dict[str, int]:
+    """The equations that read each other, as far as names say so -> the number of their cycle."""
+    import networkx as nx
+    place = {n: k for k, n in enumerate(order)}
+    g = nx.DiGraph()
+    for n in order:
+        root = system.equations[n]
+        stack, seen = [root], set[Expr]()
+        while stack:
+            e = stack.pop()
+            if e in seen:
+                continue
+            seen.add(e)
+            a = e.args[0] if isinstance(e, Shift) else e
+            if isinstance(e, Shift) and isinstance(a, Ref) and bounds.states(e) and place[a.name] >= place[n]:
+                g.add_edge(n, a.name)
+            if e is not root and e in bounds.called:
+                g.add_edge(n, bounds.called[e])
+            else:
+                stack.extend(e.args)
+    found = [c for c in nx.strongly_connected_components(g) if len(c) > 1 or any(g.has_edge(n, n) for n in c)]
+    return {n: k for k, c in enumerate(sorted(found, key=lambda c: min(place[n] for n in c))) for n in c}

@@ -6,7 +6,7 @@ A short form is taken where building it anew gives the node itself; that is aske
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 from ...compiler.formulas.reading import LEAVES, OPERATORS, Reader, Reading, Where
 from ...compiler.formulas.terms import Term, call, concat, index, infix, name, number, prefix, terms_below, transpose
@@ -37,14 +37,13 @@ from ...compiler.graph import (
     Stop,
     Thaw,
     Transpose,
-    apply,
     matmul,
-    mean,
 )
 from ...compiler.sizes import quotient
 from ...compiler.system import System
 from . import semantics
-from .boundaries import Boundaries
+from .boundaries import Boundaries, cycles
+from .recognise import average_of, between, dropout_of, losses, softmax_operand, written
 
 LETTERS = "ijklmnopqrstuvwxyzabcdefghABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FOLDING = ("add", "sub", "mul", "div", "pow", "neg")     # of constants, the language computes these by itself
@@ -173,7 +172,7 @@ class ExactReader(Reader):
 
     def read_Map(self, e: Map, where: Where) -> Reading:
         for f, make in (("softmax", semantics.softmax), ("log_softmax", semantics.log_softmax)):
-            found = _operand(e, f)
+            found = softmax_operand(e, f)
             if found is not None and make(found[0], found[1]) is e and not any(n in self.called for n in between(e, found[:1])):
                 out = yield found[0], ()
                 return call(f, out) if found[1] == (len(found[0].shape) - 1,) else _along(f, found[1], out)
@@ -181,13 +180,12 @@ class ExactReader(Reader):
         if loss is not None:
             out, target = (yield loss[1], ()), (yield loss[2], ())
             return call(loss[0], out, target)
-        total = e.args[0]
-        if e.f == "div" and isinstance(total, Reduce) and total.kind == "sum" and total not in self.called and mean(
-                total.args[0], total.over) is e:
-            out = yield from self.reduced("mean", total.args[0], total.over)
+        average = average_of(e, self.opaque)
+        if average is not None:
+            out = yield from self.reduced(*average)
             return out
         if self.short and e.f == "mul":
-            kept = self._dropout(e)
+            kept = dropout_of(e)
             if kept is not None:
                 out = yield e.args[0], ()
                 self.draws += 1
@@ -196,7 +194,7 @@ class ExactReader(Reader):
                     return call("dropout", out, number(kept[1]))
                 self.draws -= 1
         operands = []
-        for a in _written(e):
+        for a in written(e):
             operands.append((yield a, ()))
         return self.elementwise(e.f, operands)
 
@@ -210,19 +208,6 @@ class ExactReader(Reader):
             except GraphError:
                 continue
         return None
-
-    def _dropout(self, e: Map) -> tuple[Noise, float] | None:
-        """x * (real(u < keep) / keep): the draw and the rate that gives exactly this."""
-        x, mask = e.args
-        if not (isinstance(mask, Map) and mask.f == "div" and isinstance(real := mask.args[0], Map) and real.f == "real"):
-            return None
-        u = real.args[0].args[0] if isinstance(real.args[0], Map) and real.args[0].f == "lt" else None
-        bound = mask.args[1].args[0] if isinstance(mask.args[1], Broadcast) else mask.args[1]
-        if not isinstance(u, Noise) or not isinstance(bound, Const) or (u.axes, u.shape) != (x.axes, x.shape):
-            return None
-        rate = float(f"{1 - float(bound.value):.12g}")
-        keep = Const(1 - rate)
-        return (u, rate) if x * (Map("real", (apply("lt", u, keep),)) / keep) is e else None
 
     def elementwise(self, f: str, args: list[Term]) -> Term:
         constants = all(a.kind in ("number", "size") for a in args)
@@ -314,86 +299,6 @@ def _sizes(sizes: Sequence[Size]) -> list[Term]:
 
 def _along(f: str, over: tuple[str | int, ...], a: Term) -> Term:
     return call(f"{f}[{', '.join(map(str, over))}]", a)
-
-
-def _operand(e: Map, f: str) -> tuple[Expr, tuple[str | int, ...]] | None:
-    """The operand and the axes of a softmax, if e looks like one."""
-    low = e.args[0] if f == "softmax" and e.f == "exp" else e
-    if not isinstance(low, Map) or low.f != "sub":
-        return None
-    s, below = low.args
-    total = below.args[0] if isinstance(below, Broadcast) else below
-    if not isinstance(total, Reduce) or total.kind != "logsumexp" or total.args[0] is not s:
-        return None
-    return s, total.over
-
-
-def between(e: Expr, operands: Sequence[Expr]) -> Iterator[Expr]:
-    """The nodes below e down to the operands, both excluded."""
-    stack, seen = list(e.args), {e, *operands}
-    while stack:
-        n = stack.pop()
-        if n not in seen:
-            seen.add(n)
-            yield n
-            stack.extend(n.args)
-
-
-def losses(e: Map) -> Iterator[tuple[str, Callable[[Expr, Expr], Expr], tuple[Expr, Expr]]]:
-    """What e may be as a loss: the function's name, what it means, and its operands."""
-    match e:
-        case Map(f="neg", args=(Contract(args=(Map(f="log", args=(p,)), y)),)):
-            if isinstance(y, Map) and y.f == "real":
-                yield "cross_entropy", semantics.cross_entropy, (p, y.args[0])
-            yield "cross_entropy", semantics.cross_entropy, (p, y.args[0] if isinstance(y, OneHot) else y)
-        case Map(f="neg", args=(Reduce(args=(Map(f="add", args=(Map(f="mul", args=(y, Map(f="log", args=(p,)))), _)),)),)):
-            if isinstance(y, Map) and y.f == "real":
-                yield "binary_cross_entropy", semantics.binary_cross_entropy, (p, y.args[0])
-            yield "binary_cross_entropy", semantics.binary_cross_entropy, (p, y)
-        case Map(f="neg", args=(Map(f="add", args=(Map(f="mul", args=(y, Map(f="log", args=(p,)))), _)),)):
-            if isinstance(y, Map) and y.f == "real":
-                yield "binary_cross_entropy", semantics.binary_cross_entropy, (p, y.args[0])
-            yield "binary_cross_entropy", semantics.binary_cross_entropy, (p, y)
-        case Map(f="div", args=(Reduce(args=(Map(f="square", args=(Map(f="sub", args=(a, b)),)),)), _)):
-            yield "squares", semantics.squares, (_small(a), _small(b))
-
-
-def _small(a: Expr) -> Expr:
-    return a.args[0] if isinstance(a, Broadcast) and a.args[0].shape == a.shape else a
-
-
-def _written(e: Map) -> tuple[Expr, ...]:
-    """The operands without the repetition that an elementwise operation adds by itself."""
-    bare = [a.args[0] if isinstance(a, Broadcast) and a.args[0].shape in ((), e.shape) else a for a in e.args]
-    for kept in (None, *range(len(bare))):
-        chosen = tuple(e.args[k] if k == kept else a for k, a in enumerate(bare))
-        if apply(e.f, *chosen) is e:
-            return chosen
-    return e.args
-
-
-def cycles(system: System, order: Sequence[str], bounds: Boundaries) -> dict[str, int]:
-    """The equations that read each other, as far as names say so -> the number of their cycle."""
-    import networkx as nx
-    place = {n: k for k, n in enumerate(order)}
-    g = nx.DiGraph()
-    for n in order:
-        root = system.equations[n]
-        stack, seen = [root], set[Expr]()
-        while stack:
-            e = stack.pop()
-            if e in seen:
-                continue
-            seen.add(e)
-            a = e.args[0] if isinstance(e, Shift) else e
-            if isinstance(e, Shift) and isinstance(a, Ref) and bounds.states(e) and place[a.name] >= place[n]:
-                g.add_edge(n, a.name)
-            if e is not root and e in bounds.called:
-                g.add_edge(n, bounds.called[e])
-            else:
-                stack.extend(e.args)
-    found = [c for c in nx.strongly_connected_components(g) if len(c) > 1 or any(g.has_edge(n, n) for n in c)]
-    return {n: k for k, c in enumerate(sorted(found, key=lambda c: min(place[n] for n in c))) for n in c}
 
 
 __all__ = ["ExactReader", "PrintingError", "cycles", "size_text"]

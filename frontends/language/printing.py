@@ -6,6 +6,8 @@ that is named as the node (see `rarely`). Equations stand after what they read a
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Iterable, Iterator
 
 from ...compiler.formulas.text import to_text as term_text
@@ -13,8 +15,11 @@ from ...compiler.graph import BATCH, BOOL, Expr, Extent, Input, Map, Param, Redu
 from ...compiler.moves import Broadcast
 from ...compiler.system import Average, Initialiser, Parameter, Stat, System, Training
 from .boundaries import Boundaries, boundaries_of
+from .declarations import RESERVED_INPUTS
 from .exact import ExactReader, PrintingError, size_text
+from .functions import REDUCING
 
+WORDS = (*REDUCING, "softmax", "log_softmax", BATCH, "last", "true", "false", "inf", "pi")
 LARGEST_TREE = 200_000                                   # terms of one formula; more is a graph that no text can hold
 
 
@@ -25,8 +30,22 @@ def to_text(system: System) -> str:
     return "\n\n".join("\n".join(b) for b in blocks if b) + "\n"
 
 
+NAME = re.compile(r"[^\W\d]\w*(\.(?!T\b)\w+)*")
+
+
+def check_names(system: System) -> None:
+    """PrintingError for a name that the text would read as something else."""
+    for name in (system.name, *system.sizes, *system.inputs, *system.params, *system.stats, *system.equations, *system.metrics):
+        if not NAME.fullmatch(name) or name.startswith("__") or name in WORDS:
+            raise PrintingError(f"`{name}` cannot be a name in a text")
+    for name in system.inputs:
+        if name in RESERVED_INPUTS or name.startswith("lengths") or keyword.iskeyword(name) or "." in name:
+            raise PrintingError(f"`{name}` cannot name an input in a text")
+
+
 class _Printer:
     def __init__(self, system: System) -> None:
+        check_names(system)
         self.system = system
         self.order = list(ordered(system))
         self.bounds: Boundaries = boundaries_of(system)
