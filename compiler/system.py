@@ -190,10 +190,19 @@ class System:
 
     def rewrite(self, mapping: Mapping[Expr, Expr]) -> System:
         """The system with nodes replaced everywhere, rebuilt upwards; names and notes move to what replaces."""
-        memo: dict[Expr, Expr] = dict(mapping)
-        for node in self.nodes():
-            if node not in memo:
-                memo[node] = node.with_args(tuple(memo[a] for a in node.args))
+        memo: dict[Expr, Expr] = {}
+        for root in self.roots():
+            stack = [(root, False)]
+            while stack:
+                node, ready = stack.pop()
+                if node in memo:
+                    continue
+                new = mapping.get(node, node)                    # what replaces is itself rewritten below its top
+                if ready:
+                    memo[node] = new.with_args(tuple(memo[a] for a in new.args))
+                else:
+                    stack.append((node, True))
+                    stack.extend((a, False) for a in new.args if a not in memo)
         return self.mapped(memo)
 
     def mapped(self, memo: Mapping[Expr, Expr]) -> System:

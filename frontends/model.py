@@ -86,10 +86,7 @@ class Derived:
         import numpy as np
 
         from ..compiler.interpret import evaluate
-        given = {k: np.asarray(v) for k, v in params.items()}
-        for k, v in inputs.items():
-            axes = self.system.inputs[k].axes
-            given[k] = np.swapaxes(v, 0, 1) if BATCH in axes and len(axes) > 1 else np.asarray(v)
+        given = {**{k: np.asarray(v) for k, v in params.items()}, **{k: _inside(self.system, k, v) for k, v in inputs.items()}}
         return dict(zip(self.values, evaluate(self.system, list(self.values.values()), given), strict=True))
 
 
@@ -156,11 +153,19 @@ def check_gradients(model: Model | System, params: Mapping[str, Any], order: int
     """Derived gradients against central differences in float64, along random directions; raises where they differ."""
     from ..compiler.check import check_gradients as check
     system = _system(model)
-    return check(system, {**params, **inputs}, order=order)
+    given = {**params, **{k: _inside(system, k, v) for k, v in inputs.items()}}
+    return check(system, given, order=order).require()
 
 
 def _system(model: Model | System) -> System:
     return model.system if isinstance(model, Model) else model
+
+
+def _inside(system: System, name: str, value: Any) -> Any:
+    """An input in the graph's order of axes: time first, where the caller's has the batch first."""
+    import numpy as np
+    axes = system.inputs[name].axes
+    return np.moveaxis(value, 0, len(axes) - 1) if BATCH in axes else np.asarray(value)
 
 
 def _asked(model: Model | System, wrt: str | Sequence[str] | None) -> tuple[System, list[str]]:

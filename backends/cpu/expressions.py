@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from ...compiler.graph import Number
+from ...compiler.graph import Number, length
 from ...compiler.program import Call, Hot, Literal, Load, Scalar, SizeOf, Step, View
 from .views import text
 
@@ -36,6 +36,8 @@ class Expressions:
         self.uses, self.sizes = uses, sizes
         self.load = load or (lambda v: (text(v, sizes), 9))
 
+    rank = 1                                                     # how many dims the kernel has that is printed
+
     def text(self, s: Scalar) -> str:
         return self._with(s)[0]
 
@@ -59,7 +61,7 @@ class Expressions:
                 index = View(v.array, v.along, v.dims[:-1])
                 return f"onehot({text(index, self.sizes)}, {v.dims[-1].format(self.sizes)}, dtype)", 9
             case Step(dim, axis):
-                return (axis, 9) if dim is None else (f"np.arange({axis.upper()})", 9)
+                return (axis, 9) if dim is None else (column(f"np.arange({length(axis)})", dim, self.rank), 9)
             case Call(f, args):
                 return self._call(f, args)
         raise TypeError(s)
@@ -69,8 +71,8 @@ class Expressions:
             sign, level = BINARY[f]
             if f == "pow":
                 return f"{self.at(args[0], 5)}**{self.at(args[1], 4)}", 4
-            right = level + (f not in ("add", "mul", "and", "or"))
-            return f"{self.at(args[0], level)} {sign} {self.at(args[1], right)}", level
+            left, right = level + (level == 0), level + (f not in ("add", "mul", "and", "or"))
+            return f"{self.at(args[0], left)} {sign} {self.at(args[1], right)}", level
         if f == "neg":
             return f"-{self.at(args[0], 3)}", 3
         if f == "square":
@@ -85,3 +87,9 @@ class Expressions:
             self.uses.add(f)
             return f"{f}({', '.join(map(self.text, args))})", 9
         return f"{UFUNC[f]}({', '.join(map(self.text, args))})", 9
+
+
+def column(base: str, dim: int, rank: int) -> str:
+    """A vector along one dim of several."""
+    after = rank - dim - 1
+    return base if not after else f"{base}[:{', None' * after}]"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...compiler.graph import length
 from ...compiler.program import BOOL, REAL, Array, Call, Hot, Kernel, Literal, Load, Scalar, SizeOf, Step, View, leaves
-from .expressions import BINARY, UFUNC, Expressions, number
+from .expressions import BINARY, UFUNC, Expressions, column, number
 from .views import text
 
 UFUNCS = {**UFUNC, "add": "np.add", "sub": "np.subtract", "mul": "np.multiply", "div": "np.divide", "pow": "np.power",
@@ -87,7 +88,7 @@ class Lowered:
                 self.uses.add("hot")
                 return self._do("hot", [_index(v, self.sizes), v.dims[-1].format(self.sizes)], BOOL)
             case Step(dim, axis):
-                return axis if dim is None else _column(f"np.arange({axis.upper()})", dim, len(self.kernel.dims))
+                return axis if dim is None else column(f"np.arange({length(axis)})", dim, len(self.kernel.dims))
             case Call(f, args, kind):
                 return self._call(f, args, kind)
         raise TypeError(s)
@@ -239,11 +240,6 @@ def _truth(s: Scalar) -> bool:
 def _index(v: View, sizes: dict[str, str] | None) -> str:
     """The classes of a one-hot value, without the dim along which it is one-hot."""
     return text(View(v.array, v.along, v.dims[:-1]), sizes)
-
-
-def _column(base: str, dim: int, rank: int) -> str:
-    after = rank - dim - 1
-    return base if not after else f"{base}[:{', None' * after}]"
 
 
 __all__ = ["BINARY", "Lowered", "need", "number"]

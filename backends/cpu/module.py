@@ -239,28 +239,25 @@ class ModulePrinter:
 
     def _prologue(self, inputs: tuple[str, ...], printer: FunctionPrinter, name: str) -> list[str]:
         """Checks, parameters, sizes and buffers."""
-        arrays = {a.name: a for a in printer.values if a.role in ("param", "input")}
         lines = ["    check_params(params, PARAMS)"]
         used = [e.name for e in printer.layout.plan.order if type(e).__name__ == "Param"]  # type: ignore[attr-defined]
         local = {e.name: a.name for a, e in printer.values.items() if a.role == "param"}  # type: ignore[attr-defined]
         used = [k for k in (*self.system.params, *self.system.stats) if k in used]
         if used:
-            lines += _unpack([local[k] for k in used], f"(params[k] for k in {quoted_tuple(used)})", [f"params[{quoted(k)}]" for k in used])
+            lines += _unpack([local[k] for k in used], "params", used)
         results = [k for k, v in printer.function.results.items() if v.array.role == "result"]
         if results:
             keys = [k.removeprefix("d_") if k not in self.system.stats else k for k in results]
-            lines += _unpack([printer.function.results[k].array.name for k in results], f"(d[k] for k in {quoted_tuple(keys)})",
-                             [f"d[{quoted(k)}]" for k in keys])
+            lines += _unpack([printer.function.results[k].array.name for k in results], "d", keys)
         known: set[str] = set()
         first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
         lines.append(f"    dtype = params[{quoted(first)}].dtype")
-        for k in inputs:
+        for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
             lines += self._input(k, {e.name: a.name for a, e in printer.values.items() if a.role == "input"}[k], known)  # type: ignore[attr-defined]
         buffers = printer.buffers()
         if buffers:
             names = [a.name for _, a in buffers]
-            lines += _unpack(names, f"_{name}_buffers({', '.join(['workspace', *self._lengths(printer), 'dtype'])})", None)
-        del arrays
+            lines += _unpack_call(names, f"_{name}_buffers({', '.join(['workspace', *self._lengths(printer), 'dtype'])})")
         return lines
 
     def _lengths(self, printer: FunctionPrinter) -> list[str]:
@@ -377,19 +374,23 @@ def _names(compiled: Compiled) -> dict[Expr, str]:
     return names
 
 
-def _unpack(names: list[str], many: str, single: list[str] | None) -> list[str]:
-    if len(names) == 1:
-        return [f"    {names[0]}, = {many}" if single is None else f"    {names[0]} = {single[0]}"]
-    left = ", ".join(names)
-    if len(left) + len(many) + 7 <= 100:
-        return [f"    {left} = {many}"]
+def _unpack(names: list[str], source: str, keys: list[str]) -> list[str]:
+    """Several names from a dict: in one line where it fits, else one a line."""
+    if len(names) > 1:
+        line = f"    {', '.join(names)} = ({source}[k] for k in {quoted_tuple(keys)})"
+        if len(line) <= 100:
+            return [line]
+    return [f"    {n} = {source}[{quoted(k)}]" for n, k in zip(names, keys, strict=True)]
+
+
+def _unpack_call(names: list[str], call: str) -> list[str]:
+    """Several names from a call that returns a tuple."""
+    left = ", ".join(names) + ("," if len(names) == 1 else "")
+    if len(left) + len(call) + 7 <= 100:
+        return [f"    {left} = {call}"]
     rows = textwrap.wrap(left, 90)
-    head = [f"    ({rows[0]}", *(f"     {r}" for r in rows[1:])]
-    last = f"{head[-1]}) = {many}"
-    if len(last) <= 100:
-        return [*head[:-1], last]
-    return [*head[:-1], f"{head[-1]}) = (", *(f"        {r}" for r in textwrap.wrap(many.strip("()"), 90)), "    )"] \
-        if many.startswith("(") else [*head[:-1], f"{head[-1]}) = \\", f"        {many}"]
+    lines = [f"    ({rows[0]}", *(f"     {r}" for r in rows[1:])]
+    return [*lines[:-1], lines[-1] + ") = \\", f"        {call}"]
 
 
 def _prose(text: str) -> str:

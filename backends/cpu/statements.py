@@ -136,6 +136,7 @@ class Statements:
 
     def _kernel(self, s: Kernel) -> Iterable[str]:
         out = s.out
+        self.expressions.rank = len(s.dims)
         expression = self.fresh(out) or not out.dims or any(isinstance(x, Load) and x.view.array in self.pending
                                                             for x in leaves(s.body))
         if not expression and id(s) in self.lowered:

@@ -24,8 +24,8 @@ def hoist(system: System, roots: dict[str, Expr]) -> dict[Expr, Expr]:
         loop = plan.loop[e]
         if loop is not None and _is_sum(e) and not _inner(plan, e, loop):
             terms = list(_terms(plan, e, loop, 1))
-            inside = [(a, s) for a, s in terms if plan.loop[a] is loop]
-            outside = [(a, s) for a, s in terms if plan.loop[a] is not loop]
+            inside = [(a, s) for a, s in terms if plan.loop[system.resolve(a)] is loop]
+            outside = [(a, s) for a, s in terms if plan.loop[system.resolve(a)] is not loop]
             if inside and len(outside) > 1:
                 out[e] = _sum([(_sum(outside), 1), *inside])
     return out
@@ -47,7 +47,7 @@ def _terms(plan: Schedule, e: Expr, loop: LoopPlan, sign: int) -> list[tuple[Exp
         return [(e, sign)]
     signs = {"add": (1, 1), "sub": (1, -1), "neg": (-1,)}[e.f]  # type: ignore[attr-defined]
     out = []
-    for a, s in zip(plan.operands[e], signs, strict=True):
+    for a, s in zip(e.args, signs, strict=True):                 # a reference stays one: it closes the cycle
         opened = _is_sum(a) and plan.loop[a] is loop and plan.users[a] == [e]
         out += _terms(plan, a, loop, sign * s) if opened else [(a, sign * s)]
     return out
