@@ -129,7 +129,7 @@ def _number(f: str, x: Number, y: Number) -> Number | None:
                 return x * y
             case "div" if y != 0:
                 return Fraction(x) / Fraction(y) if isinstance(x, int | Fraction) and isinstance(y, int | Fraction) else x / y
-            case "pow" if x > 0 or (y == int(y) and (x or y >= 0)):
+            case "pow" if float(x) > 0 or (y == int(y) and (x or y >= 0)):
                 exact = y == int(y) and abs(y) <= 64 and abs(x) < 1e18
                 return x**int(y) if exact else float(x)**float(y)
             case "div" | "pow":

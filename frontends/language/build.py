@@ -83,10 +83,10 @@ class Builder(Transformer_NonRecursive[Any, Any]):
     def declarator(self, m: Any, c: list[Any]) -> str:
         return str(c[0])
 
-    def declare(self, m: Any, c: list[Any]) -> s.Item:
+    def declare(self, m: Any, c: list[Any]) -> Any:
         return replace(c[1], keyword=c[0])
 
-    def bare(self, m: Any, c: list[Any]) -> s.Item:
+    def bare(self, m: Any, c: list[Any]) -> Any:
         return c[0]
 
     def item(self, m: Any, c: list[Any]) -> s.Item:
@@ -239,4 +239,4 @@ class Builder(Transformer_NonRecursive[Any, Any]):
 
 
 def _patterns(tokens: list[Any]) -> tuple[s.Pattern, ...]:
-    return tuple(s.Pattern(t.start_pos, t.end_pos, str(t)) for t in tokens if isinstance(t, Token))
+    return tuple(s.Pattern(t.start_pos or 0, t.end_pos or 0, str(t)) for t in tokens if isinstance(t, Token))

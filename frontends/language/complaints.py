@@ -26,7 +26,7 @@ def complaint(source: Source, text: str, error: Any, at: int) -> tuple[Diagnosti
     token = getattr(error, "token", None)
     end_of_line = token is not None and token.type in ("_NL", "$END", "_INDENT", "_DEDENT")
     if end_of_line:
-        at = len(text[:at].rstrip()) if token.type != "_NL" else len(text[:at].rstrip(" \t"))
+        at = len(text[:at].rstrip()) if token is not None and token.type != "_NL" else len(text[:at].rstrip(" \t"))
         start = text.rfind("\n", 0, at) + 1
         at = max(start + len(text[start:at].split("#")[0].rstrip()), 0)
     word = "" if end_of_line else str(token) if token is not None else text[at:at + 1]

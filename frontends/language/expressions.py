@@ -277,7 +277,8 @@ def _no_double_reading(ctx: Context, node: s.Over, scope: Scope) -> None:
         if isinstance(inner, s.Unary) and inner.op == "()" and (power or node.f not in LINEAR):
             head = " ".join(scope.source.text[node.start:inner.end].split())
             ctx.fail(scope, node, f"`{head}` reaches over the whole product that follows, as a sum sign does",
-                     hint=f"write ({head}){'^' if power else f' {first.op} '}..., or parentheses around all that it is to run over")
+                     hint=f"write ({head}){'^' if power else f' {first.op} '}..., "
+                          "or parentheses around all that it is to run over")
         first = inner
 
 

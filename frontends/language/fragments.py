@@ -191,7 +191,8 @@ def instantiate(ctx: Context, node: s.Call, scope: Scope, found: FragmentName | 
     _not_recursive(ctx, node, scope, fragment.name)
     home = found.of if isinstance(found, Instance) else found
     assert home is not None
-    before = {k: Given(a.value, found.scope) for k, a in found.given.items()} if isinstance(found, Instance) and found.scope else {}
+    before = {k: Given(a.value, found.scope) for k, a in found.given.items()} if isinstance(found,
+                                                                                            Instance) and found.scope else {}
     given = match(ctx, scope, node, fragment.formals, before)
     inner = Scope(home.source, path, found.full if isinstance(found, Instance) else path, home.scope, hidden=True,
                   results=dict(zip([r.name for r in fragment.results], names)), calls=(*scope.calls, fragment.name))
@@ -273,11 +274,12 @@ def _shaped(ctx: Context, inner: Scope, formal: s.Formal, value: Value, given: G
         return _unknown(ctx, inner, formal, value, sizes)
     if sizes and len(sizes) != len(e.shape):
         what = {0: "one value for each step or example", 1: "a vector", 2: "a matrix"}.get(len(sizes), f"{len(sizes)} sizes")
-        ctx.fail(given.scope, given.node, f"`{text_of(given.scope, given.node)}` is {ctx.shape_text(e)}, and `{formal.name}` is {what}",
+        ctx.fail(given.scope, given.node,
+                 f"`{text_of(given.scope, given.node)}` is {ctx.shape_text(e)}, and `{formal.name}` is {what}",
                  (Binding(inner.source, formal), "the argument is declared here"),
                  hint=f"onehot({text_of(given.scope, given.node)}) makes it a vector" if e.type.kind == "class" else None)
-    for item, size in zip(sizes, e.shape):
-        _bind_size(ctx, inner, item, size, given, e, formal)
+    for declared_size, size in zip(sizes, e.shape):
+        _bind_size(ctx, inner, declared_size, size, given, e, formal)
     return value
 
 

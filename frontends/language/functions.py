@@ -88,8 +88,9 @@ def _no_function(ctx: Context, node: s.Call, scope: Scope) -> None:
     found = scope.find(node.f)
     if isinstance(found, Value | Equation | SizeName):
         inside = text_of(scope, node)
-        hint = f"a product is written {node.f} @ x or {node.f} * x" if not isinstance(found, Value | Equation) or not found.axes else \
-            f"a step of it is {node.f}[{', '.join(found.axes)}]"
+        axes = () if isinstance(found, SizeName) else found.axes
+        hint = f"a step of it is {node.f}[{', '.join(axes)}]" if axes else \
+            f"a product is written {node.f} @ x or {node.f} * x"
         ctx.fail(scope, node, f"`{node.f}` is {found.what}, and `{inside}` calls it", (found, "it is declared here"), hint=hint)
     ctx.fail(scope, node, f"there is no function `{node.f}`",
              hint=suggest(node.f, Scope(scope.source), [*names_of_functions(), *_callables(scope)])
@@ -169,7 +170,8 @@ def _reduction(kind: str) -> Builtin:
         if not e.shape:
             inside = text_of(scope, nodes[0])
             own = [n for n, a in scope.axes().items() if a in e.axes]
-            hint = f"over {own[0]} it is {kind}[{own[0]}]" if own else f"over the batch it is {kind}[batch]" if BATCH in e.axes else None
+            over = own[0] if own else "batch" if BATCH in e.axes else None
+            hint = f"over {'the batch' if over == BATCH else over} it is {kind}[{over}]" if over else None
             ctx.fail(scope, node, f"`{inside}` has no features to take the {kind} of", *declared(ctx, scope, [(nodes[0], e)]),
                      hint=hint)
         if kind == "argmax" and len(e.shape) != 1:
@@ -262,7 +264,8 @@ def _cross_entropy(ctx: Context, node: s.Call, scope: Scope) -> Expr:
                  hint=f"of one probability: binary_cross_entropy({tp}, {ty})")
     if y.type.kind == "class" and y.type.n != p.shape[-1]:
         assert y.type.n is not None
-        ctx.fail(scope, node, f"`{tp}` has {ctx.size_text(p.shape[-1])} probabilities, `{ty}` is one of {ctx.size_text(y.type.n)} classes",
+        ctx.fail(scope, node,
+                 f"`{tp}` has {ctx.size_text(p.shape[-1])} probabilities, `{ty}` is one of {ctx.size_text(y.type.n)} classes",
                  *notes)
     if y.type.kind != "class" and y.shape != p.shape:
         ctx.fail(scope, node, f"`{tp}` is {ctx.shape_text(p)}, `{ty}` is {ctx.shape_text(y)}", *notes,
@@ -319,7 +322,8 @@ def _dropout(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     rate = constant(ctx, nodes[1], scope, "the rate of dropout")
     assert isinstance(rate, Const)
     if not 0 <= rate.value < 1:
-        ctx.fail(scope, nodes[1], f"the rate of dropout is the part that is dropped, from 0 to below 1, not {text_of(scope, nodes[1])}")
+        ctx.fail(scope, nodes[1],
+                 f"the rate of dropout is the part that is dropped, from 0 to below 1, not {text_of(scope, nodes[1])}")
     keep = Const(1 - rate.value)
     return x * (Map("real", (apply("lt", draw(ctx, "uniform", x), keep),)) / keep)
 

@@ -191,7 +191,8 @@ def _spot(ctx: Context, bound: s.Bound, axis: str, where: Scope) -> tuple[bool, 
     at = _linear(ctx, item, own, where)
     if at is None:
         ctx.fail(where, item, f"`{text_of(where, item)}` is no place beyond the ends of {own}",
-                 hint=f"write {bound.name}[-1] or {bound.name}[<0] for before the start, {bound.name}[{own.upper()}] for after the end")
+                 hint=f"write {bound.name}[-1] or {bound.name}[<0] for before the start, "
+                      f"{bound.name}[{own.upper()}] for after the end")
     if bound.relation == "<":
         spot: tuple[bool, int | None] = (True, None)
     elif bound.relation == ">=":
@@ -203,7 +204,8 @@ def _spot(ctx: Context, bound: s.Bound, axis: str, where: Scope) -> tuple[bool, 
         elif at.value is None and after is not None and after >= 0:
             spot = (False, after)
         else:
-            ctx.fail(where, item, f"`{bound.name}[{text_of(where, item)}]` lies inside the sequence; a boundary value stands beyond "
+            ctx.fail(where, item,
+                     f"`{bound.name}[{text_of(where, item)}]` lies inside the sequence; a boundary value stands beyond "
                      "its ends", hint=f"write {bound.name}[-1] = ... or {bound.name}[{own.upper()}] = ...")
     if where.reverse:
         spot = (not spot[0], None if spot[1] is None else -1 - spot[1])
@@ -280,7 +282,8 @@ def _lookup(ctx: Context, node: s.Index, e: Expr, item: s.Expr, items: list[s.Ex
         ctx.fail(scope, node, "a row lookup stands alone in its brackets", hint="E[x[t]] is a vector; name it, then slice it")
     assert i.type.n is not None
     if i.type.n != e.shape[0]:
-        ctx.fail(scope, node, f"`{text_of(scope, item)}` is one of {ctx.size_text(i.type.n)} classes, `{text_of(scope, node.a)}` has "
+        ctx.fail(scope, node,
+                 f"`{text_of(scope, item)}` is one of {ctx.size_text(i.type.n)} classes, `{text_of(scope, node.a)}` has "
                  f"{ctx.size_text(e.shape[0])} rows", *declared(ctx, scope, [(item, i), (node.a, e)]))
     return matmul(OneHot(i, e.shape[0]), e)
 

@@ -50,8 +50,8 @@ class Layout:
                     levels.pop()
                     yield Token.new_borrow_pos("_DEDENT", "", token)
                 continue
-            if first and token.column > 1:
-                levels = [token.column - 1]
+            if first and (token.column or 1) > 1:
+                levels = [(token.column or 1) - 1]
             first = False
             open_ += (token.type in self.OPEN) - (token.type in self.CLOSE)
             open_, last = max(open_, 0), token
@@ -77,7 +77,7 @@ def _parser() -> tuple[Lark, Layout]:
     from lark import Lark
     layout = Layout()
     return Lark(_grammar(), parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=True,
-                postlex=layout), layout  # type: ignore[arg-type]
+                postlex=layout), layout
 
 
 def parse_text(source: Source) -> tuple[tuple[s.Statement, ...], list[Diagnostic], dict[str, tuple[int, int]]]:

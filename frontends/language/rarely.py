@@ -135,7 +135,8 @@ def _spread(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     e, new = _value(ctx, a, scope), [size_of(ctx, x, scope) for x in sizes]
     own = [i for i, p in enumerate(places) if p != "_"]
     if [places[i] for i in own] != [str(k) for k in range(len(e.shape))] or len(places) - len(own) != len(new):
-        ctx.fail(scope, node, f"the layout does not fit `{text_of(scope, a)}`, which is {ctx.shape_text(e)}", hint=f"it is {usage}")
+        ctx.fail(scope, node, f"the layout does not fit `{text_of(scope, a)}`, which is {ctx.shape_text(e)}",
+                 hint=f"it is {usage}")
     features = iter(new)
     shape: list[Size] = [e.shape[int(p)] if p != "_" else next(features) for p in places]
     return Broadcast(e, e.axes, tuple(shape), tuple(own))
@@ -220,5 +221,6 @@ def _size(ctx: Context, node: s.Call, scope: Scope) -> Expr:
 
 RARE: dict[str, Rare] = {
     "shift": _shift, "at": _at, "ref": _ref, "size": _size,
-    "transpose": _transpose, "reshape": _reshape, "flip": _flip, "pad": _pad, "concat": _concat, "spread": _spread, "along": _along,
+    "transpose": _transpose, "reshape": _reshape, "flip": _flip, "pad": _pad, "concat": _concat, "spread": _spread,
+    "along": _along,
     "contract": _contract, "freeze": _freeze, "thaw": _freeze, "put": _put, "noise": _noise}

@@ -88,7 +88,8 @@ def size_of(ctx: Context, node: s.Expr, scope: Scope, role: str = "a size") -> S
                          (binding, f"`{part.name}` is declared here"))
     if isinstance(node, s.Number):
         ctx.fail(scope, node, f"{role} is a whole number up to 2^40, not `{text_of(scope, node)}`")
-    ctx.fail(scope, node, f"`{text_of(scope, node)}` is not a size", hint="sizes are whole numbers, declared sizes, and + - * of them")
+    ctx.fail(scope, node, f"`{text_of(scope, node)}` is not a size",
+             hint="sizes are whole numbers, declared sizes, and + - * of them")
 
 
 def _declare_size(name: str, scope: Scope) -> str:

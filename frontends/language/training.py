@@ -13,8 +13,8 @@ from ...compiler.system import Average, Data, Initialiser, Penalty, Stat, Traini
 from . import semantics
 from . import syntax as s
 from .arithmetic import declared
-from .declarations import number
 from .expressions import check_axes, evaluate, over_items
+from .parameters import number
 from .scope import Context, Equation, Family, Frame, Poisoned, Scope, Value, suggest, text_of
 
 WORD_OPTIONS = ("eps_inside",)
@@ -57,11 +57,13 @@ def _one_number(ctx: Context, scope: Scope, node: s.Expr, e: Expr, over: tuple[s
     if e.type.kind == "class":
         ctx.fail(scope, node, f"the {what} is a class and no number", *notes, hint="compare it: argmax(p) != y")
     if e.shape:
-        ctx.fail(scope, node, f"the {what} must be one number for each example, and `{text_of(scope, node)}` is {ctx.shape_text(e)}",
+        ctx.fail(scope, node,
+                 f"the {what} must be one number for each example, and `{text_of(scope, node)}` is {ctx.shape_text(e)}",
                  *notes, hint="sum it over its features: sum(...), mean(...)")
     left = [a for a in e.axes if a != BATCH and a not in over]
     if left:
-        ctx.fail(scope, node, f"the {what} must be one number for each example, and `{text_of(scope, node)}` runs along {left[0]}",
+        ctx.fail(scope, node,
+                 f"the {what} must be one number for each example, and `{text_of(scope, node)}` runs along {left[0]}",
                  *notes, hint=f"take its mean over both: mean[batch, {left[0]}] ..., or its sum over time: sum[{left[0]}] ...")
 
 
@@ -135,7 +137,8 @@ def _check_stat(ctx: Context, scope: Scope, update: s.Expr, node: Value, e: Expr
                  f"evaluation {ctx.shape_text(found[0])}", (node, "the stat is declared here"))
     for name, other in ctx.system.stats.items():
         if other.node is not node.expr and batch_reductions(other.update) == found:
-            ctx.fail(scope, update, f"`{name}` stands for the same reduction over the batch: evaluation could read either", hint="one of them is enough")
+            ctx.fail(scope, update, f"`{name}` stands for the same reduction over the batch: evaluation could read either",
+                     hint="one of them is enough")
 
 
 # ---------------------------------------------------------------- penalties, outputs
@@ -148,7 +151,8 @@ def matching(ctx: Context, scope: Scope, patterns: tuple[s.Pattern, ...]) -> tup
         fits = [n for n in ctx.system.params if rule.fullmatch(n)]
         if not fits:
             hint = suggest(p.text, Scope(scope.source), ctx.system.params)
-            ctx.report(scope, p, f"no parameter is called `{p.text}`" if "*" not in p.text else f"no parameter matches `{p.text}`",
+            ctx.report(scope, p,
+                       f"no parameter is called `{p.text}`" if "*" not in p.text else f"no parameter matches `{p.text}`",
                        hint=hint or f"the parameters: {', '.join(list(ctx.system.params)[:8]) or 'none'}")
         chosen.update(dict.fromkeys(fits))
     if not chosen:
@@ -191,7 +195,8 @@ def data(ctx: Context, scope: Scope, x: s.Data) -> None:
     columns = []
     for c in x.columns:
         if c.name not in ctx.system.inputs:
-            ctx.report(scope, c, f"the model has no input `{c.name}`", hint=suggest(c.name, Scope(scope.source), ctx.system.inputs)
+            ctx.report(scope, c, f"the model has no input `{c.name}`",
+                       hint=suggest(c.name, Scope(scope.source), ctx.system.inputs)
                        or f"the inputs: {', '.join(ctx.system.inputs) or 'none'}")
         if c.text is None:
             columns.append((c.name, c.name))

@@ -38,10 +38,14 @@ s[t] = dense(k[t] + f[last], C)
 loss = mean[batch, t] cross_entropy(softmax(s[t]), y[t])
 """,
 ]
-NASTY = ["import", "__class__", "np", '"', "'", "\n", "\t", "\\", "\x00", "é", "∑", "²", "(", ")", "[", "]", "((((", "1e999", "9" * 500, "0x1",
-         "1..", "..", ".", "^", "**", "@", "~", "<-", " <- ", "where", "lambda", "None", "True", "T", "t", "last", "batch", "B", "h[t+1]",
-         "h[-1]", "[", "1/0", "0^-1", "-", "--", "not", "and", "param", "input x[t]", "model m", "repeat l in 1..9:\n", "fragment f(x) -> y:\n",
-         "    ", "#", ";", ":", ",", "=", "==", "10^10^10", "sum[t]", "mean[batch]", "softmax[t](", "x.T.T", "a.b.c", '"k"', "\r\n", "\u2028"]
+NASTY = ["import", "__class__", "np", '"', "'", "\n", "\t", "\\", "\x00", "é", "∑", "²", "(", ")", "[", "]", "((((", "1e999",
+         "9" * 500, "0x1",
+         "1..", "..", ".", "^", "**", "@", "~", "<-", " <- ", "where", "lambda", "None", "True", "T", "t", "last", "batch", "B",
+         "h[t+1]",
+         "h[-1]", "[", "1/0", "0^-1", "-", "--", "not", "and", "param", "input x[t]", "model m", "repeat l in 1..9:\n",
+         "fragment f(x) -> y:\n",
+         "    ", "#", ";", ":", ",", "=", "==", "10^10^10", "sum[t]", "mean[batch]", "softmax[t](", "x.T.T", "a.b.c", '"k"',
+         "\r\n", "\u2028"]
 
 
 def harmless(text: str) -> None:
@@ -112,7 +116,8 @@ def test_lines_lost_doubled_and_moved(text: str, data: st.DataObject) -> None:
     "y = " + "f(" * 3000 + ")" * 3000, "y = x" + "[0]" * 2000, "y = x" + ".T" * 2000, "y = " + "[" * 3000 + "]" * 3000,
     "a" * 10000 + " = 1", "y = " + "9" * 10000, "y = 1e99999", "\n" * 5000 + "y = ", "y = 10^10^10^10",
     "repeat l in 1..100000000:\n    y[l] = 1", "y = " + "not " * 3000 + "1", "y = " + "sum[batch] " * 500 + "x",
-    "fragment f(x) -> y:\n    y = g(x)\nfragment g(x) -> y:\n    y = f(x)\nz = f(x)", "def f(x) = g(x)\ndef g(x) = f(x)\nz = f(x)",
+    "fragment f(x) -> y:\n    y = g(x)\nfragment g(x) -> y:\n    y = f(x)\nz = f(x)",
+    "def f(x) = g(x)\ndef g(x) = f(x)\nz = f(x)",
 ])
 def test_deep_long_and_huge(text: str) -> None:
     harmless("model m(D = 3, N = 4)\ninput x[D, D]\n" + text)

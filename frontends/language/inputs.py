@@ -1,0 +1,92 @@
+"""Inputs, targets and the axes that they declare."""
+
+from __future__ import annotations
+
+import keyword
+
+from ...compiler.graph import BATCH, BOOL, REAL, Input, Type, class_of
+from ...compiler.sizes import Size
+from . import syntax as s
+from .scope import AxisName, Context, Lost, Poisoned, Scope, SizeName, Value, suggest, text_of
+from .static import size_of
+from .targets import Collected, legal, shared_items
+
+RESERVED_INPUTS = ("params", "state", "carry", "seed", "T", "workspace", "self")
+
+
+def axis(ctx: Context, scope: Scope, node: s.Node, name: str) -> None:
+    """Declares a time axis; its length is the same letter in upper case."""
+    found = scope.find(name)
+    if isinstance(found, AxisName):
+        return
+    taken = scope.find(name.upper())
+    if not name[:1].islower() or not name.isidentifier():
+        ctx.fail(scope, node, f"a time axis has a lower-case name, not `{name}`")
+    if name == BATCH or name.upper() == "B":
+        ctx.fail(scope, node, f"`{name}` cannot name a time axis: `batch` and its length B are the batch's")
+    if isinstance(taken, SizeName):
+        ctx.fail(scope, node, f"`{name}` declares a time axis, whose length is `{name.upper()}`",
+                 (taken, f"`{name.upper()}` is declared as a size here"), hint="name one of them otherwise")
+    if not ctx.declare(scope, name, AxisName(scope.source, node, "an axis", name)):
+        raise Poisoned
+
+
+def declare_input(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> None:
+    for target, items in shared_items(x.targets):
+        try:
+            _one_input(ctx, scope, x, target, items)
+        except Poisoned:
+            scope.names.setdefault(target.name, Lost(scope.source, target))
+
+
+def _one_input(ctx: Context, scope: Scope, x: s.Item, target: s.Target, items: tuple[s.Expr, ...]) -> None:
+    name = target.name
+    legal(ctx, scope, target)
+    if name in RESERVED_INPUTS or name.startswith("lengths") or keyword.iskeyword(name) or "." in name:
+        why = "a word of Python" if keyword.iskeyword(name) else "the name of an argument of the generated functions"
+        ctx.fail(scope, target, f"`{name}` cannot name an input: " + ("it holds a dot" if "." in name else f"it is {why}"),
+                 hint="choose another name")
+    axes: list[str] = []
+    shape: list[Size] = []
+    for i, item in enumerate(items):
+        known = scope.find(item.name) if isinstance(item, s.Name) else None
+        if isinstance(item, s.Name) and item.name[:1].islower() and not isinstance(known, SizeName):
+            if len(axes) < i:
+                ctx.fail(scope, item, f"time comes first: `{name}[{item.name}, ...]`")
+            axis(ctx, scope, item, item.name)
+            axes.append(item.name)
+        else:
+            shape.append(size_of(ctx, item, scope))
+    if len(axes) > 1:
+        ctx.fail(scope, target, f"`{name}` has two time axes, which is not supported yet")
+    type_, domain = _type(ctx, scope, x.type)
+    node = Input(name, (*axes, BATCH), tuple(shape), type_)
+    if not ctx.declare(scope, name, Value(scope.source, target, f"{_article(x.keyword)} {x.keyword}", node, tuple(axes))):
+        raise Poisoned
+    ctx.system.inputs[name] = node
+    ctx.system.spans[name] = scope.source.span(target.start, target.end)
+    if x.keyword == "target":
+        ctx.system.targets = (*ctx.system.targets, name)
+    if domain:
+        ctx.domains[name] = domain
+
+
+def _article(word: str) -> str:
+    return "an" if word[:1] in "aeiou" else "a"
+
+
+def _type(ctx: Context, scope: Scope, kind: s.Kind | None) -> tuple[Type, str]:
+    """class(n) | binary | unit | real | bool: the type, and the range where it is narrower than the type."""
+    if kind is None:
+        return REAL, ""
+    if kind.name == "class":
+        if len(kind.args) != 1:
+            ctx.fail(scope, kind, "a class says how many there are: class(10)")
+        return class_of(size_of(ctx, kind.args[0].value, scope, "a number of classes")), ""
+    simple: dict[str, tuple[Type, str]] = {"real": (REAL, ""), "bool": (BOOL, ""), "binary": (REAL, "binary"),
+                                           "unit": (REAL, "unit")}
+    if kind.name not in simple or kind.args:
+        ctx.fail(scope, kind, f"there is no type `{text_of(scope, kind)}`",
+                 hint=suggest(kind.name, Scope(scope.source), [*simple, "class"]) or
+                 "types: class(n), binary (0 or 1), unit (from 0 to 1), bool, real")
+    return simple[kind.name]

@@ -1,0 +1,75 @@
+"""The left sides of declarations: names, members of families, shapes that several names share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...compiler.graph import BATCH
+from . import syntax as s
+from .scope import Binding, Context, Equation, Family, Poisoned, Scope, SizeName
+from .static import integer
+
+
+@dataclass
+class Collected:
+    """What a body holds besides its names."""
+
+    equations: list[Equation] = field(default_factory=list)
+    stats: list[tuple[s.Item, s.Target, str, Scope]] = field(default_factory=list)
+    rest: list[tuple[s.Statement, Scope]] = field(default_factory=list)
+
+
+def declare_target(ctx: Context, scope: Scope, target: s.Target, binding: Binding) -> str:
+    """Binds a target; h[l] of a repeat becomes a member of the family h. Returns the name in the scope."""
+    owner = scope.owner
+    k = member_index(ctx, scope, target)
+    legal(ctx, scope, target)
+    if k is None:
+        index = next((n for n in scope.names if scope.inner), None)
+        hint = f"each round has its own: {target.name}[{index}] = ..., which reads {target.name}[{index}-1]" if index else None
+        if not ctx.declare(owner, target.name, binding, hint):
+            raise Poisoned
+        return target.name
+    family = owner.names.setdefault(target.name, Family(scope.source, target, "a family", target.name))
+    if not isinstance(family, Family):
+        ctx.fail(scope, target, f"`{target.name}` is declared twice", (family, "the first declaration is here"))
+    name = f"{target.name}.{k}"
+    if not ctx.declare(owner, name, binding):
+        raise Poisoned
+    family.members[k] = name
+    return name
+
+
+def member_index(ctx: Context, scope: Scope, target: s.Target) -> int | None:
+    """k of a target h[k]: a number, or an expression of a repeat's index."""
+    if not target.items or isinstance(target.items[0], s.Part):
+        return None
+    first = target.items[0]
+    indices = [n for n in s.walk(first) if isinstance(n, s.Name) and _is_repeat_index(scope, n.name)]
+    if (isinstance(first, s.Number) and len(target.items) >= 1 and isinstance(first.value, int)) or indices:
+        return integer(ctx, first, scope)
+    return None
+
+
+def _is_repeat_index(scope: Scope, name: str) -> bool:
+    return isinstance(scope.find(name), SizeName) and name[:1].islower()
+
+
+def legal(ctx: Context, scope: Scope, target: s.Target) -> None:
+    from .functions import REDUCING
+    if "__" in target.name[:2]:
+        ctx.fail(scope, target, f"`{target.name}` cannot be a name: names do not start with two underscores")
+    if target.name in (*REDUCING, "softmax", "log_softmax", BATCH, "last", "true", "false"):
+        ctx.fail(scope, target, f"`{target.name}` is a word of the language and cannot be a variable", hint="choose another name")
+    if len(target.name) > 100:
+        ctx.fail(scope, target, "a name has at most 100 letters")
+
+
+def shared_items(targets: tuple[s.Target, ...]) -> list[tuple[s.Target, tuple[s.Expr, ...]]]:
+    """In `W, V [H, D]` the shape stands for all names before it that have none."""
+    out: list[tuple[s.Target, tuple[s.Expr, ...]]] = []
+    items: tuple[s.Expr, ...] = ()
+    for t in reversed(targets):
+        items = t.items if t.items is not None else items
+        out.append((t, items))
+    return out[::-1]
