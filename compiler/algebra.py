@@ -134,6 +134,10 @@ def matches(pattern: Pattern, e: Expr, bound: Bindings) -> Iterator[Bindings]:
                 orders.append((e.args[1], e.args[0]))
             for args in orders:
                 yield from _match_all(pattern.args, args, bound)
+        case op if isinstance(e, Broadcast) and isinstance(inner := e.args[0], Map) and inner.f == op:
+            repeated = tuple(Broadcast(a, e.axes, e.shape, e.places) for a in inner.args)
+            for args in (repeated, repeated[::-1]) if PRIMITIVES[op].commutes else (repeated,):
+                yield from _match_all(pattern.args, args, bound)
 
 
 def opposite(a: Expr, b: Expr) -> bool:

@@ -21,8 +21,9 @@ primitive("expm1", "exp(x) - 1", (lambda g, out, x: g * (out + 1),), np.expm1, (
 
 
 def _expmoment(n: Any, x: Any) -> Any:
-    """The integral of s**n * exp(s*x) over s in [0, 1]: by its series near 0, else from I_0 = expm1(x)/x upwards by
-    I_k = (exp(x) - k*I_{k-1})/x, which loses nothing where |x| > k."""
+    """The integral of s**n * exp(s*x) over s in [0, 1], by its series near 0. Elsewhere upwards from I_0 = (exp(x) - 1)/x by
+    I_k = (exp(x) - k*I_{k-1})/x, which loses nothing where |x| > k; for x > 0 with exp(x) factored out, in two halves that
+    overflow only where the integral does."""
     order = int(np.max(n))
     near = np.abs(x) < order + 1
     small, large = np.where(near, x, np.zeros_like(x)), np.where(near, np.full_like(x, order + 1), x)
@@ -30,10 +31,13 @@ def _expmoment(n: Any, x: Any) -> Any:
     for k in range(20 + 6 * order):                       # sum of x**k / (k! * (k + n + 1))
         series = series + power / (k + order + 1)
         power = power * small / (k + 1)
-    upward = np.expm1(large) / large
+    size, decay = np.abs(large), np.exp(-np.abs(large))
+    top, bottom = np.where(large > 0, 1 + 0 * x, decay), np.where(large > 0, decay, 1 + 0 * x)
+    upward = np.abs(top - bottom) / size                  # times exp(x) where x > 0
     for k in range(1, order + 1):
-        upward = (np.exp(large) - k * upward) / large
-    return np.where(near, series, upward)
+        upward = (top - k * upward) / large
+    half = np.where(large > 0, np.exp(large / 2), 1 + 0 * x)
+    return np.where(near, series, half * upward * half)
 
 
 # Moments of the exponential on [0, 1], n = 0, 1, 2, ...: what the derivatives of (exp(x) - 1)/x are.

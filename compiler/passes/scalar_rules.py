@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
@@ -68,6 +69,12 @@ ARITHMETIC = (
     rule(x * (1 / y), x / y),                                    # x*(1/y) -> x/y
 )
 
+sigmoid = partial(term, "sigmoid")
+DERIVED = (                                                      # what derivatives of stable forms come to
+    rule((1 - z) * sigmoid(x) - z * sigmoid(-x), sigmoid(x) - z),    # (1 - z)*sigmoid(x) - z*sigmoid(-x) -> sigmoid(x) - z
+    rule(z * sigmoid(-x) - (1 - z) * sigmoid(x), z - sigmoid(x)),    # z*sigmoid(-x) - (1 - z)*sigmoid(x) -> z - sigmoid(x)
+)
+
 CHOICE = (
     rule(term("select", p, x, x), x),                                                                # select(p, x, x) -> x
     rule(term("select", term("not", p), x, y), term("select", p, y, x)),                             # not p: swapped
@@ -101,22 +108,32 @@ EXACT: dict[str, Callable[..., Number]] = {
 }
 
 
-@structure("f(numbers) -> a number", "Map")
-def fold(e: Expr) -> Expr | None:
-    """Operations on numbers alone, exactly where they are rational; what overflows or is undefined is left to run time."""
-    assert isinstance(e, Map)
+def _folded(e: Expr, f: Callable[..., Number]) -> Expr | None:
     values = [number(a) for a in e.args]
     if e.type != REAL or any(v is None for v in values):
         return None
     try:
-        if e.f in EXACT:
-            result = EXACT[e.f](*values)
-        else:
-            with np.errstate(all="ignore"):
-                result = float(PRIMITIVES[e.f].reference(*(np.float64(v) for v in values)))
+        with np.errstate(all="ignore"):
+            result = f(*values)
     except (ArithmeticError, ValueError):
         return None
     return Broadcast(Const(result), e.axes, e.shape, ()) if math.isfinite(result) else None
+
+
+@structure("rational operations on numbers -> a number", *EXACT)
+def fold_exact(e: Expr) -> Expr | None:
+    """Sums, products and quotients of numbers, exactly where they are rational; what overflows is left to run time."""
+    assert isinstance(e, Map)
+    return _folded(e, EXACT[e.f])
+
+
+@structure("f(numbers) -> a number", "Map")
+def fold(e: Expr) -> Expr | None:
+    """Any function of numbers, in float64: after `stabilise` only, which must see 1 - exp(-1e-9) as it was written."""
+    assert isinstance(e, Map)
+    if e.f in EXACT:
+        return None
+    return _folded(e, lambda *values: float(PRIMITIVES[e.f].reference(*(np.float64(v) for v in values))))
 
 
 @structure("sizes combine", "add", "sub", "mul", "div")
@@ -152,4 +169,4 @@ def compute_small(e: Expr) -> Expr | None:
     return Broadcast(e.with_args(small), e.axes, e.shape, tuple(places))
 
 
-SCALAR_RULES: tuple[Rule, ...] = (shortest, compute_small, fold, fold_sizes, *ARITHMETIC, *CHOICE)
+SCALAR_RULES: tuple[Rule, ...] = (shortest, compute_small, fold_exact, fold_sizes, *ARITHMETIC, *DERIVED, *CHOICE)

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from ..algebra import Rewriter, Table
 from ..graph import Expr
 from ..system import System
-from .scalar_rules import SCALAR_RULES
+from .scalar_rules import SCALAR_RULES, fold
 from .scale import scale
 from .structure_rules import STRUCTURE_RULES
 
-SIMPLE = Table((*SCALAR_RULES, *STRUCTURE_RULES))
+SIMPLE = Table((fold, *SCALAR_RULES, *STRUCTURE_RULES))
 ROUNDS = 4                                               # rewriting and scaling feed each other; two rounds are the rule
 
 

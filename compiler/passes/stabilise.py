@@ -33,7 +33,7 @@ def stable_table(reference: Callable[[Ref], Expr | None] = lambda ref: None) -> 
     ex = Exponents(reference)
     stable = (*PATTERNS, *exponential_rules(ex), *OPAQUE, *MOMENT_RULES, *GUARD_RULES)
     local = Table(stable)
-    return Table((*SCALAR_RULES, *STRUCTURE_RULES, *stable, _through_moves(local)))
+    return Table((*SCALAR_RULES, *STRUCTURE_RULES, _through_moves(local), *stable))
 
 
 def stabilise_exprs(exprs: list[Expr]) -> list[Expr]:
@@ -105,7 +105,7 @@ def _through_moves(table: Table) -> Rule:
         if inner is None:
             return None
         for r in table.of(inner):
-            if (new := r.rewrite(inner)) is not None:
+            if (new := r.rewrite(inner)) is not None and new is not inner:
                 return _moved(new, e, move)
         return None
 

@@ -58,8 +58,8 @@ PATTERNS: tuple[Rule, ...] = tuple(rule(left, right, when, STABLE) for left, rig
     (softplus(x) - softplus(-x), x, None),                       # softplus(x) - softplus(-x) -> x
     (maximum(x, 0) + softplus(-absolute(x)), softplus(x), None),         # max(x, 0) + softplus(-|x|) -> softplus(x)
     (term("relu", x) + softplus(-absolute(x)), softplus(x), None),       # relu(x) + softplus(-|x|) -> softplus(x)
-    ((maximum(x, 0) - y) + softplus(-absolute(x)), softplus(x) - y, None),   # the same with a term between
-    ((term("relu", x) - y) + softplus(-absolute(x)), softplus(x) - y, None),
+    ((maximum(x, 0) - x * z) + softplus(-absolute(x)), z * softplus(-x) + (1 - z) * softplus(x), None),      # cross-entropy
+    ((term("relu", x) - x * z) + softplus(-absolute(x)), z * softplus(-x) + (1 - z) * softplus(x), None),    # from scores
     (maximum(x, y) + softplus(-absolute(x - y)), term("logaddexp", x, y), None),     # max(x, y) + softplus(-|x - y|)
     (expm1(x) / x, term("exprel", x), None),                     # expm1(x)/x -> exprel(x)
     (x / expm1(x), 1 / term("exprel", x), None),                 # x/expm1(x) -> 1/exprel(x)
@@ -105,7 +105,12 @@ def exponential_rules(ex: Exponents) -> tuple[Rule, ...]:
         if not (_is_exp(a) or _is_exp(b)) or (normalised(a) and normalised(b)):
             return None
         u, v = ex.of(a), ex.of(b)
-        return None if u is None or v is None else apply("exp", u + v)
+        if u is not None and v is not None:
+            return apply("exp", u + v)
+        for weighted, divisor in ((a, v), (b, u)):               # sum(w * exp(u)) * exp(-v)
+            if isinstance(divisor, Map) and divisor.f == "neg":
+                return weighted_quotient(weighted, divisor.args[0])
+        return None
 
     @structure("sqrt(exp(u)) -> exp(u/2), exp(u)**c -> exp(c*u)", "sqrt", "pow", "square", note=STABLE)
     def power_of(e: Expr) -> Expr | None:

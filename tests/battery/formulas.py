@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from chainrule.compiler.graph import (
     Broadcast,
     Expr,
@@ -36,6 +35,7 @@ SMALL = ((1e-30, -1e-20, 1e-9, -1e-7), (1e-5, -1e-3, 0.25, -0.5), (0.9, 1e-12, -
 SCORES = ((100.0, 0.0, -80.0, -120.0), (3.0, 2.0, 1.0, 0.5), (-90.0, -90.5, -91.0, -100.0))
 OTHERS = ((-90.0, 100.0, 2.0, -1.0), (0.5, 1.5, 2.5, 3.5), (-60.0, 30.0, 0.0, 100.0))
 TARGETS = ((0.0, 1.0, 0.5, 0.25), (1.0, 0.0, 0.75, 0.5), (0.0, 1.0, 0.5, 0.125))
+MASKED = ((0.0, 0.5, -0.5, 3.0), (0.25, 0.0, 1.5, -2.0), (100.0, -50.0, 0.0, 0.75))
 LARGE = ((10001.0, 10002.0, 10003.0, 10006.0), (-4096.5, -4096.25, -4095.0, -4097.0), (300.0, 301.0, 302.0, 303.5))
 SIGNED = ((-2.0, -0.5, 0.25, 3.0), (1e-3, -1e-3, 4.0, -4.0), (0.5, -89.0, 2.0, -700.0))
 HOT = (1, 0, 3)
@@ -139,12 +139,12 @@ add("tanh from exp(-2x)", lambda x, y, z: (1 - exp(-2 * x)) / (1 + exp(-2 * x)),
 add("tanh from exp(2x)", lambda x, y, z: (exp(2 * x) - 1) / (exp(2 * x) + 1), slope_floor=4)
 add("tanh from a sigmoid", lambda x, y, z: 2 * sigmoid(2 * x) - 1, slope_floor=4)
 add("sigmoid from tanh", lambda x, y, z: 0.5 * (1 + apply("tanh", x / 2)), slope_floor=2)
-add("1 - tanh squared", lambda x, y, z: 1 - apply("square", apply("tanh", x)), slope_floor=8)
-add("sech", lambda x, y, z: 2 / (exp(x) + exp(-x)), slope_floor=8)
-add("log cosh", lambda x, y, z: log((exp(x) + exp(-x)) / 2), floor=4, slope_floor=8)   # log(2) is subtracted again near 0
-add("swish", lambda x, y, z: x / (1 + exp(-x)), slope_floor=100)      # x * y*(1 - y)
-add("swish, product", lambda x, y, z: x * sigmoid(x), slope_floor=100)
-add("mish", lambda x, y, z: x * apply("tanh", log(1 + exp(x))), slope_floor=100)
+add("1 - tanh squared", lambda x, y, z: 1 - apply("square", apply("tanh", x)), slope_floor=4)
+add("sech", lambda x, y, z: 2 / (exp(x) + exp(-x)), slope_floor=4)
+add("log cosh", lambda x, y, z: log((exp(x) + exp(-x)) / 2), floor=2, slope_floor=2)   # log(2) is subtracted again near 0
+add("swish", lambda x, y, z: x / (1 + exp(-x)), slope_floor=10)      # x * y*(1 - y)
+add("swish, product", lambda x, y, z: x * sigmoid(x), slope_floor=10)
+add("mish", lambda x, y, z: x * apply("tanh", log(1 + exp(x))), slope_floor=10)
 add("exp(x) - 1", lambda x, y, z: exp(x) - 1, slope_floor=2)          # expm1' = y + 1
 add("1 - exp(-x)", lambda x, y, z: 1 - exp(-x), slope_floor=2)
 add("expm1 over x", lambda x, y, z: (exp(x) - 1) / x)
@@ -163,7 +163,7 @@ add("exp over exp", lambda x, y, z: exp(x) / exp(x - z))
 # ---- choices
 add("select guards log", lambda x, y, z: apply("select", x > 0, log(apply("maximum", x, 0)), 0), SIGNED)
 add("select guards sqrt", lambda x, y, z: apply("select", x > 0, sqrt(x), 0), SIGNED)
-add("select guards 1/x", lambda x, y, z: apply("select", apply("ne", x, 0), apply("sin", x) / x, 1), SMALL, slope_floor=4e30)
+add("select guards 1/x", lambda x, y, z: apply("select", apply("ne", x, 0), apply("sin", x) / x, 1), MASKED, slope_floor=10)
 add("elu", lambda x, y, z: apply("select", x > 0, x, exp(x) - 1), SIGNED, slope_floor=2)
 add("select guards exp", lambda x, y, z: apply("select", x < 80, exp(x), 0), SIGNED)
 add("select guards pow", lambda x, y, z: apply("select", x > 0, apply("pow", x, 1.5), 0), SIGNED)
@@ -175,37 +175,37 @@ add("log of a sum of two, shifted", lambda x, y, z: apply("maximum", x, y) + log
 add("bce from probabilities", lambda x, y, z: -(z * log(sigmoid(x)) + (1 - z) * log(1 - sigmoid(x))), slope_floor=2)
 add("bce from scores", lambda x, y, z: apply("maximum", x, 0) - x * z + log(1 + exp(-apply("abs", x))), slope_floor=2)
 add("share of two", lambda x, y, z: exp(x) / (exp(x) + exp(y)), SCORES, slope_floor=2)
-add("focal loss", lambda x, y, z: -(apply("pow", 1 - sigmoid(x), 2) * log(sigmoid(x))), slope_floor=400)
+add("focal loss", lambda x, y, z: -(apply("pow", 1 - sigmoid(x), 2) * log(sigmoid(x))), slope_floor=10)
 
 # ---- over the features; exp(s - lse) carries the rounding of lse, eps * |lse|, into the exponent
-add("log-sum-exp", lambda x, y, z: log(last(exp(x))), SCORES, each=False, slope_floor=200)
-add("log-sum-exp, shifted", lambda x, y, z: top(x) + log(last(exp(centred(x)))), SCORES, each=False, slope_floor=200)
-add("softmax", lambda x, y, z: softmax(x), SCORES, each=False, floor=100, slope_floor=400)
-add("softmax, shifted", lambda x, y, z: softmax(centred(x)), SCORES, each=False, floor=100, slope_floor=400)
-add("log softmax", lambda x, y, z: log(softmax(x)), SCORES, each=False, floor=200, slope_floor=400)
-add("log softmax, shifted", lambda x, y, z: centred(x) - along(log(last(exp(centred(x)))), x), SCORES, each=False, floor=200,
-    slope_floor=400)
-add("cross-entropy by a sum", lambda x, y, z: -last(OneHot(K, N) * log(softmax(x))), SCORES, each=False, floor=200, slope_floor=200)
-add("cross-entropy by an index", lambda x, y, z: -log(last(OneHot(K, N) * softmax(x))), SCORES, each=False, floor=200, slope_floor=200)
-add("entropy", lambda x, y, z: -last(softmax(x) * log(softmax(x))), SCORES, each=False, floor=200, slope_floor=4000)
-add("divergence", lambda x, y, z: last(softmax(x) * (log(softmax(x)) - log(softmax(y)))), SCORES, each=False, floor=400,
-    slope_floor=40000)
-add("divergence, quotient", lambda x, y, z: last(softmax(x) * log(softmax(x) / softmax(y))), SCORES, each=False, floor=400,
-    slope_floor=40000)
+add("log-sum-exp", lambda x, y, z: log(last(exp(x))), SCORES, each=False, slope_floor=10)
+add("log-sum-exp, shifted", lambda x, y, z: top(x) + log(last(exp(centred(x)))), SCORES, each=False, slope_floor=10)
+add("softmax", lambda x, y, z: softmax(x), SCORES, each=False, floor=2, slope_floor=10)
+add("softmax, shifted", lambda x, y, z: softmax(centred(x)), SCORES, each=False, floor=2, slope_floor=10)
+add("log softmax", lambda x, y, z: log(softmax(x)), SCORES, each=False, floor=2, slope_floor=10)
+add("log softmax, shifted", lambda x, y, z: centred(x) - along(log(last(exp(centred(x)))), x), SCORES, each=False, floor=2,
+    slope_floor=10)
+add("cross-entropy by a sum", lambda x, y, z: -last(OneHot(K, N) * log(softmax(x))), SCORES, each=False, floor=2, slope_floor=10)
+add("cross-entropy by an index", lambda x, y, z: -log(last(OneHot(K, N) * softmax(x))), SCORES, each=False, floor=2, slope_floor=10)
+add("entropy", lambda x, y, z: -last(softmax(x) * log(softmax(x))), SCORES, each=False, floor=2, slope_floor=10)
+add("divergence", lambda x, y, z: last(softmax(x) * (log(softmax(x)) - log(softmax(y)))), SCORES, each=False, floor=10,
+    slope_floor=2000)                                            # terms of 100 cancel
+add("divergence, quotient", lambda x, y, z: last(softmax(x) * log(softmax(x) / softmax(y))), SCORES, each=False, floor=10,
+    slope_floor=2000)
 add("log of a product", lambda x, y, z: log(Reduce("prod", sigmoid(x), (0,))), each=False, slope_floor=2)
 add("gaussian mixture", lambda x, y, z: log(last((0.25 + z) * exp(-apply("square", x - y) / 2))), SCORES, each=False,
-    slope_floor=40000)
-add("softmax mixture", lambda x, y, z: log(last(softmax(y) * exp(-apply("abs", x)))), SCORES, each=False, floor=200, slope_floor=400)
-add("average by exp", lambda x, y, z: last(z * exp(x)) / last(exp(x)), SCORES, each=False, floor=100, slope_floor=400)
+    slope_floor=10)
+add("softmax mixture", lambda x, y, z: log(last(softmax(y) * exp(-apply("abs", x)))), SCORES, each=False, floor=2, slope_floor=10)
+add("average by exp", lambda x, y, z: last(z * exp(x)) / last(exp(x)), SCORES, each=False, floor=2, slope_floor=10)
 add("norm", lambda x, y, z: sqrt(last(x * x)), ((0.0, 0.0, 0.0, 0.0), (3.0, 4.0, 0.0, 0.0), (1e-3, 1e-4, 0.0, -1e-3)), each=False,
     noise=1e-70)
 add("norm by a product", lambda x, y, z: sqrt(last(apply("pow", x, 2))) + 0 * last(y), SMALL, each=False)
 add("root mean square", lambda x, y, z: sqrt(mean(x * x, (0,))), ((0.0, 0.0, 0.0, 0.0), (3.0, 4.0, 0.0, 0.0), (1e-3, 1e-4, 0.0, -1e-3)),
     each=False, noise=1e-70)
-add("variance", lambda x, y, z: variance(x, (0,)), LARGE, each=False, slope_floor=40000)    # eps * |x| of the mean
-add("variance over time", lambda x, y, z: variance(x, ("t",)), LARGE, each=False, slope_floor=80000)
+add("variance", lambda x, y, z: variance(x, (0,)), LARGE, each=False, slope_floor=10)    # eps * |x| of the mean
+add("variance over time", lambda x, y, z: variance(x, ("t",)), LARGE, each=False, slope_floor=10)
 add("deviation of a constant", lambda x, y, z: sqrt(variance(x, (0,))), ((7.0,) * 4, (-3.0,) * 4, (0.0,) * 4), each=False, noise=1e-70)
-add("sum of squared deviations", lambda x, y, z: last(x * x) - apply("square", last(x)) / N, LARGE, each=False, slope_floor=80000)
+add("sum of squared deviations", lambda x, y, z: last(x * x) - apply("square", last(x)) / N, LARGE, each=False, slope_floor=10)
 
 CASES: tuple[Case, ...] = tuple(add.cases)
 BY_NAME = {c.name: c for c in CASES}
