@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-from ...compiler.graph import BATCH, Const, Expr, Extent, GraphError, Map, apply, matmul, order_axes
+from ...compiler.graph import BATCH, Const, Expr, Extent, GraphError, apply, matmul, order_axes
 from ...compiler.moves import Broadcast
 from ...compiler.node import Number
 from . import syntax as s
@@ -129,7 +129,7 @@ def _number(f: str, x: Number, y: Number) -> Number | None:
                 return x * y
             case "div" if y != 0:
                 return Fraction(x) / Fraction(y) if isinstance(x, int | Fraction) and isinstance(y, int | Fraction) else x / y
-            case "pow" if float(x) > 0 or (y == int(y) and (x or y >= 0)):
+            case "pow" if float(x) > 0 or (float(y).is_integer() and (x or float(y) >= 0)):
                 exact = y == int(y) and abs(y) <= 64 and abs(x) < 1e18
                 return x**int(y) if exact else float(x)**float(y)
             case "div" | "pow":
@@ -180,7 +180,3 @@ def _guess_product(a: Expr | None, b: Expr | None) -> Expr:
 
 def time_axes(e: Expr) -> tuple[str, ...]:
     return tuple(a for a in e.axes if a != BATCH)
-
-
-def as_map(f: str, e: Expr) -> Expr:
-    return Map(f, (e,))

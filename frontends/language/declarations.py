@@ -21,6 +21,7 @@ from .scope import (
     SizeName,
     Unknown,
     Value,
+    legal_word,
     suggest,
     text_of,
 )
@@ -155,6 +156,7 @@ def _stat(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> None:
 def _metric(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> None:
     if x.value is None or len(x.targets) != 1 or x.targets[0].items is not None:
         ctx.fail(scope, x, "a metric is one name and its value", hint="metric error = argmax(p) != y")
+    legal_word(ctx, scope, x.targets[0], x.targets[0].name)
     found.rest.append((x, scope))
 
 

@@ -15,7 +15,7 @@ from .declarations import Collected, collect
 from .diagnostics import Diagnostic, ModelError, Source, did_you_mean
 from .equations import elaborate
 from .outputs import default_outputs
-from .scope import Context, Equation, Lost, Poisoned, Scope, SizeName, Unknown
+from .scope import Context, Equation, Lost, Poisoned, Scope, SizeName, Unknown, legal_word
 from .static import LARGEST, integer
 
 
@@ -87,6 +87,7 @@ def _header(ctx: Context, scope: Scope, statements: tuple[s.Statement, ...], bro
     for other in headers[1:]:
         ctx.report(scope, other, "a file holds one model")
     ctx.system.name = header.name
+    _guarded(ctx, scope, header, lambda: legal_word(ctx, scope, header, header.name))
     for f in header.sizes:
         try:
             _size(ctx, scope, f, given)
@@ -98,6 +99,7 @@ def _header(ctx: Context, scope: Scope, statements: tuple[s.Statement, ...], bro
 
 
 def _size(ctx: Context, scope: Scope, f: s.Formal, given: dict[str, int]) -> None:
+    legal_word(ctx, scope, f, f.name)
     if not f.name[:1].isupper() or "." in f.name:
         ctx.report(scope, f, f"a size has an upper-case name, not `{f.name}`", hint=f"{f.name.split('.')[0].capitalize()} = ...")
     if f.name == "B":

@@ -13,7 +13,7 @@ from typing import Any
 from ...compiler.graph import BATCH, Const, Expr, GraphError, Input, Param, Ref, broadcast, order_axes
 from ...compiler.moves import Broadcast
 from . import syntax as s
-from .scope import Context, Equation, Family, Frame, Lost, Poisoned, Scope, Unknown, text_of
+from .scope import Context, Equation, Family, Frame, Poisoned, Scope, Unknown, text_of
 from .static import integer
 
 Boundaries = Callable[..., tuple[Expr, ...]]
@@ -91,7 +91,7 @@ def _components(nodes: list[Equation], reads: dict[Equation, list[Equation]]) ->
 
 def read(ctx: Context, q: Equation, scope: Scope, node: s.Node) -> Expr:
     """The value of an equation at the same step."""
-    if ctx.guessing and q.state != "done" and q.guessed is False and q.cyclic and _under_way(ctx, q):
+    if ctx.guessing and q.state != "done" and q.guessed is False and q.cyclic and _inside(ctx, q):
         return _phantom(q)
     if q.state == "doing":
         _cycle(ctx, q, scope, node)
@@ -129,9 +129,6 @@ def _family_name(q: Equation, name: str) -> str:
 def _inside(ctx: Context, q: Equation) -> bool:
     """Is an equation of q's component being elaborated?"""
     return q.cyclic and any(f.equation is not None and f.equation.component is q.component for f in ctx.frames)
-
-
-_under_way = _inside
 
 
 def _phantom(q: Equation) -> Expr:
@@ -193,7 +190,7 @@ def _guess_one(ctx: Context, q: Equation) -> str:
     return "moved" if q.dims != old else "same"
 
 
-def axes_of_boundaries(ctx: Context, q: Equation) -> list[Expr]:
+def boundary_values(ctx: Context, q: Equation) -> list[Expr]:
     """The boundary values that are declared of q and can be evaluated."""
     from .expressions import evaluate
     out = []
@@ -208,11 +205,11 @@ def axes_of_boundaries(ctx: Context, q: Equation) -> list[Expr]:
 
 
 def _with_boundaries(ctx: Context, q: Equation) -> tuple[str, ...]:
-    return order_axes({*q.axes, *(a for e in axes_of_boundaries(ctx, q) for a in e.axes)})
+    return order_axes({*q.axes, *(a for e in boundary_values(ctx, q) for a in e.axes)})
 
 
 def _shape_of_boundaries(ctx: Context, q: Equation) -> Any:
-    return next((e.shape for e in axes_of_boundaries(ctx, q) if e.shape), ())
+    return next((e.shape for e in boundary_values(ctx, q) if e.shape), ())
 
 
 # ---------------------------------------------------------------- the expression of an equation
@@ -315,11 +312,3 @@ def _enter(ctx: Context, q: Equation, e: Expr) -> None:
     system.spans.setdefault(q.full, q.span)
     if not isinstance(e, Param | Input | Const):
         system.names.setdefault(e, q.full)
-
-
-def lost(scope: Scope, node: s.Node, name: str) -> None:
-    """Remember that a name was declared with a mistake, so that reading it says nothing more."""
-    scope.names.setdefault(name, Lost(scope.source, node))
-
-
-__all__ = ["Lost", "elaborate", "link", "lost", "read", "read_shifted"]

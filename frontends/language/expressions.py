@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ...compiler.graph import BATCH, Concat, Const, Expr, Extent, GraphError, Index, Transpose, order_axes
+from ...compiler.graph import BATCH, Concat, Const, Expr, Extent, GraphError, Index, Transpose
 from . import syntax as s
-from .arithmetic import OPERATORS, Operand, declared, elementwise, product, time_axes
+from .arithmetic import OPERATORS, Operand, declared, elementwise, product
 from .equations import read
 from .indexing import indexed
 from .scope import (
@@ -282,8 +282,4 @@ def _no_double_reading(ctx: Context, node: s.Over, scope: Scope) -> None:
         first = inner
 
 
-def merged_axes(values: Sequence[Expr]) -> tuple[str, ...]:
-    return order_axes({a for e in values for a in e.axes})
-
-
-__all__ = ["check_axes", "evaluate", "operands", "over_items", "time_axes", "vector"]
+__all__ = ["check_axes", "evaluate", "operands", "over_items", "vector"]

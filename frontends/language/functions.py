@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ...compiler.graph import BATCH, BOOL, Concat, Const, Expr, GraphError, Map, Noise, OneHot, Stop, apply, total
+from ...compiler.graph import BATCH, BOOL, Const, Expr, Map, Noise, OneHot, Stop, apply, total
 from ...compiler.ops import PRIMITIVES
 from . import libraries, semantics
 from . import syntax as s
@@ -31,7 +31,6 @@ from .scope import (
 )
 
 REDUCING = ("sum", "mean", "max", "min", "prod", "logsumexp", "argmax", "norm", "var")
-OPERATOR_WORDS = ("select", "max", "min", "not")
 
 
 # ---------------------------------------------------------------- which function a name is
@@ -379,4 +378,4 @@ def _table() -> dict[str, Builtin]:
 
 BUILTINS: dict[str, Builtin] = _table()
 
-__all__ = ["BUILTINS", "Concat", "GraphError", "call", "is_function", "lookup", "names_of_functions"]
+__all__ = ["BUILTINS", "call", "is_function", "lookup", "names_of_functions"]

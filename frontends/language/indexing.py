@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...compiler.graph import BATCH, At, Const, Expr, GraphError, OneHot, Reshape, Shift, Slice, length, matmul
+from ...compiler.graph import At, Expr, GraphError, OneHot, Reshape, Shift, Slice, length, matmul
 from ...compiler.sizes import Size, symbol
 from . import syntax as s
 from .arithmetic import declared
-from .equations import axes_of_boundaries, read, read_shifted
+from .equations import read, read_shifted
 from .scope import (
     AxisName,
     Binding,
@@ -286,6 +286,3 @@ def _lookup(ctx: Context, node: s.Index, e: Expr, item: s.Expr, items: list[s.Ex
                  f"`{text_of(scope, item)}` is one of {ctx.size_text(i.type.n)} classes, `{text_of(scope, node.a)}` has "
                  f"{ctx.size_text(e.shape[0])} rows", *declared(ctx, scope, [(item, i), (node.a, e)]))
     return matmul(OneHot(i, e.shape[0]), e)
-
-
-__all__ = ["BATCH", "Const", "axes_of_boundaries", "boundaries", "indexed", "shifted"]

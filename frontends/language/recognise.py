@@ -82,7 +82,7 @@ def losses(e: Map) -> Iterator[tuple[str, Callable[[Expr, Expr], Expr], tuple[Ex
 
 
 def _small(a: Expr) -> Expr:
-    return a.args[0] if isinstance(a, Broadcast) and a.args[0].shape == a.shape else a
+    return a.args[0] if isinstance(a, Broadcast) and a.args[0].shape in ((), a.shape) else a
 
 
 def written(e: Map) -> tuple[Expr, ...]:

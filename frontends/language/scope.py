@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
+from unicodedata import normalize
 
 from ...compiler.graph import BATCH, Expr, length
 from ...compiler.sizes import Size
@@ -134,7 +135,6 @@ class Scope:
     reverse: bool = False
     hidden: bool = False                                 # a fragment: values may carry axes that are not written
     calls: tuple[str, ...] = ()                          # the fragments and defs being called, against recursion
-    shared: dict[str, Expr] = field(default_factory=dict)             # parameters of an instance, made once
     inner: bool = False                                  # a repeat's scope
 
     @property
@@ -251,6 +251,17 @@ class Context:
 def binding_scope(scope: Scope, binding: Binding) -> Any:
     """A scope whose source is the binding's."""
     return scope if scope.source is binding.source else Scope(binding.source)
+
+
+def legal_word(ctx: Context, scope: Scope, node: s.Node, name: str) -> None:
+    """Refuses names that Python would read otherwise than they are written, and those with two underscores in front."""
+    if name.startswith("__"):
+        ctx.fail(scope, node, f"`{name}` cannot be a name: names do not start with two underscores")
+    if len(name) > 100:
+        ctx.fail(scope, node, "a name has at most 100 letters")
+    if normalize("NFKC", name) != name or not all(p.isidentifier() or p.isascii() for p in name.split(".")):
+        ctx.fail(scope, node, f"`{name}` cannot be a name: Python would read it as `{normalize('NFKC', name)}`",
+                 hint="use plain letters, digits and underscores")
 
 
 def suggest(word: str, scope: Scope, more: Iterable[str] = (), also: str = "") -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ...compiler.graph import BATCH
 from . import syntax as s
-from .scope import Binding, Context, Equation, Family, Poisoned, Scope, SizeName
+from .scope import Binding, Context, Equation, Family, Poisoned, Scope, SizeName, legal_word
 from .static import integer
 
 
@@ -57,12 +57,9 @@ def _is_repeat_index(scope: Scope, name: str) -> bool:
 
 def legal(ctx: Context, scope: Scope, target: s.Target) -> None:
     from .functions import REDUCING
-    if "__" in target.name[:2]:
-        ctx.fail(scope, target, f"`{target.name}` cannot be a name: names do not start with two underscores")
+    legal_word(ctx, scope, target, target.name)
     if target.name in (*REDUCING, "softmax", "log_softmax", BATCH, "last", "true", "false"):
         ctx.fail(scope, target, f"`{target.name}` is a word of the language and cannot be a variable", hint="choose another name")
-    if len(target.name) > 100:
-        ctx.fail(scope, target, "a name has at most 100 letters")
 
 
 def shared_items(targets: tuple[s.Target, ...]) -> list[tuple[s.Target, tuple[s.Expr, ...]]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import fields
 
-from ...compiler.graph import BATCH, BOOL, Expr, Param, broadcast, order_axes
+from ...compiler.graph import BATCH, Expr, Param, broadcast
 from ...compiler.optimisers import OPTIMISERS
 from ...compiler.passes.evaluation import batch_reductions
 from ...compiler.system import Average, Data, Initialiser, Penalty, Stat, Training
@@ -327,4 +327,4 @@ def _constraint(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, objec
         once(name, (bound, names))
 
 
-__all__ = ["BOOL", "average", "data", "loss", "metric", "order_axes", "output", "penalty", "stat", "train"]
+__all__ = ["average", "data", "loss", "metric", "output", "penalty", "stat", "train"]

@@ -126,3 +126,14 @@ def test_deep_long_and_huge(text: str) -> None:
 def test_a_chain_of_many_equations() -> None:
     harmless("model m(D = 3)\ninput x[D]\na0 = x\n" + "\n".join(f"a{i} = a{i - 1} + 1" for i in range(1, 900)))
     harmless("model m(D = 3)\ninput x[D]\n" + "\n".join(f"a{i} = a{i + 1} + 1" for i in range(900)) + "\na900 = x")
+
+
+@pytest.mark.parametrize("name", ["x\u00b2", "\ufb01", "__import__", "a" * 101, "\u212b"])
+def test_names_that_python_would_read_otherwise_are_refused(name: str) -> None:
+    for text in (f"input {name}[D]", f"{name} = x", f"param {name}[D] = 0", f"metric {name} = sum(x)"):
+        with pytest.raises(ModelError):
+            parse("model m(D = 3)\ninput x[D]\n" + text + "\n")
+
+
+def test_names_of_other_alphabets_are_welcome() -> None:
+    assert "Größe" in parse("model m(D = 3)\ninput x[D]\nparam σ = 1\nGröße = σ * x\n").equations
