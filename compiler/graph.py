@@ -182,6 +182,8 @@ class Put(Expr):
     i: int
 
     def __new__(cls, g: Expr, axis: str, i: int) -> Expr:
+        if axis in g.axes:
+            raise GraphError(f"{describe(g)} has the axis {axis} already")
         return cls._make({"axis": axis, "i": i}, (g,), order_axes((*g.axes, axis)), g.shape, g.type)
 
     def _rebuild(self, args: tuple[Expr, ...]) -> Expr:
@@ -214,6 +216,8 @@ class Thaw(Expr):
     def __new__(cls, a: Expr, axis: str) -> Expr:
         if not a.shape or a.shape[0] != length(axis):
             raise GraphError(f"the first feature is not as long as axis {axis}")
+        if axis in a.axes:
+            raise GraphError(f"{describe(a)} has the axis {axis} already")
         return cls._make({"axis": axis}, (a,), order_axes((*a.axes, axis)), a.shape[1:], a.type)
 
     def _rebuild(self, args: tuple[Expr, ...]) -> Expr:

@@ -125,6 +125,8 @@ class Pad(Move):
 
     def __new__(cls, a: Expr, at: int, lo: SizeLike, total: SizeLike) -> Expr:
         lo, total = size(lo), size(total)
+        if not 0 <= at < len(a.shape):
+            raise GraphError(f"{describe(a)} has no feature {at}")
         if a.shape[at] == total:
             return a
         shape = (*a.shape[:at], total, *a.shape[at + 1:])
@@ -174,6 +176,8 @@ class Flip(Move):
     at: int
 
     def __new__(cls, a: Expr, at: int) -> Expr:
+        if not 0 <= at < len(a.shape):
+            raise GraphError(f"{describe(a)} has no feature {at}")
         if isinstance(a, Flip) and a.at == at:
             return a.args[0]
         return cls._make({"at": at}, (a,), a.axes, a.shape, a.type)

@@ -19,11 +19,11 @@ from time import perf_counter
 from .gradient import Adjoint, gradient
 from .graph import BATCH, Broadcast, Const, Expr, Extent, Input, Param, Ref, postorder
 from .passes.evaluation import evaluation
+from .passes.finish import finish
 from .passes.hoist import hoist
 from .passes.layout import Layout, layout
 from .passes.lower import lower
 from .passes.preactivations import name_preactivations
-from .passes.products import contracted
 from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
@@ -64,7 +64,7 @@ def compile_system(system: System, fuse: bool = True) -> Compiled:
     stable = stabilise(system)
     clock.lap("stabilise")
     out.stable = name_preactivations(_hoisted(simplify(stable)))
-    evaluated = out.evaluated = _hoisted(simplify(name_preactivations(evaluation(stable))))
+    evaluated = out.evaluated = finish(_hoisted(simplify(name_preactivations(evaluation(stable)))))
     clock.lap("simplify")
     if system.loss is not None:
         differentiate(out)
@@ -100,8 +100,7 @@ def differentiate(out: Compiled) -> None:
     grads = {f"d_{k}": adjoint.grads[w] for k, w in zip(out.trained, wrt, strict=True)}
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
     memo = simplify_memo(extended.roots(), system.sizes)
-    final = _hoisted(extended.mapped(memo))
-    final = out.differentiated = final.rewrite(contracted(final, final.roots()))
+    final = out.differentiated = finish(_hoisted(extended.mapped(memo)))
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
 
 

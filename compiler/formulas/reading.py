@@ -43,6 +43,7 @@ from ..graph import (
 from .idioms import mean_of, softmax_of
 from .products import product
 from .terms import Term, big, call, concat, index, infix, name, number, prefix, trampoline, transpose
+from .text import to_text
 
 # (axis, what is counted from, steps): t-1 is (t, "t", -1), T-1 is (t, "T", -1)
 Where = tuple[tuple[str, str, int], ...]
@@ -223,11 +224,20 @@ class Reader:
         a, b = e.args
         left = yield self.inside(a, where)
         right = yield self.inside(b, where)
+        if self.looks_up(e):
+            return name(right.head, [to_text(left.args[0])])
         body, outer = product(left, e.la, right, e.lb, e.lo)
         body.source = None
         summed = [x for x in (*a.axes, *(x for x in b.axes if x not in a.axes)) if x not in e.axes]
         summed = [x for x in summed if not (outer and x == BATCH)]
         return big("sum", summed, body) if summed else body
+
+    @staticmethod
+    def looks_up(e: Contract) -> bool:
+        """Whether e is `E[x]`: the rows of a parameter by the class that an input is."""
+        a, b = e.args
+        plain = isinstance(a, OneHot) and isinstance(a.args[0], Input) and isinstance(b, Param) and len(e.lb) == 2
+        return plain and (e.la[-1:] == e.lb[:1]) and e.lo == e.la[:-1] + e.lb[1:] and {*a.axes} <= {*e.axes}
 
     def read_Reduce(self, e: Reduce, where: Where) -> Reading:
         out = yield from self.reduction(e.kind, e.args[0], e.over, where)

@@ -29,6 +29,10 @@ def _moderate_product(b: Bindings) -> bool:
     return moderate(number(b["c"])) and moderate(number(b["d"]))
 
 
+def _negative(b: Bindings) -> bool:
+    return (number(b["c"]) or 0) < 0
+
+
 ARITHMETIC = (
     rule(x + 0, x),                                              # x + 0 -> x
     rule(x - 0, x),                                              # x - 0 -> x
@@ -47,6 +51,8 @@ ARITHMETIC = (
     rule((-x) + (-y), -(x + y)),                                 # -x + -y -> -(x + y)
     rule(x + (-y), x - y),                                       # x + -y -> x - y
     rule(x - (-y), x + y),                                       # x - -y -> x + y
+    rule(x + c, x - (-c), when=_negative),                       # x + c -> x - -c for c < 0
+    rule(x - c, x + (-c), when=_negative),                       # x - c -> x + -c for c < 0
     rule(-(c * x), (-c) * x),                                    # -(c*x) -> -c*x
     rule(c * (d * x), (c * d) * x, when=_moderate_product),      # c*(d*x) -> c*d*x
     rule(c * (x / d), (c / d) * x, when=_moderate_product),      # c*(x/d) -> c/d*x

@@ -11,10 +11,10 @@ The value never changes where the naive form is exact, to rounding; infinities a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..algebra import Rewriter, Rule, Table, number, structure
-from ..graph import At, Broadcast, Expr, Flip, Freeze, Map, Ref, Reshape, Shift, Slice, Thaw, Transpose
+from ..graph import At, Broadcast, Expr, Flip, Freeze, Map, Reduce, Ref, Reshape, Shift, Slice, Thaw, Transpose
 from ..system import System
 from .exponents import Exponents
 from .guard_rules import GUARD_RULES
@@ -32,8 +32,7 @@ def stable_table(reference: Callable[[Ref], Expr | None] = lambda ref: None) -> 
     """Every rule that stabilises, and those that bring formulas to the form in which they are recognised."""
     ex = Exponents(reference)
     stable = (*PATTERNS, *exponential_rules(ex), *OPAQUE, *MOMENT_RULES, *GUARD_RULES)
-    local = Table(stable)
-    return Table((*SCALAR_RULES, *STRUCTURE_RULES, _through_moves(local), *stable))
+    return Table((*SCALAR_RULES, *STRUCTURE_RULES, _through_moves(stable), *stable))
 
 
 def stabilise_exprs(exprs: list[Expr]) -> list[Expr]:
@@ -90,58 +89,86 @@ def _note(system: System, rewriter: Rewriter) -> None:
 
 # ---------------------------------------------------------------- through moves
 
-def _through_moves(table: Table) -> Rule:
+def _through_moves(stable: Sequence[Rule]) -> Rule:
     """f(move(a)) -> move(f(a)) where a rule applies to f(a)."""
+    heads = Table(tuple(stable)).by_head
+    table = Table((*SCALAR_RULES, *stable))
 
     @structure("f(shift(a)) -> shift(f(a))", "Map", note=STABLE)
     def through_moves(e: Expr) -> Expr | None:
         assert isinstance(e, Map)
-        if e.f not in table.by_head:
+        move = _outer_move(e, DEEPEST) if e.f in heads else None
+        inner = None if move is None else _unmoved(e, move, DEEPEST)
+        if move is None or inner is None:
             return None
-        move = _outer_move(e, DEEPEST)
-        if move is None:
+        rewriter = Rewriter(table, {a: a for a in _bases(e, move)})      # below them everything is in normal form
+        new = rewriter(inner)
+        if not any(firing.rule.note for firing in rewriter.fired):
             return None
-        inner = _unmoved(e, move, DEEPEST)
-        if inner is None:
-            return None
-        for r in table.of(inner):
-            if (new := r.rewrite(inner)) is not None and new is not inner:
-                return _moved(new, e, move)
-        return None
+        return _moved(new, e, move)
 
     return through_moves
 
 
 def _outer_move(e: Expr, depth: int) -> Expr | None:
-    """The first move below elementwise operations."""
+    """The first move below elementwise operations, reductions and repeats."""
     if isinstance(e, MOVES):
         return e
-    if isinstance(e, Map) and depth:
+    if isinstance(e, Map | Reduce | Broadcast) and depth:
         for a in e.args:
             if (found := _outer_move(a, depth - 1)) is not None:
                 return found
     return None
 
 
+def _bases(e: Expr, move: Expr) -> list[Expr]:
+    """What the moves below e are applied to."""
+    found, stack = dict[Expr, None](), [e]
+    while stack:
+        n = stack.pop()
+        if isinstance(n, MOVES):
+            found[n.args[0]] = None
+        else:
+            stack.extend(n.args)
+    return list(found)
+
+
+def _in_time(move: Expr) -> bool:
+    """A move along time leaves the features alone, so that reductions and repeats of features commute with it."""
+    return isinstance(move, Shift | At)
+
+
 def _kind(e: Expr) -> tuple[object, ...]:
     """What must agree for two moves to be one: all but the operands."""
-    return (type(e), *(getattr(e, name) for name in e.__match_args__ if name not in ("args", "shape")), e.shape, e.axes,
-            e.args[0].shape, e.args[0].axes)
+    options = (type(e), *(getattr(e, name) for name in e.__match_args__ if name not in ("args", "shape")))
+    return options if _in_time(e) else (*options, e.shape, e.axes, e.args[0].shape, e.args[0].axes)
 
 
 def _unmoved(e: Expr, move: Expr, depth: int, init: int = 0) -> Expr | None:
     """a with move(a) = e; with `init` = k > 0 the expression at the k-th boundary value of a delay."""
     if isinstance(e, MOVES):
         return e.args[init] if _kind(e) == _kind(move) else None
-    like = move.args[init]
-    if number(e) is not None or (isinstance(e, Broadcast) and e.args[0].rank == 0):
-        inner = e.args[0] if isinstance(e, Broadcast) else e
-        return Broadcast(inner, like.axes, like.shape, ())
-    if not isinstance(e, Map) or not depth:
+    if not depth:
         return None
-    args = [_unmoved(a, move, depth - 1, init) for a in e.args]
-    known = [a for a in args if a is not None]
-    return Map(e.f, tuple(known)) if len(known) == len(args) else None
+    if isinstance(e, Map):
+        moved = {a: _unmoved(a, move, depth - 1, init) for a in e.args if not _constant(a)}
+        known = {a: b for a, b in moved.items() if b is not None}
+        if not known or len(known) != len(moved):
+            return None
+        like = next(iter(known.values()))
+        return Map(e.f, tuple(known[a] if a in known else Broadcast(_scalar(a), like.axes, like.shape, ()) for a in e.args))
+    if _in_time(move) and ((isinstance(e, Reduce) and not any(isinstance(o, str) for o in e.over)) or isinstance(e, Broadcast)):
+        inner = _unmoved(e.args[0], move, depth - 1, init)
+        return None if inner is None else e.with_args((inner,))
+    return None
+
+
+def _constant(e: Expr) -> bool:
+    return number(e) is not None or (isinstance(e, Broadcast) and e.args[0].rank == 0)
+
+
+def _scalar(e: Expr) -> Expr:
+    return e.args[0] if isinstance(e, Broadcast) else e
 
 
 def _moved(new: Expr, e: Expr, move: Expr) -> Expr | None:
@@ -151,4 +178,3 @@ def _moved(new: Expr, e: Expr, move: Expr) -> Expr | None:
     inits = [_unmoved(e, move, DEEPEST, k + 1) for k in range(len(move.inits))]
     known = [i for i in inits if i is not None]
     return Shift(new, move.axis, move.s, tuple(known)) if len(known) == len(inits) else None
-

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ..algebra import Bindings, Rule, any_of, constant, number, numbers, rule, structure, term
-from ..graph import Broadcast, Contract, Expr, Map, Move, Reduce, Stop, apply
+from ..graph import At, Broadcast, Contract, Expr, Map, Move, Reduce, Shift, Stop, apply
 from .exponents import Exponents, Term, bounded, normalised
 from .moment_rules import linear_terms
 
@@ -109,7 +109,7 @@ def exponential_rules(ex: Exponents) -> tuple[Rule, ...]:
             return apply("exp", u + v)
         for weighted, divisor in ((a, v), (b, u)):               # sum(w * exp(u)) * exp(-v)
             if isinstance(divisor, Map) and divisor.f == "neg":
-                return weighted_quotient(weighted, divisor.args[0])
+                return weighted_quotient(weighted, divisor.args[0], ex)
         return None
 
     @structure("sqrt(exp(u)) -> exp(u/2), exp(u)**c -> exp(c*u)", "sqrt", "pow", "square", note=STABLE)
@@ -130,7 +130,7 @@ def exponential_rules(ex: Exponents) -> tuple[Rule, ...]:
 
 
 def _is_exp(e: Expr) -> bool:
-    while isinstance(e, Move):
+    while isinstance(e, Move | Shift | At):
         e = e.args[0]
     return isinstance(e, Map) and e.f == "exp"
 
@@ -165,21 +165,23 @@ def _log(a: Expr, ex: Exponents) -> Expr | None:
         case Map("pow", (p, n)) if isinstance(k := number(n), int):
             return apply("mul", n, apply("log", p if k % 2 else apply("abs", p)))
         case Reduce(kind="sum") | Contract():
-            return weighted_sum(a)
+            return weighted_sum(a, ex)
     return None
 
 
-def weighted_sum(a: Reduce | Contract) -> Expr | None:
+def weighted_sum(a: Reduce | Contract, ex: Exponents) -> Expr | None:
     """log(sum(w * exp(u))) = m + log(sum(w * exp(u - m))), m = max(u): for weights of unknown sign."""
     exps = [k for k, p in enumerate(a.args) if _is_exp(p)] if isinstance(a, Contract) else []
     if isinstance(a, Contract) and len(exps) == 1 and not isinstance(a.args[1 - exps[0]], Stop):
         k = exps[0]
         p, labels = a.args[k], (a.la, a.lb)[k]
-        u = p.args[0]
+        u = ex.of(p)
+        if u is None:
+            return None
         over: tuple[str | int, ...] = (*(x for x in p.axes if x not in a.axes),
                                        *(i for i, m in enumerate(labels) if m not in a.lo))
         return _shifted(a, u, over, lambda v: a.with_args(tuple(v if i == k else q for i, q in enumerate(a.args))), labels)
-    if isinstance(a, Reduce) and (parts := _weight(a.args[0])) is not None:
+    if isinstance(a, Reduce) and (parts := _weight(a.args[0], ex)) is not None:
         weight, u = parts
         return _shifted(a, u, a.over, lambda v: Reduce("sum", weight(v), a.over), None)
     return None
@@ -206,22 +208,22 @@ def _is_shifted(u: Expr) -> bool:
     return any(isinstance(t, Broadcast) and isinstance(t.args[0], Stop) for _, t in linear_terms(u, 1, 4))
 
 
-def _weight(e: Expr):  # type: ignore[no-untyped-def]
+def _weight(e: Expr, ex: Exponents):  # type: ignore[no-untyped-def]
     """e = w * exp(u) as (v -> w * v, u): one exponential in a tree of products and quotients."""
+    if _is_exp(e) and (whole := ex.of(e)) is not None:
+        return (lambda v: v), whole
     match e:
-        case Map("exp", (u,)):
-            return (lambda v: v), u
         case Map("mul", (a, b)):
             for first, second, swap in ((a, b, False), (b, a, True)):
-                if (found := _weight(first)) is not None:
+                if (found := _weight(first, ex)) is not None:
                     inner, u = found
                     return (lambda v, i=inner, o=second, s=swap: o * i(v) if s else i(v) * o), u
         case Map("div", (a, b)):
-            if (found := _weight(a)) is not None:
+            if (found := _weight(a, ex)) is not None:
                 inner, u = found
                 return (lambda v, i=inner: i(v) / b), u
         case Map("neg", (a,)):
-            if (found := _weight(a)) is not None:
+            if (found := _weight(a, ex)) is not None:
                 inner, u = found
                 return (lambda v, i=inner: -i(v)), u
     return None
@@ -243,7 +245,7 @@ def quotient(a: Expr, b: Expr, ex: Exponents) -> Expr | None:
     u = ex.or_log(a)
     if u is not None:
         return apply("exp", u - v)
-    return apply("mul", a, apply("exp", -v)) if _is_exp(b) else weighted_quotient(a, v)
+    return apply("mul", a, apply("exp", -v)) if _is_exp(b) else weighted_quotient(a, v, ex)
 
 
 def _bounded(b: Expr) -> bool:
@@ -294,21 +296,21 @@ def _over_two(a: Expr, below: list[Term], ex: Exponents) -> Expr | None:
     return (1 / d2) * (a * apply("sigmoid", -(u + math.log(d1 / d2))))
 
 
-def weighted_quotient(a: Expr, v: Expr) -> Expr | None:
+def weighted_quotient(a: Expr, v: Expr, ex: Exponents) -> Expr | None:
     """sum(a * exp(u)) / exp(v) = sum(a * exp(u - v)): an average with the weights of a softmax, the sums apart."""
-    if isinstance(a, Reduce) and a.kind == "sum" and (parts := _weight(a.args[0])) is not None:
+    if isinstance(a, Reduce) and a.kind == "sum" and (parts := _weight(a.args[0], ex)) is not None:
         weight, u = parts
         kept = tuple(i for i in range(len(u.shape)) if i not in a.over)
         return Reduce("sum", weight(apply("exp", u - Broadcast(v, u.axes, u.shape, kept))), a.over)
     if isinstance(a, Contract):
-        exps = [k for k, p in enumerate(a.args) if isinstance(p, Map) and p.f == "exp"]
-        if len(exps) == 1:
+        exps = [k for k, p in enumerate(a.args) if _is_exp(p)]
+        if len(exps) == 1 and (u := ex.of(a.args[exps[0]])) is not None:
             k = exps[0]
             p, labels = a.args[k], (a.la, a.lb)[k]
             inner, places = (v.args[0], v.places) if isinstance(v, Broadcast) else (v, tuple(range(len(v.shape))))
             wanted = [a.lo[i] for i in places]
             spots = tuple(labels.index(m) for m in wanted if m in labels)
             if len(spots) == len(wanted) and list(spots) == sorted(spots) and {*inner.axes} <= {*p.axes}:
-                moved = apply("exp", p.args[0] - Broadcast(inner, p.axes, p.shape, spots))
+                moved = apply("exp", u - Broadcast(inner, p.axes, p.shape, spots))
                 return a.with_args(tuple(moved if i == k else q for i, q in enumerate(a.args)))
     return None

@@ -7,10 +7,12 @@ from ..graph import (
     At,
     Broadcast,
     Concat,
+    Const,
     Contract,
     Expr,
     Extent,
     Map,
+    OneHot,
     Pad,
     Put,
     Reduce,
@@ -46,6 +48,45 @@ def sum_of_repeats(e: Expr) -> Expr | None:
     if e.kind != "sum":
         return reduced
     return Map("mul", (broadcast(Extent(n), reduced.axes, reduced.shape), reduced))
+
+
+@structure("sum(-x) -> -sum(x)", "Reduce")
+def sum_of_negative(e: Expr) -> Expr | None:
+    """The sign goes to the smaller array."""
+    assert isinstance(e, Reduce)
+    a = e.args[0]
+    if e.kind == "sum" and isinstance(a, Map) and a.f == "neg":
+        return Map("neg", (Reduce("sum", a.args[0], e.over),))
+    return None
+
+
+@structure("sum(onehot(i)) -> 1", "Reduce")
+def sum_of_onehot(e: Expr) -> Expr | None:
+    """A one-hot vector sums to 1."""
+    assert isinstance(e, Reduce)
+    a = e.args[0]
+    last = len(a.shape) - 1
+    if e.kind == "sum" and isinstance(a, OneHot) and last in e.over:
+        axes, shape = a.axes, a.shape[:-1]
+        return Reduce("sum", Broadcast(Const(1), axes, shape, ()), tuple(o for o in e.over if o != last))
+    return None
+
+
+@structure("pick(a - broadcast(b), i) -> pick(a, i) - b", "Contract")
+def pick_of_difference(e: Expr) -> Expr | None:
+    """One element of a difference whose second operand is the same for all: log_softmax picked is s[y] - logsumexp(s)."""
+    assert isinstance(e, Contract)
+    a, hot, la, lh = *e.args, e.la, e.lb
+    if isinstance(a, OneHot):
+        a, hot, la, lh = hot, a, lh, la
+    if not isinstance(hot, OneHot) or not isinstance(a, Map) or a.f != "sub" or la != lh or len(la) != 1 or e.lo \
+            or not e.axes == a.axes == hot.axes:
+        return None
+    b = a.args[1]
+    if not isinstance(b, Broadcast) or b.places:
+        return None
+    whole = Broadcast(b.args[0], e.axes, (), ())
+    return Map("sub", (Contract(a.args[0], hot, la, lh, (), e.axes), whole))
 
 
 @structure("sum(sum(x)) -> sum(x)", "Reduce")
@@ -176,6 +217,9 @@ def step_of_delay(e: Expr) -> Expr | None:
 
 
 STRUCTURE_RULES: tuple[Rule, ...] = (
+    sum_of_negative,                                             # sum(-x) -> -sum(x)
+    sum_of_onehot,                                               # sum(onehot(i)) -> 1
+    pick_of_difference,                                          # log_softmax(s)[y] -> s[y] - logsumexp(s)
     sum_of_repeats,                                              # sum(broadcast(x)) -> count*x
     nested_reduction,                                            # sum(sum(x)) -> sum(x)
     outer_product,                                               # contract without a sum -> a*b

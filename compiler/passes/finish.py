@@ -1,0 +1,61 @@
+"""Finish: what is cheaper to compute once nothing more is differentiated. Runs last on the graph, on values and gradients.
+
+    sum(a * b) -> contract(a, b)                 one inner product instead of a product and a sum
+    (1-z)*softplus(x) + z*softplus(-x)           one exponential and one logarithm instead of two each: the cross-entropy of
+        -> relu(x) - z*x + log1p(exp(-|x|))      a sigmoid; as exact, since relu(x) - z*x is 0 where a class is certain and right
+"""
+
+from __future__ import annotations
+
+from ..algebra import Rewriter, Table, any_of, rule, term
+from ..graph import BOOL, Broadcast, Const, Contract, Expr, Map, OneHot, Reduce
+from ..system import System
+
+x, z = any_of("x z")
+
+
+def softplus(p):  # type: ignore[no-untyped-def]
+    return term("softplus", p)
+
+
+def inner_product(e: Expr) -> Expr | None:
+    """sum(a * b) as a contraction, where a and b stand over all its dims."""
+    m = e.args[0] if isinstance(e, Reduce) and e.kind == "sum" else e
+    if m is e or not isinstance(m, Map) or m.f not in ("mul", "square"):
+        return None
+    assert isinstance(e, Reduce)
+    a, b = (m.args[0], m.args[0]) if m.f == "square" else m.args
+    if not (_array(a) and _array(b)):
+        return None
+    labels = tuple(range(len(m.shape)))
+    return Contract(a, b, labels, labels, tuple(k for k in labels if k not in e.over), e.axes)
+
+
+def _array(e: Expr) -> bool:
+    """Whether a factor is an array of its own over all its dims, and of numbers."""
+    mask = isinstance(e, Map) and e.f == "real" and e.args[0].type == BOOL
+    return not isinstance(e, (Broadcast, Const, OneHot)) and not mask
+
+
+FINISH = Table((
+    rule((1 - z) * softplus(x) + z * softplus(-x),               # the cross-entropy of sigmoid(x) with z
+         term("relu", x) - z * x + term("log1p", term("exp", -term("abs", x)))),
+))
+
+
+def finish(system: System) -> System:
+    """The system in its cheapest form."""
+    rewriter = Rewriter(FINISH)
+    rewriter.all(list(system.roots()))
+    system = system.mapped(rewriter.memo)
+    nodes = list(system.nodes())
+    readers: dict[Expr, int] = {}
+    for n in nodes:
+        for a in dict.fromkeys(n.args):
+            readers[a] = readers.get(a, 0) + 1
+    memo: dict[Expr, Expr] = {}
+    for n in nodes:
+        new = n.with_args(tuple(memo[a] for a in n.args))
+        alone = isinstance(n, Reduce) and readers[n.args[0]] == 1        # a product that others read is there anyway
+        memo[n] = (inner_product(new) or new) if alone else new
+    return system.mapped(memo)
