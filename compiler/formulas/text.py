@@ -63,7 +63,7 @@ def _binding_of_size(text: str) -> int:
 def _number(term: Term, exact: bool) -> Piece:
     value = term.value
     if isinstance(value, Fraction):
-        return f"{value.numerator}/{value.denominator}", PRODUCT if value > 0 else NEGATIVE
+        return f"{value.numerator}/{value.denominator}", PRODUCT
     text = repr(value)
     if not exact and isinstance(value, float):
         text = f"{value:.6g}"

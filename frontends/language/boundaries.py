@@ -95,3 +95,21 @@ def cycles(system: System, order: Sequence[str], bounds: Boundaries) -> dict[str
                 stack.extend(e.args)
     found = [c for c in nx.strongly_connected_components(g) if len(c) > 1 or any(g.has_edge(n, n) for n in c)]
     return {n: k for k, c in enumerate(sorted(found, key=lambda c: min(place[n] for n in c))) for n in c}
+
+
+def batched(system: System) -> dict[str, None]:
+    """The equations that have a batch axis even if every closing edge is taken to have none: what can be seen from the text."""
+    known: dict[str, None] = {}
+    while True:
+        has: dict[Expr, bool] = {}
+        for e in system.nodes():
+            if isinstance(e, Ref):
+                has[e] = e.name in known
+            elif not e.args:
+                has[e] = BATCH in e.axes
+            else:
+                has[e] = (BATCH in e.axes) and any(has[a] for a in e.args)
+        found = {n: None for n, e in system.equations.items() if has[e]}
+        if found == known:
+            return known
+        known = found

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ...compiler.formulas.reading import LEAVES, OPERATORS, Reader, Reading, Where
 from ...compiler.formulas.terms import Term, call, concat, index, infix, name, number, prefix, terms_below, transpose
+from ...compiler.formulas.text import to_text as term_text
 from ...compiler.graph import (
     BATCH,
     At,
@@ -27,6 +28,7 @@ from ...compiler.graph import (
     Noise,
     OneHot,
     Pad,
+    Param,
     Put,
     Reduce,
     Ref,
@@ -42,7 +44,7 @@ from ...compiler.graph import (
 from ...compiler.sizes import quotient
 from ...compiler.system import System
 from . import semantics
-from .boundaries import Boundaries, cycles
+from .boundaries import Boundaries, batched, cycles
 from .recognise import average_of, between, dropout_of, losses, softmax_operand, written
 
 LETTERS = "ijklmnopqrstuvwxyzabcdefghABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -67,7 +69,7 @@ class ExactReader(Reader):
         super().__init__(self.called)
         self.system, self.bounds = system, bounds
         self.done: dict[str, None] = {}
-        self.cyclic = cycles(system, order, bounds)
+        self.cyclic, self.batched = cycles(system, order, bounds), batched(system)
         self.frame, self.draws, self.short = "", 0, True
         self.proof = semantics.Proof(system.domains, system.equations.get)
 
@@ -138,7 +140,7 @@ class ExactReader(Reader):
         if not isinstance(a, Ref):
             return isinstance(a, Input) or variable in self.done or not self._same_cycle(variable)
         e = self.system.equations[a.name]
-        alike = (a.axes, a.shape, a.type) == (e.axes, e.shape, e.type)
+        alike = (a.axes, a.shape, a.type) == (e.axes, e.shape, e.type) and (BATCH in a.axes) == (variable in self.batched)
         return alike and variable not in self.done and self._same_cycle(variable)
 
     def _same_cycle(self, variable: str) -> bool:
@@ -210,8 +212,8 @@ class ExactReader(Reader):
         return None
 
     def elementwise(self, f: str, args: list[Term]) -> Term:
-        constants = all(a.kind in ("number", "size") for a in args)
-        if f in FOLDING and constants:
+        kinds = {"size" if a.head == "size" else a.kind for a in args}
+        if (kinds == {"number"} and f in FOLDING) or (kinds <= {"number", "size"} and f in ("add", "sub", "mul")):
             return call(f, *args)
         if f in OPERATORS:
             return infix(OPERATORS[f], args[0], args[1])
@@ -225,6 +227,8 @@ class ExactReader(Reader):
         a, b = e.args
         left, right = (yield a, ()), (yield b, ())
         if a.shape and b.shape and a.shape[-1] == b.shape[0] and matmul(a, b) is e:
+            if isinstance(a, OneHot) and isinstance(b, Param) and isinstance(a.args[0], Input) and a.n == a.args[0].type.n:
+                return name(b.name, [term_text(left.args[0], exact=True)])
             return infix("@", left, right)
         spec = "{},{}->{}".format(*("".join(LETTERS[k] for k in ls) for ls in (e.la, e.lb, e.lo)))
         summed = [x for x in dict.fromkeys((*a.axes, *b.axes)) if x not in e.axes]
