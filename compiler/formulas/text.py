@@ -27,6 +27,8 @@ def _piece(term: Term, args: list[Piece], exact: bool) -> Piece:
     match term.kind:
         case "name" | "text":
             return term.head, ATOM
+        case "argument":
+            return f"{term.head} = {args[0][0]}", ATOM
         case "grouped":
             return f"({args[0][0]})", ATOM
         case "size":

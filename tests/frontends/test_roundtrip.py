@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from zoo.catalogue import ZOO
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("name", "sizes", "inputs", "targets", "domains", "params", "stats", "outputs", "loss", "penalties", "metrics", "training",
-         "data")
+EXAMPLES = [*sorted(ROOT.glob("examples/*/*.nn")), ROOT / "frontends/trainer/demo.nn"]
+PARTS = ("name", "sizes", "inputs", "targets", "domains", "params", "stats", "outputs", "loss", "penalties", "metrics",
+         "training", "data")
 UNNAMEABLE = {"batch_norm": "var", "masked": "lengths"}         # zoo systems with names that the language reserves
 
 
@@ -56,7 +57,8 @@ q[t] = layer_norm([h[t], g[t]])
 p[t] = dense(dropout(q[t], 0.5), K)
 loss = mean[batch, t] cross_entropy(softmax(p[t]), y[t])
 metric error = mean[batch, t] (argmax(p[t]) != y[t])
-train adam(lr = 0.002, eps_inside = true), clip_norm = 5, epochs = 20, batch = 64, schedule cosine(floor = 0.1), freeze h.W*, rate p.* = 0.1, l2(0.01) on p.W, max_norm(3) on g.W_f g.W_i
+train adam(lr = 0.002, eps_inside = true), clip_norm = 5, epochs = 20, batch = 64,
+    schedule cosine(floor = 0.1), freeze h.W*, rate p.* = 0.1, l2(0.01) on p.W, max_norm(3) on g.W_f g.W_i
 """,
     "batch_norm": """
 model net(D = 8, H = 4, K = 1)
@@ -117,7 +119,7 @@ def test_models(name: str) -> None:
     assert to_text(parse(text)) == text
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*/*.nn")) + [ROOT / "frontends/trainer/demo.nn"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_examples(path: Path) -> None:
     check(load(path))
 
@@ -161,7 +163,8 @@ D, H = g.symbol("D"), g.symbol("H")
 SHAPES: list[tuple[g.Size, ...]] = [(), (D,), (H,), (H, D), (g.size(3),)]
 NUMBERS = st.one_of(st.integers(-3, 3), st.floats(-4, 4, allow_nan=False), st.fractions(-2, 2, max_denominator=7))
 FIRST = [p for p in PRIMITIVES if PRIMITIVES[p].arity == 1 and p not in ("not", "real")]
-SECOND = [p for p in PRIMITIVES if PRIMITIVES[p].arity == 2 and p not in ("and", "or") and PRIMITIVES[p].type((g.REAL, g.REAL)) == g.REAL]
+SECOND = [p for p in PRIMITIVES if PRIMITIVES[p].arity == 2 and p not in ("and", "or")
+          and PRIMITIVES[p].type((g.REAL, g.REAL)) == g.REAL]
 CHOICES = ("lt", "le", "gt", "ge", "eq", "ne")
 
 
@@ -169,7 +172,8 @@ def leaves(times: bool) -> list[g.Expr]:
     axes = ("t", "batch") if times else ("batch",)
     out: list[g.Expr] = [g.Param(f"p{i}", s) for i, s in enumerate(SHAPES)]
     out += [g.Input(f"x{i}", axes, s) for i, s in enumerate(SHAPES)]
-    out += [g.Extent(D), g.Extent(2 * H + D - 1), g.Extent((H + 1) // 2), g.Extent(g.length("batch")), g.Noise("normal", "e1", axes, (H,))]
+    out += [g.Extent(D), g.Extent(2 * H + D - 1), g.Extent((H + 1) // 2), g.Extent(g.length("batch"))]
+    out.append(g.Noise("normal", "e1", axes, (H,)))
     return [*out, g.Index("t")] if times else out
 
 
@@ -236,7 +240,8 @@ BUILDERS: dict[str, Callable[[Any, g.Expr, g.Expr], g.Expr]] = {
     "pad": lambda draw, a, b: g.Pad(a, (k := position(draw, a)), 1, a.shape[k] + 2),
     "concat": lambda draw, a, b: g.Concat(position(draw, a), (a, b)),
     "flip": lambda draw, a, b: g.Flip(a, position(draw, a)),
-    "spread": lambda draw, a, b: g.Broadcast(a, g.order_axes({*a.axes, "batch"}), (H, *a.shape), tuple(range(1, len(a.shape) + 1))),
+    "spread": lambda draw, a, b: g.Broadcast(a, g.order_axes({*a.axes, "batch"}), (H, *a.shape),
+                                             tuple(range(1, len(a.shape) + 1))),
     "stop": lambda draw, a, b: g.Stop(a),
     "softmax": lambda draw, a, b: g.apply("exp", a - g.broadcast(g.Reduce("logsumexp", a, (0,)), a.axes, a.shape)),
     "dropout": lambda draw, a, b: a * (g.apply("real", g.Noise("uniform", "e1", a.axes, a.shape) < 0.8) / 0.8),
@@ -265,7 +270,8 @@ def systems(draw: Callable[[Any], Any]) -> System:
         free = [e for e in fit if not any(n is state for n in g.postorder(e))]
         delayed = g.Shift(state, "t", -1, (g.Const(0),))
         s.equation("state", g.apply("tanh", delayed + draw(st.sampled_from(free))))
-    scalars = [e for e in pool if not e.shape and e.axes == ("batch",) and e.type == g.REAL and not any(n is state for n in g.postorder(e))]
+    scalars = [e for e in pool if not e.shape and e.axes == ("batch",) and e.type == g.REAL
+               and not any(n is state for n in g.postorder(e))]
     if scalars:
         s.metrics["m"] = Average(g.Reduce("sum", scalars[-1], ("batch",)), g.Extent(g.length("batch")))
     s.outputs = ("e0",)
