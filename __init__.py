@@ -12,7 +12,7 @@ from .compiler.system import System
 from .frontends.model import (
     Model,
     check_gradients,
-    compile,  # noqa: A004
+    compile,
     grad,
     hessian,
     hvp,

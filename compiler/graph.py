@@ -65,7 +65,7 @@ class Extent(Expr):
     __match_args__ = ("size",)
     size: Size
 
-    def __new__(cls, size: Size) -> Expr:
+    def __new__(cls, size: Size) -> Expr:  # type: ignore[misc]
         return Const(size.value) if size.value is not None else cls._make({"size": size})
 
 
@@ -137,7 +137,7 @@ class Shift(Expr):
     axis: str
     s: int
 
-    def __new__(cls, a: Expr, axis: str, s: int, inits: tuple[Expr, ...]) -> Expr:
+    def __new__(cls, a: Expr, axis: str, s: int, inits: tuple[Expr, ...]) -> Expr:  # type: ignore[misc]
         if s == 0:
             return a
         if axis not in a.axes:
@@ -164,7 +164,7 @@ class At(Expr):
     axis: str
     i: int
 
-    def __new__(cls, a: Expr, axis: str, i: int) -> Expr:
+    def __new__(cls, a: Expr, axis: str, i: int) -> Expr:  # type: ignore[misc]
         if axis not in a.axes:
             raise GraphError(f"a step along {axis} of a value that has no axis {axis}")
         return cls._make({"axis": axis, "i": i}, (a,), tuple(x for x in a.axes if x != axis), a.shape, a.type)
@@ -181,7 +181,7 @@ class Put(Expr):
     axis: str
     i: int
 
-    def __new__(cls, g: Expr, axis: str, i: int) -> Expr:
+    def __new__(cls, g: Expr, axis: str, i: int) -> Expr:  # type: ignore[misc]
         if axis in g.axes:
             raise GraphError(f"{describe(g)} has the axis {axis} already")
         return cls._make({"axis": axis, "i": i}, (g,), order_axes((*g.axes, axis)), g.shape, g.type)
@@ -197,7 +197,7 @@ class Freeze(Expr):
     __match_args__ = ("args", "axis")
     axis: str
 
-    def __new__(cls, a: Expr, axis: str) -> Expr:
+    def __new__(cls, a: Expr, axis: str) -> Expr:  # type: ignore[misc]
         if axis not in a.axes:
             raise GraphError(f"no axis {axis} to freeze")
         return cls._make({"axis": axis}, (a,), tuple(x for x in a.axes if x != axis), (length(axis), *a.shape), a.type)
@@ -213,7 +213,7 @@ class Thaw(Expr):
     __match_args__ = ("args", "axis")
     axis: str
 
-    def __new__(cls, a: Expr, axis: str) -> Expr:
+    def __new__(cls, a: Expr, axis: str) -> Expr:  # type: ignore[misc]
         if not a.shape or a.shape[0] != length(axis):
             raise GraphError(f"the first feature is not as long as axis {axis}")
         if axis in a.axes:
@@ -283,7 +283,7 @@ class Contract(Expr):
     def _rebuild(self, args: tuple[Expr, ...]) -> Expr:
         lost = {*self.args[0].axes, *self.args[1].axes} - {*self.axes}
         axes = order_axes({*args[0].axes, *args[1].axes} - lost)
-        return Contract(*args, self.la, self.lb, self.lo, axes)
+        return Contract(args[0], args[1], self.la, self.lb, self.lo, axes)
 
 
 REDUCTIONS = ("sum", "max", "min", "prod", "logsumexp", "norm", "argmax")
@@ -300,7 +300,7 @@ class Reduce(Expr):
     kind: str
     over: tuple[str | int, ...]
 
-    def __new__(cls, kind: str, a: Expr, over: tuple[str | int, ...]) -> Expr:
+    def __new__(cls, kind: str, a: Expr, over: tuple[str | int, ...]) -> Expr:  # type: ignore[misc]
         if kind not in REDUCTIONS:
             raise GraphError(f"no reduction is called {kind}")
         if not over:

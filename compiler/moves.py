@@ -19,7 +19,7 @@ class Broadcast(Move):
     __match_args__ = ("args", "axes", "shape", "places")
     places: tuple[int, ...]
 
-    def __new__(cls, a: Expr, axes: tuple[str, ...], shape: tuple[Size, ...], places: tuple[int, ...]) -> Expr:
+    def __new__(cls, a: Expr, axes: tuple[str, ...], shape: tuple[Size, ...], places: tuple[int, ...]) -> Expr:  # type: ignore[misc]
         axes = order_axes(axes)
         if not {*a.axes} <= {*axes} or tuple(shape[p] for p in places) != a.shape or list(places) != sorted({*places}):
             raise GraphError(f"{describe(a)} cannot be repeated to {axes}{shape} at {places}")
@@ -51,7 +51,7 @@ class Transpose(Move):
     __match_args__ = ("args", "perm")
     perm: tuple[int, ...]
 
-    def __new__(cls, a: Expr, perm: tuple[int, ...] | None = None) -> Expr:
+    def __new__(cls, a: Expr, perm: tuple[int, ...] | None = None) -> Expr:  # type: ignore[misc]
         perm = tuple(reversed(range(len(a.shape)))) if perm is None else perm
         if sorted(perm) != list(range(len(a.shape))):
             raise GraphError(f"{perm} does not permute the features of {describe(a)}")
@@ -71,15 +71,15 @@ class Reshape(Move):
     __slots__ = ()
     __match_args__ = ("args", "shape")
 
-    def __new__(cls, a: Expr, shape: tuple[SizeLike, ...]) -> Expr:
-        shape = tuple(map(size, shape))
-        if product(shape) != product(a.shape):
-            raise GraphError(f"{describe(a)} has not as many elements as the shape ({', '.join(map(str, shape))})")
+    def __new__(cls, a: Expr, shape: tuple[SizeLike, ...]) -> Expr:  # type: ignore[misc]
+        sizes = tuple(map(size, shape))
+        if product(sizes) != product(a.shape):
+            raise GraphError(f"{describe(a)} has not as many elements as the shape ({', '.join(map(str, sizes))})")
         if isinstance(a, Reshape):
             a = a.args[0]
-        if shape == a.shape:
+        if sizes == a.shape:
             return a
-        return cls._make({}, (a,), a.axes, shape, a.type)
+        return cls._make({}, (a,), a.axes, sizes, a.type)
 
     def _rebuild(self, args: tuple[Expr, ...]) -> Expr:
         return Reshape(args[0], self.shape)
@@ -94,12 +94,12 @@ class Slice(Move):
     lo: Size
     hi: Size
 
-    def __new__(cls, a: Expr, at: int, lo: SizeLike, hi: SizeLike) -> Expr:
+    def __new__(cls, a: Expr, at: int, lo: SizeLike, hi: SizeLike) -> Expr:  # type: ignore[misc]
         lo, hi = size(lo), size(hi)
         if not 0 <= at < len(a.shape):
             raise GraphError(f"{describe(a)} has no feature {at}")
         for low, high in ((size(0), lo), (lo, hi), (hi, a.shape[at])):
-            if (high - low).value is not None and (high - low).value < 0:  # type: ignore[operator]
+            if (high - low).value is not None and (high - low).value < 0:
                 raise GraphError(f"{lo}:{hi} leaves the size {a.shape[at]}")
         if lo == 0 and hi == a.shape[at]:
             return a
@@ -123,7 +123,7 @@ class Pad(Move):
     lo: Size
     total: Size
 
-    def __new__(cls, a: Expr, at: int, lo: SizeLike, total: SizeLike) -> Expr:
+    def __new__(cls, a: Expr, at: int, lo: SizeLike, total: SizeLike) -> Expr:  # type: ignore[misc]
         lo, total = size(lo), size(total)
         if not 0 <= at < len(a.shape):
             raise GraphError(f"{describe(a)} has no feature {at}")
@@ -143,7 +143,7 @@ class Concat(Move):
     __match_args__ = ("at", "args")
     at: int
 
-    def __new__(cls, at: int, args: tuple[Expr, ...]) -> Expr:
+    def __new__(cls, at: int, args: tuple[Expr, ...]) -> Expr:  # type: ignore[misc]
         if len(args) == 1:
             return args[0]
         axes = order_axes({x for a in args for x in a.axes})
@@ -175,7 +175,7 @@ class Flip(Move):
     __match_args__ = ("args", "at")
     at: int
 
-    def __new__(cls, a: Expr, at: int) -> Expr:
+    def __new__(cls, a: Expr, at: int) -> Expr:  # type: ignore[misc]
         if not 0 <= at < len(a.shape):
             raise GraphError(f"{describe(a)} has no feature {at}")
         if isinstance(a, Flip) and a.at == at:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from .sizes import Size, SizeLike, size, symbol
@@ -45,6 +46,9 @@ def order_axes(axes: set[str] | tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(axes, key=lambda a: (a == BATCH, a)))
 
 
+Node = TypeVar("Node", bound="Expr")
+
+
 class Expr:
     """A node. Subclasses name their fields in `__match_args__` and build through `_make`, which interns."""
 
@@ -57,8 +61,8 @@ class Expr:
     type: Type
 
     @classmethod
-    def _make(cls, fields: dict[str, Any], args: tuple[Expr, ...] = (), axes: tuple[str, ...] = (),
-              shape: tuple[Size, ...] = (), type: Type = REAL) -> Any:
+    def _make(cls: builtins.type[Node], fields: dict[str, Any], args: tuple[Expr, ...] = (), axes: tuple[str, ...] = (),
+              shape: tuple[Size, ...] = (), type: Type = REAL) -> Node:
         values = tuple(fields.values())
         # 1 == 1.0 == True in Python, and they are different constants
         key = (cls, values, tuple(v.__class__ for v in values), args, axes, shape, type)
@@ -69,7 +73,7 @@ class Expr:
                                 ("_key", key)):
                 object.__setattr__(node, name, value)
             Expr._table[key] = node
-        return node
+        return cast(Node, node)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} nodes are frozen")
@@ -156,7 +160,7 @@ class Expr:
 
 
 def _apply(f: str, *operands: Any) -> Expr:
-    from .graph import apply                                     # graph is built on this module
+    from .graph import apply  # graph is built on this module
     return apply(f, *operands)
 
 

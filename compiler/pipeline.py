@@ -6,7 +6,7 @@
     schedule       which expressions form loops; the order                roots -> Schedule
     layout         where each value lives, which are parts of a kernel    Schedule -> Layout
     lower          statements                                             Layout -> Function
-    share, plan    which values may share memory                          Function -> Plan (in the backend, which knows its scratch)
+    share, plan    which values may share memory                          Function -> Plan, in the backend: it knows its scratch
 
 Every stage's result stays in `Compiled`, for `chainrule show`.
 """
@@ -27,7 +27,7 @@ from .passes.preactivations import name_preactivations
 from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
-from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
+from .program import Array, Block, Copy, Fill, Function, Stmt, view
 from .system import System
 
 

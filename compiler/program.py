@@ -50,12 +50,15 @@ class Array:
         return self if self.storage is None else self.storage.home
 
 
+NOWHERE = size(0)
+
+
 @dataclass(frozen=True)
 class Along:
     """A buffer dim read at an output dim, plus an offset."""
 
     dim: int
-    offset: Size = size(0)
+    offset: Size = NOWHERE
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""NumPy: the printer and the runtime of its modules."""

@@ -69,7 +69,8 @@ class FunctionPrinter:
         if self.buffered:
             share(self.function.body, self.kept)
         self.local = {a for e, a in self.layout.arrays.items() if self.layout.kind[e] == "local"}
-        self.local -= {e_parent for e_parent in self.local if any(p[0] is self.values[e_parent] for p in self.layout.part.values())}
+        parents = {parent for parent, _, _ in self.layout.part.values()}
+        self.local -= {a for a in self.local if self.values[a] in parents}       # written in pieces
         self.statements = Statements(self.uses, self.allocated)
         self._name()
         self.statements.prepare(self.function.body)
@@ -90,17 +91,17 @@ class FunctionPrinter:
 
     def _name(self) -> None:
         """The user's words for what has them; then a name from what the value is, in the order of printing."""
-        for a, e in self.values.items():
+        for a in self.values:
             if a.role in ("param", "input"):
                 a.name = self.namer.claim(a.name)
         for key, v in self.function.results.items():
-            if v.array.role == "result" or not v.array.dims and v.array.role == "value" and not v.array.name:
+            if v.array.role == "result" or (not v.array.dims and v.array.role == "value" and not v.array.name):
                 v.array.name = self.namer.claim(key)
         order = [out.array for _, s, _ in numbered(self.function.body) if (out := writes(s)) is not None]
         for a in dict.fromkeys(order):
-            e = self.values.get(a)
-            if not a.name and e is not None and e in self.names:
-                a.name = self.namer.claim(self._own(e))
+            own = self.values.get(a)
+            if not a.name and own is not None and own in self.names:
+                a.name = self.namer.claim(self._own(own))
         groups: dict[Array, list[Array]] = {}
         for a in dict.fromkeys(order):
             groups.setdefault(a.home, []).append(a)
@@ -122,7 +123,7 @@ class FunctionPrinter:
         """A name for what has none: from the operation and the named values that it is applied to."""
         def of(v: View) -> str:
             e = self.values.get(v.array)
-            return self.names.get(e, v.array.name) if e is not None else v.array.name  # type: ignore[arg-type]
+            return self.names.get(e, v.array.name) if e is not None else v.array.name
         match s:
             case Reduction(kind, _, a):
                 return f"{'lse' if kind == 'logsumexp' else kind}_{of(a)}" if of(a) else kind

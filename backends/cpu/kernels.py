@@ -79,7 +79,7 @@ class Lowered:
         return self.memo[s]
 
     def _evaluate(self, s: Scalar) -> Operand:
-        if not any(isinstance(x, (Hot, Step)) or isinstance(x, Load) and x.view.dims for x in leaves(s)):
+        if not any(isinstance(x, (Hot, Step)) or (isinstance(x, Load) and x.view.dims) for x in leaves(s)):
             return self.expressions.at(s, 2)                     # numbers only
         match s:
             case Load(v):
@@ -233,8 +233,8 @@ def need(s: Scalar) -> int:
 
 def _truth(s: Scalar) -> bool:
     """Whether a scalar is printed as truth values."""
-    return isinstance(s, Hot) or isinstance(s, Call) and (s.kind == BOOL or s.f == "real" and _truth(s.args[0])) \
-        or isinstance(s, Load) and s.view.array.kind == BOOL
+    return isinstance(s, Hot) or (isinstance(s, Call) and (s.kind == BOOL or (s.f == "real" and _truth(s.args[0])))) \
+        or (isinstance(s, Load) and s.view.array.kind == BOOL)
 
 
 def _index(v: View, sizes: dict[str, str] | None) -> str:

@@ -1,28 +1,26 @@
-"""The skeleton of a generated module: header, sizes, parameters, the functions, their buffers, the helpers they use."""
+"""A generated module: its head, the public functions, the functions that do the work, and the helpers that they use."""
 
 from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 from dataclasses import dataclass, field
 
-from ...compiler.formulas import formula
-from ...compiler.graph import BATCH, Expr, Input, length, postorder
-from ...compiler.ops import PRIMITIVES
-from ...compiler.passes.naming import Namer, identifier, quoted, quoted_tuple
+from ...compiler.graph import BATCH, Expr, postorder
+from ...compiler.passes.naming import identifier, quoted_tuple
 from ...compiler.pipeline import Compiled
-from ...compiler.program import BOOL, DOUBLE, INT
-from ...compiler.random import path_key
-from ...compiler.sizes import Size, product
-from ...compiler.system import Initialiser, System
+from ...compiler.program import Draw, flat
 from . import runtime
-from .functions import FunctionPrinter, wrapped
-from .statements import shape_text
+from .entry import Entry
+from .functions import FunctionPrinter
+from .head import constants, header, init_text
+from .selfcheck import selfcheck_text
 from .updates import Updates
 
-DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
-PUBLIC = ("init", "init_state", "predict", "evaluate", "loss_and_grads", "train_step", "Workspace", "State", "check")
+PUBLIC = ("init", "init_state", "predict", "evaluate", "loss_and_grads", "train_step", "Workspace", "State", "check", "PARAMS",
+          "TRAINED")
+WORK = {"gradients": "The loss; the gradients go into the arrays of `d`.", "predict": "The outputs.",
+        "evaluate": "Sums and counts."}
 
 
 @dataclass
@@ -40,328 +38,124 @@ class ModulePrinter:
     def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1) -> None:
         self.compiled, self.dtype, self.level = compiled, dtype, level
         self.system = compiled.stable
-        self.uses: set[str] = {"check_shape", "check_params"}
+        self.uses: set[str] = {"check_shape", "check_params", "Workspace"}
         self.module = Module()
         self.names = _names(compiled)
-        self.sizes = sorted({k for n in self._nodes() for s in n.shape for k in s.symbols} & {*self.system.sizes})
-        self.reserved = (*PUBLIC, *self.sizes, "B", *(x for a in self._axes() for x in (a, a.upper())),
+        self.sizes = self._sizes()
+        axes = sorted({x for i in self.system.inputs.values() for x in i.axes if x != BATCH})
+        self.reserved = (*PUBLIC, *self.sizes, "B", *(x for a in axes for x in (a, a.upper())),
                          *(n for n, _ in inspect.getmembers(runtime, callable)))
-        self.variables = self._variables()
+        self.rows: dict[str, dict[str, list[int]]] = {}          # function -> value -> rows of the function's text
 
-    def _nodes(self) -> list[Expr]:
+    def _sizes(self) -> list[str]:
+        """The declared sizes that anything in the module has."""
         out = self.compiled
-        systems = [out.differentiated, out.evaluated]
-        roots = [r for s in systems if s for r in s.roots()]
-        return [*postorder(*roots, *out.gradients.values()), *(p.node for p in self.system.params.values()),
-                *(s.node for s in self.system.stats.values()), *self.system.inputs.values()]
-
-    def _axes(self) -> list[str]:
-        return sorted({x for i in self.system.inputs.values() for x in i.axes if x != BATCH})
-
-    def _variables(self) -> dict[str, str]:
-        """Parameter -> the variable that holds it inside a function."""
-        namer = Namer(self.reserved)
-        return {k: namer.claim(k) for k in (*self.system.params, *self.system.stats)}
+        roots = [r for s in (out.differentiated, out.evaluated) if s for r in s.roots()]
+        nodes: list[Expr] = [*postorder(*roots, *out.gradients.values()), *(p.node for p in self.system.params.values()),
+                             *(s.node for s in self.system.stats.values()), *self.system.inputs.values()]
+        used = {k for n in nodes for s in n.shape for k in s.symbols}
+        used |= {k for i in self.system.inputs.values() if i.type.n is not None for k in i.type.n.symbols}
+        return [k for k in self.system.sizes if k in used]
 
     # ------------------------------------------------------------ the whole
 
     def print(self) -> Module:
         """The module's text."""
-        chunks = [self.header(), "import numpy as np\n", self.constants(), self.init()]
         public: list[str] = []
-        private: list[str] = []
-        for name in ("predict", "evaluate", "gradients"):
-            if name in self.compiled.functions:
-                private.append(self.function(name))
+        private = [self.work(name) for name in ("predict", "evaluate", "gradients") if name in self.compiled.functions]
         if "predict" in self.compiled.functions:
             public.append(self.predict())
-        if "evaluate" in self.compiled.functions:
-            public += [self.evaluate(), self.loss_and_grads()]
-            updates = Updates(self.compiled, self.variables, self.uses, self.level)
-            public += [self.init_state(updates), updates.train_step(self._arguments("gradients"))]
-            private.append(updates.rule())
-        chunks += [*public, *private, self.helpers(), self.selfcheck()]
-        head, body = chunks[:3], chunks[3:]
-        text = "\n".join(c.strip("\n") + "\n" for c in head) + "\n\n" + "\n\n".join(c.strip("\n") + "\n" for c in body if c)
-        self.module.source = text
+        if "gradients" in self.compiled.functions:
+            self.uses.add("State")
+            updates = Updates(self.compiled, self.uses)
+            inputs = self.arguments("gradients")
+            public += [self.evaluate(), self.loss_and_grads(), updates.init_state(), updates.train_step(inputs, self.seeded)]
+            private += [updates.rule(), selfcheck_text(self.system, self.compiled.functions["gradients"].inputs)]
+        top = [header(self.compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
+        *work, last = private or [""]
+        body = [init_text(self.system, self.dtype, self.uses), *public, *work]
+        body += [self.helpers(), last] if public[1:] else [last, self.helpers()]
+        self.module.source = "\n".join(_trimmed(c) for c in top) + "\n\n" + "\n\n".join(_trimmed(c) for c in body if c)
         self._locate()
         return self.module
 
     def _locate(self) -> None:
         """Line numbers of the values, in the finished text."""
-        all_lines = self.module.source.split("\n")
-        for name, printer in self.module.printers.items():
-            start = next((i for i, line in enumerate(all_lines) if line.startswith(f"def _{name}(")), None)
-            if start is None:
-                continue
-            offset = next(i for i in range(start, len(all_lines)) if all_lines[i:i + 1] == self.first[name])
-            for value, rows in self.where[name].items():
-                self.module.lines.setdefault(value, []).extend(offset + r + 1 for r in rows)
+        for at, line in enumerate(self.module.source.split("\n"), 1):
+            for value, rows in self.rows.get(line.partition("(")[0], {}).items():
+                self.module.lines.setdefault(value, []).extend(at + r for r in rows)
 
-    # ------------------------------------------------------------ head
+    @property
+    def seeded(self) -> bool:
+        """Whether the gradient draws random numbers."""
+        return any(isinstance(s, Draw) for s in flat(self.compiled.functions["gradients"].body))
 
-    def header(self) -> str:
-        """What the model is: equations, derived gradients, choices at kinks."""
-        s = self.system
-        out = [f'"""{_prose(s.name)}: generated by chainrule. Do not edit; edit the model and compile again.', ""]
-        out.append("Equations")
-        for name, e in self.compiled.source.equations.items():
-            out += _indented(f"{name} = {formula(e, self.compiled.source.names, limit=80)}")
-        if self.compiled.source.loss is not None:
-            loss = self.compiled.source.loss
-            out += _indented(f"loss = {formula(loss.value, self.compiled.source.names, limit=80)}")
-        if self.compiled.gradients:
-            out += ["", "Gradients (d_v is the derivative of the loss by v, for the whole batch)"]
-            for k, e in self.compiled.gradients.items():
-                out += _indented(f"d_{k} = {formula(e, self.names, limit=80)}")
-        kinks = [f"{n.f}: {PRIMITIVES[n.f].kink}" for n in postorder(*self.compiled.source.roots())
-                 if hasattr(n, "f") and PRIMITIVES[n.f].kink]
-        if kinks:
-            out += ["", "At kinks", *(f"    {_prose(k)}" for k in dict.fromkeys(kinks))]
-        return "\n".join([*out, '"""']) + "\n"
-
-    def constants(self) -> str:
-        """Declared sizes, and the shapes of the parameters."""
-        lines = [f"{k} = {self.system.sizes[k]}" for k in self.sizes]
-        lines += ["", "PARAMS = {"]
-        for k, p in self.system.params.items():
-            lines.append(f"    {quoted(k)}: {shape_text(p.node.shape)},")
-        for k, st in self.system.stats.items():
-            lines.append(f"    {quoted(k)}: {shape_text(st.node.shape)},{'':<8}# written by train_step, not trained")
-        lines.append("}")
-        return "\n".join(lines).strip("\n") + "\n"
-
-    def init(self) -> str:
-        """`init`: fresh parameters by the declared initialisers."""
-        lines = [f"def init(seed=0, dtype=np.{self.dtype}):",
-                 '    """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""',
-                 "    return {"]
-        inits = {**{k: (p.node.shape, p.init) for k, p in self.system.params.items()},
-                 **{k: (st.node.shape, st.init) for k, st in self.system.stats.items()}}
-        for k, (shape, init) in inits.items():
-            lines.append(f"        {quoted(k)}: {self._initial(k, shape, init)},")
-        return "\n".join([*lines, "    }"]) + "\n"
-
-    def _initial(self, name: str, dims: tuple[Size, ...], init: Initialiser) -> str:
-        v, shape = init.values, shape_text(dims)
-        constant = {0.0: f"np.zeros({shape}, dtype)", 1.0: f"np.ones({shape}, dtype)"}
-        if init.kind == "constant":
-            return constant.get(float(v[0]), f"np.full({shape}, {v[0]!r}, dtype)")
-        if init.kind == "identity":
-            return f"({v[0] if v else 1.0!r} * np.eye(*{shape})).astype(dtype)"
-        self.uses.add("draw")
-        rng = f"draw(seed, {hex(path_key(name))})"
-        inputs, outputs = product(dims[1:] or dims).format(), dims[0].format()
-        match init.kind:
-            case "normal":
-                text = f"{v[0]!r} * {rng}.standard_normal({shape})"
-            case "uniform":
-                text = f"{rng}.uniform({v[0]!r}, {v[1]!r}, {shape})"
-            case "xavier":
-                text = f"{rng}.standard_normal({shape}) / np.sqrt({inputs})"
-            case "he":
-                text = f"{rng}.standard_normal({shape}) * np.sqrt(2 / {inputs})"
-            case "glorot":
-                text = f"{rng}.uniform(-1, 1, {shape}) * np.sqrt(6 / ({inputs} + {outputs}))"
-            case "orthogonal":
-                self.uses.add("orthogonal")
-                text = f"orthogonal({rng}, {shape})"
-            case _:
-                raise ValueError(f"no initialiser is called {init.kind}")
-        return f"({text}).astype(dtype)"
+    def arguments(self, name: str) -> list[str]:
+        """A function's inputs as argument names."""
+        return [identifier(k) for k in self.compiled.functions[name].inputs]
 
     # ------------------------------------------------------------ public functions
 
-    def _arguments(self, name: str) -> tuple[str, ...]:
-        return tuple(self.compiled.functions[name].inputs) if name in self.compiled.functions else ()
-
-    def _needs_seed(self, name: str) -> bool:
-        from ...compiler.program import Draw, flat
-        return any(isinstance(s, Draw) for s in flat(self.compiled.functions[name].body))
-
     def predict(self) -> str:
-        args = ", ".join(["params", *map(identifier, self._arguments("predict"))])
-        outs = ", ".join(self.system.outputs)
-        return (f'def predict({args}):\n    """The outputs {outs}, in evaluation mode: a dict of fresh arrays."""\n'
+        """`predict`: the outputs in evaluation mode."""
+        args = ", ".join(["params", *self.arguments("predict")])
+        outputs = ", ".join(self.system.outputs)
+        return (f'def predict({args}):\n    """The outputs {outputs}, in evaluation mode: a dict of fresh arrays."""\n'
                 f"    return _predict({args}, Workspace())\n")
 
     def evaluate(self) -> str:
-        args = ", ".join(["params", *map(identifier, self._arguments("evaluate"))])
+        """`evaluate`: loss, penalty and metrics in evaluation mode."""
+        args = ", ".join(["params", *self.arguments("evaluate")])
         return (f'def evaluate({args}):\n    """Loss and metrics in evaluation mode as (sum, count), which add up over batches; '
                 f'the penalty apart."""\n    return _evaluate({args}, Workspace())\n')
 
     def loss_and_grads(self) -> str:
-        inputs = list(map(identifier, self._arguments("gradients")))
-        args = ", ".join(["params", *inputs, "*", "workspace=None", "seed=0"])
-        trained = self.compiled.trained
-        lines = [f"def loss_and_grads({args}):",
-                 '    """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""']
-        every = [*trained, *self.system.stats]
-        lines.append("    d = {k: np.empty_like(params[k]) for k in " + ("PARAMS" if len(every) == len(self.system.params)
-                     + len(self.system.stats) else f"{quoted_tuple(every)}") + "}")
-        call = ", ".join(["params", "d", *inputs, "workspace or Workspace()", "seed"])
-        lines.append(f"    loss = _gradients({call})")
-        if self.system.stats:
-            lines.append(f"    return loss, {{k: d[k] for k in {quoted_tuple(trained)}}}")
-        else:
-            lines.append("    return loss, d")
-        return "\n".join(lines) + "\n"
+        """`loss_and_grads`: the objective and fresh gradients."""
+        inputs, trained, stats = self.arguments("gradients"), self.compiled.trained, [*self.system.stats]
+        every = f"(*TRAINED, *{quoted_tuple(stats)})" if stats else "TRAINED"
+        if len(trained) == len(self.system.params):
+            every = "PARAMS"
+        call = ", ".join(["params", "d", *inputs, "workspace or Workspace()", *(["seed"] if self.seeded else [])])
+        return "\n".join([
+            f"def loss_and_grads({', '.join(['params', *inputs, '*', 'workspace=None', 'seed=0'])}):",
+            '    """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""',
+            f"    d = {{k: np.empty_like(params[k]) for k in {every}}}",
+            f"    loss = _gradients({call})",
+            "    return loss, {k: d[k] for k in TRAINED}" if stats else "    return loss, d",
+        ]) + "\n"
 
-    def init_state(self, updates: Updates) -> str:
-        return updates.init_state()
+    # ------------------------------------------------------------ the work
 
-    # ------------------------------------------------------------ private functions
-
-    where: dict[str, dict[str, list[int]]]
-    first: dict[str, list[str]]
-
-    def function(self, name: str) -> str:
-        """`_gradients`, `_predict` or `_evaluate`: the work itself, and its buffers."""
-        fn = self.compiled.functions[name]
+    def work(self, name: str) -> str:
+        """`_gradients`, `_predict` or `_evaluate`, and its buffers."""
+        function = self.compiled.functions[name]
         system = self.compiled.differentiated if name == "gradients" else self.compiled.evaluated
         assert system is not None
-        inputs = {k: identifier(k) for k in fn.inputs}
-        printer = FunctionPrinter(fn, self.compiled.layouts[name], system, self.names, self.uses, self.reserved, self.level > 0)
+        printer = FunctionPrinter(function, self.compiled.layouts[name], system, self.names, self.uses, self.reserved,
+                                  self.level > 0)
         self.module.printers[name] = printer
-        body = printer.body()
-        args = ["params", *(["d"] if name == "gradients" else []), *inputs.values(), "workspace",
-                *(["seed"] if name == "gradients" else [])]
-        doc = {"gradients": "The loss; the gradients go into the arrays of `d`.", "predict": "The outputs.",
-               "evaluate": "Sums and counts."}[name]
-        lines = [f"def _{name}({', '.join(args)}):", f'    """{doc}"""']
-        lines += self._prologue(fn.inputs, printer, name)
-        self.__dict__.setdefault("where", {})[name] = body.where
-        self.__dict__.setdefault("first", {})[name] = body.lines[:1]
-        lines += body.lines
-        lines += self._epilogue(name, printer)
-        buffers = self._buffers(name, printer)
-        return "\n".join(lines) + "\n" + (f"\n\n{buffers}" if buffers else "")
-
-    def _prologue(self, inputs: tuple[str, ...], printer: FunctionPrinter, name: str) -> list[str]:
-        """Checks, parameters, sizes and buffers."""
-        lines = ["    check_params(params, PARAMS)"]
-        used = [e.name for e in printer.layout.plan.order if type(e).__name__ == "Param"]  # type: ignore[attr-defined]
-        local = {e.name: a.name for a, e in printer.values.items() if a.role == "param"}  # type: ignore[attr-defined]
-        used = [k for k in (*self.system.params, *self.system.stats) if k in used]
-        if used:
-            lines += _unpack([local[k] for k in used], "params", used)
-        results = [k for k, v in printer.function.results.items() if v.array.role == "result"]
-        if results:
-            keys = [k.removeprefix("d_") if k not in self.system.stats else k for k in results]
-            lines += _unpack([printer.function.results[k].array.name for k in results], "d", keys)
-        known: set[str] = set()
-        first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
-        lines.append(f"    dtype = params[{quoted(first)}].dtype")
-        for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
-            lines += self._input(k, {e.name: a.name for a, e in printer.values.items() if a.role == "input"}[k], known)  # type: ignore[attr-defined]
-        buffers = printer.buffers()
-        if buffers:
-            names = [a.name for _, a in buffers]
-            lines += _unpack_call(names, f"_{name}_buffers({', '.join(['workspace', *self._lengths(printer), 'dtype'])})")
-        return lines
-
-    def _lengths(self, printer: FunctionPrinter) -> list[str]:
-        """The lengths, read off the inputs, on which buffers depend."""
-        found = {s for _, a in printer.buffers() for d in a.dims for s in d.symbols} - {*self.system.sizes}
-        return sorted(found)
-
-    def _input(self, key: str, name: str, known: set[str]) -> list[str]:
-        """One input: checked, its lengths read, brought into time-first order."""
-        node: Input = self.system.inputs[key]
-        order = [x for x in (BATCH, *node.axes) if x in node.axes]
-        order = list(dict.fromkeys(order))
-        lengths = [str(length(x)) for x in order]
-        dims = [n if n in known else "None" for n in lengths] + [s.format() for s in node.shape]
-        dims_text = f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
-        if node.type.kind == "class":
-            self.uses.add("class_input")
-            call = f"class_input({quoted(key)}, {identifier(key)}, {dims_text}, {node.type.n})"
-        else:
-            self.uses.add("real_input")
-            call = f"real_input({quoted(key)}, {identifier(key)}, {dims_text}, {'bool' if node.type.kind == 'bool' else 'dtype'})"
-        shape = f"# ({', '.join([*lengths, *(s.format() for s in node.shape)])}{',' if len(dims) == 1 else ''})"
-        lines = wrapped(f"    {name} = {call}", shape)
-        new = [n for n in lengths if n not in known]
-        if len(new) == 1:
-            where = lengths.index(new[0])
-            lines.append(f"    {new[0]} = {f'len({name})' if where == 0 else f'{name}.shape[{where}]'}")
-        elif new:
-            lines.append(f"    {', '.join(lengths)} = {name}.shape[:{len(lengths)}]")
-        known.update(lengths)
-        if order != list(node.axes):
-            lines.append(f"    {name} = {name}.swapaxes(0, 1){'':<10}# time first inside")
-        return lines
-
-    def _epilogue(self, name: str, printer: FunctionPrinter) -> list[str]:
-        from .views import text
-        results = printer.function.results
-        if name == "gradients":
-            return [f"    return {text(results['loss'])}"]
-        if name == "predict":
-            items = []
-            for k, v in results.items():
-                value = text(v)
-                e = printer.layout.plan.roots[k]
-                if len(e.axes) > 1:
-                    value += ".swapaxes(0, 1)"
-                items.append(f"{quoted(k)}: {value}")
-            return wrapped(f"    return {{{', '.join(items)}}}", "")
-        def value(k: str) -> str:
-            e = printer.function.numbers.get(k)
-            return text(results[k]) if e is None else formula(e, {})
-        items = [f'"loss": ({value("loss")}, {value("count")})']
-        items.append(f'"penalty": {value("penalty") if "penalty" in results else "0.0"}')
-        items += [f"{quoted(m)}: ({value(m)}, {value(m + ' count')})" for m in self.system.metrics]
-        return wrapped(f"    return {{{', '.join(items)}}}", "")
-
-    def _buffers(self, name: str, printer: FunctionPrinter) -> str:
-        """The memory plan as code: slots, and the views into them."""
-        buffers = printer.buffers()
-        if not buffers:
-            return ""
-        lengths = self._lengths(printer)
-        lines = [f"def _{name}_buffers({', '.join(['workspace', *lengths, 'dtype'])}):",
-                 '    """The memory plan: values that are never needed at the same time share a slot."""',
-                 f"    key = ({', '.join([*lengths, 'dtype'])},)",
-                 f"    if workspace.keys.get({quoted(name)}) != key:", f"        workspace.keys[{quoted(name)}] = key",
-                 f"        s = workspace.reserve({quoted(name)}, ["]
-        for slot in printer.plan.slots:
-            sizes = ", ".join(s.format() for s in slot.sizes)
-            count = f"max({sizes})" if len(slot.sizes) > 1 else sizes
-            lines.append(f"            ({count}, {DTYPES.get(slot.kind, 'dtype')}),")
-        lines += ["        ])", f"        workspace.views[{quoted(name)}] = ("]
-        for i, a in buffers:
-            text = f"            s[{i}][:{product(a.dims).format()}].reshape{shape_text(a.dims)},"
-            lines.append(f"{text:<{80}}# {a.name}")
-        lines += ["        )", f"    return workspace.views[{quoted(name)}]"]
-        self.uses.add("Workspace")
-        return "\n".join(lines) + "\n"
-
-    # ------------------------------------------------------------ tail
+        body, entry = printer.body(), Entry(name, self.system, printer, self.uses)
+        args = ["params", *(["d"] if name == "gradients" else []), *self.arguments(name), "workspace",
+                *(["seed"] if name == "gradients" and self.seeded else [])]
+        head = [f"def _{name}({', '.join(args)}):", f'    """{WORK[name]}"""', *entry.prologue()]
+        self.rows[f"def _{name}"] = {k: [len(head) + r for r in rows] for k, rows in body.where.items()}
+        buffers = entry.buffers()
+        return "\n".join([*head, *body.lines, *entry.epilogue()]) + "\n" + (f"\n\n{buffers}" if buffers else "")
 
     def helpers(self) -> str:
         """The source of every helper that the module uses, and of those that they use."""
-        self.uses |= {"Workspace", "State"} if "gradients" in self.compiled.functions else {"Workspace"}
-        tree = {n.name: n for n in ast.parse(inspect.getsource(runtime)).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
-        wanted, stack = set(), [u for u in sorted(self.uses) if u in tree]
+        source = inspect.getsource(runtime)
+        tree = {n.name: n for n in ast.parse(source).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+        wanted: set[str] = set()
+        stack = [u for u in sorted(self.uses) if u in tree]
         while stack:
             name = stack.pop()
             if name not in wanted:
                 wanted.add(name)
                 stack += [n.id for n in ast.walk(tree[name]) if isinstance(n, ast.Name) and n.id in tree]
-        source = inspect.getsource(runtime).split("\n")
-        parts = ["\n".join(source[tree[n].lineno - 1:tree[n].end_lineno]) for n in tree if n in wanted]
-        return "\n\n\n".join(parts) + "\n"
+        lines = source.split("\n")
+        return "\n\n\n".join("\n".join(lines[tree[n].lineno - 1:tree[n].end_lineno]) for n in tree if n in wanted) + "\n"
 
-    def selfcheck(self) -> str:
-        """`python module.py` proves the gradients by finite differences."""
-        if "gradients" not in self.compiled.functions:
-            return ""
-        from .selfcheck import selfcheck_text
-        return selfcheck_text(self.system, self._arguments("gradients"))
-
-
-# ---------------------------------------------------------------- text
 
 def _names(compiled: Compiled) -> dict[Expr, str]:
     """What nodes are called: the system's names, adjoints included; a gradient is d_ and its parameter."""
@@ -374,32 +168,5 @@ def _names(compiled: Compiled) -> dict[Expr, str]:
     return names
 
 
-def _unpack(names: list[str], source: str, keys: list[str]) -> list[str]:
-    """Several names from a dict: in one line where it fits, else one a line."""
-    if len(names) > 1:
-        line = f"    {', '.join(names)} = ({source}[k] for k in {quoted_tuple(keys)})"
-        if len(line) <= 100:
-            return [line]
-    return [f"    {n} = {source}[{quoted(k)}]" for n, k in zip(names, keys, strict=True)]
-
-
-def _unpack_call(names: list[str], call: str) -> list[str]:
-    """Several names from a call that returns a tuple."""
-    left = ", ".join(names) + ("," if len(names) == 1 else "")
-    if len(left) + len(call) + 7 <= 100:
-        return [f"    {left} = {call}"]
-    rows = textwrap.wrap(left, 90)
-    lines = [f"    ({rows[0]}", *(f"     {r}" for r in rows[1:])]
-    return [*lines[:-1], lines[-1] + ") = \\", f"        {call}"]
-
-
-def _prose(text: str) -> str:
-    """Text that may stand in a docstring."""
-    return "".join(c if c.isprintable() else " " for c in text).replace("\\", "\\\\").replace('"""', "'''")
-
-
-def _indented(text: str) -> list[str]:
-    return [f"    {_prose(row)}" for row in textwrap.wrap(text, 94, subsequent_indent="        ", break_long_words=False)]
-
-
-__all__ = ["Module", "ModulePrinter", "System"]
+def _trimmed(text: str) -> str:
+    return text.strip("\n") + "\n"

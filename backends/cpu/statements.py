@@ -32,6 +32,7 @@ from ...compiler.program import (
     reads,
     writes,
 )
+from ...compiler.sizes import Size
 from .expressions import UFUNC, Expressions, number
 from .kernels import Lowered
 from .products import out_text, print_product
@@ -222,7 +223,7 @@ class Statements:
             yield f"{target}{'' if index_text(out) else '[...]'} = {source}"
 
 
-def shape_text(dims: tuple, sizes: dict[str, str] | None = None) -> str:  # type: ignore[type-arg]
+def shape_text(dims: tuple[Size, ...], sizes: dict[str, str] | None = None) -> str:
     """Dims as a Python tuple."""
     return f"({', '.join(d.format(sizes) for d in dims)}{',' if len(dims) == 1 else ''})"
 

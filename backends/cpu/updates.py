@@ -6,7 +6,7 @@ from ...compiler.optimisers import OPTIMISERS, Rule, rule
 from ...compiler.passes.layout import layout
 from ...compiler.passes.lower import lower
 from ...compiler.passes.memory import lives, numbered
-from ...compiler.passes.naming import Namer, identifier, quoted, quoted_tuple
+from ...compiler.passes.naming import Namer, quoted, quoted_tuple
 from ...compiler.passes.schedule import schedule
 from ...compiler.passes.simplify import simplify_exprs
 from ...compiler.pipeline import Compiled
@@ -22,8 +22,8 @@ RULE_ARGUMENTS = ("w", "g")
 class Updates:
     """Prints `init_state`, `train_step` and the optimiser's rule."""
 
-    def __init__(self, compiled: Compiled, variables: dict[str, str], uses: set[str], level: int) -> None:
-        self.compiled, self.variables, self.uses, self.level = compiled, variables, uses, level
+    def __init__(self, compiled: Compiled, uses: set[str]) -> None:
+        self.compiled, self.uses = compiled, uses
         self.system = compiled.stable
         self.training: Training = self.system.training
         self.rule_: Rule = rule(self.training.optimiser, dict(self.training.options))
@@ -98,10 +98,9 @@ class Updates:
         lines += [f'    state.update({{f"{s}.{{k}}": np.zeros_like(params[k]) for k in TRAINED}})' for s in self.rule_.slots]
         return f"TRAINED = {quoted_tuple(self.trained)}\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
 
-    def train_step(self, inputs: tuple[str, ...]) -> str:
+    def train_step(self, args: list[str], seeded: bool) -> str:
         """`train_step`: one step of the optimiser, in place."""
         t, stats = self.training, self.system.stats
-        args = list(map(identifier, inputs))
         every = f"(*TRAINED, {', '.join(map(repr, stats))})" if stats else "TRAINED"
         out = Text()
         add = out.lines.append
@@ -115,7 +114,8 @@ class Updates:
             add("    for k in TRAINED:                                           # the gradient is taken further on")
             add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
             add(f"            w += {mu!r} * u")
-        add(f'    loss = _gradients({", ".join(["params", "d", *args, "workspace"])}, (int(state["seed"]), step))')
+        seed = ['(int(state["seed"]), step)'] if seeded else []
+        add(f"    loss = _gradients({', '.join(['params', 'd', *args, 'workspace', *seed])})")
         for k, s in stats.items():
             if s.average:
                 add(f"    params[{quoted(k)}] += (d[{quoted(k)}] - params[{quoted(k)}]) / (step + 1)")

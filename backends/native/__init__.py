@@ -1,0 +1,1 @@
+"""C: kernels as functions."""

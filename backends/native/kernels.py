@@ -7,7 +7,23 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ...compiler.program import BOOL, INT, Along, Array, Call, Fixed, Hot, Kernel, Literal, Load, Scalar, SizeOf, Step, View, leaves
+from ...compiler.program import (
+    BOOL,
+    INT,
+    Along,
+    Array,
+    Call,
+    Fixed,
+    Hot,
+    Kernel,
+    Literal,
+    Load,
+    Scalar,
+    SizeOf,
+    Step,
+    View,
+    leaves,
+)
 from ...compiler.sizes import Size
 
 PRELUDE = """#include <math.h>
@@ -19,7 +35,9 @@ static inline real sign_(real x) { return (x > 0) - (x < 0); }
 static inline real safe_div_(real x, real y) { return y == 0 ? 0 : x / y; }
 static inline real sigmoid_(real x) { real e = (real)exp(-fabs((double)x)); return x >= 0 ? 1 / (1 + e) : e / (1 + e); }
 static inline real softplus_(real x) { return (real)(fmax((double)x, 0) + log1p(exp(-fabs((double)x)))); }
-static inline real logaddexp_(real x, real y) { return (real)(fmax((double)x, (double)y) + log1p(exp(-fabs((double)x - (double)y)))); }
+static inline real logaddexp_(real x, real y) {
+    return (real)(fmax((double)x, (double)y) + log1p(exp(-fabs((double)x - (double)y))));
+}
 static inline real log1mexp_(real x) { return (real)(x > -0.6931471805599453 ? log(-expm1((double)x)) : log1p(-exp((double)x))); }
 static inline real expmoment_(int n, real x) {
     double series = 0, term = 1, value;

@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from ..algebra import Rewriter, Table, any_of, rule, term
+from ..algebra import Pattern, Rewriter, Table, any_of, rule, term
 from ..graph import BOOL, Broadcast, Const, Contract, Expr, Map, OneHot, Reduce
 from ..system import System
 
 x, z = any_of("x z")
 
 
-def softplus(p):  # type: ignore[no-untyped-def]
+def softplus(p: Pattern) -> Pattern:
     return term("softplus", p)
 
 

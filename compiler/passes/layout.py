@@ -220,8 +220,8 @@ def _base(plan: Schedule, e: Expr) -> Expr:
 
 def _reads_hot(out: Layout, user: Expr, e: Expr) -> bool:
     """Whether a reader of a one-hot vector never needs it as an array: a lookup, or a kernel over its own dims."""
-    from .lower import lookup                                    # lowering decides what a lookup is
-    return isinstance(user, Contract) and lookup(out.plan, user) is not None or isinstance(user, Map)
+    from .lower import lookup  # lowering decides what a lookup is
+    return (isinstance(user, Contract) and lookup(out.plan, user) is not None) or isinstance(user, Map)
 
 
 def _inlines(out: Layout, e: Expr) -> bool:

@@ -53,6 +53,7 @@ from ..program import (
     Take,
     View,
 )
+from ..sizes import Size
 from .layout import Layout, at, move
 from .schedule import LoopPlan, Schedule
 
@@ -212,7 +213,9 @@ class Lowering:
         base = e.args[0] if isinstance(e, Broadcast) else e
         if isinstance(base, Const):
             return Fill(out, base.value)
-        return Copy(out, self.lay.access(e, loop)) if self.lay.kind[e] != "inline" else Kernel(out.dims, out, self.scalar(e, loop))
+        if self.lay.kind[e] == "inline":
+            return Kernel(out.dims, out, self.scalar(e, loop))
+        return Copy(out, self.lay.access(e, loop))
 
     def scalar(self, e: Expr, loop: LoopPlan | None) -> Scalar:
         """The scalar body of e at one index of its reader's kernel."""
@@ -329,7 +332,7 @@ def _slot(v: View, dim: int) -> View:
     return View(v.array, tuple(along), (*v.dims[:dim], *v.dims[dim + 1:]))
 
 
-def _step_dims(a: Expr, loop: LoopPlan | None) -> tuple:  # type: ignore[type-arg]
+def _step_dims(a: Expr, loop: LoopPlan | None) -> tuple[Size, ...]:
     names = [x for x in a.axes if loop is None or x != loop.axis]
     return (*(length(x) for x in names), *a.shape)
 

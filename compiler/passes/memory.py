@@ -112,7 +112,7 @@ def _dies(v: View, out: View, life: dict[Array, Life], k: int, looped: bool) -> 
     b = v.array
     one_reader = life[b].readers == 1 and not (looped and life[b].looped)
     return b.role == "value" and b.home.role == "value" and b.dims == out.array.dims and b.kind == out.array.kind \
-        and v.along == out.along and life[b].last == k and (one_reader or not looped and not life[b].looped)
+        and v.along == out.along and life[b].last == k and (one_reader or (not looped and not life[b].looped))
 
 
 def plan(body: list[Stmt], kept: tuple[View, ...], scratch: dict[int, list[Array]]) -> Plan:

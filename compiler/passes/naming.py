@@ -10,10 +10,11 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+import unicodedata
 from collections.abc import Iterable
 
-RESERVED = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "params", "state", "workspace", "seed", "dtype", "d",
-                      "cp", "buffers"})
+RESERVED = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "cp", "params", "state", "workspace", "seed",
+                      "dtype", "d"})
 
 
 class Namer:
@@ -35,6 +36,7 @@ class Namer:
 
 def identifier(text: str) -> str:
     """Any text as a Python identifier: what cannot stand in one becomes an underscore."""
+    text = unicodedata.normalize("NFKC", text)                   # as Python reads names
     out = re.sub(r"\W", "_", text).strip("_") if not text.isidentifier() else text
     out = re.sub(r"^__+", "v_", out)
     return out if out and not out[0].isdigit() else f"v_{out}"

@@ -1,0 +1,144 @@
+"""What stands around a function's statements: checks, unpacking and buffers before, results after."""
+
+from __future__ import annotations
+
+import textwrap
+
+from ...compiler.formulas import formula
+from ...compiler.graph import BATCH, Input, Param, length
+from ...compiler.passes.naming import identifier, quoted, quoted_tuple
+from ...compiler.program import BOOL, DOUBLE, INT
+from ...compiler.sizes import product
+from ...compiler.system import System
+from .functions import FunctionPrinter, wrapped
+from .statements import shape_text
+from .views import text
+
+DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
+
+
+class Entry:
+    """The frame of one function: `name` is gradients, predict or evaluate."""
+
+    def __init__(self, name: str, system: System, printer: FunctionPrinter, uses: set[str]) -> None:
+        self.name, self.system, self.printer, self.uses = name, system, printer, uses
+
+    def prologue(self) -> list[str]:
+        """Checks, parameters, sizes and buffers."""
+        printer, inputs, name = self.printer, self.printer.function.inputs, self.name
+        lines = ["    check_params(params, PARAMS)"]
+        local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, (Param, Input))}
+        used = [k for k in (*self.system.params, *self.system.stats) if k in local]
+        if used:
+            lines += _unpack([local[k] for k in used], "params", used)
+        results = [k for k, v in printer.function.results.items() if v.array.role == "result"]
+        if results:
+            keys = [k.removeprefix("d_") if k not in self.system.stats else k for k in results]
+            lines += _unpack([printer.function.results[k].array.name for k in results], "d", keys)
+        known: set[str] = set()
+        first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
+        lines.append(f"    dtype = params[{quoted(first)}].dtype")
+        for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
+            lines += self._input(k, local[k], known)
+        buffers = printer.buffers()
+        if buffers:
+            names = [a.name for _, a in buffers]
+            lines += _unpack_call(names, f"_{name}_buffers({', '.join(['workspace', *self.lengths(), 'dtype'])})")
+        return lines
+
+    def lengths(self) -> list[str]:
+        """The lengths, read off the inputs, on which buffers depend."""
+        found = {s for _, a in self.printer.buffers() for d in a.dims for s in d.symbols} - {*self.system.sizes}
+        return sorted(found)
+
+    def _input(self, key: str, name: str, known: set[str]) -> list[str]:
+        """One input: checked, its lengths read, brought into time-first order."""
+        node: Input = self.system.inputs[key]
+        order = sorted(node.axes, key=lambda x: x != BATCH)      # the caller's order: batch first
+        lengths = [str(length(x)) for x in order]
+        dims = [n if n in known else "None" for n in lengths] + [s.format() for s in node.shape]
+        dims_text = f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+        if node.type.kind == "class":
+            self.uses.add("class_input")
+            call = f"class_input({quoted(key)}, {identifier(key)}, {dims_text}, {node.type.n})"
+        else:
+            self.uses.add("real_input")
+            call = f"real_input({quoted(key)}, {identifier(key)}, {dims_text}, {'bool' if node.type.kind == 'bool' else 'dtype'})"
+        shape = f"# ({', '.join([*lengths, *(s.format() for s in node.shape)])}{',' if len(dims) == 1 else ''})"
+        lines = wrapped(f"    {name} = {call}", shape)
+        new = [n for n in lengths if n not in known]
+        if len(new) == 1:
+            where = lengths.index(new[0])
+            lines.append(f"    {new[0]} = {f'len({name})' if where == 0 else f'{name}.shape[{where}]'}")
+        elif new:
+            lines.append(f"    {', '.join(lengths)} = {name}.shape[:{len(lengths)}]")
+        known.update(lengths)
+        if order != list(node.axes):
+            lines.append(f"    {name} = {name}.swapaxes(0, 1){'':<10}# time first inside")
+        return lines
+
+    def epilogue(self) -> list[str]:
+        """The return statement."""
+        printer, name = self.printer, self.name
+        results = printer.function.results
+        if name == "gradients":
+            return [f"    return {text(results['loss'])}"]
+        if name == "predict":
+            items = []
+            for k, v in results.items():
+                value = text(v)
+                e = printer.layout.plan.roots[k]
+                if len(e.axes) > 1:
+                    value += ".swapaxes(0, 1)"
+                items.append(f"{quoted(k)}: {value}")
+            return wrapped(f"    return {{{', '.join(items)}}}", "")
+        def number(k: str) -> str:
+            e = printer.function.numbers.get(k)
+            return text(results[k]) if e is None else formula(e, {})
+        items = [f'"loss": ({number("loss")}, {number("count")})']
+        items.append(f'"penalty": {number("penalty") if "penalty" in results else "0.0"}')
+        items += [f"{quoted(m)}: ({number(m)}, {number(m + ' count')})" for m in self.system.metrics]
+        return wrapped(f"    return {{{', '.join(items)}}}", "")
+
+    def buffers(self) -> str:
+        """The memory plan as code: slots, and the views into them."""
+        printer, name = self.printer, self.name
+        buffers = printer.buffers()
+        if not buffers:
+            return ""
+        lengths = self.lengths()
+        lines = [f"def _{name}_buffers({', '.join(['workspace', *lengths, 'dtype'])}):",
+                 '    """The memory plan: values that are never needed at the same time share a slot."""',
+                 f"    key = ({', '.join([*lengths, 'dtype'])},)",
+                 f"    if workspace.keys.get({quoted(name)}) != key:", f"        workspace.keys[{quoted(name)}] = key",
+                 f"        s = workspace.reserve({quoted(name)}, ["]
+        for slot in printer.plan.slots:
+            sizes = ", ".join(s.format() for s in slot.sizes)
+            count = f"max({sizes})" if len(slot.sizes) > 1 else sizes
+            lines.append(f"            ({count}, {DTYPES.get(slot.kind, 'dtype')}),")
+        lines += ["        ])", f"        workspace.views[{quoted(name)}] = ("]
+        for i, a in buffers:
+            text = f"            s[{i}][:{product(a.dims).format()}].reshape{shape_text(a.dims)},"
+            lines.append(f"{text:<{80}}# {a.name}")
+        lines += ["        )", f"    return workspace.views[{quoted(name)}]"]
+        self.uses.add("Workspace")
+        return "\n".join(lines) + "\n"
+
+
+def _unpack(names: list[str], source: str, keys: list[str]) -> list[str]:
+    """Several names from a dict: in one line where it fits, else one a line."""
+    if len(names) > 1:
+        line = f"    {', '.join(names)} = ({source}[k] for k in {quoted_tuple(keys)})"
+        if len(line) <= 100:
+            return [line]
+    return [f"    {n} = {source}[{quoted(k)}]" for n, k in zip(names, keys, strict=True)]
+
+
+def _unpack_call(names: list[str], call: str) -> list[str]:
+    """Several names from a call that returns a tuple."""
+    left = ", ".join(names) + ("," if len(names) == 1 else "")
+    if len(left) + len(call) + 7 <= 100:
+        return [f"    {left} = {call}"]
+    rows = textwrap.wrap(left, 90)
+    lines = [f"    ({rows[0]}", *(f"     {r}" for r in rows[1:])]
+    return [*lines[:-1], lines[-1] + ") = \\", f"        {call}"]
