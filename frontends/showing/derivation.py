@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from ...compiler.formulas import Equation, equations
+from ...compiler.formulas import Equation, equations, formula
 from ...compiler.gradient import Adjoint
 from ...compiler.graph import Expr, Ref, postorder
 from ...compiler.passes.preactivations import name_preactivations
@@ -24,9 +24,13 @@ class ShowingError(ValueError):
 
 @dataclass
 class Derivation:
-    """A model before and after differentiation; `gradients` are by parameter name, simplified."""
+    """A model before and after differentiation; `gradients` are by parameter name, simplified.
+
+    `stabilised` has the notes of what was rewritten, `stable` is it simplified.
+    """
 
     source: System
+    stabilised: System
     stable: System
     adjoint: Adjoint
     system: System
@@ -65,10 +69,51 @@ def derive(system: System) -> Derivation:
     """A model's gradient by all trained parameters. ShowingError where it has no loss."""
     if system.loss is None:
         raise ShowingError(f"{system.name} has no loss, so there is nothing to differentiate")
-    out = Compiled(system, name_preactivations(simplify(stabilise(system))))
+    stabilised = stabilise(system)
+    out = Compiled(system, name_preactivations(simplify(stabilised)))
     differentiate(out)
     assert out.adjoint is not None and out.differentiated is not None
-    return Derivation(system, out.stable, out.adjoint, out.differentiated, out.gradients)
+    return Derivation(system, stabilised, out.stable, out.adjoint, out.differentiated, out.gradients)
+
+
+def formulas_of(system: System) -> dict[str, Expr]:
+    """The equations, and the loss under its name."""
+    return {**system.equations, **({"loss": system.loss.value} if system.loss else {})}
+
+
+def notes_of(system: System, source: System) -> dict[str, list[str]]:
+    """What was rewritten, by the equation (or `loss`) in whose own formula it stands.
+
+    A note whose node was itself rewritten away stands with the changed equations that have no other.
+    """
+    found: dict[str, list[str]] = {}
+    roots = formulas_of(system)
+    named = {*roots.values()}
+    for name, root in roots.items():
+        stack, seen = [root], set[Expr]()
+        while stack:
+            n = stack.pop()
+            if n in seen or (n in named and n is not root):
+                continue
+            seen.add(n)
+            found.setdefault(name, []).extend(x for x in system.notes.get(n, ()) if x not in found.get(name, ()))
+            stack.extend(reversed(n.args))
+    placed = {x for notes in found.values() for x in notes}
+    rest = list(dict.fromkeys(x for notes in system.notes.values() for x in notes if x not in placed))
+    before = formulas_of(source)
+    for name, root in roots.items():
+        if not found.get(name) and name in before and before[name] is not root and _own_change(name, before, roots):
+            found[name] = rest
+    return {name: notes for name, notes in found.items() if notes}
+
+
+def _own_change(name: str, before: dict[str, Expr], after: dict[str, Expr]) -> bool:
+    """Whether a formula differs by itself and not only in what it reads by name."""
+    return formula(before[name], _names(before)) != formula(after[name], _names(after))
+
+
+def _names(formulas: dict[str, Expr]) -> dict[Expr, str]:
+    return {e: n for n, e in reversed(formulas.items())}
 
 
 def root_of(d: Derivation, wrt: str) -> tuple[str, Expr]:
@@ -84,5 +129,5 @@ def root_of(d: Derivation, wrt: str) -> tuple[str, Expr]:
     if bare in d.source.params or bare in d.source.equations:
         raise ShowingError(f"the loss does not depend on {bare}")
     known = [*d.gradients, *(n for n in d.source.equations)]
-    near = get_close_matches(bare, known, 1)
+    near = get_close_matches(bare, known, 1, cutoff=0.5)
     raise ShowingError(f"nothing is called {bare} in {d.source.name}" + (f"; did you mean {near[0]}?" if near else ""))

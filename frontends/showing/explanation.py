@@ -10,7 +10,7 @@ from ...compiler.gradient import Term
 from ...compiler.graph import BATCH, Expr, Ref
 from ...compiler.node import describe
 from ...compiler.system import System
-from .derivation import CARRY, Derivation, derive, root_of
+from .derivation import CARRY, Derivation, derive, formulas_of, notes_of, root_of
 from .gradients import formula_text, lines_of
 
 
@@ -118,14 +118,12 @@ def _equation(d: Derivation, name: str) -> str:
 
 def _rewrites(d: Derivation, name: str, root: Expr) -> Iterator[str]:
     """Rewrites of equations on the way to the loss, with before and after; then what simplifying did to the gradient."""
-    before = {**d.source.equations, **({"loss": d.source.loss.value} if d.source.loss else {})}
-    after = {**d.stable.equations, **({"loss": d.stable.loss.value} if d.stable.loss else {})}
-    for k, e in after.items():
-        notes = list(dict.fromkeys(note for n in _inside(e, d.stable) for note in d.stable.notes.get(n, ())))
-        if notes and k in before and before[k] is not e:
+    before, after = formulas_of(d.source), formulas_of(d.stable)
+    for k, notes in notes_of(d.stabilised, d.source).items():
+        if k in before and k in after:
             yield from notes
             yield f"    before  {k} = {formula(before[k], d.source.names, limit=80)}"
-            yield f"    after   {k} = {formula(e, _user_names(d), limit=80)}"
+            yield f"    after   {k} = {formula(after[k], _user_names(d), limit=80)}"
     raw = d.adjoint.grads.get(_node(d, name)) if _node(d, name) is not None else None       # type: ignore[arg-type]
     if raw is not None and raw is not root:
         old, new = formula(raw, _names(d), limit=120), _flat(d, root)
@@ -141,18 +139,6 @@ def _flat(d: Derivation, root: Expr) -> str:
 
 def _user_names(d: Derivation) -> dict[Expr, str]:
     return {e: n for e, n in d.stable.names.items() if n in d.source.equations}
-
-
-def _inside(e: Expr, system: System) -> Iterator[Expr]:
-    """The nodes of one equation's own formula."""
-    roots = {*system.equations.values()}
-    stack, seen = [e], set[Expr]()
-    while stack:
-        n = stack.pop()
-        if n not in seen and not (n in roots and n is not e):
-            seen.add(n)
-            yield n
-            stack.extend(reversed(n.args))
 
 
 def _lines(system: System, name: str) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from ...compiler.formulas import Equation, equations
-from ...compiler.graph import Expr
 from ...compiler.passes.simplify import simplify
 from ...compiler.passes.stabilise import stabilise
 from ...compiler.system import System
-from .derivation import ShowingError, derive
+from .derivation import ShowingError, derive, notes_of
 from .gradients import formula_text
 from .network import graph
 
@@ -46,26 +45,16 @@ def _listed(system: System) -> list[Equation]:
     return equations(roots, names)
 
 
-def _noted(listed: list[Equation], notes: Mapping[Expr, tuple[str, ...]], names: Mapping[Expr, str]) -> str:
-    """Equations, each under the rewrites that shaped it."""
-    lines = []
+def _stabilised(system: System) -> str:
+    """The equations, each under the rewrites that shaped it."""
+    stabilised = stabilise(system)
+    notes, lines = notes_of(stabilised, system), []
+    listed = _listed(simplify(stabilised))
     width = max((len(q.left) for q in listed if len(q.left) <= 24), default=0)
     for q in listed:
-        stack, seen, found = [q.expr], set[Expr](), dict[str, None]()
-        while stack:
-            n = stack.pop()
-            if n not in seen and (n is q.expr or n not in names):
-                seen.add(n)
-                found.update(dict.fromkeys(notes.get(n, ())))
-                stack.extend(n.args)
-        lines += [f"# {note}" for note in found]
+        lines += [f"# {note}" for note in notes.get(q.name, ())]
         lines.append(f"{q.left:<{width}} = {q.text}")
     return "\n".join(lines)
-
-
-def _stabilised(system: System) -> str:
-    stable = simplify(stabilise(system))
-    return _noted(_listed(stable), stable.notes, stable.names)
 
 
 def _adjoint(system: System) -> str:
