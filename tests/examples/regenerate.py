@@ -1,0 +1,33 @@
+"""Writes examples/*/generated anew: `python -m tests.examples.regenerate [name ...]` from the repository's root."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import chainrule as cr
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NAMES = tuple(sorted(p.parent.name for p in EXAMPLES.glob("*/model.nn")))
+PLAIN = ("autoencoder_tied", "logistic_regression", "min_char_rnn", "mlp")      # also printed for reading (-O0)
+
+
+def generated(name: str) -> dict[Path, str]:
+    """The generated modules of an example, by path."""
+    model = cr.load(EXAMPLES / name / "model.nn")
+    levels = {"model_np.py": 1, **({"model_np_O0.py": 0} if name in PLAIN else {})}
+    return {EXAMPLES / name / "generated" / file: cr.compile(model, level=level).source for file, level in levels.items()}
+
+
+def main(names: tuple[str, ...]) -> None:
+    """Write what differs, and say so."""
+    for name in names or NAMES:
+        for path, source in generated(name).items():
+            path.parent.mkdir(exist_ok=True)
+            if not path.is_file() or path.read_bytes() != source.encode():
+                path.write_bytes(source.encode())
+                print(path.relative_to(EXAMPLES.parent))
+
+
+if __name__ == "__main__":
+    main(tuple(sys.argv[1:]))
