@@ -40,11 +40,14 @@ def equations(roots: Mapping[str, Expr], names: Mapping[Expr, str], given: Colle
     known = {e for e in given if e in table}
     used = {*table.values(), *taken, *roots}
     used |= {str(getattr(e, "name", "")) for e in postorder(*roots.values(), *(inline or {}).values())}
-    fresh = (n for n in (f"t{k}" for k in range(1, 10**9)) if n not in used)
     rights = _rights(roots, Reader(table, inline=inline), known)
     shared = _shared(rights, table)
     if shared:
-        table.update(zip(shared, fresh, strict=False))
+        table.update((e, f"t{k}") for k, e in enumerate(shared))         # placeholders, until the order of printing is known
+        rights = _rights(roots, Reader(table, inline=inline), known)
+        fresh = (n for n in (f"t{k}" for k in range(1, 10**9)) if n not in used)
+        unnamed = {*shared}
+        table.update(zip((e for e in _order(roots, rights) if e in unnamed), fresh, strict=False))
         rights = _rights(roots, Reader(table, inline=inline), known)
     order = _order(roots, rights)
     listed = [_equation(table[e], e, rights[e]) for e in order if e in table]

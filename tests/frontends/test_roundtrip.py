@@ -287,5 +287,5 @@ def test_generated_systems(s: System) -> None:
 def test_stats_that_only_a_program_writes() -> None:
     s = parse(MODELS["batch_norm"])
     mu = s.stats["b.mu"]
-    s.stats["b.mu"] = Stat(mu.node, mu.init, g.mean(s.equations["a"], ("batch",)), average=True)
-    assert "stat b.mu[H] = 0 <- average[batches](mean[batch](a))" in check(s)
+    s.stats["b.mu"] = Stat(mu.node, mu.init, g.mean(s.equations["a"] * 3, ("batch",)), average=True)
+    assert "stat b.mu[H] = 0 <- average[batches](mean[batch](a * 3))" in check(s)
