@@ -215,7 +215,7 @@ class Statements:
         yield from self.allocate(out) if not self.fresh(out) else ()
         if self.fresh(out) and out.dims:
             yield f"{out.array.name} = {source}"
-        elif not out.dims and not out.array.dims:
+        elif not out.dims and not out.array.dims and not self.allocated(out.array):
             yield f"{out.array.name} = {source}"
         else:
             order = kept(out)
