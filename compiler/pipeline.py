@@ -134,12 +134,12 @@ def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], 
         e = system.resolve(root)
         array = lay.arrays.get(e)
         if key in results:
-            if array is not None and lay.kind[e] == "whole" and array not in owned and e.dims and key.startswith("d_"):
+            if array is not None and lay.kind[e] == "whole" and array not in owned and e.dims:
                 array.role = "result"
             else:                                                # a view, a parameter, or another result's value: a copy
                 array = Array(e.dims, role="result")
                 body.append(Block((e,), [_copied(lay, e, array)]))
-            array.name = key
+            array.name = key if key.startswith("d_") else f"new_{key}"
             owned.add(array)
             function.results[key] = view(array)
         elif isinstance(e, (Const, Extent)):

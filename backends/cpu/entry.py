@@ -28,13 +28,12 @@ class Entry:
         printer, inputs, name = self.printer, self.printer.function.inputs, self.name
         lines = ["    check_params(params, PARAMS)"]
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, (Param, Input))}
-        used = [k for k in (*self.system.params, *self.system.stats) if k in local]
-        if used:
-            lines += _unpack([local[k] for k in used], "params", used)
-        results = [k for k, v in printer.function.results.items() if v.array.role == "result"]
-        if results:
-            keys = [k.removeprefix("d_") if k not in self.system.stats else k for k in results]
-            lines += _unpack([printer.function.results[k].array.name for k in results], "d", keys)
+        every = (*self.system.params, *self.system.stats)
+        used = [k for k in every if k in local]
+        lines += _unpack([local[k] for k in used], "params", used, every)
+        results = {k.removeprefix("d_") if k not in self.system.stats else k: v.array.name
+                   for k, v in printer.function.results.items() if v.array.role == "result"}
+        lines += _unpack([results[k] for k in every if k in results], "d", [k for k in every if k in results], every)
         known: set[str] = set()
         first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
         lines.append(f"    dtype = params[{quoted(first)}].dtype")
@@ -43,7 +42,7 @@ class Entry:
         buffers = printer.buffers()
         if buffers:
             names = [a.name for _, a in buffers]
-            lines += _unpack_call(names, f"_{name}_buffers({', '.join(['workspace', *self.lengths(), 'dtype'])})")
+            lines += _assigned(names, f"_{name}_buffers({', '.join(['workspace', *self.lengths(), 'dtype'])})")
         return lines
 
     def lengths(self) -> list[str]:
@@ -125,20 +124,21 @@ class Entry:
         return "\n".join(lines) + "\n"
 
 
-def _unpack(names: list[str], source: str, keys: list[str]) -> list[str]:
-    """Several names from a dict: in one line where it fits, else one a line."""
-    if len(names) > 1:
-        line = f"    {', '.join(names)} = ({source}[k] for k in {quoted_tuple(keys)})"
-        if len(line) <= 100:
-            return [line]
-    return [f"    {n} = {source}[{quoted(k)}]" for n, k in zip(names, keys, strict=True)]
+def _unpack(names: list[str], source: str, keys: list[str], every: tuple[str, ...]) -> list[str]:
+    """Several names from a dict."""
+    if len(names) < 2:
+        return [f"    {n} = {source}[{quoted(k)}]" for n, k in zip(names, keys, strict=True)]
+    return _assigned(names, f"({source}[k] for k in {'PARAMS' if tuple(keys) == every else quoted_tuple(keys)})")
 
 
-def _unpack_call(names: list[str], call: str) -> list[str]:
-    """Several names from a call that returns a tuple."""
+def _assigned(names: list[str], value: str) -> list[str]:
+    """Several names from one value; the names in rows where they fill more than a line."""
     left = ", ".join(names) + ("," if len(names) == 1 else "")
-    if len(left) + len(call) + 7 <= 100:
-        return [f"    {left} = {call}"]
+    if len(left) + len(value) + 7 <= 100:
+        return [f"    {left} = {value}"]
     rows = textwrap.wrap(left, 90)
     lines = [f"    ({rows[0]}", *(f"     {r}" for r in rows[1:])]
-    return [*lines[:-1], lines[-1] + ") = \\", f"        {call}"]
+    if len(lines[-1]) + len(value) + 4 <= 100:
+        return [*lines[:-1], f"{lines[-1]}) = {value}"]
+    return [*lines[:-1], f"{lines[-1]}) = (", *(f"        {r}" for r in textwrap.wrap(value.strip("()"), 88)), "    )"] \
+        if value.startswith("(") else [*lines, f"    ) = {value}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -96,7 +97,7 @@ class FunctionPrinter:
                 a.name = self.namer.claim(a.name)
         for key, v in self.function.results.items():
             if v.array.role == "result" or (not v.array.dims and v.array.role == "value" and not v.array.name):
-                v.array.name = self.namer.claim(key)
+                v.array.name = self.namer.claim(v.array.name or key)
         order = [out.array for _, s, _ in numbered(self.function.body) if (out := writes(s)) is not None]
         for a in dict.fromkeys(order):
             own = self.values.get(a)
@@ -131,8 +132,8 @@ class FunctionPrinter:
                 return f"{of(a)}_picked" if of(a) else "picked"
             case Take(_, a, index) | Product(_, a, index):
                 return f"{of(a)}_{of(index)}" if of(a) and of(index) else "product"
-            case Draw(_, kind):
-                return kind
+            case Draw(_, _, key):
+                return f"u_{key}"
             case Kernel(_, out, Call(f, (Load(v),))) if of(v) and out.array.dims:
                 return f"{f}_{of(v)}"
             case Kernel(_, out) if out.array.kind == BOOL:
@@ -146,7 +147,7 @@ class FunctionPrinter:
         self.scratch: dict[int, list[Array]] = {}
         for _, s, looped in numbered(self.function.body):
             arrays: list[Array] = []
-            if isinstance(s, Kernel) and s.out.dims and self.allocated(s.out.array) and not looped:
+            if isinstance(s, Kernel) and s.out.dims and self.buffered and self.allocated(s.out.array) and not looped:
                 lowered = Lowered(s, self.uses)
                 self.statements.lowered[id(s)] = lowered
                 arrays = lowered.scratch
@@ -248,10 +249,13 @@ class FunctionPrinter:
             name = names.get(v)
             if name is None or name == "loss*":
                 continue
-            text = f"# {name} = {formula(v, names, index=bool(self.function.axes), limit=60)}"
+            text = f"# {name} = {formula(v, names, index=bool(self.function.axes), limit=40)}"
             span = self.system.spans.get(name)
             place = f"{span.file.rsplit('/', 1)[-1]}:{span.line}" if span else ""
-            yield text if not place else f"{text:<{SHAPES}}  {place}"
+            rows = textwrap.wrap(text, WIDTH - 8, subsequent_indent="#     ", break_long_words=False)
+            if place and len(rows[0]) < WIDTH - len(place) - 8:
+                rows[0] = f"{rows[0]:<{SHAPES - 4}}{place}" if len(rows[0]) < SHAPES - 5 else f"{rows[0]}  {place}"
+            yield from rows
             for note in self.system.notes.get(v, ()):
                 yield f"#   {note}"
 

@@ -131,7 +131,8 @@ class ModulePrinter:
         function = self.compiled.functions[name]
         system = self.compiled.differentiated if name == "gradients" else self.compiled.evaluated
         assert system is not None
-        printer = FunctionPrinter(function, self.compiled.layouts[name], system, self.names, self.uses, self.reserved,
+        names = self.names if name == "gradients" else system.names
+        printer = FunctionPrinter(function, self.compiled.layouts[name], system, names, self.uses, self.reserved,
                                   self.level > 0)
         self.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, self.system, printer, self.uses)
@@ -159,10 +160,8 @@ class ModulePrinter:
 
 def _names(compiled: Compiled) -> dict[Expr, str]:
     """What nodes are called: the system's names, adjoints included; a gradient is d_ and its parameter."""
-    names: dict[Expr, str] = {}
-    for s in (compiled.evaluated, compiled.differentiated):
-        if s is not None:
-            names.update(s.names)
+    system = compiled.differentiated or compiled.evaluated
+    names = dict(system.names) if system is not None else {}
     for k, e in compiled.gradients.items():
         names.setdefault(e, f"d_{k}")
     return names

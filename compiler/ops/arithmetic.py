@@ -27,9 +27,9 @@ primitive("safe_div", "Piecewise((x / y, Ne(y, 0)), (0, True))",
           lambda x, y: np.where(y == 0, 0 * y, x / np.where(y == 0, 1 + 0 * y, y)),
           (ANY, POSITIVE), kink="x/0 is 0", cost=2)
 
-primitive("square", "x**2", (lambda g, out, x: g * (2 * x),), np.square, (ANY,))
+primitive("square", "x**2", (lambda g, out, x: 2 * (g * x),), np.square, (ANY,))
 
-primitive("sqrt", "sqrt(x)", (lambda g, out, x: g / (2 * out),), np.sqrt, (POSITIVE,), cost=4)
+primitive("sqrt", "sqrt(x)", (lambda g, out, x: 0.5 * (g / out),), np.sqrt, (POSITIVE,), cost=4)
 
 # The derivative in y is x**y * log(x), defined for x > 0; at x = 0 the product is taken as 0.
 primitive("pow", "x**y",

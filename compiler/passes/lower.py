@@ -100,7 +100,7 @@ class Lowering:
     def run(self) -> list[Block]:
         """Blocks in an order that respects every read; a loop is one unit."""
         plan, lay = self.lay.plan, self.lay
-        unit: dict[Expr, object] = {n: plan.loop[n] or self._root(n) for n in plan.order}
+        unit: dict[Expr, object] = {n: plan.loop[self._root(n)] or self._root(n) for n in plan.order}
         first: dict[object, int] = {}
         graph = nx.DiGraph()
         for i, n in enumerate(plan.order):
