@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .graph import Broadcast, Const, Expr, Map, Number
+from .graph import Broadcast, Const, Expr, Map, Number, describe
 from .ops import PRIMITIVES
 
 Bindings = dict[str, Expr]
@@ -250,6 +250,11 @@ class Firing:
 
 NESTED = 500                                             # rewritings inside rewritings; more is a table that never ends
 
+def brief(e: Expr) -> str:
+    """The kind and shape of a node; its whole text may be exponentially long."""
+    return f"{e.f if isinstance(e, Map) else type(e).__name__} {describe(e)}"
+
+
 @dataclass
 class Rewriter:
     """Normal forms under a table of rules; `memo` maps every node met to its normal form.
@@ -280,8 +285,8 @@ class Rewriter:
                 memo[e] = self._commuted(e)
             elif step in memo:
                 memo[e] = memo[step]
-            elif step in steps:
-                raise AssertionError(f"rules undo each other at {e!r} and {step!r}")
+            elif e in steps or step in steps:                    # e is needed for what it is to become
+                raise AssertionError(f"rules undo each other at {brief(e)} and {brief(step)}, last {self.fired[-1].rule.text}")
             else:
                 steps[e] = step
                 stack.append(step)
@@ -298,7 +303,7 @@ class Rewriter:
             new = r.rewrite(e)
             if new is not None and new is not e:
                 if (new.axes, new.shape, new.type) != (e.axes, e.shape, e.type):
-                    raise AssertionError(f"the rule {r.text} turned {e!r} into {new!r}")
+                    raise AssertionError(f"the rule {r.text} turned {brief(e)} into {brief(new)}")
                 self.fired.append(Firing(r, e, new))
                 return new
         return e

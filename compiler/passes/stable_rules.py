@@ -58,8 +58,9 @@ PATTERNS: tuple[Rule, ...] = tuple(rule(left, right, when, STABLE) for left, rig
     (softplus(x) - softplus(-x), x, None),                       # softplus(x) - softplus(-x) -> x
     (maximum(x, 0) + softplus(-absolute(x)), softplus(x), None),         # max(x, 0) + softplus(-|x|) -> softplus(x)
     (term("relu", x) + softplus(-absolute(x)), softplus(x), None),       # relu(x) + softplus(-|x|) -> softplus(x)
-    ((maximum(x, 0) - x * z) + softplus(-absolute(x)), z * softplus(-x) + (1 - z) * softplus(x), None),      # cross-entropy
-    ((term("relu", x) - x * z) + softplus(-absolute(x)), z * softplus(-x) + (1 - z) * softplus(x), None),    # from scores
+    # with a term between, the same value with the right derivative at 0, where max and |x| have a kink each
+    ((maximum(x, 0) - y) + softplus(-absolute(x)), (0.5 * (x + absolute(x)) - y) + softplus(-absolute(x)), None),
+    ((term("relu", x) - y) + softplus(-absolute(x)), (0.5 * (x + absolute(x)) - y) + softplus(-absolute(x)), None),
     (maximum(x, y) + softplus(-absolute(x - y)), term("logaddexp", x, y), None),     # max(x, y) + softplus(-|x - y|)
     (expm1(x) / x, term("exprel", x), None),                     # expm1(x)/x -> exprel(x)
     (x / expm1(x), 1 / term("exprel", x), None),                 # x/expm1(x) -> 1/exprel(x)

@@ -60,18 +60,6 @@ def sum_of_negative(e: Expr) -> Expr | None:
     return None
 
 
-@structure("sum(onehot(i)) -> 1", "Reduce")
-def sum_of_onehot(e: Expr) -> Expr | None:
-    """A one-hot vector sums to 1."""
-    assert isinstance(e, Reduce)
-    a = e.args[0]
-    last = len(a.shape) - 1
-    if e.kind == "sum" and isinstance(a, OneHot) and last in e.over:
-        axes, shape = a.axes, a.shape[:-1]
-        return Reduce("sum", Broadcast(Const(1), axes, shape, ()), tuple(o for o in e.over if o != last))
-    return None
-
-
 @structure("pick(a - broadcast(b), i) -> pick(a, i) - b", "Contract")
 def pick_of_difference(e: Expr) -> Expr | None:
     """One element of a difference whose second operand is the same for all: log_softmax picked is s[y] - logsumexp(s)."""
@@ -87,6 +75,59 @@ def pick_of_difference(e: Expr) -> Expr | None:
         return None
     whole = Broadcast(b.args[0], e.axes, (), ())
     return Map("sub", (Contract(a.args[0], hot, la, lh, (), e.axes), whole))
+
+
+def _kept(e: Reduce) -> tuple[int, ...]:
+    """The features of the operand that a reduction leaves."""
+    return tuple(k for k in range(len(e.args[0].shape)) if k not in e.over)
+
+
+@structure("sum(broadcast(x)) -> broadcast(sum(x))", "Reduce")
+def reduce_small(e: Expr) -> Expr | None:
+    """A reduction is computed before its operand is repeated along other dimensions."""
+    assert isinstance(e, Reduce)
+    a = e.args[0]
+    if not isinstance(a, Broadcast) or e.kind == "argmax":
+        return None
+    inner, kept = a.args[0], _kept(e)
+    if any(o not in (inner.axes if isinstance(o, str) else a.places) for o in e.over):
+        return None
+    over = tuple(o if isinstance(o, str) else a.places.index(o) for o in e.over)
+    return Broadcast(Reduce(e.kind, inner, over), e.axes, e.shape, tuple(kept.index(p) for p in a.places if p in kept))
+
+
+@structure("sum(c*x) -> c*sum(x)", "Reduce")
+def constant_along_sum(e: Expr) -> Expr | None:
+    """A factor that only repeats along what is summed leaves the sum."""
+    assert isinstance(e, Reduce)
+    match e.args[0]:
+        case Map("mul" | "div" as f, (a, b)) if e.kind == "sum":
+            if (outer := _outside(e, b)) is not None:
+                return Map(f, (e.with_args((a,)), outer))
+            if f == "mul" and (outer := _outside(e, a)) is not None:
+                return Map(f, (outer, e.with_args((b,))))
+    return None
+
+
+def _outside(e: Reduce, a: Expr) -> Expr | None:
+    """An operand of the summand that is the same all along the sum, without what is summed."""
+    if not isinstance(a, Broadcast):
+        return None
+    inner, kept = a.args[0], _kept(e)
+    if any(o in (inner.axes if isinstance(o, str) else a.places) for o in e.over):
+        return None
+    return Broadcast(inner, e.axes, e.shape, tuple(kept.index(p) for p in a.places))
+
+
+@structure("sum(onehot(i)) -> 1", "Reduce")
+def sum_of_onehot(e: Expr) -> Expr | None:
+    """Exactly one element of a one-hot vector is 1."""
+    assert isinstance(e, Reduce)
+    hot = e.args[0]
+    if not isinstance(hot, OneHot) or e.kind != "sum" or len(hot.shape) - 1 not in e.over:
+        return None
+    rest = tuple(o for o in e.over if o != len(hot.shape) - 1)
+    return Reduce("sum", Broadcast(Const(1), hot.axes, hot.shape[:-1], ()), rest)
 
 
 @structure("sum(sum(x)) -> sum(x)", "Reduce")
@@ -221,6 +262,8 @@ STRUCTURE_RULES: tuple[Rule, ...] = (
     sum_of_onehot,                                               # sum(onehot(i)) -> 1
     pick_of_difference,                                          # log_softmax(s)[y] -> s[y] - logsumexp(s)
     sum_of_repeats,                                              # sum(broadcast(x)) -> count*x
+    reduce_small,                                                # sum(broadcast(x)) -> broadcast(sum(x))
+    constant_along_sum,                                          # sum(c*x) -> c*sum(x)
     nested_reduction,                                            # sum(sum(x)) -> sum(x)
     outer_product,                                               # contract without a sum -> a*b
     contract_of_repeats,                                         # contract(broadcast(a), b) -> contract(a, sum(b))

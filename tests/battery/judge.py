@@ -21,6 +21,7 @@ from battery.formulas import Case
 from battery.values import MP, as_kind, evaluate
 from chainrule.compiler.gradient import gradient
 from chainrule.compiler.graph import Expr, Input, Reduce, apply
+from chainrule.compiler.passes.centre import centre_memo
 from chainrule.compiler.passes.simplify import simplify_exprs
 from chainrule.compiler.passes.stabilise import stabilise
 from chainrule.compiler.system import System
@@ -69,14 +70,16 @@ def reference(e: Expr, values: Mapping[str, np.ndarray], each: bool) -> Referenc
 
 
 def compiled(e: Expr, x: Input, each: bool, named: Sequence[Expr] = ()) -> tuple[Expr, Expr, Expr]:
-    """(value, weights, derivative) after stabilise, gradient and simplify, as the compiler goes."""
+    """(value, weights, derivative) after stabilise, gradient, simplify and centre, as the compiler goes."""
     stable = stabilise(System("battery", equations={**{f"q{k}": n for k, n in enumerate(named)}, "out": e}))
     out = stable.equations["out"]
     w = Input("w", out.axes, out.shape)
     seeded = out if each else out * w
     loss = Reduce("sum", seeded, (*seeded.axes, *range(len(seeded.shape))))
     slope = gradient(stable, loss, [x]).grads[x]
-    return (*simplify_exprs([out]), w, *simplify_exprs([slope]))
+    final = simplify_exprs([out, slope])
+    centred = centre_memo(final)
+    return centred[final[0]], w, centred[final[1]]
 
 
 def computed(e: Expr, x: Input, values: Mapping[str, np.ndarray], each: bool, kind: Any,
@@ -107,8 +110,8 @@ def wrong(got: np.ndarray, want: np.ndarray, kind: Any, floor: float, noise: flo
     return out
 
 
-def verdict(case: Case, e: Expr, x: Input, values: Mapping[str, np.ndarray], right: Reference, kind: Any, each: bool | None = None,
-            named: Sequence[Expr] = ()) -> list[str]:
+def verdict(case: Case, e: Expr, x: Input, values: Mapping[str, np.ndarray], right: Reference, kind: Any,
+            each: bool | None = None, named: Sequence[Expr] = ()) -> list[str]:
     """Everything wrong with value and derivative of `e` in one type."""
     rounded = {k: v if v.dtype.kind == "i" else v.astype(kind) for k, v in values.items()}
     value, slope = computed(e, x, rounded, case.each if each is None else each, kind, named)
