@@ -6,9 +6,9 @@ Equations
     loss = mean[batch] sum((r - x)^2) / 2
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = d_a_h @ x.T
+    d_W = ((V.T @ ((r - x) * r * (1 - r))) * h * (1 - h)) @ x.T / B
     d_V = ((r - x) * r * (1 - r)) @ h.T / B
-    d_b = sum[batch](d_a_h)
+    d_b = mean[batch] (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h)
     d_d = mean[batch] (r - x) * r * (1 - r)
 
 At kinks
@@ -83,16 +83,16 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, V, b, d_2 = (params[k] for k in ("W", "V", "b", "d"))
+    W, V, b, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h, r = _predict_buffers(workspace, B, dtype)
-    # h = sigmoid(W @ x + b)                                          model.nn:6
+    # h = sigmoid(W @ x + b)                                    model.nn:6
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
-    # r = sigmoid(V @ h + d)                                          model.nn:7
+    # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=r)                                    # (B, D)
     r += d_2                                                    # (B, D)
     sigmoid(r, out=r)
@@ -118,22 +118,22 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, V, b, d_2 = (params[k] for k in ("W", "V", "b", "d"))
+    W, V, b, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h, V_h = _evaluate_buffers(workspace, B, dtype)
-    # h = sigmoid(W @ x + b)                                          model.nn:6
+    # h = sigmoid(W @ x + b)                                    model.nn:6
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
-    # r = sigmoid(V @ h + d)                                          model.nn:7
+    # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=V_h)                                  # (B, D)
     V_h += d_2                                                  # (B, D)
     sigmoid(V_h, out=V_h)
     V_h -= x
     V_h_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
-    loss = 0.5 * V_h_V_h
+    loss = V_h_V_h / 2
     squared_error = V_h_V_h / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
@@ -157,24 +157,24 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W, V, b, d_2 = (params[k] for k in ("W", "V", "b", "d"))
-    d_d, d_V, d_b, d_W = (d[k] for k in ("d", "V", "b", "W"))
+    W, V, b, d_2 = (params[k] for k in PARAMS)
+    d_W, d_V, d_b, d_d = (d[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, r, value, tmp, d_a_h, tmp1 = _gradients_buffers(workspace, B, dtype)
+    h, r, value, tmp, value_V, tmp1 = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # h = sigmoid(W @ x + b)                                          model.nn:6
+    # h = sigmoid(W @ x + b)                                    model.nn:6
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
-    # r = sigmoid(V @ h + d)                                          model.nn:7
+    # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=r)                                    # (B, D)
     r += d_2                                                    # (B, D)
     sigmoid(r, out=r)
     np.subtract(r, x, out=value)                                # (B, D)
     value_value = value.reshape(-1) @ value.reshape(-1)
-    loss = 0.5 * value_value / B
+    loss = value_value / 2 / B
 
     # ---- backward
     np.subtract(1, r, out=tmp)                                  # (B, D)
@@ -186,16 +186,16 @@ def _gradients(params, d, x, workspace):
     # d_V = ((r - x) * r * (1 - r)) @ h.T / B
     np.matmul(value.T, h, out=d_V)                              # (D, H)
     d_V /= B                                                    # (D, H)
-    # d_a_h = (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h) / B
-    np.matmul(value, V, out=d_a_h)                              # (B, H)
+    np.matmul(value, V, out=value_V)                            # (B, H)
     np.subtract(1, h, out=tmp1)                                 # (B, H)
     tmp1 *= h
-    d_a_h *= tmp1
-    d_a_h /= B
-    # d_b = sum[batch](d_a_h)
-    np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    # d_W = d_a_h @ x.T
-    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
+    value_V *= tmp1
+    # d_b = mean[batch] (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h)
+    np.sum(value_V, axis=0, out=d_b)                            # (H,)
+    d_b /= B                                                    # (H,)
+    # d_W = ((V.T @ ((r - x) * r * (1 - r))) * h * (1 - h)) @ x.T / B
+    np.matmul(value_V.T, x, out=d_W)                            # (H, D)
+    d_W /= B                                                    # (H, D)
     return loss
 
 
@@ -215,7 +215,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*D].reshape(B, D),                                           # r
             s[2][:B*D].reshape(B, D),                                           # value
             s[3][:B*D].reshape(B, D),                                           # tmp
-            s[1][:B*H].reshape(B, H),                                           # d_a_h
+            s[1][:B*H].reshape(B, H),                                           # value_V
             s[2][:B*H].reshape(B, H),                                           # tmp1
         )
     return workspace.views["gradients"]

@@ -10,12 +10,12 @@ Equations
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W1 = d_a_h1 @ x.T
     d_W2 = d_k @ h1.T
-    d_W3 = d_a_h3 @ k.T
-    d_W4 = d_a_r @ h3.T
+    d_W3 = ((W4.T @ (r - x)) * real(h3 > 0)) @ k.T / B
+    d_W4 = (r - x) @ h3.T / B
     d_b1 = sum[batch](d_a_h1)
-    d_b2 = sum[batch](d_k)
-    d_b3 = sum[batch](d_a_h3)
-    d_b4 = sum[batch](d_a_r)
+    d_b2 = mean[batch] W3.T @ ((W4.T @ (r - x)) * real(h3 > 0))
+    d_b3 = mean[batch] (W4.T @ (r - x)) * real(h3 > 0)
+    d_b4 = mean[batch](r - x)
 
 At kinks
     relu: relu'(0) = 0
@@ -99,30 +99,23 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W1 = params["W1"]
-    W2 = params["W2"]
-    W3 = params["W3"]
-    W4 = params["W4"]
-    b1 = params["b1"]
-    b2 = params["b2"]
-    b3 = params["b3"]
-    b4 = params["b4"]
+    W1, W2, W3, W4, b1, b2, b3, b4 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h1, k, h3, r = _predict_buffers(workspace, B, dtype)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:7
+    # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1                                                    # (B, H)
     np.maximum(h1, 0, out=h1)
-    # k = W2 @ h1 + b2                                                model.nn:8
+    # k = W2 @ h1 + b2                                          model.nn:8
     np.matmul(h1, W2.T, out=k)                                  # (B, K)
     k += b2                                                     # (B, K)
-    # h3 = relu(W3 @ k + b3)                                          model.nn:9
+    # h3 = relu(W3 @ k + b3)                                    model.nn:9
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
     h3 += b3                                                    # (B, H)
     np.maximum(h3, 0, out=h3)
-    # r = sigmoid(W4 @ h3 + b4)                                       model.nn:10
+    # r = sigmoid(W4 @ h3 + b4)                                 model.nn:10
     np.matmul(h3, W4.T, out=r)                                  # (B, D)
     r += b4                                                     # (B, D)
     sigmoid(r, out=r)
@@ -151,26 +144,19 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W1 = params["W1"]
-    W2 = params["W2"]
-    W3 = params["W3"]
-    W4 = params["W4"]
-    b1 = params["b1"]
-    b2 = params["b2"]
-    b3 = params["b3"]
-    b4 = params["b4"]
+    W1, W2, W3, W4, b1, b2, b3, b4 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h1, k, h3, a_r, value, tmp = _evaluate_buffers(workspace, B, dtype)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:7
+    # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1                                                    # (B, H)
     np.maximum(h1, 0, out=h1)
-    # k = W2 @ h1 + b2                                                model.nn:8
+    # k = W2 @ h1 + b2                                          model.nn:8
     np.matmul(h1, W2.T, out=k)                                  # (B, K)
     k += b2                                                     # (B, K)
-    # h3 = relu(W3 @ k + b3)                                          model.nn:9
+    # h3 = relu(W3 @ k + b3)                                    model.nn:9
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
     h3 += b3                                                    # (B, H)
     np.maximum(h3, 0, out=h3)
@@ -185,7 +171,7 @@ def _evaluate(params, x, workspace):
     np.log1p(tmp, out=tmp)
     value += tmp
     loss = np.sum(value)
-    # r = sigmoid(a_r)                                                model.nn:10
+    # r = sigmoid(a_r)                                          model.nn:10
     sigmoid(a_r, out=a_r)                                       # (B, D)
     a_r -= x
     a_r_a_r = a_r.reshape(-1) @ a_r.reshape(-1)
@@ -217,36 +203,22 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W1 = params["W1"]
-    W2 = params["W2"]
-    W3 = params["W3"]
-    W4 = params["W4"]
-    b1 = params["b1"]
-    b2 = params["b2"]
-    b3 = params["b3"]
-    b4 = params["b4"]
-    d_b4 = d["b4"]
-    d_W4 = d["W4"]
-    d_b3 = d["b3"]
-    d_W3 = d["W3"]
-    d_b2 = d["b2"]
-    d_W2 = d["W2"]
-    d_b1 = d["b1"]
-    d_W1 = d["W1"]
+    W1, W2, W3, W4, b1, b2, b3, b4 = (params[k] for k in PARAMS)
+    d_W1, d_W2, d_W3, d_W4, d_b1, d_b2, d_b3, d_b4 = (d[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    (h1, k, h3, a_r, value, tmp, d_h3, mask, d_k, d_h1, mask2) = \
-        _gradients_buffers(workspace, B, dtype)
+    (h1, k, h3, a_r, value, tmp, a_r_W4, mask, d_k, d_h1, mask2
+    ) = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # h1 = relu(W1 @ x + b1)                                          model.nn:7
+    # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1                                                    # (B, H)
     np.maximum(h1, 0, out=h1)
-    # k = W2 @ h1 + b2                                                model.nn:8
+    # k = W2 @ h1 + b2                                          model.nn:8
     np.matmul(h1, W2.T, out=k)                                  # (B, K)
     k += b2                                                     # (B, K)
-    # h3 = relu(W3 @ k + b3)                                          model.nn:9
+    # h3 = relu(W3 @ k + b3)                                    model.nn:9
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
     h3 += b3                                                    # (B, H)
     np.maximum(h3, 0, out=h3)
@@ -264,30 +236,30 @@ def _gradients(params, d, x, workspace):
     loss = sum_value / B
 
     # ---- backward
-    # r = sigmoid(a_r)                                                model.nn:10
-    # d_a_r = (r - x) / B
-    d_a_r = a_r
-    sigmoid(a_r, out=d_a_r)
-    d_a_r -= x
-    d_a_r /= B
-    # d_b4 = sum[batch](d_a_r)
-    np.sum(d_a_r, axis=0, out=d_b4)                             # (D,)
-    # d_W4 = d_a_r @ h3.T
-    np.matmul(d_a_r.T, h3, out=d_W4)                            # (D, H)
-    # d_h3 = W4.T @ d_a_r
-    np.matmul(d_a_r, W4, out=d_h3)                              # (B, H)
-    # d_a_h3 = d_h3 * real(h3 > 0)
-    d_a_h3 = d_h3
-    np.greater(h3, 0, out=mask)
-    np.multiply(d_h3, mask, out=d_a_h3)
-    # d_b3 = sum[batch](d_a_h3)
-    np.sum(d_a_h3, axis=0, out=d_b3)                            # (H,)
-    # d_W3 = d_a_h3 @ k.T
-    np.matmul(d_a_h3.T, k, out=d_W3)                            # (H, K)
-    # d_k = W3.T @ d_a_h3
-    np.matmul(d_a_h3, W3, out=d_k)                              # (B, K)
-    # d_b2 = sum[batch](d_k)
+    # r = sigmoid(a_r)                                          model.nn:10
+    sigmoid(a_r, out=a_r)                                       # (B, D)
+    a_r -= x
+    # d_b4 = mean[batch](r - x)
+    np.sum(a_r, axis=0, out=d_b4)                               # (D,)
+    d_b4 /= B                                                   # (D,)
+    # d_W4 = (r - x) @ h3.T / B
+    np.matmul(a_r.T, h3, out=d_W4)                              # (D, H)
+    d_W4 /= B                                                   # (D, H)
+    np.matmul(a_r, W4, out=a_r_W4)                              # (B, H)
+    np.greater(h3, 0, out=mask)                                 # (B, H)
+    a_r_W4 *= mask
+    # d_b3 = mean[batch] (W4.T @ (r - x)) * real(h3 > 0)
+    np.sum(a_r_W4, axis=0, out=d_b3)                            # (H,)
+    d_b3 /= B                                                   # (H,)
+    # d_W3 = ((W4.T @ (r - x)) * real(h3 > 0)) @ k.T / B
+    np.matmul(a_r_W4.T, k, out=d_W3)                            # (H, K)
+    d_W3 /= B                                                   # (H, K)
+    np.matmul(a_r_W4, W3, out=d_k)                              # (B, K)
+    # d_b2 = mean[batch] W3.T @ ((W4.T @ (r - x)) * real(h3 > 0))
     np.sum(d_k, axis=0, out=d_b2)                               # (K,)
+    d_b2 /= B                                                   # (K,)
+    # d_k = W3.T @ ((W4.T @ (r - x)) * real(h3 > 0)) / B
+    d_k /= B                                                    # (B, K)
     # d_W2 = d_k @ h1.T
     np.matmul(d_k.T, h1, out=d_W2)                              # (K, H)
     # d_h1 = W2.T @ d_k
@@ -324,7 +296,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[3][:B*D].reshape(B, D),                                           # a_r
             s[4][:B*D].reshape(B, D),                                           # value
             s[5][:B*D].reshape(B, D),                                           # tmp
-            s[4][:B*H].reshape(B, H),                                           # d_h3
+            s[4][:B*H].reshape(B, H),                                           # a_r_W4
             s[6][:B*H].reshape(B, H),                                           # mask
             s[1][:B*K].reshape(B, K),                                           # d_k
             s[2][:B*H].reshape(B, H),                                           # d_h1

@@ -9,7 +9,7 @@ Equations
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W = d_a_h @ n.T + (d_a_r @ h.T).T
     d_b = sum[batch](d_a_h)
-    d_d = sum[batch](d_a_r)
+    d_d = mean[batch](r - x)
 
 At kinks
     pow: the derivative by the exponent is 0 at base 0
@@ -81,16 +81,16 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
+    W, b, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h, r = _predict_buffers(workspace, B, dtype)
-    # h = sigmoid(W @ x + b)                                          model.nn:9
+    # h = sigmoid(W @ x + b)                                    model.nn:9
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
-    # r = sigmoid(W.T @ h + d)                                        model.nn:10
+    # r = sigmoid(W.T @ h + d)                                  model.nn:10
     np.matmul(h, W, out=r)                                      # (B, D)
     r += d_2                                                    # (B, D)
     sigmoid(r, out=r)
@@ -116,12 +116,12 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
+    W, b, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h, a_r, value, tmp = _evaluate_buffers(workspace, B, dtype)
-    # h = sigmoid(W @ x + b)                                          model.nn:9
+    # h = sigmoid(W @ x + b)                                    model.nn:9
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
@@ -136,7 +136,7 @@ def _evaluate(params, x, workspace):
     np.log1p(tmp, out=tmp)
     value += tmp
     loss = np.sum(value)
-    # r = sigmoid(a_r)                                                model.nn:10
+    # r = sigmoid(a_r)                                          model.nn:10
     sigmoid(a_r, out=a_r)                                       # (B, D)
     a_r -= x
     a_r_a_r = a_r.reshape(-1) @ a_r.reshape(-1)
@@ -166,19 +166,19 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, workspace, seed):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
-    d_d, d_b, d_W = (d[k] for k in ("d", "b", "W"))
+    W, b, d_2 = (params[k] for k in PARAMS)
+    d_W, d_b, d_d = (d[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     n, tmp, mask, h, a_r, value, tmp2, d_h, tmp3, d_a_r_h = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # n = 1.42857 * x * real(uniform(n) < 0.7)                        model.nn:8
+    # n = 1.42857 * x * real(uniform(n) < 0.7)                  model.nn:8
     uniform(seed, 0x890deef6dba46bd1, tmp, out=n)               # (B, D)
     np.less(n, 0.7, out=mask)                                   # (B, D)
     np.multiply(x, mask, out=n)
     n *= 1.4285714285714286
-    # h = sigmoid(W @ n + b)                                          model.nn:9
+    # h = sigmoid(W @ n + b)                                    model.nn:9
     np.matmul(n, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
@@ -196,14 +196,15 @@ def _gradients(params, d, x, workspace, seed):
     loss = sum_value / B
 
     # ---- backward
-    # r = sigmoid(a_r)                                                model.nn:10
-    # d_a_r = (r - x) / B
+    # r = sigmoid(a_r)                                          model.nn:10
     d_a_r = a_r
     sigmoid(a_r, out=d_a_r)
     d_a_r -= x
-    d_a_r /= B
-    # d_d = sum[batch](d_a_r)
+    # d_d = mean[batch](r - x)
     np.sum(d_a_r, axis=0, out=d_d)                              # (D,)
+    d_d /= B                                                    # (D,)
+    # d_a_r = (r - x) / B
+    d_a_r /= B                                                  # (B, D)
     # d_h = W.T.T @ d_a_r
     np.matmul(d_a_r, W.T, out=d_h)                              # (B, H)
     # d_a_h = d_h * h * (1 - h)

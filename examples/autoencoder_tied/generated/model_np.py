@@ -6,8 +6,8 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
-    d_b = sum[batch](d_a_h)
+    d_W = 0.0001 * W + ((W.T.T @ (r - x)) * h * (1 - h)) @ x.T / B + ((r - x) @ h.T).T / B
+    d_b = mean[batch] (W.T.T @ (r - x)) * h * (1 - h)
     d_d = mean[batch](r - x)
 
 At kinks
@@ -79,16 +79,16 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
+    W, b, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h, r = _predict_buffers(workspace, B, dtype)
-    # h = sigmoid(W @ x + b)                                          model.nn:7
+    # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
-    # r = sigmoid(W.T @ h + d)                                        model.nn:8
+    # r = sigmoid(W.T @ h + d)                                  model.nn:8
     np.matmul(h, W, out=r)                                      # (B, D)
     r += d_2                                                    # (B, D)
     sigmoid(r, out=r)
@@ -114,12 +114,12 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
+    W, b, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h, a_r, value, tmp, square_W = _evaluate_buffers(workspace, B, dtype)
-    # h = sigmoid(W @ x + b)                                          model.nn:7
+    # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
@@ -137,7 +137,7 @@ def _evaluate(params, x, workspace):
     np.square(W, out=square_W)                                  # (H, D)
     sum_square_W = np.sum(square_W)
     penalty = sum_square_W * 5e-05
-    # r = sigmoid(a_r)                                                model.nn:8
+    # r = sigmoid(a_r)                                          model.nn:8
     sigmoid(a_r, out=a_r)                                       # (B, D)
     a_r -= x
     a_r_a_r = a_r.reshape(-1) @ a_r.reshape(-1)
@@ -168,14 +168,14 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
-    d_d, d_b, d_W = (d[k] for k in ("d", "b", "W"))
+    W, b, d_2 = (params[k] for k in PARAMS)
+    d_W, d_b, d_d = (d[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, value, tmp, d_a_h, tmp1, a_r_h, tmp2 = _gradients_buffers(workspace, B, dtype)
+    h, a_r, value, tmp, a_r_W, tmp1, a_r_h, tmp2 = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # h = sigmoid(W @ x + b)                                          model.nn:7
+    # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
@@ -194,24 +194,24 @@ def _gradients(params, d, x, workspace):
     loss = sum_value / B + W_W * 5e-05
 
     # ---- backward
-    # r = sigmoid(a_r)                                                model.nn:8
+    # r = sigmoid(a_r)                                          model.nn:8
     sigmoid(a_r, out=a_r)                                       # (B, D)
     a_r -= x
     # d_d = mean[batch](r - x)
     np.sum(a_r, axis=0, out=d_d)                                # (D,)
     d_d /= B                                                    # (D,)
-    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
-    np.matmul(a_r, W.T, out=d_a_h)                              # (B, H)
+    np.matmul(a_r, W.T, out=a_r_W)                              # (B, H)
     np.subtract(1, h, out=tmp1)                                 # (B, H)
     tmp1 *= h
-    d_a_h *= tmp1
-    d_a_h /= B
-    # d_b = sum[batch](d_a_h)
-    np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
-    # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    a_r_W *= tmp1
+    # d_b = mean[batch] (W.T.T @ (r - x)) * h * (1 - h)
+    np.sum(a_r_W, axis=0, out=d_b)                              # (H,)
+    d_b /= B                                                    # (H,)
+    np.matmul(a_r_W.T, x, out=d_W)                              # (H, D)
+    # d_W = 0.0001 * W + ((W.T.T @ (r - x)) * h * (1 - h)) @ x.T / B + ((r - x) @ h.T).T / B
     np.matmul(a_r.T, h, out=a_r_h)                              # (D, H)
     np.multiply(0.0001, W, out=tmp2)                            # (H, D)
+    d_W /= B
     d_W += tmp2
     np.divide(a_r_h.T, B, out=tmp2)
     d_W += tmp2
@@ -234,7 +234,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*D].reshape(B, D),                                           # a_r
             s[2][:B*D].reshape(B, D),                                           # value
             s[3][:B*D].reshape(B, D),                                           # tmp
-            s[2][:B*H].reshape(B, H),                                           # d_a_h
+            s[2][:B*H].reshape(B, H),                                           # a_r_W
             s[3][:B*H].reshape(B, H),                                           # tmp1
             s[2][:D*H].reshape(D, H),                                           # a_r_h
             s[0][:D*H].reshape(H, D),                                           # tmp2

@@ -6,8 +6,8 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
-    d_b = sum[batch](d_a_h)
+    d_W = 0.0001 * W + ((W.T.T @ (r - x)) * h * (1 - h)) @ x.T / B + ((r - x) @ h.T).T / B
+    d_b = mean[batch] (W.T.T @ (r - x)) * h * (1 - h)
     d_d = mean[batch](r - x)
 
 At kinks
@@ -79,13 +79,13 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
+    W, b, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    # h = sigmoid(W @ x + b)                                          model.nn:7
+    # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
-    # r = sigmoid(W.T @ h + d)                                        model.nn:8
+    # r = sigmoid(W.T @ h + d)                                  model.nn:8
     r = sigmoid(h @ W + d_2)                                    # (B, D)
     return {"r": r}
 
@@ -93,11 +93,11 @@ def _predict(params, x, workspace):
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
+    W, b, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    # h = sigmoid(W @ x + b)                                          model.nn:7
+    # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
     a_r = h @ W + d_2                                           # (B, D)
     value = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
@@ -105,7 +105,7 @@ def _evaluate(params, x, workspace):
     square_W = W**2                                             # (H, D)
     sum_square_W = np.sum(square_W)
     penalty = sum_square_W * 5e-05
-    # r = sigmoid(a_r)                                                model.nn:8
+    # r = sigmoid(a_r)                                          model.nn:8
     value2 = sigmoid(a_r) - x                                   # (B, D)
     value2_value2 = value2.reshape(-1) @ value2.reshape(-1)
     squared_error = value2_value2 / D
@@ -115,13 +115,13 @@ def _evaluate(params, x, workspace):
 def _gradients(params, d, x, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in ("W", "b", "d"))
-    d_d, d_b, d_W = (d[k] for k in ("d", "b", "W"))
+    W, b, d_2 = (params[k] for k in PARAMS)
+    d_W, d_b, d_d = (d[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     # ---- forward
-    # h = sigmoid(W @ x + b)                                          model.nn:7
+    # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
     a_r = h @ W + d_2                                           # (B, D)
     value = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
@@ -130,18 +130,18 @@ def _gradients(params, d, x, workspace):
     loss = sum_value / B + W_W * 5e-05
 
     # ---- backward
-    # r = sigmoid(a_r)                                                model.nn:8
+    # r = sigmoid(a_r)                                          model.nn:8
     value2 = sigmoid(a_r) - x                                   # (B, D)
     # d_d = mean[batch](r - x)
     sum_value2 = np.sum(value2, axis=0)                         # (D,)
-    np.divide(sum_value2, B, out=d_d)                           # (D,)
-    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
-    d_a_h = value2 @ W.T * h * (1 - h) / B                      # (B, H)
-    # d_b = sum[batch](d_a_h)
-    np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    d_d[...] = sum_value2 / B                                   # (D,)
+    value_3 = value2 @ W.T * h * (1 - h)                        # (B, H)
+    # d_b = mean[batch] (W.T.T @ (r - x)) * h * (1 - h)
+    sum_value_3 = np.sum(value_3, axis=0)                       # (H,)
+    d_b[...] = sum_value_3 / B                                  # (H,)
+    # d_W = 0.0001 * W + ((W.T.T @ (r - x)) * h * (1 - h)) @ x.T / B + ((r - x) @ h.T).T / B
     value2_h = value2.T @ h                                     # (D, H)
-    d_W[...] = 0.0001 * W + d_a_h.T @ x + value2_h.T / B        # (H, D)
+    d_W[...] = 0.0001 * W + value_3.T @ x / B + value2_h.T / B  # (H, D)
     return loss
 
 

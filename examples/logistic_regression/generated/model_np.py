@@ -5,8 +5,8 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = d_s @ x.T
-    d_b = sum[batch](d_s)
+    d_W = (softmax(s) - onehot(y)) @ x.T / B
+    d_b = mean[batch](softmax(s) - onehot(y))
 """
 
 import numpy as np
@@ -71,12 +71,12 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b = (params[k] for k in ("W", "b"))
+    W, b = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     s, = _predict_buffers(workspace, B, dtype)
-    # s = W @ x + b                                                   model.nn:8
+    # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
     s += b                                                      # (B, C)
     return {"s": s}
@@ -99,13 +99,13 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b = (params[k] for k in ("W", "b"))
+    W, b = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     s, lse_s, tmp, s_picked, argmax_s, value = _evaluate_buffers(workspace, B, dtype)
-    # s = W @ x + b                                                   model.nn:8
+    # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
     s += b                                                      # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
@@ -143,15 +143,15 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W, b = (params[k] for k in ("W", "b"))
-    d_b, d_W = (d[k] for k in ("b", "W"))
+    W, b = (params[k] for k in PARAMS)
+    d_W, d_b = (d[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     s, lse_s, tmp, s_picked = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # s = W @ x + b                                                   model.nn:8
+    # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
     s += b                                                      # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
@@ -161,16 +161,15 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_s_picked / B
 
     # ---- backward
-    # d_s = (softmax(s) - onehot(y)) / B
-    d_s = s
-    np.subtract(s, lse_s[:, None], out=d_s)
-    np.exp(d_s, out=d_s)
-    add_onehot(d_s, y, -1)
-    d_s /= B
-    # d_b = sum[batch](d_s)
-    np.sum(d_s, axis=0, out=d_b)                                # (C,)
-    # d_W = d_s @ x.T
-    np.matmul(d_s.T, x, out=d_W)                                # (C, D)
+    s -= lse_s[:, None]                                         # (B, C)
+    np.exp(s, out=s)
+    add_onehot(s, y, -1)
+    # d_b = mean[batch](softmax(s) - onehot(y))
+    np.sum(s, axis=0, out=d_b)                                  # (C,)
+    d_b /= B                                                    # (C,)
+    # d_W = (softmax(s) - onehot(y)) @ x.T / B
+    np.matmul(s.T, x, out=d_W)                                  # (C, D)
+    d_W /= B                                                    # (C, D)
     return loss
 
 

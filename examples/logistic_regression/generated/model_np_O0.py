@@ -5,8 +5,8 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = d_s @ x.T
-    d_b = sum[batch](d_s)
+    d_W = (softmax(s) - onehot(y)) @ x.T / B
+    d_b = mean[batch](softmax(s) - onehot(y))
 """
 
 import numpy as np
@@ -71,11 +71,11 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b = (params[k] for k in ("W", "b"))
+    W, b = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    # s = W @ x + b                                                   model.nn:8
+    # s = W @ x + b                                             model.nn:8
     s = x @ W.T + b                                             # (B, C)
     return {"s": s}
 
@@ -83,12 +83,12 @@ def _predict(params, x, workspace):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b = (params[k] for k in ("W", "b"))
+    W, b = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    # s = W @ x + b                                                   model.nn:8
+    # s = W @ x + b                                             model.nn:8
     s = x @ W.T + b                                             # (B, C)
     lse_s = logsumexp(s, 1)                                     # (B,)
     value = lse_s - pick(s, y)                                  # (B,)
@@ -102,14 +102,14 @@ def _evaluate(params, x, y, workspace):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W, b = (params[k] for k in ("W", "b"))
-    d_b, d_W = (d[k] for k in ("b", "W"))
+    W, b = (params[k] for k in PARAMS)
+    d_W, d_b = (d[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     # ---- forward
-    # s = W @ x + b                                                   model.nn:8
+    # s = W @ x + b                                             model.nn:8
     s = x @ W.T + b                                             # (B, C)
     lse_s = logsumexp(s, 1)                                     # (B,)
     value = lse_s - pick(s, y)                                  # (B,)
@@ -117,12 +117,12 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_value / B
 
     # ---- backward
-    # d_s = (softmax(s) - onehot(y)) / B
-    d_s = (np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)) / B  # (B, C)
-    # d_b = sum[batch](d_s)
-    np.sum(d_s, axis=0, out=d_b)                                # (C,)
-    # d_W = d_s @ x.T
-    np.matmul(d_s.T, x, out=d_W)                                # (C, D)
+    value2 = np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)   # (B, C)
+    # d_b = mean[batch](softmax(s) - onehot(y))
+    sum_value2 = np.sum(value2, axis=0)                         # (C,)
+    d_b[...] = sum_value2 / B                                   # (C,)
+    # d_W = (softmax(s) - onehot(y)) @ x.T / B
+    d_W[...] = value2.T @ x / B                                 # (C, D)
     return loss
 
 

@@ -83,7 +83,7 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    Wxh, Whh, Why, bh, by = (params[k] for k in ("Wxh", "Whh", "Why", "bh", "by"))
+    Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
@@ -93,9 +93,9 @@ def _predict(params, x, workspace):
     Wxh_x += bh                                                 # (T, B, H)
     h[0] = 0                                                    # (T + 1, B, H)
     for t in range(T):
-        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])                model.nn:10
+        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
-    # s = Why @ h[t] + by                                             model.nn:11
+    # s = Why @ h[t] + by                                       model.nn:11
     np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
     s += by                                                     # (T, B, V)
     return {"s": s.swapaxes(0, 1)}
@@ -121,7 +121,7 @@ def _predict_buffers(workspace, B, T, dtype):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    Wxh, Whh, Why, bh, by = (params[k] for k in ("Wxh", "Whh", "Why", "bh", "by"))
+    Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
@@ -133,9 +133,9 @@ def _evaluate(params, x, y, workspace):
     Wxh_x += bh                                                 # (T, B, H)
     h[0] = 0                                                    # (T + 1, B, H)
     for t in range(T):
-        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])                model.nn:10
+        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
-    # s = Why @ h[t] + by                                             model.nn:11
+    # s = Why @ h[t] + by                                       model.nn:11
     np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
     s += by                                                     # (T, B, V)
     logsumexp(s, 2, tmp, out=lse_s)                             # (T, B)
@@ -175,24 +175,24 @@ def _evaluate_buffers(workspace, B, T, dtype):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    Wxh, Whh, Why, bh, by = (params[k] for k in ("Wxh", "Whh", "Why", "bh", "by"))
-    d_by, d_Why, d_Whh, d_bh, d_Wxh = (d[k] for k in ("by", "Why", "Whh", "bh", "Wxh"))
+    Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
+    d_Wxh, d_Whh, d_Why, d_bh, d_by = (d[k] for k in PARAMS)
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)          # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)          # time first inside
-    (Wxh_x, h, s, lse_s, tmp, s_picked, d_a_h, value, d_h_next) = \
-        _gradients_buffers(workspace, B, T, dtype)
+    (Wxh_x, h, s, lse_s, tmp, s_picked, d_a_h, value, d_h_next
+    ) = _gradients_buffers(workspace, B, T, dtype)
     # ---- forward
     np.take(Wxh.T, x, axis=0, out=Wxh_x, mode="clip")           # (T, B, H)
     Wxh_x += bh                                                 # (T, B, H)
     h[0] = 0                                                    # (T + 1, B, H)
     for t in range(T):
-        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])                model.nn:10
+        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
-    # s = Why @ h[t] + by                                             model.nn:11
+    # s = Why @ h[t] + by                                       model.nn:11
     np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
     s += by                                                     # (T, B, V)
     logsumexp(s, 2, tmp, out=lse_s)                             # (T, B)
@@ -217,7 +217,7 @@ def _gradients(params, d, x, y, workspace):
     np.subtract(1, value, out=value)
     d_h_next[...] = 0                                           # (B, H)
     for t in reversed(range(T)):
-        # d_h = d_h[t] + Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T)
+        # d_h = Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
         # d_a_h = d_h[t] * (1 - h[t]^2)
         d_a_h[t] = (d_h_next + d_a_h[t]) * value[t]             # (T, B, H)
         # d_h_next = Whh.T @ d_a_h[t]

@@ -83,7 +83,7 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    Wxh, Whh, Why, bh, by = (params[k] for k in ("Wxh", "Whh", "Why", "bh", "by"))
+    Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
@@ -92,9 +92,9 @@ def _predict(params, x, workspace):
     h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
     h[0] = 0
     for t in range(T):
-        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])                model.nn:10
+        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(value[t] + h[t] @ Whh.T, out=h[t + 1])
-    # s = Why @ h[t] + by                                             model.nn:11
+    # s = Why @ h[t] + by                                       model.nn:11
     s = (h[1:].reshape(-1, H) @ Why.T).reshape(T, B, V) + by    # (T, B, V)
     return {"s": s.swapaxes(0, 1)}
 
@@ -102,7 +102,7 @@ def _predict(params, x, workspace):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    Wxh, Whh, Why, bh, by = (params[k] for k in ("Wxh", "Whh", "Why", "bh", "by"))
+    Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
@@ -113,9 +113,9 @@ def _evaluate(params, x, y, workspace):
     h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
     h[0] = 0
     for t in range(T):
-        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])                model.nn:10
+        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(value[t] + h[t] @ Whh.T, out=h[t + 1])
-    # s = Why @ h[t] + by                                             model.nn:11
+    # s = Why @ h[t] + by                                       model.nn:11
     s = (h[1:].reshape(-1, H) @ Why.T).reshape(T, B, V) + by    # (T, B, V)
     lse_s = logsumexp(s, 2)                                     # (T, B)
     value2 = lse_s - pick(s, y)                                 # (T, B)
@@ -129,8 +129,8 @@ def _evaluate(params, x, y, workspace):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    Wxh, Whh, Why, bh, by = (params[k] for k in ("Wxh", "Whh", "Why", "bh", "by"))
-    d_by, d_Why, d_Whh, d_bh, d_Wxh = (d[k] for k in ("by", "Why", "Whh", "bh", "Wxh"))
+    Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
+    d_Wxh, d_Whh, d_Why, d_bh, d_by = (d[k] for k in PARAMS)
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
@@ -142,9 +142,9 @@ def _gradients(params, d, x, y, workspace):
     h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
     h[0] = 0
     for t in range(T):
-        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])                model.nn:10
+        # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(value[t] + h[t] @ Whh.T, out=h[t + 1])
-    # s = Why @ h[t] + by                                             model.nn:11
+    # s = Why @ h[t] + by                                       model.nn:11
     s = (h[1:].reshape(-1, H) @ Why.T).reshape(T, B, V) + by    # (T, B, V)
     lse_s = logsumexp(s, 2)                                     # (T, B)
     value2 = lse_s - pick(s, y)                                 # (T, B)
@@ -155,7 +155,7 @@ def _gradients(params, d, x, y, workspace):
     value_3 = np.exp(s - lse_s[..., None]) - onehot(y, V, dtype)  # (T, B, V)
     # d_by = mean[t, batch](softmax(s[t]) - onehot(y[t]))
     sum_value_3 = np.sum(value_3, axis=(0, 1))                  # (V,)
-    np.divide(sum_value_3, B*T, out=d_by)                       # (V,)
+    d_by[...] = sum_value_3 / (B*T)                             # (V,)
     # d_Why = (sum[t] (softmax(s[t]) - onehot(y[t])) @ h[t].T) / (B*T)
     d_Why[...] = value_3.reshape(-1, V).T @ h[1:].reshape(-1, H) / (B*T)  # (V, H)
     value_4 = (value_3.reshape(-1, V) @ Why).reshape(T, B, H) / (B*T)  # (T, B, H)
@@ -164,7 +164,7 @@ def _gradients(params, d, x, y, workspace):
     d_h_next[...] = 0
     d_a_h = np.empty((T, B, H), dtype)
     for t in reversed(range(T)):
-        # d_h = d_h[t] + Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T)
+        # d_h = Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
         # d_a_h = d_h[t] * (1 - h[t]^2)
         d_a_h[t] = (d_h_next + value_4[t]) * value_5[t]         # (T, B, H)
         # d_h_next = Whh.T @ d_a_h[t]

@@ -12,7 +12,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W2 = d_a_h2 @ h1.T
     d_b2 = sum[batch](d_a_h2)
     d_W3 = d_s @ h2.T
-    d_b3 = sum[batch](d_s)
+    d_b3 = mean[batch](softmax(s) - onehot(y))
 
 At kinks
     relu: relu'(0) = 0
@@ -91,20 +91,20 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2, W3, b3 = (params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
+    W1, b1, W2, b2, W3, b3 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h1, h2, s = _predict_buffers(workspace, B, dtype)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
+    # h1 = relu(W1 @ x + b1)                                    model.nn:9
     np.matmul(x, W1.T, out=h1)                                  # (B, H1)
     h1 += b1                                                    # (B, H1)
     np.maximum(h1, 0, out=h1)
-    # h2 = tanh(W2 @ h1 + b2)                                         model.nn:10
+    # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     np.matmul(h1, W2.T, out=h2)                                 # (B, H2)
     h2 += b2                                                    # (B, H2)
     np.tanh(h2, out=h2)
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:11
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     return {"s": s}
@@ -130,21 +130,21 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2, W3, b3 = (params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
+    W1, b1, W2, b2, W3, b3 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     h1, h2, s, lse_s, tmp, s_picked, argmax_s, value = _evaluate_buffers(workspace, B, dtype)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
+    # h1 = relu(W1 @ x + b1)                                    model.nn:9
     np.matmul(x, W1.T, out=h1)                                  # (B, H1)
     h1 += b1                                                    # (B, H1)
     np.maximum(h1, 0, out=h1)
-    # h2 = tanh(W2 @ h1 + b2)                                         model.nn:10
+    # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     np.matmul(h1, W2.T, out=h2)                                 # (B, H2)
     h2 += b2                                                    # (B, H2)
     np.tanh(h2, out=h2)
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:11
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
@@ -184,24 +184,24 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2, W3, b3 = (params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
-    d_b3, d_W3, d_b2, d_W2, d_b1, d_W1 = (d[k] for k in ("b3", "W3", "b2", "W2", "b1", "W1"))
+    W1, b1, W2, b2, W3, b3 = (params[k] for k in PARAMS)
+    d_W1, d_b1, d_W2, d_b2, d_W3, d_b3 = (d[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h1, h2, s, lse_s, tmp, s_picked, d_h2, tmp1, d_h1, mask) = \
-        _gradients_buffers(workspace, B, dtype)
+    (h1, h2, s, lse_s, tmp, s_picked, d_h2, tmp1, d_h1, mask
+    ) = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
+    # h1 = relu(W1 @ x + b1)                                    model.nn:9
     np.matmul(x, W1.T, out=h1)                                  # (B, H1)
     h1 += b1                                                    # (B, H1)
     np.maximum(h1, 0, out=h1)
-    # h2 = tanh(W2 @ h1 + b2)                                         model.nn:10
+    # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     np.matmul(h1, W2.T, out=h2)                                 # (B, H2)
     h2 += b2                                                    # (B, H2)
     np.tanh(h2, out=h2)
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:11
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
@@ -211,14 +211,15 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_s_picked / B
 
     # ---- backward
-    # d_s = (softmax(s) - onehot(y)) / B
     d_s = s
     np.subtract(s, lse_s[:, None], out=d_s)
     np.exp(d_s, out=d_s)
     add_onehot(d_s, y, -1)
-    d_s /= B
-    # d_b3 = sum[batch](d_s)
+    # d_b3 = mean[batch](softmax(s) - onehot(y))
     np.sum(d_s, axis=0, out=d_b3)                               # (C,)
+    d_b3 /= B                                                   # (C,)
+    # d_s = (softmax(s) - onehot(y)) / B
+    d_s /= B                                                    # (B, C)
     # d_W3 = d_s @ h2.T
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H2)
     # d_h2 = W3.T @ d_s

@@ -12,7 +12,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W2 = d_a_h2 @ h1.T
     d_b2 = sum[batch](d_a_h2)
     d_W3 = d_s @ h2.T
-    d_b3 = sum[batch](d_s)
+    d_b3 = mean[batch](softmax(s) - onehot(y))
 
 At kinks
     relu: relu'(0) = 0
@@ -91,15 +91,15 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2, W3, b3 = (params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
+    W1, b1, W2, b2, W3, b3 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
+    # h1 = relu(W1 @ x + b1)                                    model.nn:9
     h1 = np.maximum(x @ W1.T + b1, 0)                           # (B, H1)
-    # h2 = tanh(W2 @ h1 + b2)                                         model.nn:10
+    # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     h2 = np.tanh(h1 @ W2.T + b2)                                # (B, H2)
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:11
     s = h2 @ W3.T + b3                                          # (B, C)
     return {"s": s}
 
@@ -107,16 +107,16 @@ def _predict(params, x, workspace):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2, W3, b3 = (params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
+    W1, b1, W2, b2, W3, b3 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
+    # h1 = relu(W1 @ x + b1)                                    model.nn:9
     h1 = np.maximum(x @ W1.T + b1, 0)                           # (B, H1)
-    # h2 = tanh(W2 @ h1 + b2)                                         model.nn:10
+    # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     h2 = np.tanh(h1 @ W2.T + b2)                                # (B, H2)
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:11
     s = h2 @ W3.T + b3                                          # (B, C)
     lse_s = logsumexp(s, 1)                                     # (B,)
     value = lse_s - pick(s, y)                                  # (B,)
@@ -130,18 +130,18 @@ def _evaluate(params, x, y, workspace):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2, W3, b3 = (params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
-    d_b3, d_W3, d_b2, d_W2, d_b1, d_W1 = (d[k] for k in ("b3", "W3", "b2", "W2", "b1", "W1"))
+    W1, b1, W2, b2, W3, b3 = (params[k] for k in PARAMS)
+    d_W1, d_b1, d_W2, d_b2, d_W3, d_b3 = (d[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     # ---- forward
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
+    # h1 = relu(W1 @ x + b1)                                    model.nn:9
     h1 = np.maximum(x @ W1.T + b1, 0)                           # (B, H1)
-    # h2 = tanh(W2 @ h1 + b2)                                         model.nn:10
+    # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     h2 = np.tanh(h1 @ W2.T + b2)                                # (B, H2)
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:11
     s = h2 @ W3.T + b3                                          # (B, C)
     lse_s = logsumexp(s, 1)                                     # (B,)
     value = lse_s - pick(s, y)                                  # (B,)
@@ -149,10 +149,12 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_value / B
 
     # ---- backward
+    value2 = np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)   # (B, C)
+    # d_b3 = mean[batch](softmax(s) - onehot(y))
+    sum_value2 = np.sum(value2, axis=0)                         # (C,)
+    d_b3[...] = sum_value2 / B                                  # (C,)
     # d_s = (softmax(s) - onehot(y)) / B
-    d_s = (np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)) / B  # (B, C)
-    # d_b3 = sum[batch](d_s)
-    np.sum(d_s, axis=0, out=d_b3)                               # (C,)
+    d_s = value2 / B                                            # (B, C)
     # d_W3 = d_s @ h2.T
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H2)
     # d_h2 = W3.T @ d_s

@@ -92,20 +92,20 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W1, W2, b1, b2, W3, b3 = (params[k] for k in ("W1", "W2", "b1", "b2", "W3", "b3"))
+    W1, W2, b1, b2, W3, b3 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h1, h2, s = _predict_buffers(workspace, B, dtype)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:10
+    # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1                                                    # (B, H)
     np.maximum(h1, 0, out=h1)
-    # h2 = relu(W2 @ h1 + b2)                                         model.nn:11
+    # h2 = relu(W2 @ h1 + b2)                                   model.nn:11
     np.matmul(h1, W2.T, out=h2)                                 # (B, H)
     h2 += b2                                                    # (B, H)
     np.maximum(h2, 0, out=h2)
-    # s = W3 @ h2 + b3                                                model.nn:12
+    # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     return {"s": s}
@@ -131,22 +131,22 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W1, W2, b1, b2, W3, b3 = (params[k] for k in ("W1", "W2", "b1", "b2", "W3", "b3"))
+    W1, W2, b1, b2, W3, b3 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h1, h2, s, lse_s, tmp, s_picked, square_W1, square_W2, square_W3, argmax_s, value) = \
-        _evaluate_buffers(workspace, B, dtype)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:10
+    (h1, h2, s, lse_s, tmp, s_picked, square_W1, square_W2, square_W3, argmax_s, value
+    ) = _evaluate_buffers(workspace, B, dtype)
+    # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1                                                    # (B, H)
     np.maximum(h1, 0, out=h1)
-    # h2 = relu(W2 @ h1 + b2)                                         model.nn:11
+    # h2 = relu(W2 @ h1 + b2)                                   model.nn:11
     np.matmul(h1, W2.T, out=h2)                                 # (B, H)
     h2 += b2                                                    # (B, H)
     np.maximum(h2, 0, out=h2)
-    # s = W3 @ h2 + b3                                                model.nn:12
+    # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
@@ -196,36 +196,35 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, y, workspace, seed):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W1, W2, b1, b2, W3, b3 = (params[k] for k in ("W1", "W2", "b1", "b2", "W3", "b3"))
-    d_b3, d_W3, d_b2, d_W2, d_b1, d_W1 = (d[k] for k in ("b3", "W3", "b2", "W2", "b1", "W1"))
+    W1, W2, b1, b2, W3, b3 = (params[k] for k in PARAMS)
+    d_W1, d_W2, d_b1, d_b2, d_W3, d_b3 = (d[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (uniform2, tmp, mask, h1, tmp2, uniform_3, value, h2, tmp3, uniform_4, value2, s, lse_s,
-     tmp4, s_picked, tmp5, d_a_h2, mask2, tmp7, d_a_h1, mask_3, tmp9) = \
-        _gradients_buffers(workspace, B, dtype)
+    (u_h1, tmp, mask, h1, tmp2, u_h2, value, h2, tmp3, u_s, value2, s, lse_s, tmp4, s_picked,
+     tmp5, d_a_h2, mask2, tmp7, d_a_h1, mask_3, tmp9) = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    uniform(seed, 0x21ed5fdb22c562e5, tmp, out=uniform2)        # (B, D)
-    np.less(uniform2, 0.9, out=mask)                            # (B, D)
-    np.multiply(x, mask, out=uniform2)
-    uniform2 *= 1.1111111111111112
-    # h1 = relu(W1 @ (1.11111 * x * real(uniform(h1) < 0.9)) + b1)    model.nn:10
-    np.matmul(uniform2, W1.T, out=h1)                           # (B, H)
+    uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, D)
+    np.less(u_h1, 0.9, out=mask)                                # (B, D)
+    np.multiply(x, mask, out=u_h1)
+    u_h1 *= 1.1111111111111112
+    # h1 = relu(W1 @ (1.11111 * x * real(uniform(h1) < 0.9)) + b1)  model.nn:10
+    np.matmul(u_h1, W1.T, out=h1)                               # (B, H)
     h1 += b1                                                    # (B, H)
     np.maximum(h1, 0, out=h1)
-    uniform(seed, 0x8783b036c9281b26, tmp2, out=uniform_3)      # (B, H)
-    np.less(uniform_3, 0.7, out=uniform_3)                      # (B, H)
-    np.multiply(h1, uniform_3, out=value)                       # (B, H)
+    uniform(seed, 0x8783b036c9281b26, tmp2, out=u_h2)           # (B, H)
+    np.less(u_h2, 0.7, out=u_h2)                                # (B, H)
+    np.multiply(h1, u_h2, out=value)                            # (B, H)
     # h2 = relu(1.42857 * (W2 @ (h1 * real(uniform(h2) < 0.7))) + b2)  model.nn:11
     np.matmul(value, W2.T, out=h2)                              # (B, H)
     h2 *= 1.4285714285714286                                    # (B, H)
     h2 += b2
     np.maximum(h2, 0, out=h2)
-    uniform(seed, 0xb021183d8f313c79, tmp3, out=uniform_4)      # (B, H)
-    np.less(uniform_4, 0.7, out=uniform_4)                      # (B, H)
-    np.multiply(h2, uniform_4, out=value2)                      # (B, H)
-    # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3         model.nn:12
+    uniform(seed, 0xb021183d8f313c79, tmp3, out=u_s)            # (B, H)
+    np.less(u_s, 0.7, out=u_s)                                  # (B, H)
+    np.multiply(h2, u_s, out=value2)                            # (B, H)
+    # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3   model.nn:12
     np.matmul(value2, W3.T, out=s)                              # (B, C)
     s *= 1.4285714285714286                                     # (B, C)
     s += b3
@@ -246,14 +245,15 @@ def _gradients(params, d, x, y, workspace, seed):
     np.sum(s, axis=0, out=d_b3)                                 # (C,)
     d_b3 /= B                                                   # (C,)
     s *= 1.4285714285714286 / B                                 # (B, C)
-    # d_W3 = 0.0001 * W3 + ((softmax(s) - onehot(y)) * (1.42857 / B)) @ (h2 * real(uniform(s) < 0.7)).T
+    # d_W3 = 0.0001 * W3 + ((softmax(s) - onehot(y)) * (1.42857 / B)) @ (h2 * real(uniform(s) <
+    #     0.7)).T
     np.matmul(s.T, value2, out=d_W3)                            # (C, H)
     np.multiply(0.0001, W3, out=tmp5)                           # (C, H)
     d_W3 += tmp5
     # d_h2 = (W3.T @ ((softmax(s) - onehot(y)) * (1.42857 / B))) * real(uniform(s) < 0.7)
     # d_a_h2 = d_h2 * real(h2 > 0)
     np.matmul(s, W3, out=d_a_h2)                                # (B, H)
-    d_a_h2 *= uniform_4                                         # (B, H)
+    d_a_h2 *= u_s                                               # (B, H)
     np.greater(h2, 0, out=mask2)
     d_a_h2 *= mask2
     # d_b2 = sum[batch](d_a_h2)
@@ -266,13 +266,13 @@ def _gradients(params, d, x, y, workspace, seed):
     # d_h1 = (W2.T @ (d_a_h2 * 1.42857)) * real(uniform(h2) < 0.7)
     # d_a_h1 = d_h1 * real(h1 > 0)
     np.matmul(d_a_h2, W2, out=d_a_h1)                           # (B, H)
-    d_a_h1 *= uniform_3                                         # (B, H)
+    d_a_h1 *= u_h2                                              # (B, H)
     np.greater(h1, 0, out=mask_3)
     d_a_h1 *= mask_3
     # d_b1 = sum[batch](d_a_h1)
     np.sum(d_a_h1, axis=0, out=d_b1)                            # (H,)
     # d_W1 = 0.0001 * W1 + d_a_h1 @ (1.11111 * x * real(uniform(h1) < 0.9)).T
-    np.matmul(d_a_h1.T, uniform2, out=d_W1)                     # (H, D)
+    np.matmul(d_a_h1.T, u_h1, out=d_W1)                         # (H, D)
     np.multiply(0.0001, W1, out=tmp9)                           # (H, D)
     d_W1 += tmp9
     return loss
@@ -298,16 +298,16 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*C, B), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*D].reshape(B, D),                                           # uniform2
+            s[0][:B*D].reshape(B, D),                                           # u_h1
             s[1][:B*D].reshape(B, D),                                           # tmp
             s[2][:B*D].reshape(B, D),                                           # mask
             s[3][:B*H].reshape(B, H),                                           # h1
             s[1][:B*H].reshape(B, H),                                           # tmp2
-            s[4][:B*H].reshape(B, H),                                           # uniform_3
+            s[4][:B*H].reshape(B, H),                                           # u_h2
             s[5][:B*H].reshape(B, H),                                           # value
             s[6][:B*H].reshape(B, H),                                           # h2
             s[1][:B*H].reshape(B, H),                                           # tmp3
-            s[7][:B*H].reshape(B, H),                                           # uniform_4
+            s[7][:B*H].reshape(B, H),                                           # u_s
             s[8][:B*H].reshape(B, H),                                           # value2
             s[9][:B*C].reshape(B, C),                                           # s
             s[10][:B].reshape(B,),                                              # lse_s

@@ -9,7 +9,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W1 = 0.0002 * W1 + d_a_h @ x.T
     d_b1 = sum[batch](d_a_h)
     d_W2 = 0.0002 * W2 + d_s @ h.T
-    d_b2 = sum[batch](d_s)
+    d_b2 = mean[batch](softmax(s) - onehot(y))
 """
 
 import numpy as np
@@ -79,16 +79,16 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2 = (params[k] for k in ("W1", "b1", "W2", "b2"))
+    W1, b1, W2, b2 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h, s = _predict_buffers(workspace, B, dtype)
-    # h = tanh(W1 @ x + b1)                                           model.nn:9
+    # h = tanh(W1 @ x + b1)                                     model.nn:9
     np.matmul(x, W1.T, out=h)                                   # (B, H)
     h += b1                                                     # (B, H)
     np.tanh(h, out=h)
-    # s = W2 @ h + b2                                                 model.nn:10
+    # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
     s += b2                                                     # (B, C)
     return {"s": s}
@@ -113,18 +113,18 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2 = (params[k] for k in ("W1", "b1", "W2", "b2"))
+    W1, b1, W2, b2 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h, s, lse_s, tmp, s_picked, square_W1, square_W2, argmax_s, value) = \
-        _evaluate_buffers(workspace, B, dtype)
-    # h = tanh(W1 @ x + b1)                                           model.nn:9
+    (h, s, lse_s, tmp, s_picked, square_W1, square_W2, argmax_s, value
+    ) = _evaluate_buffers(workspace, B, dtype)
+    # h = tanh(W1 @ x + b1)                                     model.nn:9
     np.matmul(x, W1.T, out=h)                                   # (B, H)
     h += b1                                                     # (B, H)
     np.tanh(h, out=h)
-    # s = W2 @ h + b2                                                 model.nn:10
+    # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
     s += b2                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
@@ -170,19 +170,19 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W1, b1, W2, b2 = (params[k] for k in ("W1", "b1", "W2", "b2"))
-    d_b2, d_W2, d_b1, d_W1 = (d[k] for k in ("b2", "W2", "b1", "W1"))
+    W1, b1, W2, b2 = (params[k] for k in PARAMS)
+    d_W1, d_b1, d_W2, d_b2 = (d[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     h, s, lse_s, tmp, s_picked, tmp1, d_h, tmp2, tmp3 = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # h = tanh(W1 @ x + b1)                                           model.nn:9
+    # h = tanh(W1 @ x + b1)                                     model.nn:9
     np.matmul(x, W1.T, out=h)                                   # (B, H)
     h += b1                                                     # (B, H)
     np.tanh(h, out=h)
-    # s = W2 @ h + b2                                                 model.nn:10
+    # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
     s += b2                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
@@ -194,14 +194,15 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_s_picked / B + 0.0001 * (W1_W1 + W2_W2)
 
     # ---- backward
-    # d_s = (softmax(s) - onehot(y)) / B
     d_s = s
     np.subtract(s, lse_s[:, None], out=d_s)
     np.exp(d_s, out=d_s)
     add_onehot(d_s, y, -1)
-    d_s /= B
-    # d_b2 = sum[batch](d_s)
+    # d_b2 = mean[batch](softmax(s) - onehot(y))
     np.sum(d_s, axis=0, out=d_b2)                               # (C,)
+    d_b2 /= B                                                   # (C,)
+    # d_s = (softmax(s) - onehot(y)) / B
+    d_s /= B                                                    # (B, C)
     # d_W2 = 0.0002 * W2 + d_s @ h.T
     np.matmul(d_s.T, h, out=d_W2)                               # (C, H)
     np.multiply(0.0002, W2, out=tmp1)                           # (C, H)

@@ -7,12 +7,14 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W1 = (1.25 * d_h1 * real(uniform(h1) < 0.8) * real(h1 > 0)) @ x.T
-    d_W2 = (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T
+    d_W1 = (1.5625 * (W2.T @ (d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0))) *
+            real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
+    d_W2 = 1.25 * ((d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T)
     d_W3 = d_s @ h2.T
-    d_b1 = sum[batch] 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(h1 > 0)
-    d_b2 = sum[batch] 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
-    d_b3 = sum[batch](d_s)
+    d_b1 = 1.5625 * sum[batch] (W2.T @ (d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) >
+            0))) * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
+    d_b2 = 1.25 * sum[batch] d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
+    d_b3 = mean[batch](softmax(s) - onehot(y))
 
 At kinks
     relu: relu'(0) = 0
@@ -90,20 +92,20 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W1, W2, W3, b1, b2, b3 = (params[k] for k in ("W1", "W2", "W3", "b1", "b2", "b3"))
+    W1, W2, W3, b1, b2, b3 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     h1, h2, s = _predict_buffers(workspace, B, dtype)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
+    # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1                                                    # (B, H)
     np.maximum(h1, 0, out=h1)
-    # h2 = relu(W2 @ h1 + b2)                                         model.nn:10
+    # h2 = relu(W2 @ h1 + b2)                                   model.nn:11
     np.matmul(h1, W2.T, out=h2)                                 # (B, H)
     h2 += b2                                                    # (B, H)
     np.maximum(h2, 0, out=h2)
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     return {"s": s}
@@ -129,21 +131,21 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W1, W2, W3, b1, b2, b3 = (params[k] for k in ("W1", "W2", "W3", "b1", "b2", "b3"))
+    W1, W2, W3, b1, b2, b3 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     h1, h2, s, lse_s, tmp, s_picked, argmax_s, value = _evaluate_buffers(workspace, B, dtype)
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
+    # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1                                                    # (B, H)
     np.maximum(h1, 0, out=h1)
-    # h2 = relu(W2 @ h1 + b2)                                         model.nn:10
+    # h2 = relu(W2 @ h1 + b2)                                   model.nn:11
     np.matmul(h1, W2.T, out=h2)                                 # (B, H)
     h2 += b2                                                    # (B, H)
     np.maximum(h2, 0, out=h2)
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
@@ -183,34 +185,32 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, y, workspace, seed):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W1, W2, W3, b1, b2, b3 = (params[k] for k in ("W1", "W2", "W3", "b1", "b2", "b3"))
-    d_b3, d_W3, d_b2, d_W2, d_b1, d_W1 = (d[k] for k in ("b3", "W3", "b2", "W2", "b1", "W1"))
+    W1, W2, W3, b1, b2, b3 = (params[k] for k in PARAMS)
+    d_W1, d_W2, d_W3, d_b1, d_b2, d_b3 = (d[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h1, uniform2, tmp, h1_2, W2_h1, tmp1, uniform_3, h2, s, lse_s, tmp2, s_picked, d_h2, mask,
-     d_h1, mask2) = \
-        _gradients_buffers(workspace, B, dtype)
+    (W1_x, u_h1, tmp, h1, W2_h1, tmp1, u_h2, h2, s, lse_s, tmp2, s_picked, d_h2, mask, d_h2_W2,
+     mask2) = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # h1 = relu(W1 @ x + b1)                                          model.nn:9
-    np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    h1 += b1                                                    # (B, H)
-    np.maximum(h1, 0, out=h1)
-    uniform(seed, 0x21ed5fdb22c562e5, tmp, out=uniform2)        # (B, H)
-    np.less(uniform2, 0.8, out=uniform2)                        # (B, H)
-    # h1 = 1.25 * h1 * real(uniform(h1) < 0.8)                        model.nn:9
-    np.multiply(h1, uniform2, out=h1_2)                         # (B, H)
-    h1_2 *= 1.25
-    np.matmul(h1_2, W2.T, out=W2_h1)                            # (B, H)
+    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
+    W1_x += b1                                                  # (B, H)
+    np.maximum(W1_x, 0, out=W1_x)
+    uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, H)
+    np.less(u_h1, 0.8, out=u_h1)                                # (B, H)
+    # h1 = 1.25 * relu(W1 @ x + b1) * real(uniform(h1) < 0.8)   model.nn:10
+    np.multiply(W1_x, u_h1, out=h1)                             # (B, H)
+    h1 *= 1.25
+    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     W2_h1 += b2                                                 # (B, H)
     np.maximum(W2_h1, 0, out=W2_h1)
-    uniform(seed, 0x8783b036c9281b26, tmp1, out=uniform_3)      # (B, H)
-    np.less(uniform_3, 0.8, out=uniform_3)                      # (B, H)
-    # h2 = 1.25 * relu(W2 @ h1 + b2) * real(uniform(h2) < 0.8)        model.nn:10
-    np.multiply(W2_h1, uniform_3, out=h2)                       # (B, H)
+    uniform(seed, 0x8783b036c9281b26, tmp1, out=u_h2)           # (B, H)
+    np.less(u_h2, 0.8, out=u_h2)                                # (B, H)
+    # h2 = 1.25 * relu(W2 @ h1 + b2) * real(uniform(h2) < 0.8)  model.nn:11
+    np.multiply(W2_h1, u_h2, out=h2)                            # (B, H)
     h2 *= 1.25
-    # s = W3 @ h2 + b3                                                model.nn:11
+    # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     logsumexp(s, 1, tmp2, out=lse_s)                            # (B,)
@@ -220,36 +220,40 @@ def _gradients(params, d, x, y, workspace, seed):
     loss = sum_s_picked / B
 
     # ---- backward
-    # d_s = (softmax(s) - onehot(y)) / B
     d_s = s
     np.subtract(s, lse_s[:, None], out=d_s)
     np.exp(d_s, out=d_s)
     add_onehot(d_s, y, -1)
-    d_s /= B
-    # d_b3 = sum[batch](d_s)
+    # d_b3 = mean[batch](softmax(s) - onehot(y))
     np.sum(d_s, axis=0, out=d_b3)                               # (C,)
+    d_b3 /= B                                                   # (C,)
+    # d_s = (softmax(s) - onehot(y)) / B
+    d_s /= B                                                    # (B, C)
     # d_W3 = d_s @ h2.T
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H)
     # d_h2 = W3.T @ d_s
     np.matmul(d_s, W3, out=d_h2)                                # (B, H)
-    d_h2 *= uniform_3                                           # (B, H)
+    d_h2 *= u_h2                                                # (B, H)
     np.greater(W2_h1, 0, out=mask)
     d_h2 *= mask
-    d_h2 *= 1.25
-    # d_b2 = sum[batch] 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
+    # d_b2 = 1.25 * sum[batch] d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
     np.sum(d_h2, axis=0, out=d_b2)                              # (H,)
-    # d_W2 = (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T
-    np.matmul(d_h2.T, h1_2, out=d_W2)                           # (H, H)
-    # d_h1 = W2.T @ (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0))
-    np.matmul(d_h2, W2, out=d_h1)                               # (B, H)
-    d_h1 *= uniform2                                            # (B, H)
-    np.greater(h1, 0, out=mask2)
-    d_h1 *= mask2
-    d_h1 *= 1.25
-    # d_b1 = sum[batch] 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(h1 > 0)
-    np.sum(d_h1, axis=0, out=d_b1)                              # (H,)
-    # d_W1 = (1.25 * d_h1 * real(uniform(h1) < 0.8) * real(h1 > 0)) @ x.T
-    np.matmul(d_h1.T, x, out=d_W1)                              # (H, D)
+    d_b2 *= 1.25                                                # (H,)
+    # d_W2 = 1.25 * ((d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T)
+    np.matmul(d_h2.T, h1, out=d_W2)                             # (H, H)
+    d_W2 *= 1.25                                                # (H, H)
+    np.matmul(d_h2, W2, out=d_h2_W2)                            # (B, H)
+    d_h2_W2 *= u_h1                                             # (B, H)
+    np.greater(W1_x, 0, out=mask2)
+    d_h2_W2 *= mask2
+    # d_b1 = 1.5625 * sum[batch] (W2.T @ (d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 +
+    #     b2) > 0))) * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
+    np.sum(d_h2_W2, axis=0, out=d_b1)                           # (H,)
+    d_b1 *= 1.5625                                              # (H,)
+    # d_W1 = (1.5625 * (W2.T @ (d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)))
+    #     * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
+    d_h2_W2 *= 1.5625                                           # (B, H)
+    np.matmul(d_h2_W2.T, x, out=d_W1)                           # (H, D)
     return loss
 
 
@@ -272,13 +276,13 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*H].reshape(B, H),                                           # uniform2
+            s[0][:B*H].reshape(B, H),                                           # W1_x
+            s[1][:B*H].reshape(B, H),                                           # u_h1
             s[2][:B*H].reshape(B, H),                                           # tmp
-            s[3][:B*H].reshape(B, H),                                           # h1_2
+            s[3][:B*H].reshape(B, H),                                           # h1
             s[4][:B*H].reshape(B, H),                                           # W2_h1
             s[2][:B*H].reshape(B, H),                                           # tmp1
-            s[5][:B*H].reshape(B, H),                                           # uniform_3
+            s[5][:B*H].reshape(B, H),                                           # u_h2
             s[6][:B*H].reshape(B, H),                                           # h2
             s[7][:B*C].reshape(B, C),                                           # s
             s[8][:B].reshape(B,),                                               # lse_s
@@ -286,7 +290,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[9][:B].reshape(B,),                                               # s_picked
             s[6][:B*H].reshape(B, H),                                           # d_h2
             s[10][:B*H].reshape(B, H),                                          # mask
-            s[3][:B*H].reshape(B, H),                                           # d_h1
+            s[3][:B*H].reshape(B, H),                                           # d_h2_W2
             s[10][:B*H].reshape(B, H),                                          # mask2
         )
     return workspace.views["gradients"]

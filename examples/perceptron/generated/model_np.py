@@ -91,22 +91,22 @@ def train_step(params, state, y, x, t, z, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b, U, c, v, d_2 = (params[k] for k in ("W", "b", "U", "c", "v", "d"))
+    W, b, U, c, v, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     o, U_x, f = _predict_buffers(workspace, B, dtype)
-    # s = W @ x + b                                                   model.nn:14
-    # o = real(s > 0)                                                 model.nn:15
+    # s = W @ x + b                                             model.nn:14
+    # o = real(s > 0)                                           model.nn:15
     np.matmul(x, W.T, out=o)                                    # (B, K)
     o += b                                                      # (B, K)
     np.greater(o, 0, out=o)
-    # a = U @ x + c                                                   model.nn:16
+    # a = U @ x + c                                             model.nn:16
     np.matmul(x, U.T, out=U_x)                                  # (B, M)
     U_x += c                                                    # (B, M)
     np.greater(U_x, 0, out=U_x)
-    # q = v @ stop(real(a > 0)) + d                                   model.nn:17
-    # f = real(q > 0)                                                 model.nn:18
+    # q = v @ stop(real(a > 0)) + d                             model.nn:17
+    # f = real(q > 0)                                           model.nn:18
     np.matmul(v, U_x.T, out=f)                                  # (B,)
     f += d_2                                                    # (B,)
     np.greater(f, 0, out=f)
@@ -134,30 +134,30 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, y, x, t, z, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b, U, c, v, d_2 = (params[k] for k in ("W", "b", "U", "c", "v", "d"))
+    W, b, U, c, v, d_2 = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     y = real_input("y", y, (None, K), dtype)                    # (B, K)
     B = len(y)
     x = real_input("x", x, (B, D), dtype)                       # (B, D)
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
-    (s, value, sum_value, a, value2, sum_value2, q, tmp, mask, mask2, sum_s, mask_3, mask_4) = \
-        _evaluate_buffers(workspace, B, dtype)
-    # s = W @ x + b                                                   model.nn:14
+    (s, value, sum_value, a, value2, sum_value2, q, tmp, mask, mask2, sum_s, mask_3, mask_4
+    ) = _evaluate_buffers(workspace, B, dtype)
+    # s = W @ x + b                                             model.nn:14
     np.matmul(x, W.T, out=s)                                    # (B, K)
     s += b                                                      # (B, K)
     np.multiply(y, s, out=value)                                # (B, K)
     np.negative(value, out=value)
     np.maximum(value, 0, out=value)
     np.sum(value, axis=1, out=sum_value)                        # (B,)
-    # a = U @ x + c                                                   model.nn:16
+    # a = U @ x + c                                             model.nn:16
     np.matmul(x, U.T, out=a)                                    # (B, M)
     a += c                                                      # (B, M)
     np.multiply(t, a, out=value2)                               # (B, M)
     np.negative(value2, out=value2)
     np.maximum(value2, 0, out=value2)
     np.sum(value2, axis=1, out=sum_value2)                      # (B,)
-    # q = v @ stop(real(a > 0)) + d                                   model.nn:17
+    # q = v @ stop(real(a > 0)) + d                             model.nn:17
     np.greater(a, 0, out=a)                                     # (B, M)
     np.matmul(v, a.T, out=q)                                    # (B,)
     q += d_2                                                    # (B,)
@@ -167,11 +167,11 @@ def _evaluate(params, y, x, t, z, workspace):
     np.maximum(tmp, 0, out=tmp)
     sum_value += tmp
     loss = np.sum(sum_value)
-    # o = real(s > 0)                                                 model.nn:15
+    # o = real(s > 0)                                           model.nn:15
     np.greater(s, 0, out=mask)                                  # (B, K)
     np.greater(y, 0, out=mask2)
     np.not_equal(mask, mask2, out=s)
-    # f = real(q > 0)                                                 model.nn:18
+    # f = real(q > 0)                                           model.nn:18
     np.sum(s, axis=1, out=sum_s)                                # (B,)
     np.greater(q, 0, out=mask_3)                                # (B,)
     np.greater(z, 0, out=mask_4)
@@ -216,25 +216,25 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, y, x, t, z, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    W, b, U, c, v, d_2 = (params[k] for k in ("W", "b", "U", "c", "v", "d"))
-    d_d, d_v, d_c, d_U, d_b, d_W = (d[k] for k in ("d", "v", "c", "U", "b", "W"))
+    W, b, U, c, v, d_2 = (params[k] for k in PARAMS)
+    d_W, d_b, d_U, d_c, d_v, d_d = (d[k] for k in PARAMS)
     dtype = params["W"].dtype
     y = real_input("y", y, (None, K), dtype)                    # (B, K)
     B = len(y)
     x = real_input("x", x, (B, D), dtype)                       # (B, D)
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
-    (d_s, value, sum_value, a, d_a, value2, sum_value2, d_q, tmp, mask, mask2, mask_3) = \
-        _gradients_buffers(workspace, B, dtype)
+    (d_s, value, sum_value, a, d_a, value2, sum_value2, d_q, tmp, mask, mask2, mask_3
+    ) = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # s = W @ x + b                                                   model.nn:14
+    # s = W @ x + b                                             model.nn:14
     np.matmul(x, W.T, out=d_s)                                  # (B, K)
     d_s += b                                                    # (B, K)
     d_s *= y
     np.negative(d_s, out=d_s)
     np.maximum(d_s, 0, out=value)                               # (B, K)
     np.sum(value, axis=1, out=sum_value)                        # (B,)
-    # a = U @ x + c                                                   model.nn:16
+    # a = U @ x + c                                             model.nn:16
     np.matmul(x, U.T, out=a)                                    # (B, M)
     a += c                                                      # (B, M)
     np.multiply(t, a, out=d_a)                                  # (B, M)
@@ -242,7 +242,7 @@ def _gradients(params, d, y, x, t, z, workspace):
     np.maximum(d_a, 0, out=value2)                              # (B, M)
     np.sum(value2, axis=1, out=sum_value2)                      # (B,)
     np.greater(a, 0, out=a)                                     # (B, M)
-    # q = v @ stop(real(a > 0)) + d                                   model.nn:17
+    # q = v @ stop(real(a > 0)) + d                             model.nn:17
     np.matmul(v, a.T, out=d_q)                                  # (B,)
     d_q += d_2                                                  # (B,)
     d_q *= z
@@ -291,7 +291,7 @@ def _gradients(params, d, y, x, t, z, workspace):
     # d_W = d_s @ x.T
     np.matmul(d_s.T, x, out=d_W)                                # (K, D)
     # d_d = -sum[batch] select(-z * q >= 0, 1 / B, 0) * z
-    d_d = d_d2
+    d_d[...] = d_d2
     return loss
 
 

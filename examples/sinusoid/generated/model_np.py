@@ -9,7 +9,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_w1 = sum[batch] d_a_h * x
     d_b1 = sum[batch](d_a_h)
     d_w2 = sum[batch] d_f * h
-    d_b2 = sum[batch](d_f)
+    d_b2 = mean[batch](f - y)
 """
 
 import numpy as np
@@ -56,7 +56,7 @@ TRAINED = ("w1", "b1", "w2", "b2")
 
 def init_state(params, seed=0):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
-    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.01))
+    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.03))
     state.update({f"m.{k}": np.zeros_like(params[k]) for k in TRAINED})
     state.update({f"v.{k}": np.zeros_like(params[k]) for k in TRAINED})
     return state
@@ -79,16 +79,16 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    w1, b1, w2, b2 = (params[k] for k in ("w1", "b1", "w2", "b2"))
+    w1, b1, w2, b2 = (params[k] for k in PARAMS)
     dtype = params["w1"].dtype
     x = real_input("x", x, (None,), dtype)                      # (B,)
     B = len(x)
     h, f = _predict_buffers(workspace, B, dtype)
-    # h = tanh(w1 * x + b1)                                           model.nn:9
+    # h = tanh(w1 * x + b1)                                     model.nn:9
     np.multiply(w1, x[:, None], out=h)                          # (B, H)
     h += b1
     np.tanh(h, out=h)
-    # f = w2 @ h + b2                                                 model.nn:10
+    # f = w2 @ h + b2                                           model.nn:10
     np.matmul(w2, h.T, out=f)                                   # (B,)
     f += b2                                                     # (B,)
     return {"f": f}
@@ -113,22 +113,22 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    w1, b1, w2, b2 = (params[k] for k in ("w1", "b1", "w2", "b2"))
+    w1, b1, w2, b2 = (params[k] for k in PARAMS)
     dtype = params["w1"].dtype
     x = real_input("x", x, (None,), dtype)                      # (B,)
     B = len(x)
     y = real_input("y", y, (B,), dtype)                         # (B,)
     h, w2_h = _evaluate_buffers(workspace, B, dtype)
-    # h = tanh(w1 * x + b1)                                           model.nn:9
+    # h = tanh(w1 * x + b1)                                     model.nn:9
     np.multiply(w1, x[:, None], out=h)                          # (B, H)
     h += b1
     np.tanh(h, out=h)
-    # f = w2 @ h + b2                                                 model.nn:10
+    # f = w2 @ h + b2                                           model.nn:10
     np.matmul(w2, h.T, out=w2_h)                                # (B,)
     w2_h += b2                                                  # (B,)
     w2_h -= y
     w2_h_w2_h = w2_h @ w2_h
-    loss = 0.5 * w2_h_w2_h
+    loss = w2_h_w2_h / 2
     return {"loss": (loss, B), "penalty": 0.0}
 
 
@@ -151,30 +151,31 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    w1, b1, w2, b2 = (params[k] for k in ("w1", "b1", "w2", "b2"))
-    d_b2, d_w2, d_b1, d_w1 = (d[k] for k in ("b2", "w2", "b1", "w1"))
+    w1, b1, w2, b2 = (params[k] for k in PARAMS)
+    d_w1, d_b1, d_w2, d_b2 = (d[k] for k in PARAMS)
     dtype = params["w1"].dtype
     x = real_input("x", x, (None,), dtype)                      # (B,)
     B = len(x)
     y = real_input("y", y, (B,), dtype)                         # (B,)
     h, d_f, tmp = _gradients_buffers(workspace, B, dtype)
     # ---- forward
-    # h = tanh(w1 * x + b1)                                           model.nn:9
+    # h = tanh(w1 * x + b1)                                     model.nn:9
     np.multiply(w1, x[:, None], out=h)                          # (B, H)
     h += b1
     np.tanh(h, out=h)
-    # f = w2 @ h + b2                                                 model.nn:10
+    # f = w2 @ h + b2                                           model.nn:10
     np.matmul(w2, h.T, out=d_f)                                 # (B,)
     d_f += b2                                                   # (B,)
     d_f -= y
     d_f_d_f = d_f @ d_f
-    loss = 0.5 * d_f_d_f / B
+    loss = d_f_d_f / 2 / B
 
     # ---- backward
+    # d_b2 = mean[batch](f - y)
+    sum_d_f = np.sum(d_f)
+    d_b2_2 = sum_d_f / B
     # d_f = (f - y) / B
     d_f /= B                                                    # (B,)
-    # d_b2 = sum[batch](d_f)
-    d_b2_2 = np.sum(d_f)
     # d_w2 = sum[batch] d_f * h
     np.matmul(d_f, h, out=d_w2)                                 # (H,)
     # d_h = d_f * w2
@@ -189,8 +190,8 @@ def _gradients(params, d, x, y, workspace):
     # d_w1 = sum[batch] d_a_h * x
     d_a_h *= x[:, None]                                         # (B, H)
     np.sum(d_a_h, axis=0, out=d_w1)                             # (H,)
-    # d_b2 = sum[batch](d_f)
-    d_b2 = d_b2_2
+    # d_b2 = mean[batch](f - y)
+    d_b2[...] = d_b2_2
     return loss
 
 

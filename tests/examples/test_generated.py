@@ -1,0 +1,107 @@
+"""The generated modules of the examples: fresh, right to finite differences of both orders, and equal to the reference."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from chainrule.backends.cpu.program import Program
+from chainrule.compiler.derivatives import grad, hvp
+from chainrule.compiler.graph import BATCH, Input
+from chainrule.compiler.interpret import evaluate
+from chainrule.frontends.language import load
+from examples.regenerate import EXAMPLES, NAMES, generated
+
+SMALL = {"perceptron": {}, "sinusoid": {}, "min_char_rnn": {"V": 7, "H": 4}, "mlp": {"D": 6, "H1": 5, "H2": 4, "C": 3},
+         "autoencoder_deep": {"D": 6, "H": 5, "K": 3}, "mnist_autoencoder": {"D": 6, "H": 5, "K": 3}}
+STEPS = (1e-3, 1e-4, 1e-5)
+BATCH_SIZE, TIME = 5, 4
+
+
+def small(name):
+    """The example's system at sizes that an interpreter can follow."""
+    text = (EXAMPLES / name / "model.nn").read_text(encoding="utf-8")
+    head = next(line for line in text.splitlines() if line.startswith("model "))
+    sizes = SMALL.get(name, {k: v for k, v in {"D": 6, "H": 5, "C": 3}.items() if f"{k} = " in head})
+    return load(EXAMPLES / name / "model.nn", sizes)
+
+
+def at(system, seed=0):
+    """Parameters, and inputs in the order of axes of a caller (batch first) and of the graph (time first)."""
+    rng = np.random.default_rng(seed)
+    params = {k: rng.normal(0.0, 0.5, sizes(system, p.node.shape)) for k, p in system.params.items()}
+    params.update({k: rng.uniform(0.5, 1.0, sizes(system, s.node.shape)) for k, s in system.stats.items()})
+    inputs = {k: value(system, i, rng) for k, i in system.inputs.items()}
+    inside = {k: np.swapaxes(v, 0, 1) if len(system.inputs[k].axes) > 1 else v for k, v in inputs.items()}
+    return params, inputs, inside
+
+
+def sizes(system, shape):
+    return tuple(s.evaluate(system.sizes) for s in shape)
+
+
+def value(system, node, rng):
+    shape = (BATCH_SIZE, *(TIME for a in node.axes if a != BATCH), *sizes(system, node.shape))
+    if node.type.kind == "class":
+        return rng.integers(0, node.type.n.evaluate(system.sizes), shape)
+    return rng.uniform(0.1, 0.9, shape)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_modules_are_fresh(name):
+    stale = [path for path, source in generated(name).items() if not path.is_file() or path.read_bytes() != source.encode()]
+    if stale:
+        pytest.fail(f"{stale[0].relative_to(EXAMPLES.parent)} is not what the compiler prints: "
+                    f"python -m tests.examples.regenerate {name}", pytrace=False)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_module_checks_itself(name, level):
+    module = Program(small(name), "float64", level).module
+    with contextlib.redirect_stdout(io.StringIO()) as table:
+        worst = module.check()
+    assert worst < 1e-6, table.getvalue()
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_module_agrees_with_the_interpreter(name, level):
+    """Objective and gradients, noise included: the same seed and step draw the same numbers."""
+    system = small(name)
+    params, inputs, inside = at(system)
+    extended, grads = grad(system, system.objective(), [p.node for p in system.params.values()])
+    expected = evaluate(extended, [system.objective(), *grads], {**params, **inside}, seed=7, step=3)
+    module = Program(system, "float64", level).module
+    workspace = module.Workspace()
+    for _ in range(2):                               # the second call finds the workspace as the first left it
+        loss, found = module.loss_and_grads(params, **inputs, seed=(7, 3), workspace=workspace)
+        np.testing.assert_allclose(float(loss), float(expected[0]), rtol=1e-12)
+        for k, e in zip(system.params, expected[1:], strict=True):
+            np.testing.assert_allclose(found[k], e, rtol=1e-10, atol=1e-13, err_msg=k)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_second_order(name):
+    """The module's gradient, differenced along a direction, against the Hessian times it, derived."""
+    system = small(name)
+    params, inputs, inside = at(system)
+    rng = np.random.default_rng(1)
+    along = {k: rng.standard_normal(np.shape(params[k])) for k in system.params}
+    nodes = [p.node for p in system.params.values()]
+    directions = [Input(f"along_{k}", (), p.node.shape) for k, p in system.params.items()]
+    extended, products = hvp(system, system.objective(), nodes, directions)
+    given = {**params, **inside, **{f"along_{k}": v for k, v in along.items()}}
+    derived = np.concatenate([np.ravel(e) for e in evaluate(extended, products, given, seed=7, step=3)])
+    module = Program(system, "float64").module
+
+    def gradient(s):
+        moved = {**params, **{k: params[k] + s * along[k] for k in along}}
+        found = module.loss_and_grads(moved, **inputs, seed=(7, 3))[1]
+        return np.concatenate([np.ravel(found[k]) for k in system.params])
+
+    errors = []
+    for h in STEPS:                                  # fourth order; a kink between the points asks for a smaller step
+        differences = (8 * (gradient(h) - gradient(-h)) - (gradient(2 * h) - gradient(-2 * h))) / (12 * h)
+        errors.append(np.abs(differences - derived).max() / max(np.abs(derived).max(), 1e-3))
+    assert min(errors) < 1e-6, f"errors at steps {STEPS}: {errors}"

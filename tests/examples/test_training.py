@@ -1,0 +1,85 @@
+"""Every example trains on its own data, and the loss falls; what small ones must reach, they reach."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chainrule.backends.cpu.program import Program
+from chainrule.frontends.language import load
+from chainrule.frontends.trainer.data import load_data
+from chainrule.frontends.trainer.loop import Trainer
+from chainrule.frontends.trainer.run import Options
+from examples.regenerate import EXAMPLES, NAMES
+
+FILES = Path(os.environ.get("CHAINRULE_DATA") or EXAMPLES.parent.parent / "shared" / "data") / "mnist"
+STEPS = {"sinusoid": 300}
+
+
+def session(name, sizes=None, **options):
+    """A trainer with the example's own settings, in float32."""
+    system = load(EXAMPLES / name / "model.nn", sizes)
+    if system.data.source == "mnist" and not FILES.is_dir():
+        pytest.skip(f"no MNIST at {FILES}")
+    data = load_data(system, FILES if system.data.source == "mnist" else None)
+    training = system.training
+    given = {"epochs": training.epochs, "batch": training.batch, "schedule": training.schedule,
+             "schedule_options": training.schedule_options, "patience": training.patience, **options}
+    trainer = Trainer(Program(system), data, Options(**given))
+    trainer.start()
+    return trainer
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "perceptron"])
+def test_the_loss_falls(name):
+    """A few steps on the example's own data, in its own batches, with its own optimiser.
+
+    The perceptron's loss is 0 at its first weights, where every score is 0; what it learns is tested below.
+    """
+    trainer = session(name)
+    program, params, state = trainer.program, trainer.run.params, trainer.run.state
+    rows = np.random.default_rng(0).permutation(trainer.n)
+    part = trainer.take(rows[:1000])
+    before = program.evaluate(params, **part)
+    for k in range(STEPS.get(name, 40)):
+        start = k * trainer.batch % max(trainer.n - trainer.batch, 1)
+        program.train_step(params, state, **trainer.take(rows[start:start + trainer.batch]))
+    after = program.evaluate(params, **part)
+    assert float(after["loss"][0]) < 0.95 * float(before["loss"][0])
+
+
+def test_perceptron_learns_its_formulas_exactly():
+    trainer = session("perceptron")
+    params = trainer.train().params
+    assert trainer.evaluate("train", params) == {"loss": 0.0, "errors": 0.0}
+    x = trainer.data.parts["train"]["x"]
+    a, b, c = x.T > 0
+    found = trainer.program.predict(params, x=x)
+    np.testing.assert_array_equal(found["o"], np.stack([a & b & c, a | b | c], axis=1))
+    np.testing.assert_array_equal(found["f"], (a & ~b) | (b & c))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_perceptron_in_any_order(seed):
+    trainer = session("perceptron", seed=seed)
+    assert trainer.evaluate("train", trainer.train().params)["errors"] == 0
+
+
+@pytest.mark.parametrize(("name", "epochs", "most"), [("logistic_regression", 100, 0.06), ("mlp", 10, 0.05),
+                                                     ("mlp_dropout_l2", 15, 0.05), ("mlp_batchnorm_residual", 10, 0.05)])
+def test_digits_are_told_apart(name, epochs, most):
+    trainer = session(name, epochs=epochs)
+    outcome = trainer.train()
+    assert trainer.evaluate("test", outcome.params)["error"] <= most
+
+
+def test_more_units_overfit_the_sinusoid():
+    """One unit cannot follow ten points, three can; ten learn the noise, too."""
+    loss = {}
+    for units in (1, 3, 10):
+        trainer = session("sinusoid", {"H": units})
+        params = trainer.train().params
+        loss[units] = [trainer.evaluate(part, params)["loss"] for part in ("train", "test")]
+    train, test = zip(*loss.values())
+    assert train[0] > 0.05 and 0.001 < train[1] < 0.01 and train[2] < 0.001
+    assert test[1] < test[0] and test[1] < 0.5 * test[2]
