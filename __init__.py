@@ -9,6 +9,7 @@
 
 from .backends.interface import CompiledModel, NoBackend
 from .compiler.system import System
+from .frontends.builder import Builder
 from .frontends.model import (
     Model,
     check_gradients,
@@ -22,6 +23,6 @@ from .frontends.model import (
     parse,
 )
 
-__all__ = ["CompiledModel", "Model", "NoBackend", "System", "check_gradients", "compile", "grad", "hessian", "hvp", "jacobian",
+__all__ = ["Builder", "CompiledModel", "Model", "NoBackend", "System", "check_gradients", "compile", "grad", "hessian", "hvp", "jacobian",
            "jvp", "load", "parse"]
 __version__ = "0.1.0"

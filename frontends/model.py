@@ -45,8 +45,16 @@ class Model:
         return f"<chainrule model {s.name}: {len(s.equations)} equations, {len(s.params)} parameters>"
 
     def _repr_html_(self) -> str:
-        from html import escape
-        return f"<pre>{escape(str(self))}</pre>"
+        from .showing.rich_repr import model_html
+        return model_html(self.system)
+
+    def _repr_latex_(self) -> str:
+        from .showing.rich_repr import model_latex
+        return f"$${model_latex(self.system)}$$"
+
+    def __rich__(self) -> Any:
+        from .showing.rich_repr import model_rich
+        return model_rich(self.system)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def parse(text: str, file: str = "<text>") -> Model:
     return Model(parse_system(text, file))
 
 
-def compile(model: Model | System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> CompiledModel:  # noqa: A001
+def compile(model: Model | System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> CompiledModel:
     """The model compiled for a backend: a generated module with its functions as methods."""
     return compile_for(_system(model), backend, dtype, level)
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ...compiler.formulas import formula
+from ...compiler.formulas import arrivals, formula
 from ...compiler.graph import BATCH, Expr
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import Plan, lives, numbered, plan, share
@@ -176,6 +176,7 @@ class FunctionPrinter:
         out = Text()
         self.seen: set[Array] = set()
         self.carried: list[Expr] = []
+        self.arrivals = arrivals(self.system)
         self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
         self.aliases: set[str] = {a.name for _, a in self.buffers()}
         section = ""
@@ -249,7 +250,7 @@ class FunctionPrinter:
             name = names.get(v)
             if name is None or name == "loss*":
                 continue
-            text = f"# {name} = {formula(v, names, index=bool(self.function.axes), limit=40)}"
+            text = f"# {name} = {formula(v, names, index=bool(self.function.axes), limit=40, inline=self.arrivals)}"
             span = self.system.spans.get(name)
             place = f"{span.file.rsplit('/', 1)[-1]}:{span.line}" if span else ""
             rows = textwrap.wrap(text, WIDTH - 8, subsequent_indent="#     ", break_long_words=False)
