@@ -2,6 +2,7 @@
 
     stabilise      naive forms -> stable primitives                       System -> System
     simplify       exact algebra, common subexpressions                   System -> System
+    pack           parameters that meet the same operand become one       System -> System
     gradient       the adjoint system, and simplify again                 System, parameters -> roots
     schedule       which expressions form loops; the order                roots -> Schedule
     layout         where each value lives, which are parts of a kernel    Schedule -> Layout
@@ -17,12 +18,13 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from .gradient import Adjoint, gradient
-from .graph import BATCH, Broadcast, Const, Expr, Extent, Input, Param, Ref, postorder
+from .graph import BATCH, Broadcast, Const, Expr, Extent, Input, Param, Ref, Slice, postorder, size
 from .passes.evaluation import evaluation
 from .passes.finish import finish
 from .passes.hoist import hoist
 from .passes.layout import Layout, layout
 from .passes.lower import lower
+from .passes.pack import Packs, joined, pack
 from .passes.preactivations import name_preactivations
 from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
@@ -64,7 +66,9 @@ def compile_system(system: System, fuse: bool = True) -> Compiled:
     stable = stabilise(system)
     clock.lap("stabilise")
     out.stable = name_preactivations(_hoisted(simplify(stable)))
-    evaluated = out.evaluated = finish(_hoisted(simplify(name_preactivations(evaluation(stable)))))
+    evaluated = simplify(name_preactivations(evaluation(stable)))
+    evaluated, packs = pack(evaluated)
+    evaluated = out.evaluated = _unpacked(finish(evaluated), packs)
     clock.lap("simplify")
     if system.loss is not None:
         differentiate(out)
@@ -95,13 +99,32 @@ def differentiate(out: Compiled) -> None:
     wrt: list[Expr] = [system.params[k].node for k in out.trained]
     system = system.copy()
     system.equations["loss*"] = system.objective()
-    adjoint = out.adjoint = gradient(system, system.equations["loss*"], wrt)
+    system, packs = pack(system)
+    system = name_preactivations(system)
+    adjoint = out.adjoint = gradient(system, system.equations["loss*"], [*wrt, *packs])
     extended = adjoint.system
     grads = {f"d_{k}": adjoint.grads[w] for k, w in zip(out.trained, wrt, strict=True)}
+    for p, members in packs.items():
+        extended.names.setdefault(adjoint.grads[p], f"d_{p.name}")
+        lo = size(0)
+        for m in members:
+            if f"d_{m.name}" in grads:
+                grads[f"d_{m.name}"] = Slice(adjoint.grads[p], 0, lo, lo + m.shape[0])
+            lo = lo + m.shape[0]
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
     memo = simplify_memo(extended.roots(), system.sizes)
-    final = out.differentiated = finish(_hoisted(extended.mapped(memo)))
+    final = out.differentiated = _unpacked(finish(_hoisted(extended.mapped(memo))), packs)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
+
+
+def _unpacked(system: System, packs: Packs) -> System:
+    """The system over the user's own parameters: a packed one is their concatenation."""
+    if not packs:
+        return system
+    out = system.rewrite(joined(packs))
+    for p, whole in joined(packs).items():
+        out.names[whole] = p.name
+    return out
 
 
 def _hoisted(system: System) -> System:

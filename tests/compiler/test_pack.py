@@ -1,0 +1,53 @@
+"""Packing: which parameters become one, in which order, and that nothing else changes."""
+
+import pytest
+from chainrule.compiler.graph import Contract, postorder
+from chainrule.compiler.interpret import evaluate
+from chainrule.compiler.passes.pack import joined, pack
+from chainrule.compiler.passes.simplify import simplify
+from chainrule.compiler.pipeline import compile_system
+from chainrule.compiler.program import Loop, Product, flat
+from chainrule.compiler.verify import verify
+from numpy.testing import assert_allclose
+from zoo.build import LENGTHS, values
+from zoo.catalogue import ZOO
+
+
+def members(name):
+    _, packs = pack(simplify(ZOO[name]()))
+    return {p.name: [m.name for m in ms] for p, ms in packs.items()}
+
+
+def test_gates_are_packed_by_their_nonlinearity_then_as_declared():
+    assert members("lstm_concat") == {"W": ["W_f", "W_i", "W_o", "W_g"], "b": ["b_f", "b_i", "b_o", "b_g"]}
+
+
+def test_products_of_different_operands_stay_apart():
+    assert members("mlp") == {}
+    assert members("gru")["W_zr"] == ["W_z", "W_r"]
+
+
+@pytest.mark.parametrize("name", ["lstm_split", "lstm_concat", "lstm_packed"])
+def test_an_lstm_has_one_product_a_step_each_way(name):
+    body = compile_system(ZOO[name]()).functions["gradients"].body
+    loops = [s for s in flat(body) if isinstance(s, Loop)]
+    assert [sum(isinstance(s, Product) for s in flat(loop.body)) for loop in loops] == [1, 1]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_packed_system_means_the_same(name):
+    system = simplify(ZOO[name]())
+    packed, packs = pack(system)
+    back = packed.rewrite(joined(packs))
+    verify(back, "pack")
+    at = values(system)
+    for a, b in zip(evaluate(system, [system.objective()], at, LENGTHS), evaluate(back, [back.loss.value], at, LENGTHS), strict=True):
+        if not system.penalties:
+            assert_allclose(a, b, rtol=1e-12)
+
+
+def test_every_product_of_a_pack_is_merged():
+    packed, packs = pack(simplify(ZOO["lstm_concat"]()))
+    (whole,) = [p for p in packs if p.name == "W"]
+    products = [n for n in postorder(*packed.roots()) if isinstance(n, Contract) and whole in set(postorder(n.args[0]))]
+    assert len(products) == 2                                    # the state's share and the input's
