@@ -5,5 +5,7 @@ from pathlib import Path
 
 import chainrule
 
-sys.modules.setdefault(Path(__file__).resolve().parents[1].name, chainrule)
+# pytest imports the root's __init__.py under its folder's name; under its own where that is no identifier (chainrule-main)
+for name in (Path(__file__).resolve().parents[1].name, "__init__"):
+    sys.modules.setdefault(name, chainrule)
 sys.path.insert(0, str(Path(__file__).resolve().parent))         # the systems in tests/zoo are imported as `zoo`
