@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..compiler.system import System
+from .cpu.program import Program
 
 Arrays = dict[str, Any]
 
@@ -46,9 +48,4 @@ def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", 
     return BACKENDS[backend](system, dtype, level)
 
 
-def _numpy(system: System, dtype: str, level: int) -> CompiledModel:
-    from .cpu.program import Program
-    return Program(system, dtype, level)
-
-
-BACKENDS = {"numpy": _numpy}
+BACKENDS: dict[str, Callable[[System, str, int], CompiledModel]] = {"numpy": Program}

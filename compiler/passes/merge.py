@@ -48,9 +48,10 @@ def _cut(e: Expr, at: int) -> tuple[Expr, Size, Size] | None:
     """e as (base, lo, hi) along a feature: a slice, or a repeated slice, of the base."""
     if isinstance(e, Slice) and e.at == at:
         return e.args[0], e.lo, e.hi
-    if isinstance(e, Broadcast) and e.places == tuple(range(len(e.shape))) and isinstance(e.args[0], Slice) and e.args[0].at == at:
-        inner = e.args[0].args[0]
-        return Broadcast(inner, e.axes, inner.shape, e.places), e.args[0].lo, e.args[0].hi
+    if isinstance(e, Broadcast) and e.places == tuple(range(len(e.shape))):
+        cut, inner = e.args[0], e.args[0].args[0] if e.args[0].args else e.args[0]
+        if isinstance(cut, Slice) and cut.at == at:
+            return Broadcast(inner, e.axes, inner.shape, e.places), cut.lo, cut.hi
     return None
 
 

@@ -137,7 +137,7 @@ def _ordered(plan: Schedule, group: list[Use], declared: dict[Param, int]) -> li
         if cuts:
             return "", _nominal(cuts[0].lo), 0
         e = use.reader
-        while len(plan.users[e]) == 1 and (e is use.reader or isinstance(e, Map) and e.f in ("add", "sub")):
+        while len(plan.users[e]) == 1 and (e is use.reader or (isinstance(e, Map) and e.f in ("add", "sub"))):
             e = plan.users[e][0]
         return (e.f if isinstance(e, Map) else "~"), 0, declared[use.param]
     return [u.param for u in sorted(group, key=key)]
