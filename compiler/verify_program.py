@@ -7,7 +7,7 @@
 3. By running the statements on the numbers of cells, at several lengths: what is read was written before, by the array that is
    read and by no other in the same memory since (storage sharing, slots and scratch arrays included); inside a statement no
    element is overwritten before another one reads it; parameters and inputs are not written; nothing is written twice but over
-   a fill, or step by step in a loop; every result is written whole.
+   a fill that nobody has read, or step by step in a loop; no value stays a constant; every result is written whole.
 
 Not checked: what the numbers are.
 """
@@ -47,6 +47,7 @@ def verify_program(function: Function, sizes: Mapping[str, int], plan: Plan | No
         except GraphError as error:
             raise ProgramError(f"{function.name}: {describe(s)}: {error}") from None
     _names(function)
+    _constants(function)
     for n in steps:
         _Machine(function, {**_lengths(function, n), **sizes}, plan or Plan()).run()
     return function
@@ -78,6 +79,18 @@ def _lengths(function: Function, steps: int) -> dict[str, int]:
     return {s: 1 if steps == 1 else steps + k for k, s in enumerate(found)}
 
 
+def _constants(function: Function) -> None:
+    """What only fills write is no value: a number stands in its readers."""
+    written: dict[Array, list[Stmt]] = {}
+    for s, _ in _nested(function.body, ()):
+        out = writes(s)
+        if out is not None and out.array.role == "value":
+            written.setdefault(out.array, []).append(s)
+    for found in written.values():
+        if all(isinstance(s, Fill) for s in found):
+            raise ProgramError(f"{function.name}: {describe(found[0])}: nothing else writes this value")
+
+
 @dataclass
 class _Machine:
     """Memory in which every cell knows the array that wrote it last, and by which statement."""
@@ -90,17 +103,21 @@ class _Machine:
     arrays: list[Array] = field(default_factory=list)
     number: dict[Array, int] = field(default_factory=dict)
     loop: dict[str, int] = field(default_factory=dict)           # loop variables
-    depth: int = 0
+    step: int = 0                                                # 0 outside loops, else how many steps have begun
+    steps: int = 0
 
     def run(self) -> None:
         """Run all statements, then look at the results."""
         self._place()
         self.owner = np.full(self.size, -1, np.int64)            # the array that a cell belongs to
-        self.writer = np.full(self.size, -1, np.int64)           # the statement that wrote it
-        self.ground = np.zeros(self.size, bool)                  # it holds a fill, or a boundary value: may be written over
+        self.when = np.full(self.size, -1, np.int64)             # the step of a loop in which it was written; 0 outside loops
+        self.ground = np.zeros(self.size, bool)                  # it holds a fill: may be written over
+        self.seen = np.zeros(self.size, bool)                    # it was read since it was written
         for a in list(self.number):
             if a.role in ("param", "input"):
                 self.owner[self._all(a)] = self.number[a]
+        looped = (writes(s) for s, axes in _nested(self.function.body, ()) if axes)
+        self.stepwise = {v.array for v in looped if v is not None and not any(isinstance(x, Fixed) and x.axis for x in v.along)}
         self._body(self.function.body)
         for key, v in self.function.results.items():
             self._readable(v, f"the result {key}")
@@ -182,12 +199,12 @@ class _Machine:
                 self._body(s.body)
             elif isinstance(s, Loop):
                 steps = range(self.env[s.axis.upper()])
-                self.depth += 1
                 for t in reversed(steps) if s.reverse else steps:
-                    self.loop[s.axis] = t
+                    self.steps += 1
+                    self.loop[s.axis], self.step = t, self.steps
                     self._body(s.body)
-                self.depth -= 1
-                del self.loop[s.axis]
+                self.step = 0
+                self.loop.clear()
             else:
                 self._statement(s)
 
@@ -204,10 +221,10 @@ class _Machine:
         for a in self.plan.scratch.get(id(s), []):
             if a in self.base:
                 self._scratch(a, target, read, what)
-        self._once(s, out, target, what)
+        self._once(out, target, what)
         self.owner[target] = self.number[out.array]
-        self.writer[target] = id(s)
-        self.ground[target] = isinstance(s, Fill) or (self.depth == 0 and self._carried(out.array))
+        self.when[target], self.seen[target] = self.step, False
+        self.ground[target] = isinstance(s, Fill)
 
     def _readable(self, v: View, what: str, cells: Cells | None = None) -> Cells:
         """The cells of a view that is read: all of them written, by this array, and by no other since."""
@@ -217,6 +234,7 @@ class _Machine:
             name = v.array.name or "an array"
             other = "" if k < 0 else self.arrays[k].name or "another array" if k < len(self.arrays) else "a scratch array"
             raise self._error(what, f"reads {name}, of which a part is {f'overwritten by {other}' if other else 'not written'}")
+        self.seen[cells] = True
         return cells
 
     def _apart(self, s: Stmt, target: Cells, cells: Cells, what: str) -> None:
@@ -237,18 +255,16 @@ class _Machine:
             raise self._error(what, f"its scratch array {a.name} lies in the memory of its operands or its output")
         self.owner[cells] = len(self.arrays)
 
-    def _once(self, s: Stmt, out: View, target: Cells, what: str) -> None:
-        """No element is written twice, but over a fill or a boundary value, or by the same statement a step later."""
+    def _once(self, out: View, target: Cells, what: str) -> None:
+        """No element is written twice, but over a fill, or in a later step where a value is kept one step only."""
         if np.unique(target).size != target.size:
             raise self._error(what, "writes an element twice")
-        again = (self.owner[target] == self.number[out.array]) & ~self.ground[target] & (self.writer[target] != id(s))
-        if again.any():
+        own = self.owner[target] == self.number[out.array]
+        fresh = self.ground[target] | (self.when[target] != self.step) & (out.array in self.stepwise)
+        if (own & ~fresh).any():
             raise self._error(what, f"writes {out.array.name or 'an array'} a second time")
-
-    def _carried(self, a: Array) -> bool:
-        """Whether a value is kept one step only: a loop writes it without a place for every step."""
-        looped = (writes(s) for s, axes in _nested(self.function.body, ()) if axes)
-        return any(v is not None and v.array is a and not any(isinstance(x, Fixed) and x.axis for x in v.along) for v in looped)
+        if not self.step and (own & self.seen[target]).any():
+            raise self._error(what, f"writes {out.array.name or 'an array'} after it was read")
 
     def _error(self, what: str, message: str) -> ProgramError:
         at = "".join(f" at {k} = {v}" for k, v in self.loop.items())
