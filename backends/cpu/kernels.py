@@ -20,7 +20,7 @@ UFUNCS = {**UFUNC, "add": "np.add", "sub": "np.subtract", "mul": "np.multiply", 
           "round": "np.round"}
 AUGMENTED = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
 COMMUTES = {"add", "mul"}
-SCRATCH = {"softplus": 1, "log1mexp": 1, "logaddexp": 1, "exprel": 1, "exprel_slope": 2, "erf": 3}   # arrays a helper needs
+SCRATCH = {"softplus": 1, "log1mexp": 1, "logaddexp": 1, "exprel": 1, "exprel_slope": 2}   # arrays a helper needs
 IN_PLACE = {"sigmoid", "safe_div"}                       # helpers whose output may be an operand
 
 
