@@ -112,6 +112,7 @@ class _Machine:
         self.owner = np.full(self.size, -1, np.int64)            # the array that a cell belongs to
         self.when = np.full(self.size, -1, np.int64)             # the step of a loop in which it was written; 0 outside loops
         self.ground = np.zeros(self.size, bool)                  # it holds a fill: may be written over
+        self.place = np.full(self.size, -1, np.int64)            # for comparing sets of cells; -1 between comparisons
         self.seen = np.zeros(self.size, bool)                    # it was read since it was written
         for a in list(self.number):
             if a.role in ("param", "input"):
@@ -229,8 +230,8 @@ class _Machine:
     def _readable(self, v: View, what: str, cells: Cells | None = None) -> Cells:
         """The cells of a view that is read: all of them written, by this array, and by no other since."""
         cells = self._cells(v, what) if cells is None else cells
-        owners = np.unique(self.owner[cells])
-        for k in owners[owners != self.number[v.array]].tolist():
+        owners = self.owner[cells]
+        for k in owners[owners != self.number[v.array]].tolist()[:1]:
             name = v.array.name or "an array"
             other = "" if k < 0 else self.arrays[k].name or "another array" if k < len(self.arrays) else "a scratch array"
             raise self._error(what, f"reads {name}, of which a part is {f'overwritten by {other}' if other else 'not written'}")
@@ -239,25 +240,30 @@ class _Machine:
 
     def _apart(self, s: Stmt, target: Cells, cells: Cells, what: str) -> None:
         """In one statement, memory that is read and written is read at the very index that writes it, and only by a kernel."""
-        if not np.intersect1d(target, cells).size:
+        met = self._met(target, cells)
+        if (met < 0).all():
             return
         if not isinstance(s, Kernel) or cells.shape != target.shape:
             raise self._error(what, "writes over what it reads")
-        place = np.full(self.size, -1, np.int64)
-        place[target.reshape(-1)] = np.arange(target.size)
-        met = place[cells.reshape(-1)]
         if ((met >= 0) & (met != np.arange(target.size))).any():
             raise self._error(what, "writes elements that it has yet to read at another index")
 
+    def _met(self, target: Cells, cells: Cells) -> Cells:
+        """For each cell the index in `target` at which it stands, or -1."""
+        self.place[target.reshape(-1)] = np.arange(target.size)
+        met = self.place[cells.reshape(-1)]
+        self.place[target.reshape(-1)] = -1
+        return met
+
     def _scratch(self, a: Array, target: Cells, read: list[Cells], what: str) -> None:
         cells = self._all(a)
-        if any(np.intersect1d(cells, other).size for other in (target, *read)):
+        if any((self._met(cells, other) >= 0).any() for other in (target, *read)):
             raise self._error(what, f"its scratch array {a.name} lies in the memory of its operands or its output")
         self.owner[cells] = len(self.arrays)
 
     def _once(self, out: View, target: Cells, what: str) -> None:
         """No element is written twice, but over a fill, or in a later step where a value is kept one step only."""
-        if np.unique(target).size != target.size:
+        if (self._met(target, target) != np.arange(target.size)).any():
             raise self._error(what, "writes an element twice")
         own = self.owner[target] == self.number[out.array]
         fresh = self.ground[target] | (self.when[target] != self.step) & (out.array in self.stepwise)
