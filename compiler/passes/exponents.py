@@ -35,6 +35,7 @@ from ..graph import (
     Thaw,
     apply,
 )
+from .scale import factor_of
 
 DEEPEST = 60                                             # nested operations looked through; deeper ones are left alone
 Term = tuple[float, Expr | None]                         # c * exp(u); u is None for the number c
@@ -98,8 +99,9 @@ class Exponents:
         value = number(e)
         if value is not None:
             return constant(math.log(value), e) if value > 0 else None
-        if isinstance(e, Broadcast) and isinstance(e.args[0], Extent):
-            return Broadcast(apply("log", e.args[0]), e.axes, e.shape, ())
+        inner = e.args[0] if isinstance(e, Broadcast) else e
+        if (f := factor_of(inner)) is not None and f.number > 0:     # made of numbers and sizes
+            return Broadcast(apply("log", inner), e.axes, e.shape, ())
         return self.of(e, depth)
 
     def _find(self, e: Expr, depth: int) -> Expr | None:

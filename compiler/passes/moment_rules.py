@@ -143,7 +143,7 @@ def restored_shift(e: Expr) -> Expr | None:
         for j in range(k + 1, len(terms)):
             if terms[j][1] is m and terms[j][0] == -sign:
                 rest = [t for i, t in enumerate(terms) if i not in (k, j)]
-                return _joined(rest)
+                return joined(rest)
     return None
 
 
@@ -165,7 +165,7 @@ def linear_terms(e: Expr, sign: int, depth: int) -> list[tuple[int, Expr]]:
     return [(sign, e)]
 
 
-def _joined(terms: list[tuple[int, Expr]]) -> Expr | None:
+def joined(terms: list[tuple[int, Expr]]) -> Expr | None:
     """Signed terms as sums and differences, in their order."""
     if not terms:
         return None

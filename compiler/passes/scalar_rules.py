@@ -62,6 +62,7 @@ ARITHMETIC = (
     rule(x * x, x ** 2),                                         # x*x -> x**2
     rule((-x) ** 2, x ** 2),                                     # -x**2 -> x**2
     rule(term("abs", -x), term("abs", x)),                       # abs(-x) -> abs(x)
+    rule(term("tanh", -x), -term("tanh", x)),                    # tanh(-x) -> -tanh(x)
     rule(term("abs", term("abs", x)), term("abs", x)),           # abs(abs(x)) -> abs(x)
     rule(term("abs", x) ** 2, x ** 2),                           # abs(x)**2 -> x**2
     rule(term("pow", x, 1), x),                                  # x**1 -> x

@@ -92,7 +92,6 @@ def _note(system: System, rewriter: Rewriter) -> None:
 def _through_moves(stable: Sequence[Rule]) -> Rule:
     """f(move(a)) -> move(f(a)) where a rule applies to f(a)."""
     heads = Table(tuple(stable)).by_head
-    table = Table((*SCALAR_RULES, *stable))
 
     @structure("f(shift(a)) -> shift(f(a))", "Map", note=STABLE)
     def through_moves(e: Expr) -> Expr | None:
@@ -107,6 +106,7 @@ def _through_moves(stable: Sequence[Rule]) -> Rule:
             return None
         return _moved(new, e, move)
 
+    table = Table((*SCALAR_RULES, through_moves, *stable))       # through several moves, one by one
     return through_moves
 
 

@@ -11,7 +11,7 @@ import math
 from ..algebra import Bindings, Rule, any_of, constant, number, numbers, rule, structure, term
 from ..graph import At, Broadcast, Contract, Expr, Map, Move, Reduce, Shift, Stop, apply
 from .exponents import Exponents, Term, bounded, normalised
-from .moment_rules import linear_terms
+from .moment_rules import joined, linear_terms
 
 STABLE = "stabilised"
 x, y, z, w = any_of("x y z w")
@@ -40,6 +40,7 @@ PATTERNS: tuple[Rule, ...] = tuple(rule(left, right, when, STABLE) for left, rig
     (1 - tanh(x) ** 2, 4 * (sigmoid(2 * x) * sigmoid(-2 * x)), None),    # 1 - tanh(x)**2 -> 4*sigmoid(2*x)*sigmoid(-2*x)
     (2 * sigmoid(x) - 1, tanh(0.5 * x), None),                   # 2*sigmoid(x) - 1 -> tanh(0.5*x)
     (1 - 2 * sigmoid(x), -tanh(0.5 * x), None),                  # 1 - 2*sigmoid(x) -> -tanh(0.5*x)
+    (expm1(x) * sigmoid(-x), tanh(0.5 * x), None),               # expm1(x)*sigmoid(-x) -> tanh(0.5*x)
     (sigmoid(x) / sigmoid(-x), exp(x), None),                    # sigmoid(x)/sigmoid(-x) -> exp(x)
     (exp(x) * sigmoid(-x), sigmoid(x), None),                    # exp(x)*sigmoid(-x) -> sigmoid(x)
     (exp(-x) * sigmoid(x), sigmoid(-x), None),                   # exp(-x)*sigmoid(x) -> sigmoid(-x)
@@ -108,9 +109,9 @@ def exponential_rules(ex: Exponents) -> tuple[Rule, ...]:
         u, v = ex.of(a), ex.of(b)
         if u is not None and v is not None:
             return apply("exp", u + v)
-        for weighted, divisor in ((a, v), (b, u)):               # sum(w * exp(u)) * exp(-v)
-            if isinstance(divisor, Map) and divisor.f == "neg":
-                return weighted_quotient(weighted, divisor.args[0], ex)
+        for top, divisor in ((a, v), (b, u)):                    # (exp(u) - exp(v)) * exp(-w), sum(w * exp(u)) * exp(-v)
+            if divisor is not None and _reciprocal(divisor):
+                return over_exponential(top, -divisor, ex)
         return None
 
     @structure("sqrt(exp(u)) -> exp(u/2), exp(u)**c -> exp(c*u)", "sqrt", "pow", "square", note=STABLE)
@@ -128,6 +129,35 @@ def exponential_rules(ex: Exponents) -> tuple[Rule, ...]:
         return apply("exp", (2 if e.f == "square" else 0.5) * u)
 
     return (log_of, log1p_of, quotient_of, product_of, power_of)
+
+
+def _reciprocal(u: Expr) -> bool:
+    while isinstance(u, Move | Shift | At):
+        u = u.args[0]
+    return isinstance(u, Map) and u.f == "neg"
+
+
+def over_exponential(a: Expr, v: Expr, ex: Exponents) -> Expr | None:
+    """a/exp(v), where exp(v) is itself a sum of two, or a is a weighted sum of exponentials."""
+    if isinstance(v, Map) and v.f == "neg" and isinstance(v.args[0], Map) and v.args[0].f == "neg":
+        v = v.args[0].args[0]
+    if isinstance(v, Map) and v.f == "logaddexp" and (above := ex.terms(a)) is not None and len(above) == 2:
+        return _two_terms(a, above, [(1.0, v.args[0]), (1.0, v.args[1])])
+    return weighted_quotient(a, v, ex)
+
+
+def difference(u: Expr, v: Expr) -> Expr:
+    """u - v without the terms that both have: exp(x)/(n*exp(x)) is exp(-log(n)), at any x."""
+    left, right = linear_terms(u, 1, 4), linear_terms(v, -1, 4)
+    common = [t for sign, t in left if (-sign, t) in right]
+    if not common:
+        return u - v
+    for t in common:
+        sign = next(s for s, n in left if n is t)
+        if (-sign, t) in right:
+            left.remove((sign, t))
+            right.remove((-sign, t))
+    return joined([*left, *right]) or constant(0, u)
 
 
 def _is_exp(e: Expr) -> bool:
@@ -245,7 +275,7 @@ def quotient(a: Expr, b: Expr, ex: Exponents) -> Expr | None:
         return None
     u = ex.or_log(a)
     if u is not None:
-        return apply("exp", u - v)
+        return apply("exp", difference(u, v))
     return apply("mul", a, apply("exp", -v)) if _is_exp(b) else weighted_quotient(a, v, ex)
 
 

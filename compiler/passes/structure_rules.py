@@ -110,8 +110,9 @@ def constant_along_sum(e: Expr) -> Expr | None:
 
 
 def _outside(e: Reduce, a: Expr) -> Expr | None:
-    """An operand of the summand that is the same all along the sum, without what is summed."""
-    if not isinstance(a, Broadcast):
+    """An operand of the summand that is the same all along the sum, without what is summed. Where scalars go is not decided
+    here but in `scale`."""
+    if not isinstance(a, Broadcast) or a.args[0].rank == 0:
         return None
     inner, kept = a.args[0], _kept(e)
     if any(o in (inner.axes if isinstance(o, str) else a.places) for o in e.over):

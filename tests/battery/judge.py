@@ -114,9 +114,11 @@ def verdict(case: Case, e: Expr, x: Input, values: Mapping[str, np.ndarray], rig
             each: bool | None = None, named: Sequence[Expr] = ()) -> list[str]:
     """Everything wrong with value and derivative of `e` in one type."""
     rounded = {k: v if v.dtype.kind == "i" else v.astype(kind) for k, v in values.items()}
-    value, slope = computed(e, x, rounded, case.each if each is None else each, kind, named)
+    single = case.each if each is None else each                 # else slopes are of sums with weights up to 3
+    value, slope = computed(e, x, rounded, single, kind, named)
+    floor = case.slope_floor * (1 if single else 3)
     return ([f"value {m}" for m in wrong(value, right.value, kind, case.floor, case.noise)]
-            + [f"slope {m}" for m in wrong(slope, right.slope, kind, case.slope_floor, case.noise, each is not None)])
+            + [f"slope {m}" for m in wrong(slope, right.slope, kind, floor, case.noise, each is not None)])
 
 
 def rounded_values(case: Case) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from battery.rearrange import rearrange
 COUNT, BATCHES = 500, 20
 
 
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize("batch", [k if k < 4 else pytest.param(k, marks=pytest.mark.full) for k in range(BATCHES)])
 def test_a_rearranged_formula_is_as_right_as_the_formula(batch: int) -> None:
     for seed in range(batch, COUNT, BATCHES):
         case = CASES[seed % len(CASES)]
