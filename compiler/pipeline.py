@@ -122,8 +122,8 @@ def _unpacked(system: System, packs: Packs) -> System:
     if not packs:
         return system
     out = system.rewrite(joined(packs))
-    for p, whole in joined(packs).items():
-        out.names[whole] = p.name
+    for p in packs:
+        out.names[joined(packs)[p]] = p.name
     return out
 
 

@@ -86,12 +86,14 @@ def erf(x, out=None):
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -212,8 +214,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -294,7 +296,7 @@ def orthogonal(rng, shape):
     return (q if rows >= columns else q.T).reshape(shape)
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")

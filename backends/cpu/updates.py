@@ -145,7 +145,7 @@ class Updates:
         tmp = [f"tmp{i}" for i in range(self.temporaries)]
         if tmp:
             add(f"    {', '.join(tmp)}{',' if len(tmp) == 1 else ''} = workspace.reserve(\"update\", "
-                f"{f'{len(tmp)} * ' if len(tmp) > 1 else ''}[(16384, params[TRAINED[0]].dtype)])")
+                f"{f'{len(tmp)} * ' if len(tmp) > 1 else ''}[(32768, params[TRAINED[0]].dtype)])")
         add("    for k in TRAINED:")
         if rates:
             table = ", ".join(f"{quoted(k)}: {rates[k]!r}" for k in self.trained if k in rates)

@@ -82,10 +82,12 @@ def _split(system: System) -> System:
             parts, w = e.args[k], e.args[other]
             lp, lw = (e.la, e.lb) if k == 0 else (e.lb, e.la)
             if parts in mixed and isinstance(parts, Concat) and lp[parts.at] in lw and lp[parts.at] not in e.lo:
-                at, terms = lw.index(lp[parts.at]), []
+                at = lw.index(lp[parts.at])
+                terms: list[Expr] = []
                 for p, lo in zip(parts.args, parts.offsets, strict=True):
                     piece = Slice(w, at, lo, lo + p.shape[parts.at])
-                    terms.append(Contract(*((p, piece) if k == 0 else (piece, p)), e.la, e.lb, e.lo, e.axes))
+                    a, b = (p, piece) if k == 0 else (piece, p)
+                    terms.append(Contract(a, b, e.la, e.lb, e.lo, e.axes))
                 total = terms[0]
                 for t in terms[1:]:
                     total = apply("add", total, t)
@@ -103,9 +105,10 @@ def _weights(plan: Schedule) -> Iterator[Use]:
     """W @ x with W a matrix, or columns of one: the group is the operand and the columns."""
     for e in plan.order:
         if isinstance(e, Contract) and len(e.lo) == 1 and e.axes == e.args[1].axes:
-            w, columns = e.args[0], None
+            w: Expr = e.args[0]
+            columns: tuple[Size, Size] | None = None
             if isinstance(w, Slice) and w.at == 1:
-                w, columns = w.args[0], (w.lo, w.hi)
+                columns, w = (w.lo, w.hi), w.args[0]
             if isinstance(w, Param) and len(w.shape) == 2 and e.la == (0, 1) and e.lb == (1,) and e.lo == (0,):
                 yield Use(w, (e.args[1], columns, w.shape[1]), e)
 
