@@ -298,7 +298,7 @@ def orthogonal(rng, shape):
 
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
