@@ -6,9 +6,9 @@ Equations
     loss = mean[batch] sum((r - x)^2) / 2
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = ((V.T @ ((r - x) * r * (1 - r))) * h * (1 - h)) @ x.T / B
+    d_W = d_a_h @ x.T
     d_V = ((r - x) * r * (1 - r)) @ h.T / B
-    d_b = mean[batch] (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h)
+    d_b = sum[batch](d_a_h)
     d_d = mean[batch] (r - x) * r * (1 - r)
 
 At kinks
@@ -72,10 +72,10 @@ def train_step(params, state, x, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
-            _adam(w, g, m, v, lr, step + 1, tmp0[:w.size])
+            _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -101,7 +101,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -109,8 +109,8 @@ def _predict_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*D].reshape(B, D),                                           # r
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -133,14 +133,14 @@ def _evaluate(params, x, workspace):
     sigmoid(V_h, out=V_h)
     V_h -= x
     V_h_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
-    loss = V_h_V_h / 2
+    loss = 0.5 * V_h_V_h
     squared_error = V_h_V_h / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -148,8 +148,8 @@ def _evaluate_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*D].reshape(B, D),                                           # V_h
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*D].reshape(B, D),                                   # V_h
         )
     return workspace.views["evaluate"]
 
@@ -162,7 +162,8 @@ def _gradients(params, d, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, r, value, tmp, value_V, tmp1 = _gradients_buffers(workspace, B, dtype)
+    h, r, value, tmp, d_a_h, tmp1 = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:6
     np.matmul(x, W.T, out=h)                                    # (B, H)
@@ -174,7 +175,7 @@ def _gradients(params, d, x, workspace):
     sigmoid(r, out=r)
     np.subtract(r, x, out=value)                                # (B, D)
     value_value = value.reshape(-1) @ value.reshape(-1)
-    loss = value_value / 2 / B
+    loss = 0.5 * value_value / B
 
     # ---- backward
     np.subtract(1, r, out=tmp)                                  # (B, D)
@@ -186,22 +187,22 @@ def _gradients(params, d, x, workspace):
     # d_V = ((r - x) * r * (1 - r)) @ h.T / B
     np.matmul(value.T, h, out=d_V)                              # (D, H)
     d_V /= B                                                    # (D, H)
-    np.matmul(value, V, out=value_V)                            # (B, H)
+    # d_a_h = (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h) / B
+    np.matmul(value, V, out=d_a_h)                              # (B, H)
     np.subtract(1, h, out=tmp1)                                 # (B, H)
     tmp1 *= h
-    value_V *= tmp1
-    # d_b = mean[batch] (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h)
-    np.sum(value_V, axis=0, out=d_b)                            # (H,)
-    d_b /= B                                                    # (H,)
-    # d_W = ((V.T @ ((r - x) * r * (1 - r))) * h * (1 - h)) @ x.T / B
-    np.matmul(value_V.T, x, out=d_W)                            # (H, D)
-    d_W /= B                                                    # (H, D)
+    d_a_h *= tmp1
+    d_a_h /= B
+    # d_b = sum[batch](d_a_h)
+    np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
+    # d_W = d_a_h @ x.T
+    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
     return loss
 
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -211,31 +212,31 @@ def _gradients_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*D].reshape(B, D),                                           # r
-            s[2][:B*D].reshape(B, D),                                           # value
-            s[3][:B*D].reshape(B, D),                                           # tmp
-            s[1][:B*H].reshape(B, H),                                           # value_V
-            s[2][:B*H].reshape(B, H),                                           # tmp1
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*D].reshape(B, D),                                   # r
+            s[2][:B*D].reshape(B, D),                                   # value
+            s[3][:B*D].reshape(B, D),                                   # tmp
+            s[1][:B*H].reshape(B, H),                                   # d_a_h
+            s[2][:B*H].reshape(B, H),                                   # tmp1
         )
     return workspace.views["gradients"]
 
 
-def _adam(w, g, m, v, lr, step, tmp0):
+def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp0)
-    m += tmp0
+    np.multiply(0.09999999999999998, g, out=tmp)
+    m += tmp
     v *= 0.999
-    np.square(g, out=tmp0)
-    tmp0 *= 0.0010000000000000009
-    v += tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.0010000000000000009
+    v += tmp
     c = np.sqrt(1 - 0.999**step)
-    np.sqrt(v, out=tmp0)
-    tmp0 += 1e-08 * c
-    np.divide(m, tmp0, out=tmp0)
-    tmp0 *= lr * c / (1 - 0.9**step)
-    w -= tmp0
+    np.sqrt(v, out=tmp)
+    tmp += 1e-08 * c
+    np.divide(m, tmp, out=tmp)
+    tmp *= lr * c / (1 - 0.9**step)
+    w -= tmp
 
 
 def sigmoid(x, out=None):
@@ -268,8 +269,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -310,9 +311,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

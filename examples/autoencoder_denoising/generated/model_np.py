@@ -9,7 +9,7 @@ Equations
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W = d_a_h @ n.T + (d_a_r @ h.T).T
     d_b = sum[batch](d_a_h)
-    d_d = mean[batch](r - x)
+    d_d = sum[batch](d_a_r)
 
 At kinks
     pow: the derivative by the exponent is 0 at base 0
@@ -70,10 +70,10 @@ def train_step(params, state, x, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, workspace, (int(state["seed"]), step))
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
-            _adam(w, g, m, v, lr, step + 1, tmp0[:w.size])
+            _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -99,7 +99,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -107,8 +107,8 @@ def _predict_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*D].reshape(B, D),                                           # r
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -146,7 +146,7 @@ def _evaluate(params, x, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -155,10 +155,10 @@ def _evaluate_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*D].reshape(B, D),                                           # a_r
-            s[0][:B*D].reshape(B, D),                                           # value
-            s[2][:B*D].reshape(B, D),                                           # tmp
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*D].reshape(B, D),                                   # a_r
+            s[0][:B*D].reshape(B, D),                                   # value
+            s[2][:B*D].reshape(B, D),                                   # tmp
         )
     return workspace.views["evaluate"]
 
@@ -172,6 +172,7 @@ def _gradients(params, d, x, workspace, seed):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     n, tmp, mask, h, a_r, value, tmp2, d_h, tmp3, d_a_r_h = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     # n = 1.42857 * x * real(uniform(n) < 0.7)                  model.nn:8
     uniform(seed, 0x890deef6dba46bd1, tmp, out=n)               # (B, D)
@@ -197,21 +198,20 @@ def _gradients(params, d, x, workspace, seed):
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:10
+    # d_a_r = (r - x) / B
     d_a_r = a_r
     sigmoid(a_r, out=d_a_r)
     d_a_r -= x
-    # d_d = mean[batch](r - x)
+    d_a_r /= B
+    # d_d = sum[batch](d_a_r)
     np.sum(d_a_r, axis=0, out=d_d)                              # (D,)
-    d_d /= B                                                    # (D,)
-    # d_a_r = (r - x) / B
-    d_a_r /= B                                                  # (B, D)
     # d_h = W.T.T @ d_a_r
     np.matmul(d_a_r, W.T, out=d_h)                              # (B, H)
     # d_a_h = d_h * h * (1 - h)
     d_a_h = d_h
     np.subtract(1, h, out=tmp3)
     tmp3 *= h
-    np.multiply(d_h, tmp3, out=d_a_h)
+    d_a_h *= tmp3
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
     np.matmul(d_a_h.T, n, out=d_W)                              # (H, D)
@@ -223,7 +223,7 @@ def _gradients(params, d, x, workspace, seed):
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -236,35 +236,35 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*D, B*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*D].reshape(B, D),                                           # n
-            s[1][:B*D].reshape(B, D),                                           # tmp
-            s[2][:B*D].reshape(B, D),                                           # mask
-            s[3][:B*H].reshape(B, H),                                           # h
-            s[4][:B*D].reshape(B, D),                                           # a_r
-            s[5][:B*D].reshape(B, D),                                           # value
-            s[6][:B*D].reshape(B, D),                                           # tmp2
-            s[5][:B*H].reshape(B, H),                                           # d_h
-            s[6][:B*H].reshape(B, H),                                           # tmp3
-            s[0][:D*H].reshape(D, H),                                           # d_a_r_h
+            s[0][:B*D].reshape(B, D),                                   # n
+            s[1][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*D].reshape(B, D),                                   # mask
+            s[3][:B*H].reshape(B, H),                                   # h
+            s[4][:B*D].reshape(B, D),                                   # a_r
+            s[5][:B*D].reshape(B, D),                                   # value
+            s[6][:B*D].reshape(B, D),                                   # tmp2
+            s[5][:B*H].reshape(B, H),                                   # d_h
+            s[6][:B*H].reshape(B, H),                                   # tmp3
+            s[0][:D*H].reshape(D, H),                                   # d_a_r_h
         )
     return workspace.views["gradients"]
 
 
-def _adam(w, g, m, v, lr, step, tmp0):
+def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp0)
-    m += tmp0
+    np.multiply(0.09999999999999998, g, out=tmp)
+    m += tmp
     v *= 0.999
-    np.square(g, out=tmp0)
-    tmp0 *= 0.0010000000000000009
-    v += tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.0010000000000000009
+    v += tmp
     c = np.sqrt(1 - 0.999**step)
-    np.sqrt(v, out=tmp0)
-    tmp0 += 1e-08 * c
-    np.divide(m, tmp0, out=tmp0)
-    tmp0 *= lr * c / (1 - 0.9**step)
-    w -= tmp0
+    np.sqrt(v, out=tmp)
+    tmp += 1e-08 * c
+    np.divide(m, tmp, out=tmp)
+    tmp *= lr * c / (1 - 0.9**step)
+    w -= tmp
 
 
 def sigmoid(x, out=None):
@@ -315,8 +315,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -357,9 +357,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

@@ -6,8 +6,8 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = 0.0001 * W + ((W.T.T @ (r - x)) * h * (1 - h)) @ x.T / B + ((r - x) @ h.T).T / B
-    d_b = mean[batch] (W.T.T @ (r - x)) * h * (1 - h)
+    d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
 
 At kinks
@@ -68,10 +68,10 @@ def train_step(params, state, x, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, workspace)
-    tmp0, tmp1 = workspace.reserve("update", 2 * [(16384, params[TRAINED[0]].dtype)])
+    tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
-            _rmsprop(w, g, v, lr, step + 1, tmp0[:w.size], tmp1[:w.size])
+            _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -97,7 +97,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -105,8 +105,8 @@ def _predict_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*D].reshape(B, D),                                           # r
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -147,7 +147,7 @@ def _evaluate(params, x, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -156,11 +156,11 @@ def _evaluate_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*D].reshape(B, D),                                           # a_r
-            s[0][:B*D].reshape(B, D),                                           # value
-            s[2][:B*D].reshape(B, D),                                           # tmp
-            s[0][:D*H].reshape(H, D),                                           # square_W
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*D].reshape(B, D),                                   # a_r
+            s[0][:B*D].reshape(B, D),                                   # value
+            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[0][:D*H].reshape(H, D),                                   # square_W
         )
     return workspace.views["evaluate"]
 
@@ -173,7 +173,8 @@ def _gradients(params, d, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, value, tmp, a_r_W, tmp1, a_r_h, tmp2 = _gradients_buffers(workspace, B, dtype)
+    h, a_r, value, tmp, d_a_h, tmp1, a_r_h, tmp2 = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
@@ -200,18 +201,18 @@ def _gradients(params, d, x, workspace):
     # d_d = mean[batch](r - x)
     np.sum(a_r, axis=0, out=d_d)                                # (D,)
     d_d /= B                                                    # (D,)
-    np.matmul(a_r, W.T, out=a_r_W)                              # (B, H)
+    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    np.matmul(a_r, W.T, out=d_a_h)                              # (B, H)
     np.subtract(1, h, out=tmp1)                                 # (B, H)
     tmp1 *= h
-    a_r_W *= tmp1
-    # d_b = mean[batch] (W.T.T @ (r - x)) * h * (1 - h)
-    np.sum(a_r_W, axis=0, out=d_b)                              # (H,)
-    d_b /= B                                                    # (H,)
-    np.matmul(a_r_W.T, x, out=d_W)                              # (H, D)
-    # d_W = 0.0001 * W + ((W.T.T @ (r - x)) * h * (1 - h)) @ x.T / B + ((r - x) @ h.T).T / B
+    d_a_h *= tmp1
+    d_a_h /= B
+    # d_b = sum[batch](d_a_h)
+    np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
+    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
+    # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
     np.matmul(a_r.T, h, out=a_r_h)                              # (D, H)
     np.multiply(0.0001, W, out=tmp2)                            # (H, D)
-    d_W /= B
     d_W += tmp2
     np.divide(a_r_h.T, B, out=tmp2)
     d_W += tmp2
@@ -220,7 +221,7 @@ def _gradients(params, d, x, workspace):
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -230,29 +231,29 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*D, B*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*D].reshape(B, D),                                           # a_r
-            s[2][:B*D].reshape(B, D),                                           # value
-            s[3][:B*D].reshape(B, D),                                           # tmp
-            s[2][:B*H].reshape(B, H),                                           # a_r_W
-            s[3][:B*H].reshape(B, H),                                           # tmp1
-            s[2][:D*H].reshape(D, H),                                           # a_r_h
-            s[0][:D*H].reshape(H, D),                                           # tmp2
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*D].reshape(B, D),                                   # a_r
+            s[2][:B*D].reshape(B, D),                                   # value
+            s[3][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*H].reshape(B, H),                                   # d_a_h
+            s[3][:B*H].reshape(B, H),                                   # tmp1
+            s[2][:D*H].reshape(D, H),                                   # a_r_h
+            s[0][:D*H].reshape(H, D),                                   # tmp2
         )
     return workspace.views["gradients"]
 
 
-def _rmsprop(w, g, v, lr, step, tmp0, tmp1):
+def _rmsprop(w, g, v, lr, step, tmp, tmp2):
     """v <- rho * v + (1 - rho) * g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Tieleman and Hinton 2012)."""
     v *= 0.9
-    np.square(g, out=tmp0)
-    tmp0 *= 0.09999999999999998
-    v += tmp0
-    np.multiply(lr, g, out=tmp0)
-    np.sqrt(v, out=tmp1)
-    tmp1 += 1e-08
-    tmp0 /= tmp1
-    w -= tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.09999999999999998
+    v += tmp
+    np.multiply(lr, g, out=tmp)
+    np.sqrt(v, out=tmp2)
+    tmp2 += 1e-08
+    tmp /= tmp2
+    w -= tmp
 
 
 def sigmoid(x, out=None):
@@ -285,8 +286,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -327,9 +328,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

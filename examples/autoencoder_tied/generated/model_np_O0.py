@@ -6,8 +6,8 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = 0.0001 * W + ((W.T.T @ (r - x)) * h * (1 - h)) @ x.T / B + ((r - x) @ h.T).T / B
-    d_b = mean[batch] (W.T.T @ (r - x)) * h * (1 - h)
+    d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
 
 At kinks
@@ -68,10 +68,10 @@ def train_step(params, state, x, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, workspace)
-    tmp0, tmp1 = workspace.reserve("update", 2 * [(16384, params[TRAINED[0]].dtype)])
+    tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
-            _rmsprop(w, g, v, lr, step + 1, tmp0[:w.size], tmp1[:w.size])
+            _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -120,6 +120,7 @@ def _gradients(params, d, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
+
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
@@ -135,27 +136,27 @@ def _gradients(params, d, x, workspace):
     # d_d = mean[batch](r - x)
     sum_value2 = np.sum(value2, axis=0)                         # (D,)
     d_d[...] = sum_value2 / B                                   # (D,)
-    value_3 = value2 @ W.T * h * (1 - h)                        # (B, H)
-    # d_b = mean[batch] (W.T.T @ (r - x)) * h * (1 - h)
-    sum_value_3 = np.sum(value_3, axis=0)                       # (H,)
-    d_b[...] = sum_value_3 / B                                  # (H,)
-    # d_W = 0.0001 * W + ((W.T.T @ (r - x)) * h * (1 - h)) @ x.T / B + ((r - x) @ h.T).T / B
+    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    d_a_h = value2 @ W.T * h * (1 - h) / B                      # (B, H)
+    # d_b = sum[batch](d_a_h)
+    np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
+    # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
     value2_h = value2.T @ h                                     # (D, H)
-    d_W[...] = 0.0001 * W + value_3.T @ x / B + value2_h.T / B  # (H, D)
+    d_W[...] = 0.0001 * W + d_a_h.T @ x + value2_h.T / B        # (H, D)
     return loss
 
 
-def _rmsprop(w, g, v, lr, step, tmp0, tmp1):
+def _rmsprop(w, g, v, lr, step, tmp, tmp2):
     """v <- rho * v + (1 - rho) * g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Tieleman and Hinton 2012)."""
     v *= 0.9
-    np.square(g, out=tmp0)
-    tmp0 *= 0.09999999999999998
-    v += tmp0
-    np.multiply(lr, g, out=tmp0)
-    np.sqrt(v, out=tmp1)
-    tmp1 += 1e-08
-    tmp0 /= tmp1
-    w -= tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.09999999999999998
+    v += tmp
+    np.multiply(lr, g, out=tmp)
+    np.sqrt(v, out=tmp2)
+    tmp2 += 1e-08
+    tmp /= tmp2
+    w -= tmp
 
 
 def sigmoid(x, out=None):
@@ -188,8 +189,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -230,9 +231,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

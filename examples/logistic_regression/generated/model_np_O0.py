@@ -5,8 +5,8 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = (softmax(s) - onehot(y)) @ x.T / B
-    d_b = mean[batch](softmax(s) - onehot(y))
+    d_W = d_s @ x.T
+    d_b = sum[batch](d_s)
 """
 
 import numpy as np
@@ -60,10 +60,10 @@ def train_step(params, state, x, y, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g in blocks(params[k], d[k]):
-            _sgd(w, g, lr, step + 1, tmp0[:w.size])
+            _sgd(w, g, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -108,6 +108,7 @@ def _gradients(params, d, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
+
     # ---- forward
     # s = W @ x + b                                             model.nn:8
     s = x @ W.T + b                                             # (B, C)
@@ -117,29 +118,31 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_value / B
 
     # ---- backward
-    value2 = np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)   # (B, C)
-    # d_b = mean[batch](softmax(s) - onehot(y))
-    sum_value2 = np.sum(value2, axis=0)                         # (C,)
-    d_b[...] = sum_value2 / B                                   # (C,)
-    # d_W = (softmax(s) - onehot(y)) @ x.T / B
-    d_W[...] = value2.T @ x / B                                 # (C, D)
+    # d_s = (softmax(s) - onehot(y)) / B
+    d_s = (np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)) / B  # (B, C)
+    # d_b = sum[batch](d_s)
+    np.sum(d_s, axis=0, out=d_b)                                # (C,)
+    # d_W = d_s @ x.T
+    np.matmul(d_s.T, x, out=d_W)                                # (C, D)
     return loss
 
 
-def _sgd(w, g, lr, step, tmp0):
+def _sgd(w, g, lr, step, tmp):
     """w <- w - lr * g."""
-    np.multiply(lr, g, out=tmp0)
-    w -= tmp0
+    np.multiply(lr, g, out=tmp)
+    w -= tmp
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -192,8 +195,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -229,9 +232,9 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

@@ -72,10 +72,10 @@ def train_step(params, state, x, y, *, workspace=None):
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace)
     clip_by_value(d, 5.0)
-    tmp0, tmp1 = workspace.reserve("update", 2 * [(16384, params[TRAINED[0]].dtype)])
+    tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
-            _adagrad(w, g, v, lr, step + 1, tmp0[:w.size], tmp1[:w.size])
+            _adagrad(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -103,7 +103,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, T, dtype,)
+    key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -111,9 +111,9 @@ def _predict_buffers(workspace, B, T, dtype):
             (B*H + B*H*T, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H*T].reshape(T, B, H),                                      # Wxh_x
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                            # h
-            s[0][:B*T*V].reshape(T, B, V),                                      # s
+            s[0][:B*H*T].reshape(T, B, H),                              # Wxh_x
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h
+            s[0][:B*T*V].reshape(T, B, V),                              # s
         )
     return workspace.views["predict"]
 
@@ -150,7 +150,7 @@ def _evaluate(params, x, y, workspace):
 
 def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, T, dtype,)
+    key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -160,14 +160,14 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H*T].reshape(T, B, H),                                      # Wxh_x
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                            # h
-            s[0][:B*T*V].reshape(T, B, V),                                      # s
-            s[1][:B*T*V].reshape(T, B, V),                                      # tmp
-            s[2][:B*T].reshape(T, B),                                           # lse_s
-            s[1][:B*T].reshape(T, B),                                           # s_picked
-            s[3][:B*T].reshape(T, B),                                           # argmax_s
-            s[2][:B*T].reshape(T, B),                                           # value
+            s[0][:B*H*T].reshape(T, B, H),                              # Wxh_x
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h
+            s[0][:B*T*V].reshape(T, B, V),                              # s
+            s[1][:B*T*V].reshape(T, B, V),                              # tmp
+            s[2][:B*T].reshape(T, B),                                   # lse_s
+            s[1][:B*T].reshape(T, B),                                   # s_picked
+            s[3][:B*T].reshape(T, B),                                   # argmax_s
+            s[2][:B*T].reshape(T, B),                                   # value
         )
     return workspace.views["evaluate"]
 
@@ -183,8 +183,10 @@ def _gradients(params, d, x, y, workspace):
     x = x.swapaxes(0, 1)          # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)          # time first inside
-    (Wxh_x, h, s, lse_s, tmp, s_picked, d_a_h, value, d_h_next
+    (
+        Wxh_x, h, s, lse_s, tmp, s_picked, d_a_h, value, d_h_next,
     ) = _gradients_buffers(workspace, B, T, dtype)
+
     # ---- forward
     np.take(Wxh.T, x, axis=0, out=Wxh_x, mode="clip")           # (T, B, H)
     Wxh_x += bh                                                 # (T, B, H)
@@ -233,7 +235,7 @@ def _gradients(params, d, x, y, workspace):
 
 def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, T, dtype,)
+    key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -243,38 +245,40 @@ def _gradients_buffers(workspace, B, T, dtype):
             (max(B*T*V, B*T, B*H*T), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H*T].reshape(T, B, H),                                      # Wxh_x
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                            # h
-            s[0][:B*T*V].reshape(T, B, V),                                      # s
-            s[2][:B*T].reshape(T, B),                                           # lse_s
-            s[3][:B*T*V].reshape(T, B, V),                                      # tmp
-            s[3][:B*T].reshape(T, B),                                           # s_picked
-            s[3][:B*H*T].reshape(T, B, H),                                      # d_a_h
-            s[0][:B*H*T].reshape(T, B, H),                                      # value
-            s[2][:B*H].reshape(B, H),                                           # d_h_next
+            s[0][:B*H*T].reshape(T, B, H),                              # Wxh_x
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h
+            s[0][:B*T*V].reshape(T, B, V),                              # s
+            s[2][:B*T].reshape(T, B),                                   # lse_s
+            s[3][:B*T*V].reshape(T, B, V),                              # tmp
+            s[3][:B*T].reshape(T, B),                                   # s_picked
+            s[3][:B*H*T].reshape(T, B, H),                              # d_a_h
+            s[0][:B*H*T].reshape(T, B, H),                              # value
+            s[2][:B*H].reshape(B, H),                                   # d_h_next
         )
     return workspace.views["gradients"]
 
 
-def _adagrad(w, g, v, lr, step, tmp0, tmp1):
+def _adagrad(w, g, v, lr, step, tmp, tmp2):
     """v <- v + g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Duchi et al. 2011)."""
-    np.square(g, out=tmp0)
-    v += tmp0
-    np.multiply(lr, g, out=tmp0)
-    np.sqrt(v, out=tmp1)
-    tmp1 += 1e-08
-    tmp0 /= tmp1
-    w -= tmp0
+    np.square(g, out=tmp)
+    v += tmp
+    np.multiply(lr, g, out=tmp)
+    np.sqrt(v, out=tmp2)
+    tmp2 += 1e-08
+    tmp /= tmp2
+    w -= tmp
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -330,8 +334,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -378,9 +382,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

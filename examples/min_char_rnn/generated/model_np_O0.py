@@ -72,10 +72,10 @@ def train_step(params, state, x, y, *, workspace=None):
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace)
     clip_by_value(d, 5.0)
-    tmp0, tmp1 = workspace.reserve("update", 2 * [(16384, params[TRAINED[0]].dtype)])
+    tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
-            _adagrad(w, g, v, lr, step + 1, tmp0[:w.size], tmp1[:w.size])
+            _adagrad(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -137,6 +137,7 @@ def _gradients(params, d, x, y, workspace):
     x = x.swapaxes(0, 1)          # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)          # time first inside
+
     # ---- forward
     value = Wxh.T[x] + bh                                       # (T, B, H)
     h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
@@ -178,25 +179,27 @@ def _gradients(params, d, x, y, workspace):
     return loss
 
 
-def _adagrad(w, g, v, lr, step, tmp0, tmp1):
+def _adagrad(w, g, v, lr, step, tmp, tmp2):
     """v <- v + g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Duchi et al. 2011)."""
-    np.square(g, out=tmp0)
-    v += tmp0
-    np.multiply(lr, g, out=tmp0)
-    np.sqrt(v, out=tmp1)
-    tmp1 += 1e-08
-    tmp0 /= tmp1
-    w -= tmp0
+    np.square(g, out=tmp)
+    v += tmp
+    np.multiply(lr, g, out=tmp)
+    np.sqrt(v, out=tmp2)
+    tmp2 += 1e-08
+    tmp /= tmp2
+    w -= tmp
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -251,8 +254,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -299,9 +302,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

@@ -12,7 +12,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W2 = d_a_h2 @ h1.T
     d_b2 = sum[batch](d_a_h2)
     d_W3 = d_s @ h2.T
-    d_b3 = mean[batch](softmax(s) - onehot(y))
+    d_b3 = sum[batch](d_s)
 
 At kinks
     relu: relu'(0) = 0
@@ -80,10 +80,10 @@ def train_step(params, state, x, y, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, u in blocks(params[k], d[k], state[f"u.{k}"]):
-            _momentum(w, g, u, lr, step + 1, tmp0[:w.size])
+            _momentum(w, g, u, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -112,7 +112,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -120,9 +120,9 @@ def _predict_buffers(workspace, B, dtype):
             (B*H2, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H1].reshape(B, H1),                                         # h1
-            s[1][:B*H2].reshape(B, H2),                                         # h2
-            s[0][:B*C].reshape(B, C),                                           # s
+            s[0][:B*H1].reshape(B, H1),                                 # h1
+            s[1][:B*H2].reshape(B, H2),                                 # h2
+            s[0][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -159,7 +159,7 @@ def _evaluate(params, x, y, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -169,14 +169,14 @@ def _evaluate_buffers(workspace, B, dtype):
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H1].reshape(B, H1),                                         # h1
-            s[1][:B*H2].reshape(B, H2),                                         # h2
-            s[0][:B*C].reshape(B, C),                                           # s
-            s[1][:B].reshape(B,),                                               # lse_s
-            s[2][:B*C].reshape(B, C),                                           # tmp
-            s[2][:B].reshape(B,),                                               # s_picked
-            s[3][:B].reshape(B,),                                               # argmax_s
-            s[0][:B].reshape(B,),                                               # value
+            s[0][:B*H1].reshape(B, H1),                                 # h1
+            s[1][:B*H2].reshape(B, H2),                                 # h2
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B],                                                   # lse_s
+            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[2][:B],                                                   # s_picked
+            s[3][:B],                                                   # argmax_s
+            s[0][:B],                                                   # value
         )
     return workspace.views["evaluate"]
 
@@ -190,8 +190,10 @@ def _gradients(params, d, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h1, h2, s, lse_s, tmp, s_picked, d_h2, tmp1, d_h1, mask
+    (
+        h1, h2, s, lse_s, tmp, s_picked, d_h2, tmp1, d_h1, mask,
     ) = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     # h1 = relu(W1 @ x + b1)                                    model.nn:9
     np.matmul(x, W1.T, out=h1)                                  # (B, H1)
@@ -211,15 +213,14 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_s_picked / B
 
     # ---- backward
+    # d_s = (softmax(s) - onehot(y)) / B
     d_s = s
-    np.subtract(s, lse_s[:, None], out=d_s)
+    d_s -= lse_s[:, None]
     np.exp(d_s, out=d_s)
     add_onehot(d_s, y, -1)
-    # d_b3 = mean[batch](softmax(s) - onehot(y))
+    d_s /= B
+    # d_b3 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b3)                               # (C,)
-    d_b3 /= B                                                   # (C,)
-    # d_s = (softmax(s) - onehot(y)) / B
-    d_s /= B                                                    # (B, C)
     # d_W3 = d_s @ h2.T
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H2)
     # d_h2 = W3.T @ d_s
@@ -228,7 +229,7 @@ def _gradients(params, d, x, y, workspace):
     d_a_h2 = d_h2
     np.square(h2, out=tmp1)
     np.subtract(1, tmp1, out=tmp1)
-    np.multiply(d_h2, tmp1, out=d_a_h2)
+    d_a_h2 *= tmp1
     # d_b2 = sum[batch](d_a_h2)
     np.sum(d_a_h2, axis=0, out=d_b2)                            # (H2,)
     # d_W2 = d_a_h2 @ h1.T
@@ -238,7 +239,7 @@ def _gradients(params, d, x, y, workspace):
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
     np.greater(h1, 0, out=mask)
-    np.multiply(d_h1, mask, out=d_a_h1)
+    d_a_h1 *= mask
     # d_b1 = sum[batch](d_a_h1)
     np.sum(d_a_h1, axis=0, out=d_b1)                            # (H1,)
     # d_W1 = d_a_h1 @ x.T
@@ -248,7 +249,7 @@ def _gradients(params, d, x, y, workspace):
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -260,36 +261,38 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H1, bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H1].reshape(B, H1),                                         # h1
-            s[1][:B*H2].reshape(B, H2),                                         # h2
-            s[2][:B*C].reshape(B, C),                                           # s
-            s[3][:B].reshape(B,),                                               # lse_s
-            s[4][:B*C].reshape(B, C),                                           # tmp
-            s[4][:B].reshape(B,),                                               # s_picked
-            s[4][:B*H2].reshape(B, H2),                                         # d_h2
-            s[2][:B*H2].reshape(B, H2),                                         # tmp1
-            s[1][:B*H1].reshape(B, H1),                                         # d_h1
-            s[5][:B*H1].reshape(B, H1),                                         # mask
+            s[0][:B*H1].reshape(B, H1),                                 # h1
+            s[1][:B*H2].reshape(B, H2),                                 # h2
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[3][:B],                                                   # lse_s
+            s[4][:B*C].reshape(B, C),                                   # tmp
+            s[4][:B],                                                   # s_picked
+            s[4][:B*H2].reshape(B, H2),                                 # d_h2
+            s[2][:B*H2].reshape(B, H2),                                 # tmp1
+            s[1][:B*H1].reshape(B, H1),                                 # d_h1
+            s[5][:B*H1].reshape(B, H1),                                 # mask
         )
     return workspace.views["gradients"]
 
 
-def _momentum(w, g, u, lr, step, tmp0):
+def _momentum(w, g, u, lr, step, tmp):
     """u <- momentum * u - lr * g;  w <- w + u  (Polyak 1964)."""
     u *= 0.9
-    np.multiply(lr, g, out=tmp0)
-    u -= tmp0
+    np.multiply(lr, g, out=tmp)
+    u -= tmp
     w += u
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -343,8 +346,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -385,9 +388,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

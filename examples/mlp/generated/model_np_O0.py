@@ -12,7 +12,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W2 = d_a_h2 @ h1.T
     d_b2 = sum[batch](d_a_h2)
     d_W3 = d_s @ h2.T
-    d_b3 = mean[batch](softmax(s) - onehot(y))
+    d_b3 = sum[batch](d_s)
 
 At kinks
     relu: relu'(0) = 0
@@ -80,10 +80,10 @@ def train_step(params, state, x, y, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, u in blocks(params[k], d[k], state[f"u.{k}"]):
-            _momentum(w, g, u, lr, step + 1, tmp0[:w.size])
+            _momentum(w, g, u, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -136,6 +136,7 @@ def _gradients(params, d, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
+
     # ---- forward
     # h1 = relu(W1 @ x + b1)                                    model.nn:9
     h1 = np.maximum(x @ W1.T + b1, 0)                           # (B, H1)
@@ -149,12 +150,10 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_value / B
 
     # ---- backward
-    value2 = np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)   # (B, C)
-    # d_b3 = mean[batch](softmax(s) - onehot(y))
-    sum_value2 = np.sum(value2, axis=0)                         # (C,)
-    d_b3[...] = sum_value2 / B                                  # (C,)
     # d_s = (softmax(s) - onehot(y)) / B
-    d_s = value2 / B                                            # (B, C)
+    d_s = (np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)) / B  # (B, C)
+    # d_b3 = sum[batch](d_s)
+    np.sum(d_s, axis=0, out=d_b3)                               # (C,)
     # d_W3 = d_s @ h2.T
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H2)
     # d_h2 = W3.T @ d_s
@@ -174,22 +173,24 @@ def _gradients(params, d, x, y, workspace):
     return loss
 
 
-def _momentum(w, g, u, lr, step, tmp0):
+def _momentum(w, g, u, lr, step, tmp):
     """u <- momentum * u - lr * g;  w <- w + u  (Polyak 1964)."""
     u *= 0.9
-    np.multiply(lr, g, out=tmp0)
-    u -= tmp0
+    np.multiply(lr, g, out=tmp)
+    u -= tmp
     w += u
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -242,8 +243,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -284,9 +285,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

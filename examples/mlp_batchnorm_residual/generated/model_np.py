@@ -25,10 +25,7 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W1 = (d_n1.z / sqrt(n1.s + 1e-05) + 2 * (sum[batch] d_n1.z * n1.z) / sqrt(n1.s + 1e-05) /
-            sqrt(n1.s + 1e-05) * (-0.5 / B) * (W1 @ x - n1.m) - mean[batch](d_n1.z / sqrt(n1.s +
-            1e-05) + 2 * (sum[batch] d_n1.z * n1.z) / sqrt(n1.s + 1e-05) / sqrt(n1.s + 1e-05) *
-            (-0.5 / B) * (W1 @ x - n1.m))) @ x.T
+    d_W1 = d_P_W1[H:2*H]
     d_W2 = (d_n2.z / sqrt(n2.s + 1e-05) + 2 * (sum[batch] d_n2.z * n2.z) / sqrt(n2.s + 1e-05) /
             sqrt(n2.s + 1e-05) * (-0.5 / B) * (W2 @ h1 - n2.m) - mean[batch](d_n2.z / sqrt(n2.s +
             1e-05) + 2 * (sum[batch] d_n2.z * n2.z) / sqrt(n2.s + 1e-05) / sqrt(n2.s + 1e-05) *
@@ -41,9 +38,9 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
             sqrt(n4.s + 1e-05) * (-0.5 / B) * (W4 @ h3 - n4.m) - mean[batch](d_n4.z / sqrt(n4.s +
             1e-05) + 2 * (sum[batch] d_n4.z * n4.z) / sqrt(n4.s + 1e-05) / sqrt(n4.s + 1e-05) *
             (-0.5 / B) * (W4 @ h3 - n4.m))) @ h3.T
-    d_P = d_a_h2 @ x.T
+    d_P = d_P_W1[0:H]
     d_W5 = d_s @ h4.T
-    d_b5 = mean[batch](softmax(s) - onehot(y))
+    d_b5 = sum[batch](d_s)
     d_n1.gamma = sum[batch] d_n1 * n1.z
     d_n1.beta = sum[batch](d_n1)
     d_n2.gamma = sum[batch] d_a_h2 * n2.z
@@ -161,10 +158,10 @@ def train_step(params, state, x, y, *, workspace=None):
     params["n3.v"][...] = d["n3.v"]
     params["n4.mu"][...] = d["n4.mu"]
     params["n4.v"][...] = d["n4.v"]
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
-            _adam(w, g, m, v, lr, step + 1, tmp0[:w.size])
+            _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -172,38 +169,41 @@ def train_step(params, state, x, y, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    (W1, W2, W3, W4, P, W5, b5, n1_gamma, n1_beta, n2_gamma, n2_beta, n3_gamma, n3_beta,
-     n4_gamma, n4_beta, n1_mu, n1_v, n2_mu, n2_v, n3_mu, n3_v, n4_mu, n4_v) = (
-        params[k] for k in PARAMS
-    )
+    (
+        W1, W2, W3, W4, P, W5, b5, n1_gamma, n1_beta, n2_gamma, n2_beta, n3_gamma, n3_beta,
+        n4_gamma, n4_beta, n1_mu, n1_v, n2_mu, n2_v, n3_mu, n3_v, n4_mu, n4_v,
+    ) = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    (h2, h1, value, W2_h1, value2, tmp, h3, value_3, W4_h3, value_4, tmp1, s
+    (
+        W1_P, W1_P_x, value, h1, h2, value2, h3, value_3, W4_h3, value_4, tmp, s,
     ) = _predict_buffers(workspace, B, dtype)
-    np.matmul(x, P.T, out=h2)                                   # (B, H)
-    np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    # n1.z = (W1 @ x - n1.mu) / sqrt(n1.v + 1e-05)              model.nn:17
+    # W1_P = concat(0, W1, P)
+    W1_P[:H] = W1                                               # (2*H, D)
+    W1_P[H:] = P
+    np.matmul(x, W1_P.T, out=W1_P_x)                            # (B, 2*H)
+    # n1.z = ((W1_P @ x)[0:H] - n1.mu) / sqrt(n1.v + 1e-05)     model.nn:17
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
     # h1 = relu(n1)                                             model.nn:21
     np.add(n1_v, 1e-05, out=value)                              # (H,)
     np.sqrt(value, out=value)
-    h1 -= n1_mu                                                 # (B, H)
+    np.subtract(W1_P_x[:, :H], n1_mu, out=h1)                   # (B, H)
     h1 /= value
     h1 *= n1_gamma
     h1 += n1_beta
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
+    np.matmul(h1, W2.T, out=h2)                                 # (B, H)
     # n2.z = (W2 @ h1 - n2.mu) / sqrt(n2.v + 1e-05)             model.nn:17
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
-    # h2 = relu(P @ x + n2)                                     model.nn:23
+    # h2 = relu((W1_P @ x)[H:2*H] + n2)                         model.nn:23
     np.add(n2_v, 1e-05, out=value2)                             # (H,)
     np.sqrt(value2, out=value2)
-    np.subtract(W2_h1, n2_mu, out=tmp)                          # (B, H)
-    tmp /= value2
-    tmp *= n2_gamma
-    tmp += n2_beta
-    h2 += tmp
+    h2 -= n2_mu                                                 # (B, H)
+    h2 /= value2
+    h2 *= n2_gamma
+    h2 += n2_beta
+    h2 += W1_P_x[:, H:]
     np.maximum(h2, 0, out=h2)
     np.matmul(h2, W3.T, out=h3)                                 # (B, H)
     # n3.z = (W3 @ h2 - n3.mu) / sqrt(n3.v + 1e-05)             model.nn:17
@@ -223,11 +223,11 @@ def _predict(params, x, workspace):
     np.add(n4_v, 1e-05, out=value_4)                            # (H,)
     np.sqrt(value_4, out=value_4)
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp1)
-    tmp1 /= value_4
-    tmp1 *= n4_gamma
-    tmp1 += n4_beta
-    np.add(h2, tmp1, out=h4)
+    np.subtract(W4_h3, n4_mu, out=tmp)
+    tmp /= value_4
+    tmp *= n4_gamma
+    tmp += n4_beta
+    h4 += tmp
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
@@ -237,28 +237,28 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*H, dtype),
+            (max(2*D*H, H, B*H), dtype),
+            (max(2*B*H, H, B*H), dtype),
             (max(B*H, H, B*C), dtype),
-            (max(H, B*H), dtype),
             (B*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h2
-            s[1][:B*H].reshape(B, H),                                           # h1
-            s[2][:H].reshape(H,),                                               # value
-            s[2][:B*H].reshape(B, H),                                           # W2_h1
-            s[1][:H].reshape(H,),                                               # value2
-            s[3][:B*H].reshape(B, H),                                           # tmp
-            s[1][:B*H].reshape(B, H),                                           # h3
-            s[2][:H].reshape(H,),                                               # value_3
-            s[2][:B*H].reshape(B, H),                                           # W4_h3
-            s[1][:H].reshape(H,),                                               # value_4
-            s[3][:B*H].reshape(B, H),                                           # tmp1
-            s[1][:B*C].reshape(B, C),                                           # s
+            s[0][:2*D*H].reshape(2*H, D),                               # W1_P
+            s[1][:2*B*H].reshape(B, 2*H),                               # W1_P_x
+            s[0][:H],                                                   # value
+            s[2][:B*H].reshape(B, H),                                   # h1
+            s[0][:B*H].reshape(B, H),                                   # h2
+            s[2][:H],                                                   # value2
+            s[2][:B*H].reshape(B, H),                                   # h3
+            s[1][:H],                                                   # value_3
+            s[1][:B*H].reshape(B, H),                                   # W4_h3
+            s[2][:H],                                                   # value_4
+            s[3][:B*H].reshape(B, H),                                   # tmp
+            s[2][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -266,39 +266,43 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, y, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    (W1, W2, W3, W4, P, W5, b5, n1_gamma, n1_beta, n2_gamma, n2_beta, n3_gamma, n3_beta,
-     n4_gamma, n4_beta, n1_mu, n1_v, n2_mu, n2_v, n3_mu, n3_v, n4_mu, n4_v) = (
-        params[k] for k in PARAMS
-    )
+    (
+        W1, W2, W3, W4, P, W5, b5, n1_gamma, n1_beta, n2_gamma, n2_beta, n3_gamma, n3_beta,
+        n4_gamma, n4_beta, n1_mu, n1_v, n2_mu, n2_v, n3_mu, n3_v, n4_mu, n4_v,
+    ) = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h2, h1, value, W2_h1, value2, tmp, h3, value_3, W4_h3, value_4, tmp1, s, lse_s, tmp2,
-     s_picked, argmax_s, value_5) = _evaluate_buffers(workspace, B, dtype)
-    np.matmul(x, P.T, out=h2)                                   # (B, H)
-    np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    # n1.z = (W1 @ x - n1.mu) / sqrt(n1.v + 1e-05)              model.nn:17
+    (
+        W1_P, W1_P_x, value, h1, h2, value2, h3, value_3, W4_h3, value_4, tmp, s, tmp1, lse_s,
+        s_picked, argmax_s, value_5,
+    ) = _evaluate_buffers(workspace, B, dtype)
+    # W1_P = concat(0, W1, P)
+    W1_P[:H] = W1                                               # (2*H, D)
+    W1_P[H:] = P
+    np.matmul(x, W1_P.T, out=W1_P_x)                            # (B, 2*H)
+    # n1.z = ((W1_P @ x)[0:H] - n1.mu) / sqrt(n1.v + 1e-05)     model.nn:17
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
     # h1 = relu(n1)                                             model.nn:21
     np.add(n1_v, 1e-05, out=value)                              # (H,)
     np.sqrt(value, out=value)
-    h1 -= n1_mu                                                 # (B, H)
+    np.subtract(W1_P_x[:, :H], n1_mu, out=h1)                   # (B, H)
     h1 /= value
     h1 *= n1_gamma
     h1 += n1_beta
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
+    np.matmul(h1, W2.T, out=h2)                                 # (B, H)
     # n2.z = (W2 @ h1 - n2.mu) / sqrt(n2.v + 1e-05)             model.nn:17
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
-    # h2 = relu(P @ x + n2)                                     model.nn:23
+    # h2 = relu((W1_P @ x)[H:2*H] + n2)                         model.nn:23
     np.add(n2_v, 1e-05, out=value2)                             # (H,)
     np.sqrt(value2, out=value2)
-    np.subtract(W2_h1, n2_mu, out=tmp)                          # (B, H)
-    tmp /= value2
-    tmp *= n2_gamma
-    tmp += n2_beta
-    h2 += tmp
+    h2 -= n2_mu                                                 # (B, H)
+    h2 /= value2
+    h2 *= n2_gamma
+    h2 += n2_beta
+    h2 += W1_P_x[:, H:]
     np.maximum(h2, 0, out=h2)
     np.matmul(h2, W3.T, out=h3)                                 # (B, H)
     # n3.z = (W3 @ h2 - n3.mu) / sqrt(n3.v + 1e-05)             model.nn:17
@@ -318,16 +322,16 @@ def _evaluate(params, x, y, workspace):
     np.add(n4_v, 1e-05, out=value_4)                            # (H,)
     np.sqrt(value_4, out=value_4)
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp1)
-    tmp1 /= value_4
-    tmp1 *= n4_gamma
-    tmp1 += n4_beta
-    np.add(h2, tmp1, out=h4)
+    np.subtract(W4_h3, n4_mu, out=tmp)
+    tmp /= value_4
+    tmp *= n4_gamma
+    tmp += n4_beta
+    h4 += tmp
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5                                                     # (B, C)
-    logsumexp(s, 1, tmp2, out=lse_s)                            # (B,)
+    logsumexp(s, 1, tmp1, out=lse_s)                            # (B,)
     pick(s, y, out=s_picked)                                    # (B,)
     lse_s -= s_picked                                           # (B,)
     loss = np.sum(lse_s)
@@ -339,34 +343,34 @@ def _evaluate(params, x, y, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
+            (max(2*D*H, H, B*H, B*C, B), dtype),
+            (max(2*B*H, H, B*H), dtype),
+            (max(B*H, H, B*C, B), dtype),
             (max(B*H, B), dtype),
-            (max(B*H, H, B*C), dtype),
-            (max(H, B*H, B*C, B), dtype),
-            (B*H, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h2
-            s[1][:B*H].reshape(B, H),                                           # h1
-            s[2][:H].reshape(H,),                                               # value
-            s[2][:B*H].reshape(B, H),                                           # W2_h1
-            s[1][:H].reshape(H,),                                               # value2
-            s[3][:B*H].reshape(B, H),                                           # tmp
-            s[1][:B*H].reshape(B, H),                                           # h3
-            s[2][:H].reshape(H,),                                               # value_3
-            s[2][:B*H].reshape(B, H),                                           # W4_h3
-            s[1][:H].reshape(H,),                                               # value_4
-            s[3][:B*H].reshape(B, H),                                           # tmp1
-            s[1][:B*C].reshape(B, C),                                           # s
-            s[0][:B].reshape(B,),                                               # lse_s
-            s[2][:B*C].reshape(B, C),                                           # tmp2
-            s[2][:B].reshape(B,),                                               # s_picked
-            s[4][:B].reshape(B,),                                               # argmax_s
-            s[0][:B].reshape(B,),                                               # value_5
+            s[0][:2*D*H].reshape(2*H, D),                               # W1_P
+            s[1][:2*B*H].reshape(B, 2*H),                               # W1_P_x
+            s[0][:H],                                                   # value
+            s[2][:B*H].reshape(B, H),                                   # h1
+            s[0][:B*H].reshape(B, H),                                   # h2
+            s[2][:H],                                                   # value2
+            s[2][:B*H].reshape(B, H),                                   # h3
+            s[1][:H],                                                   # value_3
+            s[1][:B*H].reshape(B, H),                                   # W4_h3
+            s[2][:H],                                                   # value_4
+            s[3][:B*H].reshape(B, H),                                   # tmp
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B*C].reshape(B, C),                                   # tmp1
+            s[3][:B],                                                   # lse_s
+            s[0][:B],                                                   # s_picked
+            s[4][:B],                                                   # argmax_s
+            s[2][:B],                                                   # value_5
         )
     return workspace.views["evaluate"]
 
@@ -374,38 +378,45 @@ def _evaluate_buffers(workspace, B, dtype):
 def _gradients(params, d, x, y, workspace):
     """The loss; the gradients go into the arrays of `d`."""
     check_params(params, PARAMS)
-    (W1, W2, W3, W4, P, W5, b5, n1_gamma, n1_beta, n2_gamma, n2_beta, n3_gamma, n3_beta,
-     n4_gamma, n4_beta, n1_mu, n1_v, n2_mu, n2_v, n3_mu, n3_v, n4_mu, n4_v) = (
-        params[k] for k in PARAMS
-    )
-    (d_W1, d_W2, d_W3, d_W4, d_P, d_W5, d_b5, d_n1_gamma, d_n1_beta, d_n2_gamma, d_n2_beta,
-     d_n3_gamma, d_n3_beta, d_n4_gamma, d_n4_beta, new_n1_mu, new_n1_v, new_n2_mu, new_n2_v,
-     new_n3_mu, new_n3_v, new_n4_mu, new_n4_v) = (d[k] for k in PARAMS)
+    (
+        W1, W2, W3, W4, P, W5, b5, n1_gamma, n1_beta, n2_gamma, n2_beta, n3_gamma, n3_beta,
+        n4_gamma, n4_beta, n1_mu, n1_v, n2_mu, n2_v, n3_mu, n3_v, n4_mu, n4_v,
+    ) = (params[k] for k in PARAMS)
+    (
+        d_W1, d_W2, d_W3, d_W4, d_P, d_W5, d_b5, d_n1_gamma, d_n1_beta, d_n2_gamma, d_n2_beta,
+        d_n3_gamma, d_n3_beta, d_n4_gamma, d_n4_beta, new_n1_mu, new_n1_v, new_n2_mu, new_n2_v,
+        new_n3_mu, new_n3_v, new_n4_mu, new_n4_v,
+    ) = (d[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h2, W1_x, value, n1_z, h1, W2_h1, value2, n2_z, tmp, W3_h2, value_3, n3_z, h3, W4_h3,
-     value_4, n4_z, h4, s, lse_s, tmp1, s_picked, d_h4, mask, d_n4_z, d_n4_z_n4_z, tmp3,
-     sum_d_n4_z, d_h3, mask2, d_n3_z_n3_z, tmp5, sum_d_n3_z, d_n3_z_W3, mask_3, d_n2_z_n2_z,
-     tmp7, sum_d_n2_z, d_h1, mask_4, d_n1_z_n1_z, tmp9, sum_d_n1_z, tmp10, tmp11, tmp12, tmp13,
-     tmp14, tmp15, tmp16, tmp17) = _gradients_buffers(workspace, B, dtype)
+    (
+        P_W1, P_W1_x, value, value2, n1_z, h1, W2_h1, value_3, n2_z, h2, W3_h2, value_4, n3_z, h3,
+        W4_h3, value_5, n4_z, h4, s, lse_s, tmp, s_picked, d_h4, mask, d_n4_z, d_n4_z_n4_z, tmp2,
+        sum_d_n4_z, d_h3, mask2, d_n3_z_n3_z, tmp4, sum_d_n3_z, d_n3_z_W3, value_6, mask_3, d_n2_z,
+        d_n2_z_n2_z, tmp6, sum_d_n2_z, d_h1, mask_4, d_n1_z_n1_z, tmp8, sum_d_n1_z, d_P_W1, tmp9,
+        tmp10, tmp11, tmp12, tmp13, tmp14, tmp15, tmp16,
+    ) = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
-    np.matmul(x, P.T, out=h2)                                   # (B, H)
-    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
-    # n1.m = mean[batch] W1 @ x                                 model.nn:15
+    # P_W1 = concat(0, P, W1)
+    P_W1[:H] = P                                                # (2*H, D)
+    P_W1[H:] = W1
+    np.matmul(x, P_W1.T, out=P_W1_x)                            # (B, 2*H)
+    # n1.m = mean[batch]((P_W1 @ x)[H:2*H])                     model.nn:15
     n1_m = new_n1_mu
-    np.sum(W1_x, axis=0, out=n1_m)
+    np.sum(P_W1_x[:, H:], axis=0, out=n1_m)
     n1_m /= B                                                   # (H,)
-    W1_x -= n1_m                                                # (B, H)
-    # n1.s = (sum[batch] (W1 @ x - n1.m) * (W1 @ x - n1.m)) / B  model.nn:16
+    np.subtract(P_W1_x[:, H:], n1_m, out=value)                 # (B, H)
+    # n1.s = (sum[batch] ((P_W1 @ x)[H:2*H] - n1.m) * ((P_W1 @ x)[H:2*H] - n1.m)) / B
     n1_s = new_n1_v
-    np.einsum("ab,ab->b", W1_x, W1_x, out=n1_s)
+    np.einsum("ab,ab->b", value, value, out=n1_s)
     n1_s /= B                                                   # (H,)
-    np.add(n1_s, 1e-05, out=value)                              # (H,)
-    np.sqrt(value, out=value)
-    # n1.z = (W1 @ x - n1.m) / sqrt(n1.s + 1e-05)               model.nn:17
-    np.divide(W1_x, value, out=n1_z)                            # (B, H)
+    np.add(n1_s, 1e-05, out=value2)                             # (H,)
+    np.sqrt(value2, out=value2)
+    # n1.z = ((P_W1 @ x)[H:2*H] - n1.m) / sqrt(n1.s + 1e-05)    model.nn:17
+    np.divide(value, value2, out=n1_z)                          # (B, H)
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
     # h1 = relu(n1)                                             model.nn:21
     np.multiply(n1_gamma, n1_z, out=h1)                         # (B, H)
@@ -421,15 +432,15 @@ def _gradients(params, d, x, y, workspace):
     n2_s = new_n2_v
     np.einsum("ab,ab->b", W2_h1, W2_h1, out=n2_s)
     n2_s /= B                                                   # (H,)
-    np.add(n2_s, 1e-05, out=value2)                             # (H,)
-    np.sqrt(value2, out=value2)
+    np.add(n2_s, 1e-05, out=value_3)                            # (H,)
+    np.sqrt(value_3, out=value_3)
     # n2.z = (W2 @ h1 - n2.m) / sqrt(n2.s + 1e-05)              model.nn:17
-    np.divide(W2_h1, value2, out=n2_z)                          # (B, H)
+    np.divide(W2_h1, value_3, out=n2_z)                         # (B, H)
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
-    # h2 = relu(P @ x + n2)                                     model.nn:23
-    np.multiply(n2_gamma, n2_z, out=tmp)                        # (B, H)
-    tmp += n2_beta
-    h2 += tmp
+    # h2 = relu((P_W1 @ x)[0:H] + n2)                           model.nn:23
+    np.multiply(n2_gamma, n2_z, out=h2)                         # (B, H)
+    h2 += n2_beta
+    h2 += P_W1_x[:, :H]
     np.maximum(h2, 0, out=h2)
     np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
     # n3.m = mean[batch] W3 @ h2                                model.nn:15
@@ -441,10 +452,10 @@ def _gradients(params, d, x, y, workspace):
     n3_s = new_n3_v
     np.einsum("ab,ab->b", W3_h2, W3_h2, out=n3_s)
     n3_s /= B                                                   # (H,)
-    np.add(n3_s, 1e-05, out=value_3)                            # (H,)
-    np.sqrt(value_3, out=value_3)
+    np.add(n3_s, 1e-05, out=value_4)                            # (H,)
+    np.sqrt(value_4, out=value_4)
     # n3.z = (W3 @ h2 - n3.m) / sqrt(n3.s + 1e-05)              model.nn:17
-    np.divide(W3_h2, value_3, out=n3_z)                         # (B, H)
+    np.divide(W3_h2, value_4, out=n3_z)                         # (B, H)
     # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
     # h3 = relu(n3)                                             model.nn:25
     np.multiply(n3_gamma, n3_z, out=h3)                         # (B, H)
@@ -460,10 +471,10 @@ def _gradients(params, d, x, y, workspace):
     n4_s = new_n4_v
     np.einsum("ab,ab->b", W4_h3, W4_h3, out=n4_s)
     n4_s /= B                                                   # (H,)
-    np.add(n4_s, 1e-05, out=value_4)                            # (H,)
-    np.sqrt(value_4, out=value_4)
+    np.add(n4_s, 1e-05, out=value_5)                            # (H,)
+    np.sqrt(value_5, out=value_5)
     # n4.z = (W4 @ h3 - n4.m) / sqrt(n4.s + 1e-05)              model.nn:17
-    np.divide(W4_h3, value_4, out=n4_z)                         # (B, H)
+    np.divide(W4_h3, value_5, out=n4_z)                         # (B, H)
     # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
     np.multiply(n4_gamma, n4_z, out=h4)                         # (B, H)
@@ -473,22 +484,21 @@ def _gradients(params, d, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5                                                     # (B, C)
-    logsumexp(s, 1, tmp1, out=lse_s)                            # (B,)
+    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
     pick(s, y, out=s_picked)                                    # (B,)
     np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
     sum_s_picked = np.sum(s_picked)
     loss = sum_s_picked / B
 
     # ---- backward
+    # d_s = (softmax(s) - onehot(y)) / B
     d_s = s
-    np.subtract(s, lse_s[:, None], out=d_s)
+    d_s -= lse_s[:, None]
     np.exp(d_s, out=d_s)
     add_onehot(d_s, y, -1)
-    # d_b5 = mean[batch](softmax(s) - onehot(y))
+    d_s /= B
+    # d_b5 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b5)                               # (C,)
-    d_b5 /= B                                                   # (C,)
-    # d_s = (softmax(s) - onehot(y)) / B
-    d_s /= B                                                    # (B, C)
     # d_W5 = d_s @ h4.T
     np.matmul(d_s.T, h4, out=d_W5)                              # (C, H)
     # d_h4 = W5.T @ d_s
@@ -496,7 +506,7 @@ def _gradients(params, d, x, y, workspace):
     # d_a_h4 = d_h4 * real(h4 > 0)
     d_a_h4 = d_h4
     np.greater(h4, 0, out=mask)
-    np.multiply(d_h4, mask, out=d_a_h4)
+    d_a_h4 *= mask
     # d_n4.beta = sum[batch](d_a_h4)
     np.sum(d_a_h4, axis=0, out=d_n4_beta)                       # (H,)
     # d_n4.gamma = sum[batch] d_a_h4 * n4.z
@@ -504,13 +514,13 @@ def _gradients(params, d, x, y, workspace):
     # d_n4.z = d_a_h4 * n4.gamma
     np.multiply(d_a_h4, n4_gamma, out=d_n4_z)                   # (B, H)
     np.einsum("ab,ab->b", d_n4_z, n4_z, out=d_n4_z_n4_z)        # (H,)
-    d_n4_z_n4_z /= value_4                                      # (H,)
-    d_n4_z_n4_z /= value_4
+    d_n4_z_n4_z /= value_5                                      # (H,)
+    d_n4_z_n4_z /= value_5
     d_n4_z_n4_z *= -0.5 / B
-    d_n4_z /= value_4                                           # (B, H)
-    np.multiply(d_n4_z_n4_z, W4_h3, out=tmp3)
-    tmp3 *= 2
-    d_n4_z += tmp3
+    d_n4_z /= value_5                                           # (B, H)
+    np.multiply(d_n4_z_n4_z, W4_h3, out=tmp2)
+    tmp2 *= 2
+    d_n4_z += tmp2
     np.sum(d_n4_z, axis=0, out=sum_d_n4_z)                      # (H,)
     sum_d_n4_z /= B                                             # (H,)
     d_n4_z -= sum_d_n4_z                                        # (B, H)
@@ -521,22 +531,22 @@ def _gradients(params, d, x, y, workspace):
     # d_n3 = d_h3 * real(h3 > 0)
     d_n3 = d_h3
     np.greater(h3, 0, out=mask2)
-    np.multiply(d_h3, mask2, out=d_n3)
+    d_n3 *= mask2
     # d_n3.beta = sum[batch](d_n3)
     np.sum(d_n3, axis=0, out=d_n3_beta)                         # (H,)
     # d_n3.gamma = sum[batch] d_n3 * n3.z
     np.einsum("ab,ab->b", d_n3, n3_z, out=d_n3_gamma)           # (H,)
     # d_n3.z = d_n3 * n3.gamma
     d_n3_z = d_n3
-    np.multiply(d_n3, n3_gamma, out=d_n3_z)
+    d_n3_z *= n3_gamma
     np.einsum("ab,ab->b", d_n3_z, n3_z, out=d_n3_z_n3_z)        # (H,)
-    d_n3_z_n3_z /= value_3                                      # (H,)
-    d_n3_z_n3_z /= value_3
+    d_n3_z_n3_z /= value_4                                      # (H,)
+    d_n3_z_n3_z /= value_4
     d_n3_z_n3_z *= -0.5 / B
-    d_n3_z /= value_3                                           # (B, H)
-    np.multiply(d_n3_z_n3_z, W3_h2, out=tmp5)
-    tmp5 *= 2
-    d_n3_z += tmp5
+    d_n3_z /= value_4                                           # (B, H)
+    np.multiply(d_n3_z_n3_z, W3_h2, out=tmp4)
+    tmp4 *= 2
+    d_n3_z += tmp4
     np.sum(d_n3_z, axis=0, out=sum_d_n3_z)                      # (H,)
     sum_d_n3_z /= B                                             # (H,)
     d_n3_z -= sum_d_n3_z                                        # (B, H)
@@ -545,27 +555,23 @@ def _gradients(params, d, x, y, workspace):
     # d_h2 = d_a_h4 + ...
     # d_a_h2 = d_h2 * real(h2 > 0)
     np.matmul(d_n3_z, W3, out=d_n3_z_W3)                        # (B, H)
-    d_a_h2 = d_a_h4
-    np.add(d_a_h4, d_n3_z_W3, out=d_a_h2)
+    np.add(d_a_h4, d_n3_z_W3, out=value_6[:, :H])               # (B, 2*H)
     np.greater(h2, 0, out=mask_3)
-    d_a_h2 *= mask_3
-    # d_P = d_a_h2 @ x.T
-    np.matmul(d_a_h2.T, x, out=d_P)                             # (H, D)
+    value_6[:, :H] *= mask_3
     # d_n2.beta = sum[batch](d_a_h2)
-    np.sum(d_a_h2, axis=0, out=d_n2_beta)                       # (H,)
+    np.sum(value_6[:, :H], axis=0, out=d_n2_beta)               # (H,)
     # d_n2.gamma = sum[batch] d_a_h2 * n2.z
-    np.einsum("ab,ab->b", d_a_h2, n2_z, out=d_n2_gamma)         # (H,)
+    np.einsum("ab,ab->b", value_6[:, :H], n2_z, out=d_n2_gamma)  # (H,)
     # d_n2.z = d_a_h2 * n2.gamma
-    d_n2_z = d_a_h2
-    np.multiply(d_a_h2, n2_gamma, out=d_n2_z)
+    np.multiply(value_6[:, :H], n2_gamma, out=d_n2_z)           # (B, H)
     np.einsum("ab,ab->b", d_n2_z, n2_z, out=d_n2_z_n2_z)        # (H,)
-    d_n2_z_n2_z /= value2                                       # (H,)
-    d_n2_z_n2_z /= value2
+    d_n2_z_n2_z /= value_3                                      # (H,)
+    d_n2_z_n2_z /= value_3
     d_n2_z_n2_z *= -0.5 / B
-    d_n2_z /= value2                                            # (B, H)
-    np.multiply(d_n2_z_n2_z, W2_h1, out=tmp7)
-    tmp7 *= 2
-    d_n2_z += tmp7
+    d_n2_z /= value_3                                           # (B, H)
+    np.multiply(d_n2_z_n2_z, W2_h1, out=tmp6)
+    tmp6 *= 2
+    d_n2_z += tmp6
     np.sum(d_n2_z, axis=0, out=sum_d_n2_z)                      # (H,)
     sum_d_n2_z /= B                                             # (H,)
     d_n2_z -= sum_d_n2_z                                        # (B, H)
@@ -576,62 +582,66 @@ def _gradients(params, d, x, y, workspace):
     # d_n1 = d_h1 * real(h1 > 0)
     d_n1 = d_h1
     np.greater(h1, 0, out=mask_4)
-    np.multiply(d_h1, mask_4, out=d_n1)
+    d_n1 *= mask_4
     # d_n1.beta = sum[batch](d_n1)
     np.sum(d_n1, axis=0, out=d_n1_beta)                         # (H,)
     # d_n1.gamma = sum[batch] d_n1 * n1.z
     np.einsum("ab,ab->b", d_n1, n1_z, out=d_n1_gamma)           # (H,)
     # d_n1.z = d_n1 * n1.gamma
     d_n1_z = d_n1
-    np.multiply(d_n1, n1_gamma, out=d_n1_z)
+    d_n1_z *= n1_gamma
     np.einsum("ab,ab->b", d_n1_z, n1_z, out=d_n1_z_n1_z)        # (H,)
-    d_n1_z_n1_z /= value                                        # (H,)
-    d_n1_z_n1_z /= value
+    d_n1_z_n1_z /= value2                                       # (H,)
+    d_n1_z_n1_z /= value2
     d_n1_z_n1_z *= -0.5 / B
-    d_n1_z /= value                                             # (B, H)
-    np.multiply(d_n1_z_n1_z, W1_x, out=tmp9)
-    tmp9 *= 2
-    d_n1_z += tmp9
-    # d_W1 = ... @ x.T
+    d_n1_z /= value2                                            # (B, H)
+    np.multiply(d_n1_z_n1_z, value, out=tmp8)
+    tmp8 *= 2
+    d_n1_z += tmp8
     np.sum(d_n1_z, axis=0, out=sum_d_n1_z)                      # (H,)
     sum_d_n1_z /= B                                             # (H,)
-    d_n1_z -= sum_d_n1_z                                        # (B, H)
-    np.matmul(d_n1_z.T, x, out=d_W1)                            # (H, D)
-    np.multiply(0.9, n1_mu, out=tmp10)                          # (H,)
-    np.multiply(0.1, n1_m, out=new_n1_mu)
-    new_n1_mu += tmp10
-    np.multiply(0.9, n1_v, out=tmp11)                           # (H,)
-    np.multiply(0.1, n1_s, out=new_n1_v)
-    new_n1_v += tmp11
-    np.multiply(0.9, n2_mu, out=tmp12)                          # (H,)
-    np.multiply(0.1, n2_m, out=new_n2_mu)
-    new_n2_mu += tmp12
-    np.multiply(0.9, n2_v, out=tmp13)                           # (H,)
-    np.multiply(0.1, n2_s, out=new_n2_v)
-    new_n2_v += tmp13
-    np.multiply(0.9, n3_mu, out=tmp14)                          # (H,)
-    np.multiply(0.1, n3_m, out=new_n3_mu)
-    new_n3_mu += tmp14
-    np.multiply(0.9, n3_v, out=tmp15)                           # (H,)
-    np.multiply(0.1, n3_s, out=new_n3_v)
-    new_n3_v += tmp15
-    np.multiply(0.9, n4_mu, out=tmp16)                          # (H,)
-    np.multiply(0.1, n4_m, out=new_n4_mu)
-    new_n4_mu += tmp16
-    np.multiply(0.9, n4_v, out=tmp17)                           # (H,)
-    np.multiply(0.1, n4_s, out=new_n4_v)
-    new_n4_v += tmp17
+    np.subtract(d_n1_z, sum_d_n1_z, out=value_6[:, H:])
+    # d_P_W1 = ... @ x.T
+    np.matmul(value_6.T, x, out=d_P_W1)                         # (2*H, D)
+    np.multiply(0.9, n1_mu, out=tmp9)                           # (H,)
+    new_n1_mu *= 0.1
+    new_n1_mu += tmp9
+    np.multiply(0.9, n1_v, out=tmp10)                           # (H,)
+    new_n1_v *= 0.1
+    new_n1_v += tmp10
+    np.multiply(0.9, n2_mu, out=tmp11)                          # (H,)
+    new_n2_mu *= 0.1
+    new_n2_mu += tmp11
+    np.multiply(0.9, n2_v, out=tmp12)                           # (H,)
+    new_n2_v *= 0.1
+    new_n2_v += tmp12
+    np.multiply(0.9, n3_mu, out=tmp13)                          # (H,)
+    new_n3_mu *= 0.1
+    new_n3_mu += tmp13
+    np.multiply(0.9, n3_v, out=tmp14)                           # (H,)
+    new_n3_v *= 0.1
+    new_n3_v += tmp14
+    np.multiply(0.9, n4_mu, out=tmp15)                          # (H,)
+    new_n4_mu *= 0.1
+    new_n4_mu += tmp15
+    np.multiply(0.9, n4_v, out=tmp16)                           # (H,)
+    new_n4_v *= 0.1
+    new_n4_v += tmp16
+    # d_W1 = d_P_W1[H:2*H]
+    d_W1[...] = d_P_W1[H:]                                      # (H, D)
+    # d_P = d_P_W1[0:H]
+    d_P[...] = d_P_W1[:H]                                       # (H, D)
     return loss
 
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*H, dtype),
-            (B*H, dtype),
+            (max(2*D*H, B*H), dtype),
+            (max(2*B*H, B*H), dtype),
             (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
@@ -652,85 +662,91 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                           # h2
-            s[1][:B*H].reshape(B, H),                                           # W1_x
-            s[2][:H].reshape(H,),                                               # value
-            s[3][:B*H].reshape(B, H),                                           # n1_z
-            s[4][:B*H].reshape(B, H),                                           # h1
-            s[5][:B*H].reshape(B, H),                                           # W2_h1
-            s[6][:H].reshape(H,),                                               # value2
-            s[7][:B*H].reshape(B, H),                                           # n2_z
-            s[8][:B*H].reshape(B, H),                                           # tmp
-            s[8][:B*H].reshape(B, H),                                           # W3_h2
-            s[9][:H].reshape(H,),                                               # value_3
-            s[10][:B*H].reshape(B, H),                                          # n3_z
-            s[11][:B*H].reshape(B, H),                                          # h3
-            s[12][:B*H].reshape(B, H),                                          # W4_h3
-            s[13][:H].reshape(H,),                                              # value_4
-            s[14][:B*H].reshape(B, H),                                          # n4_z
-            s[15][:B*H].reshape(B, H),                                          # h4
-            s[16][:B*C].reshape(B, C),                                          # s
-            s[17][:B].reshape(B,),                                              # lse_s
-            s[18][:B*C].reshape(B, C),                                          # tmp1
-            s[18][:B].reshape(B,),                                              # s_picked
-            s[18][:B*H].reshape(B, H),                                          # d_h4
-            s[19][:B*H].reshape(B, H),                                          # mask
-            s[15][:B*H].reshape(B, H),                                          # d_n4_z
-            s[17][:H].reshape(H,),                                              # d_n4_z_n4_z
-            s[14][:B*H].reshape(B, H),                                          # tmp3
-            s[13][:H].reshape(H,),                                              # sum_d_n4_z
-            s[12][:B*H].reshape(B, H),                                          # d_h3
-            s[19][:B*H].reshape(B, H),                                          # mask2
-            s[13][:H].reshape(H,),                                              # d_n3_z_n3_z
-            s[10][:B*H].reshape(B, H),                                          # tmp5
-            s[9][:H].reshape(H,),                                               # sum_d_n3_z
-            s[8][:B*H].reshape(B, H),                                           # d_n3_z_W3
-            s[19][:B*H].reshape(B, H),                                          # mask_3
-            s[9][:H].reshape(H,),                                               # d_n2_z_n2_z
-            s[0][:B*H].reshape(B, H),                                           # tmp7
-            s[6][:H].reshape(H,),                                               # sum_d_n2_z
-            s[0][:B*H].reshape(B, H),                                           # d_h1
-            s[19][:B*H].reshape(B, H),                                          # mask_4
-            s[6][:H].reshape(H,),                                               # d_n1_z_n1_z
-            s[3][:B*H].reshape(B, H),                                           # tmp9
-            s[2][:H].reshape(H,),                                               # sum_d_n1_z
-            s[2][:H].reshape(H,),                                               # tmp10
-            s[2][:H].reshape(H,),                                               # tmp11
-            s[2][:H].reshape(H,),                                               # tmp12
-            s[2][:H].reshape(H,),                                               # tmp13
-            s[2][:H].reshape(H,),                                               # tmp14
-            s[2][:H].reshape(H,),                                               # tmp15
-            s[2][:H].reshape(H,),                                               # tmp16
-            s[2][:H].reshape(H,),                                               # tmp17
+            s[0][:2*D*H].reshape(2*H, D),                               # P_W1
+            s[1][:2*B*H].reshape(B, 2*H),                               # P_W1_x
+            s[0][:B*H].reshape(B, H),                                   # value
+            s[2][:H],                                                   # value2
+            s[3][:B*H].reshape(B, H),                                   # n1_z
+            s[4][:B*H].reshape(B, H),                                   # h1
+            s[5][:B*H].reshape(B, H),                                   # W2_h1
+            s[6][:H],                                                   # value_3
+            s[7][:B*H].reshape(B, H),                                   # n2_z
+            s[8][:B*H].reshape(B, H),                                   # h2
+            s[1][:B*H].reshape(B, H),                                   # W3_h2
+            s[9][:H],                                                   # value_4
+            s[10][:B*H].reshape(B, H),                                  # n3_z
+            s[11][:B*H].reshape(B, H),                                  # h3
+            s[12][:B*H].reshape(B, H),                                  # W4_h3
+            s[13][:H],                                                  # value_5
+            s[14][:B*H].reshape(B, H),                                  # n4_z
+            s[15][:B*H].reshape(B, H),                                  # h4
+            s[16][:B*C].reshape(B, C),                                  # s
+            s[17][:B],                                                  # lse_s
+            s[18][:B*C].reshape(B, C),                                  # tmp
+            s[18][:B],                                                  # s_picked
+            s[18][:B*H].reshape(B, H),                                  # d_h4
+            s[19][:B*H].reshape(B, H),                                  # mask
+            s[15][:B*H].reshape(B, H),                                  # d_n4_z
+            s[17][:H],                                                  # d_n4_z_n4_z
+            s[14][:B*H].reshape(B, H),                                  # tmp2
+            s[13][:H],                                                  # sum_d_n4_z
+            s[12][:B*H].reshape(B, H),                                  # d_h3
+            s[19][:B*H].reshape(B, H),                                  # mask2
+            s[13][:H],                                                  # d_n3_z_n3_z
+            s[10][:B*H].reshape(B, H),                                  # tmp4
+            s[9][:H],                                                   # sum_d_n3_z
+            s[10][:B*H].reshape(B, H),                                  # d_n3_z_W3
+            s[1][:2*B*H].reshape(B, 2*H),                               # value_6
+            s[19][:B*H].reshape(B, H),                                  # mask_3
+            s[8][:B*H].reshape(B, H),                                   # d_n2_z
+            s[9][:H],                                                   # d_n2_z_n2_z
+            s[7][:B*H].reshape(B, H),                                   # tmp6
+            s[6][:H],                                                   # sum_d_n2_z
+            s[5][:B*H].reshape(B, H),                                   # d_h1
+            s[19][:B*H].reshape(B, H),                                  # mask_4
+            s[6][:H],                                                   # d_n1_z_n1_z
+            s[3][:B*H].reshape(B, H),                                   # tmp8
+            s[2][:H],                                                   # sum_d_n1_z
+            s[0][:2*D*H].reshape(2*H, D),                               # d_P_W1
+            s[2][:H],                                                   # tmp9
+            s[2][:H],                                                   # tmp10
+            s[2][:H],                                                   # tmp11
+            s[2][:H],                                                   # tmp12
+            s[2][:H],                                                   # tmp13
+            s[2][:H],                                                   # tmp14
+            s[2][:H],                                                   # tmp15
+            s[2][:H],                                                   # tmp16
         )
     return workspace.views["gradients"]
 
 
-def _adam(w, g, m, v, lr, step, tmp0):
+def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp0)
-    m += tmp0
+    np.multiply(0.09999999999999998, g, out=tmp)
+    m += tmp
     v *= 0.999
-    np.square(g, out=tmp0)
-    tmp0 *= 0.0010000000000000009
-    v += tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.0010000000000000009
+    v += tmp
     c = np.sqrt(1 - 0.999**step)
-    np.sqrt(v, out=tmp0)
-    tmp0 += 1e-08 * c
-    np.divide(m, tmp0, out=tmp0)
-    tmp0 *= lr * c / (1 - 0.9**step)
-    w -= tmp0
+    np.sqrt(v, out=tmp)
+    tmp += 1e-08 * c
+    np.divide(m, tmp, out=tmp)
+    tmp *= lr * c / (1 - 0.9**step)
+    w -= tmp
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -784,8 +800,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -826,9 +842,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

@@ -81,10 +81,10 @@ def train_step(params, state, x, y, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace, (int(state["seed"]), step))
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
-            _adam(w, g, m, v, lr, step + 1, tmp0[:w.size])
+            _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -113,7 +113,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -121,9 +121,9 @@ def _predict_buffers(workspace, B, dtype):
             (B*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*H].reshape(B, H),                                           # h2
-            s[0][:B*C].reshape(B, C),                                           # s
+            s[0][:B*H].reshape(B, H),                                   # h1
+            s[1][:B*H].reshape(B, H),                                   # h2
+            s[0][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -136,7 +136,8 @@ def _evaluate(params, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h1, h2, s, lse_s, tmp, s_picked, square_W1, square_W2, square_W3, argmax_s, value
+    (
+        h1, h2, s, lse_s, tmp, s_picked, square_W1, square_W2, square_W3, argmax_s, value,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
@@ -168,7 +169,7 @@ def _evaluate(params, x, y, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -178,17 +179,17 @@ def _evaluate_buffers(workspace, B, dtype):
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*H].reshape(B, H),                                           # h2
-            s[0][:B*C].reshape(B, C),                                           # s
-            s[1][:B].reshape(B,),                                               # lse_s
-            s[2][:B*C].reshape(B, C),                                           # tmp
-            s[2][:B].reshape(B,),                                               # s_picked
-            s[1][:D*H].reshape(H, D),                                           # square_W1
-            s[1][:H*H].reshape(H, H),                                           # square_W2
-            s[1][:C*H].reshape(C, H),                                           # square_W3
-            s[3][:B].reshape(B,),                                               # argmax_s
-            s[0][:B].reshape(B,),                                               # value
+            s[0][:B*H].reshape(B, H),                                   # h1
+            s[1][:B*H].reshape(B, H),                                   # h2
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B],                                                   # lse_s
+            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[2][:B],                                                   # s_picked
+            s[1][:D*H].reshape(H, D),                                   # square_W1
+            s[1][:H*H].reshape(H, H),                                   # square_W2
+            s[1][:C*H].reshape(C, H),                                   # square_W3
+            s[3][:B],                                                   # argmax_s
+            s[0][:B],                                                   # value
         )
     return workspace.views["evaluate"]
 
@@ -202,8 +203,11 @@ def _gradients(params, d, x, y, workspace, seed):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (u_h1, tmp, mask, h1, tmp2, u_h2, value, h2, tmp3, u_s, value2, s, lse_s, tmp4, s_picked,
-     tmp5, d_a_h2, mask2, tmp7, d_a_h1, mask_3, tmp9) = _gradients_buffers(workspace, B, dtype)
+    (
+        u_h1, tmp, mask, h1, tmp2, u_h2, value, h2, tmp3, u_s, value2, s, lse_s, tmp4, s_picked,
+        tmp5, d_a_h2, mask2, tmp7, d_a_h1, mask_3, tmp9,
+    ) = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, D)
     np.less(u_h1, 0.9, out=mask)                                # (B, D)
@@ -280,7 +284,7 @@ def _gradients(params, d, x, y, workspace, seed):
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -298,57 +302,59 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*C, B), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*D].reshape(B, D),                                           # u_h1
-            s[1][:B*D].reshape(B, D),                                           # tmp
-            s[2][:B*D].reshape(B, D),                                           # mask
-            s[3][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*H].reshape(B, H),                                           # tmp2
-            s[4][:B*H].reshape(B, H),                                           # u_h2
-            s[5][:B*H].reshape(B, H),                                           # value
-            s[6][:B*H].reshape(B, H),                                           # h2
-            s[1][:B*H].reshape(B, H),                                           # tmp3
-            s[7][:B*H].reshape(B, H),                                           # u_s
-            s[8][:B*H].reshape(B, H),                                           # value2
-            s[9][:B*C].reshape(B, C),                                           # s
-            s[10][:B].reshape(B,),                                              # lse_s
-            s[11][:B*C].reshape(B, C),                                          # tmp4
-            s[11][:B].reshape(B,),                                              # s_picked
-            s[8][:C*H].reshape(C, H),                                           # tmp5
-            s[8][:B*H].reshape(B, H),                                           # d_a_h2
-            s[2][:B*H].reshape(B, H),                                           # mask2
-            s[5][:H*H].reshape(H, H),                                           # tmp7
-            s[5][:B*H].reshape(B, H),                                           # d_a_h1
-            s[2][:B*H].reshape(B, H),                                           # mask_3
-            s[0][:D*H].reshape(H, D),                                           # tmp9
+            s[0][:B*D].reshape(B, D),                                   # u_h1
+            s[1][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*D].reshape(B, D),                                   # mask
+            s[3][:B*H].reshape(B, H),                                   # h1
+            s[1][:B*H].reshape(B, H),                                   # tmp2
+            s[4][:B*H].reshape(B, H),                                   # u_h2
+            s[5][:B*H].reshape(B, H),                                   # value
+            s[6][:B*H].reshape(B, H),                                   # h2
+            s[1][:B*H].reshape(B, H),                                   # tmp3
+            s[7][:B*H].reshape(B, H),                                   # u_s
+            s[8][:B*H].reshape(B, H),                                   # value2
+            s[9][:B*C].reshape(B, C),                                   # s
+            s[10][:B],                                                  # lse_s
+            s[11][:B*C].reshape(B, C),                                  # tmp4
+            s[11][:B],                                                  # s_picked
+            s[8][:C*H].reshape(C, H),                                   # tmp5
+            s[8][:B*H].reshape(B, H),                                   # d_a_h2
+            s[2][:B*H].reshape(B, H),                                   # mask2
+            s[5][:H*H].reshape(H, H),                                   # tmp7
+            s[5][:B*H].reshape(B, H),                                   # d_a_h1
+            s[2][:B*H].reshape(B, H),                                   # mask_3
+            s[0][:D*H].reshape(H, D),                                   # tmp9
         )
     return workspace.views["gradients"]
 
 
-def _adam(w, g, m, v, lr, step, tmp0):
+def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp0)
-    m += tmp0
+    np.multiply(0.09999999999999998, g, out=tmp)
+    m += tmp
     v *= 0.999
-    np.square(g, out=tmp0)
-    tmp0 *= 0.0010000000000000009
-    v += tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.0010000000000000009
+    v += tmp
     c = np.sqrt(1 - 0.999**step)
-    np.sqrt(v, out=tmp0)
-    tmp0 += 1e-08 * c
-    np.divide(m, tmp0, out=tmp0)
-    tmp0 *= lr * c / (1 - 0.9**step)
-    w -= tmp0
+    np.sqrt(v, out=tmp)
+    tmp += 1e-08 * c
+    np.divide(m, tmp, out=tmp)
+    tmp *= lr * c / (1 - 0.9**step)
+    w -= tmp
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -420,8 +426,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -462,9 +468,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

@@ -15,7 +15,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_b1 = sum[batch](d_a_h1)
     d_b2 = sum[batch](d_k)
     d_b3 = sum[batch](d_a_h3)
-    d_b4 = mean[batch](r - x)
+    d_b4 = sum[batch](d_a_r)
 
 At kinks
     relu: relu'(0) = 0
@@ -88,10 +88,10 @@ def train_step(params, state, x, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
-            _adam(w, g, m, v, lr, step + 1, tmp0[:w.size])
+            _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -124,7 +124,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -133,10 +133,10 @@ def _predict_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*K].reshape(B, K),                                           # k
-            s[0][:B*H].reshape(B, H),                                           # h3
-            s[2][:B*D].reshape(B, D),                                           # r
+            s[0][:B*H].reshape(B, H),                                   # h1
+            s[1][:B*K].reshape(B, K),                                   # k
+            s[0][:B*H].reshape(B, H),                                   # h3
+            s[2][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -181,7 +181,7 @@ def _evaluate(params, x, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -190,12 +190,12 @@ def _evaluate_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*K].reshape(B, K),                                           # k
-            s[0][:B*H].reshape(B, H),                                           # h3
-            s[1][:B*D].reshape(B, D),                                           # a_r
-            s[0][:B*D].reshape(B, D),                                           # value
-            s[2][:B*D].reshape(B, D),                                           # tmp
+            s[0][:B*H].reshape(B, H),                                   # h1
+            s[1][:B*K].reshape(B, K),                                   # k
+            s[0][:B*H].reshape(B, H),                                   # h3
+            s[1][:B*D].reshape(B, D),                                   # a_r
+            s[0][:B*D].reshape(B, D),                                   # value
+            s[2][:B*D].reshape(B, D),                                   # tmp
         )
     return workspace.views["evaluate"]
 
@@ -208,8 +208,10 @@ def _gradients(params, d, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    (h1, k, h3, a_r, value, tmp, d_h3, mask, d_k, d_h1, mask2
+    (
+        h1, k, h3, a_r, value, tmp, d_h3, mask, d_k, d_h1, mask2,
     ) = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
@@ -237,14 +239,13 @@ def _gradients(params, d, x, workspace):
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:10
+    # d_a_r = (r - x) / B
     d_a_r = a_r
     sigmoid(a_r, out=d_a_r)
     d_a_r -= x
-    # d_b4 = mean[batch](r - x)
+    d_a_r /= B
+    # d_b4 = sum[batch](d_a_r)
     np.sum(d_a_r, axis=0, out=d_b4)                             # (D,)
-    d_b4 /= B                                                   # (D,)
-    # d_a_r = (r - x) / B
-    d_a_r /= B                                                  # (B, D)
     # d_W4 = d_a_r @ h3.T
     np.matmul(d_a_r.T, h3, out=d_W4)                            # (D, H)
     # d_h3 = W4.T @ d_a_r
@@ -252,7 +253,7 @@ def _gradients(params, d, x, workspace):
     # d_a_h3 = d_h3 * real(h3 > 0)
     d_a_h3 = d_h3
     np.greater(h3, 0, out=mask)
-    np.multiply(d_h3, mask, out=d_a_h3)
+    d_a_h3 *= mask
     # d_b3 = sum[batch](d_a_h3)
     np.sum(d_a_h3, axis=0, out=d_b3)                            # (H,)
     # d_W3 = d_a_h3 @ k.T
@@ -268,7 +269,7 @@ def _gradients(params, d, x, workspace):
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
     np.greater(h1, 0, out=mask2)
-    np.multiply(d_h1, mask2, out=d_a_h1)
+    d_a_h1 *= mask2
     # d_b1 = sum[batch](d_a_h1)
     np.sum(d_a_h1, axis=0, out=d_b1)                            # (H,)
     # d_W1 = d_a_h1 @ x.T
@@ -278,7 +279,7 @@ def _gradients(params, d, x, workspace):
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -291,36 +292,36 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*K].reshape(B, K),                                           # k
-            s[2][:B*H].reshape(B, H),                                           # h3
-            s[3][:B*D].reshape(B, D),                                           # a_r
-            s[4][:B*D].reshape(B, D),                                           # value
-            s[5][:B*D].reshape(B, D),                                           # tmp
-            s[4][:B*H].reshape(B, H),                                           # d_h3
-            s[6][:B*H].reshape(B, H),                                           # mask
-            s[1][:B*K].reshape(B, K),                                           # d_k
-            s[2][:B*H].reshape(B, H),                                           # d_h1
-            s[6][:B*H].reshape(B, H),                                           # mask2
+            s[0][:B*H].reshape(B, H),                                   # h1
+            s[1][:B*K].reshape(B, K),                                   # k
+            s[2][:B*H].reshape(B, H),                                   # h3
+            s[3][:B*D].reshape(B, D),                                   # a_r
+            s[4][:B*D].reshape(B, D),                                   # value
+            s[5][:B*D].reshape(B, D),                                   # tmp
+            s[4][:B*H].reshape(B, H),                                   # d_h3
+            s[6][:B*H].reshape(B, H),                                   # mask
+            s[1][:B*K].reshape(B, K),                                   # d_k
+            s[2][:B*H].reshape(B, H),                                   # d_h1
+            s[6][:B*H].reshape(B, H),                                   # mask2
         )
     return workspace.views["gradients"]
 
 
-def _adam(w, g, m, v, lr, step, tmp0):
+def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp0)
-    m += tmp0
+    np.multiply(0.09999999999999998, g, out=tmp)
+    m += tmp
     v *= 0.999
-    np.square(g, out=tmp0)
-    tmp0 *= 0.0010000000000000009
-    v += tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.0010000000000000009
+    v += tmp
     c = np.sqrt(1 - 0.999**step)
-    np.sqrt(v, out=tmp0)
-    tmp0 += 1e-08 * c
-    np.divide(m, tmp0, out=tmp0)
-    tmp0 *= lr * c / (1 - 0.9**step)
-    w -= tmp0
+    np.sqrt(v, out=tmp)
+    tmp += 1e-08 * c
+    np.divide(m, tmp, out=tmp)
+    tmp *= lr * c / (1 - 0.9**step)
+    w -= tmp
 
 
 def sigmoid(x, out=None):
@@ -353,8 +354,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -395,9 +396,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

@@ -6,7 +6,7 @@ Equations
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W = d_s @ x.T
-    d_b = mean[batch](softmax(s) - onehot(y))
+    d_b = sum[batch](d_s)
 """
 
 import numpy as np
@@ -60,10 +60,10 @@ def train_step(params, state, x, y, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g in blocks(params[k], d[k]):
-            _sgd(w, g, lr, step + 1, tmp0[:w.size])
+            _sgd(w, g, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -84,14 +84,14 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*C, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*C].reshape(B, C),                                           # s
+            s[0][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -120,7 +120,7 @@ def _evaluate(params, x, y, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -130,12 +130,12 @@ def _evaluate_buffers(workspace, B, dtype):
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*C].reshape(B, C),                                           # s
-            s[1][:B].reshape(B,),                                               # lse_s
-            s[2][:B*C].reshape(B, C),                                           # tmp
-            s[2][:B].reshape(B,),                                               # s_picked
-            s[3][:B].reshape(B,),                                               # argmax_s
-            s[1][:B].reshape(B,),                                               # value
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B],                                                   # lse_s
+            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[2][:B],                                                   # s_picked
+            s[3][:B],                                                   # argmax_s
+            s[1][:B],                                                   # value
         )
     return workspace.views["evaluate"]
 
@@ -150,6 +150,7 @@ def _gradients(params, d, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     s, lse_s, tmp, s_picked = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
@@ -161,15 +162,14 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_s_picked / B
 
     # ---- backward
+    # d_s = (softmax(s) - onehot(y)) / B
     d_s = s
-    np.subtract(s, lse_s[:, None], out=d_s)
+    d_s -= lse_s[:, None]
     np.exp(d_s, out=d_s)
     add_onehot(d_s, y, -1)
-    # d_b = mean[batch](softmax(s) - onehot(y))
+    d_s /= B
+    # d_b = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b)                                # (C,)
-    d_b /= B                                                    # (C,)
-    # d_s = (softmax(s) - onehot(y)) / B
-    d_s /= B                                                    # (B, C)
     # d_W = d_s @ x.T
     np.matmul(d_s.T, x, out=d_W)                                # (C, D)
     return loss
@@ -177,7 +177,7 @@ def _gradients(params, d, x, y, workspace):
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -186,28 +186,30 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*C, B), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*C].reshape(B, C),                                           # s
-            s[1][:B].reshape(B,),                                               # lse_s
-            s[2][:B*C].reshape(B, C),                                           # tmp
-            s[2][:B].reshape(B,),                                               # s_picked
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B],                                                   # lse_s
+            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[2][:B],                                                   # s_picked
         )
     return workspace.views["gradients"]
 
 
-def _sgd(w, g, lr, step, tmp0):
+def _sgd(w, g, lr, step, tmp):
     """w <- w - lr * g."""
-    np.multiply(lr, g, out=tmp0)
-    w -= tmp0
+    np.multiply(lr, g, out=tmp)
+    w -= tmp
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -261,8 +263,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -298,9 +300,9 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

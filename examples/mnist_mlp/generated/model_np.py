@@ -9,7 +9,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_W1 = 0.0002 * W1 + d_a_h @ x.T
     d_b1 = sum[batch](d_a_h)
     d_W2 = 0.0002 * W2 + d_s @ h.T
-    d_b2 = mean[batch](softmax(s) - onehot(y))
+    d_b2 = sum[batch](d_s)
 """
 
 import numpy as np
@@ -68,10 +68,10 @@ def train_step(params, state, x, y, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g in blocks(params[k], d[k]):
-            _sgd(w, g, lr, step + 1, tmp0[:w.size])
+            _sgd(w, g, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -96,7 +96,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -104,8 +104,8 @@ def _predict_buffers(workspace, B, dtype):
             (B*C, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*C].reshape(B, C),                                           # s
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -118,7 +118,8 @@ def _evaluate(params, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (h, s, lse_s, tmp, s_picked, square_W1, square_W2, argmax_s, value
+    (
+        h, s, lse_s, tmp, s_picked, square_W1, square_W2, argmax_s, value,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h = tanh(W1 @ x + b1)                                     model.nn:9
     np.matmul(x, W1.T, out=h)                                   # (B, H)
@@ -144,7 +145,7 @@ def _evaluate(params, x, y, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -154,15 +155,15 @@ def _evaluate_buffers(workspace, B, dtype):
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*C].reshape(B, C),                                           # s
-            s[0][:B].reshape(B,),                                               # lse_s
-            s[2][:B*C].reshape(B, C),                                           # tmp
-            s[2][:B].reshape(B,),                                               # s_picked
-            s[0][:D*H].reshape(H, D),                                           # square_W1
-            s[0][:C*H].reshape(C, H),                                           # square_W2
-            s[3][:B].reshape(B,),                                               # argmax_s
-            s[0][:B].reshape(B,),                                               # value
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # lse_s
+            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[2][:B],                                                   # s_picked
+            s[0][:D*H].reshape(H, D),                                   # square_W1
+            s[0][:C*H].reshape(C, H),                                   # square_W2
+            s[3][:B],                                                   # argmax_s
+            s[0][:B],                                                   # value
         )
     return workspace.views["evaluate"]
 
@@ -177,6 +178,7 @@ def _gradients(params, d, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     h, s, lse_s, tmp, s_picked, tmp1, d_h, tmp2, tmp3 = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     # h = tanh(W1 @ x + b1)                                     model.nn:9
     np.matmul(x, W1.T, out=h)                                   # (B, H)
@@ -194,15 +196,14 @@ def _gradients(params, d, x, y, workspace):
     loss = sum_s_picked / B + 0.0001 * (W1_W1 + W2_W2)
 
     # ---- backward
+    # d_s = (softmax(s) - onehot(y)) / B
     d_s = s
-    np.subtract(s, lse_s[:, None], out=d_s)
+    d_s -= lse_s[:, None]
     np.exp(d_s, out=d_s)
     add_onehot(d_s, y, -1)
-    # d_b2 = mean[batch](softmax(s) - onehot(y))
+    d_s /= B
+    # d_b2 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b2)                               # (C,)
-    d_b2 /= B                                                   # (C,)
-    # d_s = (softmax(s) - onehot(y)) / B
-    d_s /= B                                                    # (B, C)
     # d_W2 = 0.0002 * W2 + d_s @ h.T
     np.matmul(d_s.T, h, out=d_W2)                               # (C, H)
     np.multiply(0.0002, W2, out=tmp1)                           # (C, H)
@@ -213,7 +214,7 @@ def _gradients(params, d, x, y, workspace):
     d_a_h = d_h
     np.square(h, out=tmp2)
     np.subtract(1, tmp2, out=tmp2)
-    np.multiply(d_h, tmp2, out=d_a_h)
+    d_a_h *= tmp2
     # d_b1 = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b1)                             # (H,)
     # d_W1 = 0.0002 * W1 + d_a_h @ x.T
@@ -225,7 +226,7 @@ def _gradients(params, d, x, y, workspace):
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -235,33 +236,35 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*C, B, C*H, B*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B*C].reshape(B, C),                                           # s
-            s[2][:B].reshape(B,),                                               # lse_s
-            s[3][:B*C].reshape(B, C),                                           # tmp
-            s[3][:B].reshape(B,),                                               # s_picked
-            s[3][:C*H].reshape(C, H),                                           # tmp1
-            s[3][:B*H].reshape(B, H),                                           # d_h
-            s[1][:B*H].reshape(B, H),                                           # tmp2
-            s[0][:D*H].reshape(H, D),                                           # tmp3
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B*C].reshape(B, C),                                   # s
+            s[2][:B],                                                   # lse_s
+            s[3][:B*C].reshape(B, C),                                   # tmp
+            s[3][:B],                                                   # s_picked
+            s[3][:C*H].reshape(C, H),                                   # tmp1
+            s[3][:B*H].reshape(B, H),                                   # d_h
+            s[1][:B*H].reshape(B, H),                                   # tmp2
+            s[0][:D*H].reshape(H, D),                                   # tmp3
         )
     return workspace.views["gradients"]
 
 
-def _sgd(w, g, lr, step, tmp0):
+def _sgd(w, g, lr, step, tmp):
     """w <- w - lr * g."""
-    np.multiply(lr, g, out=tmp0)
-    w -= tmp0
+    np.multiply(lr, g, out=tmp)
+    w -= tmp
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -315,8 +318,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -357,9 +360,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

@@ -7,14 +7,12 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W1 = (1.5625 * (W2.T @ (d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0))) *
-            real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
-    d_W2 = 1.25 * ((d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T)
+    d_W1 = (1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
+    d_W2 = (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T
     d_W3 = d_s @ h2.T
-    d_b1 = 1.5625 * sum[batch] (W2.T @ (d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) >
-            0))) * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
-    d_b2 = 1.25 * sum[batch] d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
-    d_b3 = mean[batch](softmax(s) - onehot(y))
+    d_b1 = sum[batch] 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
+    d_b2 = sum[batch] 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
+    d_b3 = sum[batch](d_s)
 
 At kinks
     relu: relu'(0) = 0
@@ -81,10 +79,10 @@ def train_step(params, state, x, y, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace, (int(state["seed"]), step))
-    tmp0, tmp1 = workspace.reserve("update", 2 * [(16384, params[TRAINED[0]].dtype)])
+    tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
-            _rmsprop(w, g, v, lr, step + 1, tmp0[:w.size], tmp1[:w.size])
+            _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -113,7 +111,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -121,9 +119,9 @@ def _predict_buffers(workspace, B, dtype):
             (B*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*H].reshape(B, H),                                           # h2
-            s[0][:B*C].reshape(B, C),                                           # s
+            s[0][:B*H].reshape(B, H),                                   # h1
+            s[1][:B*H].reshape(B, H),                                   # h2
+            s[0][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -160,7 +158,7 @@ def _evaluate(params, x, y, workspace):
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -170,14 +168,14 @@ def _evaluate_buffers(workspace, B, dtype):
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h1
-            s[1][:B*H].reshape(B, H),                                           # h2
-            s[0][:B*C].reshape(B, C),                                           # s
-            s[1][:B].reshape(B,),                                               # lse_s
-            s[2][:B*C].reshape(B, C),                                           # tmp
-            s[2][:B].reshape(B,),                                               # s_picked
-            s[3][:B].reshape(B,),                                               # argmax_s
-            s[0][:B].reshape(B,),                                               # value
+            s[0][:B*H].reshape(B, H),                                   # h1
+            s[1][:B*H].reshape(B, H),                                   # h2
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B],                                                   # lse_s
+            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[2][:B],                                                   # s_picked
+            s[3][:B],                                                   # argmax_s
+            s[0][:B],                                                   # value
         )
     return workspace.views["evaluate"]
 
@@ -191,8 +189,11 @@ def _gradients(params, d, x, y, workspace, seed):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    (W1_x, u_h1, tmp, h1, W2_h1, tmp1, u_h2, h2, s, lse_s, tmp2, s_picked, d_h2, mask, d_h2_W2,
-     mask2) = _gradients_buffers(workspace, B, dtype)
+    (
+        W1_x, u_h1, tmp, h1, W2_h1, tmp1, u_h2, h2, s, lse_s, tmp2, s_picked, d_h2, mask, d_h1,
+        mask2,
+    ) = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     np.matmul(x, W1.T, out=W1_x)                                # (B, H)
     W1_x += b1                                                  # (B, H)
@@ -220,15 +221,14 @@ def _gradients(params, d, x, y, workspace, seed):
     loss = sum_s_picked / B
 
     # ---- backward
+    # d_s = (softmax(s) - onehot(y)) / B
     d_s = s
-    np.subtract(s, lse_s[:, None], out=d_s)
+    d_s -= lse_s[:, None]
     np.exp(d_s, out=d_s)
     add_onehot(d_s, y, -1)
-    # d_b3 = mean[batch](softmax(s) - onehot(y))
+    d_s /= B
+    # d_b3 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b3)                               # (C,)
-    d_b3 /= B                                                   # (C,)
-    # d_s = (softmax(s) - onehot(y)) / B
-    d_s /= B                                                    # (B, C)
     # d_W3 = d_s @ h2.T
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H)
     # d_h2 = W3.T @ d_s
@@ -236,30 +236,27 @@ def _gradients(params, d, x, y, workspace, seed):
     d_h2 *= u_h2                                                # (B, H)
     np.greater(W2_h1, 0, out=mask)
     d_h2 *= mask
-    # d_b2 = 1.25 * sum[batch] d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
+    d_h2 *= 1.25
+    # d_b2 = sum[batch] 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
     np.sum(d_h2, axis=0, out=d_b2)                              # (H,)
-    d_b2 *= 1.25                                                # (H,)
-    # d_W2 = 1.25 * ((d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T)
+    # d_W2 = (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T
     np.matmul(d_h2.T, h1, out=d_W2)                             # (H, H)
-    d_W2 *= 1.25                                                # (H, H)
-    np.matmul(d_h2, W2, out=d_h2_W2)                            # (B, H)
-    d_h2_W2 *= u_h1                                             # (B, H)
+    # d_h1 = W2.T @ (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0))
+    np.matmul(d_h2, W2, out=d_h1)                               # (B, H)
+    d_h1 *= u_h1                                                # (B, H)
     np.greater(W1_x, 0, out=mask2)
-    d_h2_W2 *= mask2
-    # d_b1 = 1.5625 * sum[batch] (W2.T @ (d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 +
-    #     b2) > 0))) * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
-    np.sum(d_h2_W2, axis=0, out=d_b1)                           # (H,)
-    d_b1 *= 1.5625                                              # (H,)
-    # d_W1 = (1.5625 * (W2.T @ (d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)))
-    #     * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
-    d_h2_W2 *= 1.5625                                           # (B, H)
-    np.matmul(d_h2_W2.T, x, out=d_W1)                           # (H, D)
+    d_h1 *= mask2
+    d_h1 *= 1.25
+    # d_b1 = sum[batch] 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
+    np.sum(d_h1, axis=0, out=d_b1)                              # (H,)
+    # d_W1 = (1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
+    np.matmul(d_h1.T, x, out=d_W1)                              # (H, D)
     return loss
 
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -276,47 +273,49 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                           # W1_x
-            s[1][:B*H].reshape(B, H),                                           # u_h1
-            s[2][:B*H].reshape(B, H),                                           # tmp
-            s[3][:B*H].reshape(B, H),                                           # h1
-            s[4][:B*H].reshape(B, H),                                           # W2_h1
-            s[2][:B*H].reshape(B, H),                                           # tmp1
-            s[5][:B*H].reshape(B, H),                                           # u_h2
-            s[6][:B*H].reshape(B, H),                                           # h2
-            s[7][:B*C].reshape(B, C),                                           # s
-            s[8][:B].reshape(B,),                                               # lse_s
-            s[9][:B*C].reshape(B, C),                                           # tmp2
-            s[9][:B].reshape(B,),                                               # s_picked
-            s[6][:B*H].reshape(B, H),                                           # d_h2
-            s[10][:B*H].reshape(B, H),                                          # mask
-            s[3][:B*H].reshape(B, H),                                           # d_h2_W2
-            s[10][:B*H].reshape(B, H),                                          # mask2
+            s[0][:B*H].reshape(B, H),                                   # W1_x
+            s[1][:B*H].reshape(B, H),                                   # u_h1
+            s[2][:B*H].reshape(B, H),                                   # tmp
+            s[3][:B*H].reshape(B, H),                                   # h1
+            s[4][:B*H].reshape(B, H),                                   # W2_h1
+            s[2][:B*H].reshape(B, H),                                   # tmp1
+            s[5][:B*H].reshape(B, H),                                   # u_h2
+            s[6][:B*H].reshape(B, H),                                   # h2
+            s[7][:B*C].reshape(B, C),                                   # s
+            s[8][:B],                                                   # lse_s
+            s[9][:B*C].reshape(B, C),                                   # tmp2
+            s[9][:B],                                                   # s_picked
+            s[6][:B*H].reshape(B, H),                                   # d_h2
+            s[10][:B*H].reshape(B, H),                                  # mask
+            s[3][:B*H].reshape(B, H),                                   # d_h1
+            s[10][:B*H].reshape(B, H),                                  # mask2
         )
     return workspace.views["gradients"]
 
 
-def _rmsprop(w, g, v, lr, step, tmp0, tmp1):
+def _rmsprop(w, g, v, lr, step, tmp, tmp2):
     """v <- rho * v + (1 - rho) * g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Tieleman and Hinton 2012)."""
     v *= 0.9
-    np.square(g, out=tmp0)
-    tmp0 *= 0.09999999999999998
-    v += tmp0
-    np.multiply(lr, g, out=tmp0)
-    np.sqrt(v, out=tmp1)
-    tmp1 += 1e-08
-    tmp0 /= tmp1
-    w -= tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.09999999999999998
+    v += tmp
+    np.multiply(lr, g, out=tmp)
+    np.sqrt(v, out=tmp2)
+    tmp2 += 1e-08
+    tmp /= tmp2
+    w -= tmp
 
 
 def logsumexp(a, axis, scratch=None, out=None):
     """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = np.max(a, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top).all()
+    if not finite:
+        top = np.where(np.isfinite(top), top, 0)
     scratch = np.subtract(a, top, out=scratch)
     np.exp(scratch, out=scratch)
-    out = np.sum(scratch, axis=axis, out=out)
-    with np.errstate(divide="ignore"):                           # log(0) = -inf is right where every a is -inf
+    out = scratch.sum(axis=axis, out=out)
+    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
         out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
     out += top.reshape(out.shape)
     return out
@@ -388,8 +387,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -430,9 +429,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

@@ -9,10 +9,10 @@ Equations
     loss = mean[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = d_s @ x.T
-    d_b = -sum[batch] select(-y * s >= 0, 1 / B, 0) * y
-    d_U = d_a @ x.T
-    d_c = -sum[batch] select(-t * a >= 0, 1 / B, 0) * t
+    d_W = d_W_U[0:K]
+    d_b = d_b_c[0:K]
+    d_U = d_W_U[K:K + M]
+    d_c = d_b_c[K:K + M]
     d_v = sum[batch] d_q * stop(real(a > 0))
     d_d = -sum[batch] select(-z * q >= 0, 1 / B, 0) * z
 
@@ -80,10 +80,10 @@ def train_step(params, state, y, x, t, z, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, y, x, t, z, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g in blocks(params[k], d[k]):
-            _sgd(w, g, lr, step + 1, tmp0[:w.size])
+            _sgd(w, g, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -95,19 +95,22 @@ def _predict(params, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    o, U_x, f = _predict_buffers(workspace, B, dtype)
-    # s = W @ x + b                                             model.nn:14
+    W_U, sa, b_c, o, value, f = _predict_buffers(workspace, B, dtype)
+    # W_U = concat(0, W, U)
+    W_U[:K] = W                                                 # (K + M, D)
+    W_U[K:] = U
+    np.matmul(x, W_U.T, out=sa)                                 # (B, K + M)
+    # b_c = [b, c]
+    b_c[:K] = b                                                 # (K + M,)
+    b_c[K:] = c
+    # sa = W_U @ x + b_c
+    sa += b_c                                                   # (B, K + M)
     # o = real(s > 0)                                           model.nn:15
-    np.matmul(x, W.T, out=o)                                    # (B, K)
-    o += b                                                      # (B, K)
-    np.greater(o, 0, out=o)
-    # a = U @ x + c                                             model.nn:16
-    np.matmul(x, U.T, out=U_x)                                  # (B, M)
-    U_x += c                                                    # (B, M)
-    np.greater(U_x, 0, out=U_x)
+    np.greater(sa[:, :K], 0, out=o)                             # (B, K)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
     # f = real(q > 0)                                           model.nn:18
-    np.matmul(v, U_x.T, out=f)                                  # (B,)
+    np.greater(sa[:, K:], 0, out=value)                         # (B, M)
+    np.matmul(v, value.T, out=f)                                # (B,)
     f += d_2                                                    # (B,)
     np.greater(f, 0, out=f)
     return {"o": o, "f": f}
@@ -115,18 +118,21 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*K, dtype),
+            (max(D*K + D*M, K + M, B*K), dtype),
+            (max(B*K + B*M, B), dtype),
             (B*M, dtype),
-            (B, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*K].reshape(B, K),                                           # o
-            s[1][:B*M].reshape(B, M),                                           # U_x
-            s[2][:B].reshape(B,),                                               # f
+            s[0][:D*K + D*M].reshape(K + M, D),                         # W_U
+            s[1][:B*K + B*M].reshape(B, K + M),                         # sa
+            s[0][:K + M],                                               # b_c
+            s[0][:B*K].reshape(B, K),                                   # o
+            s[2][:B*M].reshape(B, M),                                   # value
+            s[1][:B],                                                   # f
         )
     return workspace.views["predict"]
 
@@ -141,25 +147,30 @@ def _evaluate(params, y, x, t, z, workspace):
     x = real_input("x", x, (B, D), dtype)                       # (B, D)
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
-    (s, value, sum_value, a, value2, sum_value2, q, tmp, mask, mask2, sum_s, mask_3, mask_4
+    (
+        W_U, sa, b_c, value, sum_value, value2, sum_value2, value_3, q, tmp, value_4, mask, mask2,
+        sum_value_4, mask_3, mask_4,
     ) = _evaluate_buffers(workspace, B, dtype)
-    # s = W @ x + b                                             model.nn:14
-    np.matmul(x, W.T, out=s)                                    # (B, K)
-    s += b                                                      # (B, K)
-    np.multiply(y, s, out=value)                                # (B, K)
+    # W_U = concat(0, W, U)
+    W_U[:K] = W                                                 # (K + M, D)
+    W_U[K:] = U
+    np.matmul(x, W_U.T, out=sa)                                 # (B, K + M)
+    # b_c = [b, c]
+    b_c[:K] = b                                                 # (K + M,)
+    b_c[K:] = c
+    # sa = W_U @ x + b_c
+    sa += b_c                                                   # (B, K + M)
+    np.multiply(y, sa[:, :K], out=value)                        # (B, K)
     np.negative(value, out=value)
     np.maximum(value, 0, out=value)
     np.sum(value, axis=1, out=sum_value)                        # (B,)
-    # a = U @ x + c                                             model.nn:16
-    np.matmul(x, U.T, out=a)                                    # (B, M)
-    a += c                                                      # (B, M)
-    np.multiply(t, a, out=value2)                               # (B, M)
+    np.multiply(t, sa[:, K:], out=value2)                       # (B, M)
     np.negative(value2, out=value2)
     np.maximum(value2, 0, out=value2)
     np.sum(value2, axis=1, out=sum_value2)                      # (B,)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
-    np.greater(a, 0, out=a)                                     # (B, M)
-    np.matmul(v, a.T, out=q)                                    # (B,)
+    np.greater(sa[:, K:], 0, out=value_3)                       # (B, M)
+    np.matmul(v, value_3.T, out=q)                              # (B,)
     q += d_2                                                    # (B,)
     sum_value += sum_value2                                     # (B,)
     np.multiply(z, q, out=tmp)
@@ -168,47 +179,50 @@ def _evaluate(params, y, x, t, z, workspace):
     sum_value += tmp
     loss = np.sum(sum_value)
     # o = real(s > 0)                                           model.nn:15
-    np.greater(s, 0, out=mask)                                  # (B, K)
+    np.greater(sa[:, :K], 0, out=mask)                          # (B, K)
     np.greater(y, 0, out=mask2)
-    np.not_equal(mask, mask2, out=s)
+    np.not_equal(mask, mask2, out=value_4)
     # f = real(q > 0)                                           model.nn:18
-    np.sum(s, axis=1, out=sum_s)                                # (B,)
+    np.sum(value_4, axis=1, out=sum_value_4)                    # (B,)
     np.greater(q, 0, out=mask_3)                                # (B,)
     np.greater(z, 0, out=mask_4)
     np.not_equal(mask_3, mask_4, out=mask_3)
-    sum_s += mask_3
-    errors = np.sum(sum_s)
+    sum_value_4 += mask_3
+    errors = np.sum(sum_value_4)
     return {"loss": (loss, B), "penalty": 0.0, "errors": (errors, B)}
 
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*K, dtype),
-            (max(B*K, B*M, B), dtype),
+            (max(D*K + D*M, K + M, B*K, B*M, B), dtype),
+            (B*K + B*M, dtype),
+            (max(B, B*K), dtype),
             (B, dtype),
-            (max(B*M, B), dtype),
             (B, dtype),
             (max(B*K, B), bool),
             (max(B*K, B), bool),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*K].reshape(B, K),                                           # s
-            s[1][:B*K].reshape(B, K),                                           # value
-            s[2][:B].reshape(B,),                                               # sum_value
-            s[1][:B*M].reshape(B, M),                                           # a
-            s[3][:B*M].reshape(B, M),                                           # value2
-            s[4][:B].reshape(B,),                                               # sum_value2
-            s[3][:B].reshape(B,),                                               # q
-            s[1][:B].reshape(B,),                                               # tmp
-            s[5][:B*K].reshape(B, K),                                           # mask
-            s[6][:B*K].reshape(B, K),                                           # mask2
-            s[2][:B].reshape(B,),                                               # sum_s
-            s[5][:B].reshape(B,),                                               # mask_3
-            s[6][:B].reshape(B,),                                               # mask_4
+            s[0][:D*K + D*M].reshape(K + M, D),                         # W_U
+            s[1][:B*K + B*M].reshape(B, K + M),                         # sa
+            s[0][:K + M],                                               # b_c
+            s[0][:B*K].reshape(B, K),                                   # value
+            s[2][:B],                                                   # sum_value
+            s[0][:B*M].reshape(B, M),                                   # value2
+            s[3][:B],                                                   # sum_value2
+            s[0][:B*M].reshape(B, M),                                   # value_3
+            s[4][:B],                                                   # q
+            s[0][:B],                                                   # tmp
+            s[2][:B*K].reshape(B, K),                                   # value_4
+            s[5][:B*K].reshape(B, K),                                   # mask
+            s[6][:B*K].reshape(B, K),                                   # mask2
+            s[3][:B],                                                   # sum_value_4
+            s[5][:B],                                                   # mask_3
+            s[6][:B],                                                   # mask_4
         )
     return workspace.views["evaluate"]
 
@@ -224,34 +238,40 @@ def _gradients(params, d, y, x, t, z, workspace):
     x = real_input("x", x, (B, D), dtype)                       # (B, D)
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
-    (d_s, value, sum_value, a, d_a, value2, sum_value2, d_q, tmp, mask, mask2, mask_3
+    (
+        W_U, sa, b_c, value, value2, sum_value2, value_3, value_4, sum_value_4, value_5, d_q, tmp,
+        mask, d_sa, mask2, mask_3, d_b_c, d_W_U,
     ) = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
-    # s = W @ x + b                                             model.nn:14
-    np.matmul(x, W.T, out=d_s)                                  # (B, K)
-    d_s += b                                                    # (B, K)
-    d_s *= y
-    np.negative(d_s, out=d_s)
-    np.maximum(d_s, 0, out=value)                               # (B, K)
-    np.sum(value, axis=1, out=sum_value)                        # (B,)
-    # a = U @ x + c                                             model.nn:16
-    np.matmul(x, U.T, out=a)                                    # (B, M)
-    a += c                                                      # (B, M)
-    np.multiply(t, a, out=d_a)                                  # (B, M)
-    np.negative(d_a, out=d_a)
-    np.maximum(d_a, 0, out=value2)                              # (B, M)
+    # W_U = concat(0, W, U)
+    W_U[:K] = W                                                 # (K + M, D)
+    W_U[K:] = U
+    np.matmul(x, W_U.T, out=sa)                                 # (B, K + M)
+    # b_c = [b, c]
+    b_c[:K] = b                                                 # (K + M,)
+    b_c[K:] = c
+    # sa = W_U @ x + b_c
+    sa += b_c                                                   # (B, K + M)
+    np.multiply(y, sa[:, :K], out=value)                        # (B, K)
+    np.negative(value, out=value)
+    np.maximum(value, 0, out=value2)                            # (B, K)
     np.sum(value2, axis=1, out=sum_value2)                      # (B,)
-    np.greater(a, 0, out=a)                                     # (B, M)
+    np.multiply(t, sa[:, K:], out=value_3)                      # (B, M)
+    np.negative(value_3, out=value_3)
+    np.maximum(value_3, 0, out=value_4)                         # (B, M)
+    np.sum(value_4, axis=1, out=sum_value_4)                    # (B,)
+    np.greater(sa[:, K:], 0, out=value_5)                       # (B, M)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
-    np.matmul(v, a.T, out=d_q)                                  # (B,)
+    np.matmul(v, value_5.T, out=d_q)                            # (B,)
     d_q += d_2                                                  # (B,)
     d_q *= z
     np.negative(d_q, out=d_q)
-    sum_value += sum_value2                                     # (B,)
+    sum_value2 += sum_value_4                                   # (B,)
     np.maximum(d_q, 0, out=tmp)
-    sum_value += tmp
-    sum_sum_value = np.sum(sum_value)
-    loss = sum_sum_value / B
+    sum_value2 += tmp
+    sum_sum_value2 = np.sum(sum_value2)
+    loss = sum_sum_value2 / B
 
     # ---- backward
     np.greater_equal(d_q, 0, out=mask)                          # (B,)
@@ -265,72 +285,80 @@ def _gradients(params, d, y, x, t, z, workspace):
     # d_q = -select(-z * q >= 0, 1 / B, 0) * z
     np.negative(d_q, out=d_q)                                   # (B,)
     # d_v = sum[batch] d_q * stop(real(a > 0))
-    np.matmul(d_q, a, out=d_v)                                  # (M,)
-    np.greater_equal(d_a, 0, out=mask2)                         # (B, M)
-    np.logical_not(mask2, out=mask2)
-    d_a[...] = 1 / B
-    np.copyto(d_a, 0, where=mask2)
-    d_a *= t
-    # d_c = -sum[batch] select(-t * a >= 0, 1 / B, 0) * t
-    np.sum(d_a, axis=0, out=d_c)                                # (M,)
-    np.negative(d_c, out=d_c)                                   # (M,)
-    # d_a = -select(-t * a >= 0, 1 / B, 0) * t
-    np.negative(d_a, out=d_a)                                   # (B, M)
-    # d_U = d_a @ x.T
-    np.matmul(d_a.T, x, out=d_U)                                # (M, D)
-    np.greater_equal(d_s, 0, out=mask_3)                        # (B, K)
-    np.logical_not(mask_3, out=mask_3)
-    d_s[...] = 1 / B
-    np.copyto(d_s, 0, where=mask_3)
-    d_s *= y
-    # d_b = -sum[batch] select(-y * s >= 0, 1 / B, 0) * y
-    np.sum(d_s, axis=0, out=d_b)                                # (K,)
-    np.negative(d_b, out=d_b)                                   # (K,)
+    np.matmul(d_q, value_5, out=d_v)                            # (M,)
     # d_s = -select(-y * s >= 0, 1 / B, 0) * y
-    np.negative(d_s, out=d_s)                                   # (B, K)
-    # d_W = d_s @ x.T
-    np.matmul(d_s.T, x, out=d_W)                                # (K, D)
+    np.greater_equal(value, 0, out=mask2)                       # (B, K + M)
+    np.logical_not(mask2, out=mask2)
+    d_sa[:, :K] = 1 / B
+    np.copyto(d_sa[:, :K], 0, where=mask2)
+    d_sa[:, :K] *= y
+    np.negative(d_sa[:, :K], out=d_sa[:, :K])
+    # d_a = -select(-t * a >= 0, 1 / B, 0) * t
+    np.greater_equal(value_3, 0, out=mask_3)
+    np.logical_not(mask_3, out=mask_3)
+    d_sa[:, K:] = 1 / B
+    np.copyto(d_sa[:, K:], 0, where=mask_3)
+    d_sa[:, K:] *= t
+    np.negative(d_sa[:, K:], out=d_sa[:, K:])
+    # d_b_c = sum[batch](d_sa)
+    np.sum(d_sa, axis=0, out=d_b_c)                             # (K + M,)
+    # d_W_U = d_sa @ x.T
+    np.matmul(d_sa.T, x, out=d_W_U)                             # (K + M, D)
     # d_d = -sum[batch] select(-z * q >= 0, 1 / B, 0) * z
     d_d[...] = d_d2
+    # d_c = d_b_c[K:K + M]
+    d_c[...] = d_b_c[K:]                                        # (M,)
+    # d_b = d_b_c[0:K]
+    d_b[...] = d_b_c[:K]                                        # (K,)
+    # d_U = d_W_U[K:K + M]
+    d_U[...] = d_W_U[K:]                                        # (M, D)
+    # d_W = d_W_U[0:K]
+    d_W[...] = d_W_U[:K]                                        # (K, D)
     return loss
 
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*K, dtype),
+            (max(D*K + D*M, K + M, B*K), dtype),
+            (max(B*K + B*M, B), dtype),
             (max(B*K, B*M), dtype),
-            (B, dtype),
+            (max(B, K + M), dtype),
             (B*M, dtype),
-            (max(B*M, B), dtype),
             (B, dtype),
             (B, dtype),
-            (max(B, B*M, B*K), bool),
+            (max(B, B*K, B*M), bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*K].reshape(B, K),                                           # d_s
-            s[1][:B*K].reshape(B, K),                                           # value
-            s[2][:B].reshape(B,),                                               # sum_value
-            s[1][:B*M].reshape(B, M),                                           # a
-            s[3][:B*M].reshape(B, M),                                           # d_a
-            s[4][:B*M].reshape(B, M),                                           # value2
-            s[5][:B].reshape(B,),                                               # sum_value2
-            s[4][:B].reshape(B,),                                               # d_q
-            s[6][:B].reshape(B,),                                               # tmp
-            s[7][:B].reshape(B,),                                               # mask
-            s[7][:B*M].reshape(B, M),                                           # mask2
-            s[7][:B*K].reshape(B, K),                                           # mask_3
+            s[0][:D*K + D*M].reshape(K + M, D),                         # W_U
+            s[1][:B*K + B*M].reshape(B, K + M),                         # sa
+            s[0][:K + M],                                               # b_c
+            s[0][:B*K].reshape(B, K),                                   # value
+            s[2][:B*K].reshape(B, K),                                   # value2
+            s[3][:B],                                                   # sum_value2
+            s[2][:B*M].reshape(B, M),                                   # value_3
+            s[4][:B*M].reshape(B, M),                                   # value_4
+            s[5][:B],                                                   # sum_value_4
+            s[4][:B*M].reshape(B, M),                                   # value_5
+            s[1][:B],                                                   # d_q
+            s[6][:B],                                                   # tmp
+            s[7][:B],                                                   # mask
+            s[1][:B*K + B*M].reshape(B, K + M),                         # d_sa
+            s[7][:B*K].reshape(B, K),                                   # mask2
+            s[7][:B*M].reshape(B, M),                                   # mask_3
+            s[3][:K + M],                                               # d_b_c
+            s[0][:D*K + D*M].reshape(K + M, D),                         # d_W_U
         )
     return workspace.views["gradients"]
 
 
-def _sgd(w, g, lr, step, tmp0):
+def _sgd(w, g, lr, step, tmp):
     """w <- w - lr * g."""
-    np.multiply(lr, g, out=tmp0)
-    w -= tmp0
+    np.multiply(lr, g, out=tmp)
+    w -= tmp
 
 
 def real_input(name, value, dims, dtype):
@@ -354,8 +382,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -391,9 +419,9 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):

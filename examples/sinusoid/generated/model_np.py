@@ -9,7 +9,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_w1 = sum[batch] d_a_h * x
     d_b1 = sum[batch](d_a_h)
     d_w2 = sum[batch] d_f * h
-    d_b2 = mean[batch](f - y)
+    d_b2 = sum[batch](d_f)
 """
 
 import numpy as np
@@ -68,10 +68,10 @@ def train_step(params, state, x, y, *, workspace=None):
     d = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, d, x, y, workspace)
-    tmp0, = workspace.reserve("update", [(16384, params[TRAINED[0]].dtype)])
+    tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
-            _adam(w, g, m, v, lr, step + 1, tmp0[:w.size])
+            _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -96,7 +96,7 @@ def _predict(params, x, workspace):
 
 def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
@@ -104,8 +104,8 @@ def _predict_buffers(workspace, B, dtype):
             (B, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B].reshape(B,),                                               # f
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B],                                                   # f
         )
     return workspace.views["predict"]
 
@@ -128,13 +128,13 @@ def _evaluate(params, x, y, workspace):
     w2_h += b2                                                  # (B,)
     w2_h -= y
     w2_h_w2_h = w2_h @ w2_h
-    loss = w2_h_w2_h / 2
+    loss = 0.5 * w2_h_w2_h
     return {"loss": (loss, B), "penalty": 0.0}
 
 
 def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
@@ -142,8 +142,8 @@ def _evaluate_buffers(workspace, B, dtype):
             (B, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B].reshape(B,),                                               # w2_h
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B],                                                   # w2_h
         )
     return workspace.views["evaluate"]
 
@@ -158,6 +158,7 @@ def _gradients(params, d, x, y, workspace):
     B = len(x)
     y = real_input("y", y, (B,), dtype)                         # (B,)
     h, d_f, tmp = _gradients_buffers(workspace, B, dtype)
+
     # ---- forward
     # h = tanh(w1 * x + b1)                                     model.nn:9
     np.multiply(w1, x[:, None], out=h)                          # (B, H)
@@ -168,14 +169,13 @@ def _gradients(params, d, x, y, workspace):
     d_f += b2                                                   # (B,)
     d_f -= y
     d_f_d_f = d_f @ d_f
-    loss = d_f_d_f / 2 / B
+    loss = 0.5 * d_f_d_f / B
 
     # ---- backward
-    # d_b2 = mean[batch](f - y)
-    sum_d_f = np.sum(d_f)
-    d_b2_2 = sum_d_f / B
     # d_f = (f - y) / B
     d_f /= B                                                    # (B,)
+    # d_b2 = sum[batch](d_f)
+    d_b2_2 = np.sum(d_f)
     # d_w2 = sum[batch] d_f * h
     np.matmul(d_f, h, out=d_w2)                                 # (H,)
     # d_h = d_f * w2
@@ -190,14 +190,14 @@ def _gradients(params, d, x, y, workspace):
     # d_w1 = sum[batch] d_a_h * x
     d_a_h *= x[:, None]                                         # (B, H)
     np.sum(d_a_h, axis=0, out=d_w1)                             # (H,)
-    # d_b2 = mean[batch](f - y)
+    # d_b2 = sum[batch](d_f)
     d_b2[...] = d_b2_2
     return loss
 
 
 def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
-    key = (B, dtype,)
+    key = (B, dtype)
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
@@ -206,28 +206,28 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                           # h
-            s[1][:B].reshape(B,),                                               # d_f
-            s[2][:B*H].reshape(B, H),                                           # tmp
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[1][:B],                                                   # d_f
+            s[2][:B*H].reshape(B, H),                                   # tmp
         )
     return workspace.views["gradients"]
 
 
-def _adam(w, g, m, v, lr, step, tmp0):
+def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp0)
-    m += tmp0
+    np.multiply(0.09999999999999998, g, out=tmp)
+    m += tmp
     v *= 0.999
-    np.square(g, out=tmp0)
-    tmp0 *= 0.0010000000000000009
-    v += tmp0
+    np.square(g, out=tmp)
+    tmp *= 0.0010000000000000009
+    v += tmp
     c = np.sqrt(1 - 0.999**step)
-    np.sqrt(v, out=tmp0)
-    tmp0 += 1e-08 * c
-    np.divide(m, tmp0, out=tmp0)
-    tmp0 *= lr * c / (1 - 0.9**step)
-    w -= tmp0
+    np.sqrt(v, out=tmp)
+    tmp += 1e-08 * c
+    np.divide(m, tmp, out=tmp)
+    tmp *= lr * c / (1 - 0.9**step)
+    w -= tmp
 
 
 def real_input(name, value, dims, dtype):
@@ -251,8 +251,8 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        if np.shape(params[name]) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(params[name])}")
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 class Workspace:
@@ -293,9 +293,9 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def blocks(*arrays, size=16384):
+def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
-    if not all(a.flags.c_contiguous for a in arrays):
+    if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
         raise ValueError("a training step works in place and needs contiguous arrays")
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
