@@ -103,32 +103,41 @@ def exponential_rules(ex: Exponents) -> tuple[Rule, ...]:
 
     @structure("exp(u)*exp(v) -> exp(u + v)", "mul", note=STABLE)
     def product_of(e: Expr) -> Expr | None:
-        a, b = e.args
-        if not (_is_exp(a) or _is_exp(b)) or (normalised(a) and normalised(b)):
-            return None
-        u, v = ex.of(a), ex.of(b)
-        if u is not None and v is not None:
-            return apply("exp", u + v)
-        for top, divisor in ((a, v), (b, u)):                    # (exp(u) - exp(v)) * exp(-w), sum(w * exp(u)) * exp(-v)
-            if divisor is not None and _reciprocal(divisor):
-                return over_exponential(top, -divisor, ex)
-        return None
+        return _product(e.args[0], e.args[1], ex)
 
     @structure("sqrt(exp(u)) -> exp(u/2), exp(u)**c -> exp(c*u)", "sqrt", "pow", "square", note=STABLE)
     def power_of(e: Expr) -> Expr | None:
-        """A power below 1 of what may have underflowed; every power of an exponential."""
         assert isinstance(e, Map)
-        u = ex.of(e.args[0])
-        if u is None or (e.f == "square" and not _is_exp(e.args[0])) or normalised(e.args[0]):
-            return None
-        if e.f == "pow":
-            power = number(e.args[1])
-            if not _is_exp(e.args[0]) and not (power is not None and power < 1):
-                return None
-            return apply("exp", e.args[1] * u)
-        return apply("exp", (2 if e.f == "square" else 0.5) * u)
+        return _power(e, ex)
 
     return (log_of, log1p_of, quotient_of, product_of, power_of)
+
+
+def _product(a: Expr, b: Expr, ex: Exponents) -> Expr | None:
+    """One exponential for a product of two; what an exponential with a minus divides as a quotient."""
+    if not (_is_exp(a) or _is_exp(b)) or (normalised(a) and normalised(b)):
+        return None
+    u, v = ex.of(a), ex.of(b)
+    if u is not None and v is not None:
+        return apply("exp", u + v)
+    for top, divisor in ((a, v), (b, u)):                        # (exp(u) - exp(v)) * exp(-w), sum(w * exp(u)) * exp(-v)
+        if divisor is not None and _reciprocal(divisor):
+            return over_exponential(top, -divisor, ex)
+    return None
+
+
+def _power(e: Map, ex: Exponents) -> Expr | None:
+    """Every power of an exponential; a power below 1 of what may have underflowed."""
+    a = e.args[0]
+    u = ex.of(a)
+    if u is None or normalised(a) or (e.f == "square" and not _is_exp(a)):
+        return None
+    if e.f != "pow":
+        return apply("exp", (2 if e.f == "square" else 0.5) * u)
+    power = number(e.args[1])
+    small = power is not None and power < 1
+    return apply("exp", e.args[1] * u) if small or _is_exp(a) else None
+
 
 
 def _reciprocal(u: Expr) -> bool:
