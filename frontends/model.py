@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..backends.interface import CompiledModel, compile_for
-from ..compiler.graph import BATCH, Expr
+from ..compiler.graph import BATCH, Expr, Input, length
 from ..compiler.system import System
 
 if TYPE_CHECKING:
     import networkx as nx
+
+Directions = Mapping[str, Expr] | Sequence[str]          # expressions by parameter or input, or names alone
 
 
 class Model:
@@ -94,8 +96,10 @@ class Derived:
         import numpy as np
 
         from ..compiler.interpret import evaluate
-        given = {**{k: np.asarray(v) for k, v in params.items()}, **{k: _inside(self.system, k, v) for k, v in inputs.items()}}
-        return dict(zip(self.values, evaluate(self.system, list(self.values.values()), given), strict=True))
+        arrays = {k: _inside(self.system, k, v) for k, v in inputs.items()}
+        given = {**{k: np.asarray(v) for k, v in params.items()}, **arrays}
+        lengths = {str(length(a)): n for k, v in arrays.items() for a, n in zip(self.system.inputs[k].axes, np.shape(v))}
+        return dict(zip(self.values, evaluate(self.system, list(self.values.values()), given, lengths), strict=True))
 
 
 def load(path: str | Path) -> Model:
@@ -123,22 +127,22 @@ def grad(model: Model | System, wrt: str | Sequence[str] | None = None) -> Deriv
     return Derived(extended, dict(zip(names, values, strict=True)))
 
 
-def jvp(model: Model | System, outputs: Sequence[str], directions: Mapping[str, Expr]) -> Derived:
-    """How equations change where parameters or inputs move along directions (expressions)."""
+def jvp(model: Model | System, outputs: Sequence[str], directions: Directions) -> Derived:
+    """How equations change where parameters or inputs move along directions."""
     from ..compiler import derivatives
-    system = _system(model)
+    system, along = _along(_system(model), directions)
     extended, values = derivatives.jvp(system, [system.equations[k] for k in outputs],
-                                       {_node(system, k): d for k, d in directions.items()})
+                                       {_node(system, k): d for k, d in along.items()})
     return Derived(extended, dict(zip(outputs, values, strict=True)))
 
 
-def hvp(model: Model | System, directions: Mapping[str, Expr]) -> Derived:
+def hvp(model: Model | System, directions: Directions) -> Derived:
     """The objective's Hessian times a direction, by each parameter in `directions`."""
     from ..compiler import derivatives
-    system = _system(model)
-    nodes = [_node(system, k) for k in directions]
-    extended, values = derivatives.hvp(system, system.objective(), nodes, list(directions.values()))
-    return Derived(extended, dict(zip(directions, values, strict=True)))
+    system, along = _along(_system(model), directions)
+    nodes = [_node(system, k) for k in along]
+    extended, values = derivatives.hvp(system, system.objective(), nodes, list(along.values()))
+    return Derived(extended, dict(zip(along, values, strict=True)))
 
 
 def jacobian(model: Model | System, output: str, wrt: str) -> Derived:
@@ -163,6 +167,15 @@ def check_gradients(model: Model | System, params: Mapping[str, Any], order: int
     system = _system(model)
     given = {**params, **{k: _inside(system, k, v) for k, v in inputs.items()}}
     return check(system, given, order=order).require()
+
+
+def _along(system: System, directions: Directions) -> tuple[System, dict[str, Expr]]:
+    """Directions as expressions: those that are only named become inputs, `along_W`, of which `evaluate` gets the arrays."""
+    if isinstance(directions, Mapping):
+        return system, dict(directions)
+    nodes = {k: _node(system, k) for k in ([directions] if isinstance(directions, str) else directions)}
+    along = {k: Input(f"along_{k}", n.axes, n.shape) for k, n in nodes.items()}
+    return system.copy(inputs={**system.inputs, **{i.name: i for i in along.values()}}), dict(along)
 
 
 def _system(model: Model | System) -> System:

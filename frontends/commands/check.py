@@ -14,8 +14,8 @@ def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
     params = program.init(seed=seed)
     rows = differences(program, params, random_inputs(system, seed), seed)
     from rich.table import Table
-    table = Table(title=f"{system.name}: slope of the loss along a random direction, float64")
-    for column in ("", "shape", "|gradient|", "derived", "measured", "relative error"):
+    table = Table(title=f"{system.name}: slope of the loss along a random direction, relative error in float64")
+    for column in ("", "shape", "|gradient|", "derived", "measured", "error"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for r in rows:
         mark = "" if r.right else "  wrong"

@@ -36,7 +36,9 @@ def demo(out: str, epochs: int | None) -> None:
     screen.print(grad_text(system, None, "formula"), markup=False)
     screen.rule("3. Its code, generated")
     program = compiled(system)
-    screen.print(Syntax(excerpt(program.source), "python", theme="ansi_dark", background_color="default"))
+    source = excerpt(program.source)
+    code = Syntax(source, "python", theme="ansi_dark", background_color="default").highlight(source)
+    screen.print(code, soft_wrap=True)                   # a long line is the terminal's to wrap, not ours to cut
     lines = program.source.count("\n")
     screen.print(f"All {lines} lines stand in {folder / 'model_np.py'}, which imports nothing but numpy.", markup=False)
     exact = compiled(system, dtype="float64")

@@ -89,7 +89,7 @@ def _digits(request: Request) -> Table:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise DataError("data digits needs scikit-learn: pip install 'chainrule[demo]'") from None
+        raise DataError("data digits needs scikit-learn: pip install scikit-learn") from None
     bunch = load_digits()
     return Table("digits", {"image": bunch.images.astype(np.uint8), "label": bunch.target.astype(np.int64)}, ordered=True)
 
