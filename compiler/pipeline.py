@@ -150,7 +150,8 @@ def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], 
               trained: tuple[str, ...] = ()) -> None:
     """Schedule, lay out and lower one function; `results` are arrays that the caller owns."""
     lay = layout(schedule(system, roots))
-    body: list[Stmt] = list(lower(lay, system.names))
+    names = {**system.names, **{lay.plan.roots[k]: k for k in ("loss",) if k in roots}}
+    body: list[Stmt] = list(lower(lay, names))
     function = Function(name, body=body, trained=trained)
     owned: set[Array] = set()
     for key, root in roots.items():

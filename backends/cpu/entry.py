@@ -10,7 +10,7 @@ from ...compiler.passes.naming import identifier, quoted, quoted_tuple
 from ...compiler.program import BOOL, DOUBLE, INT
 from ...compiler.sizes import product
 from ...compiler.system import System
-from .functions import FunctionPrinter, wrapped
+from .functions import WIDTH, FunctionPrinter, wrapped
 from .statements import shape_text
 from .views import text
 
@@ -33,7 +33,7 @@ class Entry:
         lines += _unpack([local[k] for k in used], "params", used, every)
         results = {k.removeprefix("d_") if k not in self.system.stats else k: v.array.name
                    for k, v in printer.function.results.items() if v.array.role == "result"}
-        lines += _unpack([results[k] for k in every if k in results], "d", [k for k in every if k in results], every)
+        lines += _unpack([results[k] for k in every if k in results], "grads", [k for k in every if k in results], every)
         known: set[str] = set()
         first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
         lines.append(f"    dtype = params[{quoted(first)}].dtype")
@@ -108,7 +108,7 @@ class Entry:
         lengths = self.lengths()
         lines = [f"def _{name}_buffers({', '.join(['workspace', *lengths, 'dtype'])}):",
                  '    """The memory plan: values that are never needed at the same time share a slot."""',
-                 f"    key = ({', '.join([*lengths, 'dtype'])},)",
+                 f"    key = ({', '.join([*lengths, 'dtype'])}{'' if lengths else ','})",
                  f"    if workspace.keys.get({quoted(name)}) != key:", f"        workspace.keys[{quoted(name)}] = key",
                  f"        s = workspace.reserve({quoted(name)}, ["]
         for slot in printer.plan.slots:
@@ -117,8 +117,9 @@ class Entry:
             lines.append(f"            ({count}, {DTYPES.get(slot.kind, 'dtype')}),")
         lines += ["        ])", f"        workspace.views[{quoted(name)}] = ("]
         for i, a in buffers:
-            text = f"            s[{i}][:{product(a.dims).format()}].reshape{shape_text(a.dims)},"
-            lines.append(f"{text:<{80}}# {a.name}")
+            shaped = f".reshape{shape_text(a.dims)}" if len(a.dims) > 1 else ""
+            view = f"            s[{i}][:{product(a.dims).format()}]{shaped},"
+            lines.append(f"{view:<{72}}# {a.name}")
         lines += ["        )", f"    return workspace.views[{quoted(name)}]"]
         self.uses.add("Workspace")
         return "\n".join(lines) + "\n"
@@ -132,13 +133,11 @@ def _unpack(names: list[str], source: str, keys: list[str], every: tuple[str, ..
 
 
 def _assigned(names: list[str], value: str) -> list[str]:
-    """Several names from one value; the names in rows where they fill more than a line."""
+    """Several names from one value; the names in rows of their own where a line does not hold them."""
     left = ", ".join(names) + ("," if len(names) == 1 else "")
-    if len(left) + len(value) + 7 <= 100:
+    if len(left) + len(value) + 7 <= WIDTH:
         return [f"    {left} = {value}"]
-    rows = textwrap.wrap(left, 90)
-    lines = [f"    ({rows[0]}", *(f"     {r}" for r in rows[1:])]
-    if len(lines[-1]) + len(value) + 4 <= 100:
-        return [*lines[:-1], f"{lines[-1]}) = {value}"]
-    return [*lines[:-1], f"{lines[-1]}) = (", *(f"        {r}" for r in textwrap.wrap(value.strip("()"), 88)), "    )"] \
-        if value.startswith("(") else [*lines, f"    ) = {value}"]
+    right = [f"    ) = {value}"]
+    if len(right[0]) > WIDTH and value.startswith("("):
+        right = ["    ) = (", *(f"        {r}" for r in textwrap.wrap(value[1:-1], WIDTH - 8)), "    )"]
+    return ["    (", *(f"        {r}" for r in textwrap.wrap(left + ",", WIDTH - 8)), *right]

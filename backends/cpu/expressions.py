@@ -16,7 +16,7 @@ BINARY = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2), "p
 UFUNC = {"exp": "np.exp", "log": "np.log", "log1p": "np.log1p", "expm1": "np.expm1", "tanh": "np.tanh", "sqrt": "np.sqrt",
          "abs": "np.abs", "sign": "np.sign", "floor": "np.floor", "round": "np.round", "sin": "np.sin", "cos": "np.cos",
          "arctan": "np.arctan", "maximum": "np.maximum", "minimum": "np.minimum", "not": "np.logical_not"}
-HELPERS = {"sigmoid", "softplus", "log1mexp", "logaddexp", "exprel", "exprel_slope", "safe_div", "erf"}
+HELPERS = {"sigmoid", "softplus", "log1mexp", "logaddexp", "exprel", "expmoment", "safe_div", "erf"}
 
 
 def number(value: Number | bool) -> str:

@@ -64,6 +64,8 @@ class FunctionPrinter:
     plan: Plan = field(default_factory=Plan)
 
     def __post_init__(self) -> None:
+        if "loss" in self.layout.plan.roots:
+            self.names = {**self.names, self.layout.plan.roots["loss"]: "loss"}
         self.kept = tuple(self.function.results.values())
         self.values = {a: e for e, a in self.layout.arrays.items()}
         self.namer = Namer(self.reserved)
@@ -118,7 +120,7 @@ class FunctionPrinter:
         name = self.names[e]
         if self.layout.kind[e] == "carry" and name.startswith("d_"):
             return name
-        return {"loss*": "loss"}.get(name, name)
+        return name
 
     def _wanted(self, s: Stmt) -> str:
         """A name for what has none: from the operation and the named values that it is applied to."""
@@ -183,8 +185,7 @@ class FunctionPrinter:
         for b in self.function.body:
             if isinstance(b, Block) and b.section and b.section != section:
                 section = b.section
-                if out.lines and out.lines[-1]:
-                    out.lines.append("")
+                out.lines.append("")
                 out.lines.append(f"{indent}# ---- {section}")
             self._print(b, out, indent)
         return out
@@ -246,9 +247,11 @@ class FunctionPrinter:
         computed = {*values}
         inner = {v for v in computed if self.names.get(v, "").startswith("a_") and self.names[v] not in self.system.spans}
         names = {e: n for e, n in self.names.items() if e not in inner}
-        for v in sorted(computed, key=self.place.__getitem__):
+        ordered = sorted(computed, key=self.place.__getitem__)
+        notes = dict.fromkeys(n for v in ordered for n in self.system.notes.get(v, ()))
+        for v in ordered:
             name = names.get(v)
-            if name is None or name == "loss*":
+            if name is None:
                 continue
             text = f"# {name} = {formula(v, names, index=bool(self.function.axes), limit=40, inline=self.arrivals)}"
             span = self.system.spans.get(name)
@@ -257,8 +260,8 @@ class FunctionPrinter:
             if place and len(rows[0]) < WIDTH - len(place) - 8:
                 rows[0] = f"{rows[0]:<{SHAPES - 4}}{place}" if len(rows[0]) < SHAPES - 5 else f"{rows[0]}  {place}"
             yield from rows
-            for note in self.system.notes.get(v, ()):
-                yield f"#   {note}"
+        for note in notes:
+            yield from textwrap.wrap(f"#   {note}", WIDTH - 8, subsequent_indent="#       ", break_long_words=False)
 
 
 def wrapped(line: str, comment: str) -> list[str]:

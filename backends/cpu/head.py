@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from ...compiler.formulas import formula
+from ...compiler.formulas import arrivals, equations, formula
 from ...compiler.graph import Expr, Map, postorder
 from ...compiler.ops import PRIMITIVES
 from ...compiler.passes.naming import quoted
@@ -25,10 +25,12 @@ def header(compiled: Compiled, names: dict[Expr, str]) -> str:
     if compiled.source.loss is not None:
         loss = compiled.source.loss
         out += _indented(f"loss = {formula(loss.value, compiled.source.names, limit=80)}")
-    if compiled.gradients:
+    if compiled.gradients and compiled.differentiated is not None:
         out += ["", "Gradients (d_v is the derivative of the loss by v, for the whole batch)"]
-        for k, e in compiled.gradients.items():
-            out += _indented(f"d_{k} = {formula(e, names, limit=80)}")
+        forward = [*postorder(*(compiled.differentiated.equations[k] for k in ("loss*", *compiled.source.equations)))]
+        for q in equations({f"d_{k}": e for k, e in compiled.gradients.items()}, names, forward,
+                           inline=arrivals(compiled.differentiated)):
+            out += _indented(str(q))
     kinks = [f"{n.f}: {PRIMITIVES[n.f].kink}" for n in postorder(*compiled.source.roots())
              if isinstance(n, Map) and PRIMITIVES[n.f].kink]
     if kinks:

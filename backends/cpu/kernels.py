@@ -20,7 +20,7 @@ UFUNCS = {**UFUNC, "add": "np.add", "sub": "np.subtract", "mul": "np.multiply", 
           "round": "np.round"}
 AUGMENTED = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
 COMMUTES = {"add", "mul"}
-SCRATCH = {"softplus": 1, "log1mexp": 1, "logaddexp": 1, "exprel": 1, "exprel_slope": 2}   # arrays a helper needs
+SCRATCH = {"softplus": 1, "log1mexp": 1, "logaddexp": 1}   # arrays a helper needs
 IN_PLACE = {"sigmoid", "safe_div"}                       # helpers whose output may be an operand
 
 
@@ -208,10 +208,11 @@ class Lowered:
         out = places[op.out.place]
         args = [places[a.place] if isinstance(a, Register) else a for a in op.args]
         indexed = "[" in out
+        here = {out, *(self.out_reads if op.out.place == "{out}" else ())}       # names of the memory that is written
         if op.f in AUGMENTED:
-            if args[0] == out:
+            if args[0] in here:
                 return [f"{out} {AUGMENTED[op.f]} {args[1]}"]
-            if args[1] == out and op.f in COMMUTES:
+            if args[1] in here and op.f in COMMUTES:
                 return [f"{out} {AUGMENTED[op.f]} {args[0]}"]
         if op.f == "copy":
             return [] if args[0] == out else [f"{out}[...] = {args[0]}" if not indexed else f"{out} = {args[0]}"]

@@ -19,7 +19,7 @@ from .updates import Updates
 
 PUBLIC = ("init", "init_state", "predict", "evaluate", "loss_and_grads", "train_step", "Workspace", "State", "check", "PARAMS",
           "TRAINED")
-WORK = {"gradients": "The loss; the gradients go into the arrays of `d`.", "predict": "The outputs.",
+WORK = {"gradients": "The loss; the gradients go into the arrays of `grads`.", "predict": "The outputs.",
         "evaluate": "Sums and counts."}
 
 
@@ -115,13 +115,13 @@ class ModulePrinter:
         every = f"(*TRAINED, *{quoted_tuple(stats)})" if stats else "TRAINED"
         if len(trained) == len(self.system.params):
             every = "PARAMS"
-        call = ", ".join(["params", "d", *inputs, "workspace or Workspace()", *(["seed"] if self.seeded else [])])
+        call = ", ".join(["params", "grads", *inputs, "workspace or Workspace()", *(["seed"] if self.seeded else [])])
         return "\n".join([
             f"def loss_and_grads({', '.join(['params', *inputs, '*', 'workspace=None', 'seed=0'])}):",
             '    """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""',
-            f"    d = {{k: np.empty_like(params[k]) for k in {every}}}",
+            f"    grads = {{k: np.empty_like(params[k]) for k in {every}}}",
             f"    loss = _gradients({call})",
-            "    return loss, {k: d[k] for k in TRAINED}" if stats else "    return loss, d",
+            "    return loss, {k: grads[k] for k in TRAINED}" if stats else "    return loss, grads",
         ]) + "\n"
 
     # ------------------------------------------------------------ the work
@@ -136,7 +136,7 @@ class ModulePrinter:
                                   self.level > 0)
         self.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, self.system, printer, self.uses)
-        args = ["params", *(["d"] if name == "gradients" else []), *self.arguments(name), "workspace",
+        args = ["params", *(["grads"] if name == "gradients" else []), *self.arguments(name), "workspace",
                 *(["seed"] if name == "gradients" and self.seeded else [])]
         head = [f"def _{name}({', '.join(args)}):", f'    """{WORK[name]}"""', *entry.prologue()]
         self.rows[f"def _{name}"] = {k: [len(head) + r for r in rows] for k, rows in body.where.items()}

@@ -38,8 +38,10 @@ def log1mexp(x, scratch=None, out=None):
 
 def logaddexp(x, y, scratch=None, out=None):
     """log(exp(x) + exp(y)) = max(x, y) + log1p(exp(-|x - y|))."""
-    out = np.subtract(x, y, out=out)
+    with np.errstate(invalid="ignore"):                          # inf - inf: fmin makes it finite, which is right
+        out = np.subtract(x, y, out=out)
     np.abs(out, out=out)
+    np.fmin(out, 1000, out=out)
     np.negative(out, out=out)
     np.exp(out, out=out)
     np.log1p(out, out=out)
@@ -56,20 +58,30 @@ def safe_div(x, y, out=None):
 
 
 def expmoment(n, x, out=None):
-    """The integral over s in [0, 1] of s**n * exp(s*x), by its series near 0; n = 0: (exp(x) - 1)/x."""
+    """The integral over s in [0, 1] of s**n * exp(s*x), by its series near 0; n = 0: (exp(x) - 1)/x.
+
+    Elsewhere upwards from n = 0, with exp(x) factored out where x > 0, in two halves that overflow only where the integral does.
+    """
     x = np.asarray(x)
     n, one = int(np.max(n)), x.dtype.type(1)
     far = np.abs(x) >= n + 1
     large, small = np.where(far, x, (n + 1) * one), np.where(far, 0 * one, x)
-    upward = np.expm1(large) / large
-    for k in range(1, n + 1):
-        upward = (np.exp(large) - k * upward) / large
     term, series = np.ones_like(small), np.zeros_like(small)
     for k in range(20 + 6 * n):
         series += term / (n + k + 1)
         term = term * small / (k + 1)
-    value = np.where(far, upward, series)
-    return value if out is None else np.copyto(out, value)
+    with np.errstate(over="ignore", under="ignore"):
+        decay = np.exp(-np.abs(large))
+        top, bottom = np.where(large > 0, one, decay), np.where(large > 0, decay, one)
+        upward = np.abs(top - bottom) / np.abs(large)
+        for k in range(1, n + 1):
+            upward = (top - k * upward) / large
+        half = np.exp(np.maximum(large, 0 * one) / 2)
+        value = np.where(far, half * upward * half, series)
+    if out is None:
+        return value
+    out[...] = value
+    return out
 
 
 def exprel(x, out=None):
@@ -81,7 +93,10 @@ def erf(x, out=None):
     """The error function, element by element."""
     from math import erf as one
     value = np.asarray(np.frompyfunc(one, 1, 1)(x), np.asarray(x).dtype)
-    return value if out is None else np.copyto(out, value)
+    if out is None:
+        return value
+    out[...] = value
+    return out
 
 
 def logsumexp(a, axis, scratch=None, out=None):

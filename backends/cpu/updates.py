@@ -46,7 +46,7 @@ class Updates:
         function = Function("update", body)
         targets = {lay.arrays[e]: k for k, e in system.equations.items()}
         life = lives(body)
-        namer = Namer((*self.arguments, "tmp"))
+        namer = Namer((*self.arguments, *map(_scratch, range(4))))
         for k, s, _ in numbered(body):
             out = writes(s)
             if out is None or not isinstance(s, Kernel):
@@ -68,12 +68,12 @@ class Updates:
         fresh = [s.out.array for _, s, _ in numbered(function.body) if isinstance(s, Kernel) and s.out.dims
                  and s.out.array.storage is None]
         for i, a in enumerate(fresh):
-            a.name = f"tmp{i}"
+            a.name = _scratch(i)
         for _, s, _ in numbered(function.body):
             if isinstance(s, Kernel) and s.out.dims:
                 lowered = Lowered(s, self.uses)
                 for i, a in enumerate(lowered.scratch):
-                    a.name = f"tmp{i + len(fresh)}"
+                    a.name = _scratch(i + len(fresh))
                 highest = max(highest, len(lowered.scratch))
                 statements.lowered[id(s)] = lowered
             out += [f"    {line}" for line in statements.lines(s)]
@@ -85,7 +85,7 @@ class Updates:
         """The optimiser's rule on one piece of one parameter."""
         name = self.training.optimiser
         doc = (OPTIMISERS[name][1].__doc__ or "").strip().split("\n")[0]
-        tmp = [f"tmp{i}" for i in range(self.temporaries)]
+        tmp = [_scratch(i) for i in range(self.temporaries)]
         head = f"def _{name}({', '.join([*self.arguments, *tmp])}):"
         return "\n".join([head, f'    """{doc}"""', *self.lines]) + "\n"
 
@@ -107,7 +107,7 @@ class Updates:
         add(f"def train_step({', '.join(['params', 'state', *args, '*', 'workspace=None'])}):")
         add(f'    """One step of {t.optimiser}, in place; the loss before it."""')
         add('    workspace = workspace or getattr(state, "workspace", None) or Workspace()')
-        add(f"    d = workspace.gradients(params, {every})")
+        add(f"    grads = workspace.gradients(params, {every})")
         add('    step, lr = int(state["step"]), float(state["lr"])')
         if self.rule_.look is not None:
             mu = dict(OPTIMISERS[t.optimiser][0], **dict(t.options))["momentum"]
@@ -115,12 +115,12 @@ class Updates:
             add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
             add(f"            w += {mu!r} * u")
         seed = ['(int(state["seed"]), step)'] if seeded else []
-        add(f"    loss = _gradients({', '.join(['params', 'd', *args, 'workspace', *seed])})")
+        add(f"    loss = _gradients({', '.join(['params', 'grads', *args, 'workspace', *seed])})")
         for k, s in stats.items():
             if s.average:
-                add(f"    params[{quoted(k)}] += (d[{quoted(k)}] - params[{quoted(k)}]) / (step + 1)")
+                add(f"    params[{quoted(k)}] += (grads[{quoted(k)}] - params[{quoted(k)}]) / (step + 1)")
             else:
-                add(f"    params[{quoted(k)}][...] = d[{quoted(k)}]")
+                add(f"    params[{quoted(k)}][...] = grads[{quoted(k)}]")
         self._clipping(add, bool(stats))
         self._loop(add)
         self._constraints(add)
@@ -130,19 +130,19 @@ class Updates:
 
     def _clipping(self, add, stats: bool) -> None:  # type: ignore[no-untyped-def]
         t = self.training
-        d = "{k: d[k] for k in TRAINED}" if stats else "d"
+        trained = "{k: grads[k] for k in TRAINED}" if stats else "grads"
         if t.clip_value is not None:
             self.uses.add("clip_by_value")
-            add(f"    clip_by_value({d}, {t.clip_value!r})")
+            add(f"    clip_by_value({trained}, {t.clip_value!r})")
         if t.clip_norm is not None:
             self.uses.add("clip_by_norm")
-            add(f"    clip_by_norm({d}, {t.clip_norm!r})")
+            add(f"    clip_by_norm({trained}, {t.clip_norm!r})")
 
     def _loop(self, add) -> None:  # type: ignore[no-untyped-def]
         """The rule over every parameter, piece by piece."""
         rates = dict(self.training.rates)
         slots = "".join(f', state[f"{s}.{{k}}"]' for s in self.rule_.slots)
-        tmp = [f"tmp{i}" for i in range(self.temporaries)]
+        tmp = [_scratch(i) for i in range(self.temporaries)]
         if tmp:
             add(f"    {', '.join(tmp)}{',' if len(tmp) == 1 else ''} = workspace.reserve(\"update\", "
                 f"{f'{len(tmp)} * ' if len(tmp) > 1 else ''}[(32768, params[TRAINED[0]].dtype)])")
@@ -152,7 +152,7 @@ class Updates:
             add(f"        rate = lr * {{{table}}}.get(k, 1.0)")
         lr = "rate" if rates else "lr"
         names = ", ".join(["w", "g", *self.rule_.slots])
-        add(f"        for {names} in blocks(params[k], d[k]{slots}):")
+        add(f"        for {names} in blocks(params[k], grads[k]{slots}):")
         cut = "".join(f", {x}[:w.size]" for x in tmp)
         add(f"            _{self.training.optimiser}({names}, {lr}, step + 1{cut})")
 
@@ -170,3 +170,8 @@ class Updates:
                 self.uses.add(helper)
                 add(f"    for k in {quoted_tuple(k for k in bound[1] if k in self.trained)}:")
                 add(f"        {helper}(params[k], {bound[0]!r})")
+
+
+def _scratch(i: int) -> str:
+    """The name of a scratch array of the rule."""
+    return f"tmp{i + 1}" if i else "tmp"

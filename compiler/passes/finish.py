@@ -1,6 +1,7 @@
 """Finish: what is cheaper to compute once nothing more is differentiated. Runs last on the graph, on values and gradients.
 
     sum(a * b) -> contract(a, b)                 one inner product instead of a product and a sum
+    a.T @ b, (a @ b).T -> a, b by other labels  a transposition is free where a product reads or writes it
     (1-z)*softplus(x) + z*softplus(-x)           one exponential and one logarithm instead of two each: the cross-entropy of
         -> relu(x) - z*x + log1p(exp(-|x|))      a sigmoid; as exact, since relu(x) - z*x is 0 where a class is certain and right
 """
@@ -8,7 +9,7 @@
 from __future__ import annotations
 
 from ..algebra import Pattern, Rewriter, Table, any_of, rule, term
-from ..graph import BOOL, Broadcast, Const, Contract, Expr, Map, OneHot, Reduce
+from ..graph import BOOL, Broadcast, Const, Contract, Expr, Map, OneHot, Reduce, Transpose
 from ..system import System
 
 x, z = any_of("x z")
@@ -43,6 +44,23 @@ FINISH = Table((
 ))
 
 
+def absorbed(e: Expr) -> Expr:
+    """A contraction of transposed operands, or a transposed contraction, as one contraction: only its labels change."""
+    if isinstance(e, Contract):
+        (a, la), (b, lb) = (_untransposed(x, labels) for x, labels in zip(e.args, (e.la, e.lb), strict=True))
+        return e if (a, b) == e.args else Contract(a, b, la, lb, e.lo, e.axes)
+    if isinstance(e, Transpose) and isinstance(e.args[0], Contract):
+        c = e.args[0]
+        return Contract(c.args[0], c.args[1], c.la, c.lb, tuple(c.lo[p] for p in e.perm), c.axes)
+    return e
+
+
+def _untransposed(e: Expr, labels: tuple[int, ...]) -> tuple[Expr, tuple[int, ...]]:
+    if not isinstance(e, Transpose):
+        return e, labels
+    return e.args[0], tuple(labels[e.perm.index(k)] for k in range(len(labels)))
+
+
 def finish(system: System) -> System:
     """The system in its cheapest form."""
     rewriter = Rewriter(FINISH)
@@ -57,5 +75,6 @@ def finish(system: System) -> System:
     for n in nodes:
         new = n.with_args(tuple(memo[a] for a in n.args))
         alone = isinstance(n, Reduce) and readers[n.args[0]] == 1        # a product that others read is there anyway
+        new = absorbed(new)
         memo[n] = (inner_product(new) or new) if alone else new
     return system.mapped(memo)

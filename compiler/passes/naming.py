@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable
 
 RESERVED = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "np", "cp", "params", "state", "workspace", "seed",
-                      "dtype", "d"})
+                      "dtype", "grads"})
 
 
 class Namer:
