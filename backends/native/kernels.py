@@ -30,24 +30,28 @@ PRELUDE = """#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-static inline real relu_(real x) { return x > 0 ? x : 0; }
-static inline real sign_(real x) { return (x > 0) - (x < 0); }
+static inline real relu_(real x) { return x <= 0 ? 0 : x; }
+static inline real sign_(real x) { return x != x ? x : (real)((x > 0) - (x < 0)); }
+static inline real square_(real x) { return x * x; }
+static inline real maximum_(real x, real y) { return x >= y || x != x ? x : y; }
+static inline real minimum_(real x, real y) { return x <= y || x != x ? x : y; }
 static inline real safe_div_(real x, real y) { return y == 0 ? 0 : x / y; }
 static inline real sigmoid_(real x) { real e = (real)exp(-fabs((double)x)); return x >= 0 ? 1 / (1 + e) : e / (1 + e); }
 static inline real softplus_(real x) { return (real)(fmax((double)x, 0) + log1p(exp(-fabs((double)x)))); }
 static inline real logaddexp_(real x, real y) {
-    return (real)(fmax((double)x, (double)y) + log1p(exp(-fabs((double)x - (double)y))));
+    double gap = x == y ? 0 : fabs((double)x - (double)y);       /* equal infinities have no difference */
+    return (real)(maximum_(x, y) + log1p(exp(-gap)));
 }
 static inline real log1mexp_(real x) { return (real)(x > -0.6931471805599453 ? log(-expm1((double)x)) : log1p(-exp((double)x))); }
 static inline real expmoment_(int n, real x) {
-    double series = 0, term = 1, value;
-    if (fabs((double)x) < n + 1) {
+    double size = fabs((double)x), series = 0, term = 1;
+    if (size < n + 1) {
         for (int k = 0; k < 20 + 6 * n; k++) { series += term / (n + k + 1); term *= (double)x / (k + 1); }
         return (real)series;
     }
-    value = expm1((double)x) / (double)x;
-    for (int k = 1; k <= n; k++) value = (exp((double)x) - k * value) / (double)x;
-    return (real)value;
+    double decay = exp(-size), top = x > 0 ? 1 : decay, value = (1 - decay) / size, half = x > 0 ? exp((double)x / 2) : 1;
+    for (int k = 1; k <= n; k++) value = (top - k * value) / (double)x;
+    return (real)(half * value * half);
 }
 """
 BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
@@ -55,7 +59,8 @@ BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=",
 LIBRARY = {"exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1", "tanh": "tanh", "sqrt": "sqrt", "abs": "fabs",
            "floor": "floor", "round": "rint", "sin": "sin", "cos": "cos", "arctan": "atan", "erf": "erf", "pow": "pow"}
 HELPERS = {"relu": "relu_", "sign": "sign_", "safe_div": "safe_div_", "sigmoid": "sigmoid_", "softplus": "softplus_",
-           "logaddexp": "logaddexp_", "log1mexp": "log1mexp_"}
+           "logaddexp": "logaddexp_", "log1mexp": "log1mexp_", "square": "square_", "maximum": "maximum_",
+           "minimum": "minimum_"}
 CTYPES = {BOOL: "bool", INT: "int64_t"}
 
 
@@ -92,14 +97,8 @@ def call(f: str, args: list[str]) -> str:
             return f"(!{args[0]})"
         case "real":
             return f"((real){args[0]})"
-        case "square":
-            return f"({args[0]} * {args[0]})"
         case "select":
             return f"({args[0]} ? {args[1]} : {args[2]})"
-        case "maximum":
-            return f"({args[0]} >= {args[1]} ? {args[0]} : {args[1]})"
-        case "minimum":
-            return f"({args[0]} <= {args[1]} ? {args[0]} : {args[1]})"
         case "exprel":
             return f"expmoment_(0, {args[0]})"
         case "expmoment":

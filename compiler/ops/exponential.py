@@ -32,11 +32,11 @@ def _expmoment(n: Any, x: Any) -> Any:
         series = series + power / (k + order + 1)
         power = power * small / (k + 1)
     size, decay = np.abs(large), np.exp(-np.abs(large))
-    top, bottom = np.where(large > 0, 1 + 0 * x, decay), np.where(large > 0, decay, 1 + 0 * x)
+    top, bottom = np.where(large > 0, np.ones_like(x), decay), np.where(large > 0, decay, np.ones_like(x))
     upward = np.abs(top - bottom) / size                  # times exp(x) where x > 0
     for k in range(1, order + 1):
         upward = (top - k * upward) / large
-    half = np.where(large > 0, np.exp(large / 2), 1 + 0 * x)
+    half = np.exp(np.maximum(large, np.zeros_like(x)) / 2)
     return np.where(near, series, half * upward * half)
 
 

@@ -1,0 +1,38 @@
+"""C functions compiled with warnings as errors, and loaded; skipped where there is no compiler."""
+
+import ctypes
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
+
+
+@pytest.fixture
+def library(tmp_path):
+    """library(source, dtype): the source under a typedef of `real`, as a loaded library."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler: there is no cc on the path")
+
+    def build(source, dtype):
+        path = tmp_path / f"kernels_{np.dtype(dtype).name}.c"
+        path.write_text(f"typedef {'double' if dtype == np.float64 else 'float'} real;\n{source}")
+        done = subprocess.run([compiler, *FLAGS, str(path), "-o", str(path.with_suffix(".so")), "-lm"],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return ctypes.CDLL(str(path.with_suffix(".so")))
+
+    return build
+
+
+@pytest.fixture
+def call():
+    """call(function, *arguments): arrays by address, numbers as int64."""
+    def run(function, *arguments):
+        function.restype = None
+        function(*(ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.c_int64(a) for a in arguments))
+
+    return run
