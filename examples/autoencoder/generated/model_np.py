@@ -6,10 +6,12 @@ Equations
     loss = mean[batch] sum((r - x)^2) / 2
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    t1 = (r - x) * r * (1 - r)
+    d_a_h = (V.T @ t1) * h * (1 - h) / B
     d_W = d_a_h @ x.T
-    d_V = ((r - x) * r * (1 - r)) @ h.T / B
+    d_V = t1 @ h.T / B
     d_b = sum[batch](d_a_h)
-    d_d = mean[batch] (r - x) * r * (1 - r)
+    d_d = mean[batch](t1)
 
 At kinks
     pow: the derivative by the exponent is 0 at base 0
@@ -50,9 +52,9 @@ def evaluate(params, x):
 
 def loss_and_grads(params, x, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W", "V", "b", "d")
@@ -69,12 +71,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, *, workspace=None):
     """One step of adam, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, workspace)
+    loss = _gradients(params, grads, x, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
+        for w, g, m, v in blocks(params[k], grads[k], state[f"m.{k}"], state[f"v.{k}"]):
             _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -83,7 +85,7 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, V, b, d_2 = (params[k] for k in PARAMS)
+    W, V, b, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -94,7 +96,7 @@ def _predict(params, x, workspace):
     sigmoid(h, out=h)
     # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=r)                                    # (B, D)
-    r += d_2                                                    # (B, D)
+    r += d                                                      # (B, D)
     sigmoid(r, out=r)
     return {"r": r}
 
@@ -118,7 +120,7 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, V, b, d_2 = (params[k] for k in PARAMS)
+    W, V, b, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -129,10 +131,11 @@ def _evaluate(params, x, workspace):
     sigmoid(h, out=h)
     # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=V_h)                                  # (B, D)
-    V_h += d_2                                                  # (B, D)
+    V_h += d                                                    # (B, D)
     sigmoid(V_h, out=V_h)
     V_h -= x
     V_h_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
+    # loss = 0.5 * sum[batch] (r - x) @ (r - x)
     loss = 0.5 * V_h_V_h
     squared_error = V_h_V_h / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
@@ -154,11 +157,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
-    W, V, b, d_2 = (params[k] for k in PARAMS)
-    d_W, d_V, d_b, d_d = (d[k] for k in PARAMS)
+    W, V, b, d = (params[k] for k in PARAMS)
+    d_W, d_V, d_b, d_d = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -171,9 +174,10 @@ def _gradients(params, d, x, workspace):
     sigmoid(h, out=h)
     # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=r)                                    # (B, D)
-    r += d_2                                                    # (B, D)
+    r += d                                                      # (B, D)
     sigmoid(r, out=r)
     np.subtract(r, x, out=value)                                # (B, D)
+    # loss = (0.5 * sum[batch] (r - x) @ (r - x)) / B
     value_value = value.reshape(-1) @ value.reshape(-1)
     loss = 0.5 * value_value / B
 

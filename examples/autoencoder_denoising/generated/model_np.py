@@ -7,7 +7,10 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = d_a_h @ n.T + (d_a_r @ h.T).T
+    d_a_r = (r - x) / B
+    d_h = W @ d_a_r
+    d_a_h = d_h * h * (1 - h)
+    d_W = d_a_h @ n.T + h @ d_a_r.T
     d_b = sum[batch](d_a_h)
     d_d = sum[batch](d_a_r)
 
@@ -48,9 +51,9 @@ def evaluate(params, x):
 
 def loss_and_grads(params, x, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, workspace or Workspace(), seed)
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, workspace or Workspace(), seed)
+    return loss, grads
 
 
 TRAINED = ("W", "b", "d")
@@ -67,12 +70,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, *, workspace=None):
     """One step of adam, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, workspace, (int(state["seed"]), step))
+    loss = _gradients(params, grads, x, workspace, (int(state["seed"]), step))
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
+        for w, g, m, v in blocks(params[k], grads[k], state[f"m.{k}"], state[f"v.{k}"]):
             _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -81,7 +84,7 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -92,7 +95,7 @@ def _predict(params, x, workspace):
     sigmoid(h, out=h)
     # r = sigmoid(W.T @ h + d)                                  model.nn:10
     np.matmul(h, W, out=r)                                      # (B, D)
-    r += d_2                                                    # (B, D)
+    r += d                                                      # (B, D)
     sigmoid(r, out=r)
     return {"r": r, "h": h}
 
@@ -116,7 +119,7 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -126,7 +129,8 @@ def _evaluate(params, x, workspace):
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d_2                                                  # (B, D)
+    a_r += d                                                    # (B, D)
+    # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp
@@ -163,11 +167,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, workspace, seed):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, workspace, seed):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
-    d_W, d_b, d_d = (d[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
+    d_W, d_b, d_d = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -184,7 +188,8 @@ def _gradients(params, d, x, workspace, seed):
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d_2                                                  # (B, D)
+    a_r += d                                                    # (B, D)
+    # loss = (sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))) / B
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp2)
     value -= tmp2
@@ -205,7 +210,7 @@ def _gradients(params, d, x, workspace, seed):
     d_a_r /= B
     # d_d = sum[batch](d_a_r)
     np.sum(d_a_r, axis=0, out=d_d)                              # (D,)
-    # d_h = W.T.T @ d_a_r
+    # d_h = W @ d_a_r
     np.matmul(d_a_r, W.T, out=d_h)                              # (B, H)
     # d_a_h = d_h * h * (1 - h)
     d_a_h = d_h
@@ -215,9 +220,9 @@ def _gradients(params, d, x, workspace, seed):
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
     np.matmul(d_a_h.T, n, out=d_W)                              # (H, D)
-    # d_W = d_a_h @ n.T + (d_a_r @ h.T).T
-    np.matmul(d_a_r.T, h, out=d_a_r_h)                          # (D, H)
-    d_W += d_a_r_h.T                                            # (H, D)
+    # d_W = d_a_h @ n.T + h @ d_a_r.T
+    np.matmul(h.T, d_a_r, out=d_a_r_h)                          # (H, D)
+    d_W += d_a_r_h                                              # (H, D)
     return loss
 
 
@@ -245,7 +250,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[6][:B*D].reshape(B, D),                                   # tmp2
             s[5][:B*H].reshape(B, H),                                   # d_h
             s[6][:B*H].reshape(B, H),                                   # tmp3
-            s[0][:D*H].reshape(D, H),                                   # d_a_r_h
+            s[0][:D*H].reshape(H, D),                                   # d_a_r_h
         )
     return workspace.views["gradients"]
 

@@ -6,7 +6,8 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    d_a_h = (W @ (r - x)) * h * (1 - h) / B
+    d_W = 0.0001 * W + d_a_h @ x.T + h @ (r - x).T / B
     d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
 
@@ -47,9 +48,9 @@ def evaluate(params, x):
 
 def loss_and_grads(params, x, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W", "b", "d")
@@ -65,12 +66,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, *, workspace=None):
     """One step of rmsprop, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, workspace)
+    loss = _gradients(params, grads, x, workspace)
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
+        for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
             _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -79,7 +80,7 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -90,7 +91,7 @@ def _predict(params, x, workspace):
     sigmoid(h, out=h)
     # r = sigmoid(W.T @ h + d)                                  model.nn:8
     np.matmul(h, W, out=r)                                      # (B, D)
-    r += d_2                                                    # (B, D)
+    r += d                                                      # (B, D)
     sigmoid(r, out=r)
     return {"r": r}
 
@@ -114,7 +115,7 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -124,7 +125,8 @@ def _evaluate(params, x, workspace):
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d_2                                                  # (B, D)
+    a_r += d                                                    # (B, D)
+    # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp
@@ -165,11 +167,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
-    d_W, d_b, d_d = (d[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
+    d_W, d_b, d_d = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -181,7 +183,7 @@ def _gradients(params, d, x, workspace):
     h += b                                                      # (B, H)
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d_2                                                  # (B, D)
+    a_r += d                                                    # (B, D)
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp
@@ -191,6 +193,8 @@ def _gradients(params, d, x, workspace):
     np.log1p(tmp, out=tmp)
     value += tmp
     sum_value = np.sum(value)
+    # loss = (sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))) / B + sum(W * W) *
+    #     5e-05
     W_W = W.reshape(-1) @ W.reshape(-1)
     loss = sum_value / B + W_W * 5e-05
 
@@ -201,7 +205,7 @@ def _gradients(params, d, x, workspace):
     # d_d = mean[batch](r - x)
     np.sum(a_r, axis=0, out=d_d)                                # (D,)
     d_d /= B                                                    # (D,)
-    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    # d_a_h = (W @ (r - x)) * h * (1 - h) / B
     np.matmul(a_r, W.T, out=d_a_h)                              # (B, H)
     np.subtract(1, h, out=tmp1)                                 # (B, H)
     tmp1 *= h
@@ -210,11 +214,11 @@ def _gradients(params, d, x, workspace):
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
     np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
-    # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
-    np.matmul(a_r.T, h, out=a_r_h)                              # (D, H)
+    # d_W = 0.0001 * W + d_a_h @ x.T + h @ (r - x).T / B
+    np.matmul(h.T, a_r, out=a_r_h)                              # (H, D)
     np.multiply(0.0001, W, out=tmp2)                            # (H, D)
     d_W += tmp2
-    np.divide(a_r_h.T, B, out=tmp2)
+    np.divide(a_r_h, B, out=tmp2)
     d_W += tmp2
     return loss
 
@@ -237,7 +241,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[3][:B*D].reshape(B, D),                                   # tmp
             s[2][:B*H].reshape(B, H),                                   # d_a_h
             s[3][:B*H].reshape(B, H),                                   # tmp1
-            s[2][:D*H].reshape(D, H),                                   # a_r_h
+            s[2][:D*H].reshape(H, D),                                   # a_r_h
             s[0][:D*H].reshape(H, D),                                   # tmp2
         )
     return workspace.views["gradients"]

@@ -6,7 +6,8 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    d_a_h = (W @ (r - x)) * h * (1 - h) / B
+    d_W = 0.0001 * W + d_a_h @ x.T + h @ (r - x).T / B
     d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
 
@@ -47,9 +48,9 @@ def evaluate(params, x):
 
 def loss_and_grads(params, x, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W", "b", "d")
@@ -65,12 +66,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, *, workspace=None):
     """One step of rmsprop, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, workspace)
+    loss = _gradients(params, grads, x, workspace)
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
+        for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
             _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -79,27 +80,28 @@ def train_step(params, state, x, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
     # r = sigmoid(W.T @ h + d)                                  model.nn:8
-    r = sigmoid(h @ W + d_2)                                    # (B, D)
+    r = sigmoid(h @ W + d)                                      # (B, D)
     return {"r": r}
 
 
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
-    a_r = h @ W + d_2                                           # (B, D)
+    a_r = h @ W + d                                             # (B, D)
+    # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     value = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
     loss = np.sum(value)
     square_W = W**2                                             # (H, D)
@@ -112,11 +114,11 @@ def _evaluate(params, x, workspace):
     return {"loss": (loss, B), "penalty": penalty, "squared_error": (squared_error, B)}
 
 
-def _gradients(params, d, x, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
-    W, b, d_2 = (params[k] for k in PARAMS)
-    d_W, d_b, d_d = (d[k] for k in PARAMS)
+    W, b, d = (params[k] for k in PARAMS)
+    d_W, d_b, d_d = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -124,9 +126,11 @@ def _gradients(params, d, x, workspace):
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
-    a_r = h @ W + d_2                                           # (B, D)
+    a_r = h @ W + d                                             # (B, D)
     value = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
     sum_value = np.sum(value)
+    # loss = (sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))) / B + sum(W * W) *
+    #     5e-05
     W_W = W.reshape(-1) @ W.reshape(-1)
     loss = sum_value / B + W_W * 5e-05
 
@@ -136,13 +140,12 @@ def _gradients(params, d, x, workspace):
     # d_d = mean[batch](r - x)
     sum_value2 = np.sum(value2, axis=0)                         # (D,)
     d_d[...] = sum_value2 / B                                   # (D,)
-    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    # d_a_h = (W @ (r - x)) * h * (1 - h) / B
     d_a_h = value2 @ W.T * h * (1 - h) / B                      # (B, H)
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
-    value2_h = value2.T @ h                                     # (D, H)
-    d_W[...] = 0.0001 * W + d_a_h.T @ x + value2_h.T / B        # (H, D)
+    # d_W = 0.0001 * W + d_a_h @ x.T + h @ (r - x).T / B
+    d_W[...] = 0.0001 * W + d_a_h.T @ x + h.T @ value2 / B      # (H, D)
     return loss
 
 

@@ -5,6 +5,7 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    d_s = (softmax(s) - onehot(y)) / B
     d_W = d_s @ x.T
     d_b = sum[batch](d_s)
 """
@@ -40,9 +41,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W", "b")
@@ -57,12 +58,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of sgd, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace)
+    loss = _gradients(params, grads, x, y, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g in blocks(params[k], d[k]):
+        for w, g in blocks(params[k], grads[k]):
             _sgd(w, g, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -109,6 +110,7 @@ def _evaluate(params, x, y, workspace):
     np.matmul(x, W.T, out=s)                                    # (B, C)
     s += b                                                      # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     lse_s -= s_picked                                           # (B,)
     loss = np.sum(lse_s)
@@ -140,11 +142,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, y, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     W, b = (params[k] for k in PARAMS)
-    d_W, d_b = (d[k] for k in PARAMS)
+    d_W, d_b = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -156,6 +158,7 @@ def _gradients(params, d, x, y, workspace):
     np.matmul(x, W.T, out=s)                                    # (B, C)
     s += b                                                      # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
     sum_s_picked = np.sum(s_picked)
@@ -163,6 +166,7 @@ def _gradients(params, d, x, y, workspace):
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
+    #   stabilised: log(exp(u)) -> u
     d_s = s
     d_s -= lse_s[:, None]
     np.exp(d_s, out=d_s)

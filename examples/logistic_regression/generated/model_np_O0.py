@@ -5,6 +5,7 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    d_s = (softmax(s) - onehot(y)) / B
     d_W = d_s @ x.T
     d_b = sum[batch](d_s)
 """
@@ -40,9 +41,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W", "b")
@@ -57,12 +58,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of sgd, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace)
+    loss = _gradients(params, grads, x, y, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g in blocks(params[k], d[k]):
+        for w, g in blocks(params[k], grads[k]):
             _sgd(w, g, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -91,6 +92,7 @@ def _evaluate(params, x, y, workspace):
     # s = W @ x + b                                             model.nn:8
     s = x @ W.T + b                                             # (B, C)
     lse_s = logsumexp(s, 1)                                     # (B,)
+    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
     value = lse_s - pick(s, y)                                  # (B,)
     loss = np.sum(value)
     argmax_s = np.argmax(s, axis=1)                             # (B,)
@@ -99,11 +101,11 @@ def _evaluate(params, x, y, workspace):
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
 
 
-def _gradients(params, d, x, y, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     W, b = (params[k] for k in PARAMS)
-    d_W, d_b = (d[k] for k in PARAMS)
+    d_W, d_b = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -113,12 +115,14 @@ def _gradients(params, d, x, y, workspace):
     # s = W @ x + b                                             model.nn:8
     s = x @ W.T + b                                             # (B, C)
     lse_s = logsumexp(s, 1)                                     # (B,)
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     value = lse_s - pick(s, y)                                  # (B,)
     sum_value = np.sum(value)
     loss = sum_value / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
+    #   stabilised: log(exp(u)) -> u
     d_s = (np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)) / B  # (B, C)
     # d_b = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b)                                # (C,)

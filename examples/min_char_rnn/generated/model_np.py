@@ -6,11 +6,15 @@ Equations
     loss = mean[t, batch] -log(softmax(s[t])) @ onehot(y[t])
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    t1[t] = softmax(s[t]) - onehot(y[t])
+    d_h[t] = Why.T @ t1[t] / (B*T) + d_h_next[t+1]
+    d_a_h[t] = d_h[t] * (1 - h[t]^2)
     d_Wxh = sum[t] d_a_h[t] @ onehot(x[t]).T
+    d_h_next[t] = Whh.T @ d_a_h[t]
     d_Whh = sum[t] d_a_h[t] @ h[t-1].T
-    d_Why = (sum[t] (softmax(s[t]) - onehot(y[t])) @ h[t].T) / (B*T)
+    d_Why = (sum[t] t1[t] @ h[t].T) / (B*T)
     d_bh = sum[t, batch](d_a_h[t])
-    d_by = mean[t, batch](softmax(s[t]) - onehot(y[t]))
+    d_by = mean[t, batch](t1[t])
 """
 
 import numpy as np
@@ -50,9 +54,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("Wxh", "Whh", "Why", "bh", "by")
@@ -68,13 +72,13 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of adagrad, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace)
-    clip_by_value(d, 5.0)
+    loss = _gradients(params, grads, x, y, workspace)
+    clip_by_value(grads, 5.0)
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
+        for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
             _adagrad(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -139,6 +143,7 @@ def _evaluate(params, x, y, workspace):
     np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
     s += by                                                     # (T, B, V)
     logsumexp(s, 2, tmp, out=lse_s)                             # (T, B)
+    # loss = sum[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     pick(s, y, out=s_picked)                                    # (T, B)
     lse_s -= s_picked                                           # (T, B)
     loss = np.sum(lse_s)
@@ -172,11 +177,11 @@ def _evaluate_buffers(workspace, B, T, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, y, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
-    d_Wxh, d_Whh, d_Why, d_bh, d_by = (d[k] for k in PARAMS)
+    d_Wxh, d_Whh, d_Why, d_bh, d_by = (grads[k] for k in PARAMS)
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
@@ -198,6 +203,7 @@ def _gradients(params, d, x, y, workspace):
     np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
     s += by                                                     # (T, B, V)
     logsumexp(s, 2, tmp, out=lse_s)                             # (T, B)
+    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     pick(s, y, out=s_picked)                                    # (T, B)
     np.subtract(lse_s, s_picked, out=s_picked)                  # (T, B)
     sum_s_picked = np.sum(s_picked)

@@ -7,6 +7,11 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    d_s = (softmax(s) - onehot(y)) / B
+    d_h2 = W3.T @ d_s
+    d_a_h2 = d_h2 * (1 - h2^2)
+    d_h1 = W2.T @ d_a_h2
+    d_a_h1 = d_h1 * real(h1 > 0)
     d_W1 = d_a_h1 @ x.T
     d_b1 = sum[batch](d_a_h1)
     d_W2 = d_a_h2 @ h1.T
@@ -59,9 +64,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W1", "b1", "W2", "b2", "W3", "b3")
@@ -77,12 +82,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of momentum, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace)
+    loss = _gradients(params, grads, x, y, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, u in blocks(params[k], d[k], state[f"u.{k}"]):
+        for w, g, u in blocks(params[k], grads[k], state[f"u.{k}"]):
             _momentum(w, g, u, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -119,6 +124,7 @@ def _evaluate(params, x, y, workspace):
     # s = W3 @ h2 + b3                                          model.nn:11
     s = h2 @ W3.T + b3                                          # (B, C)
     lse_s = logsumexp(s, 1)                                     # (B,)
+    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
     value = lse_s - pick(s, y)                                  # (B,)
     loss = np.sum(value)
     argmax_s = np.argmax(s, axis=1)                             # (B,)
@@ -127,11 +133,11 @@ def _evaluate(params, x, y, workspace):
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
 
 
-def _gradients(params, d, x, y, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     W1, b1, W2, b2, W3, b3 = (params[k] for k in PARAMS)
-    d_W1, d_b1, d_W2, d_b2, d_W3, d_b3 = (d[k] for k in PARAMS)
+    d_W1, d_b1, d_W2, d_b2, d_W3, d_b3 = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -145,12 +151,14 @@ def _gradients(params, d, x, y, workspace):
     # s = W3 @ h2 + b3                                          model.nn:11
     s = h2 @ W3.T + b3                                          # (B, C)
     lse_s = logsumexp(s, 1)                                     # (B,)
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     value = lse_s - pick(s, y)                                  # (B,)
     sum_value = np.sum(value)
     loss = sum_value / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
+    #   stabilised: log(exp(u)) -> u
     d_s = (np.exp(s - lse_s[:, None]) - onehot(y, C, dtype)) / B  # (B, C)
     # d_b3 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b3)                               # (C,)

@@ -25,19 +25,36 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    d_s = (softmax(s) - onehot(y)) / B
+    d_h4 = W5.T @ d_s
+    d_a_h4 = d_h4 * real(h4 > 0)
+    d_n4.z = d_a_h4 * n4.gamma
+    t1 = sqrt(n4.s + 1e-05)
+    t2 = d_n4.z / t1 + 2 * (sum[batch] d_n4.z * n4.z) / t1 / t1 * (-0.5 / B) * (W4 @ h3 - n4.m)
+    t3 = t2 - mean[batch](t2)
+    d_h3 = W4.T @ t3
+    d_n3 = d_h3 * real(h3 > 0)
+    d_n3.z = d_n3 * n3.gamma
+    t4 = sqrt(n3.s + 1e-05)
+    t5 = d_n3.z / t4 + 2 * (sum[batch] d_n3.z * n3.z) / t4 / t4 * (-0.5 / B) * (W3 @ h2 - n3.m)
+    t6 = t5 - mean[batch](t5)
+    d_h2 = d_a_h4 + W3.T @ t6
+    d_a_h2 = d_h2 * real(h2 > 0)
+    d_n2.z = d_a_h2 * n2.gamma
+    t7 = sqrt(n2.s + 1e-05)
+    t8 = d_n2.z / t7 + 2 * (sum[batch] d_n2.z * n2.z) / t7 / t7 * (-0.5 / B) * (W2 @ h1 - n2.m)
+    t9 = t8 - mean[batch](t8)
+    d_h1 = W2.T @ t9
+    d_n1 = d_h1 * real(h1 > 0)
+    d_n1.z = d_n1 * n1.gamma
+    t10 = sqrt(n1.s + 1e-05)
+    t11 = d_n1.z / t10 + 2 * (sum[batch] d_n1.z * n1.z) / t10 / t10 * (-0.5 / B) * ((P_W1 @
+            x)[H:2*H] - n1.m)
+    d_P_W1 = [d_a_h2, t11 - mean[batch](t11)] @ x.T
     d_W1 = d_P_W1[H:2*H]
-    d_W2 = (d_n2.z / sqrt(n2.s + 1e-05) + 2 * (sum[batch] d_n2.z * n2.z) / sqrt(n2.s + 1e-05) /
-            sqrt(n2.s + 1e-05) * (-0.5 / B) * (W2 @ h1 - n2.m) - mean[batch](d_n2.z / sqrt(n2.s +
-            1e-05) + 2 * (sum[batch] d_n2.z * n2.z) / sqrt(n2.s + 1e-05) / sqrt(n2.s + 1e-05) *
-            (-0.5 / B) * (W2 @ h1 - n2.m))) @ h1.T
-    d_W3 = (d_n3.z / sqrt(n3.s + 1e-05) + 2 * (sum[batch] d_n3.z * n3.z) / sqrt(n3.s + 1e-05) /
-            sqrt(n3.s + 1e-05) * (-0.5 / B) * (W3 @ h2 - n3.m) - mean[batch](d_n3.z / sqrt(n3.s +
-            1e-05) + 2 * (sum[batch] d_n3.z * n3.z) / sqrt(n3.s + 1e-05) / sqrt(n3.s + 1e-05) *
-            (-0.5 / B) * (W3 @ h2 - n3.m))) @ h2.T
-    d_W4 = (d_n4.z / sqrt(n4.s + 1e-05) + 2 * (sum[batch] d_n4.z * n4.z) / sqrt(n4.s + 1e-05) /
-            sqrt(n4.s + 1e-05) * (-0.5 / B) * (W4 @ h3 - n4.m) - mean[batch](d_n4.z / sqrt(n4.s +
-            1e-05) + 2 * (sum[batch] d_n4.z * n4.z) / sqrt(n4.s + 1e-05) / sqrt(n4.s + 1e-05) *
-            (-0.5 / B) * (W4 @ h3 - n4.m))) @ h3.T
+    d_W2 = t9 @ h1.T
+    d_W3 = t6 @ h2.T
+    d_W4 = t3 @ h3.T
     d_P = d_P_W1[0:H]
     d_W5 = d_s @ h4.T
     d_b5 = sum[batch](d_s)
@@ -128,9 +145,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace())
-    return loss, {k: d[k] for k in TRAINED}
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace())
+    return loss, {k: grads[k] for k in TRAINED}
 
 
 TRAINED = ("W1", "W2", "W3", "W4", "P", "W5", "b5", "n1.gamma", "n1.beta", "n2.gamma", "n2.beta", "n3.gamma", "n3.beta", "n4.gamma", "n4.beta")
@@ -147,20 +164,20 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of adam, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, (*TRAINED, 'n1.mu', 'n1.v', 'n2.mu', 'n2.v', 'n3.mu', 'n3.v', 'n4.mu', 'n4.v'))
+    grads = workspace.gradients(params, (*TRAINED, 'n1.mu', 'n1.v', 'n2.mu', 'n2.v', 'n3.mu', 'n3.v', 'n4.mu', 'n4.v'))
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace)
-    params["n1.mu"][...] = d["n1.mu"]
-    params["n1.v"][...] = d["n1.v"]
-    params["n2.mu"][...] = d["n2.mu"]
-    params["n2.v"][...] = d["n2.v"]
-    params["n3.mu"][...] = d["n3.mu"]
-    params["n3.v"][...] = d["n3.v"]
-    params["n4.mu"][...] = d["n4.mu"]
-    params["n4.v"][...] = d["n4.v"]
+    loss = _gradients(params, grads, x, y, workspace)
+    params["n1.mu"][...] = grads["n1.mu"]
+    params["n1.v"][...] = grads["n1.v"]
+    params["n2.mu"][...] = grads["n2.mu"]
+    params["n2.v"][...] = grads["n2.v"]
+    params["n3.mu"][...] = grads["n3.mu"]
+    params["n3.v"][...] = grads["n3.v"]
+    params["n4.mu"][...] = grads["n4.mu"]
+    params["n4.v"][...] = grads["n4.v"]
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
+        for w, g, m, v in blocks(params[k], grads[k], state[f"m.{k}"], state[f"v.{k}"]):
             _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -332,6 +349,7 @@ def _evaluate(params, x, y, workspace):
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5                                                     # (B, C)
     logsumexp(s, 1, tmp1, out=lse_s)                            # (B,)
+    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     lse_s -= s_picked                                           # (B,)
     loss = np.sum(lse_s)
@@ -375,8 +393,8 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, y, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     (
         W1, W2, W3, W4, P, W5, b5, n1_gamma, n1_beta, n2_gamma, n2_beta, n3_gamma, n3_beta,
@@ -386,7 +404,7 @@ def _gradients(params, d, x, y, workspace):
         d_W1, d_W2, d_W3, d_W4, d_P, d_W5, d_b5, d_n1_gamma, d_n1_beta, d_n2_gamma, d_n2_beta,
         d_n3_gamma, d_n3_beta, d_n4_gamma, d_n4_beta, new_n1_mu, new_n1_v, new_n2_mu, new_n2_v,
         new_n3_mu, new_n3_v, new_n4_mu, new_n4_v,
-    ) = (d[k] for k in PARAMS)
+    ) = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -485,6 +503,7 @@ def _gradients(params, d, x, y, workspace):
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
     sum_s_picked = np.sum(s_picked)

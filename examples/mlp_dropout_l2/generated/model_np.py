@@ -7,13 +7,20 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    t1 = softmax(s) - onehot(y)
+    t2 = t1 * (1.42857 / B)
+    t3 = real(uniform(s) < 0.7)
+    d_h2 = (W3.T @ t2) * t3
+    d_a_h2 = d_h2 * real(h2 > 0)
+    t4 = real(uniform(h2) < 0.7)
+    d_h1 = (W2.T @ (d_a_h2 * 1.42857)) * t4
+    d_a_h1 = d_h1 * real(h1 > 0)
     d_W1 = 0.0001 * W1 + d_a_h1 @ (1.11111 * x * real(uniform(h1) < 0.9)).T
-    d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * real(uniform(h2) < 0.7)).T
+    d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * t4).T
     d_b1 = sum[batch](d_a_h1)
     d_b2 = sum[batch](d_a_h2)
-    d_W3 = 0.0001 * W3 + ((softmax(s) - onehot(y)) * (1.42857 / B)) @ (h2 * real(uniform(s) <
-            0.7)).T
-    d_b3 = mean[batch](softmax(s) - onehot(y))
+    d_W3 = 0.0001 * W3 + t2 @ (h2 * t3).T
+    d_b3 = mean[batch](t1)
 
 At kinks
     relu: relu'(0) = 0
@@ -59,9 +66,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace(), seed)
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace(), seed)
+    return loss, grads
 
 
 TRAINED = ("W1", "W2", "b1", "b2", "W3", "b3")
@@ -78,12 +85,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of adam, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace, (int(state["seed"]), step))
+    loss = _gradients(params, grads, x, y, workspace, (int(state["seed"]), step))
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
+        for w, g, m, v in blocks(params[k], grads[k], state[f"m.{k}"], state[f"v.{k}"]):
             _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -151,6 +158,7 @@ def _evaluate(params, x, y, workspace):
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     lse_s -= s_picked                                           # (B,)
     loss = np.sum(lse_s)
@@ -194,11 +202,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, y, workspace, seed):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace, seed):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     W1, W2, b1, b2, W3, b3 = (params[k] for k in PARAMS)
-    d_W1, d_W2, d_b1, d_b2, d_W3, d_b3 = (d[k] for k in PARAMS)
+    d_W1, d_W2, d_b1, d_b2, d_W3, d_b3 = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -238,6 +246,8 @@ def _gradients(params, d, x, y, workspace, seed):
     sum_s_picked = np.sum(s_picked)
     W1_W1 = W1.reshape(-1) @ W1.reshape(-1)
     W2_W2 = W2.reshape(-1) @ W2.reshape(-1)
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 5e-05 * (sum(W1 * W1) + sum(W2 * W2) +
+    #     sum(W3 * W3))
     W3_W3 = W3.reshape(-1) @ W3.reshape(-1)
     loss = sum_s_picked / B + 5e-05 * (W1_W1 + W2_W2 + W3_W3)
 

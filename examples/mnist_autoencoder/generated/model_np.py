@@ -8,6 +8,12 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    d_a_r = (r - x) / B
+    d_h3 = W4.T @ d_a_r
+    d_a_h3 = d_h3 * real(h3 > 0)
+    d_k = W3.T @ d_a_h3
+    d_h1 = W2.T @ d_k
+    d_a_h1 = d_h1 * real(h1 > 0)
     d_W1 = d_a_h1 @ x.T
     d_W2 = d_k @ h1.T
     d_W3 = d_a_h3 @ k.T
@@ -66,9 +72,9 @@ def evaluate(params, x):
 
 def loss_and_grads(params, x, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W1", "W2", "W3", "W4", "b1", "b2", "b3", "b4")
@@ -85,12 +91,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, *, workspace=None):
     """One step of adam, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, workspace)
+    loss = _gradients(params, grads, x, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
+        for w, g, m, v in blocks(params[k], grads[k], state[f"m.{k}"], state[f"v.{k}"]):
             _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -162,6 +168,7 @@ def _evaluate(params, x, workspace):
     np.maximum(h3, 0, out=h3)
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4                                                   # (B, D)
+    # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp
@@ -200,11 +207,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     W1, W2, W3, W4, b1, b2, b3, b4 = (params[k] for k in PARAMS)
-    d_W1, d_W2, d_W3, d_W4, d_b1, d_b2, d_b3, d_b4 = (d[k] for k in PARAMS)
+    d_W1, d_W2, d_W3, d_W4, d_b1, d_b2, d_b3, d_b4 = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -226,6 +233,7 @@ def _gradients(params, d, x, workspace):
     np.maximum(h3, 0, out=h3)
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4                                                   # (B, D)
+    # loss = (sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))) / B
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp

@@ -6,6 +6,9 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    d_s = (softmax(s) - onehot(y)) / B
+    d_h = W2.T @ d_s
+    d_a_h = d_h * (1 - h^2)
     d_W1 = 0.0002 * W1 + d_a_h @ x.T
     d_b1 = sum[batch](d_a_h)
     d_W2 = 0.0002 * W2 + d_s @ h.T
@@ -48,9 +51,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W1", "b1", "W2", "b2")
@@ -65,12 +68,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of sgd, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace)
+    loss = _gradients(params, grads, x, y, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g in blocks(params[k], d[k]):
+        for w, g in blocks(params[k], grads[k]):
             _sgd(w, g, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -129,6 +132,7 @@ def _evaluate(params, x, y, workspace):
     np.matmul(h, W2.T, out=s)                                   # (B, C)
     s += b2                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     lse_s -= s_picked                                           # (B,)
     loss = np.sum(lse_s)
@@ -168,11 +172,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, y, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     W1, b1, W2, b2 = (params[k] for k in PARAMS)
-    d_W1, d_b1, d_W2, d_b2 = (d[k] for k in PARAMS)
+    d_W1, d_b1, d_W2, d_b2 = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -192,11 +196,13 @@ def _gradients(params, d, x, y, workspace):
     np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
     sum_s_picked = np.sum(s_picked)
     W1_W1 = W1.reshape(-1) @ W1.reshape(-1)
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.0001 * (sum(W1 * W1) + sum(W2 * W2))
     W2_W2 = W2.reshape(-1) @ W2.reshape(-1)
     loss = sum_s_picked / B + 0.0001 * (W1_W1 + W2_W2)
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
+    #   stabilised: log(exp(u)) -> u
     d_s = s
     d_s -= lse_s[:, None]
     np.exp(d_s, out=d_s)

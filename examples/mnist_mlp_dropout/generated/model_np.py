@@ -7,11 +7,16 @@ Equations
     loss = mean[batch] -log(softmax(s)) @ onehot(y)
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_W1 = (1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
-    d_W2 = (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T
+    d_s = (softmax(s) - onehot(y)) / B
+    d_h2 = W3.T @ d_s
+    t1 = 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
+    d_h1 = W2.T @ t1
+    t2 = 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
+    d_W1 = t2 @ x.T
+    d_W2 = t1 @ h1.T
     d_W3 = d_s @ h2.T
-    d_b1 = sum[batch] 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
-    d_b2 = sum[batch] 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
+    d_b1 = sum[batch](t2)
+    d_b2 = sum[batch](t1)
     d_b3 = sum[batch](d_s)
 
 At kinks
@@ -58,9 +63,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace(), seed)
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace(), seed)
+    return loss, grads
 
 
 TRAINED = ("W1", "W2", "W3", "b1", "b2", "b3")
@@ -76,12 +81,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of rmsprop, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace, (int(state["seed"]), step))
+    loss = _gradients(params, grads, x, y, workspace, (int(state["seed"]), step))
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, v in blocks(params[k], d[k], state[f"v.{k}"]):
+        for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
             _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -147,6 +152,7 @@ def _evaluate(params, x, y, workspace):
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     lse_s -= s_picked                                           # (B,)
     loss = np.sum(lse_s)
@@ -180,11 +186,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, y, workspace, seed):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace, seed):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     W1, W2, W3, b1, b2, b3 = (params[k] for k in PARAMS)
-    d_W1, d_W2, d_W3, d_b1, d_b2, d_b3 = (d[k] for k in PARAMS)
+    d_W1, d_W2, d_W3, d_b1, d_b2, d_b3 = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -215,6 +221,7 @@ def _gradients(params, d, x, y, workspace, seed):
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3                                                     # (B, C)
     logsumexp(s, 1, tmp2, out=lse_s)                            # (B,)
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
     sum_s_picked = np.sum(s_picked)

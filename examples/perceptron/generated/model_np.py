@@ -9,12 +9,19 @@ Equations
     loss = mean[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    d_s = -select(-y * s >= 0, 1 / B, 0) * y
+    d_a = -select(-t * a >= 0, 1 / B, 0) * t
+    d_sa = [d_s, d_a]
+    d_W_U = d_sa @ x.T
     d_W = d_W_U[0:K]
+    d_b_c = sum[batch](d_sa)
     d_b = d_b_c[0:K]
     d_U = d_W_U[K:K + M]
     d_c = d_b_c[K:K + M]
+    t1 = select(-z * q >= 0, 1 / B, 0) * z
+    d_q = -t1
     d_v = sum[batch] d_q * stop(real(a > 0))
-    d_d = -sum[batch] select(-z * q >= 0, 1 / B, 0) * z
+    d_d = -sum[batch](t1)
 
 At kinks
     maximum: a tie gives the gradient to the first operand
@@ -60,9 +67,9 @@ def evaluate(params, y, x, t, z):
 
 def loss_and_grads(params, y, x, t, z, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, y, x, t, z, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, y, x, t, z, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("W", "b", "U", "c", "v", "d")
@@ -77,12 +84,12 @@ def init_state(params, seed=0):
 def train_step(params, state, y, x, t, z, *, workspace=None):
     """One step of sgd, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, y, x, t, z, workspace)
+    loss = _gradients(params, grads, y, x, t, z, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g in blocks(params[k], d[k]):
+        for w, g in blocks(params[k], grads[k]):
             _sgd(w, g, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -91,7 +98,7 @@ def train_step(params, state, y, x, t, z, *, workspace=None):
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
-    W, b, U, c, v, d_2 = (params[k] for k in PARAMS)
+    W, b, U, c, v, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
@@ -111,7 +118,7 @@ def _predict(params, x, workspace):
     # f = real(q > 0)                                           model.nn:18
     np.greater(sa[:, K:], 0, out=value)                         # (B, M)
     np.matmul(v, value.T, out=f)                                # (B,)
-    f += d_2                                                    # (B,)
+    f += d                                                      # (B,)
     np.greater(f, 0, out=f)
     return {"o": o, "f": f}
 
@@ -140,7 +147,7 @@ def _predict_buffers(workspace, B, dtype):
 def _evaluate(params, y, x, t, z, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
-    W, b, U, c, v, d_2 = (params[k] for k in PARAMS)
+    W, b, U, c, v, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
     y = real_input("y", y, (None, K), dtype)                    # (B, K)
     B = len(y)
@@ -171,7 +178,8 @@ def _evaluate(params, y, x, t, z, workspace):
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
     np.greater(sa[:, K:], 0, out=value_3)                       # (B, M)
     np.matmul(v, value_3.T, out=q)                              # (B,)
-    q += d_2                                                    # (B,)
+    q += d                                                      # (B,)
+    # loss = sum[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
     sum_value += sum_value2                                     # (B,)
     np.multiply(z, q, out=tmp)
     np.negative(tmp, out=tmp)
@@ -227,11 +235,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, y, x, t, z, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, y, x, t, z, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
-    W, b, U, c, v, d_2 = (params[k] for k in PARAMS)
-    d_W, d_b, d_U, d_c, d_v, d_d = (d[k] for k in PARAMS)
+    W, b, U, c, v, d = (params[k] for k in PARAMS)
+    d_W, d_b, d_U, d_c, d_v, d_d = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
     y = real_input("y", y, (None, K), dtype)                    # (B, K)
     B = len(y)
@@ -264,9 +272,10 @@ def _gradients(params, d, y, x, t, z, workspace):
     np.greater(sa[:, K:], 0, out=value_5)                       # (B, M)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
     np.matmul(v, value_5.T, out=d_q)                            # (B,)
-    d_q += d_2                                                  # (B,)
+    d_q += d                                                    # (B,)
     d_q *= z
     np.negative(d_q, out=d_q)
+    # loss = mean[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
     sum_value2 += sum_value_4                                   # (B,)
     np.maximum(d_q, 0, out=tmp)
     sum_value2 += tmp

@@ -6,6 +6,9 @@ Equations
     loss = mean[batch] (f - y)^2 / 2
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
+    d_f = (f - y) / B
+    d_h = d_f * w2
+    d_a_h = d_h * (1 - h^2)
     d_w1 = sum[batch] d_a_h * x
     d_b1 = sum[batch](d_a_h)
     d_w2 = sum[batch] d_f * h
@@ -46,9 +49,9 @@ def evaluate(params, x, y):
 
 def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
-    d = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, d, x, y, workspace or Workspace())
-    return loss, d
+    grads = {k: np.empty_like(params[k]) for k in PARAMS}
+    loss = _gradients(params, grads, x, y, workspace or Workspace())
+    return loss, grads
 
 
 TRAINED = ("w1", "b1", "w2", "b2")
@@ -65,12 +68,12 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of adam, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    d = workspace.gradients(params, TRAINED)
+    grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, d, x, y, workspace)
+    loss = _gradients(params, grads, x, y, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
-        for w, g, m, v in blocks(params[k], d[k], state[f"m.{k}"], state[f"v.{k}"]):
+        for w, g, m, v in blocks(params[k], grads[k], state[f"m.{k}"], state[f"v.{k}"]):
             _adam(w, g, m, v, lr, step + 1, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
@@ -127,6 +130,7 @@ def _evaluate(params, x, y, workspace):
     np.matmul(w2, h.T, out=w2_h)                                # (B,)
     w2_h += b2                                                  # (B,)
     w2_h -= y
+    # loss = 0.5 * sum[batch] (f - y) * (f - y)
     w2_h_w2_h = w2_h @ w2_h
     loss = 0.5 * w2_h_w2_h
     return {"loss": (loss, B), "penalty": 0.0}
@@ -148,11 +152,11 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, d, x, y, workspace):
-    """The loss; the gradients go into the arrays of `d`."""
+def _gradients(params, grads, x, y, workspace):
+    """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     w1, b1, w2, b2 = (params[k] for k in PARAMS)
-    d_w1, d_b1, d_w2, d_b2 = (d[k] for k in PARAMS)
+    d_w1, d_b1, d_w2, d_b2 = (grads[k] for k in PARAMS)
     dtype = params["w1"].dtype
     x = real_input("x", x, (None,), dtype)                      # (B,)
     B = len(x)
@@ -168,6 +172,7 @@ def _gradients(params, d, x, y, workspace):
     np.matmul(w2, h.T, out=d_f)                                 # (B,)
     d_f += b2                                                   # (B,)
     d_f -= y
+    # loss = (0.5 * sum[batch] (f - y) * (f - y)) / B
     d_f_d_f = d_f @ d_f
     loss = 0.5 * d_f_d_f / B
 
