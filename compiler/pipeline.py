@@ -170,7 +170,8 @@ def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], 
             function.numbers[key] = e
         else:
             function.results[key] = lay.access(e, None)
-    function.inputs = tuple(n.name for n in lay.plan.order if isinstance(n, Input))
+    read = {n.name for n in lay.plan.order if isinstance(n, Input)}
+    function.inputs = tuple(k for k in system.inputs if k in read)
     function.axes = tuple(sorted({x for n in lay.plan.order if isinstance(n, Input) for x in n.axes if x != BATCH}))
     _sections(function, lay)
     out.functions[name], out.layouts[name] = function, lay

@@ -1,6 +1,7 @@
 """The generated modules of the examples: fresh, right to finite differences of both orders, and equal to the reference."""
 
 import contextlib
+import inspect
 import io
 
 import numpy as np
@@ -53,6 +54,15 @@ def test_committed_modules_are_fresh(name):
     if stale:
         pytest.fail(f"{stale[0].relative_to(EXAMPLES.parent)} is not what the compiler prints: "
                     f"python -m tests.examples.regenerate {name}", pytrace=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_stand_in_the_order_of_their_declaration(name):
+    system = small(name)
+    module = Program(system).module
+    for function in (module.loss_and_grads, module.evaluate, module.predict):
+        inputs = [k for k in inspect.signature(function).parameters if k in system.inputs]
+        assert inputs == [k for k in system.inputs if k in inputs]
 
 
 @pytest.mark.parametrize("level", [0, 1])

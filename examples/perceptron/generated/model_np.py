@@ -60,15 +60,15 @@ def predict(params, x):
     return _predict(params, x, Workspace())
 
 
-def evaluate(params, y, x, t, z):
+def evaluate(params, x, y, t, z):
     """Loss and metrics in evaluation mode as (sum, count), which add up over batches; the penalty apart."""
-    return _evaluate(params, y, x, t, z, Workspace())
+    return _evaluate(params, x, y, t, z, Workspace())
 
 
-def loss_and_grads(params, y, x, t, z, *, workspace=None, seed=0):
+def loss_and_grads(params, x, y, t, z, *, workspace=None, seed=0):
     """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""
     grads = {k: np.empty_like(params[k]) for k in PARAMS}
-    loss = _gradients(params, grads, y, x, t, z, workspace or Workspace())
+    loss = _gradients(params, grads, x, y, t, z, workspace or Workspace())
     return loss, grads
 
 
@@ -81,12 +81,12 @@ def init_state(params, seed=0):
     return state
 
 
-def train_step(params, state, y, x, t, z, *, workspace=None):
+def train_step(params, state, x, y, t, z, *, workspace=None):
     """One step of sgd, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
     grads = workspace.gradients(params, TRAINED)
     step, lr = int(state["step"]), float(state["lr"])
-    loss = _gradients(params, grads, y, x, t, z, workspace)
+    loss = _gradients(params, grads, x, y, t, z, workspace)
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g in blocks(params[k], grads[k]):
@@ -144,14 +144,14 @@ def _predict_buffers(workspace, B, dtype):
     return workspace.views["predict"]
 
 
-def _evaluate(params, y, x, t, z, workspace):
+def _evaluate(params, x, y, t, z, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
     W, b, U, c, v, d = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
-    y = real_input("y", y, (None, K), dtype)                    # (B, K)
-    B = len(y)
-    x = real_input("x", x, (B, D), dtype)                       # (B, D)
+    x = real_input("x", x, (None, D), dtype)                    # (B, D)
+    B = len(x)
+    y = real_input("y", y, (B, K), dtype)                       # (B, K)
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
     (
@@ -235,15 +235,15 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
-def _gradients(params, grads, y, x, t, z, workspace):
+def _gradients(params, grads, x, y, t, z, workspace):
     """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
     W, b, U, c, v, d = (params[k] for k in PARAMS)
     d_W, d_b, d_U, d_c, d_v, d_d = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
-    y = real_input("y", y, (None, K), dtype)                    # (B, K)
-    B = len(y)
-    x = real_input("x", x, (B, D), dtype)                       # (B, D)
+    x = real_input("x", x, (None, D), dtype)                    # (B, D)
+    B = len(x)
+    y = real_input("y", y, (B, K), dtype)                       # (B, K)
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
     (
@@ -442,8 +442,8 @@ def check(batch=5, seed=0):
     rng = np.random.default_rng(seed)
     params = {k: rng.normal(0.0, 0.3, np.shape(v)) for k, v in init(seed).items()}
     inputs = dict(
-        y=rng.random((batch, K)),
         x=rng.random((batch, D)),
+        y=rng.random((batch, K)),
         t=rng.random((batch, M)),
         z=rng.random((batch,)),
     )
