@@ -24,7 +24,7 @@ from ...compiler.program import (
     View,
     leaves,
 )
-from ...compiler.sizes import Size
+from ...compiler.sizes import Size, quotient
 
 PRELUDE = """#include <math.h>
 #include <stdbool.h>
@@ -70,7 +70,7 @@ def scalar(s: Scalar, load: dict[View, str] | None = None) -> str:
         case Literal(value):
             return _number(value)
         case SizeOf(size):
-            return f"((real)({size.format()}))"
+            return f"((real)({length(size)}))"
         case Load(v):
             return (load or {})[v]
         case Hot(v):
@@ -118,15 +118,16 @@ def _number(value: object) -> str:
 
 def kernel(k: Kernel, name: str) -> str:
     """A kernel as a function of its output, its arrays in the order of their first use, and the lengths that it needs."""
-    arrays, symbols = operands(k)
+    arrays, lengths = operands(k)
     names = {a: f"a{i}" for i, a in enumerate(arrays)}
-    args = [f"{CTYPES.get(k.out.array.kind, 'real')} *restrict out",
+    apart = all(a.home is not k.out.array.home for a in arrays)              # else the output stands in an operand's place
+    args = [f"{CTYPES.get(k.out.array.kind, 'real')} *{'restrict ' if apart else ''}out",
             *(f"const {CTYPES.get(a.kind, 'real')} *a{i}" for i, a in enumerate(arrays)),
-            *(f"int64_t {s}" for s in symbols)]
+            *(f"int64_t {s}" for s in lengths)]
     loads = {x.view: f"{names[x.view.array]}[{offset(x.view)}]" for x in leaves(k.body) if isinstance(x, (Load, Hot))}
     lines = [f"void {name}({', '.join(args)})", "{"]
     for d, n in enumerate(k.dims):
-        lines.append("    " * (d + 1) + f"for (int64_t i{d} = 0; i{d} < {n.format()}; i{d}++)")
+        lines.append("    " * (d + 1) + f"for (int64_t i{d} = 0; i{d} < {length(n)}; i{d}++)")
     lines.append("    " * (len(k.dims) + 1) + f"out[{offset(k.out)}] = {scalar(k.body, loads)};")
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -135,11 +136,27 @@ def operands(k: Kernel) -> tuple[list[Array], list[str]]:
     """The arrays that a kernel reads, and the symbols of its sizes, loop variables of time included."""
     views = [x.view for x in leaves(k.body) if isinstance(x, (Load, Hot))]
     arrays = list(dict.fromkeys(v.array for v in views))
-    sizes = [*k.dims, *(d for v in (*views, k.out) for d in v.array.dims),
-             *(x.offset for v in (*views, k.out) for x in v.along if isinstance(x, Along)),
+    entries = [(i, x, n) for v in (*views, k.out) for i, (x, n) in enumerate(zip(v.along, v.array.dims, strict=True))]
+    sizes = [*k.dims, *(n for i, x, n in entries if i or (isinstance(x, Fixed) and x.end)),
+             *(x.offset for _, x, _ in entries if isinstance(x, Along)),
              *(x.size for x in leaves(k.body) if isinstance(x, SizeOf))]
-    steps = {x.axis for v in (*views, k.out) for x in v.along if isinstance(x, Fixed) and x.axis}
-    return arrays, sorted({s for size in sizes for s in size.symbols} | steps)
+    steps = {x.axis for _, x, _ in entries if isinstance(x, Fixed) and x.axis}
+    steps |= {x.axis for x in leaves(k.body) if isinstance(x, Step) and x.dim is None}
+    return arrays, sorted({s for size in sizes for s in symbols(size)} | steps)
+
+
+def symbols(size: Size) -> set[str]:
+    """The lengths on which a size depends, those below rounded-down quotients included."""
+    found: set[str] = set()
+    for s in size.symbols:
+        below = quotient(s)
+        found |= {s} if below is None else symbols(below[0])
+    return found
+
+
+def length(size: Size) -> str:
+    """A size as a C expression; lengths are positive, so `/` rounds down."""
+    return size.format().replace("//", "/")
 
 
 def offset(v: View) -> str:
@@ -147,12 +164,12 @@ def offset(v: View) -> str:
     text = ""
     for x, n in zip(v.along, v.array.dims, strict=True):
         place = _place(x, n)
-        text = f"({text}) * ({n.format()}) + {place}" if text else place
+        text = f"({text}) * ({length(n)}) + {place}" if text else place
     return text or "0"
 
 
 def _place(x: Along | Fixed, n: Size) -> str:
     if isinstance(x, Along):
-        return f"i{x.dim}" if x.offset == 0 else f"(i{x.dim} + {x.offset.format()})"
-    base = x.axis or (f"({n.format()})" if x.end else "")
+        return f"i{x.dim}" if x.offset == 0 else f"(i{x.dim} + {length(x.offset)})"
+    base = x.axis or (f"({length(n)})" if x.end else "")
     return f"({base or 0} + {x.offset})"
