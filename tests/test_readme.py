@@ -198,8 +198,8 @@ def test_every_package_is_listed():
 
 
 def test_importing_is_quick():
-    """`import chainrule` loads none of the heavy libraries."""
-    heavy = ("sympy", "networkx", "matplotlib", "sklearn", "rich", "lark", "typer")
+    """`import chainrule` loads none of the libraries that a compilation does without."""
+    heavy = ("sympy", "matplotlib", "sklearn", "rich", "lark", "typer")
     code = f"import sys, chainrule; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
