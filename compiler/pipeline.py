@@ -44,6 +44,7 @@ class Compiled:
     differentiated: System | None = None                         # with the simplified adjoint equations and gradients
     gradients: dict[str, Expr] = field(default_factory=dict)     # parameter -> its gradient
     evaluated: System | None = None
+    explained: dict[str, System] = field(default_factory=dict)   # before the cheapest forms, as a person reads it
     functions: dict[str, Function] = field(default_factory=dict)
     layouts: dict[str, Layout] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -68,6 +69,7 @@ def compile_system(system: System, fuse: bool = True) -> Compiled:
     out.stable = name_preactivations(_hoisted(simplify(stable)))
     evaluated = simplify(name_preactivations(evaluation(stable)))
     evaluated, packs = pack(evaluated)
+    out.explained["evaluated"] = evaluated
     evaluated = out.evaluated = _unpacked(finish(evaluated), packs)
     clock.lap("simplify")
     if system.loss is not None:
@@ -113,8 +115,19 @@ def differentiate(out: Compiled) -> None:
             lo = lo + m.shape[0]
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
     memo = simplify_memo(extended.roots(), system.sizes)
-    final = out.differentiated = _unpacked(finish(_hoisted(extended.mapped(memo))), packs)
+    extended = _hoisted(extended.mapped(memo))
+    out.explained["differentiated"] = extended
+    final = out.differentiated = _unpacked(finish(extended), packs)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
+
+
+def meanings(system: System) -> dict[str, Expr]:
+    """Name -> the expression that is called so; the objective is called loss."""
+    nodes = set(system.nodes())
+    out = {n: e for e, n in system.names.items() if e in nodes}
+    if "loss*" in system.equations:
+        out["loss"] = system.equations["loss*"]
+    return out
 
 
 def _unpacked(system: System, packs: Packs) -> System:

@@ -11,6 +11,7 @@ from ...compiler.graph import BATCH, Expr
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import Plan, lives, numbered, plan, share
 from ...compiler.passes.naming import Namer
+from ...compiler.pipeline import meanings
 from ...compiler.program import (
     BOOL,
     DOUBLE,
@@ -31,6 +32,7 @@ from ...compiler.program import (
     Take,
     View,
     flat,
+    leaves,
     writes,
 )
 from ...compiler.sizes import product, size
@@ -39,6 +41,7 @@ from .kernels import Lowered
 from .statements import Statements, shape_text
 
 WIDTH = 100
+TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names
 SHAPES = 64                                              # the column at which trailing shapes stand
 
 
@@ -61,6 +64,7 @@ class FunctionPrinter:
     uses: set[str]
     reserved: tuple[str, ...]
     buffered: bool = True
+    explained: System | None = None                              # the system whose formulas the headings show
     plan: Plan = field(default_factory=Plan)
 
     def __post_init__(self) -> None:
@@ -108,13 +112,24 @@ class FunctionPrinter:
         groups: dict[Array, list[Array]] = {}
         for a in dict.fromkeys(order):
             groups.setdefault(a.home, []).append(a)
-        for _, s, _ in numbered(self.function.body):
+        for block, s in self._blocks(self.function.body):
             out = writes(s)
             if out is not None and not out.array.name:
                 members = groups[out.array.home]
-                later = members[members.index(out.array):]
+                later = [m for m in members[members.index(out.array):] if m in block]
                 before = out.array.storage.name if out.array.storage is not None else ""
                 out.array.name = next((m.name for m in later if m.name), "") or before or self.namer.claim(self._wanted(s))
+
+    def _blocks(self, body: list[Stmt], block: frozenset[Array] = frozenset()) -> Iterator[tuple[frozenset[Array], Stmt]]:
+        """Statements, each with the arrays that are written in its block."""
+        for s in body:
+            if isinstance(s, Block):
+                inner = (writes(x) for x in s.body)
+                yield from self._blocks(s.body, frozenset(v.array for v in inner if v is not None))
+            elif isinstance(s, Loop):
+                yield from self._blocks(s.body)
+            else:
+                yield block, s
 
     def _own(self, e: Expr) -> str:
         name = self.names[e]
@@ -136,8 +151,9 @@ class FunctionPrinter:
                 return f"{of(a)}_{of(index)}" if of(a) and of(index) else "product"
             case Draw(_, _, key):
                 return f"u_{key}"
-            case Kernel(_, out, Call(f, (Load(v),))) if of(v) and out.array.dims:
-                return f"{f}_{of(v)}"
+            case Kernel(_, out, Call(f) as body) if f in TELLING and out.array.dims:
+                read = next((of(x.view) for x in leaves(body) if isinstance(x, Load) and of(x.view)), "")
+                return f"{f}_{read}" if read else f
             case Kernel(_, out) if out.array.kind == BOOL:
                 return "mask"
         return "value"
@@ -178,7 +194,8 @@ class FunctionPrinter:
         out = Text()
         self.seen: set[Array] = set()
         self.carried: list[Expr] = []
-        self.arrivals = arrivals(self.system)
+        explained = self.explained or self.system
+        self.arrivals, self.meanings = arrivals(explained), meanings(explained)
         self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
         self.aliases: set[str] = {a.name for _, a in self.buffers()}
         section = ""
@@ -207,6 +224,9 @@ class FunctionPrinter:
                 if v in self.names:
                     out.where.setdefault(self.names[v], []).extend(range(start, len(out.lines)))
         elif isinstance(s, Loop):
+            for x in flat(s.body):
+                target = writes(x)
+                out.lines += [indent + line for line in (self._alias(target.array) if target is not None else ())]
             for line in self._traces(s):
                 out.lines.append(indent + line)
             length = s.axis.upper()
@@ -246,14 +266,15 @@ class FunctionPrinter:
         """The equations that a block computes, with where they were written, and the rewrites that shaped them."""
         computed = {*values}
         inner = {v for v in computed if self.names.get(v, "").startswith("a_") and self.names[v] not in self.system.spans}
-        names = {e: n for e, n in self.names.items() if e not in inner}
+        hidden = {self.names[v] for v in inner}
+        names = {e: n for n, e in self.meanings.items() if n not in hidden}
         ordered = sorted(computed, key=self.place.__getitem__)
         notes = dict.fromkeys(n for v in ordered for n in self.system.notes.get(v, ()))
         for v in ordered:
-            name = names.get(v)
-            if name is None:
+            name = self.names.get(v)
+            if name is None or name in hidden:
                 continue
-            text = f"# {name} = {formula(v, names, index=bool(self.function.axes), limit=40, inline=self.arrivals)}"
+            text = f"# {name} = {formula(self.meanings.get(name, v), names, index=bool(self.function.axes), limit=40, inline=self.arrivals)}"
             span = self.system.spans.get(name)
             place = f"{span.file.rsplit('/', 1)[-1]}:{span.line}" if span else ""
             rows = textwrap.wrap(text, WIDTH - 8, subsequent_indent="#     ", break_long_words=False)

@@ -8,7 +8,7 @@ from ...compiler.formulas import arrivals, equations, formula
 from ...compiler.graph import Expr, Map, postorder
 from ...compiler.ops import PRIMITIVES
 from ...compiler.passes.naming import quoted
-from ...compiler.pipeline import Compiled
+from ...compiler.pipeline import Compiled, meanings
 from ...compiler.random import path_key
 from ...compiler.sizes import Size, product
 from ...compiler.system import Initialiser, System
@@ -27,9 +27,11 @@ def header(compiled: Compiled, names: dict[Expr, str]) -> str:
         out += _indented(f"loss = {formula(loss.value, compiled.source.names, limit=80)}")
     if compiled.gradients and compiled.differentiated is not None:
         out += ["", "Gradients (d_v is the derivative of the loss by v, for the whole batch)"]
-        forward = [*postorder(*(compiled.differentiated.equations[k] for k in ("loss*", *compiled.source.equations)))]
-        for q in equations({f"d_{k}": e for k, e in compiled.gradients.items()}, names, forward,
-                           inline=arrivals(compiled.differentiated)):
+        explained = compiled.explained["differentiated"]
+        known = meanings(explained)
+        forward = [*postorder(*(known[k] for k in ("loss", *compiled.source.equations) if k in known))]
+        roots = {f"d_{k}": explained.equations[f"d_{k}"] for k in compiled.gradients}
+        for q in equations(roots, {e: n for n, e in known.items()}, forward, inline=arrivals(explained)):
             out += _indented(str(q))
     kinks = [f"{n.f}: {PRIMITIVES[n.f].kink}" for n in postorder(*compiled.source.roots())
              if isinstance(n, Map) and PRIMITIVES[n.f].kink]

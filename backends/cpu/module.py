@@ -133,7 +133,7 @@ class ModulePrinter:
         assert system is not None
         names = self.names if name == "gradients" else system.names
         printer = FunctionPrinter(function, self.compiled.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0)
+                                  self.level > 0, self.compiled.explained["differentiated" if name == "gradients" else "evaluated"])
         self.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, self.system, printer, self.uses)
         args = ["params", *(["grads"] if name == "gradients" else []), *self.arguments(name), "workspace",

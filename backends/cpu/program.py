@@ -44,20 +44,26 @@ class Program:
 
     def predict(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
         """The outputs, in evaluation mode."""
-        return self.module.predict(params, **inputs)  # type: ignore[no-any-return]
+        return self.module.predict(params, **self._read("predict", inputs))  # type: ignore[no-any-return]
 
     def evaluate(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
         """Loss, penalty and metrics, in evaluation mode, as sums and counts."""
-        return self.module.evaluate(params, **inputs)  # type: ignore[no-any-return]
+        return self.module.evaluate(params, **self._read("evaluate", inputs))  # type: ignore[no-any-return]
 
     def loss_and_grads(self, params: dict[str, Any], *, workspace: Any = None, seed: Any = 0,
                        **inputs: Any) -> tuple[Any, dict[str, Any]]:
         """The objective and its gradients."""
-        return self.module.loss_and_grads(params, workspace=workspace, seed=seed, **inputs)  # type: ignore[no-any-return]
+        read = self._read("gradients", inputs)
+        return self.module.loss_and_grads(params, workspace=workspace, seed=seed, **read)  # type: ignore[no-any-return]
 
     def train_step(self, params: dict[str, Any], state: dict[str, Any], **inputs: Any) -> Any:
         """One step of the optimiser, in place; the loss before it."""
-        return self.module.train_step(params, state, **inputs)
+        return self.module.train_step(params, state, **self._read("gradients", inputs))
+
+    def _read(self, function: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """What a function of the module takes: inputs of the model that it does not read are left out."""
+        read = self.compiled.functions[function].inputs if function in self.compiled.functions else ()
+        return {k: v for k, v in inputs.items() if k in read or k not in self.system.inputs}
 
     def init_state(self, params: dict[str, Any], seed: int = 0) -> dict[str, Any]:
         """What a training step keeps."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ..algebra import Pattern, Rewriter, Table, any_of, rule, term
 from ..graph import BOOL, Broadcast, Const, Contract, Expr, Map, OneHot, Reduce, Transpose
 from ..system import System
+from .centre import centre
 
 x, z = any_of("x z")
 
@@ -63,6 +64,7 @@ def _untransposed(e: Expr, labels: tuple[int, ...]) -> tuple[Expr, tuple[int, ..
 
 def finish(system: System) -> System:
     """The system in its cheapest form."""
+    system = centre(system)
     rewriter = Rewriter(FINISH)
     rewriter.all(list(system.roots()))
     system = system.mapped(rewriter.memo)
