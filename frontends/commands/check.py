@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ..trainer.differences import TOLERANCE, differences, random_inputs
 from ..trainer.errors import RunError
-from .common import compiled, console, load_model
+from .common import compiled, console, load_model, require_loss
 
 
 def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
     """Print a row a parameter; a gradient that is wrong is an error."""
     system = load_model(model, sizes)
+    require_loss(system, "check")
     program = compiled(system, backend, "float64")
     params = program.init(seed=seed)
     rows = differences(program, params, random_inputs(system, seed), seed)

@@ -77,6 +77,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, int]:
     return sizes
 
 
+def require_loss(system: System, what: str) -> None:
+    """Refuses a model without a loss."""
+    if system.loss is None:
+        raise OptionError(f"model {system.name} has no loss, so there is nothing to {what}: loss = ... is what is minimised")
+
+
 def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> Any:
     """The program of a system; an unknown backend or precision is a NoBackend."""
     from ...backends.interface import compile_for
