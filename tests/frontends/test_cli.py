@@ -187,6 +187,20 @@ def test_characters_are_learned(folder):
     assert note["results"]["test"]["loss"] < 0.5 and note["preparation"]["vocabulary"]["x"][:3] == ["\n", " ", "b"]
 
 
+def test_a_target_that_only_a_metric_reads(folder):
+    text = MODEL.replace("target y : class(C)", "target y : class(C)\ntarget z").replace("y = kind,", "y = kind, z = u,")
+    (folder / "more.nn").write_text(text + "metric far = (z - sum(h))^2\n")
+    assert "far" in run("train", "more.nn", "--epochs", 1)
+    run("check", "more.nn")
+
+
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_a_model_without_a_loss_is_refused(folder, command):
+    lines = [line for line in MODEL.splitlines() if not line.startswith(("loss", "penalty"))]
+    (folder / "lossless.nn").write_text("\n".join(lines) + "\n")
+    assert f"model small has no loss, so there is nothing to {command}" in run(command, "lossless.nn", status=1)
+
+
 def test_what_is_not_there_yet_is_refused(folder):
     (folder / "rnn.nn").write_text(RNN.replace("batch = 8", "batch = 8, truncate = 5"))
     assert "truncate = 5" in run("train", "rnn.nn", status=1)
