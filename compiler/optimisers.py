@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from .graph import Expr, Input, Param, apply
 from .sizes import symbol
@@ -51,6 +52,11 @@ def root(v: Expr, options: Options) -> Expr:
     return apply("sqrt", v + eps) if options.get("eps_inside") else apply("sqrt", v) + eps
 
 
+def rest(share: float) -> float:
+    """1 - share as people write it: 0.1 for 0.9, not 0.09999999999999998."""
+    return float(1 - Decimal(repr(share)))
+
+
 @optimiser(lr=0.01)
 def sgd(options: Options) -> Rule:
     """w <- w - lr * g."""
@@ -86,7 +92,7 @@ def adagrad(options: Options) -> Rule:
 def rmsprop(options: Options) -> Rule:
     """v <- rho * v + (1 - rho) * g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Tieleman and Hinton 2012)."""
     rho = float(options["rho"])
-    v = rho * slot("v") + (1 - rho) * apply("square", G)
+    v = rho * slot("v") + rest(rho) * apply("square", G)
     return Rule({"v": v, "w": W - LR * G / root(v, options)}, ("v",))
 
 
@@ -104,8 +110,8 @@ def adam(options: Options) -> Rule:
 def adam_step(options: Options) -> tuple[dict[str, Expr], Expr]:
     """Adam's new moments, and what it subtracts."""
     b1, b2, eps = (float(options[k]) for k in ("beta1", "beta2", "eps"))
-    m = b1 * slot("m") + (1 - b1) * G
-    v = b2 * slot("v") + (1 - b2) * apply("square", G)
+    m = b1 * slot("m") + rest(b1) * G
+    v = b2 * slot("v") + rest(b2) * apply("square", G)
     c1, square = 1 - apply("pow", b1, STEP), 1 - apply("pow", b2, STEP)
     c2 = apply("sqrt", square)
     below = apply("sqrt", v + eps * square) if options.get("eps_inside") else apply("sqrt", v) + eps * c2

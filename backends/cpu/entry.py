@@ -73,7 +73,7 @@ class Entry:
             lines.append(f"    {', '.join(lengths)} = {name}.shape[:{len(lengths)}]")
         known.update(lengths)
         if order != list(node.axes):
-            lines.append(f"    {name} = {name}.swapaxes(0, 1){'':<10}# time first inside")
+            lines.append(f"{f'    {name} = {name}.swapaxes(0, 1)':<64}# time first inside")
         return lines
 
     def epilogue(self) -> list[str]:

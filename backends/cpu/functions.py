@@ -85,8 +85,9 @@ class FunctionPrinter:
         if self.buffered:
             self.plan = plan(self.function.body, self.kept, self.scratch)
             self._prune()
-            for i, (_, a) in enumerate(x for x in self.plan.arrays() if x[1].comment == "scratch"):
-                a.name = self.namer.claim("mask" if a.kind == BOOL else f"tmp{i}" if i else "tmp")
+            for _, a in self.plan.arrays():
+                if a.comment == "scratch":
+                    a.name = self.namer.claim("mask" if a.kind == BOOL else "tmp")
 
     def allocated(self, a: Array) -> bool:
         """Whether an array exists before it is written."""
@@ -117,7 +118,9 @@ class FunctionPrinter:
             if out is not None and not out.array.name:
                 members = groups[out.array.home]
                 later = [m for m in members[members.index(out.array):] if m in block]
-                before = out.array.storage.name if out.array.storage is not None else ""
+                under = out.array.storage
+                own = under is None or self.values.get(under) in self.names      # a named value keeps its name to itself
+                before = "" if own or under is None else under.name
                 out.array.name = next((m.name for m in later if m.name), "") or before or self.namer.claim(self._wanted(s))
 
     def _blocks(self, body: list[Stmt], block: frozenset[Array] = frozenset()) -> Iterator[tuple[frozenset[Array], Stmt]]:
@@ -254,12 +257,11 @@ class FunctionPrinter:
         if a.home is not a and a.name != a.home.name and a.name not in self.aliases and self.allocated(a):
             self.aliases.add(a.name)
             yield f"{a.name} = {a.storage.name if a.storage.name in self.aliases else a.home.name}"  # type: ignore[union-attr]
-            self.seen.add(a)
 
     def _shape(self, v: View) -> str:
-        if v.array in self.seen or not v.array.dims:
+        if v.array.home in self.seen or not v.array.dims:
             return ""
-        self.seen.add(v.array)
+        self.seen.add(v.array.home)
         return "# " + shape_text(v.array.dims)
 
     def heading(self, values: list[Expr]) -> Iterator[str]:
@@ -274,7 +276,8 @@ class FunctionPrinter:
             name = self.names.get(v)
             if name is None or name in hidden:
                 continue
-            text = f"# {name} = {formula(self.meanings.get(name, v), names, index=bool(self.function.axes), limit=40, inline=self.arrivals)}"
+            meant = formula(self.meanings.get(name, v), names, index=bool(self.function.axes), limit=40, inline=self.arrivals)
+            text = f"# {name} = {meant}"
             span = self.system.spans.get(name)
             place = f"{span.file.rsplit('/', 1)[-1]}:{span.line}" if span else ""
             rows = textwrap.wrap(text, WIDTH - 8, subsequent_indent="#     ", break_long_words=False)

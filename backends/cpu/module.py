@@ -131,9 +131,9 @@ class ModulePrinter:
         function = self.compiled.functions[name]
         system = self.compiled.differentiated if name == "gradients" else self.compiled.evaluated
         assert system is not None
-        names = self.names if name == "gradients" else system.names
+        names, explained = (self.names, "differentiated") if name == "gradients" else (system.names, "evaluated")
         printer = FunctionPrinter(function, self.compiled.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0, self.compiled.explained["differentiated" if name == "gradients" else "evaluated"])
+                                  self.level > 0, self.compiled.explained[explained])
         self.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, self.system, printer, self.uses)
         args = ["params", *(["grads"] if name == "gradients" else []), *self.arguments(name), "workspace",

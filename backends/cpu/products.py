@@ -7,7 +7,7 @@ from string import ascii_lowercase
 
 from ...compiler.program import Product, View
 from ...compiler.sizes import product
-from .views import contiguous, kept, plain, transposition
+from .views import contiguous, kept, plain, text, transposition
 
 Label = str | int
 
@@ -75,11 +75,18 @@ def _matrix(v: View, labels: tuple[Label, ...], first: list[Label], second: list
 
 
 def _einsum(s: Product, la: tuple[Label, ...], lb: tuple[Label, ...], sizes: dict[str, str] | None) -> str:
+    left, right = plain(s.a, sizes), plain(s.b, sizes)
+    if any(k not in la and k not in lb for k in s.lo):           # a repeat that only the result has
+        shape = f"({', '.join(d.format(sizes) for d in s.a.dims)}{',' if len(s.a.dims) == 1 else ''})"
+        la, left = s.la, f"np.broadcast_to({text(s.a, sizes)}, {shape})"
+    if any(k not in la and k not in lb for k in s.lo):
+        shape = f"({', '.join(d.format(sizes) for d in s.b.dims)}{',' if len(s.b.dims) == 1 else ''})"
+        lb, right = s.lb, f"np.broadcast_to({text(s.b, sizes)}, {shape})"
     letters: dict[Label, str] = {}
     for k in (*la, *lb, *s.lo):
         letters.setdefault(k, ascii_lowercase[len(letters)])
     spec = ",".join("".join(letters[k] for k in ls) for ls in (la, lb)) + "->" + "".join(letters[k] for k in s.lo)
-    return f'np.einsum("{spec}", {plain(s.a, sizes)}, {plain(s.b, sizes)})'
+    return f'np.einsum("{spec}", {left}, {right})'
 
 
 def out_text(v: View, last: str, sizes: dict[str, str] | None) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ...compiler.optimisers import OPTIMISERS, Rule, rule
 from ...compiler.passes.layout import layout
 from ...compiler.passes.lower import lower
@@ -27,8 +29,9 @@ class Updates:
         self.system = compiled.stable
         self.training: Training = self.system.training
         self.rule_: Rule = rule(self.training.optimiser, dict(self.training.options))
-        self.arguments = (*RULE_ARGUMENTS, *self.rule_.slots, "lr", "step")
+        self.arguments = (*RULE_ARGUMENTS, *self.rule_.slots)
         self.lines, self.temporaries = self._lowered()
+        self.numbers = [k for k in ("lr", "step") if any(re.search(rf"\b{k}\b", line) for line in self.lines)]
         self.uses |= {"blocks"}
 
     @property
@@ -46,7 +49,7 @@ class Updates:
         function = Function("update", body)
         targets = {lay.arrays[e]: k for k, e in system.equations.items()}
         life = lives(body)
-        namer = Namer((*self.arguments, *map(_scratch, range(4))))
+        namer = Namer((*self.arguments, "lr", "step", *map(_scratch, range(4))))
         for k, s, _ in numbered(body):
             out = writes(s)
             if out is None or not isinstance(s, Kernel):
@@ -86,7 +89,7 @@ class Updates:
         name = self.training.optimiser
         doc = (OPTIMISERS[name][1].__doc__ or "").strip().split("\n")[0]
         tmp = [_scratch(i) for i in range(self.temporaries)]
-        head = f"def _{name}({', '.join([*self.arguments, *tmp])}):"
+        head = f"def _{name}({', '.join([*self.arguments, *self.numbers, *tmp])}):"
         return "\n".join([head, f'    """{doc}"""', *self.lines]) + "\n"
 
     def init_state(self) -> str:
@@ -154,7 +157,8 @@ class Updates:
         names = ", ".join(["w", "g", *self.rule_.slots])
         add(f"        for {names} in blocks(params[k], grads[k]{slots}):")
         cut = "".join(f", {x}[:w.size]" for x in tmp)
-        add(f"            _{self.training.optimiser}({names}, {lr}, step + 1{cut})")
+        given = "".join(f", {dict(lr=lr, step='step + 1')[k]}" for k in self.numbers)
+        add(f"            _{self.training.optimiser}({names}{given}{cut})")
 
     def _constraints(self, add) -> None:  # type: ignore[no-untyped-def]
         t = self.training

@@ -210,10 +210,12 @@ class Lowering:
 
     def _set(self, out: View, e: Expr, loop: LoopPlan | None) -> Stmt:
         """out[...] = e, for a boundary value or a part."""
-        base = e.args[0] if isinstance(e, Broadcast) else e
+        base = e
+        while isinstance(base, Broadcast):
+            base = self.lay.plan.operands[base][0]
         if isinstance(base, Const):
             return Fill(out, base.value)
-        if self.lay.kind[e] == "inline":
+        if self.lay.kind[base] == "inline":
             return Kernel(out.dims, out, self.scalar(e, loop))
         return Copy(out, self.lay.access(e, loop))
 
@@ -263,7 +265,7 @@ class Lowering:
             case Concat():
                 for a, lo in zip(ops, n.offsets, strict=True):
                     if lay.part.get(a, (None,))[0] is not n:
-                        dims = lay.access(a, loop).dims if lay.kind[a] != "inline" else _step_dims(a, loop)
+                        dims = _step_dims(a, loop)
                         yield self._set(move(out, len(dims) - len(a.shape) + n.at, lo, dims), a, loop)
             case Pad():
                 yield Fill(out, 0)

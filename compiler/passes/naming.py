@@ -28,7 +28,7 @@ class Namer:
         base = identifier(wanted)
         name, k = base, 2
         while name in self.taken:
-            name = f"{base}_{k}" if base[-1:].isdigit() or k > 2 or base in RESERVED else f"{base}{k}"
+            name = f"{base}_{k}" if base[-1:].isdigit() else f"{base}{k}"
             k += 1
         self.taken.add(name)
         return name

@@ -127,10 +127,22 @@ def _largest(plan: Schedule, find, done: set[Param]) -> list[Use] | None:  # typ
     """The largest group of parameters that are not packed yet."""
     groups: dict[tuple[object, ...], dict[Param, Use]] = {}
     for use in find(plan):
-        if use.param not in done:
+        if use.param not in done and _serves_loop(plan, use.reader):
             groups.setdefault(use.group, {}).setdefault(use.param, use)
     best = max(groups.values(), key=len, default={})
     return list(best.values()) if len(best) > 1 else None
+
+
+def _serves_loop(plan: Schedule, e: Expr) -> bool:
+    """Whether a product or sum stands in a loop, or in a sum that a loop reads: elsewhere copying weights costs what it saves."""
+    while plan.loop[e] is None:
+        users = plan.users[e]
+        if any(plan.loop[u] is not None for u in users):
+            return True
+        e = users[0] if len(users) == 1 else e
+        if len(users) != 1 or not (isinstance(e, Slice) or (isinstance(e, Map) and e.f in ("add", "sub"))):
+            return False
+    return True
 
 
 def _ordered(plan: Schedule, group: list[Use], declared: dict[Param, int]) -> list[Param]:
