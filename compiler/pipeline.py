@@ -93,15 +93,15 @@ def compile_system(system: System, fuse: bool = True) -> Compiled:
     return out
 
 
-def differentiate(out: Compiled) -> None:
-    """The objective's gradient by every trained parameter, simplified."""
+def differentiate(out: Compiled, packed: bool = True) -> None:
+    """The objective's gradient by every trained parameter, simplified; `packed`: as it is computed best, not as it reads best."""
     system = out.stable
     frozen = {*system.training.freeze}
     out.trained = tuple(k for k in system.params if k not in frozen)
     wrt: list[Expr] = [system.params[k].node for k in out.trained]
     system = system.copy()
     system.equations["loss*"] = system.objective()
-    system, packs = pack(system)
+    system, packs = pack(system) if packed else (system, {})
     system = name_preactivations(system)
     adjoint = out.adjoint = gradient(system, system.equations["loss*"], [*wrt, *packs])
     extended = adjoint.system

@@ -71,9 +71,11 @@ def derive(system: System) -> Derivation:
         raise ShowingError(f"{system.name} has no loss, so there is nothing to differentiate")
     stabilised = stabilise(system)
     out = Compiled(system, name_preactivations(simplify(stabilised)))
-    differentiate(out)
-    assert out.adjoint is not None and out.differentiated is not None
-    return Derivation(system, stabilised, out.stable, out.adjoint, out.differentiated, out.gradients)
+    differentiate(out, packed=False)
+    assert out.adjoint is not None
+    thought = out.explained["differentiated"]                # before softmaxes and the like are spelled as they are computed
+    gradients = {k: thought.equations.get(f"d_{k}", e) for k, e in out.gradients.items()}
+    return Derivation(system, stabilised, out.stable, out.adjoint, thought, gradients)
 
 
 def formulas_of(system: System) -> dict[str, Expr]:
