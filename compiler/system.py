@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from .graph import Const, Expr, Input, Param, Ref, Reduce, apply, postorder
+from .graph import Const, Expr, Input, Param, Reduce, Ref, apply, postorder
 from .sizes import Size
 
 
