@@ -6,15 +6,15 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from ...compiler.graph import Number, length
-from ...compiler.program import Call, Hot, Literal, Load, Scalar, SizeOf, Step, View
+from ...compiler.program import BOOL, Call, Hot, Literal, Load, Scalar, SizeOf, Step, View
 from .views import text
 
-# precedence of what is printed: 0 comparison, 1 sum, 2 product, 3 unary, 4 power, 9 atom
+# precedence of what is printed: 0 comparison (and &, |, in parentheses in each other), 1 sum, 2 product, 3 unary, 4 power, 9 atom
 BINARY = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2), "pow": ("**", 4),
           "lt": ("<", 0), "le": ("<=", 0), "gt": (">", 0), "ge": (">=", 0), "eq": ("==", 0), "ne": ("!=", 0),
-          "and": ("&", -1), "or": ("|", -1)}
+          "and": ("&", 0), "or": ("|", 0)}
 UFUNC = {"exp": "np.exp", "log": "np.log", "log1p": "np.log1p", "expm1": "np.expm1", "tanh": "np.tanh", "sqrt": "np.sqrt",
-         "abs": "np.abs", "sign": "np.sign", "floor": "np.floor", "round": "np.round", "sin": "np.sin", "cos": "np.cos",
+         "abs": "np.abs", "sign": "np.sign", "floor": "np.floor", "round": "np.rint", "sin": "np.sin", "cos": "np.cos",
          "arctan": "np.arctan", "maximum": "np.maximum", "minimum": "np.minimum", "not": "np.logical_not"}
 HELPERS = {"sigmoid", "softplus", "log1mexp", "logaddexp", "exprel", "expmoment", "safe_div", "erf"}
 
@@ -71,7 +71,9 @@ class Expressions:
             sign, level = BINARY[f]
             if f == "pow":
                 return f"{self.at(args[0], 5)}**{self.at(args[1], 4)}", 4
-            left, right = level + (level == 0), level + (f not in ("add", "mul", "and", "or"))
+            left, right = level + (level == 0), level + (f not in ("add", "mul"))
+            if f in ("add", "sub", "mul", "div"):
+                args = tuple(_mask(a, args[1 - k]) for k, a in enumerate(args))
             return f"{self.at(args[0], left)} {sign} {self.at(args[1], right)}", level
         if f == "neg":
             return f"-{self.at(args[0], 3)}", 3
@@ -80,13 +82,29 @@ class Expressions:
         if f == "select":
             return f"np.where({', '.join(map(self.text, args))})", 9
         if f == "real":
-            return self._with(args[0])
+            return f"np.asarray({self.text(args[0])}, dtype)", 9
         if f == "relu":
             return f"np.maximum({self.text(args[0])}, 0)", 9
         if f in HELPERS:
             self.uses.add(f)
             return f"{f}({', '.join(map(self.text, args))})", 9
         return f"{UFUNC[f]}({', '.join(map(self.text, args))})", 9
+
+
+def truth(s: Scalar, hot: bool = True) -> bool:
+    """Whether a scalar is printed as truth values: a mask, also where it stands for a number, or a one-hot vector (if `hot`)."""
+    match s:
+        case Call(f, args, kind):
+            return kind == BOOL or (f == "real" and truth(args[0], hot))
+        case Load(v):
+            return v.array.kind == BOOL
+    return hot and isinstance(s, Hot)
+
+
+def _mask(s: Scalar, other: Scalar) -> Scalar:
+    """A mask beside a number as it stands: NumPy computes with it as 0 and 1."""
+    beside = isinstance(s, Call) and s.f == "real" and truth(s, False) and not truth(other, False)
+    return s.args[0] if beside and isinstance(s, Call) and not isinstance(other, (Literal, SizeOf, Step)) else s
 
 
 def column(base: str, dim: int, rank: int) -> str:

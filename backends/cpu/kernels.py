@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 
 from ...compiler.graph import length
 from ...compiler.program import BOOL, REAL, Array, Call, Hot, Kernel, Literal, Load, Scalar, SizeOf, Step, View, leaves
-from .expressions import BINARY, UFUNC, Expressions, column, number
+from .expressions import BINARY, UFUNC, Expressions, column, number, truth
 from .views import text
 
 UFUNCS = {**UFUNC, "add": "np.add", "sub": "np.subtract", "mul": "np.multiply", "div": "np.divide", "pow": "np.power",
           "neg": "np.negative", "square": "np.square", "lt": "np.less", "le": "np.less_equal", "gt": "np.greater",
           "ge": "np.greater_equal", "eq": "np.equal", "ne": "np.not_equal", "and": "np.logical_and", "or": "np.logical_or",
-          "round": "np.round"}
+          "round": "np.rint"}
+COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
+ARITHMETIC = {"add", "sub", "mul", "div", "maximum", "minimum"}      # what takes a truth value beside a number
 AUGMENTED = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
 COMMUTES = {"add", "mul"}
 SCRATCH = {"softplus": 1, "log1mexp": 1, "logaddexp": 1}   # arrays a helper needs
@@ -33,7 +35,18 @@ class Register:
     last: int = -1                                       # the operation that reads it last
 
 
+@dataclass(eq=False)
+class Web:
+    """Registers that share one memory: written first by one operation, needed up to another."""
+
+    kind: str
+    start: int
+    last: int = -1
+    registers: list[Register] = field(default_factory=list)
+
+
 Operand = Register | str
+OUT = "{out}"
 
 
 @dataclass
@@ -56,8 +69,8 @@ class Lowered:
         self.operations: list[Operation] = []
         self.scratch: list[Array] = []
         self.memo: dict[Scalar, Operand] = {}
-        self.out_reads = {text(x.view, sizes) for x in leaves(kernel.body)       # operands that stand in the output's memory
-                          if isinstance(x, Load) and x.view.array.home is kernel.out.array.home}
+        self.same = {text(x.view, sizes) for x in leaves(kernel.body) if isinstance(x, Load)      # the output's own elements
+                     and x.view.array.home is kernel.out.array.home and x.view.along == kernel.out.along}
         result = self._operand(kernel.body)
         if not isinstance(result, Register):                     # a plain copy, or a constant
             result = self._do("copy", [result], kernel.out.array.kind)
@@ -102,14 +115,15 @@ class Lowered:
             inner = self._operand(args[0])
             return inner                                         # a mask multiplies as 0 and 1
         if f == "relu":
-            return self._do("maximum", [self._operand(args[0]), "0"], REAL)
+            return self._call("maximum", (args[0], Literal(0)), REAL)
         heavy = sorted(range(len(args)), key=lambda i: -need(args[i]))
         operands: dict[int, Operand] = {i: self._operand(args[i]) for i in heavy}
         values = [operands[i] for i in range(len(args))]
         if f not in UFUNCS:
             self.uses.add(f)
-        if f in ("add", "sub", "div") and all(_truth(args[i]) for i in range(len(args))):
-            values[0] = self._do("copy", [values[0]], REAL)      # NumPy has no arithmetic on two truth values
+        if f not in COMPARISONS:
+            keep = f in ARITHMETIC and not all(map(truth, args))     # NumPy computes mask * x, but exp(mask) in half precision
+            values = [self._do("copy", [v], REAL) if truth(a) and not keep else v for a, v in zip(args, values, strict=True)]
         return self._do(f, values, kind)
 
     def _writable(self, s: Scalar) -> Register:
@@ -141,63 +155,68 @@ class Lowered:
     # ------------------------------------------------------------ places
 
     def _place(self, result: Register) -> None:
-        """Give every register the output's place or a scratch array."""
-        last_out = max((i for i, op in enumerate(self.operations) for a in op.args
-                        if isinstance(a, str) and a in self.out_reads), default=-1)
-        busy: dict[str, Register] = {}
-        pools: dict[str, list[str]] = {REAL: [], BOOL: []}
-        names: dict[str, list[str]] = {REAL: [], BOOL: []}
-        out_kind = self.kernel.out.array.kind
-
-        def fresh(kind: str) -> str:
-            if pools[kind]:
-                return pools[kind].pop(0)
-            names[kind].append(f"{{{kind}{len(names[kind])}}}")
-            self.scratch.append(Array(self.kernel.dims, kind, comment="scratch"))
-            self.scratch[-1].name = names[kind][-1]
-            return names[kind][-1]
-
-        final = len(self.operations) - 1
+        """Give every register the output's place or a scratch array: the result first, then in the order of their writing."""
+        webs = self._webs()
+        final = next(w for w in webs if result in w.registers)
+        final.last = len(self.operations)
+        held: dict[str, list[Web]] = {}
+        for w in (final, *(w for w in webs if w is not final)):
+            dying = [p for p, others in held.items() if any(o.last == w.start for o in others)]
+            wanted = [OUT] * self._may_take_out(w, w is final) + [p for p in (*dying, *held) if p != OUT]
+            place = next((p for p in wanted if p == OUT or p.startswith("{" + w.kind)
+                          if not any(self._conflict(w, o) for o in held.get(p, []))), None) or self._fresh(w.kind)
+            held.setdefault(place, []).append(w)
+            for r in w.registers:
+                r.place = place
         for i, op in enumerate(self.operations):
-            dying = [a for a in dict.fromkeys(x for x in op.args if isinstance(x, Register)) if a.last == i]
-            aliasable = op.f in UFUNCS or op.f in IN_PLACE or op.tied or op.f == "copy"
-            if op.tied and isinstance(op.args[0], Register):
-                op.out.place = op.args[0].place
-            elif i == final:
-                op.out.place = "{out}"
-                if not aliasable and any(a.place == "{out}" for a in op.args if isinstance(a, Register)):
-                    self._evict(i, op, fresh)
-            else:
-                out_free = "{out}" not in busy or (aliasable and busy["{out}"] in dying)
-                out_free = out_free and op.out.kind == out_kind and last_out <= (i if aliasable else i - 1)
-                same = [a for a in dying if a.kind == op.out.kind and aliasable and a.place != "{out}"]
-                op.out.place = "{out}" if out_free else same[0].place if same else fresh(op.out.kind)
-            extra = [fresh(REAL) for _ in range(SCRATCH.get(op.f, 0))]
-            op.scratch = extra
-            for a in dying:
-                busy.pop(a.place, None)
-                if a.place not in ("{out}", op.out.place) and a.place not in pools[a.kind]:
-                    pools[a.kind].append(a.place)
-            pools[REAL] += extra
-            busy[op.out.place] = op.out
-        if result.place != "{out}":                              # a tied chain that began in scratch
-            self.operations.append(Operation("copy", Register(out_kind, "{out}"), [result]))
+            busy = {p for p, others in held.items() if any(o.start <= i <= o.last for o in others)}
+            for _ in range(SCRATCH.get(op.f, 0)):
+                free = [f"{{{a.kind}{k}}}" for k, a in enumerate(a for a in self.scratch if a.kind == REAL)]
+                place = next((p for p in free if p not in busy), None) or self._fresh(REAL)
+                busy.add(place)
+                op.scratch.append(place)
+        if result.place != OUT:                                  # the output's old elements were needed to the end
+            self.operations.append(Operation("copy", Register(self.kernel.out.array.kind, OUT), [result]))
 
-    def _evict(self, i: int, op: Operation, fresh) -> None:  # type: ignore[no-untyped-def]
-        """An operand kept in the output moves away before a helper that may not write over it."""
-        for a in op.args:
-            if isinstance(a, Register) and a.place == "{out}":
-                place = fresh(a.kind)
-                for done in self.operations[:i]:
-                    if done.out.place == "{out}" and done.out is a:
-                        done.out.place = place
-                a.place = place
+    def _webs(self) -> list[Web]:
+        """Registers that are one memory, since one changes the other in place; in the order of their first writing."""
+        webs: dict[Register, Web] = {}
+        for i, op in enumerate(self.operations):
+            base = op.args[0] if op.tied else None
+            w = webs[base] if isinstance(base, Register) else Web(op.out.kind, i)
+            webs[op.out] = w
+            w.registers.append(op.out)
+            w.last = max(w.last, op.out.last, i)
+        return list(dict.fromkeys(webs.values()))
+
+    def _may_take_out(self, w: Web, final: bool) -> bool:
+        """Whether nothing reads the output's old elements once w is written there."""
+        if not final and w.kind != self.kernel.out.array.kind:
+            return False
+        reading = [i for i, op in enumerate(self.operations) for a in op.args if isinstance(a, str) and a in self.same]
+        return all(i < w.start or (i == w.start and self._aliasable(i)) for i in reading)
+
+    def _aliasable(self, i: int) -> bool:
+        """Whether an operation may write over its operands."""
+        op = self.operations[i]
+        return op.f in UFUNCS or op.f in IN_PLACE or op.tied or op.f == "copy"
+
+    def _conflict(self, a: Web, b: Web) -> bool:
+        """Whether two values are needed at the same time."""
+        first, second = (a, b) if a.start <= b.start else (b, a)
+        return first.last > second.start or (first.last == second.start and not self._aliasable(second.start))
+
+    def _fresh(self, kind: str) -> str:
+        """A new scratch array."""
+        place = f"{{{kind}{sum(a.kind == kind for a in self.scratch)}}}"
+        self.scratch.append(Array(self.kernel.dims, kind, name=place, comment="scratch"))
+        return place
 
     # ------------------------------------------------------------ text
 
     def lines(self) -> list[str]:
         """The statements; scratch arrays must have been given names."""
-        places = {"{out}": text(self.kernel.out, self.sizes)}
+        places = {OUT: text(self.kernel.out, self.sizes)}
         counts = {REAL: 0, BOOL: 0}
         for a in self.scratch:
             places[f"{{{a.kind}{counts[a.kind]}}}"] = a.name
@@ -208,14 +227,14 @@ class Lowered:
         out = places[op.out.place]
         args = [places[a.place] if isinstance(a, Register) else a for a in op.args]
         indexed = "[" in out
-        here = {out, *(self.out_reads if op.out.place == "{out}" else ())}       # names of the memory that is written
+        here = {out, *(self.same if op.out.place == OUT else ())}       # names of the memory that is written
         if op.f in AUGMENTED:
             if args[0] in here:
                 return [f"{out} {AUGMENTED[op.f]} {args[1]}"]
             if args[1] in here and op.f in COMMUTES:
                 return [f"{out} {AUGMENTED[op.f]} {args[0]}"]
         if op.f == "copy":
-            return [] if args[0] == out else [f"{out}[...] = {args[0]}" if not indexed else f"{out} = {args[0]}"]
+            return [] if args[0] in here else [f"{out}[...] = {args[0]}" if not indexed else f"{out} = {args[0]}"]
         if op.f == "where":
             return [f"np.copyto({args[0]}, {args[1]}, where={args[2]})"]
         if op.f in ("add_onehot", "hot"):
@@ -230,12 +249,6 @@ def need(s: Scalar) -> int:
         return 1 if isinstance(s, Hot) else 0
     counts = sorted((need(a) for a in s.args), reverse=True)
     return max([1, *(c + i for i, c in enumerate(counts))])
-
-
-def _truth(s: Scalar) -> bool:
-    """Whether a scalar is printed as truth values."""
-    return isinstance(s, Hot) or (isinstance(s, Call) and (s.kind == BOOL or (s.f == "real" and _truth(s.args[0])))) \
-        or (isinstance(s, Load) and s.view.array.kind == BOOL)
 
 
 def _index(v: View, sizes: dict[str, str] | None) -> str:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 
+def precision(*x):
+    """The type in which a function of these numbers or arrays is computed."""
+    dtype = np.result_type(*x)
+    return dtype if dtype.kind == "f" else np.dtype(float)
+
+
+def blank(*x):
+    """An array for a function of these numbers or arrays."""
+    return np.empty(np.broadcast_shapes(*map(np.shape, x)), precision(*x))
+
+
 def sigmoid(x, out=None):
     """1/(1 + exp(-x)), to full relative precision at both ends."""
-    out = np.negative(x, out=out)
+    out = np.negative(x, out=blank(x) if out is None else out)
     with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
         np.exp(out, out=out)
     out += 1
@@ -16,7 +27,7 @@ def sigmoid(x, out=None):
 
 def softplus(x, scratch=None, out=None):
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)); x itself must not be `out`."""
-    out = np.abs(x, out=out)
+    out = np.abs(x, out=blank(x) if out is None else out)
     np.negative(out, out=out)
     np.exp(out, out=out)
     np.log1p(out, out=out)
@@ -27,9 +38,9 @@ def softplus(x, scratch=None, out=None):
 def log1mexp(x, scratch=None, out=None):
     """log(1 - exp(x)) for x < 0: log(-expm1(x)) near 0, log1p(-exp(x)) elsewhere."""
     near = np.greater(x, -0.6931471805599453)
-    scratch = np.expm1(np.where(near, x, -1.0), out=scratch)
+    scratch = np.expm1(np.where(near, x, -1.0), out=blank(x) if scratch is None else scratch)
     np.negative(scratch, out=scratch)
-    out = np.exp(x, out=out)
+    out = np.exp(x, out=blank(x) if out is None else out)
     np.negative(out, out=out)
     np.log1p(np.where(near, 0.0, out), out=out)
     np.copyto(out, np.log(scratch, out=scratch), where=near)
@@ -39,7 +50,7 @@ def log1mexp(x, scratch=None, out=None):
 def logaddexp(x, y, scratch=None, out=None):
     """log(exp(x) + exp(y)) = max(x, y) + log1p(exp(-|x - y|))."""
     with np.errstate(invalid="ignore"):                          # inf - inf: fmin makes it finite, which is right
-        out = np.subtract(x, y, out=out)
+        out = np.subtract(x, y, out=blank(x, y) if out is None else out)
     np.abs(out, out=out)
     np.fmin(out, 1000, out=out)
     np.negative(out, out=out)
@@ -52,7 +63,7 @@ def logaddexp(x, y, scratch=None, out=None):
 def safe_div(x, y, out=None):
     """x/y, and 0 where y is 0."""
     zero = np.equal(y, 0)
-    out = np.divide(x, np.where(zero, np.asarray(1, np.result_type(y)), y), out=out)
+    out = np.divide(x, np.where(zero, np.asarray(1, np.result_type(y)), y), out=blank(x, y) if out is None else out)
     np.copyto(out, 0, where=zero)
     return out
 
@@ -62,7 +73,7 @@ def expmoment(n, x, out=None):
 
     Elsewhere upwards from n = 0, with exp(x) factored out where x > 0, in two halves that overflow only where the integral does.
     """
-    x = np.asarray(x)
+    x = np.asarray(x, precision(x))
     n, one = int(np.max(n)), x.dtype.type(1)
     far = np.abs(x) >= n + 1
     large, small = np.where(far, x, (n + 1) * one), np.where(far, 0 * one, x)
@@ -92,7 +103,7 @@ def exprel(x, out=None):
 def erf(x, out=None):
     """The error function, element by element."""
     from math import erf as one
-    value = np.asarray(np.frompyfunc(one, 1, 1)(x), np.asarray(x).dtype)
+    value = np.asarray(np.frompyfunc(one, 1, 1)(x), precision(x))
     if out is None:
         return value
     out[...] = value
