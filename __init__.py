@@ -23,6 +23,6 @@ from .frontends.model import (
     parse,
 )
 
-__all__ = ["Builder", "CompiledModel", "Model", "NoBackend", "System", "check_gradients", "compile", "grad", "hessian", "hvp", "jacobian",
-           "jvp", "load", "parse"]
+__all__ = ["Builder", "CompiledModel", "Model", "NoBackend", "System", "check_gradients", "compile", "grad", "hessian", "hvp",
+           "jacobian", "jvp", "load", "parse"]
 __version__ = "0.1.0"

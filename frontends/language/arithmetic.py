@@ -130,7 +130,7 @@ def _number(f: str, x: Number, y: Number) -> Number | None:
             case "div" if y != 0:
                 return Fraction(x) / Fraction(y) if isinstance(x, int | Fraction) and isinstance(y, int | Fraction) else x / y
             case "pow" if float(x) > 0 or (float(y).is_integer() and (x or float(y) >= 0)):
-                exact = y == int(y) and abs(y) <= 64 and abs(x) < 1e18
+                exact = y == int(y) and -64 <= y <= 64 and -1e18 < x < 1e18
                 return x**int(y) if exact else float(x)**float(y)
             case "div" | "pow":
                 return math.nan

@@ -157,8 +157,8 @@ class _Printer:
             columns += [f"split {' / '.join(map(str, d.split))}"] if d.split else []
             source = d.source + (f"({options})" if options else "")
             lines.append(f"data {source}" + (f": {', '.join(columns)}" if columns else ""))
-        options = list(_training(self.system.training))
-        return [*lines, *([f"train {', '.join(options)}"] if options else [])]
+        settings = list(_training(self.system.training))
+        return [*lines, *([f"train {', '.join(settings)}"] if settings else [])]
 
 
 def _parameter(p: Parameter) -> str:
