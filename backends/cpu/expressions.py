@@ -72,7 +72,7 @@ class Expressions:
             if f == "pow":
                 return f"{self.at(args[0], 5)}**{self.at(args[1], 4)}", 4
             left, right = level + (level == 0), level + (f not in ("add", "mul"))
-            if f in ("add", "sub", "mul", "div"):
+            if f in ("mul", "div"):
                 args = tuple(_mask(a, args[1 - k]) for k, a in enumerate(args))
             return f"{self.at(args[0], left)} {sign} {self.at(args[1], right)}", level
         if f == "neg":

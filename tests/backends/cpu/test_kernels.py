@@ -69,7 +69,7 @@ class Scene:
 
 
 @st.composite
-def bodies(draw, scene, kind="real", depth=4):
+def bodies(draw, scene, kind="real", depth=3):
     """A scalar body of a kind."""
     if kind == "bool":
         how = draw(st.sampled_from(["load", "compare", "logic", "not"])) if depth else "load"
@@ -145,7 +145,7 @@ SCENES = {"apart": Scene(), "in place of x0": Scene(0), "in place of x2": Scene(
 def test_ufunc_calls_compute_the_body(where):
     scene = SCENES[where]
 
-    @settings(max_examples=400, deadline=None, derandomize=True)
+    @settings(max_examples=300, deadline=None, derandomize=True)
     @given(bodies(scene))
     def check(body):
         values = scene.values(1)
@@ -177,7 +177,7 @@ def test_an_expression_is_the_body():
     """Precedence: every sign, in every place."""
     scene = Scene()
 
-    @settings(max_examples=600, deadline=None, derandomize=True)
+    @settings(max_examples=500, deadline=None, derandomize=True)
     @given(bodies(scene))
     def check(body):
         values, uses = scene.values(3), set()
