@@ -119,8 +119,8 @@ class FunctionPrinter:
                 members = groups[out.array.home]
                 later = [m for m in members[members.index(out.array):] if m in block]
                 under = out.array.storage
-                own = under is None or self.values.get(under) in self.names      # a named value keeps its name to itself
-                before = "" if own or under is None else under.name
+                named = under is not None and self.values.get(under) in self.names     # a named value keeps its name to itself
+                before = under.name if under is not None and not named else ""
                 out.array.name = next((m.name for m in later if m.name), "") or before or self.namer.claim(self._wanted(s))
 
     def _blocks(self, body: list[Stmt], block: frozenset[Array] = frozenset()) -> Iterator[tuple[frozenset[Array], Stmt]]:
