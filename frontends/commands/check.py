@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from ..trainer.differences import TOLERANCE, differences, random_inputs
 from ..trainer.errors import RunError
-from .common import compiled, console, load_model, require_loss
+from .common import compiled, console, load_model, require_training
 
 
 def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
     """Print a row a parameter; a gradient that is wrong is an error."""
     system = load_model(model, sizes)
-    require_loss(system, "check")
+    require_training(system, "check")
     program = compiled(system, backend, "float64")
     params = program.init(seed=seed)
     rows = differences(program, params, random_inputs(system, seed), seed)
     from rich.table import Table
-    table = Table(title=f"{system.name}: slope of the loss along a random direction, relative error in float64")
+    table = Table(title=f"{system.name}: slopes along random directions, float64")
     for column in ("", "shape", "|gradient|", "derived", "measured", "error"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for r in rows:

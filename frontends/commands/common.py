@@ -77,10 +77,13 @@ def parse_settings(settings: Iterable[str]) -> dict[str, int]:
     return sizes
 
 
-def require_loss(system: System, what: str) -> None:
-    """Refuses a model without a loss."""
+def require_training(system: System, what: str) -> None:
+    """Refuses a model that has no loss, or no parameter that is trained."""
     if system.loss is None:
         raise OptionError(f"model {system.name} has no loss, so there is nothing to {what}: loss = ... is what is minimised")
+    if not set(system.params) - set(system.training.freeze):
+        why = "all its parameters are frozen" if system.params else "it has no parameters"
+        raise OptionError(f"model {system.name}: {why}, so there is nothing to {what}")
 
 
 def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> Any:

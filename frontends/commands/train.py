@@ -16,7 +16,7 @@ from ..trainer.progress import progress_for
 from ..trainer.reports import draw_curve, report_classes, results_table, write_curve
 from ..trainer.run import Options, load_run
 from ..trainer.weights import match_names, save_arrays, transfer, write_atomic
-from .common import compiled, console, load_model, require_loss
+from .common import compiled, console, load_model, require_training
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,7 +116,7 @@ class Session:
 
 def prepare(system: System, model: Path, options: TrainOptions, out: Path, screen: Console) -> Session:
     """Data read and checked, code generated, parameters initialised, loaded or resumed."""
-    require_loss(system, "train")
+    require_training(system, "train")
     declared = system.training
     if declared.truncate is not None:
         raise OptionError(f"truncate = {declared.truncate}: state that is carried from chunk to chunk is not supported yet; "

@@ -199,6 +199,8 @@ def test_a_model_without_a_loss_is_refused(folder, command):
     lines = [line for line in MODEL.splitlines() if not line.startswith(("loss", "penalty"))]
     (folder / "lossless.nn").write_text("\n".join(lines) + "\n")
     assert f"model small has no loss, so there is nothing to {command}" in run(command, "lossless.nn", status=1)
+    (folder / "frozen.nn").write_text(MODEL.replace("schedule cosine", "freeze *"))
+    assert f"all its parameters are frozen, so there is nothing to {command}" in run(command, "frozen.nn", status=1)
 
 
 def test_what_is_not_there_yet_is_refused(folder):
