@@ -112,7 +112,8 @@ def binary_cross_entropy(p: Expr, y: Expr) -> Expr:
 def average(value: Expr, over: tuple[str, ...] = ()) -> Average:
     """What the mean of `value` over axes combines from; `over` are the axes of a mean that stood at the root.
 
-    A value per example is summed over the batch and counted by it; one number counts as often as the batch is long.
+    A value per example is summed over the batch and counted by it; one number of a batch counts as often as the batch is long; a
+    number that no batch enters counts once.
     """
     value = numeric(value)
     if over and BATCH in over:
@@ -122,6 +123,8 @@ def average(value: Expr, over: tuple[str, ...] = ()) -> Average:
         value = mean(value, over)
     if value.axes == (BATCH,):
         return Average(Reduce("sum", value, (BATCH,)), Extent(length(BATCH)))
+    if not any(BATCH in n.axes for n in postorder(value)):
+        return Average(value, Const(1))
     return Average(value * Extent(length(BATCH)), Extent(length(BATCH)))
 
 
