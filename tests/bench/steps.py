@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from tests.bench.models import WORK, text
 
 PEERS = ("chainrule", "torch", "jax")
+SETTLE = 0.3                                                     # seconds
 
 
 class Side:
@@ -68,6 +70,7 @@ def measure(model: str, optimiser: str, peers: list[str], rounds: int, steps: in
             s.ask(f"run {steps}")                                # warm up
         for _ in range(rounds):
             for s in sides:
+                time.sleep(SETTLE)                               # the threads of the side before spin a while after its last product
                 s.times += s.ask(f"run {steps}")
         for s in sides:
             s.close()
