@@ -145,8 +145,8 @@ def _stat(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> None:
         ctx.fail(scope, x, "each stat is declared by itself")
     (target,) = x.targets
     binding = Value(scope.source, target, "a stat")
-    name = declare_target(ctx, scope, target, binding)
-    k = member_index(ctx, scope, target)
+    name = declare_target(ctx, scope, target, binding, numbers=False)
+    k = member_index(ctx, scope, target, numbers=False)
     shape = tuple(size_of(ctx, i, scope) for i in (target.items or ())[k is not None:])
     full = f"{scope.owner.owned}.{name}" if scope.owner.owned else name
     binding.expr = Param(full, shape)

@@ -36,8 +36,8 @@ def declare_param(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> No
 def _one_param(ctx: Context, scope: Scope, x: s.Item, target: s.Target, items: tuple[s.Expr, ...], init: Initialiser) -> None:
     binding = Value(scope.source, target, "a parameter")
     shared = s.Target(target.start, target.end, target.name, items)
-    name = declare_target(ctx, scope, shared, binding)
-    k = member_index(ctx, scope, shared)
+    name = declare_target(ctx, scope, shared, binding, numbers=False)
+    k = member_index(ctx, scope, shared, numbers=False)
     shape = tuple(size_of(ctx, i, scope) for i in items[k is not None:])
     _check_init(ctx, scope, x, target, init, shape)
     full = f"{scope.owner.owned}.{name}" if scope.owner.owned else name

@@ -19,10 +19,10 @@ class Collected:
     rest: list[tuple[s.Statement, Scope]] = field(default_factory=list)
 
 
-def declare_target(ctx: Context, scope: Scope, target: s.Target, binding: Binding) -> str:
+def declare_target(ctx: Context, scope: Scope, target: s.Target, binding: Binding, numbers: bool = True) -> str:
     """Binds a target; h[l] of a repeat becomes a member of the family h. Returns the name in the scope."""
     owner = scope.owner
-    k = member_index(ctx, scope, target)
+    k = member_index(ctx, scope, target, numbers)
     legal(ctx, scope, target)
     if k is None:
         index = next((n for n in scope.names if scope.inner), None)
@@ -40,13 +40,13 @@ def declare_target(ctx: Context, scope: Scope, target: s.Target, binding: Bindin
     return name
 
 
-def member_index(ctx: Context, scope: Scope, target: s.Target) -> int | None:
-    """k of a target h[k]: a number, or an expression of a repeat's index."""
+def member_index(ctx: Context, scope: Scope, target: s.Target, numbers: bool = True) -> int | None:
+    """k of a target h[k]: an expression of a repeat's index, or a number where `numbers` are no sizes (in equations)."""
     if not target.items or isinstance(target.items[0], s.Part):
         return None
     first = target.items[0]
     indices = [n for n in s.walk(first) if isinstance(n, s.Name) and _is_repeat_index(scope, n.name)]
-    if (isinstance(first, s.Number) and len(target.items) >= 1 and isinstance(first.value, int)) or indices:
+    if (numbers and isinstance(first, s.Number) and isinstance(first.value, int)) or indices:
         return integer(ctx, first, scope)
     return None
 

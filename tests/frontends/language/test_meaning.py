@@ -242,3 +242,10 @@ def test_sizes_may_be_set_from_outside() -> None:
 def test_spans_say_where_names_stand() -> None:
     found = parse(HEAD + "s = W @ x + b\n", "file.nn")
     assert str(found.spans["W"]) == "file.nn:5" and str(found.spans["s"]) == "file.nn:7" and found.spans["b"].column == 21
+
+
+def test_a_number_in_a_parameters_brackets_is_a_size():
+    system = parse("model m(D = 3)\ninput x[D]\nparam W[2, D] = 0\nstat mu[2] = 0 <- 0.9 * mu + 0.1 * mean[batch](s)\ns = W @ x\n"
+                   "loss = squares(s - mean[batch](s), [1, 2])\n")
+    assert system.params["W"].node is Param("W", (2, symbol("D")))
+    assert system.stats["mu"].node is Param("mu", (2,))
