@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from .gradient import Adjoint, gradient
-from .graph import BATCH, Broadcast, Const, Expr, Extent, Input, Param, Ref, Slice, postorder, size
+from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, Ref, Slice, postorder, size
 from .passes.evaluation import evaluation
 from .passes.finish import finish
 from .passes.hoist import hoist
@@ -80,7 +80,7 @@ def compile_system(system: System, fuse: bool = True) -> Compiled:
         roots = {"loss": train.equations["loss*"], **{f"d_{k}": e for k, e in _backwards(out).items()}}
         roots |= {k: train.stats[k].update for k in train.stats}
         _function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"), out.trained)
-        roots = {"loss": evaluated.loss.total, "count": evaluated.loss.count}  # type: ignore[union-attr]
+        roots = {"loss": evaluated.loss.total, "loss count": evaluated.loss.count}  # type: ignore[union-attr]
         penalty = evaluated.penalty()
         if penalty is not None:
             roots["penalty"] = penalty
@@ -96,6 +96,7 @@ def compile_system(system: System, fuse: bool = True) -> Compiled:
 def differentiate(out: Compiled, packed: bool = True) -> None:
     """The objective's gradient by every trained parameter, simplified; `packed`: as it is computed best, not as it reads best."""
     system = out.stable
+    _names_free(system)
     frozen = {*system.training.freeze}
     out.trained = tuple(k for k in system.params if k not in frozen)
     wrt: list[Expr] = [system.params[k].node for k in out.trained]
@@ -119,6 +120,13 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     out.explained["differentiated"] = extended
     final = out.differentiated = _unpacked(finish(extended), packs)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
+
+
+def _names_free(system: System) -> None:
+    """Refuse an equation or a stat that is called like the adjoint of something: d_W beside W."""
+    for name in (*system.equations, *system.stats):
+        if name.startswith("d_") and name[2:] in (*system.params, *system.stats, *system.inputs, *system.equations):
+            raise GraphError(f"{name} is the gradient by {name[2:]}; what is declared under this name needs another one")
 
 
 def meanings(system: System) -> dict[str, Expr]:

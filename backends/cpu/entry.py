@@ -6,7 +6,7 @@ import textwrap
 
 from ...compiler.formulas import formula
 from ...compiler.graph import BATCH, Input, Param, length
-from ...compiler.passes.naming import identifier, quoted, quoted_tuple
+from ...compiler.passes.naming import quoted, quoted_tuple
 from ...compiler.program import BOOL, DOUBLE, INT
 from ...compiler.sizes import product
 from ...compiler.system import System
@@ -59,10 +59,10 @@ class Entry:
         dims_text = f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
         if node.type.kind == "class":
             self.uses.add("class_input")
-            call = f"class_input({quoted(key)}, {identifier(key)}, {dims_text}, {node.type.n})"
+            call = f"class_input({quoted(key)}, {name}, {dims_text}, {node.type.n})"
         else:
             self.uses.add("real_input")
-            call = f"real_input({quoted(key)}, {identifier(key)}, {dims_text}, {'bool' if node.type.kind == 'bool' else 'dtype'})"
+            call = f"real_input({quoted(key)}, {name}, {dims_text}, {'bool' if node.type.kind == 'bool' else 'dtype'})"
         shape = f"# ({', '.join([*lengths, *(s.format() for s in node.shape)])}{',' if len(dims) == 1 else ''})"
         lines = wrapped(f"    {name} = {call}", shape)
         new = [n for n in lengths if n not in known]
@@ -94,7 +94,7 @@ class Entry:
         def number(k: str) -> str:
             e = printer.function.numbers.get(k)
             return text(results[k]) if e is None else formula(e, {})
-        items = [f'"loss": ({number("loss")}, {number("count")})']
+        items = [f'"loss": ({number("loss")}, {number("loss count")})']
         items.append(f'"penalty": {number("penalty") if "penalty" in results else "0.0"}')
         items += [f"{quoted(m)}: ({number(m)}, {number(m + ' count')})" for m in self.system.metrics]
         return wrapped(f"    return {{{', '.join(items)}}}", "")
@@ -139,5 +139,10 @@ def _assigned(names: list[str], value: str) -> list[str]:
         return [f"    {left} = {value}"]
     right = [f"    ) = {value}"]
     if len(right[0]) > WIDTH and value.startswith("("):
-        right = ["    ) = (", *(f"        {r}" for r in textwrap.wrap(value[1:-1], WIDTH - 8)), "    )"]
-    return ["    (", *(f"        {r}" for r in textwrap.wrap(left + ",", WIDTH - 8)), *right]
+        right = ["    ) = (", *(f"        {r}" for r in _rows(value[1:-1])), "    )"]
+    return ["    (", *(f"        {r}" for r in _rows(left + ",")), *right]
+
+
+def _rows(text: str) -> list[str]:
+    """Text broken between words, however long they are."""
+    return textwrap.wrap(text, WIDTH - 8, break_long_words=False, break_on_hyphens=False)

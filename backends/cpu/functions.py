@@ -10,7 +10,7 @@ from ...compiler.formulas import arrivals, formula
 from ...compiler.graph import BATCH, Expr
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import Plan, lives, numbered, plan, share
-from ...compiler.passes.naming import Namer
+from ...compiler.passes.naming import Namer, printable
 from ...compiler.pipeline import meanings
 from ...compiler.program import (
     BOOL,
@@ -283,9 +283,10 @@ class FunctionPrinter:
             rows = textwrap.wrap(text, WIDTH - 8, subsequent_indent="#     ", break_long_words=False)
             if place and len(rows[0]) < WIDTH - len(place) - 8:
                 rows[0] = f"{rows[0]:<{SHAPES - 4}}{place}" if len(rows[0]) < SHAPES - 5 else f"{rows[0]}  {place}"
-            yield from rows
+            yield from map(printable, rows)
         for note in notes:
-            yield from textwrap.wrap(f"#   {note}", WIDTH - 8, subsequent_indent="#       ", break_long_words=False)
+            rows = textwrap.wrap(f"#   {note}", WIDTH - 8, subsequent_indent="#       ", break_long_words=False)
+            yield from map(printable, rows)
 
 
 def wrapped(line: str, comment: str) -> list[str]:

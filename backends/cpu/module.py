@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import ast
 import inspect
+import keyword
+import unicodedata
 from dataclasses import dataclass, field
 
-from ...compiler.graph import BATCH, Expr, postorder
-from ...compiler.passes.naming import identifier, quoted_tuple
+from ...compiler.graph import BATCH, Expr, GraphError, Input, postorder
+from ...compiler.passes.naming import quoted_tuple
 from ...compiler.pipeline import Compiled
 from ...compiler.program import Draw, flat
 from . import runtime
 from .entry import Entry
 from .functions import FunctionPrinter
-from .head import constants, header, init_text
+from .head import constants, header, init_text, prose
 from .selfcheck import selfcheck_text
 from .updates import Updates
 
 PUBLIC = ("init", "init_state", "predict", "evaluate", "loss_and_grads", "train_step", "Workspace", "State", "check", "PARAMS",
           "TRAINED")
+TAKEN = {"params", "state", "workspace", "seed", "self", "grads", "np", "int", "float", "getattr", "PARAMS", "TRAINED", "State",
+         "Workspace", "blocks", "clip_by_norm", "clip_by_value", "decay_l1", "limit_norms", "project_l1"}
 WORK = {"gradients": "The loss; the gradients go into the arrays of `grads`.", "predict": "The outputs.",
         "evaluate": "Sums and counts."}
 
@@ -38,6 +42,8 @@ class ModulePrinter:
     def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1) -> None:
         self.compiled, self.dtype, self.level = compiled, dtype, level
         self.system = compiled.stable
+        for k in self.system.inputs:
+            _argument(k)
         self.uses: set[str] = {"check_shape", "check_params", "Workspace"}
         self.module = Module()
         self.names = _names(compiled)
@@ -91,15 +97,15 @@ class ModulePrinter:
         return any(isinstance(s, Draw) for s in flat(self.compiled.functions["gradients"].body))
 
     def arguments(self, name: str) -> list[str]:
-        """A function's inputs as argument names."""
-        return [identifier(k) for k in self.compiled.functions[name].inputs]
+        """A function's inputs, which are its arguments."""
+        return [*self.compiled.functions[name].inputs]
 
     # ------------------------------------------------------------ public functions
 
     def predict(self) -> str:
         """`predict`: the outputs in evaluation mode."""
         args = ", ".join(["params", *self.arguments("predict")])
-        outputs = ", ".join(self.system.outputs)
+        outputs = prose(", ".join(self.system.outputs))
         return (f'def predict({args}):\n    """The outputs {outputs}, in evaluation mode: a dict of fresh arrays."""\n'
                 f"    return _predict({args}, Workspace())\n")
 
@@ -136,7 +142,8 @@ class ModulePrinter:
                                   self.level > 0, self.compiled.explained[explained])
         self.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, self.system, printer, self.uses)
-        args = ["params", *(["grads"] if name == "gradients" else []), *self.arguments(name), "workspace",
+        local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Input)}
+        args = ["params", *(["grads"] if name == "gradients" else []), *(local[k] for k in function.inputs), "workspace",
                 *(["seed"] if name == "gradients" and self.seeded else [])]
         head = [f"def _{name}({', '.join(args)}):", f'    """{WORK[name]}"""', *entry.prologue()]
         self.rows[f"def _{name}"] = {k: [len(head) + r for r in rows] for k, rows in body.where.items()}
@@ -165,6 +172,13 @@ def _names(compiled: Compiled) -> dict[Expr, str]:
     for k, e in compiled.gradients.items():
         names.setdefault(e, f"d_{k}")
     return names
+
+
+def _argument(name: str) -> None:
+    """Refuse the name of an input that cannot be an argument of the public functions."""
+    plain = name.isidentifier() and unicodedata.normalize("NFKC", name) == name and not name.startswith("_")
+    if not plain or keyword.iskeyword(name) or name in TAKEN:
+        raise GraphError(f"the input {name!r} cannot be an argument of the generated functions; it needs another name")
 
 
 def _trimmed(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...compiler.passes.naming import printable
 from ...compiler.pipeline import Compiled, compile_system
 from ...compiler.system import System
 from .module import Module, ModulePrinter
@@ -32,7 +33,7 @@ class Program:
     def module(self) -> ModuleType:
         """The loaded module; its lines show in tracebacks."""
         if self._module is None:
-            name = f"<chainrule {self.system.name}>"
+            name = f"<chainrule {printable(self.system.name)}>"
             linecache.cache[name] = (len(self.source), None, self.source.splitlines(keepends=True), name)
             self._module = ModuleType("chainrule_generated")
             exec(compile(self.source, name, "exec"), self._module.__dict__)

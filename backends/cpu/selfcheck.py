@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...compiler.graph import BATCH
-from ...compiler.passes.naming import identifier, quoted
+from ...compiler.passes.naming import quoted
 from ...compiler.system import System
 
 CHECK = '''def check(batch=5{lengths}, seed=0):
@@ -52,7 +52,7 @@ def selfcheck_text(system: System, inputs: tuple[str, ...]) -> str:
             value = f"rng.random({shape}) < 0.5"
         else:
             value = f"rng.random({shape})"
-        rows.append(f"        {identifier(k)}={value},")
+        rows.append(f"        {k}={value},")
     positive = "".join(f"    params[{quoted(k)}] = np.abs(params[{quoted(k)}]) + 0.5\n" for k, s in system.stats.items()
                        if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0)
     return CHECK.format(lengths="".join(f", {x}_length=4" for x in axes), inputs="\n".join(rows), positive=positive)

@@ -18,6 +18,7 @@ from .functions import Text
 from .kernels import Lowered
 from .statements import Statements
 
+LOCALS = ("grads", "step", "lr", "k", "w", "u")          # variables of a step before it reads the inputs
 RULE_ARGUMENTS = ("w", "g")
 
 
@@ -109,6 +110,11 @@ class Updates:
         add = out.lines.append
         add(f"def train_step({', '.join(['params', 'state', *args, '*', 'workspace=None'])}):")
         add(f'    """One step of {t.optimiser}, in place; the loss before it."""')
+        namer = Namer((*LOCALS, *args))
+        held = [namer.claim(k) if k in LOCALS else k for k in args]
+        for h, k in zip(held, args, strict=True):
+            if h != k:
+                add(f"    {h} = {k}")
         add('    workspace = workspace or getattr(state, "workspace", None) or Workspace()')
         add(f"    grads = workspace.gradients(params, {every})")
         add('    step, lr = int(state["step"]), float(state["lr"])')
@@ -118,7 +124,7 @@ class Updates:
             add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
             add(f"            w += {mu!r} * u")
         seed = ['(int(state["seed"]), step)'] if seeded else []
-        add(f"    loss = _gradients({', '.join(['params', 'grads', *args, 'workspace', *seed])})")
+        add(f"    loss = _gradients({', '.join(['params', 'grads', *held, 'workspace', *seed])})")
         for k, s in stats.items():
             if s.average:
                 add(f"    params[{quoted(k)}] += (grads[{quoted(k)}] - params[{quoted(k)}]) / (step + 1)")

@@ -42,11 +42,16 @@ def identifier(text: str) -> str:
     return out if out and not out[0].isdigit() else f"v_{out}"
 
 
+def printable(text: str) -> str:
+    """Text that may stand in a comment: nothing in it ends the line."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def quoted(text: str) -> str:
-    """A string as a double-quoted Python literal."""
+    """A string as a double-quoted Python literal; it holds nothing at which a line is broken or a comment begins."""
     body = repr(text)
-    inner = body[1:-1]
-    return body if body[0] == '"' else '"' + inner.replace("\\'", "'").replace('"', '\\"') + '"'
+    inner = body[1:-1] if body[0] == '"' else body[1:-1].replace("\\'", "'").replace('"', '\\"')
+    return '"' + inner.replace(" ", "\\x20") + '"'
 
 
 def quoted_tuple(names: Iterable[str]) -> str:
