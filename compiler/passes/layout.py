@@ -29,7 +29,9 @@ from ..graph import (
     Input,
     Map,
     OneHot,
+    Pad,
     Param,
+    Put,
     Shift,
     Slice,
     Stop,
@@ -192,7 +194,7 @@ def _storage(out: Layout, e: Expr) -> tuple[Size, ...]:
 def _kind(out: Layout, e: Expr, roots: set[Expr]) -> str:
     plan = out.plan
     match e:
-        case Const() | Extent() | Index():
+        case Const() | Extent() | Index() if e in roots or _in_kernels(plan, e):
             return "inline"
         case Param() | Input():
             return "leaf"
@@ -209,6 +211,12 @@ def _kind(out: Layout, e: Expr, roots: set[Expr]) -> str:
         return "inline"
     loop = plan.loop[e]
     return "whole" if loop is None else _loop_kind(plan, e, loop, roots)
+
+
+def _in_kernels(plan: Schedule, e: Expr) -> bool:
+    """Whether a number is read by kernels and fills only, through repeats; a product or a reduction needs it as a value."""
+    return all(_in_kernels(plan, u) if isinstance(u, Broadcast) else isinstance(u, (Map, Concat, Pad, Put, Shift))
+               for u in plan.users[e])
 
 
 def _base(plan: Schedule, e: Expr) -> Expr:

@@ -251,6 +251,8 @@ class Lowering:
         lay, ops = self.lay, self.lay.plan.operands[n]
         out = lay.access(n, loop)
         match n:
+            case Const() | Extent() | Index():
+                yield Kernel(out.dims, out, self.scalar(n, loop))
             case Map():
                 args = tuple(self.scalar(a, loop) for a in ops)
                 yield Kernel(out.dims, out, Call(n.f, args, KIND.get(n.type.kind, "int")))

@@ -212,6 +212,15 @@ def move_of_repeats(e: Expr) -> Expr | None:
     return None
 
 
+@structure("reshape(broadcast(c)) -> broadcast(c)", "Reshape")
+def reshape_of_scalar(e: Expr) -> Expr | None:
+    """One number repeated has any shape."""
+    inner = e.args[0]
+    while isinstance(inner, Broadcast):
+        inner = inner.args[0]
+    return None if inner.shape else Broadcast(inner, e.axes, e.shape, ())
+
+
 @structure("slice(concat(a, b)) -> a", "Slice")
 def slice_of_parts(e: Expr) -> Expr | None:
     """A slice inside one part of a concatenation, or what a padding surrounds."""
@@ -269,6 +278,7 @@ STRUCTURE_RULES: tuple[Rule, ...] = (
     outer_product,                                               # contract without a sum -> a*b
     contract_of_repeats,                                         # contract(broadcast(a), b) -> contract(a, sum(b))
     move_of_repeats,                                             # slice, transpose, at of a repeat -> a repeat
+    reshape_of_scalar,                                           # reshape(broadcast(c)) -> broadcast(c)
     slice_of_parts,                                              # slice(concat(a, b)) -> a
     delay_of_constant,                                           # shift(c, c) -> c
     step_of_delay,                                               # shift(a, -1, h0)[0] -> h0
