@@ -189,7 +189,9 @@ def uniform(seed, key, scratch=None, out=None):
     scratch = philox(seed, key).random(out.shape, out=scratch)
     scratch *= 2.0**24
     np.floor(scratch, out=scratch)
-    return np.multiply(scratch, 2.0**-24, out=out, casting="same_kind")
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
 
 
 def normal(seed, key, scratch=None, out=None):

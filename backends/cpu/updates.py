@@ -80,7 +80,10 @@ class Updates:
                     a.name = _scratch(i + len(fresh))
                 highest = max(highest, len(lowered.scratch))
                 statements.lowered[id(s)] = lowered
-            out += [f"    {line}" for line in statements.lines(s)]
+            lines = list(statements.lines(s))
+            if isinstance(s, Kernel) and not s.out.dims:         # a NumPy number of float64 would pull float32 arrays along
+                lines = [f"{s.out.array.name} = float({line.partition(' = ')[2]})" for line in lines]
+            out += [f"    {line}" for line in lines]
         return out, highest + len(fresh)
 
     # ------------------------------------------------------------ text
@@ -120,9 +123,10 @@ class Updates:
         add('    step, lr = int(state["step"]), float(state["lr"])')
         if self.rule_.look is not None:
             mu = dict(OPTIMISERS[t.optimiser][0], **dict(t.options))["momentum"]
+            self._reserve(add)
             add("    for k in TRAINED:                                           # the gradient is taken further on")
             add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
-            add(f"            w += {mu!r} * u")
+            add(f"            w += np.multiply({mu!r}, u, out={_scratch(0)}[:w.size])")
         seed = ['(int(state["seed"]), step)'] if seeded else []
         add(f"    loss = _gradients({', '.join(['params', 'grads', *held, 'workspace', *seed])})")
         for k, s in stats.items():
@@ -147,14 +151,19 @@ class Updates:
             self.uses.add("clip_by_norm")
             add(f"    clip_by_norm({trained}, {t.clip_norm!r})")
 
+    def _reserve(self, add) -> None:  # type: ignore[no-untyped-def]
+        """The rule's scratch arrays, a piece long."""
+        tmp = [_scratch(i) for i in range(self.temporaries)]
+        add(f"    {', '.join(tmp)}{',' if len(tmp) == 1 else ''} = workspace.reserve(\"update\", "
+            f"{f'{len(tmp)} * ' if len(tmp) > 1 else ''}[(32768, params[TRAINED[0]].dtype)])")
+
     def _loop(self, add) -> None:  # type: ignore[no-untyped-def]
         """The rule over every parameter, piece by piece."""
         rates = dict(self.training.rates)
         slots = "".join(f', state[f"{s}.{{k}}"]' for s in self.rule_.slots)
         tmp = [_scratch(i) for i in range(self.temporaries)]
-        if tmp:
-            add(f"    {', '.join(tmp)}{',' if len(tmp) == 1 else ''} = workspace.reserve(\"update\", "
-                f"{f'{len(tmp)} * ' if len(tmp) > 1 else ''}[(32768, params[TRAINED[0]].dtype)])")
+        if tmp and self.rule_.look is None:
+            self._reserve(add)
         add("    for k in TRAINED:")
         if rates:
             table = ", ".join(f"{quoted(k)}: {rates[k]!r}" for k in self.trained if k in rates)
