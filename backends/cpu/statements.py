@@ -112,7 +112,7 @@ class Statements:
             case Draw(out, kind, key):
                 self.uses.add(kind)
                 if self.fresh(out):
-                    yield f"{out.array.name} = np.empty({shape_text(out.dims, self.sizes)})"
+                    yield f"{out.array.name} = np.empty({shape_text(out.dims, self.sizes)}, dtype)"
                 scratch = "".join(f"{x.name}, " for x in self.scratch.get(id(s), []))
                 yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)})"
 
