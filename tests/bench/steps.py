@@ -24,7 +24,7 @@ import numpy as np
 from tests.bench.models import WORK, text
 
 PEERS = ("chainrule", "torch", "jax")
-SETTLE = 0.3                                                     # seconds
+SETTLE = 0.3                                             # seconds: the threads of the side before spin on after its last product
 
 
 class Side:
@@ -70,7 +70,7 @@ def measure(model: str, optimiser: str, peers: list[str], rounds: int, steps: in
             s.ask(f"run {steps}")                                # warm up
         for _ in range(rounds):
             for s in sides:
-                time.sleep(SETTLE)                               # the threads of the side before spin a while after its last product
+                time.sleep(SETTLE)
                 s.times += s.ask(f"run {steps}")
         for s in sides:
             s.close()

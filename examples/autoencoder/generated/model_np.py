@@ -92,11 +92,11 @@ def _predict(params, x, workspace):
     h, r = _predict_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:6
     np.matmul(x, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=r)                                    # (B, D)
-    r += d                                                      # (B, D)
+    r += d
     sigmoid(r, out=r)
     return {"r": r}
 
@@ -127,11 +127,11 @@ def _evaluate(params, x, workspace):
     h, V_h = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:6
     np.matmul(x, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=V_h)                                  # (B, D)
-    V_h += d                                                    # (B, D)
+    V_h += d
     sigmoid(V_h, out=V_h)
     V_h -= x
     V_h_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
@@ -165,37 +165,37 @@ def _gradients(params, grads, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, r, value, tmp, d_a_h, tmp1 = _gradients_buffers(workspace, B, dtype)
+    h, r, value, tmp, d_a_h, tmp2 = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:6
     np.matmul(x, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     # r = sigmoid(V @ h + d)                                    model.nn:7
     np.matmul(h, V.T, out=r)                                    # (B, D)
-    r += d                                                      # (B, D)
+    r += d
     sigmoid(r, out=r)
     np.subtract(r, x, out=value)                                # (B, D)
-    # loss = (0.5 * sum[batch] (r - x) @ (r - x)) / B
+    # loss = (0.5 * sum[batch, 0] (r - x)^2) / B
     value_value = value.reshape(-1) @ value.reshape(-1)
     loss = 0.5 * value_value / B
 
     # ---- backward
-    np.subtract(1, r, out=tmp)                                  # (B, D)
+    np.subtract(1, r, out=tmp)
     tmp *= r
     value *= tmp
     # d_d = mean[batch] (r - x) * r * (1 - r)
     np.sum(value, axis=0, out=d_d)                              # (D,)
-    d_d /= B                                                    # (D,)
+    d_d /= B
     # d_V = ((r - x) * r * (1 - r)) @ h.T / B
     np.matmul(value.T, h, out=d_V)                              # (D, H)
-    d_V /= B                                                    # (D, H)
+    d_V /= B
     # d_a_h = (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h) / B
     np.matmul(value, V, out=d_a_h)                              # (B, H)
-    np.subtract(1, h, out=tmp1)                                 # (B, H)
-    tmp1 *= h
-    d_a_h *= tmp1
+    np.subtract(1, h, out=tmp2)
+    tmp2 *= h
+    d_a_h *= tmp2
     d_a_h /= B
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
@@ -221,7 +221,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*D].reshape(B, D),                                   # value
             s[3][:B*D].reshape(B, D),                                   # tmp
             s[1][:B*H].reshape(B, H),                                   # d_a_h
-            s[2][:B*H].reshape(B, H),                                   # tmp1
+            s[2][:B*H].reshape(B, H),                                   # tmp2
         )
     return workspace.views["gradients"]
 
@@ -229,13 +229,13 @@ def _gradients_buffers(workspace, B, dtype):
 def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp)
+    np.multiply(0.1, g, out=tmp)
     m += tmp
     v *= 0.999
     np.square(g, out=tmp)
-    tmp *= 0.0010000000000000009
+    tmp *= 0.001
     v += tmp
-    c = np.sqrt(1 - 0.999**step)
+    c = float(np.sqrt(1 - 0.999**step))
     np.sqrt(v, out=tmp)
     tmp += 1e-08 * c
     np.divide(m, tmp, out=tmp)
@@ -243,9 +243,20 @@ def _adam(w, g, m, v, lr, step, tmp):
     w -= tmp
 
 
+def precision(*x):
+    """The type in which a function of these numbers or arrays is computed."""
+    dtype = np.result_type(*x)
+    return dtype if dtype.kind == "f" else np.dtype(float)
+
+
+def blank(*x):
+    """An array for a function of these numbers or arrays."""
+    return np.empty(np.broadcast_shapes(*map(np.shape, x)), precision(*x))
+
+
 def sigmoid(x, out=None):
     """1/(1 + exp(-x)), to full relative precision at both ends."""
-    out = np.negative(x, out=out)
+    out = np.negative(x, out=blank(x) if out is None else out)
     with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
         np.exp(out, out=out)
     out += 1

@@ -8,9 +8,9 @@ Equations
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_a_r = (r - x) / B
-    d_h = W @ d_a_r
+    d_h = W.T.T @ d_a_r
     d_a_h = d_h * h * (1 - h)
-    d_W = d_a_h @ n.T + h @ d_a_r.T
+    d_W = d_a_h @ n.T + (d_a_r @ h.T).T
     d_b = sum[batch](d_a_h)
     d_d = sum[batch](d_a_r)
 
@@ -91,11 +91,11 @@ def _predict(params, x, workspace):
     h, r = _predict_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:9
     np.matmul(x, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     # r = sigmoid(W.T @ h + d)                                  model.nn:10
     np.matmul(h, W, out=r)                                      # (B, D)
-    r += d                                                      # (B, D)
+    r += d
     sigmoid(r, out=r)
     return {"r": r, "h": h}
 
@@ -126,11 +126,12 @@ def _evaluate(params, x, workspace):
     h, a_r, value, tmp = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:9
     np.matmul(x, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d                                                    # (B, D)
-    # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
+    a_r += d
+    # loss = sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h +
+    #     d))))
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp
@@ -141,10 +142,11 @@ def _evaluate(params, x, workspace):
     value += tmp
     loss = np.sum(value)
     # r = sigmoid(a_r)                                          model.nn:10
-    sigmoid(a_r, out=a_r)                                       # (B, D)
-    a_r -= x
-    a_r_a_r = a_r.reshape(-1) @ a_r.reshape(-1)
-    squared_error = a_r_a_r / D
+    value2 = a_r
+    sigmoid(a_r, out=value2)
+    value2 -= x
+    value2_value2 = value2.reshape(-1) @ value2.reshape(-1)
+    squared_error = value2_value2 / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
@@ -180,16 +182,16 @@ def _gradients(params, grads, x, workspace, seed):
     # ---- forward
     # n = 1.42857 * x * real(uniform(n) < 0.7)                  model.nn:8
     uniform(seed, 0x890deef6dba46bd1, tmp, out=n)               # (B, D)
-    np.less(n, 0.7, out=mask)                                   # (B, D)
+    np.less(n, 0.7, out=mask)
     np.multiply(x, mask, out=n)
     n *= 1.4285714285714286
     # h = sigmoid(W @ n + b)                                    model.nn:9
     np.matmul(n, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d                                                    # (B, D)
-    # loss = (sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))) / B
+    a_r += d
+    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp2)
     value -= tmp2
@@ -210,7 +212,7 @@ def _gradients(params, grads, x, workspace, seed):
     d_a_r /= B
     # d_d = sum[batch](d_a_r)
     np.sum(d_a_r, axis=0, out=d_d)                              # (D,)
-    # d_h = W @ d_a_r
+    # d_h = W.T.T @ d_a_r
     np.matmul(d_a_r, W.T, out=d_h)                              # (B, H)
     # d_a_h = d_h * h * (1 - h)
     d_a_h = d_h
@@ -219,10 +221,11 @@ def _gradients(params, grads, x, workspace, seed):
     d_a_h *= tmp3
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    np.matmul(d_a_h.T, n, out=d_W)                              # (H, D)
-    # d_W = d_a_h @ n.T + h @ d_a_r.T
+    d_a_h_n = d_W                                               # (H, D)
+    np.matmul(d_a_h.T, n, out=d_a_h_n)
+    # d_W = d_a_h @ n.T + (d_a_r @ h.T).T
     np.matmul(h.T, d_a_r, out=d_a_r_h)                          # (H, D)
-    d_W += d_a_r_h                                              # (H, D)
+    d_W += d_a_r_h
     return loss
 
 
@@ -258,13 +261,13 @@ def _gradients_buffers(workspace, B, dtype):
 def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp)
+    np.multiply(0.1, g, out=tmp)
     m += tmp
     v *= 0.999
     np.square(g, out=tmp)
-    tmp *= 0.0010000000000000009
+    tmp *= 0.001
     v += tmp
-    c = np.sqrt(1 - 0.999**step)
+    c = float(np.sqrt(1 - 0.999**step))
     np.sqrt(v, out=tmp)
     tmp += 1e-08 * c
     np.divide(m, tmp, out=tmp)
@@ -272,9 +275,20 @@ def _adam(w, g, m, v, lr, step, tmp):
     w -= tmp
 
 
+def precision(*x):
+    """The type in which a function of these numbers or arrays is computed."""
+    dtype = np.result_type(*x)
+    return dtype if dtype.kind == "f" else np.dtype(float)
+
+
+def blank(*x):
+    """An array for a function of these numbers or arrays."""
+    return np.empty(np.broadcast_shapes(*map(np.shape, x)), precision(*x))
+
+
 def sigmoid(x, out=None):
     """1/(1 + exp(-x)), to full relative precision at both ends."""
-    out = np.negative(x, out=out)
+    out = np.negative(x, out=blank(x) if out is None else out)
     with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
         np.exp(out, out=out)
     out += 1
@@ -296,7 +310,9 @@ def uniform(seed, key, scratch=None, out=None):
     scratch = philox(seed, key).random(out.shape, out=scratch)
     scratch *= 2.0**24
     np.floor(scratch, out=scratch)
-    return np.multiply(scratch, 2.0**-24, out=out, casting="same_kind")
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
 
 
 def real_input(name, value, dims, dtype):

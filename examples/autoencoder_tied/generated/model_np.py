@@ -6,8 +6,8 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_a_h = (W @ (r - x)) * h * (1 - h) / B
-    d_W = 0.0001 * W + d_a_h @ x.T + h @ (r - x).T / B
+    d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
     d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
 
@@ -72,7 +72,7 @@ def train_step(params, state, x, *, workspace=None):
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
-            _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
+            _rmsprop(w, g, v, lr, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -87,11 +87,11 @@ def _predict(params, x, workspace):
     h, r = _predict_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     # r = sigmoid(W.T @ h + d)                                  model.nn:8
     np.matmul(h, W, out=r)                                      # (B, D)
-    r += d                                                      # (B, D)
+    r += d
     sigmoid(r, out=r)
     return {"r": r}
 
@@ -122,11 +122,12 @@ def _evaluate(params, x, workspace):
     h, a_r, value, tmp, square_W = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d                                                    # (B, D)
-    # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
+    a_r += d
+    # loss = sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h +
+    #     d))))
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp
@@ -140,10 +141,11 @@ def _evaluate(params, x, workspace):
     sum_square_W = np.sum(square_W)
     penalty = sum_square_W * 5e-05
     # r = sigmoid(a_r)                                          model.nn:8
-    sigmoid(a_r, out=a_r)                                       # (B, D)
-    a_r -= x
-    a_r_a_r = a_r.reshape(-1) @ a_r.reshape(-1)
-    squared_error = a_r_a_r / D
+    value2 = a_r
+    sigmoid(a_r, out=value2)
+    value2 -= x
+    value2_value2 = value2.reshape(-1) @ value2.reshape(-1)
+    squared_error = value2_value2 / D
     return {"loss": (loss, B), "penalty": penalty, "squared_error": (squared_error, B)}
 
 
@@ -175,15 +177,15 @@ def _gradients(params, grads, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, value, tmp, d_a_h, tmp1, a_r_h, tmp2 = _gradients_buffers(workspace, B, dtype)
+    h, a_r, value, tmp, d_a_h, tmp2, value2_h, tmp3 = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
-    h += b                                                      # (B, H)
+    h += b
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d                                                    # (B, D)
+    a_r += d
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp
@@ -193,33 +195,35 @@ def _gradients(params, grads, x, workspace):
     np.log1p(tmp, out=tmp)
     value += tmp
     sum_value = np.sum(value)
-    # loss = (sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))) / B + sum(W * W) *
+    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
     #     5e-05
     W_W = W.reshape(-1) @ W.reshape(-1)
     loss = sum_value / B + W_W * 5e-05
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:8
-    sigmoid(a_r, out=a_r)                                       # (B, D)
-    a_r -= x
+    value2 = a_r
+    sigmoid(a_r, out=value2)
+    value2 -= x
     # d_d = mean[batch](r - x)
-    np.sum(a_r, axis=0, out=d_d)                                # (D,)
-    d_d /= B                                                    # (D,)
-    # d_a_h = (W @ (r - x)) * h * (1 - h) / B
-    np.matmul(a_r, W.T, out=d_a_h)                              # (B, H)
-    np.subtract(1, h, out=tmp1)                                 # (B, H)
-    tmp1 *= h
-    d_a_h *= tmp1
+    np.sum(value2, axis=0, out=d_d)                             # (D,)
+    d_d /= B
+    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    np.matmul(value2, W.T, out=d_a_h)                           # (B, H)
+    np.subtract(1, h, out=tmp2)
+    tmp2 *= h
+    d_a_h *= tmp2
     d_a_h /= B
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
-    # d_W = 0.0001 * W + d_a_h @ x.T + h @ (r - x).T / B
-    np.matmul(h.T, a_r, out=a_r_h)                              # (H, D)
-    np.multiply(0.0001, W, out=tmp2)                            # (H, D)
-    d_W += tmp2
-    np.divide(a_r_h, B, out=tmp2)
-    d_W += tmp2
+    d_a_h_x = d_W                                               # (H, D)
+    np.matmul(d_a_h.T, x, out=d_a_h_x)
+    # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    np.matmul(h.T, value2, out=value2_h)                        # (H, D)
+    np.multiply(0.0001, W, out=tmp3)
+    d_W += tmp3
+    np.divide(value2_h, B, out=tmp3)
+    d_W += tmp3
     return loss
 
 
@@ -240,18 +244,18 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*D].reshape(B, D),                                   # value
             s[3][:B*D].reshape(B, D),                                   # tmp
             s[2][:B*H].reshape(B, H),                                   # d_a_h
-            s[3][:B*H].reshape(B, H),                                   # tmp1
-            s[2][:D*H].reshape(H, D),                                   # a_r_h
-            s[0][:D*H].reshape(H, D),                                   # tmp2
+            s[3][:B*H].reshape(B, H),                                   # tmp2
+            s[2][:D*H].reshape(H, D),                                   # value2_h
+            s[0][:D*H].reshape(H, D),                                   # tmp3
         )
     return workspace.views["gradients"]
 
 
-def _rmsprop(w, g, v, lr, step, tmp, tmp2):
+def _rmsprop(w, g, v, lr, tmp, tmp2):
     """v <- rho * v + (1 - rho) * g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Tieleman and Hinton 2012)."""
     v *= 0.9
     np.square(g, out=tmp)
-    tmp *= 0.09999999999999998
+    tmp *= 0.1
     v += tmp
     np.multiply(lr, g, out=tmp)
     np.sqrt(v, out=tmp2)
@@ -260,9 +264,20 @@ def _rmsprop(w, g, v, lr, step, tmp, tmp2):
     w -= tmp
 
 
+def precision(*x):
+    """The type in which a function of these numbers or arrays is computed."""
+    dtype = np.result_type(*x)
+    return dtype if dtype.kind == "f" else np.dtype(float)
+
+
+def blank(*x):
+    """An array for a function of these numbers or arrays."""
+    return np.empty(np.broadcast_shapes(*map(np.shape, x)), precision(*x))
+
+
 def sigmoid(x, out=None):
     """1/(1 + exp(-x)), to full relative precision at both ends."""
-    out = np.negative(x, out=out)
+    out = np.negative(x, out=blank(x) if out is None else out)
     with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
         np.exp(out, out=out)
     out += 1

@@ -6,8 +6,8 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_a_h = (W @ (r - x)) * h * (1 - h) / B
-    d_W = 0.0001 * W + d_a_h @ x.T + h @ (r - x).T / B
+    d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
     d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
 
@@ -72,7 +72,7 @@ def train_step(params, state, x, *, workspace=None):
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
-            _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
+            _rmsprop(w, g, v, lr, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -101,7 +101,8 @@ def _evaluate(params, x, workspace):
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
     a_r = h @ W + d                                             # (B, D)
-    # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
+    # loss = sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h +
+    #     d))))
     value = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
     loss = np.sum(value)
     square_W = W**2                                             # (H, D)
@@ -129,7 +130,7 @@ def _gradients(params, grads, x, workspace):
     a_r = h @ W + d                                             # (B, D)
     value = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
     sum_value = np.sum(value)
-    # loss = (sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))) / B + sum(W * W) *
+    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
     #     5e-05
     W_W = W.reshape(-1) @ W.reshape(-1)
     loss = sum_value / B + W_W * 5e-05
@@ -140,20 +141,20 @@ def _gradients(params, grads, x, workspace):
     # d_d = mean[batch](r - x)
     sum_value2 = np.sum(value2, axis=0)                         # (D,)
     d_d[...] = sum_value2 / B                                   # (D,)
-    # d_a_h = (W @ (r - x)) * h * (1 - h) / B
+    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
     d_a_h = value2 @ W.T * h * (1 - h) / B                      # (B, H)
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    # d_W = 0.0001 * W + d_a_h @ x.T + h @ (r - x).T / B
+    # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
     d_W[...] = 0.0001 * W + d_a_h.T @ x + h.T @ value2 / B      # (H, D)
     return loss
 
 
-def _rmsprop(w, g, v, lr, step, tmp, tmp2):
+def _rmsprop(w, g, v, lr, tmp, tmp2):
     """v <- rho * v + (1 - rho) * g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Tieleman and Hinton 2012)."""
     v *= 0.9
     np.square(g, out=tmp)
-    tmp *= 0.09999999999999998
+    tmp *= 0.1
     v += tmp
     np.multiply(lr, g, out=tmp)
     np.sqrt(v, out=tmp2)
@@ -162,9 +163,20 @@ def _rmsprop(w, g, v, lr, step, tmp, tmp2):
     w -= tmp
 
 
+def precision(*x):
+    """The type in which a function of these numbers or arrays is computed."""
+    dtype = np.result_type(*x)
+    return dtype if dtype.kind == "f" else np.dtype(float)
+
+
+def blank(*x):
+    """An array for a function of these numbers or arrays."""
+    return np.empty(np.broadcast_shapes(*map(np.shape, x)), precision(*x))
+
+
 def sigmoid(x, out=None):
     """1/(1 + exp(-x)), to full relative precision at both ends."""
-    out = np.negative(x, out=out)
+    out = np.negative(x, out=blank(x) if out is None else out)
     with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
         np.exp(out, out=out)
     out += 1

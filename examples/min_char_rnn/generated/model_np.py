@@ -79,7 +79,7 @@ def train_step(params, state, x, y, *, workspace=None):
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
-            _adagrad(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
+            _adagrad(w, g, v, lr, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -91,17 +91,17 @@ def _predict(params, x, workspace):
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
-    x = x.swapaxes(0, 1)          # time first inside
+    x = x.swapaxes(0, 1)                                        # time first inside
     Wxh_x, h, s = _predict_buffers(workspace, B, T, dtype)
     np.take(Wxh.T, x, axis=0, out=Wxh_x, mode="clip")           # (T, B, H)
-    Wxh_x += bh                                                 # (T, B, H)
+    Wxh_x += bh
     h[0] = 0                                                    # (T + 1, B, H)
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
     # s = Why @ h[t] + by                                       model.nn:11
     np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
-    s += by                                                     # (T, B, V)
+    s += by
     return {"s": s.swapaxes(0, 1)}
 
 
@@ -129,27 +129,34 @@ def _evaluate(params, x, y, workspace):
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
-    x = x.swapaxes(0, 1)          # time first inside
+    x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
-    y = y.swapaxes(0, 1)          # time first inside
-    Wxh_x, h, s, tmp, lse_s, s_picked, argmax_s, value = _evaluate_buffers(workspace, B, T, dtype)
+    y = y.swapaxes(0, 1)                                        # time first inside
+    (
+        Wxh_x, h, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+    ) = _evaluate_buffers(workspace, B, T, dtype)
     np.take(Wxh.T, x, axis=0, out=Wxh_x, mode="clip")           # (T, B, H)
-    Wxh_x += bh                                                 # (T, B, H)
+    Wxh_x += bh
     h[0] = 0                                                    # (T + 1, B, H)
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
     # s = Why @ h[t] + by                                       model.nn:11
     np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
-    s += by                                                     # (T, B, V)
-    logsumexp(s, 2, tmp, out=lse_s)                             # (T, B)
-    # loss = sum[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
+    s += by
+    np.max(s, axis=2, out=max_s)                                # (T, B)
+    np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
+    # loss = sum[t, batch](log(sum(exp(s[t] - max(s[t])))) - (s[t] @ onehot(y[t]) - max(s[t])))
     pick(s, y, out=s_picked)                                    # (T, B)
-    lse_s -= s_picked                                           # (T, B)
-    loss = np.sum(lse_s)
+    np.log(sum_exp_s, out=sum_exp_s)
+    np.subtract(s_picked, max_s, out=tmp)
+    sum_exp_s -= tmp
+    loss = np.sum(sum_exp_s)
     np.argmax(s, axis=2, out=argmax_s)                          # (T, B)
-    np.not_equal(argmax_s, y, out=value)                        # (T, B)
-    error = np.sum(value)
+    np.not_equal(argmax_s, y, out=real_argmax_s)                # (T, B)
+    error = np.sum(real_argmax_s)
     return {"loss": (loss, B*T), "penalty": 0.0, "error": (error, B*T)}
 
 
@@ -162,17 +169,21 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (max(B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, B*T*V, B*T), dtype),
             (max(B*H, B*T), dtype),
+            (B*T, dtype),
+            (B*T, dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H*T].reshape(T, B, H),                              # Wxh_x
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h
             s[0][:B*T*V].reshape(T, B, V),                              # s
-            s[1][:B*T*V].reshape(T, B, V),                              # tmp
-            s[2][:B*T].reshape(T, B),                                   # lse_s
+            s[2][:B*T].reshape(T, B),                                   # max_s
+            s[1][:B*T*V].reshape(T, B, V),                              # exp_s
+            s[3][:B*T].reshape(T, B),                                   # sum_exp_s
             s[1][:B*T].reshape(T, B),                                   # s_picked
-            s[3][:B*T].reshape(T, B),                                   # argmax_s
-            s[2][:B*T].reshape(T, B),                                   # value
+            s[4][:B*T].reshape(T, B),                                   # tmp
+            s[5][:B*T].reshape(T, B),                                   # argmax_s
+            s[2][:B*T].reshape(T, B),                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -185,49 +196,54 @@ def _gradients(params, grads, x, y, workspace):
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
-    x = x.swapaxes(0, 1)          # time first inside
+    x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
-    y = y.swapaxes(0, 1)          # time first inside
+    y = y.swapaxes(0, 1)                                        # time first inside
     (
-        Wxh_x, h, s, lse_s, tmp, s_picked, d_a_h, value, d_h_next,
+        Wxh_x, h, s, max_s, exp_s, sum_exp_s, s_picked, tmp, exp_s_Why, value, d_h_next,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
     np.take(Wxh.T, x, axis=0, out=Wxh_x, mode="clip")           # (T, B, H)
-    Wxh_x += bh                                                 # (T, B, H)
+    Wxh_x += bh
     h[0] = 0                                                    # (T + 1, B, H)
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
         np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
     # s = Why @ h[t] + by                                       model.nn:11
     np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
-    s += by                                                     # (T, B, V)
-    logsumexp(s, 2, tmp, out=lse_s)                             # (T, B)
+    s += by
+    np.max(s, axis=2, out=max_s)                                # (T, B)
+    np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
     # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     pick(s, y, out=s_picked)                                    # (T, B)
-    np.subtract(lse_s, s_picked, out=s_picked)                  # (T, B)
+    np.log(sum_exp_s, out=tmp)
+    s_picked -= max_s
+    np.subtract(tmp, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     loss = sum_s_picked / (B*T)
 
     # ---- backward
-    s -= lse_s[..., None]                                       # (T, B, V)
-    np.exp(s, out=s)
-    add_onehot(s, y, -1)
+    exp_s /= sum_exp_s[..., None]
+    add_onehot(exp_s, y, -1)
     # d_by = mean[t, batch](softmax(s[t]) - onehot(y[t]))
-    np.sum(s, axis=(0, 1), out=d_by)                            # (V,)
-    d_by /= B*T                                                 # (V,)
+    np.sum(exp_s, axis=(0, 1), out=d_by)                        # (V,)
+    d_by /= B*T
     # d_Why = (sum[t] (softmax(s[t]) - onehot(y[t])) @ h[t].T) / (B*T)
-    np.matmul(s.reshape(-1, V).T, h[1:].reshape(-1, H), out=d_Why)  # (V, H)
-    d_Why /= B*T                                                # (V, H)
-    np.matmul(s.reshape(-1, V), Why, out=d_a_h.reshape(-1, H))  # (T, B, H)
-    d_a_h /= B*T                                                # (T, B, H)
+    np.matmul(exp_s.reshape(-1, V).T, h[1:].reshape(-1, H), out=d_Why)  # (V, H)
+    d_Why /= B*T
+    np.matmul(exp_s.reshape(-1, V), Why, out=exp_s_Why.reshape(-1, H))  # (T, B, H)
+    exp_s_Why /= B*T
     np.square(h[1:], out=value)                                 # (T, B, H)
     np.subtract(1, value, out=value)
     d_h_next[...] = 0                                           # (B, H)
+    d_a_h = exp_s_Why
     for t in reversed(range(T)):
         # d_h = Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
         # d_a_h = d_h[t] * (1 - h[t]^2)
-        d_a_h[t] = (d_h_next + d_a_h[t]) * value[t]             # (T, B, H)
+        d_a_h[t] = (d_h_next + exp_s_Why[t]) * value[t]
         # d_h_next = Whh.T @ d_a_h[t]
         np.matmul(d_a_h[t], Whh, out=d_h_next)
     # d_Whh = sum[t] d_a_h[t] @ h[t-1].T
@@ -245,26 +261,30 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*H*T, B*T*V), dtype),
+            (max(B*H*T, B*T*V, B*T), dtype),
             (B*H + B*H*T, dtype),
             (max(B*H, B*T), dtype),
-            (max(B*T*V, B*T, B*H*T), dtype),
+            (max(B*T*V, B*H*T), dtype),
+            (B*T, dtype),
+            (B*T, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H*T].reshape(T, B, H),                              # Wxh_x
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h
             s[0][:B*T*V].reshape(T, B, V),                              # s
-            s[2][:B*T].reshape(T, B),                                   # lse_s
-            s[3][:B*T*V].reshape(T, B, V),                              # tmp
-            s[3][:B*T].reshape(T, B),                                   # s_picked
-            s[3][:B*H*T].reshape(T, B, H),                              # d_a_h
-            s[0][:B*H*T].reshape(T, B, H),                              # value
+            s[2][:B*T].reshape(T, B),                                   # max_s
+            s[3][:B*T*V].reshape(T, B, V),                              # exp_s
+            s[4][:B*T].reshape(T, B),                                   # sum_exp_s
+            s[5][:B*T].reshape(T, B),                                   # s_picked
+            s[0][:B*T].reshape(T, B),                                   # tmp
+            s[0][:B*H*T].reshape(T, B, H),                              # exp_s_Why
+            s[3][:B*H*T].reshape(T, B, H),                              # value
             s[2][:B*H].reshape(B, H),                                   # d_h_next
         )
     return workspace.views["gradients"]
 
 
-def _adagrad(w, g, v, lr, step, tmp, tmp2):
+def _adagrad(w, g, v, lr, tmp, tmp2):
     """v <- v + g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Duchi et al. 2011)."""
     np.square(g, out=tmp)
     v += tmp
@@ -273,21 +293,6 @@ def _adagrad(w, g, v, lr, step, tmp, tmp2):
     tmp2 += 1e-08
     tmp /= tmp2
     w -= tmp
-
-
-def logsumexp(a, axis, scratch=None, out=None):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = a.max(axis=axis, keepdims=True)
-    finite = np.isfinite(top).all()
-    if not finite:
-        top = np.where(np.isfinite(top), top, 0)
-    scratch = np.subtract(a, top, out=scratch)
-    np.exp(scratch, out=scratch)
-    out = scratch.sum(axis=axis, out=out)
-    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
-        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
-    out += top.reshape(out.shape)
-    return out
 
 
 def add_onehot(a, i, value):

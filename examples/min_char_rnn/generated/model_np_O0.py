@@ -79,7 +79,7 @@ def train_step(params, state, x, y, *, workspace=None):
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
-            _adagrad(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
+            _adagrad(w, g, v, lr, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -91,7 +91,7 @@ def _predict(params, x, workspace):
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
-    x = x.swapaxes(0, 1)          # time first inside
+    x = x.swapaxes(0, 1)                                        # time first inside
     value = Wxh.T[x] + bh                                       # (T, B, H)
     h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
     h[0] = 0
@@ -110,9 +110,9 @@ def _evaluate(params, x, y, workspace):
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
-    x = x.swapaxes(0, 1)          # time first inside
+    x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
-    y = y.swapaxes(0, 1)          # time first inside
+    y = y.swapaxes(0, 1)                                        # time first inside
     value = Wxh.T[x] + bh                                       # (T, B, H)
     h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
     h[0] = 0
@@ -121,13 +121,15 @@ def _evaluate(params, x, y, workspace):
         np.tanh(value[t] + h[t] @ Whh.T, out=h[t + 1])
     # s = Why @ h[t] + by                                       model.nn:11
     s = (h[1:].reshape(-1, H) @ Why.T).reshape(T, B, V) + by    # (T, B, V)
-    lse_s = logsumexp(s, 2)                                     # (T, B)
-    # loss = sum[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
-    value2 = lse_s - pick(s, y)                                 # (T, B)
+    max_s = np.max(s, axis=2)                                   # (T, B)
+    exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
+    sum_exp_s = np.sum(exp_s, axis=2)                           # (T, B)
+    # loss = sum[t, batch](log(sum(exp(s[t] - max(s[t])))) - (s[t] @ onehot(y[t]) - max(s[t])))
+    value2 = np.log(sum_exp_s) - (pick(s, y) - max_s)           # (T, B)
     loss = np.sum(value2)
     argmax_s = np.argmax(s, axis=2)                             # (T, B)
-    value_3 = argmax_s != y                                     # (T, B)
-    error = np.sum(value_3)
+    real_argmax_s = np.asarray(argmax_s != y, dtype)            # (T, B)
+    error = np.sum(real_argmax_s)
     return {"loss": (loss, B*T), "penalty": 0.0, "error": (error, B*T)}
 
 
@@ -139,9 +141,9 @@ def _gradients(params, grads, x, y, workspace):
     dtype = params["Wxh"].dtype
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
-    x = x.swapaxes(0, 1)          # time first inside
+    x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
-    y = y.swapaxes(0, 1)          # time first inside
+    y = y.swapaxes(0, 1)                                        # time first inside
 
     # ---- forward
     value = Wxh.T[x] + bh                                       # (T, B, H)
@@ -152,28 +154,30 @@ def _gradients(params, grads, x, y, workspace):
         np.tanh(value[t] + h[t] @ Whh.T, out=h[t + 1])
     # s = Why @ h[t] + by                                       model.nn:11
     s = (h[1:].reshape(-1, H) @ Why.T).reshape(T, B, V) + by    # (T, B, V)
-    lse_s = logsumexp(s, 2)                                     # (T, B)
+    max_s = np.max(s, axis=2)                                   # (T, B)
+    exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
+    sum_exp_s = np.sum(exp_s, axis=2)                           # (T, B)
     # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
-    value2 = lse_s - pick(s, y)                                 # (T, B)
+    value2 = np.log(sum_exp_s) - (pick(s, y) - max_s)           # (T, B)
     sum_value2 = np.sum(value2)
     loss = sum_value2 / (B*T)
 
     # ---- backward
-    value_3 = np.exp(s - lse_s[..., None]) - onehot(y, V, dtype)  # (T, B, V)
+    value3 = exp_s / sum_exp_s[..., None] - onehot(y, V, dtype)  # (T, B, V)
     # d_by = mean[t, batch](softmax(s[t]) - onehot(y[t]))
-    sum_value_3 = np.sum(value_3, axis=(0, 1))                  # (V,)
-    d_by[...] = sum_value_3 / (B*T)                             # (V,)
+    sum_value3 = np.sum(value3, axis=(0, 1))                    # (V,)
+    d_by[...] = sum_value3 / (B*T)                              # (V,)
     # d_Why = (sum[t] (softmax(s[t]) - onehot(y[t])) @ h[t].T) / (B*T)
-    d_Why[...] = value_3.reshape(-1, V).T @ h[1:].reshape(-1, H) / (B*T)  # (V, H)
-    value_4 = (value_3.reshape(-1, V) @ Why).reshape(T, B, H) / (B*T)  # (T, B, H)
-    value_5 = 1 - h[1:]**2                                      # (T, B, H)
+    d_Why[...] = value3.reshape(-1, V).T @ h[1:].reshape(-1, H) / (B*T)  # (V, H)
+    value4 = (value3.reshape(-1, V) @ Why).reshape(T, B, H) / (B*T)  # (T, B, H)
+    value5 = 1 - h[1:]**2                                       # (T, B, H)
     d_h_next = np.empty((B, H), dtype)                          # (B, H)
     d_h_next[...] = 0
     d_a_h = np.empty((T, B, H), dtype)
     for t in reversed(range(T)):
         # d_h = Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
         # d_a_h = d_h[t] * (1 - h[t]^2)
-        d_a_h[t] = (d_h_next + value_4[t]) * value_5[t]         # (T, B, H)
+        d_a_h[t] = (d_h_next + value4[t]) * value5[t]           # (T, B, H)
         # d_h_next = Whh.T @ d_a_h[t]
         d_h_next = d_a_h[t] @ Whh
     # d_Whh = sum[t] d_a_h[t] @ h[t-1].T
@@ -185,7 +189,7 @@ def _gradients(params, grads, x, y, workspace):
     return loss
 
 
-def _adagrad(w, g, v, lr, step, tmp, tmp2):
+def _adagrad(w, g, v, lr, tmp, tmp2):
     """v <- v + g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Duchi et al. 2011)."""
     np.square(g, out=tmp)
     v += tmp
@@ -194,21 +198,6 @@ def _adagrad(w, g, v, lr, step, tmp, tmp2):
     tmp2 += 1e-08
     tmp /= tmp2
     w -= tmp
-
-
-def logsumexp(a, axis, scratch=None, out=None):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = a.max(axis=axis, keepdims=True)
-    finite = np.isfinite(top).all()
-    if not finite:
-        top = np.where(np.isfinite(top), top, 0)
-    scratch = np.subtract(a, top, out=scratch)
-    np.exp(scratch, out=scratch)
-    out = scratch.sum(axis=axis, out=out)
-    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
-        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
-    out += top.reshape(out.shape)
-    return out
 
 
 def onehot(i, n, dtype):

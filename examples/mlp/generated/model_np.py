@@ -88,7 +88,7 @@ def train_step(params, state, x, y, *, workspace=None):
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, u in blocks(params[k], grads[k], state[f"u.{k}"]):
-            _momentum(w, g, u, lr, step + 1, tmp[:w.size])
+            _momentum(w, g, u, lr, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -103,15 +103,15 @@ def _predict(params, x, workspace):
     h1, h2, s = _predict_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:9
     np.matmul(x, W1.T, out=h1)                                  # (B, H1)
-    h1 += b1                                                    # (B, H1)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     np.matmul(h1, W2.T, out=h2)                                 # (B, H2)
-    h2 += b2                                                    # (B, H2)
+    h2 += b2
     np.tanh(h2, out=h2)
     # s = W3 @ h2 + b3                                          model.nn:11
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
-    s += b3                                                     # (B, C)
+    s += b3
     return {"s": s}
 
 
@@ -140,26 +140,33 @@ def _evaluate(params, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    h1, h2, s, lse_s, tmp, s_picked, argmax_s, value = _evaluate_buffers(workspace, B, dtype)
+    (
+        h1, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+    ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:9
     np.matmul(x, W1.T, out=h1)                                  # (B, H1)
-    h1 += b1                                                    # (B, H1)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     np.matmul(h1, W2.T, out=h2)                                 # (B, H2)
-    h2 += b2                                                    # (B, H2)
+    h2 += b2
     np.tanh(h2, out=h2)
     # s = W3 @ h2 + b3                                          model.nn:11
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
-    s += b3                                                     # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
-    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
+    s += b3
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
+    # loss = sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
-    lse_s -= s_picked                                           # (B,)
-    loss = np.sum(lse_s)
+    np.log(sum_exp_s, out=sum_exp_s)
+    np.subtract(s_picked, max_s, out=tmp)
+    sum_exp_s -= tmp
+    loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
-    np.not_equal(argmax_s, y, out=value)                        # (B,)
-    error = np.sum(value)
+    np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
+    error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
 
 
@@ -169,20 +176,24 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H1, B*C, B), dtype),
+            (max(B*H1, B*C), dtype),
             (max(B*H2, B), dtype),
             (max(B*C, B), dtype),
+            (B, dtype),
+            (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H1].reshape(B, H1),                                 # h1
             s[1][:B*H2].reshape(B, H2),                                 # h2
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # lse_s
-            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[1][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # sum_exp_s
             s[2][:B],                                                   # s_picked
-            s[3][:B],                                                   # argmax_s
-            s[0][:B],                                                   # value
+            s[4][:B],                                                   # tmp
+            s[5][:B],                                                   # argmax_s
+            s[3][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -197,34 +208,37 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        h1, h2, s, lse_s, tmp, s_picked, d_h2, tmp1, d_h1, mask,
+        h1, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_h2, tmp2, d_h1, mask,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h1 = relu(W1 @ x + b1)                                    model.nn:9
     np.matmul(x, W1.T, out=h1)                                  # (B, H1)
-    h1 += b1                                                    # (B, H1)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = tanh(W2 @ h1 + b2)                                   model.nn:10
     np.matmul(h1, W2.T, out=h2)                                 # (B, H2)
-    h2 += b2                                                    # (B, H2)
+    h2 += b2
     np.tanh(h2, out=h2)
     # s = W3 @ h2 + b3                                          model.nn:11
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
-    s += b3                                                     # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    s += b3
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
-    np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
+    np.log(sum_exp_s, out=tmp)
+    s_picked -= max_s
+    np.subtract(tmp, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     loss = sum_s_picked / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
-    #   stabilised: log(exp(u)) -> u
-    d_s = s
-    d_s -= lse_s[:, None]
-    np.exp(d_s, out=d_s)
+    d_s = exp_s
+    d_s /= sum_exp_s[:, None]
     add_onehot(d_s, y, -1)
     d_s /= B
     # d_b3 = sum[batch](d_s)
@@ -235,9 +249,9 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_s, W3, out=d_h2)                                # (B, H2)
     # d_a_h2 = d_h2 * (1 - h2^2)
     d_a_h2 = d_h2
-    np.square(h2, out=tmp1)
-    np.subtract(1, tmp1, out=tmp1)
-    d_a_h2 *= tmp1
+    np.square(h2, out=tmp2)
+    np.subtract(1, tmp2, out=tmp2)
+    d_a_h2 *= tmp2
     # d_b2 = sum[batch](d_a_h2)
     np.sum(d_a_h2, axis=0, out=d_b2)                            # (H2,)
     # d_W2 = d_a_h2 @ h1.T
@@ -263,47 +277,36 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*H1, dtype),
             (max(B*H2, B*H1), dtype),
+            (max(B*C, B, B*H2), dtype),
+            (B, dtype),
             (max(B*C, B*H2), dtype),
             (B, dtype),
-            (max(B*C, B, B*H2), dtype),
+            (B, dtype),
             (B*H1, bool),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H1].reshape(B, H1),                                 # h1
             s[1][:B*H2].reshape(B, H2),                                 # h2
             s[2][:B*C].reshape(B, C),                                   # s
-            s[3][:B],                                                   # lse_s
-            s[4][:B*C].reshape(B, C),                                   # tmp
-            s[4][:B],                                                   # s_picked
-            s[4][:B*H2].reshape(B, H2),                                 # d_h2
-            s[2][:B*H2].reshape(B, H2),                                 # tmp1
+            s[3][:B],                                                   # max_s
+            s[4][:B*C].reshape(B, C),                                   # exp_s
+            s[5][:B],                                                   # sum_exp_s
+            s[6][:B],                                                   # s_picked
+            s[2][:B],                                                   # tmp
+            s[2][:B*H2].reshape(B, H2),                                 # d_h2
+            s[4][:B*H2].reshape(B, H2),                                 # tmp2
             s[1][:B*H1].reshape(B, H1),                                 # d_h1
-            s[5][:B*H1].reshape(B, H1),                                 # mask
+            s[7][:B*H1].reshape(B, H1),                                 # mask
         )
     return workspace.views["gradients"]
 
 
-def _momentum(w, g, u, lr, step, tmp):
+def _momentum(w, g, u, lr, tmp):
     """u <- momentum * u - lr * g;  w <- w + u  (Polyak 1964)."""
     u *= 0.9
     np.multiply(lr, g, out=tmp)
     u -= tmp
     w += u
-
-
-def logsumexp(a, axis, scratch=None, out=None):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = a.max(axis=axis, keepdims=True)
-    finite = np.isfinite(top).all()
-    if not finite:
-        top = np.where(np.isfinite(top), top, 0)
-    scratch = np.subtract(a, top, out=scratch)
-    np.exp(scratch, out=scratch)
-    out = scratch.sum(axis=axis, out=out)
-    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
-        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
-    out += top.reshape(out.shape)
-    return out
 
 
 def add_onehot(a, i, value):

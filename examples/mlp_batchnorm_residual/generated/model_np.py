@@ -48,14 +48,12 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_n1 = d_h1 * real(h1 > 0)
     d_n1.z = d_n1 * n1.gamma
     t10 = sqrt(n1.s + 1e-05)
-    t11 = d_n1.z / t10 + 2 * (sum[batch] d_n1.z * n1.z) / t10 / t10 * (-0.5 / B) * ((P_W1 @
-            x)[H:2*H] - n1.m)
-    d_P_W1 = [d_a_h2, t11 - mean[batch](t11)] @ x.T
-    d_W1 = d_P_W1[H:2*H]
+    t11 = d_n1.z / t10 + 2 * (sum[batch] d_n1.z * n1.z) / t10 / t10 * (-0.5 / B) * (W1 @ x - n1.m)
+    d_W1 = (t11 - mean[batch](t11)) @ x.T
     d_W2 = t9 @ h1.T
     d_W3 = t6 @ h2.T
     d_W4 = t3 @ h3.T
-    d_P = d_P_W1[0:H]
+    d_P = d_a_h2 @ x.T
     d_W5 = d_s @ h4.T
     d_b5 = sum[batch](d_s)
     d_n1.gamma = sum[batch] d_n1 * n1.z
@@ -194,42 +192,43 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        W1_P, W1_P_x, value, h1, h2, value2, h3, value_3, W4_h3, value_4, tmp, s,
+        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, tmp2, s,
     ) = _predict_buffers(workspace, B, dtype)
-    # W1_P = concat(0, W1, P)
-    W1_P[:H] = W1                                               # (2*H, D)
-    W1_P[H:] = P
-    np.matmul(x, W1_P.T, out=W1_P_x)                            # (B, 2*H)
-    # n1.z = ((W1_P @ x)[0:H] - n1.mu) / sqrt(n1.v + 1e-05)     model.nn:17
+    np.matmul(x, P.T, out=P_x)                                  # (B, H)
+    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
+    # n1.z = (W1 @ x - n1.mu) / sqrt(n1.v + 1e-05)              model.nn:17
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
     # h1 = relu(n1)                                             model.nn:21
-    np.add(n1_v, 1e-05, out=value)                              # (H,)
-    np.sqrt(value, out=value)
-    np.subtract(W1_P_x[:, :H], n1_mu, out=h1)                   # (B, H)
-    h1 /= value
+    np.add(n1_v, 1e-05, out=sqrt_n1_v)                          # (H,)
+    np.sqrt(sqrt_n1_v, out=sqrt_n1_v)
+    h1 = W1_x
+    h1 -= n1_mu
+    h1 /= sqrt_n1_v
     h1 *= n1_gamma
     h1 += n1_beta
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=h2)                                 # (B, H)
+    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     # n2.z = (W2 @ h1 - n2.mu) / sqrt(n2.v + 1e-05)             model.nn:17
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
-    # h2 = relu((W1_P @ x)[H:2*H] + n2)                         model.nn:23
-    np.add(n2_v, 1e-05, out=value2)                             # (H,)
-    np.sqrt(value2, out=value2)
-    h2 -= n2_mu                                                 # (B, H)
-    h2 /= value2
-    h2 *= n2_gamma
-    h2 += n2_beta
-    h2 += W1_P_x[:, H:]
+    # h2 = relu(P @ x + n2)                                     model.nn:23
+    np.add(n2_v, 1e-05, out=sqrt_n2_v)                          # (H,)
+    np.sqrt(sqrt_n2_v, out=sqrt_n2_v)
+    h2 = P_x
+    np.subtract(W2_h1, n2_mu, out=tmp)
+    tmp /= sqrt_n2_v
+    tmp *= n2_gamma
+    tmp += n2_beta
+    h2 += tmp
     np.maximum(h2, 0, out=h2)
-    np.matmul(h2, W3.T, out=h3)                                 # (B, H)
+    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
     # n3.z = (W3 @ h2 - n3.mu) / sqrt(n3.v + 1e-05)             model.nn:17
     # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
     # h3 = relu(n3)                                             model.nn:25
-    np.add(n3_v, 1e-05, out=value_3)                            # (H,)
-    np.sqrt(value_3, out=value_3)
-    h3 -= n3_mu                                                 # (B, H)
-    h3 /= value_3
+    np.add(n3_v, 1e-05, out=sqrt_n3_v)                          # (H,)
+    np.sqrt(sqrt_n3_v, out=sqrt_n3_v)
+    h3 = W3_h2
+    h3 -= n3_mu
+    h3 /= sqrt_n3_v
     h3 *= n3_gamma
     h3 += n3_beta
     np.maximum(h3, 0, out=h3)
@@ -237,18 +236,18 @@ def _predict(params, x, workspace):
     # n4.z = (W4 @ h3 - n4.mu) / sqrt(n4.v + 1e-05)             model.nn:17
     # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
-    np.add(n4_v, 1e-05, out=value_4)                            # (H,)
-    np.sqrt(value_4, out=value_4)
+    np.add(n4_v, 1e-05, out=sqrt_n4_v)                          # (H,)
+    np.sqrt(sqrt_n4_v, out=sqrt_n4_v)
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp)
-    tmp /= value_4
-    tmp *= n4_gamma
-    tmp += n4_beta
-    h4 += tmp
+    np.subtract(W4_h3, n4_mu, out=tmp2)
+    tmp2 /= sqrt_n4_v
+    tmp2 *= n4_gamma
+    tmp2 += n4_beta
+    h4 += tmp2
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
-    s += b5                                                     # (B, C)
+    s += b5
     return {"s": s}
 
 
@@ -258,24 +257,24 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(2*D*H, H, B*H), dtype),
-            (max(2*B*H, H, B*H), dtype),
+            (B*H, dtype),
             (max(B*H, H, B*C), dtype),
+            (max(H, B*H), dtype),
             (B*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:2*D*H].reshape(2*H, D),                               # W1_P
-            s[1][:2*B*H].reshape(B, 2*H),                               # W1_P_x
-            s[0][:H],                                                   # value
-            s[2][:B*H].reshape(B, H),                                   # h1
-            s[0][:B*H].reshape(B, H),                                   # h2
-            s[2][:H],                                                   # value2
-            s[2][:B*H].reshape(B, H),                                   # h3
-            s[1][:H],                                                   # value_3
-            s[1][:B*H].reshape(B, H),                                   # W4_h3
-            s[2][:H],                                                   # value_4
+            s[0][:B*H].reshape(B, H),                                   # P_x
+            s[1][:B*H].reshape(B, H),                                   # W1_x
+            s[2][:H],                                                   # sqrt_n1_v
+            s[2][:B*H].reshape(B, H),                                   # W2_h1
+            s[1][:H],                                                   # sqrt_n2_v
             s[3][:B*H].reshape(B, H),                                   # tmp
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[1][:B*H].reshape(B, H),                                   # W3_h2
+            s[2][:H],                                                   # sqrt_n3_v
+            s[2][:B*H].reshape(B, H),                                   # W4_h3
+            s[1][:H],                                                   # sqrt_n4_v
+            s[3][:B*H].reshape(B, H),                                   # tmp2
+            s[1][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -292,43 +291,44 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        W1_P, W1_P_x, value, h1, h2, value2, h3, value_3, W4_h3, value_4, tmp, s, tmp1, lse_s,
-        s_picked, argmax_s, value_5,
+        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, tmp2, s,
+        max_s, exp_s, sum_exp_s, s_picked, tmp3, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    # W1_P = concat(0, W1, P)
-    W1_P[:H] = W1                                               # (2*H, D)
-    W1_P[H:] = P
-    np.matmul(x, W1_P.T, out=W1_P_x)                            # (B, 2*H)
-    # n1.z = ((W1_P @ x)[0:H] - n1.mu) / sqrt(n1.v + 1e-05)     model.nn:17
+    np.matmul(x, P.T, out=P_x)                                  # (B, H)
+    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
+    # n1.z = (W1 @ x - n1.mu) / sqrt(n1.v + 1e-05)              model.nn:17
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
     # h1 = relu(n1)                                             model.nn:21
-    np.add(n1_v, 1e-05, out=value)                              # (H,)
-    np.sqrt(value, out=value)
-    np.subtract(W1_P_x[:, :H], n1_mu, out=h1)                   # (B, H)
-    h1 /= value
+    np.add(n1_v, 1e-05, out=sqrt_n1_v)                          # (H,)
+    np.sqrt(sqrt_n1_v, out=sqrt_n1_v)
+    h1 = W1_x
+    h1 -= n1_mu
+    h1 /= sqrt_n1_v
     h1 *= n1_gamma
     h1 += n1_beta
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=h2)                                 # (B, H)
+    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     # n2.z = (W2 @ h1 - n2.mu) / sqrt(n2.v + 1e-05)             model.nn:17
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
-    # h2 = relu((W1_P @ x)[H:2*H] + n2)                         model.nn:23
-    np.add(n2_v, 1e-05, out=value2)                             # (H,)
-    np.sqrt(value2, out=value2)
-    h2 -= n2_mu                                                 # (B, H)
-    h2 /= value2
-    h2 *= n2_gamma
-    h2 += n2_beta
-    h2 += W1_P_x[:, H:]
+    # h2 = relu(P @ x + n2)                                     model.nn:23
+    np.add(n2_v, 1e-05, out=sqrt_n2_v)                          # (H,)
+    np.sqrt(sqrt_n2_v, out=sqrt_n2_v)
+    h2 = P_x
+    np.subtract(W2_h1, n2_mu, out=tmp)
+    tmp /= sqrt_n2_v
+    tmp *= n2_gamma
+    tmp += n2_beta
+    h2 += tmp
     np.maximum(h2, 0, out=h2)
-    np.matmul(h2, W3.T, out=h3)                                 # (B, H)
+    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
     # n3.z = (W3 @ h2 - n3.mu) / sqrt(n3.v + 1e-05)             model.nn:17
     # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
     # h3 = relu(n3)                                             model.nn:25
-    np.add(n3_v, 1e-05, out=value_3)                            # (H,)
-    np.sqrt(value_3, out=value_3)
-    h3 -= n3_mu                                                 # (B, H)
-    h3 /= value_3
+    np.add(n3_v, 1e-05, out=sqrt_n3_v)                          # (H,)
+    np.sqrt(sqrt_n3_v, out=sqrt_n3_v)
+    h3 = W3_h2
+    h3 -= n3_mu
+    h3 /= sqrt_n3_v
     h3 *= n3_gamma
     h3 += n3_beta
     np.maximum(h3, 0, out=h3)
@@ -336,26 +336,31 @@ def _evaluate(params, x, y, workspace):
     # n4.z = (W4 @ h3 - n4.mu) / sqrt(n4.v + 1e-05)             model.nn:17
     # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
-    np.add(n4_v, 1e-05, out=value_4)                            # (H,)
-    np.sqrt(value_4, out=value_4)
+    np.add(n4_v, 1e-05, out=sqrt_n4_v)                          # (H,)
+    np.sqrt(sqrt_n4_v, out=sqrt_n4_v)
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp)
-    tmp /= value_4
-    tmp *= n4_gamma
-    tmp += n4_beta
-    h4 += tmp
+    np.subtract(W4_h3, n4_mu, out=tmp2)
+    tmp2 /= sqrt_n4_v
+    tmp2 *= n4_gamma
+    tmp2 += n4_beta
+    h4 += tmp2
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
-    s += b5                                                     # (B, C)
-    logsumexp(s, 1, tmp1, out=lse_s)                            # (B,)
-    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
+    s += b5
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
+    # loss = sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
-    lse_s -= s_picked                                           # (B,)
-    loss = np.sum(lse_s)
+    np.log(sum_exp_s, out=sum_exp_s)
+    np.subtract(s_picked, max_s, out=tmp3)
+    sum_exp_s -= tmp3
+    loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
-    np.not_equal(argmax_s, y, out=value_5)                      # (B,)
-    error = np.sum(value_5)
+    np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
+    error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
 
 
@@ -365,30 +370,33 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(2*D*H, H, B*H, B*C, B), dtype),
-            (max(2*B*H, H, B*H), dtype),
-            (max(B*H, H, B*C, B), dtype),
             (max(B*H, B), dtype),
+            (max(B*H, H, B*C), dtype),
+            (max(H, B*H, B*C, B), dtype),
+            (max(B*H, B), dtype),
+            (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:2*D*H].reshape(2*H, D),                               # W1_P
-            s[1][:2*B*H].reshape(B, 2*H),                               # W1_P_x
-            s[0][:H],                                                   # value
-            s[2][:B*H].reshape(B, H),                                   # h1
-            s[0][:B*H].reshape(B, H),                                   # h2
-            s[2][:H],                                                   # value2
-            s[2][:B*H].reshape(B, H),                                   # h3
-            s[1][:H],                                                   # value_3
-            s[1][:B*H].reshape(B, H),                                   # W4_h3
-            s[2][:H],                                                   # value_4
+            s[0][:B*H].reshape(B, H),                                   # P_x
+            s[1][:B*H].reshape(B, H),                                   # W1_x
+            s[2][:H],                                                   # sqrt_n1_v
+            s[2][:B*H].reshape(B, H),                                   # W2_h1
+            s[1][:H],                                                   # sqrt_n2_v
             s[3][:B*H].reshape(B, H),                                   # tmp
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[0][:B*C].reshape(B, C),                                   # tmp1
-            s[3][:B],                                                   # lse_s
-            s[0][:B],                                                   # s_picked
-            s[4][:B],                                                   # argmax_s
-            s[2][:B],                                                   # value_5
+            s[1][:B*H].reshape(B, H),                                   # W3_h2
+            s[2][:H],                                                   # sqrt_n3_v
+            s[2][:B*H].reshape(B, H),                                   # W4_h3
+            s[1][:H],                                                   # sqrt_n4_v
+            s[3][:B*H].reshape(B, H),                                   # tmp2
+            s[1][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # sum_exp_s
+            s[2][:B],                                                   # s_picked
+            s[4][:B],                                                   # tmp3
+            s[5][:B],                                                   # argmax_s
+            s[4][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -410,31 +418,29 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        P_W1, P_W1_x, value, value2, n1_z, h1, W2_h1, value_3, n2_z, h2, W3_h2, value_4, n3_z, h3,
-        W4_h3, value_5, n4_z, h4, s, lse_s, tmp, s_picked, d_h4, mask, d_n4_z, d_n4_z_n4_z, tmp2,
-        sum_d_n4_z, d_h3, mask2, d_n3_z_n3_z, tmp4, sum_d_n3_z, d_n3_z_W3, value_6, mask_3, d_n2_z,
-        d_n2_z_n2_z, tmp6, sum_d_n2_z, d_h1, mask_4, d_n1_z_n1_z, tmp8, sum_d_n1_z, d_P_W1, tmp9,
-        tmp10, tmp11, tmp12, tmp13, tmp14, tmp15, tmp16,
+        P_x, W1_x, sqrt_n1_s, n1_z, h1, W2_h1, sqrt_n2_s, n2_z, tmp, W3_h2, sqrt_n3_s, n3_z, h3,
+        W4_h3, sqrt_n4_s, n4_z, h4, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h4, mask, d_n4_z,
+        d_n4_z_n4_z, tmp3, sum_value, d_h3, mask2, d_n3_z_n3_z, tmp4, sum_value2, value2_W3, mask3,
+        d_n2_z_n2_z, tmp5, sum_value3, d_h1, mask4, d_n1_z_n1_z, tmp6, sum_value4, tmp7, tmp8, tmp9,
+        tmp10, tmp11, tmp12, tmp13, tmp14,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    # P_W1 = concat(0, P, W1)
-    P_W1[:H] = P                                                # (2*H, D)
-    P_W1[H:] = W1
-    np.matmul(x, P_W1.T, out=P_W1_x)                            # (B, 2*H)
-    # n1.m = mean[batch]((P_W1 @ x)[H:2*H])                     model.nn:15
-    n1_m = new_n1_mu
-    np.sum(P_W1_x[:, H:], axis=0, out=n1_m)
-    n1_m /= B                                                   # (H,)
-    np.subtract(P_W1_x[:, H:], n1_m, out=value)                 # (B, H)
-    # n1.s = (sum[batch] ((P_W1 @ x)[H:2*H] - n1.m) * ((P_W1 @ x)[H:2*H] - n1.m)) / B
-    n1_s = new_n1_v
-    np.einsum("ab,ab->b", value, value, out=n1_s)
-    n1_s /= B                                                   # (H,)
-    np.add(n1_s, 1e-05, out=value2)                             # (H,)
-    np.sqrt(value2, out=value2)
-    # n1.z = ((P_W1 @ x)[H:2*H] - n1.m) / sqrt(n1.s + 1e-05)    model.nn:17
-    np.divide(value, value2, out=n1_z)                          # (B, H)
+    np.matmul(x, P.T, out=P_x)                                  # (B, H)
+    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
+    # n1.m = mean[batch] W1 @ x                                 model.nn:15
+    n1_m = new_n1_mu                                            # (H,)
+    np.sum(W1_x, axis=0, out=n1_m)
+    n1_m /= B
+    W1_x -= n1_m
+    # n1.s = mean[batch] (W1 @ x - n1.m)^2                      model.nn:16
+    n1_s = new_n1_v                                             # (H,)
+    np.einsum("ab,ab->b", W1_x, W1_x, out=n1_s)
+    n1_s /= B
+    np.add(n1_s, 1e-05, out=sqrt_n1_s)                          # (H,)
+    np.sqrt(sqrt_n1_s, out=sqrt_n1_s)
+    # n1.z = (W1 @ x - n1.m) / sqrt(n1.s + 1e-05)               model.nn:17
+    np.divide(W1_x, sqrt_n1_s, out=n1_z)                        # (B, H)
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
     # h1 = relu(n1)                                             model.nn:21
     np.multiply(n1_gamma, n1_z, out=h1)                         # (B, H)
@@ -442,38 +448,39 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h1, 0, out=h1)
     np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     # n2.m = mean[batch] W2 @ h1                                model.nn:15
-    n2_m = new_n2_mu
+    n2_m = new_n2_mu                                            # (H,)
     np.sum(W2_h1, axis=0, out=n2_m)
-    n2_m /= B                                                   # (H,)
-    W2_h1 -= n2_m                                               # (B, H)
-    # n2.s = (sum[batch] (W2 @ h1 - n2.m) * (W2 @ h1 - n2.m)) / B  model.nn:16
-    n2_s = new_n2_v
+    n2_m /= B
+    W2_h1 -= n2_m
+    # n2.s = mean[batch] (W2 @ h1 - n2.m)^2                     model.nn:16
+    n2_s = new_n2_v                                             # (H,)
     np.einsum("ab,ab->b", W2_h1, W2_h1, out=n2_s)
-    n2_s /= B                                                   # (H,)
-    np.add(n2_s, 1e-05, out=value_3)                            # (H,)
-    np.sqrt(value_3, out=value_3)
+    n2_s /= B
+    np.add(n2_s, 1e-05, out=sqrt_n2_s)                          # (H,)
+    np.sqrt(sqrt_n2_s, out=sqrt_n2_s)
     # n2.z = (W2 @ h1 - n2.m) / sqrt(n2.s + 1e-05)              model.nn:17
-    np.divide(W2_h1, value_3, out=n2_z)                         # (B, H)
+    np.divide(W2_h1, sqrt_n2_s, out=n2_z)                       # (B, H)
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
-    # h2 = relu((P_W1 @ x)[0:H] + n2)                           model.nn:23
-    np.multiply(n2_gamma, n2_z, out=h2)                         # (B, H)
-    h2 += n2_beta
-    h2 += P_W1_x[:, :H]
+    # h2 = relu(P @ x + n2)                                     model.nn:23
+    h2 = P_x
+    np.multiply(n2_gamma, n2_z, out=tmp)
+    tmp += n2_beta
+    h2 += tmp
     np.maximum(h2, 0, out=h2)
     np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
     # n3.m = mean[batch] W3 @ h2                                model.nn:15
-    n3_m = new_n3_mu
+    n3_m = new_n3_mu                                            # (H,)
     np.sum(W3_h2, axis=0, out=n3_m)
-    n3_m /= B                                                   # (H,)
-    W3_h2 -= n3_m                                               # (B, H)
-    # n3.s = (sum[batch] (W3 @ h2 - n3.m) * (W3 @ h2 - n3.m)) / B  model.nn:16
-    n3_s = new_n3_v
+    n3_m /= B
+    W3_h2 -= n3_m
+    # n3.s = mean[batch] (W3 @ h2 - n3.m)^2                     model.nn:16
+    n3_s = new_n3_v                                             # (H,)
     np.einsum("ab,ab->b", W3_h2, W3_h2, out=n3_s)
-    n3_s /= B                                                   # (H,)
-    np.add(n3_s, 1e-05, out=value_4)                            # (H,)
-    np.sqrt(value_4, out=value_4)
+    n3_s /= B
+    np.add(n3_s, 1e-05, out=sqrt_n3_s)                          # (H,)
+    np.sqrt(sqrt_n3_s, out=sqrt_n3_s)
     # n3.z = (W3 @ h2 - n3.m) / sqrt(n3.s + 1e-05)              model.nn:17
-    np.divide(W3_h2, value_4, out=n3_z)                         # (B, H)
+    np.divide(W3_h2, sqrt_n3_s, out=n3_z)                       # (B, H)
     # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
     # h3 = relu(n3)                                             model.nn:25
     np.multiply(n3_gamma, n3_z, out=h3)                         # (B, H)
@@ -481,18 +488,18 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h3, 0, out=h3)
     np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
     # n4.m = mean[batch] W4 @ h3                                model.nn:15
-    n4_m = new_n4_mu
+    n4_m = new_n4_mu                                            # (H,)
     np.sum(W4_h3, axis=0, out=n4_m)
-    n4_m /= B                                                   # (H,)
-    W4_h3 -= n4_m                                               # (B, H)
-    # n4.s = (sum[batch] (W4 @ h3 - n4.m) * (W4 @ h3 - n4.m)) / B  model.nn:16
-    n4_s = new_n4_v
+    n4_m /= B
+    W4_h3 -= n4_m
+    # n4.s = mean[batch] (W4 @ h3 - n4.m)^2                     model.nn:16
+    n4_s = new_n4_v                                             # (H,)
     np.einsum("ab,ab->b", W4_h3, W4_h3, out=n4_s)
-    n4_s /= B                                                   # (H,)
-    np.add(n4_s, 1e-05, out=value_5)                            # (H,)
-    np.sqrt(value_5, out=value_5)
+    n4_s /= B
+    np.add(n4_s, 1e-05, out=sqrt_n4_s)                          # (H,)
+    np.sqrt(sqrt_n4_s, out=sqrt_n4_s)
     # n4.z = (W4 @ h3 - n4.m) / sqrt(n4.s + 1e-05)              model.nn:17
-    np.divide(W4_h3, value_5, out=n4_z)                         # (B, H)
+    np.divide(W4_h3, sqrt_n4_s, out=n4_z)                       # (B, H)
     # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
     np.multiply(n4_gamma, n4_z, out=h4)                         # (B, H)
@@ -501,19 +508,23 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
-    s += b5                                                     # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    s += b5
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
-    np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
+    np.log(sum_exp_s, out=tmp2)
+    s_picked -= max_s
+    np.subtract(tmp2, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     loss = sum_s_picked / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
-    d_s = s
-    d_s -= lse_s[:, None]
-    np.exp(d_s, out=d_s)
+    d_s = exp_s
+    d_s /= sum_exp_s[:, None]
     add_onehot(d_s, y, -1)
     d_s /= B
     # d_b5 = sum[batch](d_s)
@@ -533,20 +544,21 @@ def _gradients(params, grads, x, y, workspace):
     # d_n4.z = d_a_h4 * n4.gamma
     np.multiply(d_a_h4, n4_gamma, out=d_n4_z)                   # (B, H)
     np.einsum("ab,ab->b", d_n4_z, n4_z, out=d_n4_z_n4_z)        # (H,)
-    d_n4_z_n4_z /= value_5                                      # (H,)
-    d_n4_z_n4_z /= value_5
+    d_n4_z_n4_z /= sqrt_n4_s
+    d_n4_z_n4_z /= sqrt_n4_s
     d_n4_z_n4_z *= -0.5 / B
-    d_n4_z /= value_5                                           # (B, H)
-    np.multiply(d_n4_z_n4_z, W4_h3, out=tmp2)
-    tmp2 *= 2
-    d_n4_z += tmp2
-    np.sum(d_n4_z, axis=0, out=sum_d_n4_z)                      # (H,)
-    sum_d_n4_z /= B                                             # (H,)
-    d_n4_z -= sum_d_n4_z                                        # (B, H)
+    value = d_n4_z
+    value /= sqrt_n4_s
+    np.multiply(d_n4_z_n4_z, W4_h3, out=tmp3)
+    tmp3 *= 2
+    value += tmp3
+    np.sum(value, axis=0, out=sum_value)                        # (H,)
+    sum_value /= B
+    value -= sum_value
     # d_W4 = ... @ h3.T
-    np.matmul(d_n4_z.T, h3, out=d_W4)                           # (H, H)
+    np.matmul(value.T, h3, out=d_W4)                            # (H, H)
     # d_h3 = W4.T @ ...
-    np.matmul(d_n4_z, W4, out=d_h3)                             # (B, H)
+    np.matmul(value, W4, out=d_h3)                              # (B, H)
     # d_n3 = d_h3 * real(h3 > 0)
     d_n3 = d_h3
     np.greater(h3, 0, out=mask2)
@@ -559,49 +571,55 @@ def _gradients(params, grads, x, y, workspace):
     d_n3_z = d_n3
     d_n3_z *= n3_gamma
     np.einsum("ab,ab->b", d_n3_z, n3_z, out=d_n3_z_n3_z)        # (H,)
-    d_n3_z_n3_z /= value_4                                      # (H,)
-    d_n3_z_n3_z /= value_4
+    d_n3_z_n3_z /= sqrt_n3_s
+    d_n3_z_n3_z /= sqrt_n3_s
     d_n3_z_n3_z *= -0.5 / B
-    d_n3_z /= value_4                                           # (B, H)
+    value2 = d_n3_z
+    value2 /= sqrt_n3_s
     np.multiply(d_n3_z_n3_z, W3_h2, out=tmp4)
     tmp4 *= 2
-    d_n3_z += tmp4
-    np.sum(d_n3_z, axis=0, out=sum_d_n3_z)                      # (H,)
-    sum_d_n3_z /= B                                             # (H,)
-    d_n3_z -= sum_d_n3_z                                        # (B, H)
+    value2 += tmp4
+    np.sum(value2, axis=0, out=sum_value2)                      # (H,)
+    sum_value2 /= B
+    value2 -= sum_value2
     # d_W3 = ... @ h2.T
-    np.matmul(d_n3_z.T, h2, out=d_W3)                           # (H, H)
+    np.matmul(value2.T, h2, out=d_W3)                           # (H, H)
     # d_h2 = d_a_h4 + ...
     # d_a_h2 = d_h2 * real(h2 > 0)
-    np.matmul(d_n3_z, W3, out=d_n3_z_W3)                        # (B, H)
-    np.add(d_a_h4, d_n3_z_W3, out=value_6[:, :H])               # (B, 2*H)
-    np.greater(h2, 0, out=mask_3)
-    value_6[:, :H] *= mask_3
+    np.matmul(value2, W3, out=value2_W3)                        # (B, H)
+    d_a_h2 = d_a_h4
+    d_a_h2 += value2_W3
+    np.greater(h2, 0, out=mask3)
+    d_a_h2 *= mask3
+    # d_P = d_a_h2 @ x.T
+    np.matmul(d_a_h2.T, x, out=d_P)                             # (H, D)
     # d_n2.beta = sum[batch](d_a_h2)
-    np.sum(value_6[:, :H], axis=0, out=d_n2_beta)               # (H,)
+    np.sum(d_a_h2, axis=0, out=d_n2_beta)                       # (H,)
     # d_n2.gamma = sum[batch] d_a_h2 * n2.z
-    np.einsum("ab,ab->b", value_6[:, :H], n2_z, out=d_n2_gamma)  # (H,)
+    np.einsum("ab,ab->b", d_a_h2, n2_z, out=d_n2_gamma)         # (H,)
     # d_n2.z = d_a_h2 * n2.gamma
-    np.multiply(value_6[:, :H], n2_gamma, out=d_n2_z)           # (B, H)
+    d_n2_z = d_a_h2
+    d_n2_z *= n2_gamma
     np.einsum("ab,ab->b", d_n2_z, n2_z, out=d_n2_z_n2_z)        # (H,)
-    d_n2_z_n2_z /= value_3                                      # (H,)
-    d_n2_z_n2_z /= value_3
+    d_n2_z_n2_z /= sqrt_n2_s
+    d_n2_z_n2_z /= sqrt_n2_s
     d_n2_z_n2_z *= -0.5 / B
-    d_n2_z /= value_3                                           # (B, H)
-    np.multiply(d_n2_z_n2_z, W2_h1, out=tmp6)
-    tmp6 *= 2
-    d_n2_z += tmp6
-    np.sum(d_n2_z, axis=0, out=sum_d_n2_z)                      # (H,)
-    sum_d_n2_z /= B                                             # (H,)
-    d_n2_z -= sum_d_n2_z                                        # (B, H)
+    value3 = d_n2_z
+    value3 /= sqrt_n2_s
+    np.multiply(d_n2_z_n2_z, W2_h1, out=tmp5)
+    tmp5 *= 2
+    value3 += tmp5
+    np.sum(value3, axis=0, out=sum_value3)                      # (H,)
+    sum_value3 /= B
+    value3 -= sum_value3
     # d_W2 = ... @ h1.T
-    np.matmul(d_n2_z.T, h1, out=d_W2)                           # (H, H)
+    np.matmul(value3.T, h1, out=d_W2)                           # (H, H)
     # d_h1 = W2.T @ ...
-    np.matmul(d_n2_z, W2, out=d_h1)                             # (B, H)
+    np.matmul(value3, W2, out=d_h1)                             # (B, H)
     # d_n1 = d_h1 * real(h1 > 0)
     d_n1 = d_h1
-    np.greater(h1, 0, out=mask_4)
-    d_n1 *= mask_4
+    np.greater(h1, 0, out=mask4)
+    d_n1 *= mask4
     # d_n1.beta = sum[batch](d_n1)
     np.sum(d_n1, axis=0, out=d_n1_beta)                         # (H,)
     # d_n1.gamma = sum[batch] d_n1 * n1.z
@@ -610,46 +628,43 @@ def _gradients(params, grads, x, y, workspace):
     d_n1_z = d_n1
     d_n1_z *= n1_gamma
     np.einsum("ab,ab->b", d_n1_z, n1_z, out=d_n1_z_n1_z)        # (H,)
-    d_n1_z_n1_z /= value2                                       # (H,)
-    d_n1_z_n1_z /= value2
+    d_n1_z_n1_z /= sqrt_n1_s
+    d_n1_z_n1_z /= sqrt_n1_s
     d_n1_z_n1_z *= -0.5 / B
-    d_n1_z /= value2                                            # (B, H)
-    np.multiply(d_n1_z_n1_z, value, out=tmp8)
-    tmp8 *= 2
-    d_n1_z += tmp8
-    np.sum(d_n1_z, axis=0, out=sum_d_n1_z)                      # (H,)
-    sum_d_n1_z /= B                                             # (H,)
-    np.subtract(d_n1_z, sum_d_n1_z, out=value_6[:, H:])
-    # d_P_W1 = ... @ x.T
-    np.matmul(value_6.T, x, out=d_P_W1)                         # (2*H, D)
-    np.multiply(0.9, n1_mu, out=tmp9)                           # (H,)
+    value4 = d_n1_z
+    value4 /= sqrt_n1_s
+    np.multiply(d_n1_z_n1_z, W1_x, out=tmp6)
+    tmp6 *= 2
+    value4 += tmp6
+    # d_W1 = ... @ x.T
+    np.sum(value4, axis=0, out=sum_value4)                      # (H,)
+    sum_value4 /= B
+    value4 -= sum_value4
+    np.matmul(value4.T, x, out=d_W1)                            # (H, D)
+    np.multiply(0.9, n1_mu, out=tmp7)
     new_n1_mu *= 0.1
-    new_n1_mu += tmp9
-    np.multiply(0.9, n1_v, out=tmp10)                           # (H,)
+    new_n1_mu += tmp7
+    np.multiply(0.9, n1_v, out=tmp8)
     new_n1_v *= 0.1
-    new_n1_v += tmp10
-    np.multiply(0.9, n2_mu, out=tmp11)                          # (H,)
+    new_n1_v += tmp8
+    np.multiply(0.9, n2_mu, out=tmp9)
     new_n2_mu *= 0.1
-    new_n2_mu += tmp11
-    np.multiply(0.9, n2_v, out=tmp12)                           # (H,)
+    new_n2_mu += tmp9
+    np.multiply(0.9, n2_v, out=tmp10)
     new_n2_v *= 0.1
-    new_n2_v += tmp12
-    np.multiply(0.9, n3_mu, out=tmp13)                          # (H,)
+    new_n2_v += tmp10
+    np.multiply(0.9, n3_mu, out=tmp11)
     new_n3_mu *= 0.1
-    new_n3_mu += tmp13
-    np.multiply(0.9, n3_v, out=tmp14)                           # (H,)
+    new_n3_mu += tmp11
+    np.multiply(0.9, n3_v, out=tmp12)
     new_n3_v *= 0.1
-    new_n3_v += tmp14
-    np.multiply(0.9, n4_mu, out=tmp15)                          # (H,)
+    new_n3_v += tmp12
+    np.multiply(0.9, n4_mu, out=tmp13)
     new_n4_mu *= 0.1
-    new_n4_mu += tmp15
-    np.multiply(0.9, n4_v, out=tmp16)                           # (H,)
+    new_n4_mu += tmp13
+    np.multiply(0.9, n4_v, out=tmp14)
     new_n4_v *= 0.1
-    new_n4_v += tmp16
-    # d_W1 = d_P_W1[H:2*H]
-    d_W1[...] = d_P_W1[H:]                                      # (H, D)
-    # d_P = d_P_W1[0:H]
-    d_P[...] = d_P_W1[:H]                                       # (H, D)
+    new_n4_v += tmp14
     return loss
 
 
@@ -659,13 +674,6 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(2*D*H, B*H), dtype),
-            (max(2*B*H, B*H), dtype),
-            (H, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
-            (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
             (H, dtype),
@@ -675,66 +683,73 @@ def _gradients_buffers(workspace, B, dtype):
             (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (B*C, dtype),
-            (max(B, H), dtype),
+            (H, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
+            (H, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
             (max(B*C, B, B*H), dtype),
+            (max(B, H), dtype),
+            (B*C, dtype),
+            (B, dtype),
+            (B, dtype),
             (B*H, bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:2*D*H].reshape(2*H, D),                               # P_W1
-            s[1][:2*B*H].reshape(B, 2*H),                               # P_W1_x
-            s[0][:B*H].reshape(B, H),                                   # value
-            s[2][:H],                                                   # value2
+            s[0][:B*H].reshape(B, H),                                   # P_x
+            s[1][:B*H].reshape(B, H),                                   # W1_x
+            s[2][:H],                                                   # sqrt_n1_s
             s[3][:B*H].reshape(B, H),                                   # n1_z
             s[4][:B*H].reshape(B, H),                                   # h1
             s[5][:B*H].reshape(B, H),                                   # W2_h1
-            s[6][:H],                                                   # value_3
+            s[6][:H],                                                   # sqrt_n2_s
             s[7][:B*H].reshape(B, H),                                   # n2_z
-            s[8][:B*H].reshape(B, H),                                   # h2
-            s[1][:B*H].reshape(B, H),                                   # W3_h2
-            s[9][:H],                                                   # value_4
+            s[8][:B*H].reshape(B, H),                                   # tmp
+            s[8][:B*H].reshape(B, H),                                   # W3_h2
+            s[9][:H],                                                   # sqrt_n3_s
             s[10][:B*H].reshape(B, H),                                  # n3_z
             s[11][:B*H].reshape(B, H),                                  # h3
             s[12][:B*H].reshape(B, H),                                  # W4_h3
-            s[13][:H],                                                  # value_5
+            s[13][:H],                                                  # sqrt_n4_s
             s[14][:B*H].reshape(B, H),                                  # n4_z
             s[15][:B*H].reshape(B, H),                                  # h4
             s[16][:B*C].reshape(B, C),                                  # s
-            s[17][:B],                                                  # lse_s
-            s[18][:B*C].reshape(B, C),                                  # tmp
-            s[18][:B],                                                  # s_picked
-            s[18][:B*H].reshape(B, H),                                  # d_h4
-            s[19][:B*H].reshape(B, H),                                  # mask
+            s[17][:B],                                                  # max_s
+            s[18][:B*C].reshape(B, C),                                  # exp_s
+            s[19][:B],                                                  # sum_exp_s
+            s[20][:B],                                                  # s_picked
+            s[16][:B],                                                  # tmp2
+            s[16][:B*H].reshape(B, H),                                  # d_h4
+            s[21][:B*H].reshape(B, H),                                  # mask
             s[15][:B*H].reshape(B, H),                                  # d_n4_z
             s[17][:H],                                                  # d_n4_z_n4_z
-            s[14][:B*H].reshape(B, H),                                  # tmp2
-            s[13][:H],                                                  # sum_d_n4_z
+            s[14][:B*H].reshape(B, H),                                  # tmp3
+            s[13][:H],                                                  # sum_value
             s[12][:B*H].reshape(B, H),                                  # d_h3
-            s[19][:B*H].reshape(B, H),                                  # mask2
+            s[21][:B*H].reshape(B, H),                                  # mask2
             s[13][:H],                                                  # d_n3_z_n3_z
             s[10][:B*H].reshape(B, H),                                  # tmp4
-            s[9][:H],                                                   # sum_d_n3_z
-            s[10][:B*H].reshape(B, H),                                  # d_n3_z_W3
-            s[1][:2*B*H].reshape(B, 2*H),                               # value_6
-            s[19][:B*H].reshape(B, H),                                  # mask_3
-            s[8][:B*H].reshape(B, H),                                   # d_n2_z
+            s[9][:H],                                                   # sum_value2
+            s[8][:B*H].reshape(B, H),                                   # value2_W3
+            s[21][:B*H].reshape(B, H),                                  # mask3
             s[9][:H],                                                   # d_n2_z_n2_z
-            s[7][:B*H].reshape(B, H),                                   # tmp6
-            s[6][:H],                                                   # sum_d_n2_z
-            s[5][:B*H].reshape(B, H),                                   # d_h1
-            s[19][:B*H].reshape(B, H),                                  # mask_4
+            s[0][:B*H].reshape(B, H),                                   # tmp5
+            s[6][:H],                                                   # sum_value3
+            s[0][:B*H].reshape(B, H),                                   # d_h1
+            s[21][:B*H].reshape(B, H),                                  # mask4
             s[6][:H],                                                   # d_n1_z_n1_z
-            s[3][:B*H].reshape(B, H),                                   # tmp8
-            s[2][:H],                                                   # sum_d_n1_z
-            s[0][:2*D*H].reshape(2*H, D),                               # d_P_W1
+            s[3][:B*H].reshape(B, H),                                   # tmp6
+            s[2][:H],                                                   # sum_value4
+            s[2][:H],                                                   # tmp7
+            s[2][:H],                                                   # tmp8
             s[2][:H],                                                   # tmp9
             s[2][:H],                                                   # tmp10
             s[2][:H],                                                   # tmp11
             s[2][:H],                                                   # tmp12
             s[2][:H],                                                   # tmp13
             s[2][:H],                                                   # tmp14
-            s[2][:H],                                                   # tmp15
-            s[2][:H],                                                   # tmp16
         )
     return workspace.views["gradients"]
 
@@ -742,33 +757,18 @@ def _gradients_buffers(workspace, B, dtype):
 def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp)
+    np.multiply(0.1, g, out=tmp)
     m += tmp
     v *= 0.999
     np.square(g, out=tmp)
-    tmp *= 0.0010000000000000009
+    tmp *= 0.001
     v += tmp
-    c = np.sqrt(1 - 0.999**step)
+    c = float(np.sqrt(1 - 0.999**step))
     np.sqrt(v, out=tmp)
     tmp += 1e-08 * c
     np.divide(m, tmp, out=tmp)
     tmp *= lr * c / (1 - 0.9**step)
     w -= tmp
-
-
-def logsumexp(a, axis, scratch=None, out=None):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = a.max(axis=axis, keepdims=True)
-    finite = np.isfinite(top).all()
-    if not finite:
-        top = np.where(np.isfinite(top), top, 0)
-    scratch = np.subtract(a, top, out=scratch)
-    np.exp(scratch, out=scratch)
-    out = scratch.sum(axis=axis, out=out)
-    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
-        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
-    out += top.reshape(out.shape)
-    return out
 
 
 def add_onehot(a, i, value):

@@ -106,15 +106,15 @@ def _predict(params, x, workspace):
     h1, h2, s = _predict_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    h1 += b1                                                    # (B, H)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = relu(W2 @ h1 + b2)                                   model.nn:11
     np.matmul(h1, W2.T, out=h2)                                 # (B, H)
-    h2 += b2                                                    # (B, H)
+    h2 += b2
     np.maximum(h2, 0, out=h2)
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
-    s += b3                                                     # (B, C)
+    s += b3
     return {"s": s}
 
 
@@ -144,24 +144,30 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        h1, h2, s, lse_s, tmp, s_picked, square_W1, square_W2, square_W3, argmax_s, value,
+        h1, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, square_W1, square_W2, square_W3,
+        argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    h1 += b1                                                    # (B, H)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = relu(W2 @ h1 + b2)                                   model.nn:11
     np.matmul(h1, W2.T, out=h2)                                 # (B, H)
-    h2 += b2                                                    # (B, H)
+    h2 += b2
     np.maximum(h2, 0, out=h2)
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
-    s += b3                                                     # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
-    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
+    s += b3
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
+    # loss = sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
-    lse_s -= s_picked                                           # (B,)
-    loss = np.sum(lse_s)
+    np.log(sum_exp_s, out=sum_exp_s)
+    np.subtract(s_picked, max_s, out=tmp)
+    sum_exp_s -= tmp
+    loss = np.sum(sum_exp_s)
     np.square(W1, out=square_W1)                                # (H, D)
     sum_square_W1 = np.sum(square_W1)
     np.square(W2, out=square_W2)                                # (H, H)
@@ -170,8 +176,8 @@ def _evaluate(params, x, y, workspace):
     sum_square_W3 = np.sum(square_W3)
     penalty = sum_square_W1 * 5e-05 + sum_square_W2 * 5e-05 + sum_square_W3 * 5e-05
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
-    np.not_equal(argmax_s, y, out=value)                        # (B,)
-    error = np.sum(value)
+    np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
+    error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": penalty, "error": (error, B)}
 
 
@@ -181,23 +187,27 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B*C, B), dtype),
+            (max(B*H, B*C), dtype),
             (max(B*H, B, D*H, H*H, C*H), dtype),
             (max(B*C, B), dtype),
+            (B, dtype),
+            (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # lse_s
-            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[1][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # sum_exp_s
             s[2][:B],                                                   # s_picked
+            s[4][:B],                                                   # tmp
             s[1][:D*H].reshape(H, D),                                   # square_W1
             s[1][:H*H].reshape(H, H),                                   # square_W2
             s[1][:C*H].reshape(C, H),                                   # square_W3
-            s[3][:B],                                                   # argmax_s
-            s[0][:B],                                                   # value
+            s[5][:B],                                                   # argmax_s
+            s[3][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -212,83 +222,88 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        u_h1, tmp, mask, h1, tmp2, u_h2, value, h2, tmp3, u_s, value2, s, lse_s, tmp4, s_picked,
-        tmp5, d_a_h2, mask2, tmp7, d_a_h1, mask_3, tmp9,
+        u_h1, tmp, mask, h1, tmp2, u_h2, value, h2, tmp3, u_s, value2, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp4, tmp5, d_a_h2, mask2, tmp6, d_a_h1, mask3, tmp7,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, D)
-    np.less(u_h1, 0.9, out=mask)                                # (B, D)
+    np.less(u_h1, 0.9, out=mask)
     np.multiply(x, mask, out=u_h1)
     u_h1 *= 1.1111111111111112
     # h1 = relu(W1 @ (1.11111 * x * real(uniform(h1) < 0.9)) + b1)  model.nn:10
     np.matmul(u_h1, W1.T, out=h1)                               # (B, H)
-    h1 += b1                                                    # (B, H)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     uniform(seed, 0x8783b036c9281b26, tmp2, out=u_h2)           # (B, H)
-    np.less(u_h2, 0.7, out=u_h2)                                # (B, H)
+    np.less(u_h2, 0.7, out=u_h2)
     np.multiply(h1, u_h2, out=value)                            # (B, H)
     # h2 = relu(1.42857 * (W2 @ (h1 * real(uniform(h2) < 0.7))) + b2)  model.nn:11
     np.matmul(value, W2.T, out=h2)                              # (B, H)
-    h2 *= 1.4285714285714286                                    # (B, H)
+    h2 *= 1.4285714285714286
     h2 += b2
     np.maximum(h2, 0, out=h2)
     uniform(seed, 0xb021183d8f313c79, tmp3, out=u_s)            # (B, H)
-    np.less(u_s, 0.7, out=u_s)                                  # (B, H)
+    np.less(u_s, 0.7, out=u_s)
     np.multiply(h2, u_s, out=value2)                            # (B, H)
     # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3   model.nn:12
     np.matmul(value2, W3.T, out=s)                              # (B, C)
-    s *= 1.4285714285714286                                     # (B, C)
+    s *= 1.4285714285714286
     s += b3
-    logsumexp(s, 1, tmp4, out=lse_s)                            # (B,)
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
     pick(s, y, out=s_picked)                                    # (B,)
-    np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
+    np.log(sum_exp_s, out=tmp4)
+    s_picked -= max_s
+    np.subtract(tmp4, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     W1_W1 = W1.reshape(-1) @ W1.reshape(-1)
     W2_W2 = W2.reshape(-1) @ W2.reshape(-1)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 5e-05 * (sum(W1 * W1) + sum(W2 * W2) +
-    #     sum(W3 * W3))
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 5e-05 * (sum(W1^2) + sum(W2^2) +
+    #     sum(W3^2))
     W3_W3 = W3.reshape(-1) @ W3.reshape(-1)
     loss = sum_s_picked / B + 5e-05 * (W1_W1 + W2_W2 + W3_W3)
 
     # ---- backward
-    s -= lse_s[:, None]                                         # (B, C)
-    np.exp(s, out=s)
-    add_onehot(s, y, -1)
+    exp_s /= sum_exp_s[:, None]
+    add_onehot(exp_s, y, -1)
     # d_b3 = mean[batch](softmax(s) - onehot(y))
-    np.sum(s, axis=0, out=d_b3)                                 # (C,)
-    d_b3 /= B                                                   # (C,)
-    s *= 1.4285714285714286 / B                                 # (B, C)
+    np.sum(exp_s, axis=0, out=d_b3)                             # (C,)
+    d_b3 /= B
+    exp_s *= 1.4285714285714286 / B
     # d_W3 = 0.0001 * W3 + ((softmax(s) - onehot(y)) * (1.42857 / B)) @ (h2 * real(uniform(s) <
     #     0.7)).T
-    np.matmul(s.T, value2, out=d_W3)                            # (C, H)
-    np.multiply(0.0001, W3, out=tmp5)                           # (C, H)
+    np.matmul(exp_s.T, value2, out=d_W3)                        # (C, H)
+    np.multiply(0.0001, W3, out=tmp5)
     d_W3 += tmp5
     # d_h2 = (W3.T @ ((softmax(s) - onehot(y)) * (1.42857 / B))) * real(uniform(s) < 0.7)
     # d_a_h2 = d_h2 * real(h2 > 0)
-    np.matmul(s, W3, out=d_a_h2)                                # (B, H)
-    d_a_h2 *= u_s                                               # (B, H)
+    np.matmul(exp_s, W3, out=d_a_h2)                            # (B, H)
+    d_a_h2 *= u_s
     np.greater(h2, 0, out=mask2)
     d_a_h2 *= mask2
     # d_b2 = sum[batch](d_a_h2)
     np.sum(d_a_h2, axis=0, out=d_b2)                            # (H,)
-    d_a_h2 *= 1.4285714285714286                                # (B, H)
+    value3 = d_a_h2
+    value3 *= 1.4285714285714286
     # d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * real(uniform(h2) < 0.7)).T
-    np.matmul(d_a_h2.T, value, out=d_W2)                        # (H, H)
-    np.multiply(0.0001, W2, out=tmp7)                           # (H, H)
-    d_W2 += tmp7
+    np.matmul(value3.T, value, out=d_W2)                        # (H, H)
+    np.multiply(0.0001, W2, out=tmp6)
+    d_W2 += tmp6
     # d_h1 = (W2.T @ (d_a_h2 * 1.42857)) * real(uniform(h2) < 0.7)
     # d_a_h1 = d_h1 * real(h1 > 0)
-    np.matmul(d_a_h2, W2, out=d_a_h1)                           # (B, H)
-    d_a_h1 *= u_h2                                              # (B, H)
-    np.greater(h1, 0, out=mask_3)
-    d_a_h1 *= mask_3
+    np.matmul(value3, W2, out=d_a_h1)                           # (B, H)
+    d_a_h1 *= u_h2
+    np.greater(h1, 0, out=mask3)
+    d_a_h1 *= mask3
     # d_b1 = sum[batch](d_a_h1)
     np.sum(d_a_h1, axis=0, out=d_b1)                            # (H,)
     # d_W1 = 0.0001 * W1 + d_a_h1 @ (1.11111 * x * real(uniform(h1) < 0.9)).T
     np.matmul(d_a_h1.T, u_h1, out=d_W1)                         # (H, D)
-    np.multiply(0.0001, W1, out=tmp9)                           # (H, D)
-    d_W1 += tmp9
+    np.multiply(0.0001, W1, out=tmp7)
+    d_W1 += tmp7
     return loss
 
 
@@ -307,9 +322,11 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
             (B*H, dtype),
             (max(B*H, C*H), dtype),
+            (max(B*C, B), dtype),
+            (B, dtype),
             (B*C, dtype),
             (B, dtype),
-            (max(B*C, B), dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*D].reshape(B, D),                                   # u_h1
@@ -324,16 +341,18 @@ def _gradients_buffers(workspace, B, dtype):
             s[7][:B*H].reshape(B, H),                                   # u_s
             s[8][:B*H].reshape(B, H),                                   # value2
             s[9][:B*C].reshape(B, C),                                   # s
-            s[10][:B],                                                  # lse_s
-            s[11][:B*C].reshape(B, C),                                  # tmp4
-            s[11][:B],                                                  # s_picked
+            s[10][:B],                                                  # max_s
+            s[11][:B*C].reshape(B, C),                                  # exp_s
+            s[12][:B],                                                  # sum_exp_s
+            s[13][:B],                                                  # s_picked
+            s[9][:B],                                                   # tmp4
             s[8][:C*H].reshape(C, H),                                   # tmp5
             s[8][:B*H].reshape(B, H),                                   # d_a_h2
             s[2][:B*H].reshape(B, H),                                   # mask2
-            s[5][:H*H].reshape(H, H),                                   # tmp7
+            s[5][:H*H].reshape(H, H),                                   # tmp6
             s[5][:B*H].reshape(B, H),                                   # d_a_h1
-            s[2][:B*H].reshape(B, H),                                   # mask_3
-            s[0][:D*H].reshape(H, D),                                   # tmp9
+            s[2][:B*H].reshape(B, H),                                   # mask3
+            s[0][:D*H].reshape(H, D),                                   # tmp7
         )
     return workspace.views["gradients"]
 
@@ -341,33 +360,18 @@ def _gradients_buffers(workspace, B, dtype):
 def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp)
+    np.multiply(0.1, g, out=tmp)
     m += tmp
     v *= 0.999
     np.square(g, out=tmp)
-    tmp *= 0.0010000000000000009
+    tmp *= 0.001
     v += tmp
-    c = np.sqrt(1 - 0.999**step)
+    c = float(np.sqrt(1 - 0.999**step))
     np.sqrt(v, out=tmp)
     tmp += 1e-08 * c
     np.divide(m, tmp, out=tmp)
     tmp *= lr * c / (1 - 0.9**step)
     w -= tmp
-
-
-def logsumexp(a, axis, scratch=None, out=None):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = a.max(axis=axis, keepdims=True)
-    finite = np.isfinite(top).all()
-    if not finite:
-        top = np.where(np.isfinite(top), top, 0)
-    scratch = np.subtract(a, top, out=scratch)
-    np.exp(scratch, out=scratch)
-    out = scratch.sum(axis=axis, out=out)
-    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
-        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
-    out += top.reshape(out.shape)
-    return out
 
 
 def add_onehot(a, i, value):
@@ -401,7 +405,9 @@ def uniform(seed, key, scratch=None, out=None):
     scratch = philox(seed, key).random(out.shape, out=scratch)
     scratch *= 2.0**24
     np.floor(scratch, out=scratch)
-    return np.multiply(scratch, 2.0**-24, out=out, casting="same_kind")
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
 
 
 def real_input(name, value, dims, dtype):

@@ -112,18 +112,18 @@ def _predict(params, x, workspace):
     h1, k, h3, r = _predict_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    h1 += b1                                                    # (B, H)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # k = W2 @ h1 + b2                                          model.nn:8
     np.matmul(h1, W2.T, out=k)                                  # (B, K)
-    k += b2                                                     # (B, K)
+    k += b2
     # h3 = relu(W3 @ k + b3)                                    model.nn:9
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
-    h3 += b3                                                    # (B, H)
+    h3 += b3
     np.maximum(h3, 0, out=h3)
     # r = sigmoid(W4 @ h3 + b4)                                 model.nn:10
     np.matmul(h3, W4.T, out=r)                                  # (B, D)
-    r += b4                                                     # (B, D)
+    r += b4
     sigmoid(r, out=r)
     return {"r": r, "k": k}
 
@@ -157,17 +157,17 @@ def _evaluate(params, x, workspace):
     h1, k, h3, a_r, value, tmp = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    h1 += b1                                                    # (B, H)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # k = W2 @ h1 + b2                                          model.nn:8
     np.matmul(h1, W2.T, out=k)                                  # (B, K)
-    k += b2                                                     # (B, K)
+    k += b2
     # h3 = relu(W3 @ k + b3)                                    model.nn:9
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
-    h3 += b3                                                    # (B, H)
+    h3 += b3
     np.maximum(h3, 0, out=h3)
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
-    a_r += b4                                                   # (B, D)
+    a_r += b4
     # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
@@ -179,10 +179,11 @@ def _evaluate(params, x, workspace):
     value += tmp
     loss = np.sum(value)
     # r = sigmoid(a_r)                                          model.nn:10
-    sigmoid(a_r, out=a_r)                                       # (B, D)
-    a_r -= x
-    a_r_a_r = a_r.reshape(-1) @ a_r.reshape(-1)
-    squared_error = a_r_a_r / D
+    value2 = a_r
+    sigmoid(a_r, out=value2)
+    value2 -= x
+    value2_value2 = value2.reshape(-1) @ value2.reshape(-1)
+    squared_error = value2_value2 / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
@@ -222,18 +223,18 @@ def _gradients(params, grads, x, workspace):
     # ---- forward
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    h1 += b1                                                    # (B, H)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # k = W2 @ h1 + b2                                          model.nn:8
     np.matmul(h1, W2.T, out=k)                                  # (B, K)
-    k += b2                                                     # (B, K)
+    k += b2
     # h3 = relu(W3 @ k + b3)                                    model.nn:9
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
-    h3 += b3                                                    # (B, H)
+    h3 += b3
     np.maximum(h3, 0, out=h3)
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
-    a_r += b4                                                   # (B, D)
-    # loss = (sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))) / B
+    a_r += b4
+    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=value)                               # (B, D)
     np.multiply(x, a_r, out=tmp)
     value -= tmp
@@ -318,13 +319,13 @@ def _gradients_buffers(workspace, B, dtype):
 def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp)
+    np.multiply(0.1, g, out=tmp)
     m += tmp
     v *= 0.999
     np.square(g, out=tmp)
-    tmp *= 0.0010000000000000009
+    tmp *= 0.001
     v += tmp
-    c = np.sqrt(1 - 0.999**step)
+    c = float(np.sqrt(1 - 0.999**step))
     np.sqrt(v, out=tmp)
     tmp += 1e-08 * c
     np.divide(m, tmp, out=tmp)
@@ -332,9 +333,20 @@ def _adam(w, g, m, v, lr, step, tmp):
     w -= tmp
 
 
+def precision(*x):
+    """The type in which a function of these numbers or arrays is computed."""
+    dtype = np.result_type(*x)
+    return dtype if dtype.kind == "f" else np.dtype(float)
+
+
+def blank(*x):
+    """An array for a function of these numbers or arrays."""
+    return np.empty(np.broadcast_shapes(*map(np.shape, x)), precision(*x))
+
+
 def sigmoid(x, out=None):
     """1/(1 + exp(-x)), to full relative precision at both ends."""
-    out = np.negative(x, out=out)
+    out = np.negative(x, out=blank(x) if out is None else out)
     with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
         np.exp(out, out=out)
     out += 1

@@ -64,7 +64,7 @@ def train_step(params, state, x, y, *, workspace=None):
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g in blocks(params[k], grads[k]):
-            _sgd(w, g, lr, step + 1, tmp[:w.size])
+            _sgd(w, g, lr, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -79,7 +79,7 @@ def _predict(params, x, workspace):
     s, = _predict_buffers(workspace, B, dtype)
     # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
-    s += b                                                      # (B, C)
+    s += b
     return {"s": s}
 
 
@@ -105,18 +105,25 @@ def _evaluate(params, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    s, lse_s, tmp, s_picked, argmax_s, value = _evaluate_buffers(workspace, B, dtype)
+    (
+        s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+    ) = _evaluate_buffers(workspace, B, dtype)
     # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
-    s += b                                                      # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
-    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
+    s += b
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
+    # loss = sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
-    lse_s -= s_picked                                           # (B,)
-    loss = np.sum(lse_s)
+    np.log(sum_exp_s, out=sum_exp_s)
+    np.subtract(s_picked, max_s, out=tmp)
+    sum_exp_s -= tmp
+    loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
-    np.not_equal(argmax_s, y, out=value)                        # (B,)
-    error = np.sum(value)
+    np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
+    error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
 
 
@@ -129,15 +136,19 @@ def _evaluate_buffers(workspace, B, dtype):
             (B*C, dtype),
             (B, dtype),
             (max(B*C, B), dtype),
+            (B, dtype),
+            (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # lse_s
-            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[1][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # sum_exp_s
             s[2][:B],                                                   # s_picked
-            s[3][:B],                                                   # argmax_s
-            s[1][:B],                                                   # value
+            s[4][:B],                                                   # tmp
+            s[5][:B],                                                   # argmax_s
+            s[1][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -151,25 +162,28 @@ def _gradients(params, grads, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    s, lse_s, tmp, s_picked = _gradients_buffers(workspace, B, dtype)
+    s, max_s, exp_s, sum_exp_s, s_picked, tmp = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
-    s += b                                                      # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    s += b
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
-    np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
+    np.log(sum_exp_s, out=tmp)
+    s_picked -= max_s
+    np.subtract(tmp, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     loss = sum_s_picked / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
-    #   stabilised: log(exp(u)) -> u
-    d_s = s
-    d_s -= lse_s[:, None]
-    np.exp(d_s, out=d_s)
+    d_s = exp_s
+    d_s /= sum_exp_s[:, None]
     add_onehot(d_s, y, -1)
     d_s /= B
     # d_b = sum[batch](d_s)
@@ -185,38 +199,27 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
+            (max(B*C, B), dtype),
+            (B, dtype),
             (B*C, dtype),
             (B, dtype),
-            (max(B*C, B), dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # lse_s
-            s[2][:B*C].reshape(B, C),                                   # tmp
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # sum_exp_s
+            s[4][:B],                                                   # s_picked
+            s[0][:B],                                                   # tmp
         )
     return workspace.views["gradients"]
 
 
-def _sgd(w, g, lr, step, tmp):
+def _sgd(w, g, lr, tmp):
     """w <- w - lr * g."""
     np.multiply(lr, g, out=tmp)
     w -= tmp
-
-
-def logsumexp(a, axis, scratch=None, out=None):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = a.max(axis=axis, keepdims=True)
-    finite = np.isfinite(top).all()
-    if not finite:
-        top = np.where(np.isfinite(top), top, 0)
-    scratch = np.subtract(a, top, out=scratch)
-    np.exp(scratch, out=scratch)
-    out = scratch.sum(axis=axis, out=out)
-    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
-        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
-    out += top.reshape(out.shape)
-    return out
 
 
 def add_onehot(a, i, value):

@@ -74,7 +74,7 @@ def train_step(params, state, x, y, *, workspace=None):
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g in blocks(params[k], grads[k]):
-            _sgd(w, g, lr, step + 1, tmp[:w.size])
+            _sgd(w, g, lr, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -89,11 +89,11 @@ def _predict(params, x, workspace):
     h, s = _predict_buffers(workspace, B, dtype)
     # h = tanh(W1 @ x + b1)                                     model.nn:9
     np.matmul(x, W1.T, out=h)                                   # (B, H)
-    h += b1                                                     # (B, H)
+    h += b1
     np.tanh(h, out=h)
     # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
-    s += b2                                                     # (B, C)
+    s += b2
     return {"s": s}
 
 
@@ -122,28 +122,33 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        h, s, lse_s, tmp, s_picked, square_W1, square_W2, argmax_s, value,
+        h, s, max_s, exp_s, sum_exp_s, s_picked, tmp, square_W1, square_W2, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h = tanh(W1 @ x + b1)                                     model.nn:9
     np.matmul(x, W1.T, out=h)                                   # (B, H)
-    h += b1                                                     # (B, H)
+    h += b1
     np.tanh(h, out=h)
     # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
-    s += b2                                                     # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
-    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
+    s += b2
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
+    # loss = sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
-    lse_s -= s_picked                                           # (B,)
-    loss = np.sum(lse_s)
+    np.log(sum_exp_s, out=sum_exp_s)
+    np.subtract(s_picked, max_s, out=tmp)
+    sum_exp_s -= tmp
+    loss = np.sum(sum_exp_s)
     np.square(W1, out=square_W1)                                # (H, D)
     sum_square_W1 = np.sum(square_W1)
     np.square(W2, out=square_W2)                                # (C, H)
     sum_square_W2 = np.sum(square_W2)
     penalty = sum_square_W1 * 0.0001 + sum_square_W2 * 0.0001
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
-    np.not_equal(argmax_s, y, out=value)                        # (B,)
-    error = np.sum(value)
+    np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
+    error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": penalty, "error": (error, B)}
 
 
@@ -156,18 +161,22 @@ def _evaluate_buffers(workspace, B, dtype):
             (max(B*H, B, D*H, C*H), dtype),
             (B*C, dtype),
             (max(B*C, B), dtype),
+            (B, dtype),
+            (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # lse_s
-            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[0][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # sum_exp_s
             s[2][:B],                                                   # s_picked
+            s[4][:B],                                                   # tmp
             s[0][:D*H].reshape(H, D),                                   # square_W1
             s[0][:C*H].reshape(C, H),                                   # square_W2
-            s[3][:B],                                                   # argmax_s
-            s[0][:B],                                                   # value
+            s[5][:B],                                                   # argmax_s
+            s[3][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -181,52 +190,57 @@ def _gradients(params, grads, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    h, s, lse_s, tmp, s_picked, tmp1, d_h, tmp2, tmp3 = _gradients_buffers(workspace, B, dtype)
+    (
+        h, s, max_s, exp_s, sum_exp_s, s_picked, tmp, tmp2, d_h, tmp3, tmp4,
+    ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h = tanh(W1 @ x + b1)                                     model.nn:9
     np.matmul(x, W1.T, out=h)                                   # (B, H)
-    h += b1                                                     # (B, H)
+    h += b1
     np.tanh(h, out=h)
     # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
-    s += b2                                                     # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
+    s += b2
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
     pick(s, y, out=s_picked)                                    # (B,)
-    np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
+    np.log(sum_exp_s, out=tmp)
+    s_picked -= max_s
+    np.subtract(tmp, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     W1_W1 = W1.reshape(-1) @ W1.reshape(-1)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.0001 * (sum(W1 * W1) + sum(W2 * W2))
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.0001 * (sum(W1^2) + sum(W2^2))
     W2_W2 = W2.reshape(-1) @ W2.reshape(-1)
     loss = sum_s_picked / B + 0.0001 * (W1_W1 + W2_W2)
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
-    #   stabilised: log(exp(u)) -> u
-    d_s = s
-    d_s -= lse_s[:, None]
-    np.exp(d_s, out=d_s)
+    d_s = exp_s
+    d_s /= sum_exp_s[:, None]
     add_onehot(d_s, y, -1)
     d_s /= B
     # d_b2 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b2)                               # (C,)
     # d_W2 = 0.0002 * W2 + d_s @ h.T
     np.matmul(d_s.T, h, out=d_W2)                               # (C, H)
-    np.multiply(0.0002, W2, out=tmp1)                           # (C, H)
-    d_W2 += tmp1
+    np.multiply(0.0002, W2, out=tmp2)
+    d_W2 += tmp2
     # d_h = W2.T @ d_s
     np.matmul(d_s, W2, out=d_h)                                 # (B, H)
     # d_a_h = d_h * (1 - h^2)
     d_a_h = d_h
-    np.square(h, out=tmp2)
-    np.subtract(1, tmp2, out=tmp2)
-    d_a_h *= tmp2
+    np.square(h, out=tmp3)
+    np.subtract(1, tmp3, out=tmp3)
+    d_a_h *= tmp3
     # d_b1 = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b1)                             # (H,)
     # d_W1 = 0.0002 * W1 + d_a_h @ x.T
     np.matmul(d_a_h.T, x, out=d_W1)                             # (H, D)
-    np.multiply(0.0002, W1, out=tmp3)                           # (H, D)
-    d_W1 += tmp3
+    np.multiply(0.0002, W1, out=tmp4)
+    d_W1 += tmp4
     return loss
 
 
@@ -237,43 +251,32 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(B*H, D*H), dtype),
+            (max(B*C, B, C*H, B*H), dtype),
+            (B, dtype),
             (max(B*C, B*H), dtype),
             (B, dtype),
-            (max(B*C, B, C*H, B*H), dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*C].reshape(B, C),                                   # s
-            s[2][:B],                                                   # lse_s
-            s[3][:B*C].reshape(B, C),                                   # tmp
-            s[3][:B],                                                   # s_picked
-            s[3][:C*H].reshape(C, H),                                   # tmp1
-            s[3][:B*H].reshape(B, H),                                   # d_h
-            s[1][:B*H].reshape(B, H),                                   # tmp2
-            s[0][:D*H].reshape(H, D),                                   # tmp3
+            s[2][:B],                                                   # max_s
+            s[3][:B*C].reshape(B, C),                                   # exp_s
+            s[4][:B],                                                   # sum_exp_s
+            s[5][:B],                                                   # s_picked
+            s[1][:B],                                                   # tmp
+            s[1][:C*H].reshape(C, H),                                   # tmp2
+            s[1][:B*H].reshape(B, H),                                   # d_h
+            s[3][:B*H].reshape(B, H),                                   # tmp3
+            s[0][:D*H].reshape(H, D),                                   # tmp4
         )
     return workspace.views["gradients"]
 
 
-def _sgd(w, g, lr, step, tmp):
+def _sgd(w, g, lr, tmp):
     """w <- w - lr * g."""
     np.multiply(lr, g, out=tmp)
     w -= tmp
-
-
-def logsumexp(a, axis, scratch=None, out=None):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = a.max(axis=axis, keepdims=True)
-    finite = np.isfinite(top).all()
-    if not finite:
-        top = np.where(np.isfinite(top), top, 0)
-    scratch = np.subtract(a, top, out=scratch)
-    np.exp(scratch, out=scratch)
-    out = scratch.sum(axis=axis, out=out)
-    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
-        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
-    out += top.reshape(out.shape)
-    return out
 
 
 def add_onehot(a, i, value):

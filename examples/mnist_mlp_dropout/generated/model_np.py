@@ -87,7 +87,7 @@ def train_step(params, state, x, y, *, workspace=None):
     tmp, tmp2 = workspace.reserve("update", 2 * [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, v in blocks(params[k], grads[k], state[f"v.{k}"]):
-            _rmsprop(w, g, v, lr, step + 1, tmp[:w.size], tmp2[:w.size])
+            _rmsprop(w, g, v, lr, tmp[:w.size], tmp2[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -102,15 +102,15 @@ def _predict(params, x, workspace):
     h1, h2, s = _predict_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    h1 += b1                                                    # (B, H)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = relu(W2 @ h1 + b2)                                   model.nn:11
     np.matmul(h1, W2.T, out=h2)                                 # (B, H)
-    h2 += b2                                                    # (B, H)
+    h2 += b2
     np.maximum(h2, 0, out=h2)
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
-    s += b3                                                     # (B, C)
+    s += b3
     return {"s": s}
 
 
@@ -139,26 +139,33 @@ def _evaluate(params, x, y, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
-    h1, h2, s, lse_s, tmp, s_picked, argmax_s, value = _evaluate_buffers(workspace, B, dtype)
+    (
+        h1, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+    ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:10
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
-    h1 += b1                                                    # (B, H)
+    h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = relu(W2 @ h1 + b2)                                   model.nn:11
     np.matmul(h1, W2.T, out=h2)                                 # (B, H)
-    h2 += b2                                                    # (B, H)
+    h2 += b2
     np.maximum(h2, 0, out=h2)
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
-    s += b3                                                     # (B, C)
-    logsumexp(s, 1, tmp, out=lse_s)                             # (B,)
-    # loss = sum[batch](logsumexp(s) - s @ onehot(y))
+    s += b3
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
+    # loss = sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
-    lse_s -= s_picked                                           # (B,)
-    loss = np.sum(lse_s)
+    np.log(sum_exp_s, out=sum_exp_s)
+    np.subtract(s_picked, max_s, out=tmp)
+    sum_exp_s -= tmp
+    loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
-    np.not_equal(argmax_s, y, out=value)                        # (B,)
-    error = np.sum(value)
+    np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
+    error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
 
 
@@ -168,20 +175,24 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B*C, B), dtype),
+            (max(B*H, B*C), dtype),
             (max(B*H, B), dtype),
             (max(B*C, B), dtype),
+            (B, dtype),
+            (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # lse_s
-            s[2][:B*C].reshape(B, C),                                   # tmp
+            s[1][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # sum_exp_s
             s[2][:B],                                                   # s_picked
-            s[3][:B],                                                   # argmax_s
-            s[0][:B],                                                   # value
+            s[4][:B],                                                   # tmp
+            s[5][:B],                                                   # argmax_s
+            s[3][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -196,42 +207,46 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        W1_x, u_h1, tmp, h1, W2_h1, tmp1, u_h2, h2, s, lse_s, tmp2, s_picked, d_h2, mask, d_h1,
-        mask2,
+        W1_x, u_h1, tmp, h1, W2_h1, tmp2, u_h2, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp3,
+        d_h2, mask, d_h1, mask2,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     np.matmul(x, W1.T, out=W1_x)                                # (B, H)
-    W1_x += b1                                                  # (B, H)
+    W1_x += b1
     np.maximum(W1_x, 0, out=W1_x)
     uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, H)
-    np.less(u_h1, 0.8, out=u_h1)                                # (B, H)
+    np.less(u_h1, 0.8, out=u_h1)
     # h1 = 1.25 * relu(W1 @ x + b1) * real(uniform(h1) < 0.8)   model.nn:10
     np.multiply(W1_x, u_h1, out=h1)                             # (B, H)
     h1 *= 1.25
     np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
-    W2_h1 += b2                                                 # (B, H)
+    W2_h1 += b2
     np.maximum(W2_h1, 0, out=W2_h1)
-    uniform(seed, 0x8783b036c9281b26, tmp1, out=u_h2)           # (B, H)
-    np.less(u_h2, 0.8, out=u_h2)                                # (B, H)
+    uniform(seed, 0x8783b036c9281b26, tmp2, out=u_h2)           # (B, H)
+    np.less(u_h2, 0.8, out=u_h2)
     # h2 = 1.25 * relu(W2 @ h1 + b2) * real(uniform(h2) < 0.8)  model.nn:11
     np.multiply(W2_h1, u_h2, out=h2)                            # (B, H)
     h2 *= 1.25
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
-    s += b3                                                     # (B, C)
-    logsumexp(s, 1, tmp2, out=lse_s)                            # (B,)
+    s += b3
+    np.max(s, axis=1, out=max_s)                                # (B,)
+    np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
+    np.exp(exp_s, out=exp_s)
+    np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
-    np.subtract(lse_s, s_picked, out=s_picked)                  # (B,)
+    np.log(sum_exp_s, out=tmp3)
+    s_picked -= max_s
+    np.subtract(tmp3, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     loss = sum_s_picked / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
-    d_s = s
-    d_s -= lse_s[:, None]
-    np.exp(d_s, out=d_s)
+    d_s = exp_s
+    d_s /= sum_exp_s[:, None]
     add_onehot(d_s, y, -1)
     d_s /= B
     # d_b3 = sum[batch](d_s)
@@ -240,24 +255,26 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H)
     # d_h2 = W3.T @ d_s
     np.matmul(d_s, W3, out=d_h2)                                # (B, H)
-    d_h2 *= u_h2                                                # (B, H)
+    value = d_h2
+    value *= u_h2
     np.greater(W2_h1, 0, out=mask)
-    d_h2 *= mask
-    d_h2 *= 1.25
+    value *= mask
+    value *= 1.25
     # d_b2 = sum[batch] 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
-    np.sum(d_h2, axis=0, out=d_b2)                              # (H,)
+    np.sum(value, axis=0, out=d_b2)                             # (H,)
     # d_W2 = (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T
-    np.matmul(d_h2.T, h1, out=d_W2)                             # (H, H)
+    np.matmul(value.T, h1, out=d_W2)                            # (H, H)
     # d_h1 = W2.T @ (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0))
-    np.matmul(d_h2, W2, out=d_h1)                               # (B, H)
-    d_h1 *= u_h1                                                # (B, H)
+    np.matmul(value, W2, out=d_h1)                              # (B, H)
+    value2 = d_h1
+    value2 *= u_h1
     np.greater(W1_x, 0, out=mask2)
-    d_h1 *= mask2
-    d_h1 *= 1.25
+    value2 *= mask2
+    value2 *= 1.25
     # d_b1 = sum[batch] 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
-    np.sum(d_h1, axis=0, out=d_b1)                              # (H,)
+    np.sum(value2, axis=0, out=d_b1)                            # (H,)
     # d_W1 = (1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
-    np.matmul(d_h1.T, x, out=d_W1)                              # (H, D)
+    np.matmul(value2.T, x, out=d_W1)                            # (H, D)
     return loss
 
 
@@ -274,9 +291,11 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
             (B*H, dtype),
             (B*H, dtype),
+            (max(B*C, B), dtype),
+            (B, dtype),
             (B*C, dtype),
             (B, dtype),
-            (max(B*C, B), dtype),
+            (B, dtype),
             (B*H, bool),
         ])
         workspace.views["gradients"] = (
@@ -285,47 +304,34 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # tmp
             s[3][:B*H].reshape(B, H),                                   # h1
             s[4][:B*H].reshape(B, H),                                   # W2_h1
-            s[2][:B*H].reshape(B, H),                                   # tmp1
+            s[2][:B*H].reshape(B, H),                                   # tmp2
             s[5][:B*H].reshape(B, H),                                   # u_h2
             s[6][:B*H].reshape(B, H),                                   # h2
             s[7][:B*C].reshape(B, C),                                   # s
-            s[8][:B],                                                   # lse_s
-            s[9][:B*C].reshape(B, C),                                   # tmp2
-            s[9][:B],                                                   # s_picked
+            s[8][:B],                                                   # max_s
+            s[9][:B*C].reshape(B, C),                                   # exp_s
+            s[10][:B],                                                  # sum_exp_s
+            s[11][:B],                                                  # s_picked
+            s[7][:B],                                                   # tmp3
             s[6][:B*H].reshape(B, H),                                   # d_h2
-            s[10][:B*H].reshape(B, H),                                  # mask
+            s[12][:B*H].reshape(B, H),                                  # mask
             s[3][:B*H].reshape(B, H),                                   # d_h1
-            s[10][:B*H].reshape(B, H),                                  # mask2
+            s[12][:B*H].reshape(B, H),                                  # mask2
         )
     return workspace.views["gradients"]
 
 
-def _rmsprop(w, g, v, lr, step, tmp, tmp2):
+def _rmsprop(w, g, v, lr, tmp, tmp2):
     """v <- rho * v + (1 - rho) * g^2;  w <- w - lr * g / (sqrt(v) + eps)  (Tieleman and Hinton 2012)."""
     v *= 0.9
     np.square(g, out=tmp)
-    tmp *= 0.09999999999999998
+    tmp *= 0.1
     v += tmp
     np.multiply(lr, g, out=tmp)
     np.sqrt(v, out=tmp2)
     tmp2 += 1e-08
     tmp /= tmp2
     w -= tmp
-
-
-def logsumexp(a, axis, scratch=None, out=None):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum."""
-    top = a.max(axis=axis, keepdims=True)
-    finite = np.isfinite(top).all()
-    if not finite:
-        top = np.where(np.isfinite(top), top, 0)
-    scratch = np.subtract(a, top, out=scratch)
-    np.exp(scratch, out=scratch)
-    out = scratch.sum(axis=axis, out=out)
-    with np.errstate(divide="warn" if finite else "ignore"):     # log(0) = -inf is right where every a is -inf
-        out = np.log(out, out=out if isinstance(out, np.ndarray) else None)
-    out += top.reshape(out.shape)
-    return out
 
 
 def add_onehot(a, i, value):
@@ -359,7 +365,9 @@ def uniform(seed, key, scratch=None, out=None):
     scratch = philox(seed, key).random(out.shape, out=scratch)
     scratch *= 2.0**24
     np.floor(scratch, out=scratch)
-    return np.multiply(scratch, 2.0**-24, out=out, casting="same_kind")
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
 
 
 def real_input(name, value, dims, dtype):

@@ -9,19 +9,18 @@ Equations
     loss = mean[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_s = -select(-y * s >= 0, 1 / B, 0) * y
-    d_a = -select(-t * a >= 0, 1 / B, 0) * t
-    d_sa = [d_s, d_a]
-    d_W_U = d_sa @ x.T
-    d_W = d_W_U[0:K]
-    d_b_c = sum[batch](d_sa)
-    d_b = d_b_c[0:K]
-    d_U = d_W_U[K:K + M]
-    d_c = d_b_c[K:K + M]
-    t1 = select(-z * q >= 0, 1 / B, 0) * z
-    d_q = -t1
+    t1 = select(-y * s >= 0, 1 / B, 0) * y
+    d_s = -t1
+    d_W = d_s @ x.T
+    d_b = -sum[batch](t1)
+    t2 = select(-t * a >= 0, 1 / B, 0) * t
+    d_a = -t2
+    d_U = d_a @ x.T
+    d_c = -sum[batch](t2)
+    t3 = select(-z * q >= 0, 1 / B, 0) * z
+    d_q = -t3
     d_v = sum[batch] d_q * stop(real(a > 0))
-    d_d = -sum[batch](t1)
+    d_d = -sum[batch](t3)
 
 At kinks
     maximum: a tie gives the gradient to the first operand
@@ -90,7 +89,7 @@ def train_step(params, state, x, y, t, z, *, workspace=None):
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g in blocks(params[k], grads[k]):
-            _sgd(w, g, lr, step + 1, tmp[:w.size])
+            _sgd(w, g, lr, tmp[:w.size])
     state["step"][...] = step + 1
     return loss
 
@@ -102,23 +101,20 @@ def _predict(params, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    W_U, sa, b_c, o, value, f = _predict_buffers(workspace, B, dtype)
-    # W_U = concat(0, W, U)
-    W_U[:K] = W                                                 # (K + M, D)
-    W_U[K:] = U
-    np.matmul(x, W_U.T, out=sa)                                 # (B, K + M)
-    # b_c = [b, c]
-    b_c[:K] = b                                                 # (K + M,)
-    b_c[K:] = c
-    # sa = W_U @ x + b_c
-    sa += b_c                                                   # (B, K + M)
+    o, U_x, f = _predict_buffers(workspace, B, dtype)
+    # s = W @ x + b                                             model.nn:14
     # o = real(s > 0)                                           model.nn:15
-    np.greater(sa[:, :K], 0, out=o)                             # (B, K)
+    np.matmul(x, W.T, out=o)                                    # (B, K)
+    o += b
+    np.greater(o, 0, out=o)
+    # a = U @ x + c                                             model.nn:16
+    np.matmul(x, U.T, out=U_x)                                  # (B, M)
+    U_x += c
+    np.greater(U_x, 0, out=U_x)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
     # f = real(q > 0)                                           model.nn:18
-    np.greater(sa[:, K:], 0, out=value)                         # (B, M)
-    np.matmul(v, value.T, out=f)                                # (B,)
-    f += d                                                      # (B,)
+    np.matmul(v, U_x.T, out=f)                                  # (B,)
+    f += d
     np.greater(f, 0, out=f)
     return {"o": o, "f": f}
 
@@ -129,17 +125,14 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(D*K + D*M, K + M, B*K), dtype),
-            (max(B*K + B*M, B), dtype),
+            (B*K, dtype),
             (B*M, dtype),
+            (B, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:D*K + D*M].reshape(K + M, D),                         # W_U
-            s[1][:B*K + B*M].reshape(B, K + M),                         # sa
-            s[0][:K + M],                                               # b_c
             s[0][:B*K].reshape(B, K),                                   # o
-            s[2][:B*M].reshape(B, M),                                   # value
-            s[1][:B],                                                   # f
+            s[1][:B*M].reshape(B, M),                                   # U_x
+            s[2][:B],                                                   # f
         )
     return workspace.views["predict"]
 
@@ -155,48 +148,46 @@ def _evaluate(params, x, y, t, z, workspace):
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
     (
-        W_U, sa, b_c, value, sum_value, value2, sum_value2, value_3, q, tmp, value_4, mask, mask2,
-        sum_value_4, mask_3, mask_4,
+        s, value, sum_value, a, value2, sum_value2, q, tmp, mask, mask2, sum_real_s, mask3, mask4,
     ) = _evaluate_buffers(workspace, B, dtype)
-    # W_U = concat(0, W, U)
-    W_U[:K] = W                                                 # (K + M, D)
-    W_U[K:] = U
-    np.matmul(x, W_U.T, out=sa)                                 # (B, K + M)
-    # b_c = [b, c]
-    b_c[:K] = b                                                 # (K + M,)
-    b_c[K:] = c
-    # sa = W_U @ x + b_c
-    sa += b_c                                                   # (B, K + M)
-    np.multiply(y, sa[:, :K], out=value)                        # (B, K)
+    # s = W @ x + b                                             model.nn:14
+    np.matmul(x, W.T, out=s)                                    # (B, K)
+    s += b
+    np.multiply(y, s, out=value)                                # (B, K)
     np.negative(value, out=value)
     np.maximum(value, 0, out=value)
     np.sum(value, axis=1, out=sum_value)                        # (B,)
-    np.multiply(t, sa[:, K:], out=value2)                       # (B, M)
+    # a = U @ x + c                                             model.nn:16
+    np.matmul(x, U.T, out=a)                                    # (B, M)
+    a += c
+    np.multiply(t, a, out=value2)                               # (B, M)
     np.negative(value2, out=value2)
     np.maximum(value2, 0, out=value2)
     np.sum(value2, axis=1, out=sum_value2)                      # (B,)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
-    np.greater(sa[:, K:], 0, out=value_3)                       # (B, M)
-    np.matmul(v, value_3.T, out=q)                              # (B,)
-    q += d                                                      # (B,)
+    real_a = a
+    np.greater(a, 0, out=real_a)
+    np.matmul(v, real_a.T, out=q)                               # (B,)
+    q += d
     # loss = sum[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
-    sum_value += sum_value2                                     # (B,)
+    sum_value += sum_value2
     np.multiply(z, q, out=tmp)
     np.negative(tmp, out=tmp)
     np.maximum(tmp, 0, out=tmp)
     sum_value += tmp
     loss = np.sum(sum_value)
     # o = real(s > 0)                                           model.nn:15
-    np.greater(sa[:, :K], 0, out=mask)                          # (B, K)
+    real_s = s
+    np.greater(s, 0, out=mask)
     np.greater(y, 0, out=mask2)
-    np.not_equal(mask, mask2, out=value_4)
+    np.not_equal(mask, mask2, out=real_s)
     # f = real(q > 0)                                           model.nn:18
-    np.sum(value_4, axis=1, out=sum_value_4)                    # (B,)
-    np.greater(q, 0, out=mask_3)                                # (B,)
-    np.greater(z, 0, out=mask_4)
-    np.not_equal(mask_3, mask_4, out=mask_3)
-    sum_value_4 += mask_3
-    errors = np.sum(sum_value_4)
+    np.sum(real_s, axis=1, out=sum_real_s)                      # (B,)
+    np.greater(q, 0, out=mask3)
+    np.greater(z, 0, out=mask4)
+    np.not_equal(mask3, mask4, out=mask3)
+    sum_real_s += mask3
+    errors = np.sum(sum_real_s)
     return {"loss": (loss, B), "penalty": 0.0, "errors": (errors, B)}
 
 
@@ -206,31 +197,28 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(D*K + D*M, K + M, B*K, B*M, B), dtype),
-            (B*K + B*M, dtype),
-            (max(B, B*K), dtype),
+            (B*K, dtype),
+            (max(B*K, B*M, B), dtype),
             (B, dtype),
+            (max(B*M, B), dtype),
             (B, dtype),
             (max(B*K, B), bool),
             (max(B*K, B), bool),
         ])
         workspace.views["evaluate"] = (
-            s[0][:D*K + D*M].reshape(K + M, D),                         # W_U
-            s[1][:B*K + B*M].reshape(B, K + M),                         # sa
-            s[0][:K + M],                                               # b_c
-            s[0][:B*K].reshape(B, K),                                   # value
+            s[0][:B*K].reshape(B, K),                                   # s
+            s[1][:B*K].reshape(B, K),                                   # value
             s[2][:B],                                                   # sum_value
-            s[0][:B*M].reshape(B, M),                                   # value2
-            s[3][:B],                                                   # sum_value2
-            s[0][:B*M].reshape(B, M),                                   # value_3
-            s[4][:B],                                                   # q
-            s[0][:B],                                                   # tmp
-            s[2][:B*K].reshape(B, K),                                   # value_4
+            s[1][:B*M].reshape(B, M),                                   # a
+            s[3][:B*M].reshape(B, M),                                   # value2
+            s[4][:B],                                                   # sum_value2
+            s[3][:B],                                                   # q
+            s[1][:B],                                                   # tmp
             s[5][:B*K].reshape(B, K),                                   # mask
             s[6][:B*K].reshape(B, K),                                   # mask2
-            s[3][:B],                                                   # sum_value_4
-            s[5][:B],                                                   # mask_3
-            s[6][:B],                                                   # mask_4
+            s[2][:B],                                                   # sum_real_s
+            s[5][:B],                                                   # mask3
+            s[6][:B],                                                   # mask4
         )
     return workspace.views["evaluate"]
 
@@ -247,82 +235,80 @@ def _gradients(params, grads, x, y, t, z, workspace):
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
     (
-        W_U, sa, b_c, value, value2, sum_value2, value_3, value_4, sum_value_4, value_5, d_q, tmp,
-        mask, d_sa, mask2, mask_3, d_b_c, d_W_U,
+        W_x, value, sum_value, a, neg_t, value2, sum_value2, v_real_a, tmp, mask, mask2, mask3,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    # W_U = concat(0, W, U)
-    W_U[:K] = W                                                 # (K + M, D)
-    W_U[K:] = U
-    np.matmul(x, W_U.T, out=sa)                                 # (B, K + M)
-    # b_c = [b, c]
-    b_c[:K] = b                                                 # (K + M,)
-    b_c[K:] = c
-    # sa = W_U @ x + b_c
-    sa += b_c                                                   # (B, K + M)
-    np.multiply(y, sa[:, :K], out=value)                        # (B, K)
-    np.negative(value, out=value)
-    np.maximum(value, 0, out=value2)                            # (B, K)
+    # s = W @ x + b                                             model.nn:14
+    np.matmul(x, W.T, out=W_x)                                  # (B, K)
+    W_x += b
+    W_x *= y
+    np.negative(W_x, out=W_x)
+    np.maximum(W_x, 0, out=value)                               # (B, K)
+    np.sum(value, axis=1, out=sum_value)                        # (B,)
+    # a = U @ x + c                                             model.nn:16
+    np.matmul(x, U.T, out=a)                                    # (B, M)
+    a += c
+    np.multiply(t, a, out=neg_t)                                # (B, M)
+    np.negative(neg_t, out=neg_t)
+    np.maximum(neg_t, 0, out=value2)                            # (B, M)
     np.sum(value2, axis=1, out=sum_value2)                      # (B,)
-    np.multiply(t, sa[:, K:], out=value_3)                      # (B, M)
-    np.negative(value_3, out=value_3)
-    np.maximum(value_3, 0, out=value_4)                         # (B, M)
-    np.sum(value_4, axis=1, out=sum_value_4)                    # (B,)
-    np.greater(sa[:, K:], 0, out=value_5)                       # (B, M)
+    real_a = a
+    np.greater(a, 0, out=real_a)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
-    np.matmul(v, value_5.T, out=d_q)                            # (B,)
-    d_q += d                                                    # (B,)
-    d_q *= z
-    np.negative(d_q, out=d_q)
+    np.matmul(v, real_a.T, out=v_real_a)                        # (B,)
+    v_real_a += d
+    v_real_a *= z
+    np.negative(v_real_a, out=v_real_a)
     # loss = mean[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
-    sum_value2 += sum_value_4                                   # (B,)
-    np.maximum(d_q, 0, out=tmp)
-    sum_value2 += tmp
-    sum_sum_value2 = np.sum(sum_value2)
-    loss = sum_sum_value2 / B
+    sum_value += sum_value2
+    np.maximum(v_real_a, 0, out=tmp)
+    sum_value += tmp
+    sum_sum_value = np.sum(sum_value)
+    loss = sum_sum_value / B
 
     # ---- backward
-    np.greater_equal(d_q, 0, out=mask)                          # (B,)
+    np.greater_equal(v_real_a, 0, out=mask)
     np.logical_not(mask, out=mask)
-    d_q[...] = 1 / B
-    np.copyto(d_q, 0, where=mask)
-    d_q *= z
+    v_real_a[...] = 1 / B
+    np.copyto(v_real_a, 0, where=mask)
+    v_real_a *= z
     # d_d = -sum[batch] select(-z * q >= 0, 1 / B, 0) * z
-    sum_d_q = np.sum(d_q)
-    d_d2 = -sum_d_q
+    sum_v_real_a = np.sum(v_real_a)
+    d_d2 = -sum_v_real_a
     # d_q = -select(-z * q >= 0, 1 / B, 0) * z
-    np.negative(d_q, out=d_q)                                   # (B,)
+    d_q = v_real_a
+    np.negative(v_real_a, out=d_q)
     # d_v = sum[batch] d_q * stop(real(a > 0))
-    np.matmul(d_q, value_5, out=d_v)                            # (M,)
-    # d_s = -select(-y * s >= 0, 1 / B, 0) * y
-    np.greater_equal(value, 0, out=mask2)                       # (B, K + M)
+    np.matmul(d_q, real_a, out=d_v)                             # (M,)
+    np.greater_equal(neg_t, 0, out=mask2)
     np.logical_not(mask2, out=mask2)
-    d_sa[:, :K] = 1 / B
-    np.copyto(d_sa[:, :K], 0, where=mask2)
-    d_sa[:, :K] *= y
-    np.negative(d_sa[:, :K], out=d_sa[:, :K])
+    neg_t[...] = 1 / B
+    np.copyto(neg_t, 0, where=mask2)
+    neg_t *= t
+    # d_c = -sum[batch] select(-t * a >= 0, 1 / B, 0) * t
+    np.sum(neg_t, axis=0, out=d_c)                              # (M,)
+    np.negative(d_c, out=d_c)
     # d_a = -select(-t * a >= 0, 1 / B, 0) * t
-    np.greater_equal(value_3, 0, out=mask_3)
-    np.logical_not(mask_3, out=mask_3)
-    d_sa[:, K:] = 1 / B
-    np.copyto(d_sa[:, K:], 0, where=mask_3)
-    d_sa[:, K:] *= t
-    np.negative(d_sa[:, K:], out=d_sa[:, K:])
-    # d_b_c = sum[batch](d_sa)
-    np.sum(d_sa, axis=0, out=d_b_c)                             # (K + M,)
-    # d_W_U = d_sa @ x.T
-    np.matmul(d_sa.T, x, out=d_W_U)                             # (K + M, D)
+    d_a = neg_t
+    np.negative(neg_t, out=d_a)
+    # d_U = d_a @ x.T
+    np.matmul(d_a.T, x, out=d_U)                                # (M, D)
+    np.greater_equal(W_x, 0, out=mask3)
+    np.logical_not(mask3, out=mask3)
+    W_x[...] = 1 / B
+    np.copyto(W_x, 0, where=mask3)
+    W_x *= y
+    # d_b = -sum[batch] select(-y * s >= 0, 1 / B, 0) * y
+    np.sum(W_x, axis=0, out=d_b)                                # (K,)
+    np.negative(d_b, out=d_b)
+    # d_s = -select(-y * s >= 0, 1 / B, 0) * y
+    d_s = W_x
+    np.negative(W_x, out=d_s)
+    # d_W = d_s @ x.T
+    np.matmul(d_s.T, x, out=d_W)                                # (K, D)
     # d_d = -sum[batch] select(-z * q >= 0, 1 / B, 0) * z
     d_d[...] = d_d2
-    # d_c = d_b_c[K:K + M]
-    d_c[...] = d_b_c[K:]                                        # (M,)
-    # d_b = d_b_c[0:K]
-    d_b[...] = d_b_c[:K]                                        # (K,)
-    # d_U = d_W_U[K:K + M]
-    d_U[...] = d_W_U[K:]                                        # (M, D)
-    # d_W = d_W_U[0:K]
-    d_W[...] = d_W_U[:K]                                        # (K, D)
     return loss
 
 
@@ -332,39 +318,33 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(D*K + D*M, K + M, B*K), dtype),
-            (max(B*K + B*M, B), dtype),
+            (B*K, dtype),
             (max(B*K, B*M), dtype),
-            (max(B, K + M), dtype),
+            (B, dtype),
             (B*M, dtype),
+            (max(B*M, B), dtype),
             (B, dtype),
             (B, dtype),
-            (max(B, B*K, B*M), bool),
+            (max(B, B*M, B*K), bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:D*K + D*M].reshape(K + M, D),                         # W_U
-            s[1][:B*K + B*M].reshape(B, K + M),                         # sa
-            s[0][:K + M],                                               # b_c
-            s[0][:B*K].reshape(B, K),                                   # value
-            s[2][:B*K].reshape(B, K),                                   # value2
-            s[3][:B],                                                   # sum_value2
-            s[2][:B*M].reshape(B, M),                                   # value_3
-            s[4][:B*M].reshape(B, M),                                   # value_4
-            s[5][:B],                                                   # sum_value_4
-            s[4][:B*M].reshape(B, M),                                   # value_5
-            s[1][:B],                                                   # d_q
+            s[0][:B*K].reshape(B, K),                                   # W_x
+            s[1][:B*K].reshape(B, K),                                   # value
+            s[2][:B],                                                   # sum_value
+            s[1][:B*M].reshape(B, M),                                   # a
+            s[3][:B*M].reshape(B, M),                                   # neg_t
+            s[4][:B*M].reshape(B, M),                                   # value2
+            s[5][:B],                                                   # sum_value2
+            s[4][:B],                                                   # v_real_a
             s[6][:B],                                                   # tmp
             s[7][:B],                                                   # mask
-            s[1][:B*K + B*M].reshape(B, K + M),                         # d_sa
-            s[7][:B*K].reshape(B, K),                                   # mask2
-            s[7][:B*M].reshape(B, M),                                   # mask_3
-            s[3][:K + M],                                               # d_b_c
-            s[0][:D*K + D*M].reshape(K + M, D),                         # d_W_U
+            s[7][:B*M].reshape(B, M),                                   # mask2
+            s[7][:B*K].reshape(B, K),                                   # mask3
         )
     return workspace.views["gradients"]
 
 
-def _sgd(w, g, lr, step, tmp):
+def _sgd(w, g, lr, tmp):
     """w <- w - lr * g."""
     np.multiply(lr, g, out=tmp)
     w -= tmp

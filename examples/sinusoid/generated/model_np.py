@@ -93,7 +93,7 @@ def _predict(params, x, workspace):
     np.tanh(h, out=h)
     # f = w2 @ h + b2                                           model.nn:10
     np.matmul(w2, h.T, out=f)                                   # (B,)
-    f += b2                                                     # (B,)
+    f += b2
     return {"f": f}
 
 
@@ -128,7 +128,7 @@ def _evaluate(params, x, y, workspace):
     np.tanh(h, out=h)
     # f = w2 @ h + b2                                           model.nn:10
     np.matmul(w2, h.T, out=w2_h)                                # (B,)
-    w2_h += b2                                                  # (B,)
+    w2_h += b2
     w2_h -= y
     # loss = 0.5 * sum[batch] (f - y) * (f - y)
     w2_h_w2_h = w2_h @ w2_h
@@ -161,7 +161,7 @@ def _gradients(params, grads, x, y, workspace):
     x = real_input("x", x, (None,), dtype)                      # (B,)
     B = len(x)
     y = real_input("y", y, (B,), dtype)                         # (B,)
-    h, d_f, tmp = _gradients_buffers(workspace, B, dtype)
+    h, w2_h, tmp = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h = tanh(w1 * x + b1)                                     model.nn:9
@@ -169,16 +169,17 @@ def _gradients(params, grads, x, y, workspace):
     h += b1
     np.tanh(h, out=h)
     # f = w2 @ h + b2                                           model.nn:10
-    np.matmul(w2, h.T, out=d_f)                                 # (B,)
-    d_f += b2                                                   # (B,)
-    d_f -= y
-    # loss = (0.5 * sum[batch] (f - y) * (f - y)) / B
-    d_f_d_f = d_f @ d_f
-    loss = 0.5 * d_f_d_f / B
+    np.matmul(w2, h.T, out=w2_h)                                # (B,)
+    w2_h += b2
+    w2_h -= y
+    # loss = (0.5 * sum[batch] (f - y)^2) / B
+    w2_h_w2_h = w2_h @ w2_h
+    loss = 0.5 * w2_h_w2_h / B
 
     # ---- backward
     # d_f = (f - y) / B
-    d_f /= B                                                    # (B,)
+    d_f = w2_h
+    d_f /= B
     # d_b2 = sum[batch](d_f)
     d_b2_2 = np.sum(d_f)
     # d_w2 = sum[batch] d_f * h
@@ -193,8 +194,9 @@ def _gradients(params, grads, x, y, workspace):
     # d_b1 = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b1)                             # (H,)
     # d_w1 = sum[batch] d_a_h * x
-    d_a_h *= x[:, None]                                         # (B, H)
-    np.sum(d_a_h, axis=0, out=d_w1)                             # (H,)
+    value = d_a_h
+    value *= x[:, None]
+    np.sum(value, axis=0, out=d_w1)                             # (H,)
     # d_b2 = sum[batch](d_f)
     d_b2[...] = d_b2_2
     return loss
@@ -212,7 +214,7 @@ def _gradients_buffers(workspace, B, dtype):
         ])
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B],                                                   # d_f
+            s[1][:B],                                                   # w2_h
             s[2][:B*H].reshape(B, H),                                   # tmp
         )
     return workspace.views["gradients"]
@@ -221,13 +223,13 @@ def _gradients_buffers(workspace, B, dtype):
 def _adam(w, g, m, v, lr, step, tmp):
     """Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015)."""
     m *= 0.9
-    np.multiply(0.09999999999999998, g, out=tmp)
+    np.multiply(0.1, g, out=tmp)
     m += tmp
     v *= 0.999
     np.square(g, out=tmp)
-    tmp *= 0.0010000000000000009
+    tmp *= 0.001
     v += tmp
-    c = np.sqrt(1 - 0.999**step)
+    c = float(np.sqrt(1 - 0.999**step))
     np.sqrt(v, out=tmp)
     tmp += 1e-08 * c
     np.divide(m, tmp, out=tmp)
