@@ -57,21 +57,10 @@ def check_statement(s: Stmt, axes: tuple[str, ...]) -> None:
                 raise GraphError(f"a {found} body for a {out.array.kind} array")
         case Product():
             _product(s)
-        case Reduction(kind, _, a, over):
-            if kind not in REDUCTIONS or any(not 0 <= k < len(a.dims) for k in over) or len({*over}) != len(over):
-                raise GraphError(f"{kind} over {over} of {len(a.dims)} dims")
-            _same(tuple(n for k, n in enumerate(a.dims) if k not in over), out.dims, "the reduced operand and the output")
-        case Take(_, table, index):
-            _classes(index)
-            _same((*index.dims, *table.dims[1:]), out.dims, "the rows and the output")
-        case Pick(_, a, index):
-            _classes(index)
-            _same(a.dims[:-1], index.dims, "the operand and the index")
-            _same(index.dims, out.dims, "the index and the output")
-        case Scatter(_, a, index):
-            _classes(index)
-            _same(a.dims[:len(index.dims)], index.dims, "the operand and the index")
-            _same(a.dims[len(index.dims):], out.dims[1:], "the rows and the output")
+        case Reduction():
+            _reduction(s)
+        case Take() | Pick() | Scatter():
+            _lookup(s)
         case Copy(_, a, flip):
             if flip is not None and not 0 <= flip < len(out.dims):
                 raise GraphError(f"a flip along dim {flip} of {len(out.dims)}")
@@ -142,6 +131,26 @@ def _product(s: Product) -> None:
                 raise GraphError(f"the label {k} is {sizes[k]} and {n}")
     if not {*s.lo} <= {*s.la, *s.lb}:
         raise GraphError("a label of the output that no operand has")
+
+
+def _reduction(s: Reduction) -> None:
+    if s.kind not in REDUCTIONS or any(not 0 <= k < len(s.a.dims) for k in s.over) or len({*s.over}) != len(s.over):
+        raise GraphError(f"{s.kind} over {s.over} of {len(s.a.dims)} dims")
+    _same(tuple(n for k, n in enumerate(s.a.dims) if k not in s.over), s.out.dims, "the reduced operand and the output")
+
+
+def _lookup(s: Take | Pick | Scatter) -> None:
+    """Rows by number: taken, one element of each picked, or added up."""
+    _classes(s.index)
+    match s:
+        case Take(out, table, index):
+            _same((*index.dims, *table.dims[1:]), out.dims, "the rows and the output")
+        case Pick(out, a, index):
+            _same(a.dims[:-1], index.dims, "the operand and the index")
+            _same(index.dims, out.dims, "the index and the output")
+        case Scatter(out, a, index):
+            _same(a.dims[:len(index.dims)], index.dims, "the operand and the index")
+            _same(a.dims[len(index.dims):], out.dims[1:], "the rows and the output")
 
 
 # ---------------------------------------------------------------- scalars

@@ -4,6 +4,7 @@ import ast
 import builtins
 import keyword
 import symtable
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,8 @@ from chainrule.backends.cpu import runtime
 from chainrule.backends.cpu.program import Program
 from chainrule.compiler.graph import GraphError, matmul
 from chainrule.compiler.system import Span
-from zoo.build import Model, delay, squares, tanh
+from zoo.build import Model, delay, squares, tanh, values
+from zoo.catalogue import ZOO
 
 HELPERS = sorted(n for n in vars(runtime) if not n.startswith("_") and n not in ("np", "annotations"))
 AWKWARD = [*"""
@@ -147,3 +149,46 @@ def test_what_is_called_like_a_gradient_is_refused():
     x, W = m.input("x", "D"), m.param("W", "D")
     a = m.eq("d_h", 2 * W)                                       # there is no h
     assert Program(m.loss(squares(a * x, x)), "float64").module.check() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["dropout", "lstm_split"])
+def test_workspaces_in_threads_give_the_same_numbers(name):
+    """Four callers of one module at once, each with a workspace of its own."""
+    built = ZOO[name]()
+    program, at = Program(built, "float64"), values(built)
+    params = {k: at[k] for k in built.params}
+    given = {k: np.swapaxes(at[k], 0, 1) if len(i.axes) > 1 else at[k] for k, i in built.inputs.items()}
+    expected = [program.loss_and_grads(params, seed=s, **given) for s in range(4)]
+    found = {}
+
+    def work(seed):
+        workspace = program.Workspace()
+        found[seed] = [program.loss_and_grads(params, workspace=workspace, seed=seed, **given) for _ in range(25)]
+
+    threads = [threading.Thread(target=work, args=(s,)) for s in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for seed, (loss, grads) in enumerate(expected):
+        for again, d in found[seed]:
+            assert float(again) == float(loss)
+            for k in grads:
+                np.testing.assert_array_equal(d[k], grads[k])
+
+
+def test_no_result_aliases_the_workspace():
+    """Gradients and outputs of one call survive the next."""
+    for name in ("mlp", "gru", "batch_norm"):
+        built = ZOO[name]()
+        program, at = Program(built, "float64"), values(built)
+        params = {k: at[k] for k in (*built.params, *built.stats)}
+        given = {k: np.swapaxes(at[k], 0, 1) if len(i.axes) > 1 else at[k] for k, i in built.inputs.items()}
+        workspace = program.Workspace()
+        _, first = program.loss_and_grads(params, workspace=workspace, **given)
+        kept = {k: v.copy() for k, v in first.items()}
+        other = {k: v + 1 if v.dtype == float else v for k, v in given.items()}
+        _, second = program.loss_and_grads(params, workspace=workspace, **other)
+        for k, v in first.items():
+            np.testing.assert_array_equal(v, kept[k])
+            assert not any(np.shares_memory(v, w) for w in (*second.values(), *params.values(), *given.values()))
