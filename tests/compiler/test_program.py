@@ -1,7 +1,9 @@
 """Programs of the small systems are legal, in their memory plans too; planted bugs are found."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import chainrule as cr
 import pytest
 from chainrule.backends.cpu.program import Program
 from chainrule.compiler.passes.memory import Slot
@@ -28,6 +30,7 @@ from chainrule.compiler.sizes import size, symbol
 from chainrule.compiler.verify_program import ProgramError, verify_program
 from zoo.catalogue import ZOO
 
+EXAMPLES = sorted(Path(__file__).resolve().parents[2].glob("examples/*/model.nn"))
 SHORTEST = {"many_to_one": 2, "neighbours": 2}           # they read the second step, and two steps ahead
 
 
@@ -48,6 +51,13 @@ def test_programs_are_legal_in_their_memory(name, level):
     system = ZOO[name]()
     for printer in Program(system, "float32", level).printers.values():
         verify_program(printer.function, system.sizes, printer.plan, lengths(name))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.parent.name)
+def test_programs_of_the_examples_are_legal(path):
+    system = cr.load(path).system
+    for printer in Program(system, "float32").printers.values():
+        verify_program(printer.function, system.sizes, printer.plan, (3,))
 
 
 # ---------------------------------------------------------------- planted bugs
