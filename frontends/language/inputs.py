@@ -11,7 +11,8 @@ from .scope import AxisName, Context, Lost, Poisoned, Scope, SizeName, Value, su
 from .static import size_of
 from .targets import Collected, legal, shared_items
 
-RESERVED_INPUTS = ("params", "state", "carry", "seed", "T", "workspace", "self")
+RESERVED_INPUTS = ("params", "state", "carry", "seed", "T", "workspace", "self", "grads", "np", "int", "float", "getattr", "State",
+                   "Workspace", "PARAMS", "TRAINED", "blocks", "clip_by_norm", "clip_by_value", "decay_l1", "limit_norms", "project_l1")
 
 
 def axis(ctx: Context, scope: Scope, node: s.Node, name: str) -> None:
@@ -42,8 +43,8 @@ def declare_input(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> No
 def _one_input(ctx: Context, scope: Scope, x: s.Item, target: s.Target, items: tuple[s.Expr, ...]) -> None:
     name = target.name
     legal(ctx, scope, target)
-    if name in RESERVED_INPUTS or name.startswith("lengths") or keyword.iskeyword(name) or "." in name:
-        why = "a word of Python" if keyword.iskeyword(name) else "the name of an argument of the generated functions"
+    if name in RESERVED_INPUTS or name.startswith(("lengths", "_")) or keyword.iskeyword(name) or "." in name:
+        why = "a word of Python" if keyword.iskeyword(name) else "a name that the generated functions use themselves"
         ctx.fail(scope, target, f"`{name}` cannot name an input: " + ("it holds a dot" if "." in name else f"it is {why}"),
                  hint="choose another name")
     axes: list[str] = []
