@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..compiler.graph import GraphError
 from ..compiler.system import System
 from .cpu.program import Program
 
@@ -48,7 +49,10 @@ def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", 
                         "chunk, is not supported yet; without it, sequences are trained whole")
     if dtype not in ("float32", "float64"):
         raise NoBackend(f"the dtype is float32 or float64, not {dtype!r}")
-    return BACKENDS[backend](system, dtype, level)
+    try:
+        return BACKENDS[backend](system, dtype, level)
+    except GraphError as e:                                      # a name that is taken, a form that has no code
+        raise NoBackend(f"{system.name}: {e}") from None
 
 
 BACKENDS: dict[str, Callable[[System, str, int], CompiledModel]] = {"numpy": Program}

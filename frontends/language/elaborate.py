@@ -34,7 +34,6 @@ def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistake
         if q.state == "todo":
             _one(ctx, q)
     ctx.system.domains.update(ctx.domains)
-    _adjoint_names(ctx, scope, found)
     _around(ctx, found)
     for q in found.equations:
         if q.state == "lost" and not ctx.diagnostics:
@@ -112,14 +111,6 @@ def _size(ctx: Context, scope: Scope, f: s.Formal, given: dict[str, int]) -> Non
         ctx.fail(scope, f.default, "a size is a whole number from 1 up to 2^40", hint=f"{f.name} = 128")
     if ctx.declare(scope, f.name, SizeName(scope.source, f, "a size", symbol(f.name))):
         ctx.system.sizes[f.name] = value
-
-
-def _adjoint_names(ctx: Context, scope: Scope, found: Collected) -> None:
-    """d_W is what the gradient by W is called."""
-    known = {*ctx.system.params, *ctx.system.inputs, *(q.full for q in found.equations)}
-    for q in found.equations:
-        if q.full.startswith("d_") and q.full[2:] in known:
-            ctx.report(scope, q.node, f"`{q.full}` is the gradient by `{q.full[2:]}`", hint="choose another name")
 
 
 def _around(ctx: Context, found: Collected) -> None:

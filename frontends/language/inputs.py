@@ -11,8 +11,10 @@ from .scope import AxisName, Context, Lost, Poisoned, Scope, SizeName, Value, su
 from .static import size_of
 from .targets import Collected, legal, shared_items
 
-RESERVED_INPUTS = ("params", "state", "carry", "seed", "T", "workspace", "self", "grads", "np", "int", "float", "getattr", "State",
-                   "Workspace", "PARAMS", "TRAINED", "blocks", "clip_by_norm", "clip_by_value", "decay_l1", "limit_norms", "project_l1")
+RESERVED_INPUTS = (
+    "params", "state", "carry", "seed", "T", "workspace", "self", "grads", "np", "int", "float", "getattr", "State", "Workspace",
+    "PARAMS", "TRAINED", "blocks", "clip_by_norm", "clip_by_value", "decay_l1", "limit_norms", "project_l1",
+)
 
 
 def axis(ctx: Context, scope: Scope, node: s.Node, name: str) -> None:
