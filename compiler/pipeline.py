@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from .gradient import Adjoint, gradient
-from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, Ref, Slice, postorder, size
+from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, Slice, postorder, size
 from .passes.evaluation import evaluation
 from .passes.finish import finish
-from .passes.hoist import hoist
+from .passes.hoist import hoisted
 from .passes.layout import Layout, layout
 from .passes.lower import lower
 from .passes.pack import Packs, joined, pack
@@ -60,13 +60,13 @@ class _Clock:
         self.start = now
 
 
-def compile_system(system: System, fuse: bool = True) -> Compiled:
+def compile_system(system: System) -> Compiled:
     """All stages up to statements: the functions `gradients`, `predict` and `evaluate`."""
     out = Compiled(system, system)
     clock = _Clock(out.seconds)
     stable = stabilise(system)
     clock.lap("stabilise")
-    out.stable = name_preactivations(_hoisted(simplify(stable)))
+    out.stable = name_preactivations(hoisted(simplify(stable)))
     evaluated = simplify(name_preactivations(evaluation(stable)))
     evaluated, packs = pack(evaluated)
     out.explained["evaluated"] = evaluated
@@ -116,7 +116,7 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
             lo = lo + m.shape[0]
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
     memo = simplify_memo(extended.roots(), system.sizes)
-    extended = _hoisted(extended.mapped(memo))
+    extended = hoisted(extended.mapped(memo))
     out.explained["differentiated"] = extended
     final = out.differentiated = _unpacked(finish(extended), packs)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
@@ -146,13 +146,6 @@ def _unpacked(system: System, packs: Packs) -> System:
     for p in packs:
         out.names[joined(packs)[p]] = p.name
     return out
-
-
-def _hoisted(system: System) -> System:
-    """The system with the sums of its loops split into what needs the loop and what does not."""
-    if not any(isinstance(n, Ref) for n in system.nodes()):
-        return system
-    return system.rewrite(hoist(system, {str(i): r for i, r in enumerate(system.roots())}))
 
 
 def _backwards(out: Compiled) -> dict[str, Expr]:

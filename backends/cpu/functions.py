@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...compiler.formulas import arrivals, formula
-from ...compiler.graph import BATCH, Expr
+from ...compiler.graph import Expr
 from ...compiler.passes.layout import Layout
-from ...compiler.passes.memory import Plan, lives, numbered, plan, share
+from ...compiler.passes.memory import Plan, numbered, plan, share
 from ...compiler.passes.naming import Namer, printable
 from ...compiler.pipeline import meanings
 from ...compiler.program import (
     BOOL,
     DOUBLE,
-    INT,
     Array,
     Block,
     Call,
@@ -303,15 +302,3 @@ def wrapped(line: str, comment: str) -> list[str]:
     if cut <= indent:
         return [code]
     return [code[:cut + 1], *wrapped(" " * (indent + 4) + code[cut + 2:], "")]
-
-
-def batch_size(system: System, inputs: tuple[str, ...]) -> tuple[str, int] | None:
-    """The input, and its dim in the caller's order (batch first), from which the batch size is read."""
-    for k in inputs:
-        if BATCH in system.inputs[k].axes:
-            return k, 0
-    return None
-
-
-Allocated = Callable[[Array], bool]
-__all__ = ["INT", "FunctionPrinter", "Text", "batch_size", "lives", "wrapped"]

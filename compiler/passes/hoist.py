@@ -9,7 +9,7 @@ runs through it.
 
 from __future__ import annotations
 
-from ..graph import Expr, Map
+from ..graph import Expr, Map, Ref
 from ..system import System
 from .schedule import LoopPlan, Schedule, schedule
 
@@ -61,3 +61,10 @@ def _sum(terms: list[tuple[Expr, int]]) -> Expr:
     for a, s in ordered[1:]:
         total = Map("add" if s > 0 else "sub", (total, a))
     return total
+
+
+def hoisted(system: System) -> System:
+    """The system with the sums of its loops split into what needs the loop and what does not."""
+    if not any(isinstance(n, Ref) for n in system.nodes()):
+        return system
+    return system.rewrite(hoist(system, {str(i): r for i, r in enumerate(system.roots())}))

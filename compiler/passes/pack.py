@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from ..algebra import Rewriter, Table, structure
 from ..graph import Broadcast, Concat, Contract, Expr, Map, Param, Size, Slice, apply, size
 from ..system import System
-from .hoist import hoist
+from .hoist import hoisted
 from .merge import merge
 from .schedule import Schedule, schedule
 
@@ -39,7 +39,7 @@ class Use:
 def pack(system: System) -> tuple[System, Packs]:
     """Pack weights, then biases; `packs` maps each new parameter to its members."""
     declared = {p.node: i for i, p in enumerate(system.params.values())}
-    system = merge(_hoisted(_split(system)))
+    system = merge(hoisted(_split(system)))
     packs: Packs = {}
     done: set[Param] = set()
     for find in (_weights, _biases):
@@ -51,16 +51,12 @@ def pack(system: System) -> tuple[System, Packs]:
             members = _ordered(plan, group, declared)
             system = _substitute(system, members, packs)
             done |= {*members, *packs}
-            system = merge(_hoisted(merge(system)))
+            system = merge(hoisted(merge(system)))
     return system, packs
 
 
 def _roots(system: System) -> dict[str, Expr]:
     return {str(i): r for i, r in enumerate(system.roots())}
-
-
-def _hoisted(system: System) -> System:
-    return system.rewrite(hoist(system, _roots(system)))
 
 
 # ---------------------------------------------------------------- splitting
