@@ -1,6 +1,7 @@
 """A system: the named equations of a model, and all that is declared around them.
 
     System   name, sizes, inputs, targets, params, stats, equations, outputs, loss, penalties, metrics, training, data
+             lengths, feedback, surgery: what is said of sequences
              names, spans: how nodes are called and where they were written; outside identity
 
 An equation is an expression; where another equation reads it, the expression itself stands (interned), and a `Ref` only
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from .graph import Const, Expr, Input, Param, Reduce, Ref, apply, postorder
+from .graph import BATCH, Const, Expr, Input, Param, Reduce, Ref, apply, class_of, length, postorder
 from .sizes import Size
 
 
@@ -115,6 +116,26 @@ class Data:
     split: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Feedback:
+    """What `generate` feeds back: input[t+1] ~ kind(args) of this step's values.
+
+    kind: categorical(p), bernoulli(p), normal(mean, sd), or value(e) for no draw. `free` names scalar inputs without axes that
+    are no inputs of the system: arguments of `generate`, 1 by default.
+    """
+
+    input: str
+    axis: str
+    kind: str
+    args: tuple[Expr, ...]
+    free: tuple[str, ...] = ()
+
+
+def lengths_input(axis: str) -> Input:
+    """The input that holds every example's own length along an axis: whole numbers from 0 to T, shape (B,)."""
+    return Input(f"lengths_{axis}", (BATCH,), (), class_of(length(axis) + 1))
+
+
 @dataclass
 class System:
     """A model: see the head of this file."""
@@ -133,6 +154,9 @@ class System:
     metrics: dict[str, Average] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
     data: Data | None = None
+    lengths: tuple[str, ...] = ()                                        # axes along which examples have their own lengths
+    feedback: Feedback | None = None
+    surgery: dict[str, tuple[Input, Expr]] = field(default_factory=dict)     # equation -> (its adjoint's name, what it becomes)
     names: dict[Expr, str] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
     notes: dict[Expr, tuple[str, ...]] = field(default_factory=dict)     # rewrites that shaped a node, for comments
@@ -158,7 +182,8 @@ class System:
         """Every expression that the system holds: equations, losses, metrics, updates."""
         averages = [*([self.loss] if self.loss else []), *self.metrics.values()]
         return (*self.equations.values(), *(e for a in averages for e in (a.total, a.count)),
-                *(s.update for s in self.stats.values()))
+                *(s.update for s in self.stats.values()), *(self.feedback.args if self.feedback else ()),
+                *(e for _, e in self.surgery.values()))
 
     def nodes(self, *more: Expr) -> Iterator[Expr]:
         """Every node once, operands first."""
@@ -215,6 +240,8 @@ class System:
             stats={k: replace(s, update=memo[s.update]) for k, s in self.stats.items()},
             loss=average(self.loss) if self.loss else None,
             metrics={k: average(a) for k, a in self.metrics.items()},
+            feedback=replace(self.feedback, args=tuple(memo[e] for e in self.feedback.args)) if self.feedback else None,
+            surgery={k: (d, memo[e]) for k, (d, e) in self.surgery.items()},
         )
         for old, new in memo.items():
             if old in self.names:
