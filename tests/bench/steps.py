@@ -1,4 +1,6 @@
-"""A training step against PyTorch (eager) and JAX (jit): `python -m tests.bench.steps [--rounds N] [--steps N]`.
+"""A training step against PyTorch (eager, and compiled with --compiled) and JAX (jit).
+
+    python -m tests.bench.steps [ROW ...] [--rounds N] [--steps N] [--compiled]
 
 Every side runs in a process of its own with two threads; all do the same work from the same parameters, and must reach the
 same loss and the same parameters before anything is timed. Rounds go from side to side in turn, so that a busy
@@ -21,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.bench.models import WORK, text
+from tests.bench.models import WORK
 
-PEERS = ("chainrule", "torch", "jax")
+PEERS = ("chainrule", "torch", "jax", "torch.compile")
 SETTLE = 0.3                                             # seconds: the threads of the side before spin on after its last product
 
 
@@ -63,7 +65,7 @@ def measure(model: str, optimiser: str, peers: list[str], rounds: int, steps: in
     import chainrule as cr
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "params.npz")
-        np.savez(path, **cr.compile(cr.parse(text(model, optimiser))).init(seed=1))
+        np.savez(path, **cr.compile(cr.parse(WORK[model].text(optimiser))).init(seed=1))
         sides = [Side(p, model, optimiser, path) for p in peers]
         check(sides, path)
         for s in sides:
@@ -92,24 +94,32 @@ def check(sides: list[Side], path: str) -> None:
 
 def main() -> None:
     """Measure every row and print the table."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("rows", nargs="*", choices=[*WORK, []], default=[*WORK], metavar="ROW", help=", ".join(WORK))
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--steps", type=int, default=20)
+    options.add_argument("--compiled", action="store_true", help="torch.compile, too; compiling takes minutes")
     given = options.parse_args()
-    peers = [p for p in PEERS if p == "chainrule" or importlib.util.find_spec(p)]
+    installed = [p for p in PEERS if p == "chainrule" or importlib.util.find_spec(p.partition(".")[0])]
     for p in PEERS:
-        if p not in peers:
+        if p not in installed:
             print(f"{p} is not installed: not measured")
-    print(f"{'step':<22}{'side':<12}{'median ms':>10}{'quartiles':>18}{'ratio':>8}")
-    for model in WORK:
-        for optimiser in ("sgd", "adam"):
-            sides = measure(model, optimiser, peers, given.rounds, given.steps)
-            medians = {s.peer: median(s.times) * 1e3 for s in sides}
-            fastest = min((m for p, m in medians.items() if p != "chainrule"), default=None)
-            for s in sides:
-                low, _, high = (1e3 * q for q in quantiles(s.times))
-                ratio = f"{medians['chainrule'] / fastest:8.2f}" if s.peer == "chainrule" and fastest else ""
-                print(f"{model + ' ' + optimiser:<22}{s.peer:<12}{medians[s.peer]:>10.2f}{f'{low:.2f} - {high:.2f}':>18}{ratio}")
+    print(f"{'step':<22}{'side':<15}{'median ms':>10}{'quartiles':>18}{'ratio':>8}")
+    for row in given.rows:
+        peers = [p for p in installed if p != "torch.compile" or (given.compiled and WORK[row].compiled)]
+        for optimiser in WORK[row].optimisers:
+            report(row, optimiser, measure(row, optimiser, peers, given.rounds, given.steps))
+
+
+def report(row: str, optimiser: str, sides: list[Side]) -> None:
+    """One line for each side."""
+    medians = {s.peer: median(s.times) * 1e3 for s in sides}
+    fastest = min((m for p, m in medians.items() if p != "chainrule"), default=None)
+    for s in sides:
+        low, _, high = (1e3 * q for q in quantiles(s.times))
+        ratio = f"{medians['chainrule'] / fastest:8.2f}" if s.peer == "chainrule" and fastest else ""
+        spread = f"{low:.2f} - {high:.2f}"
+        print(f"{row + ' ' + optimiser:<22}{s.peer:<15}{medians[s.peer]:>10.2f}{spread:>18}{ratio}", flush=True)
 
 
 if __name__ == "__main__":

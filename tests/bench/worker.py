@@ -10,46 +10,38 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from tests.bench.models import RATES, WORK, text
+from tests.bench.models import WORK
+from tests.bench.work import Arrays, Work
 
 Step = Callable[[], float]
 Weights = Callable[[], dict[str, np.ndarray]]
 
 
-def chainrule_side(model: str, optimiser: str, params: dict[str, np.ndarray]) -> tuple[Step, Weights]:
+def chainrule_side(work: Work, optimiser: str, params: Arrays) -> tuple[Step, Weights]:
     import chainrule as cr
-    program = cr.compile(cr.parse(text(model, optimiser)))
+    program = cr.compile(cr.parse(work.text(optimiser)))
     p = {k: v.copy() for k, v in params.items()}
     state = program.init_state(p)
-    data, step = WORK[model].data(), program.module.train_step
+    data, step = work.data(), program.module.train_step
     return lambda: step(p, state, **data), lambda: p
 
 
-def torch_side(model: str, optimiser: str, params: dict[str, np.ndarray]) -> tuple[Step, Weights]:
+def torch_side(work: Work, optimiser: str, params: Arrays, compiled: bool = False) -> tuple[Step, Weights]:
     import torch
-    from torch.nn import functional as F
     torch.set_num_threads(2)
-    work = WORK[model]
-    p = {k: torch.tensor(v, requires_grad=True) for k, v in params.items()}
+    p, loss_of = work.torch(params, {k: torch.tensor(v) for k, v in work.data().items()})
     rule = torch.optim.SGD if optimiser == "sgd" else torch.optim.Adam
-    update = rule(list(p.values()), lr=RATES[optimiser])
-    data = {k: torch.tensor(v) for k, v in work.data().items()}
+    update = rule(list(p.values()), lr=work.rate(optimiser))
+    forward = torch.compile(loss_of) if compiled else loss_of
 
     def step() -> float:
-        h = data["x"]
-        for i in range(1, work.layers):
-            h = F.linear(h, p[f"W{i}"], p[f"b{i}"])
-            h = torch.relu(h) if work.classes else torch.sigmoid(h)
-        s = F.linear(h, p[f"W{work.layers}"], p[f"b{work.layers}"])
-        if work.classes:
-            loss = F.cross_entropy(s, data["y"])
-        else:
-            loss = F.binary_cross_entropy_with_logits(s, data["x"], reduction="sum") / work.batch
+        loss = forward()
         update.zero_grad(set_to_none=True)
         loss.backward()
         update.step()
@@ -58,25 +50,14 @@ def torch_side(model: str, optimiser: str, params: dict[str, np.ndarray]) -> tup
     return step, lambda: {k: v.detach().numpy() for k, v in p.items()}
 
 
-def jax_side(model: str, optimiser: str, params: dict[str, np.ndarray]) -> tuple[Step, Weights]:
+def jax_side(work: Work, optimiser: str, params: Arrays) -> tuple[Step, Weights]:
     import jax
     import jax.numpy as jnp
-    work, lr = WORK[model], RATES[optimiser]
+    objective, lr = work.jax(), work.rate(optimiser)
     data = {k: jnp.asarray(v) for k, v in work.data().items()}
 
-    def objective(p: Any) -> Any:
-        h = data["x"]
-        for i in range(1, work.layers):
-            h = h @ p[f"W{i}"].T + p[f"b{i}"]
-            h = jax.nn.relu(h) if work.classes else jax.nn.sigmoid(h)
-        s = h @ p[f"W{work.layers}"].T + p[f"b{work.layers}"]
-        if work.classes:
-            picked = jnp.take_along_axis(jax.nn.log_softmax(s), data["y"][:, None], 1)
-            return -picked.mean()
-        return (jax.nn.softplus(s) - s * data["x"]).sum() / work.batch
-
     def update(p: Any, m: Any, v: Any, n: Any) -> Any:
-        loss, g = jax.value_and_grad(objective)(p)
+        loss, g = jax.value_and_grad(objective)(p, data)
         if optimiser == "sgd":
             return loss, {k: p[k] - lr * g[k] for k in p}, m, v, n
         n = n + 1
@@ -96,14 +77,16 @@ def jax_side(model: str, optimiser: str, params: dict[str, np.ndarray]) -> tuple
     return step, lambda: {k: np.asarray(v) for k, v in now[0].items()}
 
 
-SIDES = {"chainrule": chainrule_side, "torch": torch_side, "jax": jax_side}
+SIDES: dict[str, Callable[[Work, str, Arrays], tuple[Step, Weights]]] = {
+    "chainrule": chainrule_side, "torch": torch_side, "jax": jax_side,
+    "torch.compile": partial(torch_side, compiled=True)}
 
 
 def main(peer: str, model: str, optimiser: str, path: str) -> None:
     """Answer commands until standard input ends."""
     with np.load(path) as f:
         params = {k: f[k] for k in f.files}
-    step, weights = SIDES[peer](model, optimiser, params)
+    step, weights = SIDES[peer](WORK[model], optimiser, params)
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         command, *args = line.split()
