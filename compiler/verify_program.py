@@ -76,7 +76,7 @@ def _lengths(function: Function, steps: int) -> dict[str, int]:
     symbols = {s for x, _ in _nested(function.body, ()) for v in (*reads(x), writes(x)) if v is not None
                for n in (*v.dims, *v.array.dims) for s in n.symbols}
     found = sorted(s for s in symbols if s.isidentifier())
-    return {s: 1 if steps == 1 else steps + k for k, s in enumerate(found)}
+    return {**{s: 1 if steps == 1 else steps + k for k, s in enumerate(found)}, **function.lengths}
 
 
 def _constants(function: Function) -> None:
@@ -187,6 +187,8 @@ class _Machine:
                 low = x.offset.evaluate(self.env)
                 high = low + dims[x.dim] - 1
                 at = np.arange(low, high + 1).reshape([-1 if k == x.dim else 1 for k in range(len(dims))])
+            if isinstance(x, Fixed) and x.axis is None and not 0 <= at < n:
+                return np.empty((0,), np.int64)                  # a step that the sequence does not have: it reads as zero
             if out.size and not 0 <= low <= high < n:
                 raise self._error(what, f"reaches {v.array.name or 'an array'} at {low}..{high} of {n}")
             out = out + at * stride
@@ -199,11 +201,11 @@ class _Machine:
             if isinstance(s, Block):
                 self._body(s.body)
             elif isinstance(s, Loop):
-                steps = range(self.env[s.axis.upper()])
-                for t in reversed(steps) if s.reverse else steps:
-                    self.steps += 1
-                    self.loop[s.axis], self.step = t, self.steps
-                    self._body(s.body)
+                for t in s.starts(self.env[s.axis.upper()]):
+                    for one in s.body if s.copies > 1 or s.straight else [Block((), s.body)]:
+                        self.steps += 1
+                        self.loop[s.axis], self.step = t, self.steps
+                        self._body([one])
                 self.step = 0
                 self.loop.clear()
             else:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from ...compiler.graph import Number, length
-from ...compiler.program import BOOL, Call, Hot, Literal, Load, Scalar, SizeOf, Step, View
+from ...compiler.program import BOOL, Call, Hot, Literal, Load, Scalar, SizeOf, Step, View, leaves
 from .views import text
 
 # precedence of what is printed: 0 comparison (and &, |, in parentheses in each other), 1 sum, 2 product, 3 unary, 4 power, 9 atom
@@ -70,9 +70,12 @@ class Expressions:
         if f in BINARY:
             sign, level = BINARY[f]
             if f == "pow":
-                return f"{self.at(args[0], 5)}**{self.at(args[1], 4)}", 4
+                return f"{self._float(args[0], 5)}**{self.at(args[1], 4)}", 4
             left, right = level + (level == 0), level + (f not in ("add", "mul"))
-            if f in ("mul", "div"):
+            if f == "div":
+                args = tuple(_mask(a, args[1 - k]) for k, a in enumerate(args))
+                return f"{self.at(args[0], left)} {sign} {self._float(args[1], right)}", level
+            if f == "mul":
                 args = tuple(_mask(a, args[1 - k]) for k, a in enumerate(args))
             return f"{self.at(args[0], left)} {sign} {self.at(args[1], right)}", level
         if f == "neg":
@@ -87,8 +90,15 @@ class Expressions:
             return f"np.maximum({self.text(args[0])}, 0)", 9
         if f in HELPERS:
             self.uses.add(f)
-            return f"{f}({', '.join(map(self.text, args))})", 9
-        return f"{UFUNC[f]}({', '.join(map(self.text, args))})", 9
+            return f"{f}({', '.join(map(self._float, args))})", 9
+        return f"{UFUNC[f]}({', '.join(map(self._float, args))})", 9
+
+    def _float(self, s: Scalar, level: int = 0) -> str:
+        """A number made of a loop's index, a Python int, as a number of the parameters' type: 1 / 0 is inf, and keeps the type."""
+        found = [*leaves(s)]
+        if any(isinstance(x, Step) and x.dim is None for x in found) and not any(isinstance(x, (Load, Hot)) for x in found):
+            return f"dtype.type({self.text(s)})"
+        return self.at(s, level)
 
 
 def truth(s: Scalar, hot: bool = True) -> bool:

@@ -11,7 +11,7 @@ def index_text(v: View, sizes: dict[str, str] | None = None) -> str:
     items: list[str] = []
     for k, x in enumerate(v.along):
         if isinstance(x, Fixed):
-            items.append(_fixed(x))
+            items.append(_fixed(x, v.array.dims[k]))
             continue
         lo, hi = x.offset, x.offset + v.dims[x.dim]
         low = "" if lo == 0 else lo.format(sizes)
@@ -22,7 +22,9 @@ def index_text(v: View, sizes: dict[str, str] | None = None) -> str:
     return f"[{', '.join(items)}]" if items else ""
 
 
-def _fixed(x: Fixed) -> str:
+def _fixed(x: Fixed, n: Size) -> str:
+    if may_miss(x, n):
+        return f"{x.offset}:{x.offset + 1}"
     if x.axis is None:
         return str(x.offset)
     return x.axis if x.offset == 0 else f"{x.axis} {'+' if x.offset > 0 else '-'} {abs(x.offset)}"
@@ -39,8 +41,24 @@ def kept(v: View) -> list[int]:
 
 
 def plain(v: View, sizes: dict[str, str] | None = None) -> str:
-    """The indexed array with its own dims in its own order: no transposition, no repeats."""
-    return v.array.name + index_text(v, sizes)
+    """The indexed array with its own dims in its own order: no transposition, no repeats.
+
+    A step that a short sequence does not have is zero there: it is read as the sum of a slice of one step, or of none.
+    """
+    missing = [k for k, x in enumerate(v.along) if isinstance(x, Fixed) and may_miss(x, v.array.dims[k])]
+    base = v.array.name + index_text(v, sizes)
+    if not missing:
+        return base
+    before = sum(isinstance(x, Along) for x in v.along[:missing[0]])
+    return f"np.sum({base}, axis={before})"
+
+
+def may_miss(x: Fixed, n: Size) -> bool:
+    """Whether a step counted from the start or the end lies beyond the shortest sequence, whose length is 1."""
+    if x.axis is not None:
+        return False
+    shortest = n.evaluate(dict.fromkeys(n.symbols, 1))
+    return not -shortest <= x.offset < shortest
 
 
 def text(v: View, sizes: dict[str, str] | None = None) -> str:

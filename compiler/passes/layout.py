@@ -54,7 +54,7 @@ class Layout:
     lead: dict[Expr, int] = field(default_factory=dict)
     trail: dict[Expr, int] = field(default_factory=dict)
     part: dict[Expr, tuple[Expr, int, Size]] = field(default_factory=dict)
-    inits: dict[tuple[Expr, View], Expr] = field(default_factory=dict)       # (loop value, slot) -> boundary value
+    copies: set[Expr] = field(default_factory=set)               # shifts that need an array of their own
 
     # ------------------------------------------------------------ reading
 
@@ -99,6 +99,8 @@ class Layout:
             assert loop is not None
             k = e.axes.index(loop.axis)
             return replace(move(view(array), k, size(self.lead.get(e, 0)), e.dims), dims=e.dims)
+        if isinstance(e, Shift):
+            return replace(move(view(array), e.axes.index(e.axis), size(max(e.s, 0)), e.dims), dims=e.dims)
         return view(array)
 
     def _regrouped(self, e: Expr, a: Expr) -> View:
@@ -158,7 +160,7 @@ def step(v: View, dim: int, axis: str) -> View:
 
 def layout(plan: Schedule) -> Layout:
     """Decide the kind of every value, then give it its array."""
-    out = Layout(plan)
+    out = Layout(plan, copies=_copies(plan))
     roots = set(plan.roots.values())
     for e in reversed(plan.order):                               # readers first: inlining asks for the reader's kind
         out.kind[e] = _kind(out, e, roots)
@@ -188,6 +190,8 @@ def _storage(out: Layout, e: Expr) -> tuple[Size, ...]:
     elif out.kind[e] == "trace":
         assert loop is not None
         dims[e.axes.index(loop.axis)] = length(loop.axis) + out.lead.get(e, 0) + out.trail.get(e, 0)
+    elif isinstance(e, Shift):
+        dims[e.axes.index(e.axis)] = length(e.axis) + abs(e.s)
     return tuple(dims)
 
 
@@ -203,8 +207,7 @@ def _kind(out: Layout, e: Expr, roots: set[Expr]) -> str:
         case At() if plan.loop[plan.operands[e][0]] is None or not isinstance(plan.operands[e][0], (Const, Extent)):
             return "view"
         case Shift():
-            base = _base(plan, plan.operands[e][0])
-            return "view" if plan.loop[base] is not None else "whole"
+            return "whole" if e in out.copies else "view"
     if isinstance(e, VIEWS):
         return "view"
     if isinstance(e, Map) and e not in roots and _inlines(out, e):
@@ -226,9 +229,42 @@ def _base(plan: Schedule, e: Expr) -> Expr:
     return e
 
 
+def _copies(plan: Schedule) -> set[Expr]:
+    """Shifts that no slots around a loop's value serve: of what no loop computes, and, outside loops, those whose boundary
+    values need the loop itself or differ from those that stand there.
+    """
+    out: set[Expr] = set()
+    held: dict[tuple[Expr, int], tuple[Expr, Expr]] = {}         # (loop value, index of a slot) -> the shift's operand, its init
+    shifts = [n for n in plan.order if isinstance(n, Shift)]
+    for n in sorted(shifts, key=lambda n: plan.loop[n] is None):           # a loop's own shifts first
+        a, *inits = plan.operands[n]
+        loop = plan.loop[base := _base(plan, a)]
+        slots = {(base, i + min(n.s, 0)): (a, init) for i, init in enumerate(inits)}
+        own = plan.loop[n] is None and any(held.get(k, v) != v for k, v in slots.items())
+        if loop is None or own or (plan.loop[n] is None and any(_needs(plan, i, loop) for i in inits)):
+            out.add(n)
+        else:
+            held.update(slots)
+    return out
+
+
+def _needs(plan: Schedule, e: Expr, loop: LoopPlan) -> bool:
+    """Whether a value depends on what a loop computes."""
+    seen, stack = {e}, [e]
+    while stack:
+        n = stack.pop()
+        if plan.loop[n] is loop:
+            return True
+        for a in plan.operands[n]:
+            if a not in seen:
+                seen.add(a)
+                stack.append(a)
+    return False
+
+
 def _reads_hot(out: Layout, user: Expr, e: Expr) -> bool:
     """Whether a reader of a one-hot vector never needs it as an array: a lookup, or a kernel over its own dims."""
-    from .lower import lookup  # lowering decides what a lookup is
+    from .emit import lookup  # what is emitted decides what a lookup is
     return (isinstance(user, Contract) and lookup(out.plan, user) is not None) or isinstance(user, Map)
 
 
@@ -302,7 +338,8 @@ def _parts(out: Layout, e: Concat, roots: set[Expr]) -> None:
     """A piece that only the concatenation reads is written where it belongs."""
     plan = out.plan
     for a, lo in zip(plan.operands[e], e.offsets, strict=True):
-        own = out.kind[a] in ("whole", "local", "trace") and not out.lead.get(a) and not out.trail.get(a)
+        own = out.kind[a] in ("whole", "local", "trace") and not out.lead.get(a) and not out.trail.get(a) \
+            and not isinstance(a, Shift)
         if own and a not in roots and a not in out.part and plan.loop[a] is plan.loop[e] and not isinstance(a, Concat):
             if out.kind[a] == out.kind[e] or out.kind[a] == "local":
                 out.part[a] = (e, e.at, lo)

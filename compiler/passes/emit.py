@@ -1,0 +1,223 @@
+"""Emit: the statements of one value.
+
+Input    a `Layout`, a value, and the loop in which it is computed
+Output   the statements that write its array; `lookup` says which contractions are lookups by number
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..graph import (
+    Broadcast,
+    Concat,
+    Const,
+    Contract,
+    Expr,
+    Extent,
+    Flip,
+    GraphError,
+    Index,
+    Map,
+    Noise,
+    OneHot,
+    Pad,
+    Put,
+    Reduce,
+    Reshape,
+    Shift,
+    length,
+)
+from ..program import (
+    BOOL,
+    Call,
+    Copy,
+    Draw,
+    Fill,
+    Hot,
+    Kernel,
+    Literal,
+    Load,
+    Pick,
+    Product,
+    Reduction,
+    Scalar,
+    Scatter,
+    SizeOf,
+    Step,
+    Stmt,
+    Take,
+    View,
+)
+from ..sizes import Size, size
+from .layout import Layout, at, move, remap
+from .schedule import LoopPlan, Schedule
+
+KIND = {"real": "real", "bool": "bool"}
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A contraction with a one-hot vector, as what it is: take, pick or scatter."""
+
+    kind: str
+    index: Expr
+    other: Expr
+    label: int                                           # the label over which the one-hot vector runs
+
+
+def lookup(plan: Schedule, e: Contract) -> Lookup | None:
+    """Recognise W @ onehot(i) (take rows), sum(p * onehot(y)) (pick), sum over t and batch of onehot(i) g^T (scatter)."""
+    a, b = plan.operands[e]
+    for hot, other, lh, lw in ((a, b, e.la, e.lb), (b, a, e.lb, e.la)):
+        if not isinstance(hot, OneHot) or len(lh) != 1 or isinstance(other, OneHot):
+            continue
+        k, index = lh[0], plan.operands[hot][0]
+        rest = tuple(x for x in lw if x != k)
+        if k in lw and k not in e.lo and rest == e.lo and e.axes == hot.axes:
+            if not other.axes:
+                return Lookup("take", index, other, k)
+            if other.axes == hot.axes and not rest:
+                return Lookup("pick", index, other, k)
+        if k not in lw and k in e.lo and not e.axes and hot.axes == other.axes and {*e.lo} == {k, *rest}:
+            if tuple(x for x in e.lo if x != k) == rest:
+                return Lookup("scatter", index, other, k)
+    return None
+
+@dataclass(frozen=True)
+class Emitter:
+    """Writes statements for the values of one layout."""
+
+    lay: Layout
+
+    def set(self, out: View, e: Expr, loop: LoopPlan | None) -> Stmt:
+        """out[...] = e, for a boundary value or a part."""
+        base = e
+        while isinstance(base, Broadcast):
+            base = self.lay.plan.operands[base][0]
+        if isinstance(base, Const):
+            return Fill(out, base.value)
+        if self.lay.kind[base] == "inline":
+            return Kernel(out.dims, out, self.scalar(e, loop))
+        return Copy(out, self.lay.access(e, loop))
+
+    def scalar(self, e: Expr, loop: LoopPlan | None) -> Scalar:
+        """The scalar body of e at one index of its reader's kernel."""
+        base = e
+        while isinstance(base, Broadcast):
+            base = self.lay.plan.operands[base][0]
+        match base:
+            case Const(value):
+                return Literal(value)
+            case Extent():
+                return SizeOf(base.size)
+            case Index(axis):
+                inside = loop is not None and loop.axis == axis
+                axes = [x for x in e.axes if loop is None or x != loop.axis]
+                return Step(None if inside else axes.index(axis), axis)
+            case OneHot() if self.lay.kind[base] == "inline":
+                return Hot(self._hot_view(base, e, loop))
+            case Map() if self.lay.kind[base] == "inline" and (base is e or not base.dims):
+                args = tuple(self.scalar(a, loop) for a in self.lay.plan.operands[base])
+                return Call(base.f, args, KIND.get(base.type.kind, "int"))
+        return Load(self.lay.access(e, loop))
+
+    def _hot_view(self, hot: Expr, reader: Expr, loop: LoopPlan | None) -> View:
+        """The class that a one-hot vector is built from, repeated along the vector."""
+        index = self.lay.plan.operands[hot][0]
+        v = self.lay.access(index, loop)
+        return View(v.array, v.along, (*v.dims, hot.shape[-1]))
+
+    def statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
+        """What computes one stored value."""
+        lay, ops = self.lay, self.lay.plan.operands[n]
+        out = lay.access(n, loop)
+        match n:
+            case Const() | Extent() | Index():
+                yield Kernel(out.dims, out, self.scalar(n, loop))
+            case Map():
+                args = tuple(self.scalar(a, loop) for a in ops)
+                yield Kernel(out.dims, out, Call(n.f, args, KIND.get(n.type.kind, "int")))
+            case Contract():
+                yield self._contract(n, out, loop)
+            case Reduce():
+                names = [x for x in ops[0].axes if loop is None or x != loop.axis]
+                over = tuple(names.index(o) if isinstance(o, str) else len(names) + o for o in n.over)
+                yield Reduction(n.kind, out, self._read(ops[0], loop), over)
+            case OneHot():
+                yield Kernel(out.dims, out, Hot(self._hot_view(n, n, loop)))
+            case Concat():
+                for a, lo in zip(ops, n.offsets, strict=True):
+                    if lay.part.get(a, (None,))[0] is not n:
+                        dims = _step_dims(a, loop)
+                        yield self.set(move(out, len(dims) - len(a.shape) + n.at, lo, dims), a, loop)
+            case Pad():
+                yield Fill(out, 0)
+                dims = _step_dims(ops[0], loop)
+                yield self.set(move(out, len(dims) - len(n.shape) + n.at, n.lo, dims), ops[0], loop)
+            case Put(i=0 | -1):
+                yield Fill(out, 0)
+                yield self.set(at(out, n.axes.index(n.axis), n.i), ops[0], loop)
+            case Put():
+                yield Kernel(out.dims, out, self._put(n, loop))
+            case Shift():
+                yield from self._shifted(n, out)
+            case Reshape():
+                yield Copy(out, self._read(ops[0], loop))
+            case Flip():
+                yield Copy(out, self._read(ops[0], loop), len(out.dims) - len(n.shape) + n.at)
+            case Noise():
+                yield Draw(out, n.kind, n.key)
+            case _:
+                raise GraphError(f"{type(n).__name__} has no lowering")
+
+    def _read(self, e: Expr, loop: LoopPlan | None) -> View:
+        """A view of e for an array call, which cannot read an inlined value."""
+        return self.lay.access(e, loop)
+
+    def _shifted(self, n: Shift, out: View) -> Iterable[Stmt]:
+        """A shift with an array of its own: all of the value, boundary values before or after it; `out` is a view of that."""
+        a, k = self.lay.plan.operands[n][0], n.axes.index(n.axis)
+        source = self.lay.full(a)
+        whole = replace(move(out, k, size(-max(n.s, 0)), n.dims), dims=out.array.dims)
+        yield Copy(move(whole, k, size(max(-n.s, 0)), n.dims), source)
+        for i, init in enumerate(self.lay.plan.operands[n][1:]):
+            yield self.set(at(whole, k, i if n.s < 0 else i - n.s), init, None)
+
+    def _put(self, n: Put, loop: LoopPlan | None) -> Scalar:
+        """The body of a sequence that is g at a step which short sequences do not have, and zero elsewhere."""
+        names = [x for x in n.axes if loop is None or x != loop.axis]
+        k, rank = names.index(n.axis), len(_step_dims(n, loop))
+        g, index = self.scalar(n.args[0], loop), size(n.i) + length(n.axis) * (n.i < 0)
+        if isinstance(g, Load) and g.view.dims:
+            g = Load(remap(g.view, [i + (i >= k) for i in range(rank - 1)], _step_dims(n, loop)))
+        here = Call("eq", (Step(k, n.axis), SizeOf(index)), BOOL)
+        return Call("select", (here, g, Literal(0)))
+
+    def _contract(self, n: Contract, out: View, loop: LoopPlan | None) -> Stmt:
+        found = lookup(self.lay.plan, n)
+        ops = self.lay.plan.operands[n]
+        if found:
+            index = self.lay.access(found.index, loop)
+            other = self._read(found.other, loop)
+            labels = n.lb if ops[1] is found.other else n.la
+            if found.kind == "take":
+                return Take(out, _front(other, labels.index(found.label)), index)
+            if found.kind == "pick":
+                return Pick(out, other, index)
+            return Scatter(_front(out, n.lo.index(found.label)), other, index)
+        a, b = (self._read(x, loop) for x in ops)
+        names = [tuple(x for x in axes if loop is None or x != loop.axis) for axes in (ops[0].axes, ops[1].axes, n.axes)]
+        return Product(out, a, b, (*names[0], *n.la), (*names[1], *n.lb), (*names[2], *n.lo))
+
+
+def _step_dims(a: Expr, loop: LoopPlan | None) -> tuple[Size, ...]:
+    names = [x for x in a.axes if loop is None or x != loop.axis]
+    return (*(length(x) for x in names), *a.shape)
+
+
+def _front(v: View, dim: int) -> View:
+    """v with one dim moved to the front."""
+    places = [0 if i == dim else i + 1 if i < dim else i for i in range(len(v.dims))]
+    return remap(v, places, (v.dims[dim], *(s for i, s in enumerate(v.dims) if i != dim)))
