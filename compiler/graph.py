@@ -11,6 +11,7 @@
             Contract(a, b, la, lb, lo, axes)    sum of products; features carry labels, axes their names
             Reduce(kind, a, over)               sum max min logsumexp prod norm argmax, over axes and feature positions
             Broadcast | Transpose | Reshape | Slice | Pad | Concat | Flip      moves
+            Window(a, at, k, stride, dilation) | Fold(g, at, n, stride, dilation)      windows along a feature, and their sum
             OneHot(i, n)                        a new last feature of size n
             Freeze(a, axis) | Thaw(a, axis)     a time axis as the first feature, and back
             Noise(kind, key)                    a leaf; kind is uniform or normal; key is the path of its equation
@@ -18,7 +19,7 @@
 
 Every node has `axes` (time axes in alphabetical order, then batch), `shape` (the sizes of its features) and `type` (REAL, BOOL,
 or a class of n). Equal nodes are identical: tests say `is`. Names, spans and hints live outside (see `system`).
-Not here: windows over features (convolution), ragged arrays, complex numbers, data-dependent shapes.
+Not here: ragged arrays, complex numbers, data-dependent shapes.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from .node import (
 )
 from .sequences import At, Freeze, Put, Shift, Thaw
 from .sizes import Size, SizeLike, product, size, symbol
+from .windows import Fold, Window, window_count
 
 # ---------------------------------------------------------------- leaves
 
@@ -315,8 +317,9 @@ def postorder(*roots: Expr) -> Iterator[Expr]:
 
 
 __all__ = [
-    "BATCH", "BOOL", "REAL", "REDUCTIONS", "At", "Broadcast", "Concat", "Const", "Contract", "Expr", "Extent", "Flip", "Freeze",
-    "GraphError", "Index", "Input", "Map", "Move", "Noise", "Number", "OneHot", "Pad", "Param", "Put", "Reduce", "Ref", "Reshape",
-    "Shift", "Size", "Slice", "Stop", "Thaw", "Transpose", "Type", "apply", "broadcast", "class_of", "count", "describe",
-    "length", "matmul", "mean", "order_axes", "postorder", "product", "size", "symbol", "total", "wrap", "zeros",
+    "BATCH", "BOOL", "REAL", "REDUCTIONS", "At", "Broadcast", "Concat", "Const", "Contract", "Expr", "Extent", "Flip",
+    "Fold", "Freeze", "GraphError", "Index", "Input", "Map", "Move", "Noise", "Number", "OneHot", "Pad", "Param", "Put",
+    "Reduce", "Ref", "Reshape", "Shift", "Size", "Slice", "Stop", "Thaw", "Transpose", "Type", "Window", "apply",
+    "broadcast", "class_of", "count", "describe", "length", "matmul", "mean", "order_axes", "postorder", "product", "size",
+    "symbol", "total", "window_count", "wrap", "zeros",
 ]

@@ -28,6 +28,7 @@ from .graph import (
     Expr,
     Extent,
     Flip,
+    Fold,
     Freeze,
     GraphError,
     Index,
@@ -47,6 +48,7 @@ from .graph import (
     Thaw,
     Transpose,
     Type,
+    Window,
     length,
 )
 from .ops import PRIMITIVES
@@ -238,7 +240,19 @@ class Interpreter:
                 return np.concatenate(args, axis=lead + at)
             case Flip(at=at):
                 return np.flip(a, axis=lead + at)
+            case Window(at=at, stride=stride, dilation=dilation):
+                return np.take(a, _places(dims[lead + at], dims[lead + at + 1], stride, dilation), axis=lead + at)
+            case Fold(at=at, stride=stride, dilation=dilation):
+                out = np.zeros(dims, a.dtype)
+                k = lead + at
+                np.add.at(out, (slice(None),) * k + (_places(a.shape[k], a.shape[k + 1], stride, dilation),), a)
+                return out
         raise GraphError(f"no meaning for {type(e).__name__}")
+
+
+def _places(count: int, k: int, stride: int, dilation: int) -> Array:
+    """Where element j of window i stands, (count, k)."""
+    return np.asarray(np.arange(count)[:, None] * stride + np.arange(k) * dilation)
 
 
 def summed_times(e: Reduce | Contract) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from .graph import (
     Expr,
     Extent,
     Flip,
+    Fold,
     Freeze,
     GraphError,
     Index,
@@ -41,6 +42,7 @@ from .graph import (
     Stop,
     Thaw,
     Transpose,
+    Window,
     apply,
     order_axes,
     zeros,
@@ -192,6 +194,14 @@ def _flip(n: Flip, g: Expr) -> Contributions:
     yield n.args[0], Flip(g, n.at)
 
 
+def _window(n: Window, g: Expr) -> Contributions:
+    yield n.args[0], Fold(g, n.at, n.args[0].shape[n.at], n.stride, n.dilation)
+
+
+def _fold(n: Fold, g: Expr) -> Contributions:
+    yield n.args[0], Window(g, n.at, n.args[0].shape[n.at + 1], n.stride, n.dilation)
+
+
 def _shift(n: Shift, g: Expr) -> Contributions:
     """Reading t+s receives from t-s; a boundary value receives what flows out at the end where it stands."""
     a, *inits = n.args
@@ -240,6 +250,7 @@ def _add(terms: Iterator[Expr]) -> Expr:
 
 LINEAR: dict[type[Expr], Callable[..., Contributions]] = {
     Broadcast: _broadcast, Transpose: _transpose, Reshape: _reshape, Slice: _slice, Pad: _pad, Concat: _concat, Flip: _flip,
+    Window: _window, Fold: _fold,
     Shift: _shift, At: _at, Put: _put, Freeze: _freeze, Thaw: _thaw,
 }
 STILL: tuple[type[Expr], ...] = (Const, Extent, Index, Param, Input, Ref, Noise, OneHot, Stop)       # leaves, and what stops

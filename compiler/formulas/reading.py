@@ -22,6 +22,7 @@ from ..graph import (
     Expr,
     Extent,
     Flip,
+    Fold,
     Freeze,
     Index,
     Input,
@@ -39,6 +40,7 @@ from ..graph import (
     Stop,
     Thaw,
     Transpose,
+    Window,
 )
 from .idioms import mean_of, softmax_of
 from .products import product
@@ -293,6 +295,14 @@ class Reader:
         out = yield self.inside(e.args[0], where)
         return call("flip", out, *([number(e.at)] if len(e.shape) > 1 else []))
 
+    def read_Window(self, e: Window, where: Where) -> Reading:
+        out = yield self.inside(e.args[0], where)
+        return call("window", out, *([number(e.at)] if len(e.shape) > 2 else []), *_windows(e, e.k))
+
+    def read_Fold(self, e: Fold, where: Where) -> Reading:
+        out = yield self.inside(e.args[0], where)
+        return call("fold", out, *([number(e.at)] if len(e.shape) > 1 else []), *_windows(e, e.n))
+
     def read_OneHot(self, e: OneHot, where: Where) -> Reading:
         out = yield self.inside(e.args[0], where)
         return call("onehot", out, *([] if e.n == e.args[0].type.n else [Term("size", str(e.n))]))
@@ -300,6 +310,12 @@ class Reader:
     def read_Stop(self, e: Stop, where: Where) -> Reading:
         out = yield self.inside(e.args[0], where)
         return call("stop", out)
+
+
+def _windows(e: Window | Fold, n: Size) -> list[Term]:
+    """A window's size, or what it is folded to, and the stride and dilation as far as they are not 1."""
+    steps = (e.stride, e.dilation) if e.dilation > 1 else (e.stride,) if e.stride > 1 else ()
+    return [Term("size", str(n)), *map(number, steps)]
 
 
 __all__ = ["LEAVES", "OPERATORS", "Place", "Reader", "Reading", "Where", "position"]

@@ -22,6 +22,7 @@ from ..graph import (
     Contract,
     Expr,
     Extent,
+    Fold,
     Freeze,
     Map,
     Move,
@@ -179,7 +180,7 @@ def _outer_factor(n: Expr, known: Mapping[Expr, Factor]) -> Factor:
             return _common(n.args, known)
         case Map("select", (_, a, b)):
             return _common((a, b), known)
-        case Reduce(kind="sum") | Move() | At() | Put() | Freeze() | Thaw():
+        case Reduce(kind="sum") | Move() | At() | Put() | Freeze() | Thaw() | Fold():
             return known[n.args[0]] if factor_of(n.args[0]) is None else ONE
     return ONE
 

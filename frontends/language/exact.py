@@ -21,6 +21,7 @@ from ...compiler.graph import (
     Expr,
     Extent,
     Flip,
+    Fold,
     Freeze,
     GraphError,
     Input,
@@ -39,6 +40,7 @@ from ...compiler.graph import (
     Stop,
     Thaw,
     Transpose,
+    Window,
     matmul,
 )
 from ...compiler.sizes import quotient
@@ -287,6 +289,14 @@ class ExactReader(Reader):
     def read_Flip(self, e: Flip, where: Where) -> Reading:
         out = yield e.args[0], ()
         return call("flip", out, number(e.at))
+
+    def read_Window(self, e: Window, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("window", out, number(e.at), *_sizes([e.k]), number(e.stride), number(e.dilation))
+
+    def read_Fold(self, e: Fold, where: Where) -> Reading:
+        out = yield e.args[0], ()
+        return call("fold", out, number(e.at), *_sizes([e.n]), number(e.stride), number(e.dilation))
 
     def read_OneHot(self, e: OneHot, where: Where) -> Reading:
         out = yield e.args[0], ()

@@ -4,6 +4,8 @@
     reshape(a, H, W)                    the features in another shape, row by row
     flip(a, 0)                          the features along a position in reverse order
     pad(a, at, lo, total)               zeros around a along a position
+    window(a, at, k, stride, dilation)  windows of k elements along a position, which becomes two
+    fold(g, at, n, stride, dilation)    windows added back into n elements
     concat(at, a, b, ...)               side by side along a position
     spread("0 _ 1", a, H)               a repeated along new features: its own stand where the digits are
     along(a, t, batch)                  a repeated along axes
@@ -31,6 +33,7 @@ from ...compiler.graph import (
     Expr,
     Extent,
     Flip,
+    Fold,
     Freeze,
     Noise,
     Pad,
@@ -40,6 +43,7 @@ from ...compiler.graph import (
     Shift,
     Thaw,
     Transpose,
+    Window,
     order_axes,
 )
 from ...compiler.sizes import Size
@@ -120,6 +124,15 @@ def _pad(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     if (ctx.number(start) or 0) < 0 or (room is not None and room < 0):
         ctx.fail(scope, node, f"`{text_of(scope, a)}` does not fit into {ctx.size_text(whole)} from {ctx.size_text(start)} on")
     return Pad(e, position, start, whole)
+
+
+def _window(ctx: Context, node: s.Call, scope: Scope) -> Expr:
+    a, at, n, *steps = _plain(ctx, node, scope, 3, f"{node.f}(a, position, size, stride, dilation)")
+    e = _value(ctx, a, scope)
+    position = _whole(ctx, at, scope, len(e.shape) - 1)
+    stride, dilation = (*(_whole(ctx, x, scope, 10**6) for x in steps[:2]), 1, 1)[:2]
+    kind = Window if node.f == "window" else Fold
+    return kind(e, position, size_of(ctx, n, scope), stride, dilation)
 
 
 def _concat(ctx: Context, node: s.Call, scope: Scope) -> Expr:
@@ -221,6 +234,7 @@ def _size(ctx: Context, node: s.Call, scope: Scope) -> Expr:
 
 RARE: dict[str, Rare] = {
     "shift": _shift, "at": _at, "ref": _ref, "size": _size,
-    "transpose": _transpose, "reshape": _reshape, "flip": _flip, "pad": _pad, "concat": _concat, "spread": _spread,
+    "transpose": _transpose, "reshape": _reshape, "flip": _flip, "pad": _pad, "window": _window, "fold": _window,
+    "concat": _concat, "spread": _spread,
     "along": _along,
     "contract": _contract, "freeze": _freeze, "thaw": _freeze, "put": _put, "noise": _noise}

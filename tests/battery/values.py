@@ -20,6 +20,7 @@ from chainrule.compiler.graph import (
     Expr,
     Extent,
     Flip,
+    Fold,
     Freeze,
     Index,
     Input,
@@ -35,6 +36,7 @@ from chainrule.compiler.graph import (
     Stop,
     Thaw,
     Transpose,
+    Window,
     length,
     postorder,
 )
@@ -198,6 +200,16 @@ def _move(n: Expr, args: list[np.ndarray], sizes: Mapping[str, int], kind: Any) 
             return np.concatenate(args, axis=lead + n.at)
         case Flip():
             return np.flip(a, axis=lead + n.at)
+        case Window():
+            k = lead + n.at
+            return np.take(a, np.arange(dims[k])[:, None] * n.stride + np.arange(dims[k + 1]) * n.dilation, axis=k)
+        case Fold():
+            out = np.broadcast_to(number(0, kind), dims).copy()
+            back = np.moveaxis(out, lead + n.at, 0)
+            for i, windows in enumerate(np.moveaxis(a, (lead + n.at, lead + n.at + 1), (0, 1))):
+                for j, value in enumerate(windows):
+                    back[i * n.stride + j * n.dilation] = back[i * n.stride + j * n.dilation] + value
+            return out
         case Shift():
             return _shift(n, args, sizes)
         case At():

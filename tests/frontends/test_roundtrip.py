@@ -218,6 +218,11 @@ def shift(draw: Callable[[Any], Any], a: g.Expr, b: g.Expr) -> g.Expr:
     return g.Shift(a, "t", steps, inits)
 
 
+def fold(draw, a, b):
+    at, steps = position(draw, a), draw(st.sampled_from(((1, 1), (2, 1), (1, 3))))
+    return g.Fold(g.Window(a, at, 1, *steps), at, a.shape[at], *steps)
+
+
 BUILDERS: dict[str, Callable[[Any, g.Expr, g.Expr], g.Expr]] = {
     "first": lambda draw, a, b: g.apply(one_of(FIRST)(draw), a),
     "second": lambda draw, a, b: g.apply(one_of(SECOND)(draw), a, b),
@@ -239,6 +244,8 @@ BUILDERS: dict[str, Callable[[Any, g.Expr, g.Expr], g.Expr]] = {
     "slice": lambda draw, a, b: g.Slice(a, position(draw, a), 1, 2),
     "pad": lambda draw, a, b: g.Pad(a, (k := position(draw, a)), 1, a.shape[k] + 2),
     "concat": lambda draw, a, b: g.Concat(position(draw, a), (a, b)),
+    "window": lambda draw, a, b: g.Window(a, position(draw, a), 1, *draw(st.sampled_from(((1, 1), (2, 1), (1, 2))))),
+    "fold": fold,
     "flip": lambda draw, a, b: g.Flip(a, position(draw, a)),
     "spread": lambda draw, a, b: g.Broadcast(a, g.order_axes({*a.axes, "batch"}), (H, *a.shape),
                                              tuple(range(1, len(a.shape) + 1))),
