@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..compiler.graph import GraphError
+from ..compiler.options import Options
 from ..compiler.system import System
 from .cpu.program import Program
 
@@ -40,8 +41,9 @@ class NoBackend(ValueError):
     """A backend that does not exist, or that cannot do what a model asks for."""
 
 
-def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> CompiledModel:
-    """The system compiled for a backend by name; `level` 0 prints for reading, 1 for speed."""
+def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1,
+                options: Options | None = None) -> CompiledModel:
+    """The system compiled for a backend by name; `level` 0 prints for reading, 1 for speed; `options` are its schedule."""
     if backend not in BACKENDS:
         raise NoBackend(f"no backend is called {backend!r}; there is {', '.join(sorted(BACKENDS))}")
     if system.training.truncate is not None:
@@ -50,9 +52,9 @@ def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", 
     if dtype not in ("float32", "float64"):
         raise NoBackend(f"the dtype is float32 or float64, not {dtype!r}")
     try:
-        return BACKENDS[backend](system, dtype, level)
+        return BACKENDS[backend](system, dtype, level, options or Options())
     except GraphError as e:                                      # a name that is taken, a form that has no code
         raise NoBackend(f"{system.name}: {e}") from None
 
 
-BACKENDS: dict[str, Callable[[System, str, int], CompiledModel]] = {"numpy": Program}
+BACKENDS: dict[str, Callable[[System, str, int, Options], CompiledModel]] = {"numpy": Program}

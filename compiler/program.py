@@ -43,6 +43,8 @@ class Array:
     name: str = ""
     storage: Array | None = None                         # the array in whose place this one is kept
     comment: str = ""
+    original: Array | None = None                        # of an unrolled loop: the array of any step, of which this is one step's
+    suffix: str = ""                                     # what the name of that step ends in
 
     @property
     def home(self) -> Array:
@@ -63,11 +65,15 @@ class Along:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A buffer dim read at one index: loop variable `axis` (or none) plus an offset; `end` counts from the dim's end."""
+    """A buffer dim read at one index: loop variable `axis` (or none) plus an offset; `end` counts from the dim's end.
+
+    `unrolled`: one of several steps in a loop's body, which are there whenever the body runs.
+    """
 
     axis: str | None
     offset: int
     end: bool = False
+    unrolled: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,19 +221,40 @@ class Draw:
 
 @dataclass
 class Loop:
+    """One step of time after the other. Unrolled, the body holds `copies` steps, each a Block of Blocks; where that is all
+    of them, it is `straight`, and no loop is left. `rest` = k: only the T % k steps that a loop of k copies leaves.
+    """
+
     axis: str
     reverse: bool
     body: list[Stmt]
+    copies: int = 1
+    rest: int = 1
+    straight: bool = False
+
+    def starts(self, length: int) -> range:
+        """The values of the loop's variable, at a length of the axis."""
+        if self.straight:
+            return range(1)
+        left = length % max(self.copies, self.rest)
+        if self.reverse:
+            low, high = (0, left) if self.rest > 1 else (left if self.copies > 1 else 0, length)
+            return range(low, high, self.copies)[::-1]
+        low, high = (length - left, length) if self.rest > 1 else (0, length - left if self.copies > 1 else length)
+        return range(low, high, self.copies)
 
 
 @dataclass
 class Block:
-    """What computes one value: `values` are its expression and those computed on the way; `heading` is the comment."""
+    """What computes one value: `values` are its expression and those computed on the way.
+
+    The comment above are their equations, or `heading` where that is given.
+    """
 
     values: tuple[Expr, ...]
     body: list[Stmt]
     section: str = ""
-    heading: tuple[str, ...] = ()
+    heading: tuple[str, ...] | None = None
 
 
 Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Fill | Copy | Draw | Loop | Block
@@ -242,8 +269,10 @@ class Function:
     results: dict[str, View] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()                           # time axes whose lengths are read off the inputs
+    carry: dict[str, View] = field(default_factory=dict)         # of a chunk: what the next one starts from
     numbers: dict[str, Expr] = field(default_factory=dict)       # results that are sizes or constants
     trained: tuple[str, ...] = ()                        # parameters whose gradients it writes
+    lengths: dict[str, int] = field(default_factory=dict)        # lengths that its loops were unrolled for, {"T": 3}
 
 
 def flat(body: list[Stmt]) -> Iterator[Stmt]:

@@ -92,6 +92,10 @@ def _view(v: View, axes: tuple[str, ...], hot: bool) -> None:
             if x.axis not in axes:
                 raise GraphError(f"{name} is read at {x.axis} outside a loop over {x.axis}")
             low, high = size(x.offset), n - length(x.axis) - x.offset
+            if x.unrolled:                                       # running the statements finds what is beyond the end
+                continue
+        elif x.unrolled:
+            continue
         elif x.end:
             low, high = n + x.offset, size(-x.offset - 1)
         else:

@@ -16,6 +16,7 @@ Backend = Annotated[str, typer.Option(help="what to generate: numpy")]
 Dtype = Annotated[str, typer.Option(help="float32 or float64")]
 Out = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH", help="where to write")]
 Many = list[str] | None
+CHECKPOINT = "chunks of time that are computed anew going back: sqrt, 'every 50' or 'memory 200MB'"
 
 
 def main() -> None:
@@ -74,10 +75,14 @@ def grad(model: Model,
 
 @app.command("compile")
 def compile_(model: Model, out: Out = None, backend: Backend = "numpy", dtype: Dtype = "float32", set: Set = None,
-             plain: Annotated[bool, typer.Option("-O0", help="one plain expression an equation, for reading")] = False) -> None:
+             plain: Annotated[bool, typer.Option("-O0", help="one plain expression an equation, for reading")] = False,
+             unroll: Annotated[str, typer.Option(metavar="N", help="steps of time in a loop's body, or full")] = "1",
+             steps: Annotated[int | None, typer.Option(metavar="T", help="the length of a full unroll")] = None,
+             checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None) -> None:
     """Write the generated module, which imports nothing but numpy."""
     from .commands import inspect
-    _run(lambda: inspect.generate(model, out, backend, dtype, tuple(set or ()), plain))
+    schedule = {"unroll": unroll, "steps": steps, "checkpoint": checkpoint}
+    _run(lambda: inspect.generate(model, out, backend, dtype, tuple(set or ()), plain, schedule))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.interface import CompiledModel, compile_for
 from ..compiler.graph import BATCH, Expr, Input, length
+from ..compiler.options import Options
 from ..compiler.system import System
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ class Model:
         from .showing.network import graph
         return graph(self.system)
 
-    def compile(self, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> CompiledModel:
-        """The model compiled for a backend."""
-        return compile_for(self.system, backend, dtype, level)
+    def compile(self, backend: str = "numpy", dtype: str = "float32", level: int = 1, **schedule: Any) -> CompiledModel:
+        """The model compiled for a backend; see `compile`."""
+        return compile_for(self.system, backend, dtype, level, Options(**schedule))
 
     def __str__(self) -> str:
         from .language.printing import to_text
@@ -114,9 +115,14 @@ def parse(text: str, file: str = "<text>") -> Model:
     return Model(parse_system(text, file))
 
 
-def compile(model: Model | System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> CompiledModel:
-    """The model compiled for a backend: a generated module with its functions as methods."""
-    return compile_for(_system(model), backend, dtype, level)
+def compile(model: Model | System, backend: str = "numpy", dtype: str = "float32", level: int = 1, *, unroll: int | str = 1,
+            steps: int | None = None, checkpoint: str | None = None) -> CompiledModel:
+    """The model compiled for a backend: a generated module with its functions as methods.
+
+    `unroll`: how many steps of time a loop's body holds, or "full", which needs the number of `steps`. `checkpoint`: "sqrt",
+    "every 50" (steps) or "memory 200MB": chunks of time that are computed anew going back. None of them changes a value.
+    """
+    return compile_for(_system(model), backend, dtype, level, Options(unroll, steps, checkpoint))
 
 
 def grad(model: Model | System, wrt: str | Sequence[str] | None = None) -> Derived:

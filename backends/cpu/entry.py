@@ -39,6 +39,7 @@ class Entry:
         lines.append(f"    dtype = params[{quoted(first)}].dtype")
         for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
             lines += self._input(k, local[k], known)
+        lines += [line for n, k in printer.function.lengths.items() if n in known for line in _demanded(n, k)]
         buffers = printer.buffers()
         if buffers:
             names = [a.name for _, a in buffers]
@@ -123,6 +124,12 @@ class Entry:
         lines += ["        )", f"    return workspace.views[{quoted(name)}]"]
         self.uses.add("Workspace")
         return "\n".join(lines) + "\n"
+
+
+def _demanded(length: str, steps: int) -> list[str]:
+    """The only length that a full unroll computes."""
+    return [f"    if {length} != {steps}:",
+            f'        raise ValueError(f"every step is written out for {length} = {steps}; these inputs have {length} = {{{length}}}")']
 
 
 def _unpack(names: list[str], source: str, keys: list[str], every: tuple[str, ...]) -> list[str]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from ...compiler.formulas import arrivals, formula
 from ...compiler.graph import Expr
+from ...compiler.options import Options
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import Plan, numbered, plan, share
 from ...compiler.passes.naming import Namer, printable
+from ...compiler.passes.unrolled_loops import copied_arrays, unroll_loops
 from ...compiler.pipeline import meanings
 from ...compiler.program import (
     BOOL,
@@ -64,6 +66,7 @@ class FunctionPrinter:
     reserved: tuple[str, ...]
     buffered: bool = True
     explained: System | None = None                              # the system whose formulas the headings show
+    options: Options = Options()                                 # how often loops are unrolled
     plan: Plan = field(default_factory=Plan)
 
     def __post_init__(self) -> None:
@@ -74,9 +77,12 @@ class FunctionPrinter:
         self.namer = Namer(self.reserved)
         if self.buffered:
             share(self.function.body, self.kept)
+        self.function = unroll_loops(self.function, self.options.unroll, self.options.steps)
+        self.values |= {a: self.values[a.original] for a in copied_arrays(self.function) if a.original in self.values}
         self.local = {a for e, a in self.layout.arrays.items() if self.layout.kind[e] == "local"}
         parents = {parent for parent, _, _ in self.layout.part.values()}
         self.local -= {a for a in self.local if self.values[a] in parents}       # written in pieces
+        self.local |= {a for a in copied_arrays(self.function) if a.original in self.local}
         self.statements = Statements(self.uses, self.allocated)
         self._name()
         self.statements.prepare(self.function.body)
@@ -108,7 +114,7 @@ class FunctionPrinter:
         for a in dict.fromkeys(order):
             own = self.values.get(a)
             if not a.name and own is not None and own in self.names:
-                a.name = self.namer.claim(self._own(own))
+                a.name = self.namer.claim(self._own(own) + a.suffix)
         groups: dict[Array, list[Array]] = {}
         for a in dict.fromkeys(order):
             groups.setdefault(a.home, []).append(a)
@@ -215,7 +221,8 @@ class FunctionPrinter:
             values = [*self.carried, *s.values]
             self.carried = []
             if not any(isinstance(x, Loop) for x in s.body):
-                out.lines += [indent + line for line in self.heading(values)]
+                above = self.heading(values) if s.heading is None else (f"# {line}" for line in s.heading)
+                out.lines += [indent + line for line in above]
             before = len(out.lines)
             for x in s.body:
                 self._print(x, out, indent)
@@ -231,10 +238,16 @@ class FunctionPrinter:
                 out.lines += [indent + line for line in (self._alias(target.array) if target is not None else ())]
             for line in self._traces(s):
                 out.lines.append(indent + line)
-            length = s.axis.upper()
-            out.lines.append(f"{indent}for {s.axis} in {f'reversed(range({length}))' if s.reverse else f'range({length})'}:")
+            inner, made = (indent, None) if s.straight else (indent + "    ", {*self.statements.made})
+            out.lines += [indent + line for line in loop_head(s)]
             for x in s.body:
-                self._print(x, out, indent + "    ")
+                if s.copies > 1 or s.straight:
+                    assert isinstance(x, Block)
+                    out.lines += [f"{inner}# {line}" for line in x.heading or ()]
+                for y in x.body if (s.copies > 1 or s.straight) and isinstance(x, Block) else [x]:
+                    self._print(y, out, inner)
+            if made is not None:                                 # what the body makes is made again after the loop
+                self.statements.made = made
         else:
             target = writes(s)
             lines = list(self.statements.lines(s))
@@ -286,6 +299,20 @@ class FunctionPrinter:
         for note in notes:
             rows = textwrap.wrap(f"#   {note}", WIDTH - 8, subsequent_indent="#       ", break_long_words=False)
             yield from map(printable, rows)
+
+
+def loop_head(s: Loop) -> list[str]:
+    """`for t in range(T):`, every k-th step, or the steps that this leaves; nothing where every step is written out."""
+    if s.straight:
+        return []
+    t, n, k = s.axis, s.axis.upper(), s.copies
+    if s.rest > 1:
+        steps = f"range({n} % {s.rest})" if s.reverse else f"range({n} - {n} % {s.rest}, {n})"
+    elif k > 1:
+        steps = f"range({n} % {k}, {n}, {k})" if s.reverse else f"range(0, {n} - {n} % {k}, {k})"
+    else:
+        steps = f"range({n})"
+    return [f"for {t} in {f'reversed({steps})' if s.reverse else steps}:"]
 
 
 def wrapped(line: str, comment: str) -> list[str]:

@@ -9,6 +9,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from ...compiler.graph import BATCH, Expr, GraphError, Input, postorder
+from ...compiler.options import Options
 from ...compiler.passes.naming import quoted_tuple
 from ...compiler.pipeline import Compiled
 from ...compiler.program import Draw, flat
@@ -39,8 +40,8 @@ class Module:
 class ModulePrinter:
     """Prints a compiled system as a NumPy module."""
 
-    def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1) -> None:
-        self.compiled, self.dtype, self.level = compiled, dtype, level
+    def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
+        self.compiled, self.dtype, self.level, self.options = compiled, dtype, level, options or Options()
         self.system = compiled.stable
         for k in self.system.inputs:
             _argument(k)
@@ -76,7 +77,7 @@ class ModulePrinter:
             updates = Updates(self.compiled, self.uses)
             inputs = self.arguments("gradients")
             public += [self.evaluate(), self.loss_and_grads(), updates.init_state(), updates.train_step(inputs, self.seeded)]
-            private += [updates.rule(), selfcheck_text(self.system, self.compiled.functions["gradients"].inputs)]
+            private += [updates.rule(), selfcheck_text(self.system, self.compiled.functions["gradients"].inputs, self.options)]
         top = [header(self.compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
         *work, last = private or [""]
         body = [init_text(self.system, self.dtype, self.uses), *public, *work]
@@ -139,7 +140,7 @@ class ModulePrinter:
         assert system is not None
         names, explained = (self.names, "differentiated") if name == "gradients" else (system.names, "evaluated")
         printer = FunctionPrinter(function, self.compiled.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0, self.compiled.explained[explained])
+                                  self.level > 0, self.compiled.explained[explained], self.options)
         self.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, self.system, printer, self.uses)
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Input)}

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...compiler.options import Options
 from ...compiler.passes.naming import printable
 from ...compiler.pipeline import Compiled, compile_system
 from ...compiler.system import System
@@ -22,10 +23,10 @@ class Program:
 
     backend = "numpy"
 
-    def __init__(self, system: System, dtype: str = "float32", level: int = 1) -> None:
-        self.system, self.dtype, self.level = system, dtype, level
+    def __init__(self, system: System, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
+        self.system, self.dtype, self.level, self.options = system, dtype, level, options or Options()
         self.compiled: Compiled = compile_system(system)
-        printed: Module = ModulePrinter(self.compiled, dtype, level).print()
+        printed: Module = ModulePrinter(self.compiled, dtype, level, self.options).print()
         self.source, self.lines, self.printers = printed.source, printed.lines, printed.printers
         self._module: ModuleType | None = None
 

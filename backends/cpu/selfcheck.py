@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...compiler.graph import BATCH
+from ...compiler.options import Options
 from ...compiler.passes.naming import quoted
 from ...compiler.system import System
 
@@ -38,7 +39,7 @@ if __name__ == "__main__":
 '''
 
 
-def selfcheck_text(system: System, inputs: tuple[str, ...]) -> str:
+def selfcheck_text(system: System, inputs: tuple[str, ...], options: Options) -> str:
     """The `check` function for a system's inputs at small lengths."""
     axes = sorted({x for k in inputs for x in system.inputs[k].axes if x != BATCH})
     rows = []
@@ -55,4 +56,4 @@ def selfcheck_text(system: System, inputs: tuple[str, ...]) -> str:
         rows.append(f"        {k}={value},")
     positive = "".join(f"    params[{quoted(k)}] = np.abs(params[{quoted(k)}]) + 0.5\n" for k, s in system.stats.items()
                        if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0)
-    return CHECK.format(lengths="".join(f", {x}_length=4" for x in axes), inputs="\n".join(rows), positive=positive)
+    return CHECK.format(lengths="".join(f", {x}_length={options.steps or 4}" for x in axes), inputs="\n".join(rows), positive=positive)

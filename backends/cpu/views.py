@@ -55,7 +55,7 @@ def plain(v: View, sizes: dict[str, str] | None = None) -> str:
 
 def may_miss(x: Fixed, n: Size) -> bool:
     """Whether a step counted from the start or the end lies beyond the shortest sequence, whose length is 1."""
-    if x.axis is not None:
+    if x.axis is not None or x.unrolled:
         return False
     shortest = n.evaluate(dict.fromkeys(n.symbols, 1))
     return not -shortest <= x.offset < shortest

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..program import BOOL, INT, Array, Block, Kernel, Load, Loop, Stmt, View, leaves, reads, writes
+from ..program import BOOL, INT, Array, Block, Kernel, Load, Loop, Stmt, View, flat, leaves, reads, writes
 from ..sizes import Size, product
 
 
@@ -55,9 +55,7 @@ def numbered(body: list[Stmt]) -> Iterator[tuple[int, Stmt, bool]]:
     for s in body:
         for inner in s.body if isinstance(s, Block) else [s]:
             if isinstance(inner, Loop):
-                for t in inner.body:
-                    for x in t.body if isinstance(t, Block) else [t]:
-                        yield k, x, True
+                yield from ((k, x, True) for x in flat(inner.body))
             else:
                 yield k, inner, False
             k += 1

@@ -86,7 +86,12 @@ def require_training(system: System, what: str) -> None:
         raise OptionError(f"model {system.name}: {why}, so there is nothing to {what}")
 
 
-def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1) -> Any:
-    """The program of a system; an unknown backend or precision is a NoBackend."""
+def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1, **schedule: Any) -> Any:
+    """The program of a system; an unknown backend or precision is a NoBackend. `schedule`: unroll, steps, checkpoint."""
     from ...backends.interface import compile_for
-    return compile_for(system, backend, dtype, level)
+    from ...compiler.options import BadOption, Options
+    try:
+        options = Options(**schedule)
+    except BadOption as e:
+        raise OptionError(str(e)) from None
+    return compile_for(system, backend, dtype, level, options)

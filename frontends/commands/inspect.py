@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from ..trainer.errors import OptionError, did_you_mean
 from ..trainer.reports import draw_weights
@@ -24,9 +25,10 @@ def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...]) -> None
     sys.stdout.write(_line(grad_text(system, wrt, form)))
 
 
-def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple[str, ...], plain: bool) -> None:
-    """Write the generated module; to the standard output without a file name."""
-    program = compiled(load_model(model, sizes), backend, dtype, 0 if plain else 1)
+def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple[str, ...], plain: bool,
+             schedule: dict[str, Any]) -> None:
+    """Write the generated module; to the standard output without a file name. `schedule`: unroll, steps, checkpoint."""
+    program = compiled(load_model(model, sizes), backend, dtype, 0 if plain else 1, **schedule)
     if out is None or out == "-":
         sys.stdout.write(program.source)
         return
