@@ -144,6 +144,8 @@ def _bound(ctx: Context, inner: Scope, formal: s.Formal, given: Given) -> Bindin
 def fragment_of(scope: Scope, name: str) -> FragmentName | Instance | None:
     from .functions import lookup
     found = lookup(name, scope)
+    if isinstance(found, Alias) and found.scope is not None:         # `cell` of stacked(x[t], H, 2, gru)
+        return fragment_of(found.scope, found.f)
     return found if isinstance(found, FragmentName | Instance) else None
 
 
@@ -269,7 +271,7 @@ def _shaped(ctx: Context, inner: Scope, formal: s.Formal, value: Value, given: G
     e = value.expr
     for item in axes:
         _bind_axis(ctx, inner, item, e, given)
-    value.axes = tuple(a.name for a in axes)
+    value.axes = tuple(inner.axes()[a.name] for a in axes)
     if e is None:
         return _unknown(ctx, inner, formal, value, sizes)
     if sizes and len(sizes) != len(e.shape):
@@ -320,6 +322,5 @@ def _unknown(ctx: Context, inner: Scope, formal: s.Formal, value: Value, sizes: 
             return value
         shape.append(size_of(ctx, item, inner))
     if sizes:
-        axes = tuple(inner.axes()[a] for a in value.axes)
-        value.expr = Broadcast(Const(0), axes, tuple(shape), ())
+        value.expr = Broadcast(Const(0), value.axes, tuple(shape), ())
     return value

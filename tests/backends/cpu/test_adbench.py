@@ -1,7 +1,8 @@
 """The LSTM of ADBench: objective and gradient of the committed module against the benchmark's own figures.
 
-The file (l layers, c steps, b bits): a line `l c b`; by layer a row of weights and a row of biases, each the blocks f, g, o, a of b
-numbers; the rows E0, E1, E2; by layer the rows h and c before the start; c rows of bits. Gradients stand in the order of the parameters.
+The file (l layers, c steps, b bits): a line `l c b`; by layer a row of weights and a row of biases, each the blocks f, g, o, a
+of b numbers; the rows E0, E1, E2; by layer the rows h and c before the start; c rows of bits. Gradients stand in the order of the
+parameters.
 """
 
 import importlib.util
