@@ -84,7 +84,7 @@ def _declared(system: System, n: Expr) -> None:
             raise VerifyError(f"the parameter {n.name} is not declared")
         if found.node is not n:
             raise VerifyError(f"the parameter {n.name} is {describe(n)}, declared as {describe(found.node)}")
-    if isinstance(n, Input):
+    if isinstance(n, Input) and not (system.feedback is not None and n.name in system.feedback.free):
         if n.name not in system.inputs:
             raise VerifyError(f"the input {n.name} is not declared")
         if system.inputs[n.name] is not n:

@@ -146,6 +146,15 @@ class Builder:
         """penalty l2(weight) on params, by name or pattern."""
         self._add(f"penalty {checked_name(kind)}({_number(weight)}) on {', '.join(map(_pattern, params))}")
 
+    def feedback(self, target: Value, kind: str, *args: Operand) -> None:
+        """feedback(x[t+1], "categorical", softmax(p / m.free("temperature"))); kind "value" draws nothing."""
+        right = f"= {value(args[0])!r}" if kind == "value" else f"~ {checked_name(kind)}({', '.join(repr(value(a)) for a in args)})"
+        self._add(f"feedback {target!r} {right}")
+
+    def free(self, name: str) -> Variable:
+        """An argument of `generate`, 1 by default, for `feedback`."""
+        return Variable(checked_name(name))
+
     def output(self, *values: str | Variable) -> None:
         self._add(f"output {', '.join(v.name if isinstance(v, Variable) else checked_name(v) for v in values)}")
 

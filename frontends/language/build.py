@@ -147,8 +147,11 @@ class Builder(Transformer_NonRecursive[Any, Any]):
     def lengths(self, m: Any, c: list[Any]) -> s.Axis:
         return s.Axis(c[0].start_pos, c[0].end_pos, "lengths", str(c[0]))
 
-    def feedback(self, m: Any, c: list[Any]) -> s.Later:
-        return s.Later(m.start_pos, m.end_pos, "feedback (generation)")
+    def feedback(self, m: Any, c: list[Any]) -> s.Feedback:
+        return s.Feedback(m.start_pos, m.end_pos, c[0], c[1])
+
+    def feedback_value(self, m: Any, c: list[Any]) -> s.Feedback:
+        return s.Feedback(m.start_pos, m.end_pos, c[0], c[1], equals=True)
 
     def on_backward(self, m: Any, c: list[Any]) -> s.Later:
         return s.Later(m.start_pos, m.end_pos, "on_backward")

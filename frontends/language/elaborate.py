@@ -149,6 +149,9 @@ def _statement(ctx: Context, scope: Scope, x: s.Statement) -> None:
             training.data(ctx, scope, x)
         case s.Train():
             training.train(ctx, scope, x)
+        case s.Feedback():
+            from .feedback import feedback
+            feedback(ctx, scope, x)
         case s.Later(what=what):
             ctx.report(scope, x, f"`{what}` is not supported yet")
 

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator
 from ...compiler.formulas.text import to_text as term_text
 from ...compiler.graph import BATCH, BOOL, Expr, Extent, Input, Map, Param, Reduce, Size, apply, count
 from ...compiler.moves import Broadcast
+from ...compiler.node import base
 from ...compiler.system import Average, Initialiser, Parameter, Stat, System, Training
 from .boundaries import Boundaries, boundaries_of
 from .declarations import RESERVED_INPUTS
 from .exact import ExactReader, PrintingError, size_text
+from .feedback import feedback_text
 from .functions import REDUCING
 
 WORDS = (*REDUCING, "softmax", "log_softmax", BATCH, "last", "true", "false", "inf", "pi")
@@ -72,7 +74,8 @@ class _Printer:
             lines.append(self.input(name, s.inputs[name]))
         declared = {a for i in s.inputs.values() for a in i.axes}
         axes = {a for n in s.nodes() for a in n.axes if a not in declared and a != BATCH}
-        lines += [f"time {axis}" for axis in sorted(axes)]
+        lines += [f"time {axis}" for axis in sorted(axes) if base(axis) == axis]
+        lines += [f"time {self.reader.axis(axis)} over {base(axis)}" for axis in sorted(axes) if base(axis) != axis]
         lines += [_parameter(p) for p in s.params.values()]
         lines += [self.stat(x) for x in s.stats.values()]
         return lines
@@ -109,7 +112,7 @@ class _Printer:
 
     def left(self, name: str) -> str:
         e = self.system.equations[name]
-        times = [a for a in e.axes if a != BATCH]
+        times = [self.reader.axis(a) for a in e.axes if a != BATCH]
         if times and name in self.reader.cyclic:                 # a cycle's shapes need not be guessed
             times += map(size_text, e.shape)
         return name + (f"[{', '.join(times)}]" if times else "")
@@ -119,7 +122,7 @@ class _Printer:
         if name and self.reader.called.get(e) not in (name, None):
             return ""
         own = e.name if isinstance(e, Input) else name
-        found = [f"{own}[{self.bounds.place(key)}] = {self.text(init)}" for key, init in self.bounds.of(own)]
+        found = [f"{own}[{self.bounds.place(key, e.axes)}] = {self.text(init)}" for key, init in self.bounds.of(own)]
         return "   where " + ", ".join(found) if found else ""
 
     # ---- loss, penalties, metrics, outputs
@@ -129,7 +132,8 @@ class _Printer:
         lines = [f"loss = {self.average(s.loss, 'loss')}"] if s.loss else []
         lines += [f"penalty {p.kind}({_float(p.weight)}) on {', '.join(p.params)}" for p in s.penalties]
         lines += [f"metric {name} = {self.average(a, 'metric')}" for name, a in s.metrics.items()]
-        return [*lines, *([f"output {', '.join(s.outputs)}"] if s.outputs else [])]
+        lines += [f"output {', '.join(s.outputs)}"] if s.outputs else []
+        return [*lines, *([feedback_text(s, self.reader, self.text)] if s.feedback else [])]
 
     def average(self, a: Average, frame: str) -> str:
         """`mean[batch, t](value)` where total and count are that, a plain value where they are, else both."""

@@ -214,6 +214,15 @@ class Axis(Statement):
 
 
 @dataclass(frozen=True, eq=False)
+class Feedback(Statement):
+    """feedback target ~ value, or target = value."""
+
+    target: Target
+    value: Expr
+    equals: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Later(Statement):
     """A statement that is read and not supported yet."""
 
