@@ -29,12 +29,15 @@ from .sizes import Size, size
 
 REAL, BOOL, INT, DOUBLE = "real", "bool", "int", "double"       # double: float64 whatever the type of the parameters
 
+Ranges = tuple[tuple[Size, Size], ...]
+
 
 @dataclass(eq=False)
 class Array:
     """A value with storage: dims, element kind, and the role that says who owns it.
 
-    role: param, input, result (given by the caller), or value (of the workspace). `name` is given by `names`.
+    role: param, input, result (given by the caller), or value (of the workspace). `name` and `views`, names of parts of it
+    by their ranges (first index, length) along each dim, are given late.
     """
 
     dims: tuple[Size, ...]
@@ -43,6 +46,7 @@ class Array:
     name: str = ""
     storage: Array | None = None                         # the array in whose place this one is kept
     comment: str = ""
+    views: dict[Ranges, str] = field(default_factory=dict)
     original: Array | None = None                        # of an unrolled loop: the array of any step, of which this is one step's
     suffix: str = ""                                     # what the name of that step ends in
 

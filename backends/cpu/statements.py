@@ -36,7 +36,7 @@ from ...compiler.sizes import Size
 from .expressions import UFUNC, Expressions, number
 from .kernels import Lowered
 from .products import out_text, print_product
-from .views import index_text, kept, plain, text, transposition
+from .views import assigned, kept, plain, text, transposition
 
 REDUCTIONS = {"sum": "np.sum", "max": "np.max", "min": "np.min", "prod": "np.prod", "argmax": "np.argmax"}
 
@@ -106,7 +106,7 @@ class Statements:
                 yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
             case Fill(out, value):
                 yield from self.allocate(out)
-                yield f"{plain(out, self.sizes)}{'' if index_text(out) else '[...]'} = {number(value)}"
+                yield f"{assigned(plain(out, self.sizes))} = {number(value)}"
             case Copy(out, a, flip):
                 yield from self._copy(out, a, flip)
             case Draw(out, kind, key):
@@ -127,7 +127,7 @@ class Statements:
             yield f"{out.array.name} = {value}"
         else:
             yield from self.allocate(out)
-            yield f"{text(out, self.sizes)}{'' if index_text(out) else '[...]'} = {value}"
+            yield f"{assigned(text(out, self.sizes))} = {value}"
 
     def allocate(self, out: View) -> Iterable[str]:
         """An array that is written in pieces, and that nobody has made."""
@@ -182,7 +182,7 @@ class Statements:
             return
         target = out_text(out, printed.last, self.sizes)
         if target is None:
-            yield f"{plain(out, self.sizes)} = ({printed.expression}).reshape{shape_text(out.dims, self.sizes)}"
+            yield f"{assigned(plain(out, self.sizes))} = ({printed.expression}).reshape{shape_text(out.dims, self.sizes)}"
         else:
             yield f"np.matmul({printed.left}, {printed.right}, out={target})"
 
@@ -220,7 +220,7 @@ class Statements:
         else:
             order = kept(out)
             target = plain(out, self.sizes) + ("" if order == sorted(order) else transposition(order))
-            yield f"{target}{'' if index_text(out) else '[...]'} = {source}"
+            yield f"{assigned(target)} = {source}"
 
 
 def shape_text(dims: tuple[Size, ...], sizes: dict[str, str] | None = None) -> str:

@@ -2,32 +2,85 @@
 
 from __future__ import annotations
 
-from ...compiler.program import Along, Fixed, View
-from ...compiler.sizes import Size
+from ...compiler.graph import length
+from ...compiler.program import Along, Array, Fixed, Ranges, View
+from ...compiler.sizes import Size, size
 
 
-def index_text(v: View, sizes: dict[str, str] | None = None) -> str:
-    """The subscript of a view, `[t + 1, :, 4:8]`, without trailing full slices; empty for none."""
+def ranges(v: View) -> Ranges | None:
+    """What a view reads along each dim of its array, as (first index, length), all steps of a loop together.
+
+    None where it takes a single index of its own.
+    """
+    out: list[tuple[Size, Size]] = []
+    for x in v.along:
+        if isinstance(x, Along):
+            out.append((x.offset, v.dims[x.dim]))
+        elif x.axis is not None:
+            out.append((size(x.offset), length(x.axis)))
+        else:
+            return None
+    return tuple(out)
+
+
+def everything(array: Array) -> Ranges:
+    """All of an array."""
+    return tuple((size(0), n) for n in array.dims)
+
+
+def _base(v: View) -> tuple[str, Ranges]:
+    """The named part of the array that comes closest to a view: its name and ranges; the array itself where none does."""
+    wanted = ranges(v)
+    best, found = 0, (v.array.name, everything(v.array))
+    for have, name in v.array.views.items() if wanted is not None else ():
+        if have == wanted:
+            return name, have
+        loops = [isinstance(x, Fixed) for x in v.along]
+        full = everything(v.array)
+        fits = all(loop or h in (w, f) for loop, h, w, f in zip(loops, have, wanted or (), full, strict=True))
+        score = sum(h != f for h, f in zip(have, full, strict=True))
+        if fits and any(loops) and score > best:
+            best, found = score, (name, have)
+    return found
+
+
+def _items(v: View, within: Ranges, sizes: dict[str, str] | None) -> list[str]:
+    """The subscripts of a view inside the part of its array that `within` is."""
     items: list[str] = []
-    for k, x in enumerate(v.along):
+    for x, n, (start, count) in zip(v.along, v.array.dims, within, strict=True):
         if isinstance(x, Fixed):
-            items.append(_fixed(x, v.array.dims[k]))
+            items.append(_fixed(x, n, start.value or 0))
             continue
-        lo, hi = x.offset, x.offset + v.dims[x.dim]
+        lo, hi = x.offset - start, x.offset + v.dims[x.dim] - start
         low = "" if lo == 0 else lo.format(sizes)
-        high = "" if hi == v.array.dims[k] else _end(hi, v.array.dims[k], sizes)
+        high = "" if hi == count else _end(hi, count, sizes)
         items.append(f"{low}:{high}")
     while items and items[-1] == ":":
         items.pop()
-    return f"[{', '.join(items)}]" if items else ""
+    return items
 
 
-def _fixed(x: Fixed, n: Size) -> str:
+def part_text(array: Array, part: Ranges, sizes: dict[str, str] | None = None) -> str:
+    """A part of an array, as it is cut from it: `hs[1:]`, `fio[..., :H]`."""
+    v = View(array, tuple(Along(k, lo) for k, (lo, _) in enumerate(part)), tuple(n for _, n in part))
+    items = _items(v, everything(array), sizes)
+    if len(items) > 2 and all(i == ":" for i in items[:-1]):
+        items = ["...", items[-1]]
+    return f"{array.name}[{', '.join(items)}]" if items else array.name
+
+
+def assigned(target: str) -> str:
+    """A target of an assignment that fills it."""
+    return target if target.endswith("]") else f"{target}[...]"
+
+
+def _fixed(x: Fixed, n: Size, start: int) -> str:
     if may_miss(x, n):
-        return f"{x.offset}:{x.offset + 1}"
+        return f"{x.offset}:{x.offset + 1 or ''}"
+    at = x.offset - start
     if x.axis is None:
         return str(x.offset)
-    return x.axis if x.offset == 0 else f"{x.axis} {'+' if x.offset > 0 else '-'} {abs(x.offset)}"
+    return x.axis if at == 0 else f"{x.axis} {'+' if at > 0 else '-'} {abs(at)}"
 
 
 def _end(hi: Size, total: Size, sizes: dict[str, str] | None) -> str:
@@ -46,7 +99,9 @@ def plain(v: View, sizes: dict[str, str] | None = None) -> str:
     A step that a short sequence does not have is zero there: it is read as the sum of a slice of one step, or of none.
     """
     missing = [k for k, x in enumerate(v.along) if isinstance(x, Fixed) and may_miss(x, v.array.dims[k])]
-    base = v.array.name + index_text(v, sizes)
+    name, within = _base(v)
+    items = _items(v, within, sizes)
+    base = f"{name}[{', '.join(items)}]" if items else name
     if not missing:
         return base
     before = sum(isinstance(x, Along) for x in v.along[:missing[0]])
