@@ -46,9 +46,6 @@ def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", 
     """The system compiled for a backend by name; `level` 0 prints for reading, 1 for speed; `options` are its schedule."""
     if backend not in BACKENDS:
         raise NoBackend(f"no backend is called {backend!r}; there is {', '.join(sorted(BACKENDS))}")
-    if system.training.truncate is not None:
-        raise NoBackend(f"truncate = {system.training.truncate}: truncated backpropagation, with state carried from chunk to "
-                        "chunk, is not supported yet; without it, sequences are trained whole")
     if dtype not in ("float32", "float64"):
         raise NoBackend(f"the dtype is float32 or float64, not {dtype!r}")
     try:

@@ -29,8 +29,9 @@ from .passes.preactivations import name_preactivations
 from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
-from .program import Array, Block, Copy, Fill, Function, Stmt, view
+from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
 from .system import System
+from .truncation import Truncation, ends, equation, settled, truncated
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Compiled:
     explained: dict[str, System] = field(default_factory=dict)   # before the cheapest forms, as a person reads it
     functions: dict[str, Function] = field(default_factory=dict)
     layouts: dict[str, Layout] = field(default_factory=dict)
+    truncation: Truncation | None = None                         # how the model's sequence is cut into chunks
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -64,13 +66,15 @@ def compile_system(system: System) -> Compiled:
     """All stages up to statements: the functions `gradients`, `predict` and `evaluate`."""
     out = Compiled(system, system)
     clock = _Clock(out.seconds)
+    if system.training.truncate is not None:
+        system, out.truncation = truncated(system)
     stable = stabilise(system)
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
     evaluated = simplify(name_preactivations(evaluation(stable)))
     evaluated, packs = pack(evaluated)
     out.explained["evaluated"] = evaluated
-    evaluated = out.evaluated = _unpacked(finish(evaluated), packs)
+    evaluated = out.evaluated = settled(_unpacked(finish(evaluated), packs), out.truncation)
     clock.lap("simplify")
     if system.loss is not None:
         differentiate(out)
@@ -118,7 +122,7 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     memo = simplify_memo(extended.roots(), system.sizes)
     extended = hoisted(extended.mapped(memo))
     out.explained["differentiated"] = extended
-    final = out.differentiated = _unpacked(finish(extended), packs)
+    final = out.differentiated = settled(_unpacked(finish(extended), packs), out.truncation)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
 
 
@@ -163,7 +167,8 @@ def _backwards(out: Compiled) -> dict[str, Expr]:
 def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], results: tuple[str, ...],
               trained: tuple[str, ...] = ()) -> None:
     """Schedule, lay out and lower one function; `results` are arrays that the caller owns."""
-    lay = layout(schedule(system, roots))
+    carry = ends(system, out.truncation, roots.values())
+    lay = layout(schedule(system, {**roots, **{equation(k): e for k, e in carry.items()}}))
     names = {**system.names, **{lay.plan.roots[k]: k for k in ("loss",) if k in roots}}
     body: list[Stmt] = list(lower(lay, names))
     function = Function(name, body=body, trained=trained)
@@ -184,11 +189,22 @@ def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], 
             function.numbers[key] = e
         else:
             function.results[key] = lay.access(e, None)
+    function.carry = {k: _last(lay, system.resolve(e), body) for k, e in carry.items()}
     read = {n.name for n in lay.plan.order if isinstance(n, Input)}
     function.inputs = tuple(k for k in system.inputs if k in read)
     function.axes = tuple(sorted({x for n in lay.plan.order if isinstance(n, Input) for x in n.axes if x != BATCH}))
     _sections(function, lay)
     out.functions[name], out.layouts[name] = function, lay
+
+
+def _last(lay: Layout, e: Expr, body: list[Stmt]) -> View:
+    """What the next chunk starts from, where it stands; a number gets an array."""
+    base = e.args[0] if isinstance(e, Broadcast) else e
+    if lay.kind[base] != "inline":
+        return lay.access(e, None)
+    array = Array(e.dims)
+    body.append(Block((e,), [_copied(lay, e, array)]))
+    return view(array)
 
 
 def _copied(lay: Layout, e: Expr, array: Array) -> Stmt:

@@ -120,7 +120,7 @@ class _Machine:
         looped = (writes(s) for s, axes in _nested(self.function.body, ()) if axes)
         self.stepwise = {v.array for v in looped if v is not None and not any(isinstance(x, Fixed) and x.axis for x in v.along)}
         self._body(self.function.body)
-        for key, v in self.function.results.items():
+        for key, v in (*self.function.results.items(), *self.function.carry.items()):
             self._readable(v, f"the result {key}")
             if v.array.role == "result":
                 self._readable(v, f"the result {key}", self._all(v.array))
@@ -149,7 +149,7 @@ class _Machine:
     def _views(self) -> Iterator[View]:
         for s, _ in _nested(self.function.body, ()):
             yield from (v for v in (*reads(s), writes(s)) if v is not None)
-        yield from self.function.results.values()
+        yield from (*self.function.results.values(), *self.function.carry.values())
 
     def _array(self, a: Array) -> None:
         if a in self.number:

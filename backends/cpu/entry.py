@@ -10,6 +10,8 @@ from ...compiler.passes.naming import quoted, quoted_tuple
 from ...compiler.program import BOOL, DOUBLE, INT
 from ...compiler.sizes import product
 from ...compiler.system import System
+from ...compiler.truncation import Truncation
+from . import carrying
 from .functions import WIDTH, FunctionPrinter, wrapped
 from .statements import shape_text
 from .views import text
@@ -20,8 +22,8 @@ DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
 class Entry:
     """The frame of one function: `name` is gradients, predict or evaluate."""
 
-    def __init__(self, name: str, system: System, printer: FunctionPrinter, uses: set[str]) -> None:
-        self.name, self.system, self.printer, self.uses = name, system, printer, uses
+    def __init__(self, name: str, system: System, printer: FunctionPrinter, uses: set[str], cut: Truncation | None = None) -> None:
+        self.name, self.system, self.printer, self.uses, self.cut = name, system, printer, uses, cut
 
     def prologue(self) -> list[str]:
         """Checks, parameters, sizes and buffers."""
@@ -40,6 +42,7 @@ class Entry:
         for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
             lines += self._input(k, local[k], known)
         lines += [line for n, k in printer.function.lengths.items() if n in known for line in _demanded(n, k)]
+        lines += carrying.entry(self.cut, printer.function, printer.values, self.uses)
         buffers = printer.buffers()
         if buffers:
             names = [a.name for _, a in buffers]
@@ -81,8 +84,9 @@ class Entry:
         """The return statement."""
         printer, name = self.printer, self.name
         results = printer.function.results
+        carry = carrying.handed_on(self.cut, printer.function) if self.cut else []
         if name == "gradients":
-            return [f"    return {text(results['loss'])}"]
+            return [*carry, f"    return {text(results['loss'])}{', carry' if self.cut else ''}"]
         if name == "predict":
             items = []
             for k, v in results.items():
@@ -91,14 +95,16 @@ class Entry:
                 if len(e.axes) > 1:
                     value += ".swapaxes(0, 1)"
                 items.append(f"{quoted(k)}: {value}")
-            return wrapped(f"    return {{{', '.join(items)}}}", "")
+            items += ['"carry": carry'] if self.cut else []
+            return carry + wrapped(f"    return {{{', '.join(items)}}}", "")
         def number(k: str) -> str:
             e = printer.function.numbers.get(k)
             return text(results[k]) if e is None else formula(e, {})
         items = [f'"loss": ({number("loss")}, {number("loss count")})']
         items.append(f'"penalty": {number("penalty") if "penalty" in results else "0.0"}')
         items += [f"{quoted(m)}: ({number(m)}, {number(m + ' count')})" for m in self.system.metrics]
-        return wrapped(f"    return {{{', '.join(items)}}}", "")
+        items += ['"carry": carry'] if self.cut else []
+        return carry + wrapped(f"    return {{{', '.join(items)}}}", "")
 
     def buffers(self) -> str:
         """The memory plan as code: slots, and the views into them."""
@@ -129,7 +135,7 @@ class Entry:
 def _demanded(length: str, steps: int) -> list[str]:
     """The only length that a full unroll computes."""
     return [f"    if {length} != {steps}:",
-            f'        raise ValueError(f"every step is written out for {length} = {steps}; these inputs have {length} = {{{length}}}")']
+            f'        raise ValueError(f"every step is written out for {length} = {steps}, but {length} is {{{length}}} here")']
 
 
 def _unpack(names: list[str], source: str, keys: list[str], every: tuple[str, ...]) -> list[str]:

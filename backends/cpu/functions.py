@@ -38,6 +38,7 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import product, size
 from ...compiler.system import System
+from ...compiler.truncation import FIRST
 from .kernels import Lowered
 from .statements import Statements, shape_text
 
@@ -66,13 +67,14 @@ class FunctionPrinter:
     reserved: tuple[str, ...]
     buffered: bool = True
     explained: System | None = None                              # the system whose formulas the headings show
-    options: Options = Options()                                 # how often loops are unrolled
+    options: Options = field(default_factory=Options)            # how often loops are unrolled
     plan: Plan = field(default_factory=Plan)
+    leaves: dict[Expr, str] = field(default_factory=dict)       # what is read where it stands: entries of the carry
 
     def __post_init__(self) -> None:
         if "loss" in self.layout.plan.roots:
             self.names = {**self.names, self.layout.plan.roots["loss"]: "loss"}
-        self.kept = tuple(self.function.results.values())
+        self.kept = (*self.function.results.values(), *self.function.carry.values())
         self.values = {a: e for e, a in self.layout.arrays.items()}
         self.namer = Namer(self.reserved)
         if self.buffered:
@@ -106,7 +108,7 @@ class FunctionPrinter:
         """The user's words for what has them; then a name from what the value is, in the order of printing."""
         for a in self.values:
             if a.role in ("param", "input"):
-                a.name = self.namer.claim(a.name)
+                a.name = self.leaves.get(self.values[a]) or self.namer.claim("first" if self.values[a] is FIRST else a.name)
         for key, v in self.function.results.items():
             if v.array.role == "result" or (not v.array.dims and v.array.role == "value" and not v.array.name):
                 v.array.name = self.namer.claim(v.array.name or key)
@@ -233,21 +235,7 @@ class FunctionPrinter:
                 if v in self.names:
                     out.where.setdefault(self.names[v], []).extend(range(start, len(out.lines)))
         elif isinstance(s, Loop):
-            for x in flat(s.body):
-                target = writes(x)
-                out.lines += [indent + line for line in (self._alias(target.array) if target is not None else ())]
-            for line in self._traces(s):
-                out.lines.append(indent + line)
-            inner, made = (indent, None) if s.straight else (indent + "    ", {*self.statements.made})
-            out.lines += [indent + line for line in loop_head(s)]
-            for x in s.body:
-                if s.copies > 1 or s.straight:
-                    assert isinstance(x, Block)
-                    out.lines += [f"{inner}# {line}" for line in x.heading or ()]
-                for y in x.body if (s.copies > 1 or s.straight) and isinstance(x, Block) else [x]:
-                    self._print(y, out, inner)
-            if made is not None:                                 # what the body makes is made again after the loop
-                self.statements.made = made
+            self._print_loop(s, out, indent)
         else:
             target = writes(s)
             lines = list(self.statements.lines(s))
@@ -256,6 +244,23 @@ class FunctionPrinter:
             for k, line in enumerate(lines):
                 shape = self._shape(target) if k == 0 and target is not None else ""
                 out.lines += wrapped(indent + line, shape)
+
+    def _print_loop(self, s: Loop, out: Text, indent: str) -> None:
+        for x in flat(s.body):
+            target = writes(x)
+            out.lines += [indent + line for line in (self._alias(target.array) if target is not None else ())]
+        for line in self._traces(s):
+            out.lines.append(indent + line)
+        inner, made = (indent, None) if s.straight else (indent + "    ", {*self.statements.made})
+        out.lines += [indent + line for line in loop_head(s)]
+        for x in s.body:
+            if s.copies > 1 or s.straight:
+                assert isinstance(x, Block)
+                out.lines += [f"{inner}# {line}" for line in x.heading or ()]
+            for y in x.body if (s.copies > 1 or s.straight) and isinstance(x, Block) else [x]:
+                self._print(y, out, inner)
+        if made is not None:                                 # what the body makes is made again after the loop
+            self.statements.made = made
 
     def _traces(self, loop: Loop) -> Iterator[str]:
         """Arrays that a loop fills step by step, where no workspace holds them."""

@@ -13,7 +13,7 @@ from ...compiler.options import Options
 from ...compiler.passes.naming import quoted_tuple
 from ...compiler.pipeline import Compiled
 from ...compiler.program import Draw, flat
-from . import runtime
+from . import carrying, runtime
 from .entry import Entry
 from .functions import FunctionPrinter
 from .head import constants, header, init_text, prose
@@ -42,7 +42,7 @@ class ModulePrinter:
 
     def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         self.compiled, self.dtype, self.level, self.options = compiled, dtype, level, options or Options()
-        self.system = compiled.stable
+        self.system, self.cut = compiled.stable, compiled.truncation
         for k in self.system.inputs:
             _argument(k)
         self.uses: set[str] = {"check_shape", "check_params", "Workspace"}
@@ -51,7 +51,7 @@ class ModulePrinter:
         self.sizes = self._sizes()
         axes = sorted({x for i in self.system.inputs.values() for x in i.axes if x != BATCH})
         self.reserved = (*PUBLIC, *self.sizes, "B", *(x for a in axes for x in (a, a.upper())),
-                         *(n for n, _ in inspect.getmembers(runtime, callable)))
+                         *(n for n, _ in inspect.getmembers(runtime, callable)), *(carrying.WORDS if self.cut else ()))
         self.rows: dict[str, dict[str, list[int]]] = {}          # function -> value -> rows of the function's text
 
     def _sizes(self) -> list[str]:
@@ -103,18 +103,24 @@ class ModulePrinter:
 
     # ------------------------------------------------------------ public functions
 
+    @property
+    def default(self) -> str:
+        """The last argument of the functions of a truncated model."""
+        return ", carry=None" if self.cut else ""
+
     def predict(self) -> str:
         """`predict`: the outputs in evaluation mode."""
         args = ", ".join(["params", *self.arguments("predict")])
-        outputs = prose(", ".join(self.system.outputs))
-        return (f'def predict({args}):\n    """The outputs {outputs}, in evaluation mode: a dict of fresh arrays."""\n'
-                f"    return _predict({args}, Workspace())\n")
+        outputs, more = prose(", ".join(self.system.outputs)), carrying.CHUNK if self.cut else ""
+        return (f'def predict({args}{self.default}):\n    """The outputs {outputs}, in evaluation mode: a dict of fresh arrays.{more}"""\n'
+                f"    return _predict({args}{', carry' if self.cut else ''}, Workspace())\n")
 
     def evaluate(self) -> str:
         """`evaluate`: loss, penalty and metrics in evaluation mode."""
         args = ", ".join(["params", *self.arguments("evaluate")])
-        return (f'def evaluate({args}):\n    """Loss and metrics in evaluation mode as (sum, count), which add up over batches; '
-                f'the penalty apart."""\n    return _evaluate({args}, Workspace())\n')
+        more = carrying.CHUNK if self.cut else ""
+        return (f'def evaluate({args}{self.default}):\n    """Loss and metrics in evaluation mode as (sum, count), which add up over '
+                f'batches; the penalty apart.{more}"""\n    return _evaluate({args}{", carry" if self.cut else ""}, Workspace())\n')
 
     def loss_and_grads(self) -> str:
         """`loss_and_grads`: the objective and fresh gradients."""
@@ -122,13 +128,16 @@ class ModulePrinter:
         every = f"(*TRAINED, *{quoted_tuple(stats)})" if stats else "TRAINED"
         if len(trained) == len(self.system.params):
             every = "PARAMS"
-        call = ", ".join(["params", "grads", *inputs, "workspace or Workspace()", *(["seed"] if self.seeded else [])])
+        carry = ["carry"] if self.cut else []
+        call = ", ".join(["params", "grads", *inputs, *carry, "workspace or Workspace()", *(["seed"] if self.seeded else [])])
+        loss, more = ("loss, carry", carrying.CHUNK) if self.cut else ("loss", "")
+        grads = "{k: grads[k] for k in TRAINED}" if stats else "grads"
         return "\n".join([
-            f"def loss_and_grads({', '.join(['params', *inputs, '*', 'workspace=None', 'seed=0'])}):",
-            '    """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step)."""',
+            f"def loss_and_grads({', '.join(['params', *inputs, '*', *(['carry=None'] if self.cut else []), 'workspace=None', 'seed=0'])}):",
+            '    """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step).' + more + '"""',
             f"    grads = {{k: np.empty_like(params[k]) for k in {every}}}",
-            f"    loss = _gradients({call})",
-            "    return loss, {k: grads[k] for k in TRAINED}" if stats else "    return loss, grads",
+            f"    {loss} = _gradients({call})",
+            f"    return loss, {grads}{', carry' if self.cut else ''}",
         ]) + "\n"
 
     # ------------------------------------------------------------ the work
@@ -140,11 +149,12 @@ class ModulePrinter:
         assert system is not None
         names, explained = (self.names, "differentiated") if name == "gradients" else (system.names, "evaluated")
         printer = FunctionPrinter(function, self.compiled.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0, self.compiled.explained[explained], self.options)
+                                  self.level > 0, self.compiled.explained[explained], self.options, leaves=carrying.leaves(self.cut))
         self.module.printers[name] = printer
-        body, entry = printer.body(), Entry(name, self.system, printer, self.uses)
+        body, entry = printer.body(), Entry(name, self.system, printer, self.uses, self.cut)
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Input)}
-        args = ["params", *(["grads"] if name == "gradients" else []), *(local[k] for k in function.inputs), "workspace",
+        args = ["params", *(["grads"] if name == "gradients" else []), *(local[k] for k in function.inputs),
+                *(["carry"] if self.cut else []), "workspace",
                 *(["seed"] if name == "gradients" and self.seeded else [])]
         head = [f"def _{name}({', '.join(args)}):", f'    """{WORK[name]}"""', *entry.prologue()]
         self.rows[f"def _{name}"] = {k: [len(head) + r for r in rows] for k, rows in body.where.items()}

@@ -210,6 +210,22 @@ def normal(seed, key, scratch=None, out=None):
     return out
 
 
+def start_from(carry, start):
+    """The state that a chunk starts from: `start`, where there is no carry; else what `start` has of it, checked."""
+    if carry is None:
+        return start
+    if not isinstance(carry, dict):
+        raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
+    out = {}
+    for key, declared in start.items():
+        if key not in carry:
+            raise KeyError(f"carry has no {key!r}; it needs {', '.join(start)}")
+        out[key] = np.asarray(carry[key], np.asarray(declared).dtype)
+        if out[key].shape != np.shape(declared):
+            raise ValueError(f"carry[{key!r}] must have the shape {np.shape(declared)}, not {out[key].shape}")
+    return out
+
+
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
     value = np.asarray(value)

@@ -14,7 +14,7 @@ CHECK = '''def check(batch=5{lengths}, seed=0):
 {positive}    inputs = dict(
 {inputs}
     )
-    loss, grads = loss_and_grads(params, **inputs)
+    loss, grads{carry} = loss_and_grads(params, **inputs)
     print(f"loss {{float(loss):.6f}}")
     print(f"{{'parameter':<16}}{{'shape':<16}}{{'derived':>16}}{{'differences':>16}}{{'error':>10}}")
     worst = 0.0
@@ -56,4 +56,5 @@ def selfcheck_text(system: System, inputs: tuple[str, ...], options: Options) ->
         rows.append(f"        {k}={value},")
     positive = "".join(f"    params[{quoted(k)}] = np.abs(params[{quoted(k)}]) + 0.5\n" for k, s in system.stats.items()
                        if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0)
-    return CHECK.format(lengths="".join(f", {x}_length={options.steps or 4}" for x in axes), inputs="\n".join(rows), positive=positive)
+    return CHECK.format(lengths="".join(f", {x}_length={options.steps or 4}" for x in axes), inputs="\n".join(rows), positive=positive,
+                        carry="" if system.training.truncate is None else ", _")

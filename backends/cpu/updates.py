@@ -14,6 +14,7 @@ from ...compiler.passes.simplify import simplify_exprs
 from ...compiler.pipeline import Compiled
 from ...compiler.program import Array, Block, Copy, Function, Kernel, Stmt, view, writes
 from ...compiler.system import System, Training
+from .carrying import CHUNK
 from .functions import Text
 from .kernels import Lowered
 from .statements import Statements
@@ -107,12 +108,14 @@ class Updates:
 
     def train_step(self, args: list[str], seeded: bool) -> str:
         """`train_step`: one step of the optimiser, in place."""
+        cut = self.compiled.truncation is not None
+        carry = ["carry"] if cut else []
         t, stats = self.training, self.system.stats
         every = f"(*TRAINED, {', '.join(map(repr, stats))})" if stats else "TRAINED"
         out = Text()
         add = out.lines.append
-        add(f"def train_step({', '.join(['params', 'state', *args, '*', 'workspace=None'])}):")
-        add(f'    """One step of {t.optimiser}, in place; the loss before it."""')
+        add(f"def train_step({', '.join(['params', 'state', *args, '*', *(f'{c}=None' for c in carry), 'workspace=None'])}):")
+        add(f'    """One step of {t.optimiser}, in place; the loss before it.{CHUNK if cut else ""}"""')
         namer = Namer((*LOCALS, *args))
         held = [namer.claim(k) if k in LOCALS else k for k in args]
         for h, k in zip(held, args, strict=True):
@@ -128,7 +131,8 @@ class Updates:
             add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
             add(f"            w += np.multiply({mu!r}, u, out={_scratch(0)}[:w.size])")
         seed = ['(int(state["seed"]), step)'] if seeded else []
-        add(f"    loss = _gradients({', '.join(['params', 'grads', *held, 'workspace', *seed])})")
+        result = ", ".join(["loss", *carry])
+        add(f"    {result} = _gradients({', '.join(['params', 'grads', *held, *carry, 'workspace', *seed])})")
         for k, s in stats.items():
             if s.average:
                 add(f"    params[{quoted(k)}] += (grads[{quoted(k)}] - params[{quoted(k)}]) / (step + 1)")
@@ -138,7 +142,7 @@ class Updates:
         self._loop(add)
         self._constraints(add)
         add('    state["step"][...] = step + 1')
-        add("    return loss")
+        add(f"    return {result}")
         return "\n".join(out.lines) + "\n"
 
     def _clipping(self, add, stats: bool) -> None:  # type: ignore[no-untyped-def]

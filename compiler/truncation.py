@@ -1,0 +1,172 @@
+"""Truncated backpropagation through time: a call sees one chunk of a sequence, and starts from the carry of the chunk before.
+
+    along(system)          the axis that is cut: the one along which the loss sums, or of which it reads a step
+    truncated(system)      the system of one chunk, and its `Truncation`
+    settled(system, it)    after differentiation: a boundary that holds a parameter is the slot, filled at the entry
+    ends(system, it, ...)  what a function hands on, for the slots that it reads
+
+A boundary value becomes a slot, an input that is constant to the gradient. Where a parameter or an input of the model reaches it,
+`select(first, declared, slot)` stands there, so that the declared value receives its gradient in the first chunk and
+none later. The last values of a chunk are equations called `carry h[-1]`. An index that is used as a number goes on from the
+chunk's offset, and so does noise along the axis: element k of a draw is element k + offset * (elements of a step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .graph import BATCH, BOOL, At, Broadcast, Const, Contract, Expr, Extent, GraphError, Index, Input, Map, Noise, Param, Reduce
+from .graph import apply, describe, length
+from .passes.carry import Slot, carried, final, moved, numbered, offset
+from .reach import reached
+from .system import System
+
+FIRST = Input("carry is None", (), (), BOOL)             # whether this is a sequence's first chunk
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """How a system is cut: its axis, the slots, and whether the carry holds the steps that came before."""
+
+    axis: str
+    slots: tuple[Slot, ...]
+    numbered: bool
+
+    @property
+    def offset(self) -> Input:
+        return offset(self.axis)
+
+
+def truncated(system: System) -> tuple[System, Truncation]:
+    """The system of one chunk, with the equations `carry h[-1]`. GraphError where a model cannot be cut."""
+    try:
+        axis = along(system)
+        count = numbered(system, axis)
+        out, found = carried(system, axis, start=_begins)
+        _check(system, axis, found)
+    except GraphError as e:
+        raise GraphError(f"truncate = {system.training.truncate}: {e}") from None
+    out = out.copy()
+    for key, e in final(found).items():
+        out.equations[equation(key)] = e
+    return moved(out, axis) if count else out, Truncation(axis, tuple(found), count)
+
+
+def equation(key: str) -> str:
+    """What the last value for a slot is called among the equations."""
+    return f"carry {key}"
+
+
+def _begins(declared: Expr, node: Input) -> Expr:
+    """What stands before the start: the slot alone where the declared value is a number."""
+    if isinstance(_base(declared), (Const, Extent)):
+        return node
+    return apply("select", FIRST, declared, node)
+
+
+def _base(e: Expr) -> Expr:
+    while isinstance(e, Broadcast):
+        e = e.args[0]
+    return e
+
+
+# ---------------------------------------------------------------- which axis, and what cannot be cut
+
+def along(system: System) -> str:
+    """The axis along which the loss sums, or of which it reads a step; the only time axis where there is but one."""
+    every = {x for n in reached(system, system.roots())[0] for x in n.axes if x != BATCH}
+    if not every:
+        raise GraphError("the model has no time axis")
+    if len(every) == 1:
+        return every.pop()
+    found = {x for k in system.targets for x in system.inputs[k].axes if x != BATCH}
+    if len(found) != 1 and system.loss is not None:
+        found = {*_lost(system, system.loss.total)}
+    if len(found) != 1:
+        names = " and ".join(sorted(found or every))
+        raise GraphError(f"the sequence is cut along the axis over which the loss sums, and here these are {names}")
+    return found.pop()
+
+
+def _lost(system: System, loss: Expr) -> Iterator[str]:
+    """The time axes that the loss sums over, or takes a step of; what stands below such a sum is not looked at."""
+    stack, seen = [loss], set[Expr]()
+    while stack:
+        n = system.resolve(stack.pop())
+        if n in seen:
+            continue
+        seen.add(n)
+        gone = {x for a in n.args for x in a.axes if x not in n.axes and x != BATCH}
+        if gone and isinstance(n, (Reduce, Contract, At)):
+            yield from gone
+        else:
+            stack.extend(n.args)
+
+
+def _check(system: System, axis: str, found: Iterable[Slot]) -> None:
+    """Refuse what a chunk cannot know."""
+    for x in found:
+        others = [a for a in x.node.axes if a != BATCH]
+        if others:
+            raise GraphError(f"{x.key} is {describe(x.node)}; what is carried cannot have a time axis of its own")
+    for n in reached(system, system.roots())[0]:
+        if isinstance(n, Noise) and axis in n.axes and n.axes[0] != axis:
+            raise GraphError(f"noise along {n.axes[0]} and {axis} does not go on from chunk to chunk")
+        if isinstance(n, Map) and n.f in COMPARISONS and _compares(n, axis):
+            raise GraphError(f"the model compares {axis} with {length(axis)}, the length of the whole sequence, which a chunk "
+                             "does not know")
+    for name in ("carry",):
+        if name in (*system.inputs, *system.outputs, *system.metrics):
+            raise GraphError(f"what is called {name} needs another name: the functions return a carry")
+
+
+def _compares(n: Map, axis: str) -> bool:
+    """Whether one side of a comparison is made of the index, the other of the axis's length."""
+    def arithmetic(e: Expr) -> Iterator[Expr]:
+        yield e
+        if isinstance(e, (Map, Broadcast)):
+            for a in e.args:
+                yield from arithmetic(a)
+
+    sides = [list(arithmetic(a)) for a in n.args]
+    return any(Index(axis) in one and any(isinstance(x, Extent) and str(length(axis)) in x.size.symbols for x in other)
+               for one, other in (sides, sides[::-1]))
+
+
+# ---------------------------------------------------------------- after differentiation
+
+def settled(system: System, it: Truncation | None) -> System:
+    """The system in which `select(first, parameter, slot)` is the slot: the functions' entry fills it from the parameter."""
+    if it is None:
+        return system
+    nodes = {x.node for x in it.slots}
+    chosen = {n: n.args[2] for n in reached(system, system.roots())[0]
+              if isinstance(n, Map) and n.f == "select" and _base(n.args[0]) is FIRST and n.args[2] in nodes
+              and isinstance(_base(n.args[1]), Param) and _trailing(n.args[1])}
+    return system.rewrite(chosen)
+
+
+def _trailing(e: Expr) -> bool:
+    """Whether a repeated value is repeated over leading dims only, as an array is by itself."""
+    while isinstance(e, Broadcast):
+        rank, own = len(e.shape), len(e.args[0].shape)
+        if e.places != tuple(range(rank - own, rank)):
+            return False
+        e = e.args[0]
+    return True
+
+
+def ends(system: System, it: Truncation | None, roots: Iterable[Expr]) -> dict[str, Expr]:
+    """Slot -> the value that the next chunk starts from, for the slots that the roots read, and those that these values read."""
+    if it is None:
+        return {}
+    out: dict[str, Expr] = {}
+    roots = list(roots)
+    while True:
+        nodes = {*reached(system, [*roots, *out.values()])[0]}
+        more = [x.key for x in it.slots if x.node in nodes and x.key not in out]
+        if not more:
+            return {x.key: out[x.key] for x in it.slots if x.key in out}
+        out.update((k, system.equations[equation(k)]) for k in more)
