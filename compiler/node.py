@@ -37,9 +37,19 @@ def class_of(n: SizeLike) -> Type:
     return Type("class", size(n))
 
 
+def base(axis: str) -> str:
+    """The axis that a second name stands for: `t` of `t.u`, which the language calls `u over t`; any other axis itself."""
+    return axis.partition(".")[0]
+
+
+def shown(axis: str) -> str:
+    """What an axis is called in a model: `u` of `t.u`."""
+    return axis.rpartition(".")[2]
+
+
 def length(axis: str) -> Size:
-    """The length of an axis as a size: `T` for a time axis `t`, `B` for the batch."""
-    return symbol("B" if axis == BATCH else axis.upper())
+    """The length of an axis as a size: `T` for a time axis `t` and its second names, `B` for the batch."""
+    return symbol("B" if axis == BATCH else base(axis).upper())
 
 
 def order_axes(axes: set[str] | tuple[str, ...]) -> tuple[str, ...]:

@@ -86,6 +86,16 @@ class Freeze(Expr):
         return Freeze(args[0], self.axis)
 
 
+def renamed(a: Expr, names: dict[str, str]) -> Expr:
+    """The same value along axes of other names; each new one is as long as the old one."""
+    old = [x for x in a.axes if names.get(x, x) != x]
+    for x in old:
+        a = Freeze(a, x)
+    for x in reversed(old):                                      # the axis that was frozen last is the first feature
+        a = Thaw(a, names[x])
+    return a
+
+
 class Thaw(Expr):
     """The first feature as a time axis: the adjoint of Freeze."""
 

@@ -42,6 +42,7 @@ from ..graph import (
     Transpose,
     Window,
 )
+from ..node import length, shown
 from .idioms import mean_of, softmax_of
 from .products import product
 from .terms import Term, big, call, concat, index, infix, name, number, prefix, trampoline, transpose
@@ -59,7 +60,7 @@ LEAVES = (Const, Extent, Index, Param, Input, Ref, Noise)
 
 def position(axis: str, where: Where) -> str:
     """The text of where one stands along an axis: `t`, `t-1`, `T-1`, `0`, `:`."""
-    base, steps = next(((b, k) for a, b, k in where if a == axis), (axis, 0))
+    base, steps = next(((b, k) for a, b, k in where if a == axis), (shown(axis), 0))
     if not base:
         return str(steps)
     return base + (f"{steps:+d}" if steps else "")
@@ -67,10 +68,10 @@ def position(axis: str, where: Where) -> str:
 
 def moved(where: Where, axis: str, base: str | None, steps: int) -> Where:
     """Another position along one axis: `steps` further, or at `base` + steps."""
-    old_base, old = next(((b, k) for a, b, k in where if a == axis), (axis, 0))
+    old_base, old = next(((b, k) for a, b, k in where if a == axis), (shown(axis), 0))
     rest = [w for w in where if w[0] != axis]
     new = (axis, old_base, old + steps) if base is None else (axis, base, steps)
-    return tuple(sorted(rest if new == (axis, axis, 0) else [*rest, new]))
+    return tuple(sorted(rest if new == (axis, shown(axis), 0) else [*rest, new]))
 
 
 class Reader:
@@ -167,11 +168,11 @@ class Reader:
         return out
 
     def read_At(self, e: At, where: Where) -> Reading:
-        out = yield self.inside(e.args[0], moved(where, e.axis, "" if e.i >= 0 else e.axis.upper(), e.i))
+        out = yield self.inside(e.args[0], moved(where, e.axis, "" if e.i >= 0 else str(length(e.axis)), e.i))
         return out
 
     def read_Put(self, e: Put, where: Where) -> Reading:
-        step = Term("size", str(e.i) if e.i >= 0 else f"{e.axis.upper()}{e.i}")
+        step = Term("size", str(e.i) if e.i >= 0 else f"{length(e.axis)}{e.i}")
         out = yield self.inside(e.args[0], where)
         return call("select", infix("==", Term("size", position(e.axis, where)), step), out, number(0))
 
@@ -180,7 +181,11 @@ class Reader:
         return out
 
     def read_Thaw(self, e: Thaw, where: Where) -> Reading:
-        out = yield self.inside(e.args[0], where)
+        a = e.args[0]
+        if isinstance(a, Freeze) and not self.opaque(a):         # a second name of an axis: k[u]
+            out = yield self.inside(a.args[0], moved(where, a.axis, position(e.axis, where), 0))
+            return out
+        out = yield self.inside(a, where)
         return index(out, [position(e.axis, where)])
 
     # ------------------------------------------------------------ arithmetic
@@ -232,7 +237,7 @@ class Reader:
         body.source = None
         summed = [x for x in (*a.axes, *(x for x in b.axes if x not in a.axes)) if x not in e.axes]
         summed = [x for x in summed if not (outer and x == BATCH)]
-        return big("sum", summed, body) if summed else body
+        return big("sum", [*map(shown, summed)], body) if summed else body
 
     @staticmethod
     def looks_up(e: Contract) -> bool:
@@ -251,7 +256,7 @@ class Reader:
         features = tuple(range(len(a.shape)))
         if over == features or (kind in ("softmax", "log_softmax", "argmax") and over == features[-1:]):
             return call(kind, out)
-        return big(kind, [str(o) for o in over], out)
+        return big(kind, [shown(o) if isinstance(o, str) else str(o) for o in over], out)
 
     # ------------------------------------------------------------ moves
 

@@ -52,7 +52,7 @@ def elementwise(ctx: Context, scope: Scope, node: s.Expr, f: str, operands: Sequ
         args.append(_checked(ctx, scope, n, e, f))
     folded = _fold(f, args) if fold else None
     if folded is not None:
-        if isinstance(folded, Const) and isinstance(folded.value, float) and not math.isfinite(folded.value):
+        if isinstance(folded, Const) and _overflows(folded, args):
             nan = math.isnan(folded.value)
             ctx.fail(scope, node, f"`{text_of(scope, node)}` is {'no number' if nan else 'too large a number'}")
         return folded
@@ -99,6 +99,13 @@ def _checked(ctx: Context, scope: Scope, node: s.Expr, e: Expr, f: str) -> Expr:
         ctx.fail(scope, node, f"`{text_of(scope, node)}` is a class, 0 to {e.type.n} - 1, and no number", *notes,
                  hint=f"onehot({text_of(scope, node)}) makes it a vector")
     return e if f in ("eq", "ne", "real") else numeric(e)
+
+
+def _overflows(result: Const, args: list[Expr]) -> bool:
+    """Whether a constant is no number, or infinite where none of its operands is."""
+    if math.isfinite(result.value):
+        return False
+    return math.isnan(result.value) or all(isinstance(a, Const) and math.isfinite(a.value) for a in args)
 
 
 def _fold(f: str, args: list[Expr]) -> Expr | None:

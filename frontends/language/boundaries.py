@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ...compiler.graph import BATCH, Expr, Input, Ref, Shift, broadcast
 from ...compiler.moves import Broadcast
+from ...compiler.node import length, shown
 from ...compiler.system import System
 
 Key = tuple[str, bool, int]                              # (axis, before the start?, index: -1, ... before, 0, ... counted from T)
@@ -31,7 +32,7 @@ class Boundaries:
     def enter(self, e: Shift) -> None:
         """State a delay's values, unless one of them contradicts what is stated already."""
         name = self.variable(e)
-        if name is None or len([a for a in e.axes if a != BATCH]) != 1:
+        if name is None:
             return
         own = self.values.get(name, {})
         if all(own.get(k, i) is i for k, i in zip(self.keys(e), e.inits, strict=True)):
@@ -48,10 +49,11 @@ class Boundaries:
             yield key, bare(init)
 
     @staticmethod
-    def place(key: Key) -> str:
-        """`-1`, `T`, `T+1`."""
+    def place(key: Key, axes: Sequence[str], called: Callable[[str], str] = shown) -> str:
+        """`-1`, `T`, `T+1`; `s, -1` of a variable that runs along s, too."""
         axis, before, k = key
-        return str(k) if before else axis.upper() + (f"+{k}" if k else "")
+        spot = str(k) if before else str(length(axis)) + (f"+{k}" if k else "")
+        return ", ".join(spot if a == axis else called(a) for a in axes if a != BATCH)
 
 
 def bare(init: Expr) -> Expr:

@@ -6,7 +6,7 @@ from ...compiler.graph import Param
 from ...compiler.sizes import Size
 from . import syntax as s
 from .equations import link
-from .inputs import RESERVED_INPUTS, axis, declare_input
+from .inputs import RESERVED_INPUTS, axis, declare_input, second_name
 from .parameters import declare_param
 from .scope import (
     AxisName,
@@ -57,6 +57,8 @@ def _inside(ctx: Context, scope: Scope, statements: tuple[s.Statement, ...], fou
                 _item(ctx, scope, x, found)
             elif isinstance(x, s.Repeat):
                 _repeat(ctx, scope, x, found)
+            elif isinstance(x, s.Axis) and x.over is not None:
+                second_name(ctx, scope, x, x.name, x.over)
             elif scope.hidden and not isinstance(x, s.Define | s.Axis | s.Fragment):
                 ctx.fail(scope, x, "this stands in a model, not in a fragment",
                          hint="a fragment holds param, stat, equations, def and repeat")
@@ -84,9 +86,7 @@ def _define(ctx: Context, scope: Scope, x: s.Define) -> None:
 def _axis(ctx: Context, scope: Scope, x: s.Axis) -> None:
     if x.keyword == "lengths":
         ctx.report(scope, x, "`lengths` is not supported yet", hint="until then all examples of a batch are equally long")
-    elif x.over is not None:
-        ctx.report(scope, x, "a second name of an axis (`u over t`) is not supported yet")
-    else:
+    elif x.over is None:                                         # a second name waits for the first: see `_inside`
         axis(ctx, scope, x, x.name)
 
 

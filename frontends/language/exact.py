@@ -24,6 +24,7 @@ from ...compiler.graph import (
     Fold,
     Freeze,
     GraphError,
+    Index,
     Input,
     Map,
     Noise,
@@ -43,6 +44,7 @@ from ...compiler.graph import (
     Window,
     matmul,
 )
+from ...compiler.node import base, length, shown
 from ...compiler.sizes import quotient
 from ...compiler.system import System
 from . import semantics
@@ -73,6 +75,7 @@ class ExactReader(Reader):
         self.done: dict[str, None] = {}
         self.cyclic, self.batched = cycles(system, order, bounds), batched(system)
         self.frame, self.draws, self.short = "", 0, True
+        self.axes = second_names(system)
         self.proof = semantics.Proof(system.domains, system.equations.get)
 
     def right_side(self, e: Expr, frame: str) -> Term:
@@ -95,7 +98,11 @@ class ExactReader(Reader):
         return all(n == 1 for t, n in times.items() if t.kind == "call" and t.head == "dropout")
 
     def spot(self, e: Expr, where: Where) -> list[str]:
-        return [a for a in e.axes if a != BATCH]
+        return [self.axis(a) for a in e.axes if a != BATCH]
+
+    def axis(self, axis: str) -> str:
+        """What an axis is called in the text."""
+        return self.axes.get(axis, axis)
 
     # ------------------------------------------------------------ leaves
 
@@ -117,11 +124,15 @@ class ExactReader(Reader):
         yield from ()
         if e.type.kind != "real":
             raise PrintingError(f"the closing edge to {e.name} is not of real numbers")
-        return call("ref", Term("text", f'"{e.name}"'), *(name(a) for a in e.axes), *_sizes(e.shape))
+        return call("ref", Term("text", f'"{e.name}"'), *(name(self.axis(a)) for a in e.axes), *_sizes(e.shape))
 
     def read_Noise(self, e: Noise, where: Where) -> Reading:
         yield from ()
-        return call(e.kind, Term("text", f'"{e.key}"'), *(name(a) for a in e.axes), *_sizes(e.shape))
+        return call(e.kind, Term("text", f'"{e.key}"'), *(name(self.axis(a)) for a in e.axes), *_sizes(e.shape))
+
+    def read_Index(self, e: Index, where: Where) -> Reading:
+        yield from ()
+        return name(self.axis(e.axis))
 
     # ------------------------------------------------------------ sequences
 
@@ -130,12 +141,12 @@ class ExactReader(Reader):
         variable = self.bounds.variable(e)
         if variable is not None and self.bounds.states(e) and self._reads_so(a, variable):
             yield from ()
-            return name(variable, [f"{x}{e.s:+d}" if x == e.axis else x for x in e.axes if x != BATCH])
+            return name(variable, [self.axis(x) + (f"{e.s:+d}" if x == e.axis else "") for x in e.axes if x != BATCH])
         out = yield a, ()
         inits = []
         for init in e.inits:
             inits.append((yield init, ()))
-        return call("shift", out, name(e.axis), number(e.s), *inits)
+        return call("shift", out, name(self.axis(e.axis)), number(e.s), *inits)
 
     def _reads_so(self, a: Expr, variable: str) -> bool:
         """Whether `v[t-1]` reads this node: the closing edge of an equation that is still to come, or its expression."""
@@ -153,24 +164,36 @@ class ExactReader(Reader):
         a = e.args[0]
         if isinstance(a, Input) or (a in self.called):
             yield from ()
-            step = "last" if e.i == -1 else str(e.i) if e.i >= 0 else f"{e.axis.upper()}{e.i}"
+            step = "last" if e.i == -1 else str(e.i) if e.i >= 0 else f"{length(e.axis)}{e.i}"
             own = a.name if isinstance(a, Input) else self.called[a]
-            if len(a.axes) - (BATCH in a.axes) == 1:
-                return name(own, [step])
+            return name(own, [step if x == e.axis else self.axis(x) for x in a.axes if x != BATCH])
         out = yield a, ()
-        return call("at", out, name(e.axis), number(e.i))
+        return call("at", out, name(self.axis(e.axis)), number(e.i))
 
     def read_Put(self, e: Put, where: Where) -> Reading:
         out = yield e.args[0], ()
-        return call("put", out, name(e.axis), number(e.i))
+        return call("put", out, name(self.axis(e.axis)), number(e.i))
 
     def read_Freeze(self, e: Freeze, where: Where) -> Reading:
         out = yield e.args[0], ()
-        return call("freeze", out, name(e.axis))
+        return call("freeze", out, name(self.axis(e.axis)))
 
     def read_Thaw(self, e: Thaw, where: Where) -> Reading:
+        again = self._second_reading(e)
+        if again is not None:
+            yield from ()
+            return again
         out = yield e.args[0], ()
-        return call("thaw", out, name(e.axis))
+        return call("thaw", out, name(self.axis(e.axis)))
+
+    def _second_reading(self, e: Thaw) -> Term | None:
+        """`k[u]` where e is the named k[t] along a second name of t."""
+        frozen = e.args[0]
+        a = frozen.args[0] if isinstance(frozen, Freeze) and base(frozen.axis) == base(e.axis) else None
+        if a is None or not (isinstance(a, Input) or a in self.called):
+            return None
+        own = a.name if isinstance(a, Input) else self.called[a]
+        return name(own, [self.axis(e.axis if x == frozen.axis else x) for x in a.axes if x != BATCH])
 
     # ------------------------------------------------------------ arithmetic
 
@@ -179,7 +202,7 @@ class ExactReader(Reader):
             found = softmax_operand(e, f)
             if found is not None and make(found[0], found[1]) is e and not any(n in self.called for n in between(e, found[:1])):
                 out = yield found[0], ()
-                return call(f, out) if found[1] == (len(found[0].shape) - 1,) else _along(f, found[1], out)
+                return call(f, out) if found[1] == (len(found[0].shape) - 1,) else call(f"{f}[{', '.join(self.over(found[1]))}]", out)
         loss = self._loss(e)
         if loss is not None:
             out, target = (yield loss[1], ()), (yield loss[2], ())
@@ -233,7 +256,7 @@ class ExactReader(Reader):
                 return name(b.name, [term_text(left.args[0], exact=True)])
             return infix("@", left, right)
         spec = "{},{}->{}".format(*("".join(LETTERS[k] for k in ls) for ls in (e.la, e.lb, e.lo)))
-        summed = [x for x in dict.fromkeys((*a.axes, *b.axes)) if x not in e.axes]
+        summed = [self.axis(x) for x in dict.fromkeys((*a.axes, *b.axes)) if x not in e.axes]
         spec += f"; {' '.join(summed)}" if summed else ""
         return call("contract", Term("text", f'"{spec}"'), left, right)
 
@@ -245,7 +268,10 @@ class ExactReader(Reader):
         out = yield a, ()
         if over == tuple(range(len(a.shape))):
             return call(kind, out)
-        return Term("big", kind, (Term("grouped", "", (out,)),), tuple(map(str, over)))
+        return Term("big", kind, (Term("grouped", "", (out,)),), self.over(over))
+
+    def over(self, over: tuple[str | int, ...]) -> tuple[str, ...]:
+        return tuple(self.axis(o) if isinstance(o, str) else str(o) for o in over)
 
     # ------------------------------------------------------------ moves
 
@@ -257,7 +283,7 @@ class ExactReader(Reader):
             layout = " ".join(own.get(p, "_") for p in range(len(e.shape)))
             out = call("spread", Term("text", f'"{layout}"'), out, *_sizes([s for p, s in enumerate(e.shape) if p not in own]))
         more = [x for x in e.axes if x not in a.axes]
-        return call("along", out, *map(name, more)) if more else out
+        return call("along", out, *(name(self.axis(x)) for x in more)) if more else out
 
     def read_Transpose(self, e: Transpose, where: Where) -> Reading:
         out = yield e.args[0], ()
@@ -311,8 +337,12 @@ def _sizes(sizes: Sequence[Size]) -> list[Term]:
     return [Term("size", size_text(s)) for s in sizes]
 
 
-def _along(f: str, over: tuple[str | int, ...], a: Term) -> Term:
-    return call(f"{f}[{', '.join(map(str, over))}]", a)
+def second_names(system: System) -> dict[str, str]:
+    """Second names of axes -> what they are called in the text: `u` of `t.u`, or `t.u` where u is the name of something else."""
+    found = sorted({x for n in system.nodes() for x in n.axes if base(x) != x})
+    taken = {*system.equations, *system.params, *system.inputs, *system.stats, *(x for n in system.nodes() for x in n.axes)}
+    short = [shown(x) for x in found]
+    return {x: shown(x) if shown(x) not in taken and short.count(shown(x)) == 1 else x for x in found}
 
 
 __all__ = ["ExactReader", "PrintingError", "cycles", "size_text"]

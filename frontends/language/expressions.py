@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ...compiler.graph import BATCH, Concat, Const, Expr, Extent, GraphError, Index, Transpose
+from ...compiler.node import shown
 from . import syntax as s
 from .arithmetic import OPERATORS, Operand, declared, elementwise, product
 from .equations import read
@@ -108,7 +109,8 @@ def _name(ctx: Context, node: s.Name, scope: Scope) -> Expr:
             raise Poisoned
         case Value() | Equation():
             if binding.axes:
-                ctx.fail(scope, node, f"`{node.name}` is a sequence: write {node.name}[{', '.join(binding.axes)}]",
+                local = [next((k for k, v in scope.axes().items() if v == x), shown(x)) for x in binding.axes]
+                ctx.fail(scope, node, f"`{node.name}` is a sequence: write {node.name}[{', '.join(local)}]",
                          (binding, f"`{node.name}` is declared here"))
             if isinstance(binding, Value):
                 if binding.expr is None:
@@ -248,7 +250,7 @@ def over_items(ctx: Context, items: tuple[s.Expr, ...], scope: Scope, node: s.No
 def check_axes(ctx: Context, scope: Scope, node: s.Node, e: Expr, over: tuple[str | int, ...], f: str, what: s.Node) -> None:
     for o in over:
         if isinstance(o, str) and o not in e.axes:
-            ctx.fail(scope, node, f"{f} runs over {o}, and `{text_of(scope, what)}` does not depend on {o}",
+            ctx.fail(scope, node, f"{f} runs over {shown(o)}, and `{text_of(scope, what)}` does not depend on {shown(o)}",
                      hint=None if o != BATCH else "only inputs, targets, noise and what is computed from them have a batch")
         if isinstance(o, int) and o >= len(e.shape):
             ctx.fail(scope, node, f"`{text_of(scope, what)}` has no feature {o}: it is {ctx.shape_text(e)}")

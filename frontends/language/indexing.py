@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...compiler.graph import At, Expr, GraphError, OneHot, Reshape, Shift, Slice, length, matmul
+from ...compiler.node import base, shown
+from ...compiler.sequences import renamed
 from ...compiler.sizes import Size, symbol
 from . import syntax as s
 from .arithmetic import declared
@@ -29,12 +31,12 @@ from .static import integer, static
 
 @dataclass(frozen=True)
 class Step:
-    """Where along an axis a sequence is read: `by` steps from here, or at step `at`."""
+    """Where along an axis a sequence is read: `by` steps from here, or at step `at`; along `to`, another name of the axis."""
 
     axis: str
     by: int = 0
     at: int | None = None
-    shown: str = ""
+    to: str = ""
 
 
 def indexed(ctx: Context, node: s.Index, scope: Scope) -> Expr:
@@ -49,17 +51,23 @@ def indexed(ctx: Context, node: s.Index, scope: Scope) -> Expr:
         return _features(ctx, node, evaluate(ctx, node.a, scope), items, scope)
     names = binding.axes
     if len(items) < len(names):
-        ctx.fail(scope, node, f"`{node.a.name}` runs along {' and '.join(names)}: write {node.a.name}[{', '.join(names)}]",
+        local = [_own(scope, x) for x in names]
+        ctx.fail(scope, node, f"`{node.a.name}` runs along {' and '.join(local)}: write {node.a.name}[{', '.join(local)}]",
                  (binding, f"`{node.a.name}` is declared here"))
     steps = [_step(ctx, node, item, name, binding, scope) for item, name in zip(items, names)]
     moved = [x for x in steps if x.by]
     if len(moved) > 1:
-        ctx.fail(scope, node, f"`{text_of(scope, node)}` shifts along {moved[0].axis} and {moved[1].axis}; an equation shifts "
-                 "along one axis only")
+        first, second = (_own(scope, x.axis) for x in moved[:2])
+        ctx.fail(scope, node, f"`{text_of(scope, node)}` shifts along {first} and {second}; an equation shifts "
+                 "along one axis only", hint=f"take one of the two steps in an equation of its own, along {first}")
     e = _read(ctx, node, binding, moved[0] if moved else None, scope)
     for step in steps:
         if step.at is not None:
             e = At(e, step.axis, -1 - step.at if scope.reverse else step.at)
+    kept = [x.to or x.axis for x in steps if x.at is None]
+    if len({*kept}) < len(kept):
+        ctx.fail(scope, node, f"`{text_of(scope, node)}` runs along one axis twice", hint="a second name of an axis: time u over t")
+    e = renamed(e, {x.axis: x.to for x in steps if x.to})
     return _features(ctx, node, e, items[len(names):], scope)
 
 
@@ -117,28 +125,41 @@ def _written(ctx: Context, e: Expr) -> list[tuple[Binding, str]]:
 
 def _step(ctx: Context, node: s.Index, item: s.Expr, name: str, binding: Value | Equation, scope: Scope) -> Step:
     """What stands at the place of an axis: t, t-1, t+2, last, 0, T-1."""
-    own = name if name in scope.axes() else next((k for k, v in scope.axes().items() if v == name), name)
-    actual = scope.axes().get(own, name)
+    own = _own(scope, name)
     if isinstance(item, s.Name) and item.name == "last":
-        return Step(actual, at=-1)
-    found = _linear(ctx, item, own, scope)
-    here = symbol("@" + own)
+        return Step(name, at=-1)
+    read = next((k for k, v in scope.axes().items() if base(v) == base(name) and _mentions(item, k)), own)
+    found = _linear(ctx, item, read, scope)
+    here = symbol("@" + read)
     if found is not None:
         by = ctx.number(found - here)
         if by is not None:
-            return Step(actual, by=by)
-        at = (found - length(actual)).value if found.value is None else found.value
+            return Step(name, by=by, to=_other(scope.axes().get(read, name), name))
+        at = (found - length(name)).value if found.value is None else found.value
         if found.value is not None and found.value < 0:
             ctx.fail(scope, item, f"`{text_of(scope, node)}` is the value before the start, never the last one",
                      hint=f"the last is {text_of(scope, node.a)}[last]; a step back is {text_of(scope, node.a)}[{own}-1]")
         if at is not None and (found.value is not None or at < 0):
-            return Step(actual, at=at)
+            return Step(name, at=at)
     other = [x.name for x in s.walk(item) if isinstance(x, s.Name) and isinstance(scope.find(x.name), AxisName)]
-    if other and other[0] != own:
+    if other and other[0] not in (own, read):
         ctx.fail(scope, item, f"`{text_of(scope, node.a)}` runs along {own}, not {other[0]}",
                  (binding, f"`{text_of(scope, node.a)}` is declared here"))
     ctx.fail(scope, item, f"`{text_of(scope, item)}` is no step along {own}",
              (binding, f"`{text_of(scope, node.a)}` is declared here"), hint=f"write {own}, {own}-1, {own}+1, 0 or last")
+
+
+def _own(scope: Scope, axis: str) -> str:
+    """What an axis is called here."""
+    return next((k for k, v in scope.axes().items() if v == axis), shown(axis))
+
+
+def _other(axis: str, name: str) -> str:
+    return axis if axis != name else ""
+
+
+def _mentions(item: s.Expr, name: str) -> bool:
+    return any(isinstance(x, s.Name) and x.name == name for x in s.walk(item))
 
 
 def _linear(ctx: Context, item: s.Expr, axis: str, scope: Scope) -> Size | None:
@@ -166,7 +187,7 @@ def _boundary(ctx: Context, name: str, binding: Binding, axis: str, k: int, befo
     from .expressions import evaluate
     found: list[tuple[s.Bound, Scope, Expr]] = []
     for bound, where in declared_:
-        spot = _spot(ctx, bound, axis, where)
+        spot = _spot(ctx, bound, axis, where, binding)
         if spot is not None and spot[0] == before and spot[1] in (None, k):
             found.append((bound, where, evaluate(ctx, bound.value, where)))
     if not found:
@@ -184,10 +205,17 @@ def _boundary(ctx: Context, name: str, binding: Binding, axis: str, k: int, befo
     return first[2]
 
 
-def _spot(ctx: Context, bound: s.Bound, axis: str, where: Scope) -> tuple[bool, int | None] | None:
-    """(before the start?, which index or None for all) of a where-clause; indices after the end count from T."""
-    item = bound.items[-1]
-    own = next((n for n, a in where.axes().items() if a == axis), axis)
+def _spot(ctx: Context, bound: s.Bound, axis: str, where: Scope, binding: Binding) -> tuple[bool, int | None] | None:
+    """(before the start?, which index or None for all) of a where-clause; indices after the end count from T.
+
+    None where the clause speaks of another axis: of h[s, t], h[s, -1] stands before the start of t and h[-1, t] before that of s.
+    """
+    item, own = bound.items[-1], _own(where, axis)
+    axes = binding.axes if isinstance(binding, Value | Equation) else ()
+    if 1 < len(axes) <= len(bound.items):
+        item = bound.items[axes.index(axis) - len(axes)]          # a family's member stands in front
+        if isinstance(item, s.Name) and where.axes().get(item.name) == axis:
+            return None
     at = _linear(ctx, item, own, where)
     if at is None:
         ctx.fail(where, item, f"`{text_of(where, item)}` is no place beyond the ends of {own}",

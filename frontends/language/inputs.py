@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 
 from ...compiler.graph import BATCH, BOOL, REAL, Input, Type, class_of
+from ...compiler.node import base
 from ...compiler.sizes import Size
 from . import syntax as s
 from .scope import AxisName, Context, Lost, Poisoned, Scope, SizeName, Value, suggest, text_of
@@ -34,6 +35,22 @@ def axis(ctx: Context, scope: Scope, node: s.Node, name: str) -> None:
         raise Poisoned
 
 
+def second_name(ctx: Context, scope: Scope, node: s.Node, name: str, over: str) -> None:
+    """`time u over t`: u runs through the steps of t independently of t. In the graph it is the axis `t.u`."""
+    first = scope.find(over)
+    if not isinstance(first, AxisName):
+        ctx.fail(scope, node, f"there is no time axis `{over}`", hint=suggest(over, Scope(scope.source), scope.axes())
+                 or f"an input declares it: input x[{over}, D], or time {over}")
+    if base(first.axis) != first.axis:
+        ctx.fail(scope, node, f"`{over}` is itself a second name of {base(first.axis)}",
+                 (first, "it is declared here"), hint=f"write time {name} over {base(first.axis)}")
+    plain = name.removeprefix(f"{first.axis}.")                  # `time t.u over t` where u names something else
+    if not plain[:1].islower() or not plain.isidentifier() or plain == BATCH or plain.upper() == "B":
+        ctx.fail(scope, node, f"`{name}` cannot name a time axis", hint="a time axis has a lower-case name")
+    if not ctx.declare(scope, name, AxisName(scope.source, node, "an axis", f"{first.axis}.{plain}")):
+        raise Poisoned
+
+
 def declare_input(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> None:
     for target, items in shared_items(x.targets):
         try:
@@ -57,11 +74,14 @@ def _one_input(ctx: Context, scope: Scope, x: s.Item, target: s.Target, items: t
             if len(axes) < i:
                 ctx.fail(scope, item, f"time comes first: `{name}[{item.name}, ...]`")
             axis(ctx, scope, item, item.name)
-            axes.append(item.name)
+            own = known.axis if isinstance(known, AxisName) else item.name
+            if base(own) != own:
+                ctx.fail(scope, item, f"`{item.name}` is a second name of {base(own)}: an input runs along {base(own)} itself")
+            axes.append(own)
         else:
             shape.append(size_of(ctx, item, scope))
-    if len(axes) > 1:
-        ctx.fail(scope, target, f"`{name}` has two time axes, which is not supported yet")
+    if len({*axes}) < len(axes):
+        ctx.fail(scope, target, f"`{name}` runs along {next(a for a in axes if axes.count(a) > 1)} twice", hint="two axes have two names")
     type_, domain = _type(ctx, scope, x.type)
     node = Input(name, (*axes, BATCH), tuple(shape), type_)
     if not ctx.declare(scope, name, Value(scope.source, target, f"{_article(x.keyword)} {x.keyword}", node, tuple(axes))):

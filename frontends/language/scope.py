@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from unicodedata import normalize
 
 from ...compiler.graph import BATCH, Expr, length
+from ...compiler.node import shown
 from ...compiler.sizes import Size
 from ...compiler.system import Span, System
 from . import syntax as s
@@ -237,7 +238,7 @@ class Context:
 
     def shape_text(self, e: Expr) -> str:
         """[t, H] as it would be declared; a number for neither."""
-        inner = [*(a for a in e.axes if a != BATCH), *map(str, e.shape)]
+        inner = [*(shown(a) for a in e.axes if a != BATCH), *map(str, e.shape)]
         kind = f" of {e.type}" if e.type.kind != "real" else ""
         return (f"[{', '.join(inner)}]" if inner else "one value") + kind
 
