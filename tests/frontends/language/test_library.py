@@ -10,6 +10,7 @@ from chainrule.compiler.derivatives import grad
 from chainrule.compiler.interpret import evaluate
 from chainrule.frontends.language import libraries, parse
 from chainrule.frontends.language.printing import to_text
+from chainrule.frontends.library.names import layers
 from zoo.build import LENGTHS, values
 from zoo.library import FRAGMENTS, text
 
@@ -83,3 +84,10 @@ def test_activations_compute_their_formulas(name: str) -> None:
     system = parse(f"model m(D = 6)\ninput x[D]\nq = {name}(x)\n")
     (found,) = evaluate(system, [system.equations["q"]], {"x": X})
     np.testing.assert_allclose(found, FORMULAS[name], rtol=1e-12, atol=1e-15)
+
+
+def test_layers_of_a_deep_module_find_their_places() -> None:
+    saved = {"rnn.weight_ih_l0": 1, "rnn.bias_hh_l1_reverse": 2, "out.weight": 3}
+    assert layers(saved, {"rnn": ("a", "b.1")}) == {"a.weight_ih_l0": 1, "b.1.bias_hh_l0_reverse": 2, "out.weight": 3}
+    with pytest.raises(ValueError, match="rnn has 2 layers in the file, and 1 places are named for it: a"):
+        layers(saved, {"rnn": ("a",)})
