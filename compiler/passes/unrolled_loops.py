@@ -10,11 +10,28 @@ Steps follow each other in the loop's own direction. What lives for one step onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 
-from ..program import Array, Block, Call, Fixed, Function, Kernel, Literal, Load, Loop, Scalar, Step, Stmt, View, flat, reads, writes
-from ..sizes import Size
+from ..program import (
+    Along,
+    Array,
+    Block,
+    Call,
+    Fixed,
+    Function,
+    Hot,
+    Literal,
+    Load,
+    Loop,
+    Scalar,
+    Step,
+    Stmt,
+    View,
+    flat,
+    reads,
+    writes,
+)
 
 
 def unroll_loops(function: Function, copies: int | str, steps: int | None = None) -> Function:
@@ -37,7 +54,7 @@ def copied_arrays(function: Function) -> Iterator[Array]:
     yield from dict.fromkeys(v.array for v in written if v is not None and v.array.original is not None)
 
 
-def _body(body: list[Stmt], change) -> list[Stmt]:  # type: ignore[no-untyped-def]
+def _body(body: list[Stmt], change: Callable[[Loop], list[Stmt]]) -> list[Stmt]:
     out: list[Stmt] = []
     for s in body:
         if isinstance(s, Block):
@@ -124,14 +141,14 @@ class _Move:
     def value(self, x: object) -> object:
         if isinstance(x, View):
             return self.view(x)
-        if isinstance(x, (Literal, Load, Step, Call)):
+        if isinstance(x, (Load, Hot, Step, Call)):
             return self.scalar(x)
-        return replace(x, view=self.view(x.view)) if hasattr(x, "view") else x  # type: ignore[type-var]
+        return x
 
     def view(self, v: View) -> View:
         return View(self.array(v.array), tuple(self.along(x) for x in v.along), v.dims)
 
-    def along(self, x):  # type: ignore[no-untyped-def]
+    def along(self, x: Along | Fixed) -> Along | Fixed:
         if not isinstance(x, Fixed) or x.axis != self.axis:
             return x
         axis, step = (x.axis, self.offset) if self.step is None else (None, self.step)
@@ -156,7 +173,9 @@ class _Move:
                 if self.step is not None:
                     return Literal(self.step)
                 return Call("add", (s, Literal(self.offset))) if self.offset else s
-        return replace(s, view=self.view(s.view)) if hasattr(s, "view") else s
+            case Hot(v):
+                return Hot(self.view(v))
+        return s
 
 
 __all__ = ["copied_arrays", "unroll_loops"]
