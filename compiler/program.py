@@ -221,6 +221,7 @@ class Draw:
     out: View
     kind: str
     key: str
+    along: str = ""                                      # the time axis that comes first: in a chunk, a draw goes on along it
 
 
 @dataclass
@@ -272,7 +273,8 @@ class Function:
     body: list[Stmt] = field(default_factory=list)
     results: dict[str, View] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
-    axes: tuple[str, ...] = ()                           # time axes whose lengths are read off the inputs
+    axes: tuple[str, ...] = ()                           # time axes that its values have
+    free: tuple[str, ...] = ()                           # lengths that no input tells: arguments of the function
     carry: dict[str, View] = field(default_factory=dict)         # of a chunk: what the next one starts from
     numbers: dict[str, Expr] = field(default_factory=dict)       # results that are sizes or constants
     trained: tuple[str, ...] = ()                        # parameters whose gradients it writes

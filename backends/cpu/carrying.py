@@ -27,6 +27,11 @@ def leaves(it: Truncation | None) -> dict[Expr, str]:
     return {**{x.node: f"carry[{quoted(x.key)}]" for x in it.slots}, it.offset: f"carry[{quoted(it.axis)}]"}
 
 
+def offsets(it: Truncation | None) -> dict[str, str]:
+    """Time axis -> how many steps came before the chunk."""
+    return {it.axis: f"carry[{quoted(it.axis)}]"} if it is not None and it.numbered else {}
+
+
 def entry(it: Truncation | None, function: Function, values: dict[Array, Expr], uses: set[str]) -> list[str]:
     """The carry: checked, or the declared boundary values where there is none."""
     if it is None:

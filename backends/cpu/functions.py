@@ -69,6 +69,7 @@ class FunctionPrinter:
     explained: System | None = None                              # the system whose formulas the headings show
     options: Options = field(default_factory=Options)            # how often loops are unrolled
     plan: Plan = field(default_factory=Plan)
+    offsets: dict[str, str] = field(default_factory=dict)       # time axis -> how many steps came before this chunk
     leaves: dict[Expr, str] = field(default_factory=dict)       # what is read where it stands: entries of the carry
 
     def __post_init__(self) -> None:
@@ -86,12 +87,12 @@ class FunctionPrinter:
         self.local -= {a for a in self.local if self.values[a] in parents}       # written in pieces
         self.local |= {a for a in copied_arrays(self.function) if a.original in self.local}
         self.statements = Statements(self.uses, self.allocated)
+        self.statements.offsets = self.offsets
         self._name()
         self.statements.prepare(self.function.body)
         self._lower()
         if self.buffered:
-            self.plan = plan(self.function.body, self.kept, self.scratch)
-            self._prune()
+            self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local))
             for _, a in self.plan.arrays():
                 if a.comment == "scratch":
                     a.name = self.namer.claim("mask" if a.kind == BOOL else "tmp")
@@ -159,7 +160,7 @@ class FunctionPrinter:
                 return f"{of(a)}_picked" if of(a) else "picked"
             case Take(_, a, index) | Product(_, a, index):
                 return f"{of(a)}_{of(index)}" if of(a) and of(index) else "product"
-            case Draw(_, _, key):
+            case Draw(_, _, key, _):
                 return f"u_{key}"
             case Kernel(_, out, Call(f) as body) if f in TELLING and out.array.dims:
                 read = next((of(x.view) for x in leaves(body) if isinstance(x, Load) and of(x.view)), "")
@@ -182,17 +183,11 @@ class FunctionPrinter:
             elif isinstance(s, Reduction) and s.kind in ("logsumexp", "norm") and self.buffered and not looped:
                 arrays = [Array(s.a.dims, comment="scratch")]
             elif isinstance(s, Draw) and self.buffered:
-                dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + 1)
+                dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + (2 if s.along in self.statements.offsets else 1))
                 arrays = [Array(dims, DOUBLE, comment="scratch")]
             if arrays:
                 self.scratch[id(s)] = arrays
         self.statements.scratch = self.scratch if self.buffered else {}
-
-    def _prune(self) -> None:
-        """Values without storage of their own need no slot."""
-        for s in self.plan.slots:
-            s.members = [m for m in s.members if m[0].comment == "scratch" or self.allocated(m[0])]
-        self.plan.slots = [s for s in self.plan.slots if s.members]
 
     def buffers(self) -> list[tuple[int, Array]]:
         return list(self.plan.arrays())

@@ -49,7 +49,7 @@ class ModulePrinter:
         self.module = Module()
         self.names = _names(compiled)
         self.sizes = self._sizes()
-        axes = sorted({x for i in self.system.inputs.values() for x in i.axes if x != BATCH})
+        axes = sorted({base(x) for n in self.system.nodes(*self.system.inputs.values()) for x in n.axes if x != BATCH})
         self.reserved = (*PUBLIC, *self.sizes, "B", *(x for a in axes for x in (a, a.upper())),
                          *(n for n, _ in inspect.getmembers(runtime, callable)), *(carrying.WORDS if self.cut else ()))
         self.rows: dict[str, dict[str, list[int]]] = {}          # function -> value -> rows of the function's text
@@ -98,8 +98,9 @@ class ModulePrinter:
         return any(isinstance(s, Draw) for s in flat(self.compiled.functions["gradients"].body))
 
     def arguments(self, name: str) -> list[str]:
-        """A function's inputs, which are its arguments."""
-        return [*self.compiled.functions[name].inputs]
+        """A function's inputs, which are its arguments, and the lengths that no input tells."""
+        function = self.compiled.functions[name]
+        return [*function.inputs, *function.free]
 
     # ------------------------------------------------------------ public functions
 
@@ -149,11 +150,12 @@ class ModulePrinter:
         assert system is not None
         names, explained = (self.names, "differentiated") if name == "gradients" else (system.names, "evaluated")
         printer = FunctionPrinter(function, self.compiled.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0, self.compiled.explained[explained], self.options, leaves=carrying.leaves(self.cut))
+                                  self.level > 0, self.compiled.explained[explained], self.options, leaves=carrying.leaves(self.cut),
+                                  offsets=carrying.offsets(self.cut))
         self.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, self.system, printer, self.uses, self.cut)
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Input)}
-        args = ["params", *(["grads"] if name == "gradients" else []), *(local[k] for k in function.inputs),
+        args = ["params", *(["grads"] if name == "gradients" else []), *(local[k] for k in function.inputs), *function.free,
                 *(["carry"] if self.cut else []), "workspace",
                 *(["seed"] if name == "gradients" and self.seeded else [])]
         head = [f"def _{name}({', '.join(args)}):", f'    """{WORK[name]}"""', *entry.prologue()]

@@ -32,7 +32,7 @@ from ...compiler.program import (
     reads,
     writes,
 )
-from ...compiler.sizes import Size
+from ...compiler.sizes import Size, product
 from .expressions import UFUNC, Expressions, number
 from .kernels import Lowered
 from .products import out_text, print_product
@@ -50,6 +50,7 @@ class Statements:
         self.inlined: set[Array] = set()
         self.lowered: dict[int, Lowered] = {}                    # id of a kernel -> its ufunc calls
         self.scratch: dict[int, list[Array]] = {}                # id of another statement -> its scratch arrays
+        self.offsets: dict[str, str] = {}                        # time axis -> how many steps came before this chunk
         self.made: set[str] = set()                              # arrays that this body has made
         self.expressions = Expressions(uses, sizes, self._load)
 
@@ -109,12 +110,19 @@ class Statements:
                 yield f"{assigned(plain(out, self.sizes))} = {number(value)}"
             case Copy(out, a, flip):
                 yield from self._copy(out, a, flip)
-            case Draw(out, kind, key):
+            case Draw(out, kind, key, along):
                 self.uses.add(kind)
                 if self.fresh(out):
                     yield f"{out.array.name} = np.empty({shape_text(out.dims, self.sizes)}, dtype)"
                 scratch = "".join(f"{x.name}, " for x in self.scratch.get(id(s), []))
-                yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)})"
+                yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)}{self._skipped(out, along)})"
+
+    def _skipped(self, out: View, along: str) -> str:
+        """How many elements of a draw came before this chunk's."""
+        if along not in self.offsets:
+            return ""
+        step = product(out.dims[1:]).format(self.sizes)
+        return f", at={self.offsets[along]}*{f'({step})' if ' ' in step else step}"
 
     def fresh(self, out: View) -> bool:
         """Whether a write makes the array."""

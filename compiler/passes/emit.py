@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..graph import (
+    BATCH,
     Broadcast,
     Concat,
     Const,
@@ -168,7 +169,7 @@ class Emitter:
             case Flip():
                 yield Copy(out, self._read(ops[0], loop), len(out.dims) - len(n.shape) + n.at)
             case Noise():
-                yield Draw(out, n.kind, n.key)
+                yield Draw(out, n.kind, n.key, next((x for x in n.axes[:1] if x != BATCH), ""))
             case _:
                 raise GraphError(f"{type(n).__name__} has no lowering")
 
