@@ -15,6 +15,7 @@ from ..trainer.loop import CHECKPOINT, Outcome, Trainer
 from ..trainer.progress import progress_for
 from ..trainer.reports import draw_curve, report_classes, results_table, write_curve
 from ..trainer.run import Options, load_run
+from ..trainer.time import averages_steps, timed_inputs, truncated_axis
 from ..trainer.weights import match_names, save_arrays, transfer, write_atomic
 from .common import compiled, console, load_model, require_training
 
@@ -118,19 +119,17 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
     """Data read and checked, code generated, parameters initialised, loaded or resumed."""
     require_training(system, "train")
     declared = system.training
-    if declared.truncate is not None:
-        raise OptionError(f"truncate = {declared.truncate}: state that is carried from chunk to chunk is not supported yet; "
-                          "without truncate, text is cut into independent windows of `length` symbols")
     run_options = Options(
         epochs=declared.epochs if options.epochs is None else options.epochs,
         batch=declared.batch if options.batch is None else options.batch, seed=options.seed,
         schedule=declared.schedule, schedule_options=tuple(declared.schedule_options),
-        patience=declared.patience if options.patience is None else options.patience)
+        patience=declared.patience if options.patience is None else options.patience, truncate=declared.truncate or 0)
     program = compiled(system, options.backend, options.dtype)
     data = load_data(system, options.data, folder=model.parent, dtype=options.dtype)
     command = {k: getattr(options, k) for k in _KEPT}
     trainer = Trainer(program, data, run_options, out, progress_for(screen), _diagnosis(system, run_options.seed),
-                      extra={"command": command, "model": system.name, "preparation": data.preparation})
+                      extra={"command": command, "model": system.name, "preparation": data.preparation},
+                      timed=timed_inputs(system), by_token=averages_steps(system))
     session = Session(system, program, trainer, model, out)
     if options.resume:
         trainer.resume()
@@ -147,7 +146,8 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
 
 
 def _diagnosis(system: System, seed: int) -> Any:
-    return lambda params, inputs, step: diagnose(system, params, inputs, seed, step)
+    axis = truncated_axis(system)
+    return lambda params, inputs, step, carry: diagnose(system, params, inputs, seed, step, carry, axis)
 
 
 def finish(session: Session, outcome: Outcome, screen: Console) -> None:
@@ -165,7 +165,7 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
     _write_curves(session, outcome)
     session.program.save(out / "model_np.py")
     session.files.append(out / "model_np.py")
-    report = report_classes(session.system, session.program, outcome.params, trainer.data)
+    report = report_classes(session.system, trainer, outcome.params)
     if report:
         write_atomic(out / "classes.txt", report.encode())
         session.files.append(out / "classes.txt")

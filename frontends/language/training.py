@@ -203,10 +203,10 @@ def data(ctx: Context, scope: Scope, x: s.Data) -> None:
         else:
             lo, hi = map(int, c.text.split(":"))
             columns.append((c.name, " ".join(scope.source.text[lo:hi].split("#")[0].split())))
-    split = tuple(int(n) if n.isdigit() and len(n) < 16 else 0 for n in x.split)
-    if any(n <= 0 for n in split) or (split and not 2 <= len(split) <= 3):
+    split = tuple(int(n) if n.isdigit() and len(n) < 16 else -1 for n in x.split)
+    if any(n <= 0 for n in split[:2]) or any(n < 0 for n in split) or (split and not 2 <= len(split) <= 3):
         ctx.report(scope, x, f"a split is two or three counts of examples, not {' / '.join(x.split)}",
-                   hint="split 1400 / 397 (training, test), or split 50000 / 10000 / 10000")
+                   hint="split 1400 / 397 (training, test), or split 50000 / 10000 / 10000; a third count of 0 is no test part")
     ctx.system.data = Data(x.source, tuple(options), tuple(columns), split)
 
 

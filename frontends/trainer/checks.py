@@ -15,20 +15,24 @@ from .errors import DataError
 Array = np.ndarray[Any, Any]
 
 
-def fit_input(system: System, name: str, value: Array, dtype: np.dtype[Any]) -> Array:
-    """The array in the input's type and shape: examples first, then time, then features (an image may become a vector)."""
+def fit_input(system: System, name: str, value: Array, dtype: np.dtype[Any], steps: bool = False) -> Array:
+    """The array in the input's type and shape: examples first, then time, then features (an image may become a vector).
+
+    With `steps`, the first axis is that of the steps of all sequences, one after the other.
+    """
     node = system.inputs[name]
     value = _cast(name, value, node.type, dtype)
-    times = len([a for a in node.axes if a != BATCH])
+    lead = 1 if steps else len([a for a in node.axes if a != BATCH]) + 1
     features = tuple(s.evaluate(system.sizes) for s in node.shape)
-    if value.ndim < 1 + times:
+    if value.ndim < lead:
         raise DataError(f"input {name}: an array of {_expected(system, name)} was expected, not of shape {value.shape}")
-    lead, given = value.shape[:1 + times], value.shape[1 + times:]
+    front, given = value.shape[:lead], value.shape[lead:]
     if given == features:
         return np.ascontiguousarray(value)
     if int(np.prod(given)) != int(np.prod(features)):
-        raise DataError(f"input {name}: {_expected(system, name)} was expected; the data give {_given(given)} an example")
-    return np.ascontiguousarray(value.reshape(lead + features))
+        each = "a step" if steps else "an example"
+        raise DataError(f"input {name}: {_expected(system, name)} was expected; the data give {_given(given)} {each}")
+    return np.ascontiguousarray(value.reshape(front + features))
 
 
 def check_input(system: System, name: str, value: Array, locate: Callable[[int], str]) -> None:
@@ -40,6 +44,18 @@ def check_input(system: System, name: str, value: Array, locate: Callable[[int],
         _refuse(value, (value < 0) | (value >= n), name, locate, why)
     elif value.dtype.kind == "f":
         _refuse(value, ~np.isfinite(value), name, locate, "is not a finite number")
+
+
+def check_lengths(name: str, own: Array, array: Array, of: str, where: str) -> None:
+    """Refuses lengths that are no whole numbers from 0 to the steps that the array has."""
+    if own.shape != array.shape[:1] or own.dtype.kind not in "iu":
+        raise DataError(f"input {name}: {len(array)} whole numbers were expected, one for each example of {of}, "
+                        f"not {own.dtype} of shape {own.shape}")
+    bad = (own < 0) | (own > array.shape[1])
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(f"input {name}: {own[row]} at example {row} {where} is no length of a sequence of {of}, "
+                        f"which has {array.shape[1]} steps")
 
 
 def _cast(name: str, value: Array, declared: Type, dtype: np.dtype[Any]) -> Array:

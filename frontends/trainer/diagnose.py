@@ -10,20 +10,24 @@ import numpy as np
 from ...compiler.graph import Const
 from ...compiler.interpret import evaluate
 from ...compiler.node import BATCH, Expr
+from ...compiler.passes.carry import carried
 from ...compiler.system import System
 
 Array = np.ndarray[Any, Any]
 
 
-def diagnose(system: System, params: Mapping[str, Array], inputs: Mapping[str, Array], seed: int = 0, step: int = 0) -> str:
+def diagnose(system: System, params: Mapping[str, Array], inputs: Mapping[str, Array], seed: int = 0, step: int = 0,
+             carry: Mapping[str, Any] | None = None, axis: str = "") -> str:
     """`the first equation whose value is not finite is a2 = ... (model.nn:9), at example 3: nan`, or where it is not one.
 
     The reference interpreter evaluates the equations in the order in which they read each other; `seed` and `step` make
-    the noise that of the training step.
+    the noise that of the training step. `carry` is the state that a chunk along `axis` starts from.
     """
+    if carry:
+        system, _ = carried(system, axis)
     named = _ordered(system)
     given = {name: _graph_order(system, name, a) for name, a in inputs.items()}
-    values = evaluate(system, [e for _, e in named], {**params, **given}, seed=seed, step=step)
+    values = evaluate(system, [e for _, e in named], {**params, **given, **(carry or {})}, seed=seed, step=step)
     for (name, e), value in zip(named, values):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             return _sentence(system, name, e, value)

@@ -1,4 +1,4 @@
-"""Reading files: IDX, CSV and TSV, NumPy archives, text, CoNLL columns; each gzipped or not.
+"""Reading files: IDX, CSV and TSV, NumPy archives, text, CoNLL columns, MATLAB files; each gzipped or not.
 
 Every reader returns columns whose first axis counts the examples, and refuses a damaged file with one sentence.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import struct
 import zipfile
 import zlib
@@ -120,26 +121,70 @@ def read_npz(path: Path) -> dict[str, Array]:
 def read_conll(path: Path, names: tuple[str, ...] = ()) -> dict[str, list[list[str]]]:
     """Tab-separated columns, a blank line between sentences, `#` comments: {column: [sentence: [word]]}.
 
-    `names` names the leading columns; without them they are column1, column2, ...
+    `names` names the leading columns (`_` one that is not wanted); without them they are column1, column2, ...
     """
+    sentences, _ = conll_sentences(path)
+    width = len(sentences[0][0])
+    if len(names) > width:
+        raise DataError(f"{path} has {plural(width, 'column')}; {len(names)} are named: {', '.join(names)}")
+    names = names or tuple(f"column{i + 1}" for i in range(width))
+    return {name: [[word[i] for word in s] for s in sentences] for i, name in enumerate(names) if name != "_"}
+
+
+def conll_sentences(path: Path) -> tuple[list[list[list[str]]], list[int]]:
+    """[sentence: [word: [field]]], and the line of the file in which each sentence begins."""
     sentences: list[list[list[str]]] = [[]]
+    begins = [1]
     width = 0
     for n, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             sentences.append([])
-        elif not (line.startswith("#") and "\t" not in line):
+            begins.append(n + 1)
+        elif line.startswith("#") and "\t" not in line:
+            begins[-1] += not sentences[-1]
+        else:
             fields = line.split("\t")
             width = width or len(fields)
             if len(fields) != width:
                 raise DataError(f"{path}:{n}: {plural(len(fields), 'column')}, where the lines before have {width}")
             sentences[-1].append(fields)
-    sentences = [s for s in sentences if s]
-    if not sentences:
+    kept = [(s, n) for s, n in zip(sentences, begins) if s]
+    if not kept:
         raise DataError(f"{path} holds no sentences")
-    if len(names) > width:
-        raise DataError(f"{path} has {plural(width, 'column')}; {len(names)} are named: {', '.join(names)}")
-    names = names or tuple(f"column{i + 1}" for i in range(width))
-    return {name: [[word[i] for word in s] for s in sentences] for i, name in enumerate(names)}
+    return [s for s, _ in kept], [n for _, n in kept]
+
+
+def read_mat(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file: arrays, and cell arrays as lists of arrays. Needs SciPy."""
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise DataError(f"{path}: reading .mat files needs SciPy: pip install chainrule[mat]") from None
+    raw = read_bytes(path)
+    try:
+        found = loadmat(io.BytesIO(raw))
+    except Exception as e:                           # SciPy says in many ways that a file is no MATLAB file
+        raise DataError(f"{path} is not a MATLAB file that can be read: {e}") from None
+    return {name: [np.asarray(c) for c in a.reshape(-1)] if a.dtype == object else a
+            for name, a in found.items() if not name.startswith("__")}
+
+
+PARTS = {"train": ("train",), "validation": ("dev", "valid"), "test": ("test",)}
+
+
+def part_files(folder: Path) -> dict[str, Path]:
+    """The files of a folder whose names hold train, dev or valid, and test."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    found: dict[str, Path] = {}
+    for part, words in PARTS.items():
+        fits = [p for p in files if any(w in p.name.lower() for w in words)]
+        if len(fits) > 1:
+            raise DataError(f"{folder} has {len(fits)} files of the {part} part: {', '.join(p.name for p in fits)}")
+        if fits:
+            found[part] = fits[0]
+    if "train" not in found:
+        raise DataError(f"{folder} has no file whose name holds `train`; it has {', '.join(p.name for p in files[:5]) or 'none'}")
+    return found
 
 
 def find_file(folder: Path, *names: str) -> Path:

@@ -1,4 +1,4 @@
-"""The formulas of a data line: `image / 255 - 0.5`, `standardise(rest)`, `x[t+1]`, `income == ">50K"`.
+"""The formulas of a data line: `image / 255 - 0.5`, `standardise(rest)`, `x[t+1]`, `chars(name)`, `income == ">50K"`.
 
     choice   = both ("or" both)*                        both     = negation ("and" negation)*
     negation = "not" negation | comparison              comparison = sum [("<" | "<=" | ">" | ">=" | "==" | "!=") sum]
@@ -7,9 +7,9 @@
     power    = postfix ["^" unary]                      postfix    = atom ("[" (index | slice | t+k) "]")*
     atom     = number | "string" | name | name "(" formula, ... ")" | "(" formula ")" | "[" formula, ... "]"
 
-A formula is a choice. It is parsed into tuples and evaluated over whole columns, the first axis being the examples;
-Python's own `eval` never sees it. Brackets with commas put columns side by side as features; `x[t+1]` reads the column one
-step later; `x[0]` and `x[0:3]` take features.
+A formula is a choice. It is parsed into tuples and evaluated over whole columns, the first axis being the examples, or the
+steps of all sequences one after the other; Python's own `eval` never sees it. Brackets with commas put columns side by side as
+features; `x[t+1]` reads the sequence one step later; `x[0]` and `x[0:3]` take features. Functions of text: see `spelling`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError, did_you_mean
+from .ragged import Ragged
+from .spelling import PER_WORD, SPELLINGS, per_word, spelled
 
 Array = np.ndarray[Any, Any]
 Tree = tuple[Any, ...]
@@ -228,14 +230,19 @@ class Fitted:
 class Evaluation:
     """One input's formula over the columns of one part.
 
-    `shifted` collects how far the formula reads to either side of a stream, so that the ends can be cut off.
+    For an input that runs along time (`sequence`), the columns' steps stand one after the other, and `offsets` says where each
+    sequence begins. `reach` is how far the formula reads to either side, so that the ends can be cut off; `spelling` how text
+    became symbols, by which a prompt is read and a sample written.
     """
 
-    columns: Mapping[str, Array]
+    columns: Mapping[str, Array | Ragged]
     dtype: Any
     fitted: Fitted
     place: str                                       # the input's name, under which scales are stored
+    sequence: bool = False
+    offsets: Array | None = None
     reach: tuple[int, int] = (0, 0)
+    spelling: str = ""
     _count: int = 0
 
     def run(self, tree: Tree) -> Array:
@@ -265,7 +272,19 @@ class Evaluation:
     def _column(self, name: str) -> Array:
         if name not in self.columns:
             raise DataError(f"input {self.place}: there is no column {name!r}{did_you_mean(name, self.columns)}")
-        return self.columns[name]
+        column = self.columns[name]
+        if not isinstance(column, Ragged):
+            if not self.sequence or column.ndim < 2:
+                return column
+            column = Ragged.of_dense(column)
+        return self._steps(column)
+
+    def _steps(self, column: Ragged) -> Array:
+        """The steps of all sequences, which must be as long as those that the formula has read before."""
+        if self.offsets is not None and not np.array_equal(self.offsets, column.offsets):
+            raise DataError(f"input {self.place}: its formula reads sequences that differ in length")
+        self.offsets = column.offsets
+        return column.values
 
     def _number(self, tree: Tree) -> Any:
         value = self._value(tree)
@@ -285,9 +304,15 @@ class Evaluation:
     def _call(self, name: str, args: tuple[Tree, ...]) -> Any:
         if name == "standardise" and len(args) == 1:
             return self._standardise(np.asarray(self._number(args[0])))
+        if name in SPELLINGS and len(args) == 1:
+            self.spelling = name
+            return self._steps(spelled(self.place, name, self._value(args[0])))
+        if name in PER_WORD and 1 <= len(args) <= 2:
+            k = int(args[1][1]) if len(args) == 2 and args[1][0] == "number" else 3
+            return per_word(self.place, name, self._value(args[0]), k)
         if name not in _FUNCTIONS:
-            raise DataError(f"input {self.place}: there is no function {name!r}"
-                            f"{did_you_mean(name, ['standardise', *_FUNCTIONS])}")
+            known = ["standardise", *SPELLINGS, *PER_WORD, *_FUNCTIONS]
+            raise DataError(f"input {self.place}: there is no function {name!r}{did_you_mean(name, known)}")
         wanted = _ARGUMENTS.get(name, 1)
         if len(args) != wanted:
             raise DataError(f"input {self.place}: {name} takes {wanted} argument{'s' * (wanted > 1)}, not {len(args)}")

@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from .data import Batch, Dataset
+from .batches import Batch, Batches, Chunks, Piece, evaluation, take
+from .data import Dataset
 from .errors import NotFinite, OptionError, WeightsError
-from .run import Arrays, Options, Program, Run, check_fit, fingerprint, load_run, order, save_run
+from .ragged import Part
+from .run import Arrays, Options, Program, Run, check_fit, fingerprint, load_run, save_run
 from .schedules import check_schedule, rate_factor
 
 Array = np.ndarray[Any, Any]
-Diagnose = Callable[[Arrays, Batch, int], str]
+Diagnose = Callable[[Arrays, Batch, int, Arrays], str]
 CHECKPOINT = "checkpoint.safetensors"
-_EVALUATION_BATCH = 1000
 
 
 class Progress:
@@ -49,7 +50,9 @@ class Trainer:
     """Trains a program on a dataset.
 
     `out` is the folder of the checkpoint (None: none is written); `save_every` how many seconds may be lost by a crash;
-    `diagnose(params, inputs, step)` says which equation is not finite; `extra` is JSON that the checkpoint keeps for the caller.
+    `diagnose(params, inputs, step, carry)` says which equation is not finite; `extra` is JSON that the checkpoint keeps for the
+    caller. `timed` names the inputs that run along time (with `truncate`, along the axis that is cut), `by_token` says that the
+    loss is an average over steps of time, so that averages over batches are, too.
     """
 
     program: Program
@@ -60,15 +63,18 @@ class Trainer:
     diagnose: Diagnose | None = None
     save_every: float = 30.0
     extra: dict[str, Any] = field(default_factory=dict)
+    timed: frozenset[str] = frozenset()
+    by_token: bool = False
     run: Run = field(init=False)
 
     def __post_init__(self) -> None:
         check_schedule(self.options.schedule, dict(self.options.schedule_options))
         if self.options.patience is not None and not self.data.count("validation"):
             raise OptionError("patience needs a validation part: split a / b / c is training, validation and test")
-        self.n = self.data.count("train")
-        self.batch = self.options.batch or self.n
-        self.batches = math.ceil(self.n / self.batch)
+        train, o = self.data.parts["train"], self.options
+        self._plan = Chunks(train, o.batch, o.seed, o.truncate, self.timed, self.data.stream) if o.truncate \
+            else Batches(train, o.batch, o.seed)
+        self.n, self.batch, self.batches = self._plan.n, self._plan.batch, self._plan.steps
         self._workspace = self.program.Workspace()
         self._stop = False
         self._saved_at = time.monotonic()
@@ -139,42 +145,41 @@ class Trainer:
 
     def _step(self, run: Run) -> tuple[float, float]:
         """One batch; the loss before the update, and the rate."""
-        rows = self._rows(run)
-        batch = self.take(rows)
-        size = self.n if rows is None else len(rows)
+        piece = self._piece(run)
         step = run.epoch * self.batches + run.position
         factor = rate_factor(self.options.schedule, dict(self.options.schedule_options), step,
                              self.options.epochs * self.batches, self.batches)
         rate = run.rate * factor
         run.state["lr"][...] = rate
         with np.errstate(all="ignore"):              # what overflows shows in the loss, which is checked
-            loss = float(self.program.train_step(run.params, run.state, workspace=self._workspace, **batch))
+            if self.options.truncate:
+                found, run.carry = self.program.train_step(run.params, run.state, workspace=self._workspace,
+                                                           carry=self._carry(run, piece), **piece.arrays)
+            else:
+                found = self.program.train_step(run.params, run.state, workspace=self._workspace, **piece.arrays)
+        loss, size = float(found), piece.tokens if self.by_token else piece.examples
         run.total += loss * size
         run.count += size
         run.position += 1
         return loss, rate
 
-    def _rows(self, run: Run) -> Any:
-        """The examples of the next batch; the last batch of an epoch may be smaller."""
-        if self._order_of != run.epoch:
-            self._order, self._order_of = order(self.options, run.epoch, self.n), run.epoch
-        if self._order is None:
-            return None
-        return self._order[run.position * self.batch:(run.position + 1) * self.batch]
+    def _piece(self, run: Run) -> Piece:
+        """What the next step sees."""
+        return self._plan.at(run.epoch, run.position)
 
-    _order: Any = None
-    _order_of: int = -1
+    def _carry(self, run: Run, piece: Piece) -> Arrays | None:
+        """The state that a chunk starts from; None where its sequences begin."""
+        return None if piece.fresh else run.carry
 
     def take(self, rows: Any) -> Batch:
         """The training arrays of these examples; of all, without a copy, for None."""
-        train = self.data.parts["train"]
-        return train if rows is None else {name: a[rows] for name, a in train.items()}
+        return take(self.data.parts["train"], rows)
 
     def _finish_epoch(self) -> None:
         run = self.run
         run.epoch += 1
         row = {"epoch": float(run.epoch), "rate": float(run.state["lr"]), "train": run.total / run.count}
-        run.position, run.total, run.count = 0, 0.0, 0
+        run.position, run.total, run.count, run.carry = 0, 0.0, 0, {}
         if self.data.count("validation"):
             result = self.evaluate("validation", run.params)
             row.update({"validation" if k == "loss" else f"validation_{k}": v for k, v in result.items() if k != "penalty"})
@@ -187,10 +192,14 @@ class Trainer:
         run.history.append(row)
         self.progress.epoch(run)
 
+    def pieces(self, part: str) -> Iterator[Piece]:
+        """Every example of a part once, in batches for evaluation."""
+        return evaluation(self.data.parts[part], self.batch if self.batch < self.n or self.data.stream else 0,
+                          self.options.truncate, self.timed, self.data.stream)
+
     def evaluate(self, part: str, params: Arrays) -> dict[str, float]:
         """Loss, penalty and metrics of a part, averages combined over batches by their counts."""
-        return evaluate(self.program, params, self.data.parts[part], max(self.batch if self.batch < self.n else 0,
-                                                                         _EVALUATION_BATCH))
+        return combine(self.program, params, self.pieces(part), bool(self.options.truncate))
 
     # ------------------------------------------------------------ saving and stopping
 
@@ -235,24 +244,27 @@ class Trainer:
             if run.position >= self.batches:
                 run.epoch, run.position = run.epoch + 1, 0
                 continue
-            before, rows = {k: v.copy() for k, v in run.params.items()}, self._rows(run)
+            before, piece = {k: v.copy() for k, v in run.params.items()}, self._piece(run)
+            carry = self._carry(run, piece)
             at = f"step {run.epoch * self.batches + run.position + 1} (epoch {run.epoch + 1})"
             loss, _ = self._step(run)
             if not math.isfinite(loss):
-                why = self._explain(before, rows, int(run.state["step"]) - 1)
+                why = self._explain(before, piece, int(run.state["step"]) - 1, carry)
                 raise NotFinite(self._report(f"the loss became {loss} at {at}", why))
             bad = _not_finite(run.params)
             if bad:
-                why = "its gradient is not finite" if self._gradient_is_bad(before, rows, bad) else "its update is not finite"
+                wrong = self._gradient_is_bad(before, piece, carry, bad)
+                why = "its gradient is not finite" if wrong else "its update is not finite"
                 raise NotFinite(self._report(f"parameter {bad} stopped being finite at {at}, the loss being {loss:.6g}", why))
         raise NotFinite(self._report("the loss stopped being finite", "the same steps, repeated, gave finite values"))
 
-    def _explain(self, params: Arrays, rows: Any, step: int) -> str:
-        return self.diagnose(params, self.take(rows), step) if self.diagnose else ""
+    def _explain(self, params: Arrays, piece: Piece, step: int, carry: Arrays | None) -> str:
+        return self.diagnose(params, piece.arrays, step, carry or {}) if self.diagnose else ""
 
-    def _gradient_is_bad(self, params: Arrays, rows: Any, name: str) -> bool:
+    def _gradient_is_bad(self, params: Arrays, piece: Piece, carry: Arrays | None, name: str) -> bool:
+        more = {"carry": carry} if self.options.truncate else {}
         with np.errstate(all="ignore"):
-            grads = self.program.loss_and_grads(params, **self.take(rows))[1]
+            grads = self.program.loss_and_grads(params, **piece.arrays, **more)[1]
         return name in grads and not np.isfinite(grads[name]).all()
 
     def _report(self, what: str, why: str) -> str:
@@ -268,13 +280,19 @@ def _not_finite(params: Mapping[str, Array]) -> str:
     return next((name for name, a in params.items() if a.dtype.kind == "f" and not np.isfinite(a).all()), "")
 
 
-def evaluate(program: Program, params: Arrays, arrays: Batch, batch: int = _EVALUATION_BATCH) -> dict[str, float]:
-    """{"loss", "penalty" where there is one, metrics}: sums and counts of the batches combined."""
-    n = len(next(iter(arrays.values())))
+def evaluate(program: Program, params: Arrays, arrays: Part, batch: int = 0) -> dict[str, float]:
+    """{"loss", "penalty" where there is one, metrics} of whole examples."""
+    return combine(program, params, evaluation(arrays, batch))
+
+
+def combine(program: Program, params: Arrays, pieces: Iterable[Piece], carried: bool = False) -> dict[str, float]:
+    """The same over pieces: sums and counts combined; `carried` hands the state from a chunk to the next."""
     sums: dict[str, tuple[float, float]] = {}
-    penalty = 0.0
-    for start in range(0, n, batch):
-        result = program.evaluate(params, **{name: a[start:start + batch] for name, a in arrays.items()})
+    penalty, carry = 0.0, None
+    for piece in pieces:
+        more = {"carry": None if piece.fresh else carry} if carried else {}
+        result = program.evaluate(params, **piece.arrays, **more)
+        carry = result.pop("carry", None)
         for name, value in result.items():
             if name == "penalty":
                 penalty = float(value)
@@ -283,5 +301,3 @@ def evaluate(program: Program, params: Arrays, arrays: Batch, batch: int = _EVAL
                 sums[name] = (total + float(value[0]), count + float(value[1]))
     means = {name: total / count if count else float("nan") for name, (total, count) in sums.items()}
     return {**means, "penalty": penalty} if penalty else means
-
-

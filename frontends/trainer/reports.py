@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...compiler.system import System
-from .data import Batch, Dataset
+from .batches import Piece
+from .loop import Trainer
 from .run import Program
 from .weights import write_atomic
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 _CLASSES_SHOWN = 40                                  # as a matrix of confusion
 _CLASSES_REPORTED = 200                              # as rows: a vocabulary of words is no list of classes
-_PREDICTION_BATCH = 1000
 
 
 def results_table(results: Mapping[str, Mapping[str, float]], title: str = "") -> Table:
@@ -118,15 +118,24 @@ def classified(system: System) -> tuple[str, str] | None:
     return (targets[0], scores[0]) if len(scores) == 1 and not y.shape else None
 
 
-def confusion(program: Program, params: Mapping[str, Array], arrays: Batch, target: str, output: str,
-              targets: Sequence[str], classes: int) -> Array:
-    """counts[i, j]: how often class i was taken for class j."""
+def confusion(program: Program, params: Mapping[str, Array], pieces: Iterable[Piece], target: str, output: str,
+              system: System, carried: bool = False) -> Array:
+    """counts[i, j]: how often class i was taken for class j; what lies beyond an example's own length does not count."""
+    y = system.inputs[target]
+    assert y.type.n is not None
+    classes = y.type.n.evaluate(system.sizes)
     counts = np.zeros((classes, classes), np.int64)
-    inputs = {name: a for name, a in arrays.items() if name not in targets}
-    for start in range(0, len(arrays[target]), _PREDICTION_BATCH):
-        part = {name: a[start:start + _PREDICTION_BATCH] for name, a in inputs.items()}
-        taken = program.predict(dict(params), **part)[output].argmax(-1)
-        np.add.at(counts, (arrays[target][start:start + _PREDICTION_BATCH].reshape(-1), taken.reshape(-1)), 1)
+    carry = None
+    for piece in pieces:
+        inputs = {name: a for name, a in piece.arrays.items() if name not in system.targets}
+        found = program.predict(dict(params), **inputs, **({"carry": None if piece.fresh else carry} if carried else {}))
+        carry = found.get("carry")
+        taken, right = found[output].argmax(-1), piece.arrays[target]
+        for axis in y.axes:
+            if f"lengths_{axis}" in piece.arrays:
+                own = np.arange(right.shape[1]) < piece.arrays[f"lengths_{axis}"][:, None]
+                taken, right = taken[own], right[own]
+        np.add.at(counts, (right.reshape(-1), taken.reshape(-1)), 1)
     return counts
 
 
@@ -153,9 +162,9 @@ def class_report(counts: Array, labels: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def report_classes(system: System, program: Program, params: Mapping[str, Array], data: Dataset) -> str | None:
+def report_classes(system: System, trainer: Trainer, params: Mapping[str, Array]) -> str | None:
     """The report on the test part (else validation, else training), or None where the model scores no classes."""
-    roles = classified(system)
+    roles, data = classified(system), trainer.data
     if roles is None:
         return None
     target, output = roles
@@ -167,5 +176,5 @@ def report_classes(system: System, program: Program, params: Mapping[str, Array]
     words = data.preparation.get("vocabulary", {}).get(target, [])
     labels = [repr(w)[1:-1] for w in words] + [str(i) for i in range(len(words), classes)]
     part = next(p for p in ("test", "validation", "train") if data.count(p))
-    counts = confusion(program, params, data.parts[part], target, output, system.targets, classes)
+    counts = confusion(trainer.program, params, trainer.pieces(part), target, output, system, bool(trainer.options.truncate))
     return f"{part} part of {data.name}\n\n{class_report(counts, labels)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .errors import OptionError, WeightsError
+from .ragged import Part, Ragged
 from .weights import load_arrays, save_arrays
 
 Array = np.ndarray[Any, Any]
@@ -23,13 +25,17 @@ Arrays = dict[str, Array]
 
 
 class Program(Protocol):
-    """What the trainer calls of a compiled model: the contract of every generated module."""
+    """What the trainer calls of a compiled model: the contract of every generated module.
+
+    Of a model with `truncate`, predict and evaluate take `carry` and their result has an entry "carry", loss_and_grads gives
+    (loss, gradients, carry), and train_step (loss, carry).
+    """
 
     def init(self, seed: int = 0) -> Arrays: ...
     def init_state(self, params: Arrays, seed: int = 0) -> Arrays: ...
     def predict(self, params: Arrays, **inputs: Any) -> dict[str, Array]: ...
     def evaluate(self, params: Arrays, **inputs: Any) -> dict[str, Any]: ...
-    def loss_and_grads(self, params: Arrays, *, workspace: Any = None, seed: Any = 0, **inputs: Any) -> tuple[Any, Arrays]: ...
+    def loss_and_grads(self, params: Arrays, *, workspace: Any = None, seed: Any = 0, **inputs: Any) -> tuple[Any, ...]: ...
     def train_step(self, params: Arrays, state: Arrays, *, workspace: Any = None, **inputs: Any) -> Any: ...
     def Workspace(self) -> Any: ...
 
@@ -44,6 +50,7 @@ class Options:
     schedule: str = "constant"
     schedule_options: tuple[tuple[str, float], ...] = ()
     patience: int | None = None
+    truncate: int = 0                                # steps of a chunk that carries its state along; 0: sequences whole
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -56,15 +63,19 @@ class Options:
 
 @dataclass
 class Run:
-    """Where a run stands: arrays, and the position in the data (the next batch of the current epoch)."""
+    """Where a run stands: arrays, and the position in the data (the next batch of the current epoch).
+
+    `carry` is the state that the next chunk of a truncated sequence starts from.
+    """
 
     params: Arrays
     state: Arrays
     best: Arrays = field(default_factory=dict)
+    carry: Arrays = field(default_factory=dict)
     rate: float = 0.0                                # the declared learning rate, which the schedule multiplies
     epoch: int = 0                                   # epochs finished
     position: int = 0                                # batches taken of the current one
-    total: float = 0.0                               # sum of loss * examples over these
+    total: float = 0.0                               # sum of loss * examples (or tokens) over these
     count: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
@@ -74,33 +85,29 @@ class Run:
 
     def copy(self) -> Run:
         """A run that shares no array with this one."""
-        arrays: dict[str, Any] = {k: {n: a.copy() for n, a in getattr(self, k).items()} for k in _ARRAYS}
+        arrays: dict[str, Any] = {k: {n: copy(a) for n, a in getattr(self, k).items()} for k in _ARRAYS}
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
         return Run(**arrays, **{**rest, "history": [dict(row) for row in self.history]})
 
 
-_ARRAYS = ("params", "state", "best")
+_ARRAYS = ("params", "state", "best", "carry")
 
 
-def order(options: Options, epoch: int, n: int) -> Array | None:
-    """The order of the examples in an epoch; None for the full batch, whose order does not matter."""
-    if options.batch == 0 or options.batch >= n:
-        return None
-    return np.random.default_rng([options.seed, epoch]).permutation(n)
-
-
-def fingerprint(arrays: Mapping[str, Array]) -> str:
+def fingerprint(arrays: Part) -> str:
     """A checksum of the training data, by which a resumed run knows them again."""
     crc = 0
-    for name in sorted(arrays):
-        a = np.ascontiguousarray(arrays[name])
+    plain: Arrays = {}
+    for name, found in arrays.items():
+        plain |= {name: found.values, f"{name}.offsets": found.offsets} if isinstance(found, Ragged) else {name: found}
+    for name in sorted(plain):
+        a = np.ascontiguousarray(plain[name])
         crc = zlib.crc32(a.view(np.uint8).reshape(-1).data, zlib.crc32(f"{name}{a.shape}{a.dtype}".encode(), crc))
     return f"{crc:08x}"
 
 
 def save_run(path: Path, run: Run, options: Options, extra: Mapping[str, Any]) -> None:
     """Write the whole run to one file, atomically; `extra` is JSON that `load_run` hands back."""
-    arrays = {f"{kind}/{name}": a for kind in _ARRAYS for name, a in getattr(run, kind).items()}
+    arrays = {f"{kind}/{name}": np.asarray(a) for kind in _ARRAYS for name, a in getattr(run, kind).items()}
     rest = {f.name: getattr(run, f.name) for f in fields(run) if f.name not in _ARRAYS}
     save_arrays(path, arrays, {"run": rest, "options": asdict(options), "extra": dict(extra), "kind": "checkpoint"})
 
@@ -114,7 +121,7 @@ def load_run(path: Path) -> tuple[Run, Options, dict[str, Any]]:
     try:
         for name, a in arrays.items():
             kind, _, rest = name.partition("/")
-            parts[kind][rest] = a
+            parts[kind][rest] = int(a) if kind == "carry" and rest == "t" else a     # the offset along time is a number
         options = dict(note["options"])
         options["schedule_options"] = tuple((k, v) for k, v in options["schedule_options"])
         return Run(**parts, **note["run"]), Options(**options), note["extra"]

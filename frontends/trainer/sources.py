@@ -3,9 +3,9 @@
     digits                      scikit-learn's 1797 images 8x8: image (0..16), label
     mnist                       the four IDX files of a folder: image 28x28 (0..255), label; 60000 and 10000 examples
     csv("f.csv") tsv npz        a file's columns by name; `rest` is every numeric column that no formula names
-    text(chars) text(words)     one long sequence, cut into windows of `length`; by default CPython's documentation
     truth(3)                    the truth table of n = 2 variables: input (n), each as a, b, ..., all, any, odd (AND, OR, XOR)
     sinusoid                    n = 50 points x in [0, 1), y = sin(2 pi x) + noise (0.1), clean
+    text conll lines mat addition dates    sequences: see `sequences`
 
 The path of a file source may also come from the command line (`--data`). MNIST is looked for there, then under
 `$CHAINRULE_DATA/mnist`, then in `data/mnist`.
@@ -14,75 +14,20 @@ The path of a file source may also come from the command line (`--data`). MNIST 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .checks import check_lengths
 from .errors import DataError, did_you_mean
-from .formats import find_file, read_idx, read_npz, read_table, read_text
+from .formats import find_file, read_idx, read_npz, read_table
+from .ragged import Ragged
+from .sequences import SEQUENCES
+from .table import Request, Table
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass
-class Table:
-    """Columns whose first axis counts the examples.
-
-    `primary` is what an input without a formula reads where no column bears its name; `tested` is how many of the last
-    rows are the published test part; `stream` says that the rows are one long sequence; `ordered` that they are not to be
-    shuffled before they are split.
-    """
-
-    name: str
-    columns: dict[str, Array]
-    primary: str | None = None
-    tested: int = 0
-    stream: bool = False
-    ordered: bool = False
-    locate: Callable[[int], str] = field(default=lambda row: f"example {row}")
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values()))) if self.columns else 0
-
-
-@dataclass
-class Request:
-    """What a source is asked for: the options of the data line, the folder of the model file, `--data`."""
-
-    source: str
-    options: Mapping[str, Any]
-    folder: Path = Path()
-    path: Path | None = None
-    taken: set[str] = field(default_factory=set)
-
-    def positional(self) -> list[str]:
-        """What is written without a name, and stands under "0", "1", ...: `text(chars)`, `csv("f.csv")`, `truth(3)`."""
-        found = []
-        for key, value in self.options.items():
-            if key.isdigit() or key == "path":
-                self.taken.add(key)
-                found.append(str(value))
-        return found
-
-    def number(self, name: str, default: float, least: float = 0) -> float:
-        self.taken.add(name)
-        value = self.options.get(name, default)
-        if isinstance(value, str) or value < least:
-            raise DataError(f"data {self.source}: {name} is a number of at least {least:g}, not {value!r}")
-        return float(value)
-
-    def file(self) -> Path:
-        """The file to read: `--data`, else the data line's, relative to the model's folder."""
-        named = self.positional()
-        if self.path is not None:
-            inside = self.path / Path(named[0]).name if named and self.path.is_dir() else self.path
-            return inside
-        if not named:
-            raise DataError(f"data {self.source}: which file? write {self.source}(\"file\") or use --data FILE")
-        return self.folder / named[0]
 
 
 def _digits(request: Request) -> Table:
@@ -136,29 +81,20 @@ def _npz(request: Request) -> Table:
     for name, column in columns.items():
         if not column.ndim:
             raise DataError(f"{path}: {name} is a single number; the first axis of every array counts the examples")
-    return Table(str(path), columns, locate=lambda row: f"row {row} of {path}")
+    return Table(str(path), _sequences(path, columns), locate=lambda row: f"row {row} of {path}")
 
 
-def _text(request: Request) -> Table:
-    kind, file = "chars", None
-    for word in request.positional():
-        if word in ("chars", "words"):
-            kind = word
+def _sequences(path: Path, columns: dict[str, Array]) -> dict[str, Array | Ragged]:
+    """Padded arrays as sequences where the archive says how long they are: `lengths`, or `lengths_x` for x alone."""
+    out: dict[str, Array | Ragged] = {}
+    for name, a in columns.items():
+        key = next((k for k in (f"lengths_{name}", "lengths") if k in columns), "")
+        if not key or name.startswith("lengths") or a.ndim < 2:
+            out[name] = a
         else:
-            file = request.folder / word
-    path = request.path or file
-    text = read_text(path) if path else _documentation()
-    name = str(path) if path else "Python's documentation"
-    symbols = list(text) if kind == "chars" else text.split()
-    if not symbols:
-        raise DataError(f"{name} holds no {kind}")
-    column = np.array(symbols, dtype=object)
-    return Table(name, {kind: column}, kind, stream=True, ordered=True, locate=lambda row: f"{kind[:-1]} {row} of {name}")
-
-
-def _documentation() -> str:
-    from pydoc_data import topics
-    return "\n".join(topics.topics[key] for key in sorted(topics.topics))
+            check_lengths(key, columns[key], a, name, f"of {path}")
+            out[name] = Ragged.of_dense(a, columns[key])
+    return out
 
 
 def _truth(request: Request) -> Table:
@@ -182,15 +118,10 @@ def _sinusoid(request: Request) -> Table:
     return Table("the sinusoid", {"x": x, "y": clean + noise * rng.standard_normal(n), "clean": clean}, ordered=True)
 
 
-def _conll(request: Request) -> Table:
-    raise DataError("data conll: sentences differ in length, and this version trains only models whose examples are equally "
-                    "long; `chainrule.frontends.trainer.formats.read_conll` reads the file")
-
-
 SOURCES: dict[str, Callable[[Request], Table]] = {
-    "digits": _digits, "mnist": _mnist, "csv": _delimited(","), "tsv": _delimited("\t"), "npz": _npz, "text": _text,
-    "truth": _truth, "sinusoid": _sinusoid, "conll": _conll}
-COMMON_OPTIONS = ("length", "shuffle")
+    "digits": _digits, "mnist": _mnist, "csv": _delimited(","), "tsv": _delimited("\t"), "npz": _npz, "truth": _truth,
+    "sinusoid": _sinusoid, **SEQUENCES}
+COMMON_OPTIONS = ("length", "shuffle", "min_count")
 
 
 def read_source(request: Request) -> Table:
@@ -202,9 +133,9 @@ def read_source(request: Request) -> Table:
     for option in request.options:
         if option not in known:
             raise DataError(f"data {request.source}: there is no option {option!r}{did_you_mean(option, sorted(known))}")
-    lengths = {name: len(column) for name, column in table.columns.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {n}" for name, n in lengths.items())
+    counts = {name: len(column) for name, column in table.columns.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {n}" for name, n in counts.items())
         raise DataError(f"{table.name}: the columns differ in length: {listed}")
     if not len(table):
         raise DataError(f"{table.name} is empty")
@@ -214,7 +145,7 @@ def read_source(request: Request) -> Table:
 def by_suffix(path: Path) -> str:
     """The source that reads a file of this name, for `--data` without a data line."""
     suffixes = [s for s in path.suffixes if s != ".gz"]
-    kinds = {".csv": "csv", ".tsv": "tsv", ".npz": "npz", ".txt": "text"}
+    kinds = {".csv": "csv", ".tsv": "tsv", ".npz": "npz", ".txt": "text", ".mat": "mat", ".conllu": "conll", ".conll": "conll"}
     if path.is_dir():
         return "mnist"
     if not suffixes or suffixes[-1] not in kinds:

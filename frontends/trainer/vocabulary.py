@@ -14,12 +14,15 @@ Array = np.ndarray[Any, Any]
 UNKNOWN = "<unk>"
 
 
-def learn_vocabulary(name: str, values: Array, limit: int, size: str, words: bool) -> list[str]:
-    """The classes of a column, in alphabetical order; of words, the unknown one and then the most frequent, ties by spelling."""
+def learn_vocabulary(name: str, values: Array, limit: int, size: str, unknown: bool, least: int = 1) -> list[str]:
+    """The classes of a column, in alphabetical order.
+
+    With `unknown`, that one and then the most frequent, ties by spelling, which occur at least `least` times.
+    """
     counts = Counter(map(str, values.ravel().tolist()))
-    if words:
-        kept = sorted(counts, key=lambda w: (-counts[w], w))[:max(limit - 1, 0)]
-        return [UNKNOWN, *kept]
+    if unknown:
+        frequent = sorted((w for w, n in counts.items() if n >= least), key=lambda w: (-counts[w], w))
+        return [UNKNOWN, *frequent[:max(limit - 1, 0)]]
     if len(counts) > limit:
         hint = f"; --set {size}={len(counts)} makes room" if size.isidentifier() else ""
         raise DataError(f"input {name}: the data hold {len(counts)} classes, class({size}) has room for {limit}{hint}")

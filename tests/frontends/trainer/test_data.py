@@ -176,7 +176,7 @@ def test_conll_columns():
     ([("x", "imag"), ("y", "label")], {}, "input x: there is no column 'imag'; did you mean 'image'?"),
     ([("x", "image")], {}, "input y: digits has no column 'y'"),
     ([("z", "image")], {}, "the model has no input 'z'"),
-    ([("x", "image"), ("y", "label[t+1]")], {}, "needs a source that is one long sequence")])
+    ([("x", "image"), ("y", "label[t+1]")], {}, "needs an input that runs along time, x[t]")])
 def test_digits_refuse(digits, columns, sizes, says):
     assert says in message(load_data, digits("digits", columns, **sizes))
 
@@ -237,7 +237,7 @@ def test_idx_refuses(make_system, tmp_path, raw, says):
     ("csv", (), "nowhere", "--data nowhere: there is no such file or folder"),
     ("digits", (("lenth", 3),), None, "there is no option 'lenth'; did you mean 'length'?"),
     ("truth", (("0", "xor"),), None, "truth(2)"),
-    ("truth", (("0", 40),), None, "1 to 16 variables"), ("conll", (), None, "sentences differ in length"),
+    ("truth", (("0", 40),), None, "1 to 16 variables"), ("conll", (), None, "which file? write conll(words"),
     ("sinusoid", (("n", 0),), None, "n is a number of at least 1, not 0")])
 def test_sources_refuse(make_system, source, options, path, says):
     assert says in message(load_data, make_system(source, options=options), path)

@@ -189,7 +189,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(train
     program.blow = step
     t = trainer(tmp_path, program)
     asked = []
-    t.diagnose = lambda params, inputs, at: asked.append((params, inputs, at)) or "the first equation is s"
+    t.diagnose = lambda params, inputs, at, carry: asked.append((params, inputs, at)) or "the first equation is s"
     with pytest.raises(NotFinite) as e:
         finished(t)
     text = str(e.value)

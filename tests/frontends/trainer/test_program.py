@@ -101,7 +101,7 @@ def test_differences_are_small():
 def test_a_diverging_run_names_the_equation_and_keeps_the_last_good_state(blobs, tmp_path):
     system = network("sgd", "log")
     t = trainer(Program(system), blobs, tmp_path)
-    t.diagnose = lambda params, inputs, step: diagnose(system, params, inputs, 5, step)
+    t.diagnose = lambda params, inputs, step, carry: diagnose(system, params, inputs, 5, step, carry)
     t.start()
     with pytest.raises(NotFinite, match=r"the loss became nan at step 1 \(epoch 1\): the first equation .* is h: nan at example"):
         t.train()
@@ -111,7 +111,7 @@ def test_a_diverging_run_names_the_equation_and_keeps_the_last_good_state(blobs,
 def test_an_overflow_of_float32_is_told_from_a_wrong_equation(blobs):
     system = network("sgd", "square", lr=1e12)
     t = trainer(Program(system), blobs)
-    t.diagnose = lambda params, inputs, step: diagnose(system, params, inputs, 5, step)
+    t.diagnose = lambda params, inputs, step, carry: diagnose(system, params, inputs, 5, step, carry)
     t.start()
     with pytest.raises(NotFinite, match="training stopped"):
         t.train()

@@ -11,6 +11,7 @@ from chainrule.frontends.trainer.data import Dataset
 from chainrule.frontends.trainer.diagnose import diagnose
 from chainrule.frontends.trainer.differences import differences, random_inputs
 from chainrule.frontends.trainer.errors import OptionError, WeightsError
+from chainrule.frontends.trainer.loop import Trainer
 from chainrule.frontends.trainer.reports import class_report, classified, draw_curve, draw_weights, report_classes, write_curve
 from chainrule.frontends.trainer.weights import load_arrays, match_names, save_arrays, transfer
 
@@ -79,7 +80,7 @@ def test_the_report_on_classes(make_system, logistic, blobs):
     assert classified(system) == ("y", "p")
     program = logistic(4, 3)
     data = Dataset("blobs", blobs, {"vocabulary": {"y": ["one", "two", "three"]}})
-    report = report_classes(system, program, program.init(), data)
+    report = report_classes(system, Trainer(program, data), program.init())
     assert report.startswith("test part of blobs") and "three" in report and "  30\n" in report
 
 
