@@ -20,7 +20,7 @@ SINGULAR: dict[str, tuple[int, Number]] = {
 DEEPEST = 12
 
 
-def _harmless(f: str, u: Expr) -> bool:
+def harmless(f: str, u: Expr) -> bool:
     """Whether f is finite, with its derivative, at every value that u can have."""
     if f in ("exp", "expm1", "exprel"):
         return isinstance(u, Map) and u.f == "neg" and not_negative(u.args[0])
@@ -44,7 +44,7 @@ def _guard(e: Expr, c: Expr, chosen: bool, depth: int) -> Expr:
     if e.f in SINGULAR:
         k, safe = SINGULAR[e.f]
         whole = e.f == "pow" and isinstance(n := number(e.args[1]), int) and n >= 0
-        if number(args[k]) is None and not whole and not _harmless(e.f, args[k]) and not _guarded_already(args[k], c, chosen):
+        if number(args[k]) is None and not whole and not harmless(e.f, args[k]) and not _guarded_already(args[k], c, chosen):
             other = constant(safe, args[k])
             args[k] = Map("select", (c, args[k], other) if chosen else (c, other, args[k]))
     return e.with_args(tuple(args))

@@ -1,0 +1,375 @@
+"""Lengths: examples of their own lengths in one padded array. What an axis declared by `lengths t` means, as expressions.
+
+Input    a stabilised system: equations that hold for every example alone, at its own length
+Output   a system over padded arrays with the same values, losses and gradients, and no declared lengths
+
+    sum[t] a                      ->  sum[t] select(mask, a, 0)              likewise max, logsumexp, products over t, ...
+    T                             ->  lengths_t                              so that mean[t] divides by an example's own length
+    B*T                           ->  sum[batch] lengths_t                   the token average
+    h[t+1]                        ->  select(t + 1 < lengths_t, h[t+1], h[T])
+    h[last]                       ->  sum[t] select(t + 1 == lengths_t, h, 0)
+
+with `mask = t < lengths_t`. What is computed at and after an example's end is arbitrary but finite, and never read: a delay into
+the past reads what stands before, so a forward recurrence has no mask in its loop. Three things keep it finite. Inputs are
+replaced by 0, so that their padding may hold NaN; operands of logarithms, roots and quotients by a harmless number; and a
+state is reset to 0 unless its equation evidently keeps it from growing (see `growth`). A mask is a choice, never a product.
+
+An example of length 0 has sums, means and last steps that are 0; a maximum or a softmax over no step is finite and means nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ..graph import (
+    BATCH,
+    BOOL,
+    REAL,
+    At,
+    Broadcast,
+    Concat,
+    Const,
+    Contract,
+    Expr,
+    Extent,
+    Flip,
+    Freeze,
+    GraphError,
+    Index,
+    Input,
+    Map,
+    Number,
+    OneHot,
+    Reduce,
+    Ref,
+    Shift,
+    Size,
+    apply,
+    describe,
+    length,
+    order_axes,
+)
+from ..node import base
+from ..reach import reached
+from ..sequences import Thaw
+from ..system import System, lengths_input
+from ..verify import components
+from .growth import grows
+from .guard_rules import SINGULAR, harmless
+
+LOWEST = -1e30                                           # below every score; finite, so that 0 times it is 0
+FILL: dict[str, Number] = {"sum": 0, "norm": 0, "prod": 1, "max": LOWEST, "argmax": LOWEST, "logsumexp": LOWEST, "min": -LOWEST}
+GUARDED = ("log", "log1p", "log1mexp", "sqrt", "div", "pow")
+Key = str | int                                          # an axis, or the position of a feature that is a frozen axis
+
+
+def masked(system: System) -> System:
+    """The system over padded arrays; a system without declared lengths is returned as it is.
+
+    GraphError where an equation that is the same for all examples would have to end with each of them.
+    """
+    return _Masker(system).run() if system.lengths else system
+
+
+def padded_outputs(system: System, axes: Sequence[str]) -> dict[str, Expr]:
+    """The outputs of a masked system, 0 at and after every example's end along `axes`."""
+    masks = Masks(system, axes)
+    return {k: masks.where(system.equations[k], masks.keys(system.equations[k]), 0) for k in system.outputs}
+
+
+class Masks:
+    """The masks of the axes with lengths, and choices by them."""
+
+    def __init__(self, system: System, axes: Sequence[str]) -> None:
+        self.lengths = {a: lengths_input(a) for a in axes}
+        self.sizes = {length(a): a for a in axes}
+        self.letters = {str(length(a)): a for a in axes}
+
+    def inside(self, axis: str, by: int = 0) -> Expr:
+        """Whether step t + by is one of the example's own: t + by < lengths_t."""
+        return apply("lt", Index(axis) + by if by else Index(axis), self.lengths[base(axis)])
+
+    def keys(self, e: Expr) -> list[Key]:
+        """Where e has padding: its axes with lengths, and its features that are such an axis."""
+        axes: list[Key] = [a for a in e.axes if base(a) in self.lengths]
+        return axes + [k for k, s in enumerate(e.shape) if s in self.sizes]
+
+    def where(self, e: Expr, keys: Iterable[Key], fill: Number) -> Expr:
+        """e inside the sequences, and a number at and after their ends."""
+        axes = order_axes({*e.axes, BATCH})
+        keys = [k for k in keys if fill or not self.zero(e, k)]
+        if not keys:
+            return e
+        mask = self._joined(e, keys, axes)
+        if e.type == BOOL:
+            return apply("or", apply("not", mask), _wide(e, axes)) if fill else apply("and", mask, _wide(e, axes))
+        return apply("select", mask, _wide(e, axes), fill)
+
+    def _joined(self, e: Expr, keys: Sequence[Key], axes: tuple[str, ...]) -> Expr:
+        """The mask of several keys, with the shape of e."""
+        small = [self.inside(k) for k in keys if isinstance(k, str)]
+        frozen = [(k, Freeze(self.inside(a), a)) for k in keys if isinstance(k, int) for a in [self.sizes[e.shape[k]]]]
+        out: Expr | None = None
+        for m in small:
+            out = m if out is None else apply("and", out, m)
+        out = None if out is None else Broadcast(out, axes, e.shape, ())
+        for k, m in frozen:
+            m = Broadcast(m, axes, e.shape, (k,))
+            out = m if out is None else apply("and", out, m)
+        assert out is not None
+        return out
+
+    def zero(self, e: Expr, key: Key) -> bool:
+        """Whether e is evidently 0 in the padding of a key."""
+        match e:
+            case Map("select", (c, a, b)):
+                return (self._is_mask(c, key) and _number(b) == 0) or (self.zero(a, key) and self.zero(b, key))
+            case Map("exp", (Map("sub", (Map("select", (c, _, low)), _)),)):
+                return self._is_mask(c, key) and _number(low) == LOWEST
+            case Map("mul", (a, b)):
+                return self.zero(a, key) or self.zero(b, key)
+            case Map("neg" | "square" | "abs", (a,)):
+                return self.zero(a, key)
+            case Map("div" | "safe_div", (a, _)):
+                return self.zero(a, key)
+            case Map("add" | "sub", (a, b)):
+                return self.zero(a, key) and self.zero(b, key)
+            case Broadcast(args=(a,), places=places):
+                inner = key if isinstance(key, str) else places.index(key) if key in places else None
+                return inner is not None and (isinstance(inner, int) or inner in a.axes) and self.zero(a, inner)
+            case Freeze(args=(a,), axis=axis):
+                return self.zero(a, axis if key == 0 else key - 1 if isinstance(key, int) else key)
+            case Thaw(args=(a,), axis=axis):
+                return self.zero(a, 0 if key == axis else key + 1 if isinstance(key, int) else key)
+            case OneHot(n=n):                                    # a step of the example's own
+                return key == len(e.shape) - 1 and n in self.sizes
+            case Const(value=0):
+                return True
+        return False
+
+    def _is_mask(self, c: Expr, key: Key) -> bool:
+        """Whether c is false in the padding of a key."""
+        match c:
+            case Map("and", (a, b)):
+                return self._is_mask(a, key) or self._is_mask(b, key)
+            case Broadcast(args=(Freeze(args=(m,), axis=axis),), places=(place,)):
+                return key == place and m is self.inside(axis)
+            case Broadcast(args=(m,), places=()):
+                return self._is_mask(m, key)
+        return isinstance(key, str) and base(key) in self.lengths and c is self.inside(key)
+
+
+class _Masker(Masks):
+    """One run of the pass."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__(system, system.lengths)
+        self.system = system
+        self.nodes, _ = reached(system, system.roots())
+        self.memo: dict[Expr, Expr] = {}
+        self.reset = {system.equations[name]: axis for name, axis in self._growing()}
+
+    def run(self) -> System:
+        system = self.system
+        for n in self.nodes:
+            new = self.node(n)
+            self.memo[n] = self.where(new, [self.reset[n]], 0) if n in self.reset else new
+        for n in self.nodes:
+            if isinstance(n, Ref) and self.memo[system.equations[n.name]].axes != n.axes:
+                raise GraphError(f"{n.name} is the same for all examples, and would have to end with each of them: "
+                                 f"it reads ahead, or sums, along {' and '.join(system.lengths)}")
+        out = replace(system.mapped(self.memo), lengths=())
+        taken = {*out.names.values(), *out.equations, *out.params, *out.inputs, *out.sizes, *out.stats}
+        for axis in system.lengths:
+            self._name(out, self.inside(axis), "mask", axis, taken)
+            self._name(out, self.inside(axis, 1), "inside", axis, taken)
+        return out
+
+    def _name(self, out: System, mask: Expr, word: str, axis: str, taken: set[str]) -> None:
+        name = word if len(self.lengths) == 1 and word not in taken else f"{word}_{axis}"
+        if name not in taken:
+            out.names[mask] = name
+
+    def _growing(self) -> Iterable[tuple[str, str]]:
+        """The states that are reset after the end, since nothing evident keeps them finite there."""
+        for component in components(self.system, self.nodes):
+            delays = [n for n in component if isinstance(n, Shift) and base(n.axis) in self.lengths]
+            names = list(dict.fromkeys(n.name for n in component if isinstance(n, Ref)))
+            if delays and delays[0].s < 0 and grows(self.system, component):
+                yield from ((name, delays[0].axis) for name in names if BATCH in self.system.equations[name].axes)
+
+    # ------------------------------------------------------------ nodes
+
+    def node(self, n: Expr) -> Expr:
+        """What stands for one node, over what stands for its operands."""
+        args = tuple(self.memo[a] for a in n.args)
+        match n:
+            case Extent():
+                return self.count(n.size)
+            case Input() if self.system.inputs.get(n.name) is n and n.type == REAL:
+                return self.where(n, self.keys(n), 0)
+            case Shift() if base(n.axis) in self.lengths and n.s > 0:
+                return self.ahead(n, args)
+            case At() if base(n.axis) in self.lengths:
+                return self.step(args[0], n.axis, n.i)
+            case OneHot(args=(At(args=(x,), axis=axis, i=i),)) if base(axis) in self.lengths:
+                return self.step(OneHot(self.memo[x], n.n), axis, i)
+            case Reduce():
+                return self.reduce(n, args[0])
+            case Contract():
+                return self.contract(n, *args)
+            case Map():
+                return self.map(n, args)
+            case Flip() if n.shape[n.at] in self.sizes:
+                raise GraphError(f"{describe(n.args[0])} is flipped along {self.sizes[n.shape[n.at]]}, where examples end earlier")
+        return _rebuilt(n, args)
+
+    def count(self, s: Size) -> Expr:
+        """A size as a number: the length of an axis is an example's own, the size of a batch of sequences the sum of these."""
+        terms: list[Expr] = []
+        for monomial, c in s.terms:
+            own = [self.letters[x] for x in monomial if x in self.letters]
+            if not own:
+                terms.append(Extent(Size({monomial: c})))
+                continue
+            value: Expr = Const(1)
+            for k, axis in enumerate(own):
+                n = Map("real", (self.lengths[axis],))
+                value = n if k == 0 else value * n
+            rest = tuple(x for x in monomial if x not in self.letters)
+            if "B" in rest:
+                value = Reduce("sum", value, (BATCH,))
+                rest = tuple(x for x in rest if x != "B")
+            terms.append(value if not rest and c == 1 else value * Extent(Size({rest: c})))
+        out = terms[0] if terms else Const(0)
+        for t in terms[1:]:
+            out = out + t
+        return out
+
+    def ahead(self, n: Shift, args: tuple[Expr, ...]) -> Expr:
+        """v[t+s]: where it lies beyond the example's own end, the boundary value that stands there."""
+        a, *inits = args
+        out = inits[-1]
+        for k in reversed(range(n.s - 1)):
+            if inits[k] is not inits[k + 1]:
+                out = apply("select", self.inside(n.axis, n.s - k - 1), inits[k], out)
+        moved = Shift(_wide(a, order_axes({*a.axes, BATCH})), n.axis, n.s, (Const(0),) * n.s)
+        return apply("select", self.inside(n.axis, n.s), moved, out)
+
+    def step(self, a: Expr, axis: str, i: int) -> Expr:
+        """Step i of every example; from its own end where i < 0; 0 where it has no such step."""
+        if a.type.kind == "class":
+            raise GraphError(f"one step of the classes {describe(a)}, where examples end at their own steps along {axis}")
+        if i >= 0:
+            return apply("select", apply("gt", self.lengths[base(axis)], i), At(a, axis, i), 0)
+        here = apply("eq", Index(axis) - i, self.lengths[base(axis)])
+        if a.type == BOOL:
+            return apply("gt", Reduce("sum", apply("real", apply("and", here, a)), (axis,)), 0)
+        return Reduce("sum", apply("select", here, a, 0), (axis,))
+
+    # ------------------------------------------------------------ what reads every step
+
+    def over(self, a: Expr, over: Iterable[Key]) -> list[Key]:
+        """The keys that a sum over `over` must mask in a; a sum over the batch meets examples that have ended."""
+        over = [*over]
+        for k in over:
+            if isinstance(k, int) and a.shape[k] not in self.sizes:
+                part = next((x for x in a.shape[k].symbols if x in self.letters), None)
+                if part is not None:
+                    raise GraphError(f"a sum over {a.shape[k]} features, which are a part of axis {self.letters[part]}, where examples "
+                                     "end at their own steps")
+        return [k for k in self.keys(a) if k in over or BATCH in over]
+
+    def reduce(self, n: Reduce, a: Expr) -> Expr:
+        return Reduce(n.kind, self.where(a, self.over(a, n.over), FILL[n.kind]), n.over)
+
+    def contract(self, n: Contract, a: Expr, b: Expr) -> Expr:
+        """A sum of products: one factor is 0 in the padding."""
+        lost = {*n.args[0].axes, *n.args[1].axes} - {*n.axes}
+        sides, found = [a, b], []
+        for e, labels in ((a, n.la), (b, n.lb)):
+            summed: list[Key] = [x for x in e.axes if x in lost]
+            summed += [k for k, label in enumerate(labels) if label not in n.lo]
+            found.append({_meeting(k, labels): k for k in self.over(e, summed)})
+        order = sorted((0, 1), key=lambda k: len(sides[k].shape))        # the smaller factor first
+        for key in dict.fromkeys(k for f in found for k in f):
+            holders = [k for k in order if key in found[k]]
+            if not any(self.zero(sides[k], found[k][key]) for k in holders):
+                k = holders[0]
+                sides[k] = self.where(sides[k], [found[k][key]], 0)
+        axes = order_axes(({*sides[0].axes, *sides[1].axes} - lost) | {*n.axes})
+        return Contract(sides[0], sides[1], n.la, n.lb, n.lo, axes)
+
+    # ------------------------------------------------------------ elementwise
+
+    def map(self, n: Map, args: tuple[Expr, ...]) -> Expr:
+        if n.f == "div" and (count := self.counted(*n.args)) is not None:
+            return apply("div", args[0], count)
+        if n.f == "sub" and (scores := self.scores(*n.args)) is not None:
+            return apply("sub", scores, args[1])
+        if n.f in GUARDED:
+            k, safe = SINGULAR[n.f]
+            args = (*args[:k], self.guarded(n.f, args[k], safe), *args[k + 1:])
+        return apply(n.f, *args)
+
+    def counted(self, a: Expr, b: Expr) -> Expr | None:
+        """The count that a mean divides by: at least 1, and for a mean over the batch the examples that have not ended."""
+        a, b = _bare(a), _bare(b)
+        if not isinstance(b, Extent):
+            return None
+        own = [x for x in b.size.symbols if x in self.letters]
+        if own and "B" not in b.size.symbols:
+            return apply("maximum", self.count(b.size), 1)
+        if isinstance(a, Reduce) and BATCH in a.over and "B" in b.size.symbols and len(b.size.terms) == 1 and not own:
+            left = [x for x in a.axes if base(x) in self.lengths]
+            if left:
+                here = Reduce("sum", apply("real", self._joined(Const(0), left, order_axes((*left, BATCH)))), (BATCH,))
+                ((monomial, c),) = b.size.terms
+                rest = Extent(Size({tuple(x for x in monomial if x != "B"): c}))
+                return apply("maximum", here if rest is Const(1) else here * rest, 1)
+        return None
+
+    def scores(self, s: Expr, b: Expr) -> Expr | None:
+        """s of s - logsumexp[t](s), lowest in the padding as in the sum, so that a softmax is 0 there."""
+        lse = _bare(b)
+        if isinstance(lse, Reduce) and lse.kind == "logsumexp" and lse.args[0] is s:
+            return self.memo[lse].args[0]
+        return None
+
+    def guarded(self, f: str, u: Expr, safe: Number) -> Expr:
+        """An operand that makes f singular, harmless in the padding."""
+        inner = _bare(u)
+        keys = self.keys(inner)
+        if not keys or BATCH not in inner.axes or harmless(f, u):
+            return u
+        kept = self.where(inner, keys, safe)
+        return Broadcast(kept, u.axes, u.shape, u.places) if isinstance(u, Broadcast) else kept
+
+
+def _meeting(key: Key, labels: tuple[int, ...]) -> Key:
+    """What an axis or a feature is called where two factors meet."""
+    return key if isinstance(key, str) else labels[key]
+
+
+def _wide(e: Expr, axes: tuple[str, ...]) -> Expr:
+    return Broadcast(e, axes, e.shape, tuple(range(len(e.shape))))
+
+
+def _bare(e: Expr) -> Expr:
+    return e.args[0] if isinstance(e, Broadcast) else e
+
+
+def _number(e: Expr) -> Number | None:
+    e = _bare(e)
+    return e.value if isinstance(e, Const) else None
+
+
+def _rebuilt(n: Expr, args: tuple[Expr, ...]) -> Expr:
+    """The node on operands that may have a batch axis where they had none."""
+    if args == n.args:
+        return n
+    if isinstance(n, (Shift, Concat)):
+        axes = order_axes({x for a in args for x in a.axes} | ({n.axis} if isinstance(n, Shift) else set()))
+        args = (_wide(args[0], axes), *args[1:]) if isinstance(n, Shift) else tuple(_wide(a, axes) for a in args)
+    return n.with_args(args)
