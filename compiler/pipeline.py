@@ -14,11 +14,13 @@ Every stage's result stays in `Compiled`, for `chainrule show`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
 from .gradient import Adjoint, gradient
-from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, Slice, postorder, size
+from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, Slice, length, postorder, size
+from .node import base
 from .passes.evaluation import evaluation
 from .passes.finish import finish
 from .passes.hoist import hoisted
@@ -192,9 +194,18 @@ def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], 
     function.carry = {k: _last(lay, system.resolve(e), body) for k, e in carry.items()}
     read = {n.name for n in lay.plan.order if isinstance(n, Input)}
     function.inputs = tuple(k for k in system.inputs if k in read)
-    function.axes = tuple(sorted({x for n in lay.plan.order if isinstance(n, Input) for x in n.axes if x != BATCH}))
+    function.axes = tuple(sorted({base(x) for n in lay.plan.order for x in n.axes if x != BATCH}))
+    function.free = _free(system, lay.plan.order)
     _sections(function, lay)
     out.functions[name], out.layouts[name] = function, lay
+
+
+def _free(system: System, order: Sequence[Expr]) -> tuple[str, ...]:
+    """The lengths of axes that these nodes depend on and no input among them carries."""
+    told = {str(length(x)) for n in order if isinstance(n, Input) for x in n.axes}
+    every = {str(length(x)) for n in (*order, *system.inputs.values()) for x in n.axes}
+    used = {s for n in order for d in (*n.dims, *([n.size] if isinstance(n, Extent) else [])) for s in d.symbols}
+    return tuple(sorted((used & every) - told))
 
 
 def _last(lay: Layout, e: Expr, body: list[Stmt]) -> View:

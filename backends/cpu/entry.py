@@ -36,9 +36,12 @@ class Entry:
         results = {k.removeprefix("d_") if k not in self.system.stats else k: v.array.name
                    for k, v in printer.function.results.items() if v.array.role == "result"}
         lines += _unpack([results[k] for k in every if k in results], "grads", [k for k in every if k in results], every)
-        known: set[str] = set()
+        known = {*printer.function.free}
         first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
         lines.append(f"    dtype = params[{quoted(first)}].dtype")
+        for n in printer.function.free:
+            self.uses.add("whole_length")
+            lines.append(f"    {n} = whole_length({quoted(n)}, {n})")
         for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
             lines += self._input(k, local[k], known)
         lines += [line for n, k in printer.function.lengths.items() if n in known for line in _demanded(n, k)]
@@ -77,7 +80,7 @@ class Entry:
             lines.append(f"    {', '.join(lengths)} = {name}.shape[:{len(lengths)}]")
         known.update(lengths)
         if order != list(node.axes):
-            lines.append(f"{f'    {name} = {name}.swapaxes(0, 1)':<64}# time first inside")
+            lines.append(f"{f'    {name} = {name}{inwards(len(order), len(node.shape))}':<64}# time first inside")
         return lines
 
     def epilogue(self) -> list[str]:
@@ -92,8 +95,8 @@ class Entry:
             for k, v in results.items():
                 value = text(v)
                 e = printer.layout.plan.roots[k]
-                if len(e.axes) > 1:
-                    value += ".swapaxes(0, 1)"
+                if len(e.axes) > 1 and BATCH in e.axes:
+                    value += outwards(len(e.axes), len(e.shape))
                 items.append(f"{quoted(k)}: {value}")
             items += ['"carry": carry'] if self.cut else []
             return carry + wrapped(f"    return {{{', '.join(items)}}}", "")
@@ -136,6 +139,18 @@ def _demanded(length: str, steps: int) -> list[str]:
     """The only length that a full unroll computes."""
     return [f"    if {length} != {steps}:",
             f'        raise ValueError(f"every step is written out for {length} = {steps}, but {length} is {{{length}}} here")']
+
+
+def inwards(axes: int, features: int) -> str:
+    """`x[batch, s, t, ...]` -> `x[s, t, batch, ...]`."""
+    order = (*range(1, axes), 0, *range(axes, axes + features))
+    return ".swapaxes(0, 1)" if axes == 2 else f".transpose({', '.join(map(str, order))})"
+
+
+def outwards(axes: int, features: int) -> str:
+    """`x[s, t, batch, ...]` -> `x[batch, s, t, ...]`."""
+    order = (axes - 1, *range(axes - 1), *range(axes, axes + features))
+    return ".swapaxes(0, 1)" if axes == 2 else f".transpose({', '.join(map(str, order))})"
 
 
 def _unpack(names: list[str], source: str, keys: list[str], every: tuple[str, ...]) -> list[str]:

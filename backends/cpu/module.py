@@ -9,6 +9,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from ...compiler.graph import BATCH, Expr, GraphError, Input, postorder
+from ...compiler.node import base
 from ...compiler.options import Options
 from ...compiler.passes.naming import quoted_tuple
 from ...compiler.pipeline import Compiled
@@ -77,7 +78,7 @@ class ModulePrinter:
             updates = Updates(self.compiled, self.uses)
             inputs = self.arguments("gradients")
             public += [self.evaluate(), self.loss_and_grads(), updates.init_state(), updates.train_step(inputs, self.seeded)]
-            private += [updates.rule(), selfcheck_text(self.system, self.compiled.functions["gradients"].inputs, self.options)]
+            private += [updates.rule(), selfcheck_text(self.system, self.compiled.functions["gradients"], self.options)]
         top = [header(self.compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
         *work, last = private or [""]
         body = [init_text(self.system, self.dtype, self.uses), *public, *work]

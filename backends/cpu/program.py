@@ -64,8 +64,10 @@ class Program:
 
     def _read(self, function: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """What a function of the module takes: inputs of the model that it does not read are left out."""
-        read = self.compiled.functions[function].inputs if function in self.compiled.functions else ()
-        return {k: v for k, v in inputs.items() if k in read or k not in self.system.inputs}
+        found = self.compiled.functions.get(function)
+        read = (*found.inputs, *found.free) if found else ()
+        known = {*self.system.inputs, *(n for f in self.compiled.functions.values() for n in f.free)}
+        return {k: v for k, v in inputs.items() if k in read or k not in known}
 
     def init_state(self, params: dict[str, Any], seed: int = 0) -> dict[str, Any]:
         """What a training step keeps."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ...compiler.graph import BATCH
+from ...compiler.graph import BATCH, length
 from ...compiler.options import Options
 from ...compiler.passes.naming import quoted
+from ...compiler.program import Function
 from ...compiler.system import System
 
 CHECK = '''def check(batch=5{lengths}, seed=0):
@@ -39,11 +40,11 @@ if __name__ == "__main__":
 '''
 
 
-def selfcheck_text(system: System, inputs: tuple[str, ...], options: Options) -> str:
+def selfcheck_text(system: System, function: Function, options: Options) -> str:
     """The `check` function for a system's inputs at small lengths."""
-    axes = sorted({x for k in inputs for x in system.inputs[k].axes if x != BATCH})
+    axes = sorted({x for k in function.inputs for x in system.inputs[k].axes if x != BATCH})
     rows = []
-    for k in inputs:
+    for k in function.inputs:
         node = system.inputs[k]
         dims = (["batch"] if BATCH in node.axes else []) + [f"{x}_length" for x in node.axes if x != BATCH]
         shape = f"({', '.join([*dims, *(s.format() for s in node.shape)])}{',' if len(dims) + len(node.shape) == 1 else ''})"
@@ -54,6 +55,8 @@ def selfcheck_text(system: System, inputs: tuple[str, ...], options: Options) ->
         else:
             value = f"rng.random({shape})"
         rows.append(f"        {k}={value},")
+    axes = sorted({*axes, *(x for x in function.axes if str(length(x)) in function.free)})
+    rows += [f"        {n}={'batch' if n == 'B' else n.lower() + '_length'}," for n in function.free]
     positive = "".join(f"    params[{quoted(k)}] = np.abs(params[{quoted(k)}]) + 0.5\n" for k, s in system.stats.items()
                        if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0)
     return CHECK.format(lengths="".join(f", {x}_length={options.steps or 4}" for x in axes), inputs="\n".join(rows), positive=positive,
