@@ -113,11 +113,12 @@ def _dies(v: View, out: View, life: dict[Array, Life], k: int, looped: bool) -> 
         and v.along == out.along and life[b].last == k and (one_reader or (not looped and not life[b].looped))
 
 
-def plan(body: list[Stmt], kept: tuple[View, ...], scratch: dict[int, list[Array]]) -> Plan:
-    """Pack every value of the workspace into slots, first fit by size."""
+def plan(body: list[Stmt], kept: tuple[View, ...], scratch: dict[int, list[Array]],
+         loose: frozenset[Array] = frozenset()) -> Plan:
+    """Pack every value of the workspace into slots, best fit by size; `loose` arrays have no storage."""
     spans: dict[Array, list[int]] = {}
     for a, life in lives(body, kept).items():
-        if a.home.role == "value" and a.dims:
+        if a.home.role == "value" and a.dims and a.home not in loose:
             span = spans.setdefault(a.home, [life.first, life.last])
             span[:] = [min(span[0], life.first), max(span[1], life.last)]
     out = Plan(scratch=scratch)
@@ -133,7 +134,7 @@ def _fit(out: Plan, a: Array, first: int, last: int) -> None:
     """The free slot whose size comes nearest, or a new one."""
     need = product(a.dims)
     free = [s for s in out.slots if s.kind == a.kind and all(last < f or first > e for _, f, e in s.members)]
-    best = min(free, key=lambda s: (abs(_nominal(need) - max(map(_nominal, s.sizes))), out.slots.index(s)), default=None)
+    best = min(free, key=lambda s: abs(_nominal(need) - max(map(_nominal, s.sizes))), default=None)
     if best is None:
         best = Slot(a.kind)
         out.slots.append(best)

@@ -11,12 +11,16 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = tuple(sorted(p.parent.name for p in EXAMPLES.glob("*/model.nn")))
 PLAIN = ("autoencoder_tied", "logistic_regression", "min_char_rnn", "mlp")      # also printed for reading (-O0)
 
+SCHEDULES = {"rnn_unrolled": {"unroll": "full", "steps": 3}}             # examples that show another schedule
+
 
 def generated(name: str) -> dict[Path, str]:
     """The generated modules of an example, by path."""
     model = cr.load(EXAMPLES / name / "model.nn")
     levels = {"model_np.py": 1, **({"model_np_O0.py": 0} if name in PLAIN else {})}
-    return {EXAMPLES / name / "generated" / file: cr.compile(model, level=level).source for file, level in levels.items()}
+    schedule = SCHEDULES.get(name, {})
+    return {EXAMPLES / name / "generated" / file: cr.compile(model, level=level, **schedule).source
+            for file, level in levels.items()}
 
 
 def main(names: tuple[str, ...]) -> None:

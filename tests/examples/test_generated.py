@@ -13,7 +13,7 @@ from chainrule.compiler.interpret import evaluate
 from chainrule.frontends.language import load
 from examples.regenerate import EXAMPLES, NAMES, generated
 
-SMALL = {"perceptron": {}, "sinusoid": {}, "min_char_rnn": {"V": 7, "H": 4}, "mlp": {"D": 6, "H1": 5, "H2": 4, "C": 3},
+SMALL = {"perceptron": {}, "sinusoid": {}, "min_char_rnn": {"V": 7, "H": 4}, "rnn_unrolled": {"V": 7, "H": 4}, "mlp": {"D": 6, "H1": 5, "H2": 4, "C": 3},
          "autoencoder_deep": {"D": 6, "H": 5, "K": 3}, "mnist_autoencoder": {"D": 6, "H": 5, "K": 3}}
 STEPS = (1e-3, 1e-4, 1e-5)
 BATCH_SIZE, TIME = 5, 4
