@@ -11,6 +11,7 @@ from ...compiler.ops import PRIMITIVES
 from . import libraries, semantics
 from . import syntax as s
 from .arithmetic import declared, elementwise
+from .convolution import IMAGES
 from .rarely import RARE
 from .scope import (
     Alias,
@@ -372,7 +373,7 @@ def _table() -> dict[str, Builtin]:
         "squares": _squares, "cross_entropy": _cross_entropy, "binary_cross_entropy": _binary_cross_entropy,
         "assume_probability": _assume, "dropout": _dropout, "gaussian_noise": _gaussian_noise, "bernoulli": _bernoulli,
         "uniform": _noise("uniform"), "normal": _noise("normal"), "stop": _stop,
-        **{name: _rare(name) for name in RARE if name != "noise"},
+        **{name: _rare(name) for name in RARE if name != "noise"}, **IMAGES,
     }
 
 

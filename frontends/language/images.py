@@ -1,0 +1,234 @@
+"""Convolution and pooling as graph: padding, windows, a contraction or a reduction. Shared by text and builder; no places here.
+
+Features stand as (channels, height, width), or (channels, length) in one dimension; kernels as (out, in/groups, height, width).
+A GraphError says what cannot be, with the size formula and its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from ...compiler.graph import (
+    Broadcast,
+    Concat,
+    Const,
+    Contract,
+    Expr,
+    Extent,
+    Flip,
+    Fold,
+    GraphError,
+    Pad,
+    Reduce,
+    Reshape,
+    Size,
+    Slice,
+    Window,
+    apply,
+    describe,
+    product,
+    size,
+)
+from ...compiler.sizes import SizeLike
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How windows stand: for every dimension its stride, the padding before and after, and its dilation.
+
+    `sizes` are the declared sizes, by which messages tell numbers.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+def same(n: int, k: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Padding with which ceil(n/stride) windows stand; the odd element comes after."""
+    total = max((-(-n // stride) - 1) * stride + dilation * (k - 1) + 1 - n, 0)
+    return total // 2, total - total // 2
+
+
+def windows(x: Expr, kernel: Sequence[Size], steps: Steps, value: float = 0) -> Expr:
+    """(C, n1, n2) -> (C, m1, k1, m2, k2), with `value` as padding."""
+    for i, (k, (lo, hi)) in enumerate(zip(kernel, steps.padding, strict=True)):
+        n, at = x.shape[1 + 2 * i], 1 + 2 * i
+        _fits(n, k, i, steps)
+        x = Window(padded(x, at, lo, hi, value), at, k, steps.stride[i], steps.dilation[i])
+    return x
+
+
+def padded(x: Expr, at: int, lo: int, hi: int, value: float = 0) -> Expr:
+    """`lo` elements before and `hi` after, along one position."""
+    if value == 0:
+        return Pad(x, at, lo, x.shape[at] + lo + hi)
+    def block(n: int) -> list[Expr]:
+        shape = (*x.shape[:at], size(n), *x.shape[at + 1:])
+        return [Broadcast(Const(value), x.axes, shape, ())] if n else []
+    return Concat(at, (*block(lo), x, *block(hi)))
+
+
+def _fits(n: Size, k: Size, i: int, steps: Steps) -> None:
+    """At least one window; else the formula with its numbers."""
+    (lo, hi), s, d = steps.padding[i], steps.stride[i], steps.dilation[i]
+    try:
+        value, width = n.evaluate(steps.sizes), k.evaluate(steps.sizes)
+    except KeyError:
+        return
+    count = (value + lo + hi - d * (width - 1) - 1) // s + 1
+    if count < 1:
+        pads = f"2*{lo}" if lo == hi else f"{lo} + {hi}"
+        reach = str(width) if d == 1 else f"({d}*({width} - 1) + 1)"
+        formula = f"({value} + {pads} - {reach})//{s} + 1 = {count}"
+        raise GraphError(f"a window of {width if d == 1 else f'{width}, {d} apart,'} does not fit into {n_text(n, value)}"
+                         f"{f' padded by {lo} and {hi}' if lo or hi else ''}: {formula}")
+
+
+def n_text(n: Size, value: int) -> str:
+    return str(n) if n.value is not None else f"{n} = {value}"
+
+
+def convolution(x: Expr, kernel: Expr, steps: Steps, groups: SizeLike = 1, flip: bool = False) -> Expr:
+    """out[o, i, j] = sum over c, a, b of K[o, c, a, b] * x[c, i*stride + a*dilation - padding, ...].
+
+    Cross-correlation; `flip` turns the kernel around, which makes it the convolution of mathematics. With groups, output o reads
+    the channels of its own group only.
+    """
+    dims, groups = _dimensions(x, kernel), size(groups)
+    _reads(kernel.shape[1], x.shape[0], groups)
+    if flip:
+        for at in range(2, 2 + dims):
+            kernel = Flip(kernel, at)
+    w = windows(x, kernel.shape[2:], steps)
+    if groups != 1:
+        share = _share(kernel.shape[0], groups, "output", steps.sizes)
+        w = Reshape(w, (groups, kernel.shape[1], *w.shape[1:]))
+        kernel = Reshape(kernel, (groups, share, *kernel.shape[1:]))
+    return _contracted(w, kernel, dims, groups != 1)
+
+
+def _contracted(w: Expr, kernel: Expr, dims: int, grouped: bool) -> Expr:
+    """Windows (g, c, m1, k1, ...) and kernel (g, o, c, k1, ...) over c and k; without g for one group."""
+    places, taps, pairs = _labels(dims)
+    g = (0,) if grouped else ()
+    out = Contract(w, kernel, (*g, 1, *pairs), (*g, 2, 1, *taps), (*g, 2, *places), w.axes)
+    return Reshape(out, (out.shape[0] * out.shape[1], *out.shape[2:])) if grouped else out
+
+
+def _labels(dims: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Labels of the windows' places, of the kernel's elements, and of both in turn."""
+    places, taps = tuple(range(10, 10 + dims)), tuple(range(20, 20 + dims))
+    return places, taps, tuple(x for p in zip(places, taps, strict=True) for x in p)
+
+
+def transposed(x: Expr, kernel: Expr, steps: Steps, groups: SizeLike = 1, more: Sequence[int] = ()) -> Expr:
+    """The adjoint of a convolution's input, as a layer: (C, m1, m2) -> (O, n1, n2), kernel (C, O/groups, k1, k2).
+
+    n = (m - 1)*stride + dilation*(k - 1) + 1 + more - padding before and after.
+    """
+    dims, groups = _dimensions(x, kernel), size(groups)
+    _reads(kernel.shape[0], x.shape[0], size(1))
+    o = kernel.shape[1] * groups
+    if groups != 1:
+        share = _share(kernel.shape[0], groups, "input", steps.sizes)
+        x = Reshape(x, (groups, share, *x.shape[1:]))
+        kernel = Reshape(kernel, (groups, share, *kernel.shape[1:]))
+    places, taps, pairs = _labels(dims)
+    g = (0,) if groups != 1 else ()
+    w = Contract(x, kernel, (*g, 1, *places), (*g, 1, 2, *taps), (*g, 2, *pairs), x.axes)
+    if g:
+        w = Reshape(w, (o, *w.shape[2:]))
+    for i in range(dims):
+        n = (w.shape[1 + i] - 1) * steps.stride[i] + (kernel.shape[-dims + i] - 1) * steps.dilation[i] + 1
+        w = Fold(w, 1 + i, n, steps.stride[i], steps.dilation[i])
+        lo, hi = steps.padding[i]
+        beyond = (more[i] if more else 0) - hi
+        w = Slice(Pad(w, 1 + i, 0, n + beyond) if beyond > 0 else w, 1 + i, lo, n + beyond)
+    return w
+
+
+def _dimensions(x: Expr, kernel: Expr) -> int:
+    """One or two; GraphError where image and kernel have not as many."""
+    dims = len(kernel.shape) - 2
+    if dims not in (1, 2) or len(x.shape) != dims + 1:
+        raise GraphError(f"a convolution takes an image (C, H, W) and a kernel (O, C, h, w), or (C, N) and (O, C, k), "
+                         f"not {describe(x)} and {describe(kernel)}")
+    if kernel.axes:
+        raise GraphError(f"the kernel of a convolution is one for all examples and steps, not {describe(kernel)}")
+    return dims
+
+
+def _reads(wanted: Size, channels: Size, groups: Size) -> None:
+    """GraphError where the kernel is made for another number of channels."""
+    if wanted * groups != channels:
+        told = str(wanted) if groups == 1 else f"{wanted} * {groups} = {wanted * groups}"
+        raise GraphError(f"the kernel reads {told} channels, and the image has {channels}")
+
+
+def _share(n: Size, groups: Size, what: str, sizes: dict[str, int]) -> Size:
+    """n / groups, exactly."""
+    if n == groups:
+        return size(1)
+    count, parts = n.evaluate(sizes), groups.evaluate(sizes)
+    if count % parts:
+        raise GraphError(f"{n_text(n, count)} {what} channels are not divisible by {parts} groups: {count}/{parts} = "
+                         f"{count / parts:.4g}")
+    share = n // groups.value if groups.value else None
+    if share is None or share * groups != n:
+        raise GraphError(f"{n} {what} channels in {groups} groups: write the number as a multiple, {groups} * {count // parts}")
+    return share
+
+
+def pooling(kind: str, x: Expr, window: Sequence[int], steps: Steps) -> Expr:
+    """max or mean over windows of (C, n1, n2). A maximum's padding never wins; a mean counts its zeros."""
+    kernel = tuple(map(size, window))
+    w = windows(x, kernel, steps, -inf if kind == "max" else 0)
+    over = tuple(2 + 2 * i for i in range(len(kernel)))
+    if kind == "max":
+        return Reduce("max", w, over)
+    return apply("div", Reduce("sum", w, over), Const(product(kernel).value or 1))
+
+
+def pooled(kind: str, x: Expr) -> Expr:
+    """Over all positions of every channel: (C, H, W) -> (C)."""
+    over = tuple(range(1, len(x.shape)))
+    top = Reduce("max" if kind == "max" else "sum", x, over)
+    return top if kind == "max" else apply("div", top, Extent(product(x.shape[1:])))
+
+
+def upsampled(x: Expr, factors: Sequence[int]) -> Expr:
+    """Every element `factor` times along each dimension: nearest neighbour."""
+    for i, f in enumerate(factors):
+        at = 1 + i
+        shape = (*x.shape[:at + 1], size(f), *x.shape[at + 1:])
+        wide = Broadcast(x, x.axes, shape, tuple(p for p in range(len(shape)) if p != at + 1))
+        x = Reshape(wide, (*x.shape[:at], x.shape[at] * f, *x.shape[at + 1:]))
+    return x
+
+
+def over_positions(b: Expr, x: Expr) -> Expr:
+    """One number for each channel, at every position of x."""
+    if len(b.shape) != 1 or not x.shape or b.shape[0] != x.shape[0]:
+        raise GraphError(f"{describe(b)} is not one number for each channel of {describe(x)}")
+    return Broadcast(b, b.axes, x.shape, (0,))
+
+
+def local(x: Expr, kernel: Expr, steps: Steps) -> Expr:
+    """Local receptive fields: a kernel of its own at every position, (O, m1, m2, C, k1, k2)."""
+    dims = (len(kernel.shape) - 2) // 2
+    if dims not in (1, 2) or len(kernel.shape) != 2 * dims + 2 or len(x.shape) != dims + 1:
+        raise GraphError(f"local fields take an image (C, H, W) and a kernel (O, H', W', C, h, w), "
+                         f"not {describe(x)} and {describe(kernel)}")
+    w = windows(x, kernel.shape[dims + 2:], steps)
+    for i in range(dims):
+        if w.shape[1 + 2 * i] != kernel.shape[1 + i]:
+            raise GraphError(f"the image has {w.shape[1 + 2 * i]} positions, the kernel weights for {kernel.shape[1 + i]}")
+    places, taps, pairs = _labels(dims)
+    return Contract(w, kernel, (1, *pairs), (2, *places, 1, *taps), (2, *places), w.axes)
+
+
+__all__ = ["Steps", "convolution", "local", "over_positions", "pooled", "pooling", "same", "transposed", "upsampled", "windows"]
