@@ -16,8 +16,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .graph import BATCH, BOOL, At, Broadcast, Const, Contract, Expr, Extent, GraphError, Index, Input, Map, Noise, Param, Reduce
-from .graph import apply, describe, length
+from .graph import (
+    BATCH,
+    BOOL,
+    At,
+    Broadcast,
+    Const,
+    Contract,
+    Expr,
+    Extent,
+    GraphError,
+    Index,
+    Input,
+    Map,
+    Noise,
+    Param,
+    Reduce,
+    Shift,
+    apply,
+    describe,
+    length,
+)
+from .node import base, shown
 from .passes.carry import Slot, carried, final, moved, numbered, offset
 from .reach import reached
 from .system import System
@@ -61,12 +81,12 @@ def equation(key: str) -> str:
 
 def _begins(declared: Expr, node: Input) -> Expr:
     """What stands before the start: the slot alone where the declared value is a number."""
-    if isinstance(_base(declared), (Const, Extent)):
+    if isinstance(_under(declared), (Const, Extent)):
         return node
     return apply("select", FIRST, declared, node)
 
 
-def _base(e: Expr) -> Expr:
+def _under(e: Expr) -> Expr:
     while isinstance(e, Broadcast):
         e = e.args[0]
     return e
@@ -76,12 +96,12 @@ def _base(e: Expr) -> Expr:
 
 def along(system: System) -> str:
     """The axis along which the loss sums, or of which it reads a step; the only time axis where there is but one."""
-    every = {x for n in reached(system, system.roots())[0] for x in n.axes if x != BATCH}
+    every = {base(x) for n in reached(system, system.roots())[0] for x in n.axes if x != BATCH}
     if not every:
         raise GraphError("the model has no time axis")
     if len(every) == 1:
         return every.pop()
-    found = {x for k in system.targets for x in system.inputs[k].axes if x != BATCH}
+    found = {base(x) for k in system.targets for x in system.inputs[k].axes if x != BATCH}
     if len(found) != 1 and system.loss is not None:
         found = {*_lost(system, system.loss.total)}
     if len(found) != 1:
@@ -98,7 +118,7 @@ def _lost(system: System, loss: Expr) -> Iterator[str]:
         if n in seen:
             continue
         seen.add(n)
-        gone = {x for a in n.args for x in a.axes if x not in n.axes and x != BATCH}
+        gone = {base(x) for a in n.args for x in a.axes if x not in n.axes and x != BATCH}
         if gone and isinstance(n, (Reduce, Contract, At)):
             yield from gone
         else:
@@ -112,14 +132,15 @@ def _check(system: System, axis: str, found: Iterable[Slot]) -> None:
         if others:
             raise GraphError(f"{x.key} is {describe(x.node)}; what is carried cannot have a time axis of its own")
     for n in reached(system, system.roots())[0]:
-        if isinstance(n, Noise) and axis in n.axes and n.axes[0] != axis:
-            raise GraphError(f"noise along {n.axes[0]} and {axis} does not go on from chunk to chunk")
+        if isinstance(n, Shift) and n.axis != axis and base(n.axis) == axis:
+            raise GraphError(f"a delay along {shown(n.axis)}, a second name of {axis}, is not carried")
+        if isinstance(n, Noise) and axis in map(base, n.axes[n.axes[:1] == (axis,):]):
+            raise GraphError(f"noise along {' and '.join(map(shown, n.axes))} does not go on from chunk to chunk")
         if isinstance(n, Map) and n.f in COMPARISONS and _compares(n, axis):
             raise GraphError(f"the model compares {axis} with {length(axis)}, the length of the whole sequence, which a chunk "
                              "does not know")
-    for name in ("carry",):
-        if name in (*system.inputs, *system.outputs, *system.metrics):
-            raise GraphError(f"what is called {name} needs another name: the functions return a carry")
+    if "carry" in (*system.inputs, *system.outputs, *system.metrics):
+        raise GraphError("what is called carry needs another name: the functions take and return a carry")
 
 
 def _compares(n: Map, axis: str) -> bool:
@@ -143,8 +164,8 @@ def settled(system: System, it: Truncation | None) -> System:
         return system
     nodes = {x.node for x in it.slots}
     chosen = {n: n.args[2] for n in reached(system, system.roots())[0]
-              if isinstance(n, Map) and n.f == "select" and _base(n.args[0]) is FIRST and n.args[2] in nodes
-              and isinstance(_base(n.args[1]), Param) and _trailing(n.args[1])}
+              if isinstance(n, Map) and n.f == "select" and _under(n.args[0]) is FIRST and n.args[2] in nodes
+              and isinstance(_under(n.args[1]), Param) and _trailing(n.args[1])}
     return system.rewrite(chosen)
 
 

@@ -22,7 +22,8 @@ DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
 class Entry:
     """The frame of one function: `name` is gradients, predict or evaluate."""
 
-    def __init__(self, name: str, system: System, printer: FunctionPrinter, uses: set[str], cut: Truncation | None = None) -> None:
+    def __init__(self, name: str, system: System, printer: FunctionPrinter, uses: set[str],
+                 cut: Truncation | None = None) -> None:
         self.name, self.system, self.printer, self.uses, self.cut = name, system, printer, uses, cut
 
     def prologue(self) -> list[str]:

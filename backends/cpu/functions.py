@@ -33,14 +33,16 @@ from ...compiler.program import (
     Take,
     View,
     flat,
-    leaves,
+    reads,
     writes,
 )
 from ...compiler.sizes import product, size
 from ...compiler.system import System
 from ...compiler.truncation import FIRST
 from .kernels import Lowered
+from .names import Names, declared
 from .statements import Statements, shape_text
+from .views import name_of
 
 WIDTH = 100
 TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names
@@ -113,61 +115,8 @@ class FunctionPrinter:
         for key, v in self.function.results.items():
             if v.array.role == "result" or (not v.array.dims and v.array.role == "value" and not v.array.name):
                 v.array.name = self.namer.claim(v.array.name or key)
-        order = [out.array for _, s, _ in numbered(self.function.body) if (out := writes(s)) is not None]
-        for a in dict.fromkeys(order):
-            own = self.values.get(a)
-            if not a.name and own is not None and own in self.names:
-                a.name = self.namer.claim(self._own(own) + a.suffix)
-        groups: dict[Array, list[Array]] = {}
-        for a in dict.fromkeys(order):
-            groups.setdefault(a.home, []).append(a)
-        for block, s in self._blocks(self.function.body):
-            out = writes(s)
-            if out is not None and not out.array.name:
-                members = groups[out.array.home]
-                later = [m for m in members[members.index(out.array):] if m in block]
-                under = out.array.storage
-                named = under is not None and self.values.get(under) in self.names     # a named value keeps its name to itself
-                before = under.name if under is not None and not named else ""
-                out.array.name = next((m.name for m in later if m.name), "") or before or self.namer.claim(self._wanted(s))
-
-    def _blocks(self, body: list[Stmt], block: frozenset[Array] = frozenset()) -> Iterator[tuple[frozenset[Array], Stmt]]:
-        """Statements, each with the arrays that are written in its block."""
-        for s in body:
-            if isinstance(s, Block):
-                inner = (writes(x) for x in s.body)
-                yield from self._blocks(s.body, frozenset(v.array for v in inner if v is not None))
-            elif isinstance(s, Loop):
-                yield from self._blocks(s.body)
-            else:
-                yield block, s
-
-    def _own(self, e: Expr) -> str:
-        name = self.names[e]
-        if self.layout.kind[e] == "carry" and name.startswith("d_"):
-            return name
-        return name
-
-    def _wanted(self, s: Stmt) -> str:
-        """A name for what has none: from the operation and the named values that it is applied to."""
-        def of(v: View) -> str:
-            e = self.values.get(v.array)
-            return self.names.get(e, v.array.name) if e is not None else v.array.name
-        match s:
-            case Reduction(kind, _, a):
-                return f"{'lse' if kind == 'logsumexp' else kind}_{of(a)}" if of(a) else kind
-            case Pick(_, a):
-                return f"{of(a)}_picked" if of(a) else "picked"
-            case Take(_, a, index) | Product(_, a, index):
-                return f"{of(a)}_{of(index)}" if of(a) and of(index) else "product"
-            case Draw(_, _, key, _):
-                return f"u_{key}"
-            case Kernel(_, out, Call(f) as body) if f in TELLING and out.array.dims:
-                read = next((of(x.view) for x in leaves(body) if isinstance(x, Load) and of(x.view)), "")
-                return f"{f}_{read}" if read else f
-            case Kernel(_, out) if out.array.kind == BOOL:
-                return "mask"
-        return "value"
+        self.parts = Names(self.function, self.layout, self.values, self.names, self.namer, self.allocated)
+        self.parts.run()
 
     # ------------------------------------------------------------ memory
 
@@ -183,7 +132,8 @@ class FunctionPrinter:
             elif isinstance(s, Reduction) and s.kind in ("logsumexp", "norm") and self.buffered and not looped:
                 arrays = [Array(s.a.dims, comment="scratch")]
             elif isinstance(s, Draw) and self.buffered:
-                dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + (2 if s.along in self.statements.offsets else 1))
+                more = 2 if s.along in self.statements.offsets else 1        # pairs: the first and the last may be halves
+                dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + more)
                 arrays = [Array(dims, DOUBLE, comment="scratch")]
             if arrays:
                 self.scratch[id(s)] = arrays
@@ -198,6 +148,7 @@ class FunctionPrinter:
         """The statements under their equations."""
         out = Text()
         self.seen: set[Array] = set()
+        self.cut: set[Array] = set()
         self.carried: list[Expr] = []
         explained = self.explained or self.system
         self.arrivals, self.meanings = arrivals(explained), meanings(explained)
@@ -235,7 +186,7 @@ class FunctionPrinter:
             target = writes(s)
             lines = list(self.statements.lines(s))
             if lines and target is not None:
-                lines = [*self._alias(target.array), *lines]
+                lines = [*self._alias(target.array), *self._parts(s), *lines]
             for k, line in enumerate(lines):
                 shape = self._shape(target) if k == 0 and target is not None else ""
                 out.lines += wrapped(indent + line, shape)
@@ -263,6 +214,14 @@ class FunctionPrinter:
             out = writes(s)
             if out is not None and not self.allocated(out.array) and any(isinstance(x, Fixed) for x in out.along):
                 yield from self.statements.allocate(out)
+
+    def _parts(self, s: Stmt) -> Iterator[str]:
+        """The named parts of arrays, before the first statement that reads or writes one of them."""
+        for x in flat([s]):
+            for v in (*reads(x), writes(x)) if not isinstance(x, Loop) else ():
+                if v is not None and v.array.views and name_of(v) != v.array.name and v.array not in self.cut:
+                    self.cut.add(v.array)
+                    yield declared(v.array, self.parts.used[v.array])
 
     def _alias(self, a: Array) -> Iterator[str]:
         """A value that is computed in another's place gets its own name first."""

@@ -106,23 +106,25 @@ class ModulePrinter:
     # ------------------------------------------------------------ public functions
 
     @property
-    def default(self) -> str:
-        """The last argument of the functions of a truncated model."""
-        return ", carry=None" if self.cut else ""
+    def chunk(self) -> tuple[str, str]:
+        """What a docstring of a truncated model says, and the argument that its functions take."""
+        return (carrying.CHUNK, ", carry") if self.cut else ("", "")
 
     def predict(self) -> str:
         """`predict`: the outputs in evaluation mode."""
         args = ", ".join(["params", *self.arguments("predict")])
-        outputs, more = prose(", ".join(self.system.outputs)), carrying.CHUNK if self.cut else ""
-        return (f'def predict({args}{self.default}):\n    """The outputs {outputs}, in evaluation mode: a dict of fresh arrays.{more}"""\n'
-                f"    return _predict({args}{', carry' if self.cut else ''}, Workspace())\n")
+        outputs, more, carry = prose(", ".join(self.system.outputs)), *self.chunk
+        return (f"def predict({args}{carry and carry + '=None'}):\n"
+                f'    """The outputs {outputs}, in evaluation mode: a dict of fresh arrays.{more}"""\n'
+                f"    return _predict({args}{carry}, Workspace())\n")
 
     def evaluate(self) -> str:
         """`evaluate`: loss, penalty and metrics in evaluation mode."""
         args = ", ".join(["params", *self.arguments("evaluate")])
-        more = carrying.CHUNK if self.cut else ""
-        return (f'def evaluate({args}{self.default}):\n    """Loss and metrics in evaluation mode as (sum, count), which add up over '
-                f'batches; the penalty apart.{more}"""\n    return _evaluate({args}{", carry" if self.cut else ""}, Workspace())\n')
+        more, carry = self.chunk
+        return (f"def evaluate({args}{carry and carry + '=None'}):\n"
+                f'    """Loss and metrics in evaluation mode as (sum, count), which add up over batches; the penalty apart.'
+                f'{more}"""\n    return _evaluate({args}{carry}, Workspace())\n')
 
     def loss_and_grads(self) -> str:
         """`loss_and_grads`: the objective and fresh gradients."""
@@ -130,16 +132,16 @@ class ModulePrinter:
         every = f"(*TRAINED, *{quoted_tuple(stats)})" if stats else "TRAINED"
         if len(trained) == len(self.system.params):
             every = "PARAMS"
-        carry = ["carry"] if self.cut else []
-        call = ", ".join(["params", "grads", *inputs, *carry, "workspace or Workspace()", *(["seed"] if self.seeded else [])])
-        loss, more = ("loss, carry", carrying.CHUNK) if self.cut else ("loss", "")
+        more, carry = self.chunk
+        call = f"{', '.join(['params', 'grads', *inputs])}{carry}, workspace or Workspace(){', seed' if self.seeded else ''}"
         grads = "{k: grads[k] for k in TRAINED}" if stats else "grads"
         return "\n".join([
-            f"def loss_and_grads({', '.join(['params', *inputs, '*', *(['carry=None'] if self.cut else []), 'workspace=None', 'seed=0'])}):",
-            '    """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step).' + more + '"""',
+            f"def loss_and_grads({', '.join(['params', *inputs, '*'])}{carry and carry + '=None'}, workspace=None, seed=0):",
+            '    """The objective, penalties included, and its gradients in fresh arrays; `seed`: an int, or (seed, step).'
+            f'{more}"""',
             f"    grads = {{k: np.empty_like(params[k]) for k in {every}}}",
-            f"    {loss} = _gradients({call})",
-            f"    return loss, {grads}{', carry' if self.cut else ''}",
+            f"    loss{carry} = _gradients({call})",
+            f"    return loss, {grads}{carry}",
         ]) + "\n"
 
     # ------------------------------------------------------------ the work
@@ -151,8 +153,8 @@ class ModulePrinter:
         assert system is not None
         names, explained = (self.names, "differentiated") if name == "gradients" else (system.names, "evaluated")
         printer = FunctionPrinter(function, self.compiled.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0, self.compiled.explained[explained], self.options, leaves=carrying.leaves(self.cut),
-                                  offsets=carrying.offsets(self.cut))
+                                  self.level > 0, self.compiled.explained[explained], self.options,
+                                  leaves=carrying.leaves(self.cut), offsets=carrying.offsets(self.cut))
         self.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, self.system, printer, self.uses, self.cut)
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Input)}

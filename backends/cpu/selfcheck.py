@@ -59,5 +59,5 @@ def selfcheck_text(system: System, function: Function, options: Options) -> str:
     rows += [f"        {n}={'batch' if n == 'B' else n.lower() + '_length'}," for n in function.free]
     positive = "".join(f"    params[{quoted(k)}] = np.abs(params[{quoted(k)}]) + 0.5\n" for k, s in system.stats.items()
                        if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0)
-    return CHECK.format(lengths="".join(f", {x}_length={options.steps or 4}" for x in axes), inputs="\n".join(rows), positive=positive,
-                        carry="" if system.training.truncate is None else ", _")
+    return CHECK.format(lengths="".join(f", {x}_length={options.steps or 4}" for x in axes), inputs="\n".join(rows),
+                        positive=positive, carry="" if system.training.truncate is None else ", _")

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ..graph import At, Broadcast, Expr, GraphError, Index, Input, Noise, Ref, Shift, apply
+from ..graph import At, Expr, GraphError, Index, Input, Noise, Ref, Shift, apply
+from ..node import base
 from ..reach import reached
 from ..system import System
 
@@ -108,16 +110,16 @@ def offset(axis: str) -> Input:
 
 def numbered(system: System, axis: str, roots: Sequence[Expr] = ()) -> bool:
     """Whether a system uses the index along an axis as a number, or draws noise along it."""
-    return any(isinstance(n, (Index, Noise)) and axis in n.axes for n in reached(system, roots or system.roots())[0])
+    return any(isinstance(n, (Index, Noise)) and axis in map(base, n.axes) for n in reached(system, roots or system.roots())[0])
 
 
 def moved(system: System, axis: str) -> System:
     """The system whose index along an axis is counted from the start of the whole sequence: t becomes t + offset."""
-    index = Index(axis)
-    return substituted(system, {index: apply("add", index, Broadcast(offset(axis), (axis,), (), ()))})
+    found = {n: apply("add", n, offset(axis)) for n in system.nodes() if isinstance(n, Index) and base(n.axis) == axis}
+    return substituted(system, found)
 
 
-def substituted(system: System, leaves: Mapping[Expr, Expr]) -> System:
+def substituted(system: System, leaves: Mapping[Any, Expr]) -> System:
     """The system with leaves replaced; what replaces a leaf may hold that leaf."""
     memo: dict[Expr, Expr] = {}
     for n in reached(system, system.roots())[0]:
