@@ -112,5 +112,40 @@ def show(model: Model,
     _run(lambda: inspect.show(model, stage, out, weights, tuple(set or ())))
 
 
+@app.command()
+def gradflow(
+    model: Model,
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help="trained weights, instead of initial ones")] = None,
+    data: Annotated[str | None, typer.Option(metavar="PATH", help="examples from here, instead of random ones")] = None,
+    steps: Annotated[int, typer.Option(help="how long the sequences are")] = 100,
+    batch: Annotated[int, typer.Option(help="how many of them")] = 16,
+    at: Annotated[str, typer.Option(help="last: the loss of the last step alone; all: the loss as it is")] = "last",
+    png: Annotated[str | None, typer.Option(metavar="FILE", help="draw it, too")] = None, set: Set = None,
+    seed: Annotated[int, typer.Option(help="of initial values and random examples")] = 0,
+) -> None:
+    """Show where gradients vanish or explode: the norm of the loss's gradient by equation and step of time."""
+    from .commands import gradflow as command
+    options = command.FlowOptions(weights, data, steps, batch, at, png, tuple(set or ()), seed)
+    _run(lambda: command.gradflow(model, options))
+
+
+@app.command()
+def sample(
+    model: Model,
+    weights: Annotated[str, typer.Option(metavar="FILE", help="what a run has left: weights.safetensors")],
+    prompt: Annotated[str, typer.Option(help="what the text begins with")] = "",
+    length: Annotated[int, typer.Option(help="symbols to generate, the prompt's included")] = 500,
+    temperature: Annotated[float, typer.Option(help="below 1: likelier symbols; above: more surprising ones")] = 1.0,
+    seed: Annotated[int, typer.Option(help="another one, another text")] = 0,
+    input: Annotated[Many, typer.Option(metavar="X=TEXT", help="another input, such as the encoder's")] = None,
+    count: Annotated[int, typer.Option(help="how many texts")] = 1,
+    set: Set = None,
+) -> None:
+    """Generate a sequence from trained weights; a vocabulary stored with them turns classes into text."""
+    from .commands import sample as command
+    options = command.SampleOptions(weights, prompt, length, temperature, seed, tuple(input or ()), count, tuple(set or ()))
+    _run(lambda: command.sample(model, options))
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -35,11 +35,15 @@ class Difference:
         return self.error < TOLERANCE
 
 
-def random_inputs(system: System, seed: int = 0, batch: int = 5, length: int = 6) -> dict[str, Array]:
-    """Inputs of the declared types: normal numbers, classes in their range, truth values."""
+def random_inputs(system: System, seed: int = 0, batch: int = 5, length: int = 6, whole: bool = False) -> dict[str, Array]:
+    """Inputs of the declared types: normal numbers, classes in their range, truth values.
+
+    Of sequences with lengths the first is as long as the array, the others are shorter; with `whole`, all are.
+    """
     rng = np.random.default_rng(seed)
-    out: dict[str, Array] = {}
-    for name, node in system.inputs.items():
+    out: dict[str, Array] = {f"lengths_{a}": np.append(length, rng.integers(length if whole else 1, length + 1, batch - 1))
+                             for a in system.lengths}
+    for name, node in ((k, x) for k, x in system.inputs.items() if k not in out):
         lead = tuple(batch if a == BATCH else length for a in sorted(node.axes, key=lambda a: a != BATCH))
         shape = lead + tuple(s.evaluate(system.sizes) for s in node.shape)
         kind = node.type

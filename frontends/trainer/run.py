@@ -121,7 +121,7 @@ def load_run(path: Path) -> tuple[Run, Options, dict[str, Any]]:
     try:
         for name, a in arrays.items():
             kind, _, rest = name.partition("/")
-            parts[kind][rest] = int(a) if kind == "carry" and rest == "t" else a     # the offset along time is a number
+            parts[kind][rest] = int(a) if kind == "carry" and "[" not in rest else a     # t, the offset, is a number
         options = dict(note["options"])
         options["schedule_options"] = tuple((k, v) for k, v in options["schedule_options"])
         return Run(**parts, **note["run"]), Options(**options), note["extra"]
