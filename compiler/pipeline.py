@@ -1,6 +1,7 @@
 """The front door: a system goes in, the functions of a module come out.
 
     stabilise      naive forms -> stable primitives                       System -> System
+    masked         examples of their own lengths -> padded arrays         System -> System
     simplify       exact algebra, common subexpressions                   System -> System
     pack           parameters that meet the same operand become one       System -> System
     gradient       the adjoint system, and simplify again                 System, parameters -> roots
@@ -24,6 +25,7 @@ from .node import base
 from .passes.evaluation import evaluation
 from .passes.finish import finish
 from .passes.hoist import hoisted
+from .passes.lengths import masked, padded_outputs, unmasked
 from .passes.layout import Layout, layout
 from .passes.lower import lower
 from .passes.pack import Packs, joined, pack
@@ -70,12 +72,12 @@ def compile_system(system: System) -> Compiled:
     clock = _Clock(out.seconds)
     if system.training.truncate is not None:
         system, out.truncation = truncated(system)
-    stable = stabilise(system)
+    stable = masked(stabilise(system))
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
     evaluated = simplify(name_preactivations(evaluation(stable)))
     evaluated, packs = pack(evaluated)
-    out.explained["evaluated"] = evaluated
+    out.explained["evaluated"] = unmasked(evaluated, system.lengths)
     evaluated = out.evaluated = settled(_unpacked(finish(evaluated), packs), out.truncation)
     clock.lap("simplify")
     if system.loss is not None:
@@ -94,7 +96,7 @@ def compile_system(system: System) -> Compiled:
             roots |= {f"{name}": average.total, f"{name} count": average.count}
         _function(out, "evaluate", evaluated, roots, ())
     if system.outputs:
-        _function(out, "predict", evaluated, {k: evaluated.equations[k] for k in system.outputs}, ())
+        _function(out, "predict", evaluated, padded_outputs(evaluated, system.lengths), ())
     clock.lap("lower")
     return out
 
@@ -123,7 +125,7 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
     memo = simplify_memo(extended.roots(), system.sizes)
     extended = hoisted(extended.mapped(memo))
-    out.explained["differentiated"] = extended
+    out.explained["differentiated"] = unmasked(extended, out.source.lengths)
     final = out.differentiated = settled(_unpacked(finish(extended), packs), out.truncation)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
 

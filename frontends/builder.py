@@ -63,6 +63,10 @@ class Builder:
         self._add(f"time {checked_name(name)}")
         return Axis(name)
 
+    def lengths(self, axis: str | Axis) -> None:
+        """Examples have their own lengths along an axis: the functions then take `lengths_t`."""
+        self._add(f"lengths {axis.name if isinstance(axis, Axis) else checked_name(axis)}")
+
     def input(self, name: str, *shape: Any, cls: Any = None, type: str | None = None) -> Variable:
         """input name[shape]; `cls=n` is one of n classes, `type` is unit, binary or bool."""
         return self._declared("input", name, shape, cls, type)

@@ -49,6 +49,7 @@ from ..graph import (
     describe,
     length,
     order_axes,
+    postorder,
 )
 from ..node import base
 from ..reach import reached
@@ -76,6 +77,17 @@ def padded_outputs(system: System, axes: Sequence[str]) -> dict[str, Expr]:
     """The outputs of a masked system, 0 at and after every example's end along `axes`."""
     masks = Masks(system, axes)
     return {k: masks.where(system.equations[k], masks.keys(system.equations[k]), 0) for k in system.outputs}
+
+
+def unmasked(system: System, axes: Sequence[str]) -> System:
+    """A masked system as a person reads it: each equation as it holds inside the sequences."""
+    if not axes:
+        return system
+    masks, memo = Masks(system, axes), dict[Expr, Expr]()
+    for n in system.nodes():
+        args = tuple(memo[a] for a in n.args)
+        memo[n] = args[1] if isinstance(n, Map) and n.f == "select" and masks.tells(n.args[0]) else n.with_args(args)
+    return system.mapped(memo)
 
 
 class Masks:
@@ -146,6 +158,17 @@ class Masks:
                 return key == len(e.shape) - 1 and n in self.sizes
             case Const(value=0):
                 return True
+        return False
+
+    def tells(self, c: Expr) -> bool:
+        """Whether c says no more than that steps lie inside the sequences."""
+        match c:
+            case Map("and", (a, b)):
+                return self.tells(a) and self.tells(b)
+            case Map("lt", (a, b)):
+                return _bare(b) in self.lengths.values() and any(isinstance(x, Index) for x in postorder(a))
+            case Broadcast(args=(a,)) | Freeze(args=(a,)) | Thaw(args=(a,)):
+                return self.tells(a)
         return False
 
     def _is_mask(self, c: Expr, key: Key) -> bool:
@@ -222,7 +245,8 @@ class _Masker(Masks):
             case Map():
                 return self.map(n, args)
             case Flip() if n.shape[n.at] in self.sizes:
-                raise GraphError(f"{describe(n.args[0])} is flipped along {self.sizes[n.shape[n.at]]}, where examples end earlier")
+                axis = self.sizes[n.shape[n.at]]
+                raise GraphError(f"{describe(n.args[0])} is flipped along {axis}, where examples end at their own steps")
         return _rebuilt(n, args)
 
     def count(self, s: Size) -> Expr:
@@ -277,8 +301,8 @@ class _Masker(Masks):
             if isinstance(k, int) and a.shape[k] not in self.sizes:
                 part = next((x for x in a.shape[k].symbols if x in self.letters), None)
                 if part is not None:
-                    raise GraphError(f"a sum over {a.shape[k]} features, which are a part of axis {self.letters[part]}, where examples "
-                                     "end at their own steps")
+                    raise GraphError(f"a sum over {a.shape[k]} features, a part of axis {self.letters[part]}, "
+                                     "where examples end at their own steps")
         return [k for k in self.keys(a) if k in over or BATCH in over]
 
     def reduce(self, n: Reduce, a: Expr) -> Expr:

@@ -7,6 +7,7 @@ from ...compiler.sizes import Size
 from . import syntax as s
 from .equations import link
 from .inputs import RESERVED_INPUTS, axis, declare_input, second_name
+from .lengths import declare_lengths
 from .parameters import declare_param
 from .scope import (
     AxisName,
@@ -42,6 +43,7 @@ def collect(ctx: Context, scope: Scope, statements: tuple[s.Statement, ...]) -> 
         elif isinstance(x, s.Axis):
             _axis(ctx, scope, x)
     _inside(ctx, scope, statements, found)
+    declare_lengths(ctx, scope, statements)
     link(ctx, found.equations)
     if scope.hidden:
         from .training import stat
@@ -84,9 +86,7 @@ def _define(ctx: Context, scope: Scope, x: s.Define) -> None:
 
 
 def _axis(ctx: Context, scope: Scope, x: s.Axis) -> None:
-    if x.keyword == "lengths":
-        ctx.report(scope, x, "`lengths` is not supported yet", hint="until then all examples of a batch are equally long")
-    elif x.over is None:                                         # a second name waits for the first: see `_inside`
+    if x.keyword == "time" and x.over is None:                                         # a second name waits for the first: see `_inside`
         axis(ctx, scope, x, x.name)
 
 

@@ -20,6 +20,7 @@ from .declarations import RESERVED_INPUTS
 from .exact import ExactReader, PrintingError, size_text
 from .feedback import feedback_text
 from .functions import REDUCING
+from .lengths import lengths_text, own_inputs
 
 WORDS = (*REDUCING, "softmax", "log_softmax", BATCH, "last", "true", "false", "inf", "pi")
 LARGEST_TREE = 200_000                                   # terms of one formula; more is a graph that no text can hold
@@ -40,7 +41,7 @@ def check_names(system: System) -> None:
     for name in (system.name, *system.sizes, *system.inputs, *system.params, *system.stats, *system.equations, *system.metrics):
         if not NAME.fullmatch(name) or name.startswith("__") or name in WORDS:
             raise PrintingError(f"`{name}` cannot be a name in a text")
-    for name in system.inputs:
+    for name in own_inputs(system):
         if name in RESERVED_INPUTS or name.startswith("lengths") or keyword.iskeyword(name) or "." in name:
             raise PrintingError(f"`{name}` cannot name an input in a text")
 
@@ -69,13 +70,14 @@ class _Printer:
     def declarations(self) -> list[str]:
         s = self.system
         lines = []
-        first = [n for n in s.inputs if n not in s.targets]
+        first = [n for n in own_inputs(s) if n not in s.targets]
         for name in (*first, *s.targets):
             lines.append(self.input(name, s.inputs[name]))
         declared = {a for i in s.inputs.values() for a in i.axes}
-        axes = {a for n in s.nodes() for a in n.axes if a not in declared and a != BATCH}
+        axes = {a for n in s.nodes() for a in n.axes if a not in declared and a != BATCH} | {*s.lengths} - declared
         lines += [f"time {axis}" for axis in sorted(axes) if base(axis) == axis]
         lines += [f"time {self.reader.axis(axis)} over {base(axis)}" for axis in sorted(axes) if base(axis) != axis]
+        lines += lengths_text(s)
         lines += [_parameter(p) for p in s.params.values()]
         lines += [self.stat(x) for x in s.stats.values()]
         return lines
