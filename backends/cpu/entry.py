@@ -9,7 +9,7 @@ from ...compiler.graph import BATCH, Input, Param, length
 from ...compiler.passes.naming import quoted, quoted_tuple
 from ...compiler.program import BOOL, DOUBLE, INT
 from ...compiler.sizes import product
-from ...compiler.system import System
+from ...compiler.system import System, lengths_input
 from ...compiler.truncation import Truncation
 from . import carrying
 from .functions import WIDTH, FunctionPrinter, wrapped
@@ -65,7 +65,11 @@ class Entry:
         lengths = [str(length(x)) for x in order]
         dims = [n if n in known else "None" for n in lengths] + [s.format() for s in node.shape]
         dims_text = f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
-        if node.type.kind == "class":
+        own = key.removeprefix("lengths_")
+        if own != key and node is lengths_input(own):
+            self.uses.add("lengths_input")
+            call = f"lengths_input({quoted(key)}, {name}, {dims_text}, {length(own)})"
+        elif node.type.kind == "class":
             self.uses.add("class_input")
             call = f"class_input({quoted(key)}, {name}, {dims_text}, {node.type.n})"
         else:

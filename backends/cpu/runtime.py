@@ -224,14 +224,17 @@ def start_from(carry, start):
         if key not in carry:
             raise KeyError(f"carry has no {key!r}; it needs {', '.join(start)}")
         out[key] = np.asarray(carry[key], np.asarray(declared).dtype)
-        if out[key].shape != np.shape(declared):
-            raise ValueError(f"carry[{key!r}] must have the shape {np.shape(declared)}, not {out[key].shape}")
+        have, want = out[key].shape, np.shape(declared)
+        if have[1:] == want[1:] and have[:1] != want[:1]:
+            raise ValueError(f"carry[{key!r}] is of {have[0]} examples, the inputs are of {want[0]}")
+        if have != want:
+            raise ValueError(f"carry[{key!r}] must have the shape {want}, not {have}")
     return out
 
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
@@ -245,15 +248,51 @@ def whole_length(name, value):
     return int(value)
 
 
+def unstack(a, *parts):
+    """Copy the rows of a, one block after the other, into `parts`."""
+    start = 0
+    for part in parts:
+        part[...] = a[start:start + len(part)]
+        start += len(part)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
+
+
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
     check_shape(name, value, dims)
-    if value.size and not 0 <= value.min() <= value.max() < classes:
-        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    check_range(name, value, classes - 1, f"classes are 0 to {classes - 1}")
     return value
+
+
+def lengths_input(name, value, dims, steps):
+    """How many steps of each example are its own; what the arrays hold beyond them is padding."""
+    value = as_array(name, value)
+    if value.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, the lengths 0 to {steps}, not {value.dtype}")
+    check_shape(name, value, dims)
+    check_range(name, value, steps, f"the arrays hold {steps} step{'s' * (steps != 1)}")
+    return value
+
+
+def check_range(name, value, largest, allowed):
+    """Refuse integers outside 0, ..., largest: the first one, and where it stands."""
+    if value.size and not 0 <= value.min() <= value.max() <= largest:
+        where = np.argwhere((value < 0) | (value > largest))[0]
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {value[tuple(where)]}; {allowed}")
 
 
 def check_shape(name, value, dims):
