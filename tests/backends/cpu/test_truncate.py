@@ -1,0 +1,168 @@
+"""Truncated backpropagation: chunks of a sequence against the whole sequence, in which no gradient passes the chunks' borders."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from chainrule.backends.cpu.program import Program
+from chainrule.backends.interface import NoBackend, compile_for
+from chainrule.compiler.derivatives import grad
+from chainrule.compiler.graph import BATCH, BOOL, Input, Shift, Stop, apply
+from chainrule.compiler.interpret import evaluate
+from chainrule.compiler.verify_program import verify_program
+from zoo import recurrent as zoo
+from zoo.build import LENGTHS, values
+from zoo.chunked import CHUNKED, given_start
+
+STEPS = 7
+MEANS = [zoo.elman, zoo.lstm_split, zoo.lstm_concat, zoo.lstm_packed, zoo.lstm_stacked, zoo.gru, zoo.delay2, zoo.layer_norm,
+         zoo.attention, zoo.noisy, *CHUNKED]                     # losses that are means over t, so that chunks add up
+
+
+def truncating(system, chunk):
+    system.training = replace(system.training, truncate=chunk)
+    return system
+
+
+def stopped(system, axis="t"):
+    """The whole sequence, where what a delay reads from an earlier chunk passes no gradient; which steps do is given as inputs."""
+    memo, edges = {}, {}
+    for n in system.nodes():
+        new = n.with_args(tuple(memo[a] for a in n.args))
+        if isinstance(n, Shift) and n.axis == axis and n.type.kind == "real":
+            edge = edges.setdefault(-n.s, Input(f"edge{-n.s}", (axis,), (), BOOL))
+            new = apply("select", edge, Stop(new), new)
+        memo[n] = new
+    out = system.mapped(memo)
+    out.inputs |= {e.name: e for e in edges.values()}
+    return out, edges
+
+
+def whole(system, at, chunk):
+    """Loss and gradients of the whole sequence, truncated at multiples of `chunk`, by the reference interpreter."""
+    out, edges = stopped(system)
+    steps = np.arange(STEPS)
+    given = {**at, **{e.name: (steps >= chunk) & (steps % chunk < k) for k, e in edges.items()}}
+    extended, grads = grad(out, out.objective(), [p.node for p in out.params.values()])
+    return evaluate(extended, [out.objective(), *grads], given, {**LENGTHS, "T": STEPS}, seed=3)
+
+
+def part(system, at, lo, hi):
+    """The inputs of the steps lo, ..., hi-1, batch first."""
+    out = {}
+    for k, node in system.inputs.items():
+        v = at[k][lo:hi] if "t" in node.axes else at[k]
+        out[k] = np.swapaxes(v, 0, 1) if len(node.axes) > 1 and BATCH in node.axes else v
+    return out
+
+
+def chunked(program, system, params, at, chunk):
+    """The mean loss and gradient over the chunks, each weighted by its length."""
+    carry, loss, grads = None, 0.0, {k: 0.0 for k in system.params}
+    workspace = program.Workspace()
+    for lo in range(0, STEPS, chunk):
+        hi = min(lo + chunk, STEPS)
+        value, found, carry = program.loss_and_grads(params, **part(system, at, lo, hi), carry=carry, workspace=workspace, seed=3)
+        loss += float(value) * (hi - lo) / STEPS
+        grads = {k: grads[k] + found[k] * (hi - lo) / STEPS for k in grads}
+    return loss, grads
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("build", MEANS)
+def test_chunks_agree_with_the_whole_sequence_stopped_at_their_borders(build, level):
+    for chunk in (3, 1):                                         # 1: shorter than the longer delays
+        system = truncating(build(), chunk)
+        at = values(system, {**LENGTHS, "T": STEPS})
+        params = {k: at[k].copy() for k in (*system.params, *system.stats)}
+        expected = whole(system, at, chunk)
+        program = Program(system, "float64", level)
+        loss, grads = chunked(program, system, params, at, chunk)
+        np.testing.assert_allclose(loss, expected[0], rtol=1e-12)
+        for k, e in zip(system.params, expected[1:], strict=True):
+            np.testing.assert_allclose(grads[k], e, rtol=1e-11, atol=1e-12, err_msg=f"{k}, chunks of {chunk}")
+
+
+@pytest.mark.parametrize("build", [zoo.lstm_stacked, zoo.delay2, zoo.over_time, zoo.many_to_one, zoo.noisy, *CHUNKED])
+def test_the_functions_are_legal_programs(build):
+    program = Program(truncating(build(), 3), "float64")
+    for name, function in program.compiled.functions.items():
+        verify_program(function, program.system.sizes, program.printers[name].plan)
+
+
+@pytest.mark.parametrize("build", [zoo.elman, zoo.delay2, given_start, zoo.over_time])
+def test_the_module_checks_its_own_gradients(build, capsys):
+    assert Program(truncating(build(), 3), "float64").module.check() < 1e-5
+    assert "gradients agree" in capsys.readouterr().out
+
+
+def test_evaluation_and_prediction_carry_too():
+    system = truncating(zoo.lstm_split(), 3)
+    system.outputs = ("h",)
+    program = Program(system, "float64")
+    at = values(system, {**LENGTHS, "T": STEPS})
+    params = {k: at[k] for k in system.params}
+    every = part(system, at, 0, STEPS)
+    full, outputs = program.evaluate(params, **every), program.predict(params, x=every["x"])
+    carry = seen = None
+    total, count, parts = 0.0, 0, []
+    for lo in range(0, STEPS, 3):
+        piece = part(system, at, lo, min(lo + 3, STEPS))
+        out, found = program.evaluate(params, **piece, carry=carry), program.predict(params, x=piece["x"], carry=seen)
+        carry, seen = out.pop("carry"), found.pop("carry")
+        total, count = total + out["loss"][0], count + out["loss"][1]
+        parts.append(found["h"])
+    np.testing.assert_allclose(total / count, full["loss"][0] / full["loss"][1], rtol=1e-13)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), outputs["h"], rtol=1e-13, atol=1e-14)
+    for k in full["carry"]:
+        np.testing.assert_allclose(carry[k], full["carry"][k], rtol=1e-13)
+
+
+def test_training_steps_return_the_carry_and_never_touch_the_one_given():
+    system = truncating(zoo.lstm_split(), 3)
+    program = Program(system)
+    at = values(system, {**LENGTHS, "T": STEPS})
+    params = program.init(0)
+    state, piece = program.init_state(params), part(system, at, 0, 3)
+    loss, first = program.train_step(params, state, **piece)
+    kept = {k: v.copy() for k, v in first.items()}
+    _, second = program.train_step(params, state, **piece, carry=first)
+    assert np.isfinite(loss) and set(first) == set(second) == {"h[-1]", "c[-1]"}
+    for k, v in first.items():
+        np.testing.assert_array_equal(v, kept[k])                # fresh: the next call does not write into it
+        assert v.dtype == np.float32 and v.base is None and not np.array_equal(v, second[k])
+
+
+def test_the_steps_before_a_chunk_are_counted():
+    system = truncating(zoo.noisy(), 3)
+    program = Program(system, "float64")
+    at = values(system, {**LENGTHS, "T": STEPS})
+    params = {k: at[k] for k in system.params}
+    _, _, carry = program.loss_and_grads(params, **part(system, at, 0, 3))
+    assert carry["t"] == 3 and isinstance(carry["t"], int)
+    saved = {k: np.asarray(v) for k, v in carry.items()}         # as a file gives it back
+    _, _, carry = program.loss_and_grads(params, **part(system, at, 3, 7), carry=saved)
+    assert carry["t"] == 7
+
+
+# ---------------------------------------------------------------- what is refused
+
+@pytest.mark.parametrize("change, message", [
+    (lambda c: {k: v for k, v in c.items() if k != "h[-1]"}, r"carry has no 'h\[-1\]'; it needs h\[-1\], c\[-1\]"),
+    (lambda c: {**c, "h[-1]": c["h[-1]"][:, :2]}, r"carry\['h\[-1\]'\] must have the shape \(3, 3\), not \(3, 2\)"),
+    (lambda c: {**c, "c[-1]": c["c[-1]"][:2]}, r"carry\['c\[-1\]'\] is of 2 examples, the inputs are of 3"),
+    (lambda c: (0.0, c), "carry must be the dict that the chunk before returned, or None, not tuple"),
+])
+def test_a_wrong_carry_is_refused(change, message):
+    system = truncating(zoo.lstm_split(), 3)
+    program = Program(system, "float64")
+    at = values(system, {**LENGTHS, "T": STEPS})
+    params = {k: at[k] for k in system.params}
+    _, _, carry = program.loss_and_grads(params, **part(system, at, 0, 3))
+    with pytest.raises((KeyError, ValueError, TypeError), match=message):
+        program.loss_and_grads(params, **part(system, at, 3, 6), carry=change(carry))
+
+
+def test_models_that_read_ahead_are_refused():
+    with pytest.raises(NoBackend, match=r"birnn: truncate = 5: b\[t\+1\] reads ahead"):
+        compile_for(truncating(zoo.birnn(), 5))
