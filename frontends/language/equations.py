@@ -127,8 +127,9 @@ def _family_name(q: Equation, name: str) -> str:
 
 
 def _inside(ctx: Context, q: Equation) -> bool:
-    """Is an equation of q's component being elaborated?"""
-    return q.cyclic and any(f.equation is not None and f.equation.component is q.component for f in ctx.frames)
+    """Is an equation of q's component being elaborated, or are their shapes being found?"""
+    return q.cyclic and (any(f.equation is not None and f.equation.component is q.component for f in ctx.frames)
+                         or any(c is q.component for c in ctx.components))
 
 
 def _phantom(q: Equation) -> Expr:
@@ -154,11 +155,12 @@ def _cycle(ctx: Context, q: Equation, scope: Scope, node: s.Node) -> None:
 
 def _guess(ctx: Context, component: list[Equation]) -> None:
     """Gives every equation of a cycle the axes and the shape that a Ref to it has."""
-    for q in component:
-        if q.shape is not None:
-            q.dims = (_with_boundaries(ctx, q), q.shape)
     ctx.quiet += 1
+    ctx.components.append(component)
     try:
+        for q in component:
+            if q.shape is not None:
+                q.dims = (_with_boundaries(ctx, q), q.shape)
         for _ in range(3 * len(component) + 6):
             moved = [_guess_one(ctx, q) for q in component]
             if "moved" in moved:
@@ -169,6 +171,7 @@ def _guess(ctx: Context, component: list[Equation]) -> None:
             blank.dims = (_with_boundaries(ctx, blank), _shape_of_boundaries(ctx, blank))
     finally:
         ctx.quiet -= 1
+        ctx.components.pop()
         for q in component:
             q.guessed = True
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ...compiler.graph import BATCH, Concat, Const, Expr, Extent, GraphError, Index, Transpose
 from ...compiler.node import shown
+from . import ranges
 from . import syntax as s
 from .arithmetic import OPERATORS, Operand, declared, elementwise, product
 from .equations import read
@@ -26,7 +27,7 @@ from .scope import (
     suggest,
     text_of,
 )
-from .semantics import numeric, reduce
+from .semantics import numeric
 
 CONSTANTS = {"pi": math.pi, "inf": math.inf}
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
@@ -104,7 +105,7 @@ def _name(ctx: Context, node: s.Name, scope: Scope) -> Expr:
                 raise Unknown
             return Extent(size)
         case AxisName(axis=axis):
-            return Index(axis)
+            return ranges.index(axis, scope)
         case Lost():
             raise Poisoned
         case Value() | Equation():
@@ -234,9 +235,10 @@ def over_items(ctx: Context, items: tuple[s.Expr, ...], scope: Scope, node: s.No
             over.append(binding.axis)
         elif isinstance(item, s.Number) and isinstance(item.value, int):
             over.append(item.value)
-        elif isinstance(item, s.Binary) and item.op in ("<", "<=", ">", ">="):
-            ctx.fail(scope, item, f"a range in {f}[...] is not supported yet",
-                     hint="choose inside: sum[t] select(t < T - 1, a[t], 0)")
+        elif (bounded := ranges.axis_of(item, scope)) is not None:
+            over.append(bounded.axis)
+        elif isinstance(item, s.Binary) and item.op in ranges.COMPARING:
+            ctx.fail(scope, item, f"the range `{text_of(scope, item)}` bounds no axis", hint="an axis stands on its left: t < T - 1")
         elif isinstance(binding, SizeName):
             ctx.fail(scope, item, f"`{name}` is a size; {f}[...] runs over an axis", (binding, "it is declared here"),
                      hint=f"over the features it is {f}(a), over the batch {f}[batch](a)")
@@ -261,13 +263,13 @@ def _over(ctx: Context, node: s.Over, scope: Scope) -> Expr:
     if node.f == "average":
         ctx.fail(scope, node, "average[batches](...) is the whole update of a stat", hint="stat m[C] = 0 <- average[batches](a)")
     _no_double_reading(ctx, node, scope)
-    e = evaluate(ctx, node.a, scope)
+    e = evaluate(ctx, node.a, ranges.inside(ctx, node.items, scope))
     check_axes(ctx, scope, node, e, over, f"{node.f}[...]", node.a)
     if e.type.kind == "class":
         ctx.fail(scope, node.a, f"`{text_of(scope, node.a)}` is a class and no number", *declared(ctx, scope, [(node.a, e)]))
     if node.f == "argmax" and len(over) != 1:
         ctx.fail(scope, node, "argmax runs over one axis")
-    return reduce(node.f, e, over)
+    return ranges.reduced(ctx, node.f, e, over, node.items, scope)
 
 
 def _no_double_reading(ctx: Context, node: s.Over, scope: Scope) -> None:

@@ -188,7 +188,6 @@ def instantiate(ctx: Context, node: s.Call, scope: Scope, found: FragmentName | 
                 names: list[str]) -> list[Expr]:
     """Elaborates the body in a scope of its own and returns the results."""
     from .declarations import collect
-    from .equations import elaborate
     fragment = _fragment(found)
     _not_recursive(ctx, node, scope, fragment.name)
     home = found.of if isinstance(found, Instance) else found
@@ -206,11 +205,21 @@ def instantiate(ctx: Context, node: s.Call, scope: Scope, found: FragmentName | 
         results = [_result(ctx, inner, r, home) for r in fragment.results]
         for q in equations:
             if q.state == "todo":
-                elaborate(ctx, q)
+                _as_far_as_known(ctx, q)
         return [_value_of(ctx, q) for q in results]
     finally:
         if len(ctx.diagnostics) > known:
             _blame(ctx, scope, node, inner)
+
+
+def _as_far_as_known(ctx: Context, q: Equation) -> None:
+    """Elaborates an equation of a fragment; inside a cycle another may be known although this is not yet."""
+    from .equations import elaborate
+    try:
+        elaborate(ctx, q)
+    except Unknown:
+        if not ctx.guessing:
+            raise
 
 
 def _result(ctx: Context, inner: Scope, target: s.Target, home: Binding) -> Binding:

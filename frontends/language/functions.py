@@ -8,7 +8,7 @@ from typing import Any
 
 from ...compiler.graph import BATCH, BOOL, Const, Expr, Map, Noise, OneHot, Stop, apply, total
 from ...compiler.ops import PRIMITIVES
-from . import libraries, semantics
+from . import libraries, ranges, semantics
 from . import syntax as s
 from .arithmetic import declared, elementwise
 from .convolution import IMAGES
@@ -197,9 +197,9 @@ def _along(ctx: Context, node: s.Along, scope: Scope) -> Expr:
     over = over_items(ctx, node.items, scope, node, node.f)
     if len(node.args) != 1:
         ctx.fail(scope, node, f"{node.f}[...] takes 1 argument, not {len(node.args)}")
-    (e,) = real_values(ctx, [node.args[0].value], scope)
+    (e,) = real_values(ctx, [node.args[0].value], ranges.inside(ctx, node.items, scope))
     check_axes(ctx, scope, node, e, over, f"{node.f}[...]", node.args[0].value)
-    return (semantics.softmax if node.f == "softmax" else semantics.log_softmax)(e, over)
+    return ranges.soft(ctx, node.f == "log_softmax", e, over, node.items, scope)
 
 
 def _select(ctx: Context, node: s.Call, scope: Scope) -> Expr:

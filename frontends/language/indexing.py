@@ -11,6 +11,7 @@ from ...compiler.sizes import Size, symbol
 from . import syntax as s
 from .arithmetic import declared
 from .equations import read, read_shifted
+from .ranges import harmless, needs_none
 from .scope import (
     AxisName,
     Binding,
@@ -179,17 +180,23 @@ def boundaries(ctx: Context, name: str, binding: Binding, axis: str, by: int, sc
         home = home.outer
     declared_ = home.bounds.get(name, []) if home is not None else []
     needed = range(by, 0) if by < 0 else range(by)
-    return tuple(_boundary(ctx, name, binding, axis, k, by < 0, declared_, scope, node) for k in needed)
+    value = binding.expr if isinstance(binding, Value | Equation) else None
+    idle = needs_none(scope, axis, by)
+    return tuple(_boundary(ctx, name, binding, axis, k, by < 0, declared_, scope, node, harmless(value, axis, by) if idle else None)
+                 for k in needed)
 
 
 def _boundary(ctx: Context, name: str, binding: Binding, axis: str, k: int, before: bool,
-              declared_: list[tuple[s.Bound, Scope]], scope: Scope, node: s.Node) -> Expr:
+              declared_: list[tuple[s.Bound, Scope]], scope: Scope, node: s.Node, unread: Expr | None = None) -> Expr:
+    """The declared value at one place; `unread` is what stands there where nothing reads it."""
     from .expressions import evaluate
     found: list[tuple[s.Bound, Scope, Expr]] = []
     for bound, where in declared_:
         spot = _spot(ctx, bound, axis, where, binding)
         if spot is not None and spot[0] == before and spot[1] in (None, k):
             found.append((bound, where, evaluate(ctx, bound.value, where)))
+    if not found and unread is not None:
+        return unread
     if not found:
         own = next((n for n, a in scope.axes().items() if a == axis), axis)
         shown_before = before != scope.reverse

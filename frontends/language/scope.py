@@ -136,7 +136,8 @@ class Scope:
     reverse: bool = False
     hidden: bool = False                                 # a fragment: values may carry axes that are not written
     calls: tuple[str, ...] = ()                          # the fragments and defs being called, against recursion
-    inner: bool = False                                  # a repeat's scope
+    inner: bool = False                                  # a repeat's scope, or a range's
+    within: dict[str, tuple[int, int]] = field(default_factory=dict)  # axis -> how far from its start and its end a range stays
 
     @property
     def owner(self) -> Scope:
@@ -190,6 +191,7 @@ class Context:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     quiet: int = 0
     frames: list[Frame] = field(default_factory=list)
+    components: list[list[Equation]] = field(default_factory=list)    # cycles whose shapes are being found
     places: dict[Expr, tuple[Source, s.Node]] = field(default_factory=dict)
     assumed: dict[Expr, None] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import fields
 
-from ...compiler.graph import BATCH, Expr, Param, broadcast
+from ...compiler.graph import BATCH, Expr, Param, Reduce, apply, broadcast
 from ...compiler.optimisers import OPTIMISERS
 from ...compiler.passes.evaluation import batch_reductions
 from ...compiler.system import Average, Data, Initialiser, Penalty, Stat, Training
-from . import semantics
+from . import ranges, semantics
 from . import syntax as s
 from .arithmetic import declared
 from .expressions import check_axes, evaluate, over_items
@@ -44,9 +44,13 @@ def average(ctx: Context, scope: Scope, node: s.Expr, what: str) -> Average:
             found = over_items(ctx, inner.items, scope, inner, "mean")
             if BATCH in found and all(isinstance(o, str) for o in found):
                 over, node = tuple(o for o in found if isinstance(o, str)), inner.a
-        e = semantics.numeric(evaluate(ctx, node, scope))
+        within = ranges.inside(ctx, inner.items, scope) if over and isinstance(inner, s.Over) else scope
+        e = semantics.numeric(evaluate(ctx, node, within))
         check_axes(ctx, scope, inner, e, over, "mean[...]", node)
         _one_number(ctx, scope, node, e, over, what)
+        kept = ranges.condition(ctx, inner.items, scope) if over and isinstance(inner, s.Over) else None
+        if kept is not None and isinstance(inner, s.Over):
+            return Average(Reduce("sum", apply("select", kept, e, 0), over), ranges.counted(ctx, kept, e, over, inner.items, scope))
         return semantics.average(e, over)
     finally:
         ctx.frames.pop()
