@@ -97,7 +97,8 @@ def _by_step(found: list[Flow], low: float, high: float) -> Table:
     for f in found:
         first, middle, end = (float(f.norms[i]) for i in (0, len(f.norms) // 2, -1))
         ratio = f"{first / end:.1e}" if end > 0 else ""
-        table.add_row(Text(f"d_{f.name}[{f.axis}]"), bars(list(f.norms), low, high), f"{first:.1e}", f"{middle:.1e}", f"{end:.1e}", ratio)
+        row = bars(list(f.norms), low, high)
+        table.add_row(Text(f"d_{f.name}[{f.axis}]"), row, f"{first:.1e}", f"{middle:.1e}", f"{end:.1e}", ratio)
     return table
 
 
@@ -111,7 +112,7 @@ def _by_equation(found: list[Flow], low: float, high: float) -> Table:
     span = max(float(np.log10(high / low)), 1e-9)
     for f in found:
         norm = float(f.norms)
-        filled = int(round(40 * (np.log10(norm) - np.log10(low)) / span)) if norm > 0 else 0
+        filled = round(40 * (np.log10(norm) - np.log10(low)) / span) if norm > 0 else 0
         table.add_row(Text(f"d_{f.name}"), f"{norm:.1e}", "█" * max(min(filled, 40), int(norm > 0)))
     return table
 

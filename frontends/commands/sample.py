@@ -44,8 +44,8 @@ def sample(model: str, options: SampleOptions) -> None:
     stored = {k: v for k, v in note.get("sizes", {}).items() if k not in parse_settings(options.sizes)}
     system = load_model(model, (*options.sizes, *_known(model, options.sizes, stored)))
     if system.feedback is None:
-        raise OptionError(f"model {system.name} has no feedback line, so it generates nothing: feedback x[t+1] ~ categorical(...) "
-                          "says where the next symbol comes from")
+        raise OptionError(f"model {system.name} has no feedback line, so it generates nothing: feedback x[t+1] ~ "
+                          "categorical(...) says where the next symbol comes from")
     program = compiled(system)
     params = program.init(seed=0)
     transfer(params, options.weights)

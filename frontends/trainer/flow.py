@@ -2,8 +2,8 @@
 
     ||d_v[t]|| = sqrt(sum over batch and features of (d loss / d v[t])^2)
 
-A loss that sums over time is taken at its last step, so that what reaches step t has come T - 1 - t steps back; `at = "all"` takes
-the loss as it is. The adjoint system is evaluated by the reference interpreter, in float64.
+A loss that sums over time is taken at its last step, so that what reaches step t has come T - 1 - t steps back; `at = "all"`
+takes the loss as it is. The adjoint system is evaluated by the reference interpreter, in float64.
 """
 
 from __future__ import annotations

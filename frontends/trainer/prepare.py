@@ -98,7 +98,8 @@ class Maker:
             limit = n.n.evaluate(self.system.sizes)
             seen = value if unknown else self._everywhere(name, tree)
             learned.vocabularies[source] = learn_vocabulary(name, seen, limit, str(n.n), unknown, learned.least)
-            if spelling and tree[0] in ("name", "call") and not (tree[0] == "call" and not run.spelling):
+            plain = bool(run.spelling) if tree[0] == "call" else tree[0] == "name"
+            if spelling and plain and name not in self.system.targets:
                 learned.spelling[source] = spelling
         return encode(name, value, learned.vocabularies[source], lambda i: self._place(run.offsets, "", i))
 
