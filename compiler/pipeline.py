@@ -17,11 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
+from .checkpointing import Chunked, chunked
 from .gradient import Adjoint, gradient
 from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, Slice, length, postorder, size
 from .node import base
+from .options import Options
 from .passes.evaluation import evaluation
 from .passes.finish import finish
 from .passes.hoist import hoisted
@@ -34,6 +37,7 @@ from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
 from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
+from .steps import NoSteps, Steps, stepped
 from .system import System
 from .truncation import Truncation, ends, equation, settled, truncated
 
@@ -53,6 +57,9 @@ class Compiled:
     functions: dict[str, Function] = field(default_factory=dict)
     layouts: dict[str, Layout] = field(default_factory=dict)
     truncation: Truncation | None = None                         # how the model's sequence is cut into chunks
+    chunked: Chunked | None = None                               # the gradient in chunks that are computed anew going back
+    steps: Steps | None = None                                   # one step at a time; `stepless` says why not
+    stepless: str = "this model has no output"
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -66,8 +73,8 @@ class _Clock:
         self.start = now
 
 
-def compile_system(system: System) -> Compiled:
-    """All stages up to statements: the functions `gradients`, `predict` and `evaluate`."""
+def compile_system(system: System, options: Options | None = None) -> Compiled:
+    """All stages up to statements: the functions `gradients`, `predict` and `evaluate`; with `checkpoint`, those over chunks."""
     out = Compiled(system, system)
     clock = _Clock(out.seconds)
     if system.training.truncate is not None:
@@ -88,6 +95,8 @@ def compile_system(system: System) -> Compiled:
         roots = {"loss": train.equations["loss*"], **{f"d_{k}": e for k, e in _backwards(out).items()}}
         roots |= {k: train.stats[k].update for k in train.stats}
         _function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"), out.trained)
+        if options is not None and options.checkpoint is not None:
+            out.chunked = _chunked(out)
         roots = {"loss": evaluated.loss.total, "loss count": evaluated.loss.count}  # type: ignore[union-attr]
         penalty = evaluated.penalty()
         if penalty is not None:
@@ -97,8 +106,19 @@ def compile_system(system: System) -> Compiled:
         _function(out, "evaluate", evaluated, roots, ())
     if system.outputs:
         _function(out, "predict", evaluated, padded_outputs(evaluated, system.lengths), ())
+    try:
+        out.steps = stepped(out.source) if system.outputs else None
+    except NoSteps as why:
+        out.stepless = str(why)
     clock.lap("lower")
     return out
+
+
+def _chunked(out: Compiled) -> Chunked:
+    """The gradient once more, in chunks of time."""
+    system = out.stable.copy()
+    system.equations["loss*"] = system.objective()
+    return chunked(system, out.trained, partial(_function, out))
 
 
 def differentiate(out: Compiled, packed: bool = True) -> None:
@@ -192,7 +212,7 @@ def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], 
         elif isinstance(e, (Const, Extent)):
             function.numbers[key] = e
         else:
-            function.results[key] = lay.access(e, None)
+            function.results[key] = _last(lay, e, body)
     function.carry = {k: _last(lay, system.resolve(e), body) for k, e in carry.items()}
     read = {n.name for n in lay.plan.order if isinstance(n, Input)}
     function.inputs = tuple(k for k in system.inputs if k in read)

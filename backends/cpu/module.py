@@ -10,19 +10,22 @@ from dataclasses import dataclass, field
 
 from ...compiler.graph import BATCH, Expr, GraphError, Input, postorder
 from ...compiler.node import base
-from ...compiler.options import Options
+from ...compiler.options import Checkpoint, Options
 from ...compiler.passes.naming import quoted_tuple
 from ...compiler.pipeline import Compiled
 from ...compiler.program import Draw, flat
 from . import carrying, runtime
+from .checkpointing import Checkpointing
 from .entry import Entry
 from .functions import FunctionPrinter
+from .generation import GenerationPrinter
 from .head import constants, header, init_text, prose
 from .selfcheck import selfcheck_text
+from .steps import StepPrinter
 from .updates import Updates
 
 PUBLIC = ("init", "init_state", "predict", "evaluate", "loss_and_grads", "train_step", "Workspace", "State", "check", "PARAMS",
-          "TRAINED")
+          "TRAINED", "start", "step", "generate")
 TAKEN = {"params", "state", "workspace", "seed", "self", "grads", "np", "int", "float", "getattr", "PARAMS", "TRAINED", "State",
          "Workspace", "blocks", "clip_by_norm", "clip_by_value", "decay_l1", "limit_norms", "project_l1"}
 WORK = {"gradients": "The loss; the gradients go into the arrays of `grads`.", "predict": "The outputs.",
@@ -71,6 +74,8 @@ class ModulePrinter:
         """The module's text."""
         public: list[str] = []
         private = [self.work(name) for name in ("predict", "evaluate", "gradients") if name in self.compiled.functions]
+        if self.compiled.chunked is not None and isinstance(self.options.checkpoint, Checkpoint):
+            private[-1:] = Checkpointing(self, self.compiled.chunked, self.options.checkpoint).text()
         if "predict" in self.compiled.functions:
             public.append(self.predict())
         if "gradients" in self.compiled.functions:
@@ -79,6 +84,7 @@ class ModulePrinter:
             inputs = self.arguments("gradients")
             public += [self.evaluate(), self.loss_and_grads(), updates.init_state(), updates.train_step(inputs, self.seeded)]
             private += [updates.rule(), selfcheck_text(self.system, self.compiled.functions["gradients"], self.options)]
+        public += self.steps()
         top = [header(self.compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
         *work, last = private or [""]
         body = [init_text(self.system, self.dtype, self.uses), *public, *work]
@@ -86,6 +92,18 @@ class ModulePrinter:
         self.module.source = "\n".join(_trimmed(c) for c in top) + "\n\n" + "\n\n".join(_trimmed(c) for c in body if c)
         self._locate()
         return self.module
+
+    def steps(self) -> list[str]:
+        """`start`, `step` and `generate`, where the system has steps."""
+        steps = self.compiled.steps
+        if steps is None:
+            return []
+        printer = StepPrinter(steps, self.compiled.source, self.uses, self.reserved)
+        functions = printer.print()
+        source = self.compiled.source
+        if source.feedback is not None:
+            functions.append(GenerationPrinter(steps, source, source.feedback, printer).print())
+        return functions
 
     def _locate(self) -> None:
         """Line numbers of the values, in the finished text."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...compiler.graph import GraphError
 from ...compiler.options import Options
 from ...compiler.passes.naming import printable
 from ...compiler.pipeline import Compiled, compile_system
@@ -25,7 +26,7 @@ class Program:
 
     def __init__(self, system: System, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         self.system, self.dtype, self.level, self.options = system, dtype, level, options or Options()
-        self.compiled: Compiled = compile_system(system)
+        self.compiled: Compiled = compile_system(system, self.options)
         printed: Module = ModulePrinter(self.compiled, dtype, level, self.options).print()
         self.source, self.lines, self.printers = printed.source, printed.lines, printed.printers
         self._module: ModuleType | None = None
@@ -61,6 +62,32 @@ class Program:
     def train_step(self, params: dict[str, Any], state: dict[str, Any], **inputs: Any) -> Any:
         """One step of the optimiser, in place; the loss before it."""
         return self.module.train_step(params, state, **self._read("gradients", inputs))
+
+    def start(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+        """The carry before the first step: boundary values, and all that does not run along the axis of steps."""
+        return self._steps("start")(params, **self._known("start", inputs))  # type: ignore[no-any-return]
+
+    def step(self, params: dict[str, Any], carry: dict[str, Any], **inputs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """One step, in evaluation mode: the outputs, and the carry of the next step."""
+        return self._steps("step")(params, carry, **self._known("step", inputs))  # type: ignore[no-any-return]
+
+    def generate(self, params: dict[str, Any], length: int, seed: Any = 0, **inputs: Any) -> Any:
+        """Sequences that the model draws, (batch, length): see the module's function."""
+        return self._steps("generate")(params, length, seed, **self._known("generate", inputs))
+
+    def _steps(self, name: str) -> Any:
+        """A function of the module; GraphError says why it has none."""
+        if self.compiled.steps is None:
+            raise GraphError(f"{self.system.name} offers no {name}: {self.compiled.stepless}")
+        if name == "generate" and self.system.feedback is None:
+            raise GraphError(f"{self.system.name} offers no generate: it has no feedback x[t+1] ~ ...")
+        return getattr(self.module, name)
+
+    def _known(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs that a step, the start or the generation reads; other inputs of the model are left out."""
+        plan = self.compiled.steps.plan if self.compiled.steps else None
+        read = (*(plan.fixed if name != "step" else ()), *(plan.given if name != "start" else ())) if plan else ()
+        return {k: v for k, v in inputs.items() if k in read or k not in self.system.inputs}
 
     def _read(self, function: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """What a function of the module takes: inputs of the model that it does not read are left out."""

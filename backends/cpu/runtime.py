@@ -232,6 +232,29 @@ def start_from(carry, start):
     return out
 
 
+def carry_entry(carry, key, dims):
+    """An entry of the carry that a step starts from; None stands for any size."""
+    if key not in carry:
+        raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
+    value = np.asarray(carry[key])
+    check_shape(f"carry[{key!r}]", value, dims)
+    return value
+
+
+def softmax(a):
+    """exp(a) over its sum along the last feature, from which the greatest is taken off first."""
+    a = np.exp(a - a.max(axis=-1, keepdims=True))
+    return a / a.sum(axis=-1, keepdims=True)
+
+
+def categorical(p, u):
+    """Draws with the probabilities p, one a row: the first class at which their sum exceeds u, uniform in [0, 1)."""
+    sums = np.cumsum(p, axis=-1, dtype=np.float64)
+    if not np.isfinite(sums).all():
+        raise ValueError("the probabilities of the next step are not finite")
+    return np.sum(sums[..., :-1] <= u[..., None] * sums[..., -1:], axis=-1)
+
+
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
     value = as_array(name, value)
@@ -334,6 +357,11 @@ class Workspace:
             self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
         return self.views["d"]
+
+
+def added(total, more, last=()):
+    """Sums that grow by those of another chunk; of `last`, the latest counts."""
+    return {k: v if k in last or k not in total else total[k] + v for k, v in more.items()}
 
 
 class State(dict):

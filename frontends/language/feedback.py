@@ -24,7 +24,7 @@ from .inputs import RESERVED_INPUTS
 from .scope import AxisName, Binding, Context, Frame, Scope, Value, axis_length, legal_word, suggest, text_of
 
 KINDS = {"categorical": ("p",), "bernoulli": ("p",), "normal": ("mean", "sd")}
-OWN = ("length", BATCH)                                  # what `generate` itself is told
+OWN = ("length", BATCH, "start", "step", "outputs", "softmax", "categorical", "uniform", "normal")     # words of `generate`
 
 
 def feedback(ctx: Context, scope: Scope, x: s.Feedback) -> None:
@@ -60,7 +60,7 @@ def _fed(ctx: Context, scope: Scope, target: s.Target) -> tuple[Input, str, Bind
                  hint=suggest(name, Scope(scope.source), [k for k in ctx.system.inputs if k not in ctx.system.targets]))
     for taken in OWN:
         if taken in ctx.system.inputs:
-            ctx.fail(scope, target, f"`generate` has an argument `{taken}` of its own, and so has this model",
+            ctx.fail(scope, target, f"`generate` uses the name `{taken}` itself, and an input of this model has it",
                      (scope.find(taken), "the input is declared here"), hint="call the input otherwise")
     if len(binding.axes) != 1:
         many = f"two sequences in one: {', '.join(binding.axes)}" if binding.axes else "no sequence"
@@ -116,7 +116,8 @@ def _argument(ctx: Context, scope: Scope, n: s.Name) -> None:
     """Refuse a name that cannot be an argument of `generate`."""
     legal_word(ctx, scope, n, n.name)
     if n.name[:1].isupper() or "." in n.name:
-        ctx.fail(scope, n, f"there is no `{n.name}`", hint=suggest(n.name, scope) or "an argument of generate has a lower-case name")
+        ctx.fail(scope, n, f"there is no `{n.name}`",
+                 hint=suggest(n.name, scope) or "an argument of generate has a lower-case name")
     if n.name in (*RESERVED_INPUTS, *OWN) or n.name.startswith(("lengths", "_")) or keyword.iskeyword(n.name):
         ctx.fail(scope, n, f"`{n.name}` cannot name an argument of generate: it has another meaning there",
                  hint="choose another name")
