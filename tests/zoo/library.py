@@ -5,6 +5,7 @@ from __future__ import annotations
 SIZES = {"D": 3, "H": 2, "C": 3, "V": 5, "L": 2, "A": 2, "N": 2}
 SEQUENCE = "input x[t, D]"
 VECTOR = "input x[D]"
+INNER = "input x[t, D]\nv[t] = elman(x[t], H)"
 ENCODED = "input x[t, D]\ninput z[s, D]\ne[s] = elman(z[s], H)\nd[t] = elman(x[t], H, h0 = e[last])"
 
 
@@ -46,6 +47,8 @@ FRAGMENTS = {
     "attention_additive": attention("attention_additive(d[t], e[s], A)"),
     "attention_scaled": attention("attention_scaled(d[t], e[s], A)", "A"),
     "attention_heads": attention("attention_heads(d[t], e[s], N, A)"),
+    "self_attention": (INNER, "q[t] = self_attention(v[t], A)", "t, A"),
+    "self_attention_heads": (INNER, "q[t] = self_attention_heads(v[t], N, A)", "t, H"),
     "dense": layer("dense(v, H, tanh)"), "dense_relu": layer("dense_relu(v, H)"), "linear": layer("linear(v, H)"),
     "embedding": ("input x : class(V)", "q = embedding(x, V, H)", "H"), "mlp": layer("mlp(v, H, C)", "C"),
     "residual": layer("residual(v, H)", "D"), "residual_projection": layer("residual_projection(v, H, C)", "C"),

@@ -159,6 +159,65 @@ def train_step(params, state, x, h0_1, c0_1, h0_2, c0_2, *, workspace=None):
     return loss
 
 
+def start(params, h0_1, c0_1, h0_2, c0_2):
+    """The carry before the first step."""
+    check_params(params, PARAMS)
+    dtype = params["E0"].dtype
+    h0_1 = real_input("h0_1", h0_1, (None, D), dtype)           # (B, D)
+    B = len(h0_1)
+    c0_1 = real_input("c0_1", c0_1, (B, D), dtype)              # (B, D)
+    h0_2 = real_input("h0_2", h0_2, (B, D), dtype)              # (B, D)
+    c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
+    return {
+        "h1.c[-1]": c0_1.copy(),
+        "h1[-1]": h0_1.copy(),
+        "h2.c[-1]": c0_2.copy(),
+        "h2[-1]": h0_2.copy(),
+    }
+
+
+def step(params, carry, x):
+    """One step along t: n and the carry of the next step."""
+    check_params(params, PARAMS)
+    (
+        E0, E1, E2, h1_W_f, h1_W_g, h1_W_o, h1_W_a, h1_b_f, h1_b_g, h1_b_o, h1_b_a, h2_W_f, h2_W_g,
+        h2_W_o, h2_W_a, h2_b_f, h2_b_g, h2_b_o, h2_b_a,
+    ) = (params[k] for k in PARAMS)
+    dtype = params["E0"].dtype
+    x = real_input("x", x, (None, D), dtype)                    # (B, D)
+    B = len(x)
+    h1_c_before = carry_entry(carry, "h1.c[-1]", (B, D))        # (B, D)
+    h1_before = carry_entry(carry, "h1[-1]", (B, D))            # (B, D)
+    h2_c_before = carry_entry(carry, "h2.c[-1]", (B, D))        # (B, D)
+    h2_before = carry_entry(carry, "h2[-1]", (B, D))            # (B, D)
+    E0_x = E0 * x                                               # (B, D)
+    # h1.f = sigmoid(h1.W_f * E0 * x[t] + h1.b_f)               model.nn:11
+    # h1.g = sigmoid(h1.W_g * h1[t-1] + h1.b_g)                 model.nn:12
+    # h1.a = tanh(h1.W_a * h1[t-1] + h1.b_a)                    model.nn:14
+    # h1.c = h1.f[t] * h1.c[t-1] + h1.g[t] * h1.a[t]            model.nn:15
+    h1_c = sigmoid(h1_W_f * E0_x + h1_b_f) * h1_c_before + sigmoid(h1_W_g * h1_before + h1_b_g) * np.tanh(h1_W_a * h1_before + h1_b_a)
+    # h1.o = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)               model.nn:13
+    # h1 = h1.o[t] * tanh(h1.c[t])                              model.nn:16
+    h1 = sigmoid(h1_W_o * E0_x + h1_b_o) * np.tanh(h1_c)        # (B, D)
+    # h2.f = sigmoid(h2.W_f * h1[t] + h2.b_f)                   model.nn:11
+    # h2.g = sigmoid(h2.W_g * h2[t-1] + h2.b_g)                 model.nn:12
+    # h2.a = tanh(h2.W_a * h2[t-1] + h2.b_a)                    model.nn:14
+    # h2.c = h2.f[t] * h2.c[t-1] + h2.g[t] * h2.a[t]            model.nn:15
+    h2_c = sigmoid(h2_W_f * h1 + h2_b_f) * h2_c_before + sigmoid(h2_W_g * h2_before + h2_b_g) * np.tanh(h2_W_a * h2_before + h2_b_a)
+    # h2.o = sigmoid(h2.W_o * h1[t] + h2.b_o)                   model.nn:13
+    # h2 = h2.o[t] * tanh(h2.c[t])                              model.nn:16
+    h2 = sigmoid(h2_W_o * h1 + h2_b_o) * np.tanh(h2_c)          # (B, D)
+    # y = E1 * h2[t] + E2                                       model.nn:20
+    y = E1 * h2 + E2                                            # (B, D)
+    max_y = np.max(y, axis=1)                                   # (B,)
+    # n = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
+    exp_y = np.exp(y - max_y[:, None])                          # (B, D)
+    sum_exp_y = np.sum(exp_y, axis=1)                           # (B,)
+    term = 0.6931471805599453 + softplus(np.log(sum_exp_y) - (0.6931471805599453 - max_y))  # (B,)
+    n = y - term[:, None]                                       # (B, D)
+    return {"n": n}, {"h1.c[-1]": h1_c, "h1[-1]": h1, "h2.c[-1]": h2_c, "h2[-1]": h2}
+
+
 def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     """The outputs."""
     check_params(params, PARAMS)
@@ -175,46 +234,48 @@ def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     h0_2 = real_input("h0_2", h0_2, (B, D), dtype)              # (B, D)
     c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
     (
-        value, h1_o, h1_c, h1, h2_o, h2_f, h2_c, h2, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
+        E0_x, h1_o, h1_c, h1s, h2_o, h2_f, h2_c, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
     ) = _predict_buffers(workspace, B, T, dtype)
-    np.multiply(E0, x, out=value)                               # (T, B, D)
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)               model.nn:13
-    np.multiply(h1_W_o, value, out=h1_o)                        # (T, B, D)
+    np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
     # h1.f = sigmoid(h1.W_f * E0 * x[t] + h1.b_f)               model.nn:11
-    h1_f = value
+    h1_f = E0_x
     h1_f *= h1_W_f
     h1_f += h1_b_f
     sigmoid(h1_f, out=h1_f)
     h1_c[...] = c0_1                                            # (B, D)
-    h1[0] = h0_1                                                # (T + 1, B, D)
+    h1s[0] = h0_1                                               # (T + 1, B, D)
+    h1_prev, h1 = h1s[:-1], h1s[1:]
     for t in range(T):
         # h1.g = sigmoid(h1.W_g * h1[t-1] + h1.b_g)                 model.nn:12
         # h1.a = tanh(h1.W_a * h1[t-1] + h1.b_a)                    model.nn:14
         # h1.c = h1.f[t] * h1.c[t-1] + h1.g[t] * h1.a[t]            model.nn:15
-        h1_c[...] = h1_f[t] * h1_c + sigmoid(h1_W_g * h1[t] + h1_b_g) * np.tanh(h1_W_a * h1[t] + h1_b_a)
+        h1_c[...] = h1_f[t] * h1_c + sigmoid(h1_W_g * h1_prev[t] + h1_b_g) * np.tanh(h1_W_a * h1_prev[t] + h1_b_a)
         # h1 = h1.o[t] * tanh(h1.c[t])                              model.nn:16
-        h1[t + 1] = h1_o[t] * np.tanh(h1_c)
+        h1[t] = h1_o[t] * np.tanh(h1_c)
     # h2.o = sigmoid(h2.W_o * h1[t] + h2.b_o)                   model.nn:13
-    np.multiply(h2_W_o, h1[1:], out=h2_o)                       # (T, B, D)
+    np.multiply(h2_W_o, h1, out=h2_o)                           # (T, B, D)
     h2_o += h2_b_o
     sigmoid(h2_o, out=h2_o)
     # h2.f = sigmoid(h2.W_f * h1[t] + h2.b_f)                   model.nn:11
-    np.multiply(h2_W_f, h1[1:], out=h2_f)                       # (T, B, D)
+    np.multiply(h2_W_f, h1, out=h2_f)                           # (T, B, D)
     h2_f += h2_b_f
     sigmoid(h2_f, out=h2_f)
     h2_c[...] = c0_2                                            # (B, D)
-    h2[0] = h0_2                                                # (T + 1, B, D)
+    h2s[0] = h0_2                                               # (T + 1, B, D)
+    h2_prev, h2 = h2s[:-1], h2s[1:]
     for t in range(T):
         # h2.g = sigmoid(h2.W_g * h2[t-1] + h2.b_g)                 model.nn:12
         # h2.a = tanh(h2.W_a * h2[t-1] + h2.b_a)                    model.nn:14
         # h2.c = h2.f[t] * h2.c[t-1] + h2.g[t] * h2.a[t]            model.nn:15
-        h2_c[...] = h2_f[t] * h2_c + sigmoid(h2_W_g * h2[t] + h2_b_g) * np.tanh(h2_W_a * h2[t] + h2_b_a)
+        h2_c[...] = h2_f[t] * h2_c + sigmoid(h2_W_g * h2_prev[t] + h2_b_g) * np.tanh(h2_W_a * h2_prev[t] + h2_b_a)
         # h2 = h2.o[t] * tanh(h2.c[t])                              model.nn:16
-        h2[t + 1] = h2_o[t] * np.tanh(h2_c)
+        h2[t] = h2_o[t] * np.tanh(h2_c)
     # y = E1 * h2[t] + E2                                       model.nn:20
-    np.multiply(E1, h2[1:], out=y)                              # (T, B, D)
+    np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
     np.max(y, axis=2, out=max_y)                                # (T, B)
     # n = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
@@ -245,14 +306,14 @@ def _predict_buffers(workspace, B, T, dtype):
             (B*T, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*D*T].reshape(T, B, D),                              # value
+            s[0][:B*D*T].reshape(T, B, D),                              # E0_x
             s[1][:B*D*T].reshape(T, B, D),                              # h1_o
             s[2][:B*D].reshape(B, D),                                   # h1_c
-            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1
+            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
             s[0][:B*D*T].reshape(T, B, D),                              # h2_o
             s[1][:B*D*T].reshape(T, B, D),                              # h2_f
             s[2][:B*D].reshape(B, D),                                   # h2_c
-            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2
+            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
             s[0][:B*D*T].reshape(T, B, D),                              # y
             s[2][:B*T].reshape(T, B),                                   # max_y
             s[1][:B*D*T].reshape(T, B, D),                              # exp_y
@@ -279,49 +340,51 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     h0_2 = real_input("h0_2", h0_2, (B, D), dtype)              # (B, D)
     c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
     (
-        value, value2, h1_o, h1_c, h1, h2_o, h2_f, h2_c, h2, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
-        value_n,
+        xs, E0_x, h1_o, h1_c, h1s, h2_o, h2_f, h2_c, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
+        x_next_n,
     ) = _evaluate_buffers(workspace, B, T, dtype)
-    value[:-1] = x[1:]                                          # (T, B, D)
-    value[-1] = 0
-    np.multiply(E0, x, out=value2)                              # (T, B, D)
+    xs[:-1] = x                                                 # (T + 1, B, D)
+    xs[-1] = 0
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)               model.nn:13
-    np.multiply(h1_W_o, value2, out=h1_o)                       # (T, B, D)
+    np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
     # h1.f = sigmoid(h1.W_f * E0 * x[t] + h1.b_f)               model.nn:11
-    h1_f = value2
+    h1_f = E0_x
     h1_f *= h1_W_f
     h1_f += h1_b_f
     sigmoid(h1_f, out=h1_f)
     h1_c[...] = c0_1                                            # (B, D)
-    h1[0] = h0_1                                                # (T + 1, B, D)
+    h1s[0] = h0_1                                               # (T + 1, B, D)
+    h1_prev, h1 = h1s[:-1], h1s[1:]
     for t in range(T):
         # h1.g = sigmoid(h1.W_g * h1[t-1] + h1.b_g)                 model.nn:12
         # h1.a = tanh(h1.W_a * h1[t-1] + h1.b_a)                    model.nn:14
         # h1.c = h1.f[t] * h1.c[t-1] + h1.g[t] * h1.a[t]            model.nn:15
-        h1_c[...] = h1_f[t] * h1_c + sigmoid(h1_W_g * h1[t] + h1_b_g) * np.tanh(h1_W_a * h1[t] + h1_b_a)
+        h1_c[...] = h1_f[t] * h1_c + sigmoid(h1_W_g * h1_prev[t] + h1_b_g) * np.tanh(h1_W_a * h1_prev[t] + h1_b_a)
         # h1 = h1.o[t] * tanh(h1.c[t])                              model.nn:16
-        h1[t + 1] = h1_o[t] * np.tanh(h1_c)
+        h1[t] = h1_o[t] * np.tanh(h1_c)
     # h2.o = sigmoid(h2.W_o * h1[t] + h2.b_o)                   model.nn:13
-    np.multiply(h2_W_o, h1[1:], out=h2_o)                       # (T, B, D)
+    np.multiply(h2_W_o, h1, out=h2_o)                           # (T, B, D)
     h2_o += h2_b_o
     sigmoid(h2_o, out=h2_o)
     # h2.f = sigmoid(h2.W_f * h1[t] + h2.b_f)                   model.nn:11
-    np.multiply(h2_W_f, h1[1:], out=h2_f)                       # (T, B, D)
+    np.multiply(h2_W_f, h1, out=h2_f)                           # (T, B, D)
     h2_f += h2_b_f
     sigmoid(h2_f, out=h2_f)
     h2_c[...] = c0_2                                            # (B, D)
-    h2[0] = h0_2                                                # (T + 1, B, D)
+    h2s[0] = h0_2                                               # (T + 1, B, D)
+    h2_prev, h2 = h2s[:-1], h2s[1:]
     for t in range(T):
         # h2.g = sigmoid(h2.W_g * h2[t-1] + h2.b_g)                 model.nn:12
         # h2.a = tanh(h2.W_a * h2[t-1] + h2.b_a)                    model.nn:14
         # h2.c = h2.f[t] * h2.c[t-1] + h2.g[t] * h2.a[t]            model.nn:15
-        h2_c[...] = h2_f[t] * h2_c + sigmoid(h2_W_g * h2[t] + h2_b_g) * np.tanh(h2_W_a * h2[t] + h2_b_a)
+        h2_c[...] = h2_f[t] * h2_c + sigmoid(h2_W_g * h2_prev[t] + h2_b_g) * np.tanh(h2_W_a * h2_prev[t] + h2_b_a)
         # h2 = h2.o[t] * tanh(h2.c[t])                              model.nn:16
-        h2[t + 1] = h2_o[t] * np.tanh(h2_c)
+        h2[t] = h2_o[t] * np.tanh(h2_c)
     # y = E1 * h2[t] + E2                                       model.nn:20
-    np.multiply(E1, h2[1:], out=y)                              # (T, B, D)
+    np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
     np.max(y, axis=2, out=max_y)                                # (T, B)
     # n = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
@@ -338,9 +401,10 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     n -= sum_exp_y[..., None]
     # loss = (sum[t, batch] x[t+1] @ (y[t] - (0.693147 + softplus(log(sum(exp(y[t] -
     #     max(y[t])))) - (0.693147 - max(y[t])))))) * (-1 / (D*T - D))
-    np.einsum("abc,abc->ab", value, n, out=value_n)             # (T, B)
-    sum_value_n = np.sum(value_n)
-    loss = sum_value_n * -1 / (D*T - D)
+    x_next = xs[1:]                                             # (T, B)
+    np.einsum("abc,abc->ab", x_next, n, out=x_next_n)
+    sum_x_next_n = np.sum(x_next_n)
+    loss = sum_x_next_n * -1 / (D*T - D)
     return {"loss": (loss, B), "penalty": 0.0}
 
 
@@ -350,7 +414,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*D*T, dtype),
+            (B*D + B*D*T, dtype),
             (B*D*T, dtype),
             (max(B*D*T, B*T), dtype),
             (max(B*D, B*T), dtype),
@@ -358,22 +422,22 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (B*T, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*D*T].reshape(T, B, D),                              # value
-            s[1][:B*D*T].reshape(T, B, D),                              # value2
+            s[0][:B*D + B*D*T].reshape(T + 1, B, D),                    # xs
+            s[1][:B*D*T].reshape(T, B, D),                              # E0_x
             s[2][:B*D*T].reshape(T, B, D),                              # h1_o
             s[3][:B*D].reshape(B, D),                                   # h1_c
-            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1
+            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
             s[1][:B*D*T].reshape(T, B, D),                              # h2_o
             s[2][:B*D*T].reshape(T, B, D),                              # h2_f
             s[3][:B*D].reshape(B, D),                                   # h2_c
-            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2
+            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
             s[1][:B*D*T].reshape(T, B, D),                              # y
             s[3][:B*T].reshape(T, B),                                   # max_y
             s[2][:B*D*T].reshape(T, B, D),                              # exp_y
             s[4][:B*T].reshape(T, B),                                   # sum_exp_y
             s[2][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # tmp2
-            s[3][:B*T].reshape(T, B),                                   # value_n
+            s[3][:B*T].reshape(T, B),                                   # x_next_n
         )
     return workspace.views["evaluate"]
 
@@ -398,58 +462,63 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     h0_2 = real_input("h0_2", h0_2, (B, D), dtype)              # (B, D)
     c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
     (
-        value, value2, h1_o, h1_f, h1_c, h1, tanh_h1_c, h1_g, h1_a, h2_o, h2_f, h2_c, h2, tanh_h2_c,
-        h2_g, h2_a, y, max_y, exp_y, sum_exp_y, tmp, value3, tmp2, value_n, sum_value, tmp3, tmp4,
-        value4, value6, value7, d_h2_c_next, d_h2_next, tmp5, tmp6, tmp7, tmp8, tmp9, value9,
-        value10, value11, d_h1_c_next, d_h1_next, tmp10, tmp11, tmp12, tmp13, tmp14,
+        xs, E0_x, h1_o, h1_f, h1_cs, h1s, tanh_h1_c, h1_g, h1_a, h2_o, h2_f, h2_cs, h2s, tanh_h2_c,
+        h2_g, h2_a, y, max_y, exp_y, sum_exp_y, tmp, term, tmp2, x_next_n, sum_x_next, tmp3, tmp4,
+        slope_h2_g, slope_tanh_h2_c, slope_h2_a, d_h2_c_next, d_h2_next, tmp5, tmp6, tmp7, tmp8,
+        tmp9, slope_h1_g, slope_tanh_h1_c, slope_h1_a, d_h1_c_next, d_h1_next, tmp10, tmp11, tmp12,
+        tmp13, tmp14,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
-    value[:-1] = x[1:]                                          # (T, B, D)
-    value[-1] = 0
-    np.multiply(E0, x, out=value2)                              # (T, B, D)
+    xs[:-1] = x                                                 # (T + 1, B, D)
+    xs[-1] = 0
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)               model.nn:13
-    np.multiply(h1_W_o, value2, out=h1_o)                       # (T, B, D)
+    np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
     # h1.f = sigmoid(h1.W_f * E0 * x[t] + h1.b_f)               model.nn:11
-    np.multiply(h1_W_f, value2, out=h1_f)                       # (T, B, D)
+    np.multiply(h1_W_f, E0_x, out=h1_f)                         # (T, B, D)
     h1_f += h1_b_f
     sigmoid(h1_f, out=h1_f)
-    h1_c[0] = c0_1                                              # (T + 1, B, D)
-    h1[0] = h0_1                                                # (T + 1, B, D)
+    h1_cs[0] = c0_1                                             # (T + 1, B, D)
+    h1s[0] = h0_1                                               # (T + 1, B, D)
+    h1_prev, h1 = h1s[:-1], h1s[1:]
+    h1_c_prev, h1_c = h1_cs[:-1], h1_cs[1:]
     for t in range(T):
         # h1.g = sigmoid(h1.W_g * h1[t-1] + h1.b_g)                 model.nn:12
-        sigmoid(h1_W_g * h1[t] + h1_b_g, out=h1_g[t])           # (T, B, D)
+        sigmoid(h1_W_g * h1_prev[t] + h1_b_g, out=h1_g[t])      # (T, B, D)
         # h1.a = tanh(h1.W_a * h1[t-1] + h1.b_a)                    model.nn:14
-        np.tanh(h1_W_a * h1[t] + h1_b_a, out=h1_a[t])           # (T, B, D)
+        np.tanh(h1_W_a * h1_prev[t] + h1_b_a, out=h1_a[t])      # (T, B, D)
         # h1.c = h1.f[t] * h1.c[t-1] + h1.g[t] * h1.a[t]            model.nn:15
-        h1_c[t + 1] = h1_f[t] * h1_c[t] + h1_g[t] * h1_a[t]
-        np.tanh(h1_c[t + 1], out=tanh_h1_c[t])                  # (T, B, D)
+        h1_c[t] = h1_f[t] * h1_c_prev[t] + h1_g[t] * h1_a[t]
+        np.tanh(h1_c[t], out=tanh_h1_c[t])                      # (T, B, D)
         # h1 = h1.o[t] * tanh(h1.c[t])                              model.nn:16
-        h1[t + 1] = h1_o[t] * tanh_h1_c[t]
+        h1[t] = h1_o[t] * tanh_h1_c[t]
     # h2.o = sigmoid(h2.W_o * h1[t] + h2.b_o)                   model.nn:13
-    np.multiply(h2_W_o, h1[1:], out=h2_o)                       # (T, B, D)
+    np.multiply(h2_W_o, h1, out=h2_o)                           # (T, B, D)
     h2_o += h2_b_o
     sigmoid(h2_o, out=h2_o)
     # h2.f = sigmoid(h2.W_f * h1[t] + h2.b_f)                   model.nn:11
-    np.multiply(h2_W_f, h1[1:], out=h2_f)                       # (T, B, D)
+    np.multiply(h2_W_f, h1, out=h2_f)                           # (T, B, D)
     h2_f += h2_b_f
     sigmoid(h2_f, out=h2_f)
-    h2_c[0] = c0_2                                              # (T + 1, B, D)
-    h2[0] = h0_2                                                # (T + 1, B, D)
+    h2_cs[0] = c0_2                                             # (T + 1, B, D)
+    h2s[0] = h0_2                                               # (T + 1, B, D)
+    h2_prev, h2 = h2s[:-1], h2s[1:]
+    h2_c_prev, h2_c = h2_cs[:-1], h2_cs[1:]
     for t in range(T):
         # h2.g = sigmoid(h2.W_g * h2[t-1] + h2.b_g)                 model.nn:12
-        sigmoid(h2_W_g * h2[t] + h2_b_g, out=h2_g[t])           # (T, B, D)
+        sigmoid(h2_W_g * h2_prev[t] + h2_b_g, out=h2_g[t])      # (T, B, D)
         # h2.a = tanh(h2.W_a * h2[t-1] + h2.b_a)                    model.nn:14
-        np.tanh(h2_W_a * h2[t] + h2_b_a, out=h2_a[t])           # (T, B, D)
+        np.tanh(h2_W_a * h2_prev[t] + h2_b_a, out=h2_a[t])      # (T, B, D)
         # h2.c = h2.f[t] * h2.c[t-1] + h2.g[t] * h2.a[t]            model.nn:15
-        h2_c[t + 1] = h2_f[t] * h2_c[t] + h2_g[t] * h2_a[t]
-        np.tanh(h2_c[t + 1], out=tanh_h2_c[t])                  # (T, B, D)
+        h2_c[t] = h2_f[t] * h2_c_prev[t] + h2_g[t] * h2_a[t]
+        np.tanh(h2_c[t], out=tanh_h2_c[t])                      # (T, B, D)
         # h2 = h2.o[t] * tanh(h2.c[t])                              model.nn:16
-        h2[t + 1] = h2_o[t] * tanh_h2_c[t]
+        h2[t] = h2_o[t] * tanh_h2_c[t]
     # y = E1 * h2[t] + E2                                       model.nn:20
-    np.multiply(E1, h2[1:], out=y)                              # (T, B, D)
+    np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
     np.max(y, axis=2, out=max_y)                                # (T, B)
     np.subtract(y, max_y[..., None], out=exp_y)                 # (T, B, D)
@@ -460,69 +529,69 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     np.subtract(tmp, max_y, out=max_y)
     # n = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
     #   stabilised: log(exp(u)) -> u
-    softplus(max_y, tmp2, out=value3)                           # (T, B)
-    value3 += 0.6931471805599453
+    softplus(max_y, tmp2, out=term)                             # (T, B)
+    term += 0.6931471805599453
     n = y
-    n -= value3[..., None]
+    n -= term[..., None]
     # loss = (sum[t, batch] x[t+1] @ n[t]) * (-1 / (D*T - D)) / B
-    np.einsum("abc,abc->ab", value, n, out=value_n)             # (T, B)
-    sum_value_n = np.sum(value_n)
-    loss = sum_value_n * -1 / (D*T - D) / B
+    x_next = xs[1:]                                             # (T, B)
+    np.einsum("abc,abc->ab", x_next, n, out=x_next_n)
+    sum_x_next_n = np.sum(x_next_n)
+    loss = sum_x_next_n * -1 / (D*T - D) / B
 
     # ---- backward
     # d_n = -1 / (D*T - D) / B * x[t+1]
     # d_y = d_n[t] - sum(x[t+1]) * sigmoid(logsumexp(y[t]) - 0.693147) * (-1 / (B*D*T - B*D)) *
     #     softmax(y[t])
-    np.sum(value, axis=2, out=sum_value)                        # (T, B)
+    np.sum(x_next, axis=2, out=sum_x_next)                      # (T, B)
     sigmoid(max_y, out=tmp3)
-    sum_value *= tmp3
-    sum_value *= -1 / (B*D*T - B*D)
-    d_y = value
-    d_y *= -1 / (D*T - D) / B
-    np.divide(exp_y, sum_exp_y[..., None], out=tmp4)
-    tmp4 *= sum_value[..., None]
-    d_y -= tmp4
+    sum_x_next *= tmp3
+    sum_x_next *= -1 / (B*D*T - B*D)
+    d_y = exp_y
+    np.multiply(-1 / (D*T - D) / B, x_next, out=tmp4)
+    d_y /= sum_exp_y[..., None]
+    d_y *= sum_x_next[..., None]
+    np.subtract(tmp4, d_y, out=d_y)
     # d_E2 = sum[t, batch](d_y[t])
     np.sum(d_y, axis=(0, 1), out=d_E2)                          # (D,)
     # d_E1 = sum[t, batch] d_y[t] * h2[t]
-    np.einsum("abc,abc->c", d_y, h2[1:], out=d_E1)              # (D,)
-    np.subtract(1, h2_g, out=value4)                            # (T, B, D)
-    value4 *= h2_g
-    value5 = d_y
-    value5 *= E1
-    np.square(tanh_h2_c, out=value6)                            # (T, B, D)
-    np.subtract(1, value6, out=value6)
-    np.square(h2_a, out=value7)                                 # (T, B, D)
-    np.subtract(1, value7, out=value7)
+    np.einsum("abc,abc->c", d_y, h2, out=d_E1)                  # (D,)
+    np.subtract(1, h2_g, out=slope_h2_g)                        # (T, B, D)
+    slope_h2_g *= h2_g
+    d_h2 = d_y
+    d_h2 *= E1
+    np.square(tanh_h2_c, out=slope_tanh_h2_c)                   # (T, B, D)
+    np.subtract(1, slope_tanh_h2_c, out=slope_tanh_h2_c)
+    np.square(h2_a, out=slope_h2_a)                             # (T, B, D)
+    np.subtract(1, slope_h2_a, out=slope_h2_a)
     d_h2_c_next[...] = 0                                        # (B, D)
     d_h2_next[...] = 0                                          # (B, D)
-    d_h2 = value5
-    d_h2_c = value6
-    d_a_h2_g = value4
-    d_a_h2_a = value7
+    d_h2_c = slope_tanh_h2_c
+    d_a_h2_g = slope_h2_g
+    d_a_h2_a = slope_h2_a
     for t in reversed(range(T)):
         # d_h2 = d_y[t] * E1 + d_h2_next[t+1]
         d_h2[t] += d_h2_next
         # d_h2.c = d_h2[t] * h2.o[t] * (1 - tanh(h2.c[t])^2) + d_h2.c_next[t+1]
-        d_h2_c[t] = d_h2_c_next + d_h2[t] * h2_o[t] * value6[t]
+        d_h2_c[t] = d_h2_c_next + d_h2[t] * h2_o[t] * slope_tanh_h2_c[t]
         # d_h2.c_next = d_h2.c[t] * h2.f[t]
         d_h2_c_next[...] = d_h2_c[t] * h2_f[t]
         # d_h2.g = d_h2.c[t] * h2.a[t]
         # d_a_h2.g = d_h2.g[t] * h2.g[t] * (1 - h2.g[t])
-        d_a_h2_g[t] = d_h2_c[t] * h2_a[t] * value4[t]
+        d_a_h2_g[t] = d_h2_c[t] * h2_a[t] * slope_h2_g[t]
         # d_h2.a = d_h2.c[t] * h2.g[t]
         # d_a_h2.a = d_h2.a[t] * (1 - h2.a[t]^2)
-        d_a_h2_a[t] = d_h2_c[t] * h2_g[t] * value7[t]
+        d_a_h2_a[t] = d_h2_c[t] * h2_g[t] * slope_h2_a[t]
         # d_h2_next = d_a_h2.a[t] * h2.W_a + d_a_h2.g[t] * h2.W_g
         d_h2_next[...] = d_a_h2_a[t] * h2_W_a + d_a_h2_g[t] * h2_W_g
     # d_h2.b_a = sum[t, batch](d_a_h2.a[t])
     np.sum(d_a_h2_a, axis=(0, 1), out=d_h2_b_a)                 # (D,)
     # d_h2.W_a = sum[t, batch] d_a_h2.a[t] * h2[t-1]
-    np.einsum("abc,abc->c", d_a_h2_a, h2[:-1], out=d_h2_W_a)    # (D,)
+    np.einsum("abc,abc->c", d_a_h2_a, h2_prev, out=d_h2_W_a)    # (D,)
     # d_h2.b_g = sum[t, batch](d_a_h2.g[t])
     np.sum(d_a_h2_g, axis=(0, 1), out=d_h2_b_g)                 # (D,)
     # d_h2.W_g = sum[t, batch] d_a_h2.g[t] * h2[t-1]
-    np.einsum("abc,abc->c", d_a_h2_g, h2[:-1], out=d_h2_W_g)    # (D,)
+    np.einsum("abc,abc->c", d_a_h2_g, h2_prev, out=d_h2_W_g)    # (D,)
     # d_h2.o = d_h2[t] * tanh(h2.c[t])
     # d_a_h2.o = d_h2.o[t] * h2.o[t] * (1 - h2.o[t])
     d_a_h2_o = h2_o
@@ -533,57 +602,56 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h2.b_o = sum[t, batch](d_a_h2.o[t])
     np.sum(d_a_h2_o, axis=(0, 1), out=d_h2_b_o)                 # (D,)
     # d_h2.W_o = sum[t, batch] d_a_h2.o[t] * h1[t]
-    np.einsum("abc,abc->c", d_a_h2_o, h1[1:], out=d_h2_W_o)     # (D,)
+    np.einsum("abc,abc->c", d_a_h2_o, h1, out=d_h2_W_o)         # (D,)
     # d_h2.f = d_h2.c[t] * h2.c[t-1]
     # d_a_h2.f = d_h2.f[t] * h2.f[t] * (1 - h2.f[t])
     d_a_h2_f = h2_f
-    np.multiply(d_h2_c, h2_c[:-1], out=tmp7)
+    np.multiply(d_h2_c, h2_c_prev, out=tmp7)
     np.subtract(1, h2_f, out=tmp8)
     d_a_h2_f *= tmp8
     d_a_h2_f *= tmp7
     # d_h2.b_f = sum[t, batch](d_a_h2.f[t])
     np.sum(d_a_h2_f, axis=(0, 1), out=d_h2_b_f)                 # (D,)
     # d_h2.W_f = sum[t, batch] d_a_h2.f[t] * h1[t]
-    np.einsum("abc,abc->c", d_a_h2_f, h1[1:], out=d_h2_W_f)     # (D,)
-    value8 = d_a_h2_o
-    value8 *= h2_W_o
+    np.einsum("abc,abc->c", d_a_h2_f, h1, out=d_h2_W_f)         # (D,)
+    d_h1 = d_a_h2_o
+    d_h1 *= h2_W_o
     np.multiply(d_a_h2_f, h2_W_f, out=tmp9)
-    value8 += tmp9
-    np.subtract(1, h1_g, out=value9)                            # (T, B, D)
-    value9 *= h1_g
-    np.square(tanh_h1_c, out=value10)                           # (T, B, D)
-    np.subtract(1, value10, out=value10)
-    np.square(h1_a, out=value11)                                # (T, B, D)
-    np.subtract(1, value11, out=value11)
+    d_h1 += tmp9
+    np.subtract(1, h1_g, out=slope_h1_g)                        # (T, B, D)
+    slope_h1_g *= h1_g
+    np.square(tanh_h1_c, out=slope_tanh_h1_c)                   # (T, B, D)
+    np.subtract(1, slope_tanh_h1_c, out=slope_tanh_h1_c)
+    np.square(h1_a, out=slope_h1_a)                             # (T, B, D)
+    np.subtract(1, slope_h1_a, out=slope_h1_a)
     d_h1_c_next[...] = 0                                        # (B, D)
     d_h1_next[...] = 0                                          # (B, D)
-    d_h1 = value8
-    d_h1_c = value10
-    d_a_h1_g = value9
-    d_a_h1_a = value11
+    d_h1_c = slope_tanh_h1_c
+    d_a_h1_g = slope_h1_g
+    d_a_h1_a = slope_h1_a
     for t in reversed(range(T)):
         # d_h1 = d_a_h2.o[t] * h2.W_o + d_a_h2.f[t] * h2.W_f + d_h1_next[t+1]
         d_h1[t] += d_h1_next
         # d_h1.c = d_h1[t] * h1.o[t] * (1 - tanh(h1.c[t])^2) + d_h1.c_next[t+1]
-        d_h1_c[t] = d_h1_c_next + d_h1[t] * h1_o[t] * value10[t]
+        d_h1_c[t] = d_h1_c_next + d_h1[t] * h1_o[t] * slope_tanh_h1_c[t]
         # d_h1.c_next = d_h1.c[t] * h1.f[t]
         d_h1_c_next[...] = d_h1_c[t] * h1_f[t]
         # d_h1.g = d_h1.c[t] * h1.a[t]
         # d_a_h1.g = d_h1.g[t] * h1.g[t] * (1 - h1.g[t])
-        d_a_h1_g[t] = d_h1_c[t] * h1_a[t] * value9[t]
+        d_a_h1_g[t] = d_h1_c[t] * h1_a[t] * slope_h1_g[t]
         # d_h1.a = d_h1.c[t] * h1.g[t]
         # d_a_h1.a = d_h1.a[t] * (1 - h1.a[t]^2)
-        d_a_h1_a[t] = d_h1_c[t] * h1_g[t] * value11[t]
+        d_a_h1_a[t] = d_h1_c[t] * h1_g[t] * slope_h1_a[t]
         # d_h1_next = d_a_h1.a[t] * h1.W_a + d_a_h1.g[t] * h1.W_g
         d_h1_next[...] = d_a_h1_a[t] * h1_W_a + d_a_h1_g[t] * h1_W_g
     # d_h1.b_a = sum[t, batch](d_a_h1.a[t])
     np.sum(d_a_h1_a, axis=(0, 1), out=d_h1_b_a)                 # (D,)
     # d_h1.W_a = sum[t, batch] d_a_h1.a[t] * h1[t-1]
-    np.einsum("abc,abc->c", d_a_h1_a, h1[:-1], out=d_h1_W_a)    # (D,)
+    np.einsum("abc,abc->c", d_a_h1_a, h1_prev, out=d_h1_W_a)    # (D,)
     # d_h1.b_g = sum[t, batch](d_a_h1.g[t])
     np.sum(d_a_h1_g, axis=(0, 1), out=d_h1_b_g)                 # (D,)
     # d_h1.W_g = sum[t, batch] d_a_h1.g[t] * h1[t-1]
-    np.einsum("abc,abc->c", d_a_h1_g, h1[:-1], out=d_h1_W_g)    # (D,)
+    np.einsum("abc,abc->c", d_a_h1_g, h1_prev, out=d_h1_W_g)    # (D,)
     # d_h1.o = d_h1[t] * tanh(h1.c[t])
     # d_a_h1.o = d_h1.o[t] * h1.o[t] * (1 - h1.o[t])
     d_a_h1_o = h1_o
@@ -594,24 +662,24 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h1.b_o = sum[t, batch](d_a_h1.o[t])
     np.sum(d_a_h1_o, axis=(0, 1), out=d_h1_b_o)                 # (D,)
     # d_h1.W_o = sum[t, batch] d_a_h1.o[t] * E0 * x[t]
-    np.einsum("abc,abc->c", d_a_h1_o, value2, out=d_h1_W_o)     # (D,)
+    np.einsum("abc,abc->c", d_a_h1_o, E0_x, out=d_h1_W_o)       # (D,)
     # d_h1.f = d_h1.c[t] * h1.c[t-1]
     # d_a_h1.f = d_h1.f[t] * h1.f[t] * (1 - h1.f[t])
     d_a_h1_f = h1_f
-    np.multiply(d_h1_c, h1_c[:-1], out=tmp12)
+    np.multiply(d_h1_c, h1_c_prev, out=tmp12)
     np.subtract(1, h1_f, out=tmp13)
     d_a_h1_f *= tmp13
     d_a_h1_f *= tmp12
     # d_h1.b_f = sum[t, batch](d_a_h1.f[t])
     np.sum(d_a_h1_f, axis=(0, 1), out=d_h1_b_f)                 # (D,)
     # d_E0 = sum[t, batch] (d_a_h1.o[t] * h1.W_o + d_a_h1.f[t] * h1.W_f) * x[t]
-    value12 = d_a_h1_o
-    value12 *= h1_W_o
+    term2 = d_a_h1_o
+    term2 *= h1_W_o
     np.multiply(d_a_h1_f, h1_W_f, out=tmp14)
-    value12 += tmp14
-    np.einsum("abc,abc->c", value12, x, out=d_E0)               # (D,)
+    term2 += tmp14
+    np.einsum("abc,abc->c", term2, x, out=d_E0)                 # (D,)
     # d_h1.W_f = sum[t, batch] d_a_h1.f[t] * E0 * x[t]
-    np.einsum("abc,abc->c", d_a_h1_f, value2, out=d_h1_W_f)     # (D,)
+    np.einsum("abc,abc->c", d_a_h1_f, E0_x, out=d_h1_W_f)       # (D,)
     return loss
 
 
@@ -621,7 +689,7 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*D*T, dtype),
+            (max(B*D + B*D*T, B*D*T), dtype),
             (B*D*T, dtype),
             (B*D*T, dtype),
             (B*D*T, dtype),
@@ -645,19 +713,19 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*T, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*D*T].reshape(T, B, D),                              # value
-            s[1][:B*D*T].reshape(T, B, D),                              # value2
+            s[0][:B*D + B*D*T].reshape(T + 1, B, D),                    # xs
+            s[1][:B*D*T].reshape(T, B, D),                              # E0_x
             s[2][:B*D*T].reshape(T, B, D),                              # h1_o
             s[3][:B*D*T].reshape(T, B, D),                              # h1_f
-            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_c
-            s[5][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1
+            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
+            s[5][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
             s[6][:B*D*T].reshape(T, B, D),                              # tanh_h1_c
             s[7][:B*D*T].reshape(T, B, D),                              # h1_g
             s[8][:B*D*T].reshape(T, B, D),                              # h1_a
             s[9][:B*D*T].reshape(T, B, D),                              # h2_o
             s[10][:B*D*T].reshape(T, B, D),                             # h2_f
-            s[11][:B*D + B*D*T].reshape(T + 1, B, D),                   # h2_c
-            s[12][:B*D + B*D*T].reshape(T + 1, B, D),                   # h2
+            s[11][:B*D + B*D*T].reshape(T + 1, B, D),                   # h2_cs
+            s[12][:B*D + B*D*T].reshape(T + 1, B, D),                   # h2s
             s[13][:B*D*T].reshape(T, B, D),                             # tanh_h2_c
             s[14][:B*D*T].reshape(T, B, D),                             # h2_g
             s[15][:B*D*T].reshape(T, B, D),                             # h2_a
@@ -666,32 +734,32 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[18][:B*D*T].reshape(T, B, D),                             # exp_y
             s[19][:B*T].reshape(T, B),                                  # sum_exp_y
             s[20][:B*T].reshape(T, B),                                  # tmp
-            s[20][:B*T].reshape(T, B),                                  # value3
+            s[20][:B*T].reshape(T, B),                                  # term
             s[21][:B*T].reshape(T, B),                                  # tmp2
-            s[20][:B*T].reshape(T, B),                                  # value_n
-            s[20][:B*T].reshape(T, B),                                  # sum_value
+            s[20][:B*T].reshape(T, B),                                  # x_next_n
+            s[20][:B*T].reshape(T, B),                                  # sum_x_next
             s[21][:B*T].reshape(T, B),                                  # tmp3
             s[16][:B*D*T].reshape(T, B, D),                             # tmp4
-            s[16][:B*D*T].reshape(T, B, D),                             # value4
-            s[18][:B*D*T].reshape(T, B, D),                             # value6
-            s[17][:B*D*T].reshape(T, B, D),                             # value7
+            s[16][:B*D*T].reshape(T, B, D),                             # slope_h2_g
+            s[0][:B*D*T].reshape(T, B, D),                              # slope_tanh_h2_c
+            s[17][:B*D*T].reshape(T, B, D),                             # slope_h2_a
             s[19][:B*D].reshape(B, D),                                  # d_h2_c_next
             s[20][:B*D].reshape(B, D),                                  # d_h2_next
             s[14][:B*D*T].reshape(T, B, D),                             # tmp5
             s[15][:B*D*T].reshape(T, B, D),                             # tmp6
-            s[0][:B*D*T].reshape(T, B, D),                              # tmp7
-            s[13][:B*D*T].reshape(T, B, D),                             # tmp8
-            s[0][:B*D*T].reshape(T, B, D),                              # tmp9
-            s[0][:B*D*T].reshape(T, B, D),                              # value9
-            s[10][:B*D*T].reshape(T, B, D),                             # value10
-            s[13][:B*D*T].reshape(T, B, D),                             # value11
+            s[13][:B*D*T].reshape(T, B, D),                             # tmp7
+            s[14][:B*D*T].reshape(T, B, D),                             # tmp8
+            s[13][:B*D*T].reshape(T, B, D),                             # tmp9
+            s[10][:B*D*T].reshape(T, B, D),                             # slope_h1_g
+            s[13][:B*D*T].reshape(T, B, D),                             # slope_tanh_h1_c
+            s[14][:B*D*T].reshape(T, B, D),                             # slope_h1_a
             s[19][:B*D].reshape(B, D),                                  # d_h1_c_next
             s[20][:B*D].reshape(B, D),                                  # d_h1_next
-            s[0][:B*D*T].reshape(T, B, D),                              # tmp10
-            s[7][:B*D*T].reshape(T, B, D),                              # tmp11
-            s[0][:B*D*T].reshape(T, B, D),                              # tmp12
-            s[6][:B*D*T].reshape(T, B, D),                              # tmp13
-            s[0][:B*D*T].reshape(T, B, D),                              # tmp14
+            s[7][:B*D*T].reshape(T, B, D),                              # tmp10
+            s[8][:B*D*T].reshape(T, B, D),                              # tmp11
+            s[6][:B*D*T].reshape(T, B, D),                              # tmp12
+            s[7][:B*D*T].reshape(T, B, D),                              # tmp13
+            s[6][:B*D*T].reshape(T, B, D),                              # tmp14
         )
     return workspace.views["gradients"]
 
@@ -732,13 +800,34 @@ def softplus(x, scratch=None, out=None):
     return out
 
 
+def carry_entry(carry, key, dims):
+    """An entry of the carry that a step starts from; None stands for any size."""
+    if key not in carry:
+        raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
+    value = np.asarray(carry[key])
+    check_shape(f"carry[{key!r}]", value, dims)
+    return value
+
+
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
 
 
 def check_shape(name, value, dims):
