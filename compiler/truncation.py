@@ -69,8 +69,7 @@ def truncated(system: System) -> tuple[System, Truncation]:
     except GraphError as e:
         raise GraphError(f"truncate = {system.training.truncate}: {e}") from None
     out = out.copy()
-    for key, e in final(found).items():
-        out.equations[equation(key)] = e
+    out.equations.update((equation(key), end) for key, end in final(found).items())
     return moved(out, axis) if count else out, Truncation(axis, tuple(found), count)
 
 
@@ -163,9 +162,10 @@ def settled(system: System, it: Truncation | None) -> System:
     if it is None:
         return system
     nodes = {x.node for x in it.slots}
-    chosen = {n: n.args[2] for n in reached(system, system.roots())[0]
-              if isinstance(n, Map) and n.f == "select" and _under(n.args[0]) is FIRST and n.args[2] in nodes
-              and isinstance(_under(n.args[1]), Param) and _trailing(n.args[1])}
+    chosen: dict[Expr, Expr] = {
+        n: n.args[2] for n in reached(system, system.roots())[0]
+        if isinstance(n, Map) and n.f == "select" and _under(n.args[0]) is FIRST and n.args[2] in nodes
+        and isinstance(_under(n.args[1]), Param) and _trailing(n.args[1])}
     return system.rewrite(chosen)
 
 

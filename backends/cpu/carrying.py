@@ -5,10 +5,10 @@ from __future__ import annotations
 from ...compiler.graph import Broadcast, Const, Expr, Extent, Param
 from ...compiler.passes.carry import Slot
 from ...compiler.passes.naming import quoted
-from ...compiler.program import Array, Function, View
+from ...compiler.program import BOOL, INT, Array, Function, View
 from ...compiler.truncation import FIRST, Truncation
 from .expressions import number
-from .statements import shape_text
+from .statements import DTYPES, shape_text
 from .views import kept, text
 
 WORDS = ("carry", "start_from")                          # names that the functions of a truncated model use
@@ -21,10 +21,10 @@ CHUNK = """
 
 
 def leaves(it: Truncation | None) -> dict[Expr, str]:
-    """What slots and the offset are called: entries of the carry."""
+    """What slots are called, entries of the carry; and what the entry makes of a carry: whether there is none, the offset."""
     if it is None:
         return {}
-    return {**{x.node: f"carry[{quoted(x.key)}]" for x in it.slots}, it.offset: f"carry[{quoted(it.axis)}]"}
+    return {**{x.node: f"carry[{quoted(x.key)}]" for x in it.slots}, FIRST: "first", it.offset: f"{it.axis}0"}
 
 
 def offsets(it: Truncation | None) -> dict[str, str]:
@@ -36,13 +36,15 @@ def entry(it: Truncation | None, function: Function, values: dict[Array, Expr], 
     """The carry: checked, or the declared boundary values where there is none."""
     if it is None:
         return []
-    first = next((a.name for a, e in values.items() if e is FIRST), None)
-    lines = [] if first is None else [f"    {first} = carry is None"]
+    local = {e: a.name for a, e in values.items() if e in (FIRST, it.offset)}
+    lines = [f"    {local[FIRST]} = carry is None"] if FIRST in local else []
     items = [f"{quoted(x.key)}: {_declared(x)}" for x in it.slots if x.key in function.carry]
     items += [f"{quoted(it.axis)}: 0"] if it.numbered else []
     if items:
         uses.add("start_from")
         lines += entries("    carry = start_from(carry, ", items, ")")
+    if it.offset in local:
+        lines.append(f"    {local[it.offset]} = carry[{quoted(it.axis)}]")
     return lines
 
 
@@ -54,12 +56,13 @@ def _declared(x: Slot) -> str:
     shape = shape_text(x.node.dims)
     if isinstance(base, Param):
         return f"np.broadcast_to(params[{quoted(base.name)}], {shape})"
-    dtype = {"real": "dtype", "bool": "bool"}.get(x.node.type.kind, "np.int64")
+    dtype = {"real": "dtype", "bool": DTYPES[BOOL]}.get(x.node.type.kind, DTYPES[INT])
     if isinstance(base, Extent):
         return f"np.full({shape}, {base.size.format()}, {dtype})"
     value = base.value if isinstance(base, Const) else 0
-    make = {0: f"np.zeros({shape}, {dtype})", 1: f"np.ones({shape}, {dtype})"}
-    return make.get(value, f"np.full({shape}, {number(value)}, {dtype})")  # type: ignore[call-overload, no-any-return]
+    if value in (0, 1):
+        return f"np.{'ones' if value else 'zeros'}({shape}, {dtype})"
+    return f"np.full({shape}, {number(value)}, {dtype})"
 
 
 def handed_on(it: Truncation, function: Function) -> list[str]:

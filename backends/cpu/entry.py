@@ -7,16 +7,13 @@ import textwrap
 from ...compiler.formulas import formula
 from ...compiler.graph import BATCH, Input, Param, length
 from ...compiler.passes.naming import quoted, quoted_tuple
-from ...compiler.program import BOOL, DOUBLE, INT
 from ...compiler.sizes import product
 from ...compiler.system import System, lengths_input
 from ...compiler.truncation import Truncation
 from . import carrying
 from .functions import WIDTH, FunctionPrinter, wrapped
-from .statements import shape_text
+from .statements import DTYPES, shape_text
 from .views import text
-
-DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
 
 
 class Entry:
@@ -37,6 +34,18 @@ class Entry:
         results = {k.removeprefix("d_") if k not in self.system.stats else k: v.array.name
                    for k, v in printer.function.results.items() if v.array.role == "result"}
         lines += _unpack([results[k] for k in every if k in results], "grads", [k for k in every if k in results], every)
+        lines += self.inputs({k: local[k] for k in inputs})
+        lines += carrying.entry(self.cut, printer.function, printer.values, self.uses)
+        buffers = printer.buffers()
+        if buffers:
+            names = [a.name for _, a in buffers]
+            lines += _assigned(names, f"_{name}_buffers({', '.join(['workspace', *self.lengths(), 'dtype'])})")
+        return lines
+
+    def inputs(self, local: dict[str, str]) -> list[str]:
+        """The type of all numbers, the lengths, and the inputs, checked; `local`: what each is called."""
+        printer, inputs = self.printer, self.printer.function.inputs
+        lines: list[str] = []
         known = {*printer.function.free}
         first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
         lines.append(f"    dtype = params[{quoted(first)}].dtype")
@@ -46,11 +55,6 @@ class Entry:
         for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
             lines += self._input(k, local[k], known)
         lines += [line for n, k in printer.function.lengths.items() if n in known for line in _demanded(n, k)]
-        lines += carrying.entry(self.cut, printer.function, printer.values, self.uses)
-        buffers = printer.buffers()
-        if buffers:
-            names = [a.name for _, a in buffers]
-            lines += _assigned(names, f"_{name}_buffers({', '.join(['workspace', *self.lengths(), 'dtype'])})")
         return lines
 
     def lengths(self) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...compiler.formulas import arrivals, formula
-from ...compiler.graph import Expr
+from ...compiler.graph import Concat, Expr, Param
 from ...compiler.options import Options
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import Plan, numbered, plan, share
@@ -19,18 +19,13 @@ from ...compiler.program import (
     DOUBLE,
     Array,
     Block,
-    Call,
     Draw,
     Fixed,
     Function,
     Kernel,
-    Load,
     Loop,
-    Pick,
-    Product,
     Reduction,
     Stmt,
-    Take,
     View,
     flat,
     reads,
@@ -38,9 +33,9 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import product, size
 from ...compiler.system import System
-from ...compiler.truncation import FIRST
 from .kernels import Lowered
-from .names import Names, declared
+from .names import Names, cut, declared
+from .packing import groups, joined, together
 from .statements import Statements, shape_text
 from .views import name_of
 
@@ -72,7 +67,7 @@ class FunctionPrinter:
     options: Options = field(default_factory=Options)            # how often loops are unrolled
     plan: Plan = field(default_factory=Plan)
     offsets: dict[str, str] = field(default_factory=dict)       # time axis -> how many steps came before this chunk
-    leaves: dict[Expr, str] = field(default_factory=dict)       # what is read where it stands: entries of the carry
+    leaves: dict[Expr, str] = field(default_factory=dict)       # what slots and the offset of a chunk are called
 
     def __post_init__(self) -> None:
         if "loss" in self.layout.plan.roots:
@@ -111,12 +106,12 @@ class FunctionPrinter:
         """The user's words for what has them; then a name from what the value is, in the order of printing."""
         for a in self.values:
             if a.role in ("param", "input"):
-                a.name = self.leaves.get(self.values[a]) or self.namer.claim("first" if self.values[a] is FIRST else a.name)
+                word = self.leaves.get(self.values[a], a.name)
+                a.name = word if "[" in word else self.namer.claim(word)         # an entry of the carry is read where it is
         for key, v in self.function.results.items():
             if v.array.role == "result" or (not v.array.dims and v.array.role == "value" and not v.array.name):
                 v.array.name = self.namer.claim(v.array.name or key)
-        self.parts = Names(self.function, self.layout, self.values, self.names, self.namer, self.allocated)
-        self.parts.run()
+        Names(self.function, self.layout, self.values, self.names, self.namer, self.allocated).run()
 
     # ------------------------------------------------------------ memory
 
@@ -148,14 +143,14 @@ class FunctionPrinter:
         """The statements under their equations."""
         out = Text()
         self.seen: set[Array] = set()
-        self.cut: set[Array] = set()
+        self.cut = cut(self.function.body)
         self.carried: list[Expr] = []
         explained = self.explained or self.system
         self.arrivals, self.meanings = arrivals(explained), meanings(explained)
         self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
         self.aliases: set[str] = {a.name for _, a in self.buffers()}
         section = ""
-        for b in self.function.body:
+        for b in together(self.function.body):
             if isinstance(b, Block) and b.section and b.section != section:
                 section = b.section
                 out.lines.append("")
@@ -163,7 +158,7 @@ class FunctionPrinter:
             self._print(b, out, indent)
         return out
 
-    def _print(self, s: Stmt, out: Text, indent: str) -> None:
+    def _print(self, s: Stmt | tuple[Stmt, ...], out: Text, indent: str) -> None:
         if isinstance(s, Block):
             start = len(out.lines)
             values = [*self.carried, *s.values]
@@ -172,8 +167,8 @@ class FunctionPrinter:
                 above = self.heading(values) if s.heading is None else (f"# {line}" for line in s.heading)
                 out.lines += [indent + line for line in above]
             before = len(out.lines)
-            for x in s.body:
-                self._print(x, out, indent)
+            for run in groups(s.body):
+                self._print(run[0] if len(run) == 1 else run, out, indent)
             if len(out.lines) == before:                         # all of it stands in its reader's expression
                 del out.lines[start:]
                 self.carried = values
@@ -183,10 +178,11 @@ class FunctionPrinter:
         elif isinstance(s, Loop):
             self._print_loop(s, out, indent)
         else:
-            target = writes(s)
-            lines = list(self.statements.lines(s))
+            run = s if isinstance(s, tuple) else (s,)
+            target = writes(run[0]) if len(run) == 1 or joined(list(run)) else None
+            lines = list(self.statements.together(run) if len(run) > 1 else self.statements.lines(run[0]))
             if lines and target is not None:
-                lines = [*self._alias(target.array), *self._parts(s), *lines]
+                lines = [*self._alias(target.array), *(line for x in run for line in self._parts(x)), *lines]
             for k, line in enumerate(lines):
                 shape = self._shape(target) if k == 0 and target is not None else ""
                 out.lines += wrapped(indent + line, shape)
@@ -195,7 +191,7 @@ class FunctionPrinter:
         for x in flat(s.body):
             target = writes(x)
             out.lines += [indent + line for line in (self._alias(target.array) if target is not None else ())]
-        for line in self._traces(s):
+        for line in (*self._traces(s), *self._parts(s)):
             out.lines.append(indent + line)
         inner, made = (indent, None) if s.straight else (indent + "    ", {*self.statements.made})
         out.lines += [indent + line for line in loop_head(s)]
@@ -219,9 +215,8 @@ class FunctionPrinter:
         """The named parts of arrays, before the first statement that reads or writes one of them."""
         for x in flat([s]):
             for v in (*reads(x), writes(x)) if not isinstance(x, Loop) else ():
-                if v is not None and v.array.views and name_of(v) != v.array.name and v.array not in self.cut:
-                    self.cut.add(v.array)
-                    yield declared(v.array, self.parts.used[v.array])
+                if v is not None and v.array in self.cut and name_of(v) != v.array.name:
+                    yield declared(v.array, self.cut.pop(v.array))
 
     def _alias(self, a: Array) -> Iterator[str]:
         """A value that is computed in another's place gets its own name first."""
@@ -245,7 +240,8 @@ class FunctionPrinter:
         notes = dict.fromkeys(n for v in ordered for n in self.system.notes.get(v, ()))
         for v in ordered:
             name = self.names.get(v)
-            if name is None or name in hidden:
+            packed = isinstance(v, Concat) and all(isinstance(a, Param) for a in v.args)
+            if name is None or name in hidden or packed:
                 continue
             meant = formula(self.meanings.get(name, v), names, index=bool(self.function.axes), limit=40, inline=self.arrivals)
             text = f"# {name} = {meant}"

@@ -92,7 +92,7 @@ class Lowered:
         return self.memo[s]
 
     def _evaluate(self, s: Scalar) -> Operand:
-        if not any(isinstance(x, (Hot, Step)) or (isinstance(x, Load) and x.view.dims) for x in leaves(s)):
+        if not any(isinstance(x, (Hot, Step)) or (isinstance(x, Load) and x.view.array.dims) for x in leaves(s)):
             return self.expressions.at(s, 2)                     # numbers only
         match s:
             case Load(v):
@@ -142,15 +142,21 @@ class Lowered:
         """b, then a where c; the branch that is an array of its own comes first, and the other is copied over it."""
         if isinstance(b, Literal) or need(a) > need(b):
             kept, other = a, b
-            mask = self._operand(Call("not", (c,), BOOL)) if need(a) <= need(c) else None
+            mask = self._not(c) if need(a) <= need(c) else None
             base = self._writable(kept)
-            mask = mask or self._operand(Call("not", (c,), BOOL))
+            mask = mask or self._not(c)
         else:
             kept, other = b, a
             base = self._writable(kept)
             mask = self._operand(c)
         value = self._operand(other)
         return self._do("where", [base, value, mask], REAL, tied=True)
+
+    def _not(self, c: Scalar) -> Operand:
+        """Where a condition does not hold; a condition that is one truth value for all elements stays one."""
+        if isinstance(c, Load) and not c.view.array.dims:
+            return f"not {self.expressions.text(c)}"
+        return self._operand(Call("not", (c,), BOOL))
 
     # ------------------------------------------------------------ places
 

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable
 from ...compiler import random
 from ...compiler.passes.memory import numbered
 from ...compiler.program import (
+    BOOL,
+    DOUBLE,
+    INT,
     Array,
     Block,
     Call,
@@ -35,9 +38,11 @@ from ...compiler.program import (
 from ...compiler.sizes import Size, product
 from .expressions import UFUNC, Expressions, number
 from .kernels import Lowered
+from .packing import joined, split
 from .products import out_text, print_product
 from .views import assigned, kept, plain, text, transposition
 
+DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
 REDUCTIONS = {"sum": "np.sum", "max": "np.max", "min": "np.min", "prod": "np.prod", "argmax": "np.argmax"}
 
 
@@ -124,6 +129,21 @@ class Statements:
         step = product(out.dims[1:]).format(self.sizes)
         return f", at={self.offsets[along]}*{f'({step})' if ' ' in step else step}"
 
+    def together(self, run: tuple[Stmt, ...]) -> Iterable[str]:
+        """Copies that one call does: parts side by side, or an array's parts into arrays of their own."""
+        whole, parts = joined(list(run)), split(list(run))
+        sources = ", ".join(text(s.a, self.sizes) for s in run if isinstance(s, Copy))
+        if parts:
+            self.uses.add("unstack")
+            yield f"unstack({parts[0].a.array.name}, {', '.join(s.out.array.name for s in parts)})"
+        elif whole:
+            out, axis = whole[0], f", axis={whole[1]}" if whole[1] else ""
+            if self.fresh(out):
+                yield f"{out.array.name} = np.concatenate(({sources}){axis})"
+            else:
+                yield from self.allocate(out)
+                yield f"np.concatenate(({sources}){axis}, out={text(out, self.sizes)})"
+
     def fresh(self, out: View) -> bool:
         """Whether a write makes the array."""
         return not self.allocated(out.array) and out.whole
@@ -141,7 +161,7 @@ class Statements:
         """An array that is written in pieces, and that nobody has made."""
         if not self.allocated(out.array) and out.array.name not in self.made:
             self.made.add(out.array.name)
-            yield f"{out.array.name} = np.empty({shape_text(out.array.dims, self.sizes)}, dtype)"
+            yield f"{out.array.name} = np.empty({shape_text(out.array.dims, self.sizes)}, {DTYPES.get(out.array.kind, 'dtype')})"
 
     def _kernel(self, s: Kernel) -> Iterable[str]:
         out = s.out

@@ -25,7 +25,7 @@ def truncating(system, chunk):
 
 
 def stopped(system, axis="t"):
-    """The whole sequence, where what a delay reads from an earlier chunk passes no gradient; which steps do is given as inputs."""
+    """The whole sequence, where what a delay reads from an earlier chunk passes no gradient; which steps read so are inputs."""
     memo, edges = {}, {}
     for n in system.nodes():
         new = n.with_args(tuple(memo[a] for a in n.args))
