@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..program import BOOL, INT, Array, Block, Kernel, Load, Loop, Stmt, View, flat, leaves, reads, writes
+from ..program import BOOL, INT, Array, Block, Fixed, Kernel, Load, Loop, Stmt, View, flat, leaves, reads, writes
 from ..sizes import Size, product
 
 
@@ -108,7 +108,9 @@ def _fresh(out: View, life: dict[Array, Life], k: int) -> bool:
 def _dies(v: View, out: View, life: dict[Array, Life], k: int, looped: bool) -> bool:
     """Whether a value is of the same form as the output, and is read for the last time here."""
     b = v.array
-    one_reader = life[b].readers == 1 and not (looped and life[b].looped)
+    # what a loop reads as a whole it reads again at its next step
+    every_step = looped and not life[b].looped and not any(isinstance(x, Fixed) and x.axis for x in v.along)
+    one_reader = life[b].readers == 1 and not (looped and life[b].looped) and not every_step
     return b.role == "value" and b.home.role == "value" and b.dims == out.array.dims and b.kind == out.array.kind \
         and v.along == out.along and life[b].last == k and (one_reader or (not looped and not life[b].looped))
 
