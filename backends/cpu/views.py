@@ -16,8 +16,8 @@ def ranges(v: View) -> Ranges | None:
     for x in v.along:
         if isinstance(x, Along):
             out.append((x.offset, v.dims[x.dim]))
-        elif x.axis is not None:
-            out.append((size(x.offset), length(x.axis)))
+        elif x.axis is not None or x.unrolled:
+            out.append((size(x.offset), length(x.axis) if x.axis else size(0)))
         else:
             return None
     return tuple(out)
@@ -37,11 +37,23 @@ def _base(v: View) -> tuple[str, Ranges]:
             return name, have
         loops = [isinstance(x, Fixed) for x in v.along]
         full = everything(v.array)
-        fits = all(loop or h in (w, f) for loop, h, w, f in zip(loops, have, wanted or (), full, strict=True))
+        fits = all(_behind(w, h, x) if loop else h in (w, f)
+                   for loop, h, w, f, x in zip(loops, have, wanted or (), full, v.along, strict=True))
         score = sum(h != f for h, f in zip(have, full, strict=True))
         if fits and any(loops) and score > best:
             best, found = score, (name, have)
     return found
+
+
+def _behind(wanted: tuple[Size, Size], have: tuple[Size, Size], x: Along | Fixed) -> bool:
+    """Whether a step of an array is a step of its part, counted from the part's start."""
+    back = (wanted[0] - have[0]).value
+    return back is not None and back >= 0 and not (isinstance(x, Fixed) and x.end)
+
+
+def name_of(v: View) -> str:
+    """What a view is called: the part that it is, or its array."""
+    return _base(v)[0]
 
 
 def _items(v: View, within: Ranges, sizes: dict[str, str] | None) -> list[str]:
@@ -79,7 +91,7 @@ def _fixed(x: Fixed, n: Size, start: int) -> str:
         return f"{x.offset}:{x.offset + 1 or ''}"
     at = x.offset - start
     if x.axis is None:
-        return str(x.offset)
+        return str(at if x.unrolled and not x.end else x.offset)
     return x.axis if at == 0 else f"{x.axis} {'+' if at > 0 else '-'} {abs(at)}"
 
 

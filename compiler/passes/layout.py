@@ -306,8 +306,16 @@ def _loop_kind(plan: Schedule, e: Expr, loop: LoopPlan, roots: set[Expr]) -> str
     if e in roots or viewed or seen_outside or shifts - {-loop.direction}:
         return "trace"
     if not shifts:
-        return "local"
+        return "trace" if _completes(plan, e) else "local"
     return "trace" if _reads_old_after_new(plan, e, loop) or isinstance(e, Concat) else "carry"
+
+
+def _completes(plan: Schedule, e: Expr) -> bool:
+    """Whether a loop adds to what was computed for all steps, which nobody else reads: then the sum takes its place."""
+    def share(a: Expr) -> bool:
+        known = isinstance(a, (Contract, Map)) and plan.users[a] == [e]
+        return known and plan.loop[a] is None and a.dims == e.dims and a not in plan.roots.values()
+    return isinstance(e, Map) and e.f == "add" and sum(map(share, plan.operands[e])) == 1
 
 
 def _reads_old_after_new(plan: Schedule, e: Expr, loop: LoopPlan) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import networkx as nx
 
-from ..graph import Broadcast, Expr, GraphError, Map, Shift, length
+from ..graph import Broadcast, Concat, Expr, GraphError, Map, Param, Shift, length
 from ..program import Along, Block, Fixed, Loop, Stmt, View
 from .emit import Emitter
 from .layout import Layout, at, move
@@ -43,7 +43,7 @@ class Lowering:
             graph.add_node(unit[n])
         for n in plan.order:
             graph.add_edges_from((unit[a], unit[n]) for a in plan.operands[n] if unit[a] is not unit[n])
-        for u in nx.lexicographical_topological_sort(graph, key=lambda u: first[u]):
+        for u in nx.lexicographical_topological_sort(graph, key=lambda u: (not packs(u), first[u])):
             if isinstance(u, LoopPlan):
                 self._loop(u)
             elif isinstance(u, Expr) and lay.kind[u] not in ("view", "inline", "leaf"):
@@ -157,6 +157,11 @@ def _slot(v: View, dim: int) -> View:
         else:
             along.append(x if isinstance(x, Fixed) or x.dim < dim else Along(x.dim - 1, x.offset))
     return View(v.array, tuple(along), (*v.dims[:dim], *v.dims[dim + 1:]))
+
+
+def packs(u: object) -> bool:
+    """Whether a unit puts parameters side by side: that comes first."""
+    return isinstance(u, Concat) and all(isinstance(a, Param) for a in u.args)
 
 
 def group(blocks: list[Block], lay: Layout, names: dict[Expr, str]) -> list[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..formulas.idioms import softmax_of
-from ..graph import Contract, Expr, Map, Move
+from ..graph import Contract, Expr, Map, Move, Slice
 from ..ops import PRIMITIVES
 from ..system import System
 
@@ -17,6 +17,10 @@ def name_preactivations(system: System) -> System:
     for name, e in system.equations.items():
         u = _operand(e, out)
         if u is not None and u not in out.names and f"a_{name}" not in taken:
+            out.names[u] = f"a_{name}"
+    for e, name in list(out.names.items()):                      # of v = f(a_vw[:n]): the slice
+        u = e.args[0] if isinstance(e, Map) and PRIMITIVES[e.f].arity == 1 and e.f not in PLAIN else None
+        if isinstance(u, Slice) and u not in out.names and out.names.get(u.args[0], "").startswith("a_") and f"a_{name}" not in taken:
             out.names[u] = f"a_{name}"
     return out
 

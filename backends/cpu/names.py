@@ -1,0 +1,299 @@
+"""What a function's values are called, and the parts of arrays that its statements read.
+
+The user's words for what has them; then a word from what a value is, in the order of printing. What stands in an array at
+another index than its own gets views by which an index means in the code what it means in the equation: `hs` holds h with a
+slot before the start, and `h_prev, h = hs[:-1], hs[1:]`. A named slice of an array is a view of that name: `f, i, o` of `fio`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ...compiler.graph import Contract, Expr, Map, OneHot, Shift, Slice, size
+from ...compiler.passes.layout import Layout
+from ...compiler.passes.memory import numbered
+from ...compiler.passes.naming import Namer
+from ...compiler.program import (
+    BOOL,
+    Along,
+    Array,
+    Block,
+    Call,
+    Copy,
+    Draw,
+    Fixed,
+    Function,
+    Kernel,
+    Load,
+    Loop,
+    Pick,
+    Product,
+    Ranges,
+    Reduction,
+    Scalar,
+    Stmt,
+    Take,
+    View,
+    flat,
+    leaves,
+    reads,
+    writes,
+)
+from .views import everything, name_of, part_text, ranges
+from .words import phrase
+
+TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names
+
+
+@dataclass
+class Names:
+    """Names the arrays of one function, whose values are `values`, and their views."""
+
+    function: Function
+    layout: Layout
+    values: dict[Array, Expr]
+    names: dict[Expr, str]
+    namer: Namer
+    allocated: Callable[[Array], bool]
+    words: dict[Expr, str] = field(default_factory=dict)         # what a value is called, views included
+
+    def run(self) -> None:
+        """Names for all that is written, and for the parts that are read."""
+        for a, e in self.values.items():
+            if a.role in ("param", "input"):
+                self.words[e] = a.name
+        self.used = self._used()
+        order = [out.array for _, s, _ in numbered(self.function.body) if (out := writes(s)) is not None]
+        for a in dict.fromkeys(order):
+            own = self.values.get(a)
+            if not a.name and own is not None and own in self.names:
+                self._call(a, self.names[own] + a.suffix)
+        self._slices()
+        self._factors()
+        self._rest(list(dict.fromkeys(order)))
+
+    # ------------------------------------------------------------ arrays
+
+    def _call(self, a: Array, word: str) -> None:
+        """Name an array; one with room beside its value is called by the plural, and the value is a view of it."""
+        e = self.values.get(a)
+        shift = e if isinstance(e, Shift) and self.layout.kind[e] == "whole" else None
+        roomy = shift or (e is not None and (self.layout.lead.get(e) or self.layout.trail.get(e)))
+        if e is None or a.original is not None or a not in self.used or not roomy:
+            a.name = self.namer.claim(word)
+            if e is not None:
+                self.words.setdefault(e, a.name)
+            return
+        name = self.words[e] = self.namer.claim(word)
+        base = self.words.get(self.layout.plan.operands[e][0], word) if shift else name
+        a.name = self.namer.claim(f"{base}_all" if base.endswith("s") else f"{base}s")
+        self._view(e, name)
+        for n in self.layout.plan.users[e]:
+            if isinstance(n, Shift) and self.layout.kind[n] == "view" and self._key(n) in self.used.get(a, {}):
+                self.words[n] = self.namer.claim(self.names.get(n) or shifted(name, n.s))
+                self._view(n, self.words[n])
+
+    def _view(self, e: Expr, name: str) -> None:
+        v = self.layout.full(e)
+        found = ranges(v)
+        assert found is not None
+        v.array.views.setdefault(found, name)
+
+    def _key(self, e: Expr) -> Ranges | None:
+        return ranges(self.layout.full(e))
+
+    def _rest(self, order: list[Array]) -> None:
+        """Words for what has none; what is computed in another's place lends it its name."""
+        groups: dict[Array, list[Array]] = {}
+        for a in order:
+            groups.setdefault(a.home, []).append(a)
+        for block, s in self._blocks(self.function.body):
+            out = writes(s)
+            if out is None or out.array.name:
+                continue
+            members = groups[out.array.home]
+            later = [m for m in members[members.index(out.array) + 1:] if m in block or self._only_use(out.array, m)]
+            under = out.array.storage
+            named = under is not None and self.values.get(under) in self.names     # a named value keeps its name to itself
+            before = under.name if under is not None and not named else ""
+            name = next((m.name for m in later if m.name), "") or before
+            if name:
+                out.array.name = name
+                self.words.setdefault(self.values[out.array], name) if out.array in self.values else None
+            else:
+                self._call(out.array, self._wanted(s) + out.array.suffix)
+
+    def _only_use(self, a: Array, m: Array) -> bool:
+        """Whether the value of a is read by nothing but a sum that ends in m, in whose place it stands."""
+        e, users = self.values.get(a), self.layout.plan.users
+        while e is not None and len(users[e]) == 1 and isinstance(u := users[e][0], Map) and u.f == "add":
+            e = u
+            if e is self.values.get(m):
+                return True
+        return False
+
+    def _blocks(self, body: list[Stmt], block: frozenset[Array] = frozenset()) -> Iterator[tuple[frozenset[Array], Stmt]]:
+        """Statements, each with the arrays that are written in its block."""
+        for s in body:
+            if isinstance(s, Block):
+                inner = (writes(x) for x in s.body)
+                yield from self._blocks(s.body, frozenset(v.array for v in inner if v is not None))
+            elif isinstance(s, Loop):
+                yield from self._blocks(s.body)
+            else:
+                yield block, s
+
+    def _wanted(self, s: Stmt) -> str:
+        """A name for what has none: from the operation and the named values that it is applied to."""
+        def of(v: View) -> str:
+            e = self.values.get(v.array)
+            return self.names.get(e, name_of(v)) if e is not None else name_of(v)
+        out = writes(s)
+        e = self.values.get(out.array) if out is not None else None
+        if isinstance(e, Shift):
+            return self.names.get(e) or shifted(self.words.get(self.layout.plan.operands[e][0], "value"), e.s)
+        match s:
+            case Reduction(kind, _, a):
+                return f"{'lse' if kind == 'logsumexp' else kind}_{of(a)}" if of(a) else kind
+            case Pick(_, a):
+                return f"{of(a)}_picked" if of(a) else "picked"
+            case Take(_, a, index) | Product(_, a, index):
+                weight, other = (index, a) if index.array.role == "param" else (a, index)
+                base = self._sum(e) or of(weight)
+                return f"{base}_{of(other).removeprefix('d_')}" if base and of(other) else "product"
+            case Draw(key=key):
+                return f"u_{key}"
+            case Kernel(_, out, Call(f) as body) if f in TELLING and out.array.dims:
+                read = next((of(x.view) for x in leaves(body) if isinstance(x, Load) and of(x.view)), "")
+                return f"{f}_{read}" if read else f
+            case Kernel(_, out) if out.array.kind == BOOL:
+                return "mask"
+            case Kernel(_, _, body):
+                return phrase(body, of) or "term"
+            case Copy(_, a) if e is not None and len(e.args) > 1:
+                found = [self.names.get(x, "") for x in e.args]
+                return "_".join(found) if all(found) and len("_".join(found)) < 24 else "parts"
+            case Copy(_, a):
+                return of(a) or "copy"
+        return "term"
+
+    def _sum(self, e: Expr | None) -> str:
+        """The named sum in a loop of which e is the share that the loop does not compute."""
+        users = self.layout.plan.users[e] if e is not None else []
+        if len(users) == 1 and isinstance(users[0], Map) and users[0].f == "add":
+            loops = self.layout.plan.loop
+            name = self.names.get(users[0]) or self._sum(users[0])
+            return name if e is not None and loops[e] is None and (loops[users[0]] is not None or self._sum(users[0])) else ""
+        return ""
+
+    # ------------------------------------------------------------ parts
+
+    def _used(self) -> dict[Array, dict[Ranges, bool]]:
+        """The parts of arrays that statements touch, and whether inside a loop. Copies of parts into results do not count.
+
+        Only of arrays that exist before the statement: nothing is cut from what is yet to be made.
+        """
+        found: dict[Array, dict[Ranges, bool]] = {}
+        made, late = set[Array](), set[Array]()
+        around: Stmt | None = None
+        for top, s, looped in tops(self.function.body):
+            out = writes(s)
+            assert out is not None
+            if isinstance(top, Loop) and top is not around:
+                around = top
+                made |= {v.array for x in flat([top]) if (v := writes(x)) is not None and steps(v)}
+            for v in (*reads(s), out):
+                key = ranges(v)
+                exists = v.array in made or self.allocated(v.array)
+                copied = isinstance(s, Copy) and out.array.role == "result"
+                if not exists and not v.whole and key is not None:
+                    late.add(v.array)
+                straight = [x.dim for x in v.along if isinstance(x, Along)]
+                if key is not None and exists and not copied and straight == sorted(straight):
+                    parts = found.setdefault(v.array, {})
+                    parts[key] = parts.get(key, False) or looped
+            if not looped:
+                made.add(out.array)
+        return {a: parts for a, parts in found.items() if a not in late}
+
+    def _slices(self) -> None:
+        """The user's names for parts of arrays."""
+        for e in self.layout.plan.order:
+            if e in self.names and self.layout.kind[e] in ("view", "part") and not isinstance(e, Shift):
+                self._slice(e, self.names[e])
+
+    def _factors(self) -> None:
+        """Columns of a weight that meet a value in a loop are called by both: W_h."""
+        for e in self.layout.plan.order:
+            for w, x in (e.args, e.args[::-1]) if isinstance(e, Contract) else ():
+                w, x = (self.layout.plan.operands[e][e.args.index(k)] for k in (w, x))
+                if isinstance(w, Slice) and w not in self.names and self.layout.kind[w] == "view":
+                    base = self.words.get(self.layout.plan.operands[w][0])
+                    while isinstance(x, (Shift, OneHot)):
+                        x = self.layout.plan.operands[x][0]
+                    if base and x in self.words:
+                        self._slice(w, f"{base}_{self.words[x]}", looped=True)
+
+    def _slice(self, e: Expr, name: str, looped: bool = False) -> None:
+        base = e
+        while self.layout.kind[base] == "view":
+            base = self.layout.plan.operands[base][0]
+        if self.layout.kind[base] == "inline":                   # a repeated number
+            return
+        v = self.layout.full(e)
+        key = ranges(v)
+        parts = self.used.get(v.array, {})
+        if key in parts and key != everything(v.array) and key not in v.array.views and (parts[key] or not looped):
+            self.words[e] = self.namer.claim(name)
+            v.array.views[key] = self.words[e]
+
+
+def tops(body: list[Stmt]) -> Iterator[tuple[Stmt, Stmt, bool]]:
+    """Every statement with the loop around it, or itself, and whether there is one."""
+    for s in body:
+        if isinstance(s, Block):
+            yield from tops(s.body)
+        elif isinstance(s, Loop):
+            yield from ((s, x, True) for x in flat(s.body) if not isinstance(x, Loop))
+        else:
+            yield s, s, False
+
+
+def steps(v: View) -> bool:
+    """Whether a view is one step of an array that holds all of them."""
+    return any(isinstance(x, Fixed) and x.axis is not None for x in v.along)
+
+
+def shifted(name: str, s: int) -> str:
+    """What stands s steps on: h_prev, h_prev2, h_next; `ahead` where the name says next or prev already."""
+    if s > 0:
+        return name + ("_ahead" if "_next" in name or "_prev" in name else "_next") + (str(s) if s > 1 else "")
+    return f"{name}_prev{-s if s < -1 else ''}"
+
+
+def cut(body: list[Stmt]) -> dict[Array, dict[str, None]]:
+    """The names of parts that the statements use, by array."""
+    found: dict[Array, dict[str, None]] = {}
+    for s in flat(body):
+        for v in (*reads(s), writes(s)) if not isinstance(s, Loop) else ():
+            if v is not None and v.array.views and name_of(v) != v.array.name:
+                found.setdefault(v.array, {})[name_of(v)] = None
+    return found
+
+
+def declared(array: Array, used: dict[str, None]) -> str:
+    """The line that cuts an array into its named parts: `h_prev, h = hs[:-1], hs[1:]`; equal parts of all of it by one call."""
+    parts = [(key, name) for key, name in array.views.items() if name in used]
+    parts.sort(key=lambda p: [lo.evaluate(dict.fromkeys(lo.symbols, 7)) for lo, _ in p[0]])
+    left = ", ".join(name for _, name in parts)
+    full = everything(array)
+    if len(parts) > 2 and all(key[:-1] == full[:-1] for key, _ in parts):
+        n = parts[0][0][-1][1]
+        even = all(key[-1] == (n * k, n) for k, (key, _) in enumerate(parts))
+        if even and n * len(parts) == full[-1][1]:
+            return f"{left} = np.split({array.name}, {len(parts)}, axis={-1 if len(full) > 1 else 0})"
+    return f"{left} = {', '.join(part_text(array, key) for key, _ in parts)}"
+
+
+__all__ = ["Names", "Scalar", "declared", "shifted", "size", "steps"]
