@@ -1,0 +1,155 @@
+"""Gradient checkpointing in time: the gradient of a system as functions over chunks of steps.
+
+    chunk_start             what all steps share, and what the first chunk starts from
+    chunk_forward     the sums of a chunk, and what the next one starts from
+    top               the objective, from the sums of all chunks, and its derivative by each sum
+    chunk_backward    the chunk once more, and from the derivatives by its sums and by what it handed on: its share of the
+                      parameters' gradients, and the derivatives by what it started from
+    chunk_start_backward    what reaches the parameters through the first chunk's start and through what is shared
+
+A forward sweep keeps what each chunk starts from and nothing else; the backward sweep computes one chunk at a time. Memory is
+that of one chunk and of the starts. Which values are what, `passes.chunks` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from .gradient import is_zero, pullback
+from .graph import REAL, Const, Expr, GraphError, Input, Slice, size
+from .passes.chunks import Chunks, cut, place
+from .passes.finish import finish
+from .passes.hoist import hoisted
+from .passes.pack import Packs, joined, pack
+from .passes.preactivations import name_preactivations
+from .passes.simplify import simplify_memo
+from .system import System
+from .truncation import along
+
+Lower = Callable[[str, System, dict[str, Expr], tuple[str, ...], tuple[str, ...]], None]
+
+
+@dataclass
+class Piece:
+    """One function: its system, its results by kind, and the system whose formulas explain it.
+
+    results: {"sum": {key: expression}, "after": ..., "d_sum": ..., "d_slot": ..., "d_value": ..., "": the objective}
+    """
+
+    system: System
+    explained: System
+    results: dict[str, dict[str, Expr]] = field(default_factory=dict)
+    gradients: dict[str, Expr] = field(default_factory=dict)     # parameter -> what reaches it here
+
+
+@dataclass
+class Chunked:
+    """A system's gradient in chunks along an axis."""
+
+    chunks: Chunks
+    pieces: dict[str, Piece] = field(default_factory=dict)
+
+    def derivative(self, kind: str, key: str) -> Input:
+        """The adjoint of a value that passes between the functions: an input of those that go backwards."""
+        inputs = {"value": self.chunks.shared, "sum": self.chunks.crossings, "slot": {x.key: x.node for x in self.chunks.slots}}
+        of = inputs["slot" if kind == "after" else kind][key]
+        return Input(f"d_carry[{key}]" if kind == "after" else f"d_{of.name}", of.axes, of.shape)
+
+
+def chunked(system: System, trained: tuple[str, ...], lower: Lower) -> Chunked:
+    """The functions of a system with the equation `loss*`; each goes to `lower(name, system, roots, results, trained)`."""
+    if system.training.truncate is not None:
+        raise GraphError("checkpoint and truncate exclude each other: a truncated chunk is as short as one likes")
+    roots = [system.equations["loss*"], *(s.update for s in system.stats.values())]
+    try:
+        out = Chunked(cut(system, along(system), roots))
+    except GraphError as e:
+        raise GraphError(f"checkpoint: {e}") from None
+    c = out.chunks
+    names = ("value", c.shared), ("sum", c.crossings), ("slot", {x.key: x.node for x in c.slots})
+    real = {kind: {k: n for k, n in nodes.items() if n.type == REAL} for kind, nodes in names}
+    if c.start.equations:
+        out.pieces["chunk_start"] = _forward(c.start, ("value", "slot"))
+    out.pieces["chunk_forward"] = _forward(c.chunk, ("sum", "after"))
+    out.pieces["top"] = _pulled(c.top, {c.top.equations["loss*"]: Const(1)}, trained,
+                                {"sum": real["sum"], "value": real["value"]})
+    seeds = {c.chunk.equations[place(kind, k)]: out.derivative(kind, k) for kind, keys in
+             (("sum", real["sum"]), ("after", real["slot"])) for k in keys}
+    out.pieces["chunk_backward"] = _pulled(c.chunk, seeds, trained, {"slot": real["slot"], "value": real["value"]})
+    seeds = {e: out.derivative(kind, k) for name, e in c.start.equations.items() for kind, k in [name.split(" ", 1)]
+             if kind in real and k in real[kind] and name == place(kind, k)} if c.start.equations else {}
+    if seeds:
+        out.pieces["chunk_start_backward"] = _pulled(c.start, seeds, trained, {})
+    for name, piece in out.pieces.items():
+        _lowered(name, piece, lower)
+    return out
+
+
+def _lowered(name: str, piece: Piece, lower: Lower) -> None:
+    roots = {place(kind, k): e for kind, found in piece.results.items() for k, e in found.items()}
+    grads = {f"d_{k}": e for k, e in piece.gradients.items()}
+    stats = {k: s.update for k, s in piece.system.stats.items()} if name == "top" else {}
+    if name == "top":
+        roots = {"loss": piece.system.equations["loss*"], **roots}
+    lower(name, piece.system, {**roots, **grads, **stats}, (*grads, *stats), tuple(piece.gradients))
+
+
+def _forward(system: System, kinds: tuple[str, ...]) -> Piece:
+    """A system that is only computed."""
+    system, packs = pack(name_preactivations(system))
+    explained = hoisted(system.mapped(simplify_memo(system.roots(), system.sizes)))
+    final = _unpacked(finish(explained), packs)
+    return Piece(final, explained, _named(final, kinds))
+
+
+def _named(system: System, kinds: tuple[str, ...]) -> dict[str, dict[str, Expr]]:
+    """The equations that pass a value on, by kind."""
+    return {kind: {k.removeprefix(f"{kind} "): e for k, e in system.equations.items() if k.startswith(f"{kind} ")}
+            for kind in kinds}
+
+
+def _pulled(system: System, seeds: Mapping[Expr, Expr], trained: tuple[str, ...], wrt: dict[str, dict[str, Input]],
+            ) -> Piece:
+    """A system's adjoint from given seeds: the gradients of parameters that are reached, and the adjoints of `wrt` by kind."""
+    system = system.copy()
+    for i, e in enumerate(seeds):
+        system.equations.setdefault(f"seed {i}", e)
+    order = list(seeds.values())
+    system, packs = pack(system)
+    system = name_preactivations(system)
+    params = {k: system.params[k].node for k in trained}
+    others = {place(f"d_{kind}", k): n for kind, nodes in wrt.items() for k, n in nodes.items()}
+    outputs: dict[Expr, Expr] = {}
+    for i, seed in enumerate(order):                             # two names of one value have both adjoints
+        e = system.equations[f"seed {i}"]
+        outputs[e] = outputs[e] + seed if e in outputs else seed
+    adjoint = pullback(system, outputs, [*params.values(), *packs, *others.values()])
+    extended = adjoint.system
+    grads = {f"d_{k}": adjoint.grads[w] for k, w in params.items()}
+    for p, members in packs.items():
+        extended.names.setdefault(adjoint.grads[p], f"d_{p.name}")
+        lo = size(0)
+        for m in members:
+            if f"d_{m.name}" in grads:
+                grads[f"d_{m.name}"] = Slice(adjoint.grads[p], 0, lo, lo + m.shape[0])
+            lo = lo + m.shape[0]
+    for i in range(len(order)):
+        del extended.equations[f"seed {i}"]
+    extended.equations.update(grads)
+    extended.equations.update({k: adjoint.grads[n] for k, n in others.items()})
+    memo = simplify_memo(extended.roots(), system.sizes)
+    explained = hoisted(extended.mapped(memo))
+    final = _unpacked(finish(explained), packs)
+    found = {k: final.equations[f"d_{k}"] for k in trained if not is_zero(final.equations[f"d_{k}"])}
+    return Piece(final, explained, _named(final, tuple(f"d_{kind}" for kind in wrt)), found)
+
+
+def _unpacked(system: System, packs: Packs) -> System:
+    """The system over the user's own parameters: a packed one is their concatenation."""
+    if not packs:
+        return system
+    out = system.rewrite(joined(packs))
+    for p in packs:
+        out.names[joined(packs)[p]] = p.name
+    return out
