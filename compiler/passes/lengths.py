@@ -3,13 +3,13 @@
 Input    a stabilised system: equations that hold for every example alone, at its own length
 Output   a system over padded arrays with the same values, losses and gradients, and no declared lengths
 
-    sum[t] a                      ->  sum[t] select(mask, a, 0)              likewise max, logsumexp, products over t, ...
+    sum[t] a                      ->  sum[t] select(padding, 0, a)           likewise max, logsumexp, products over t, ...
     T                             ->  lengths_t                              so that mean[t] divides by an example's own length
     B*T                           ->  sum[batch] lengths_t                   the token average
-    h[t+1]                        ->  select(t + 1 < lengths_t, h[t+1], h[T])
+    h[t+1]                        ->  select(t + 1 >= lengths_t, h[T], h[t+1])
     h[last]                       ->  sum[t] select(t + 1 == lengths_t, h, 0)
 
-with `mask = t < lengths_t`. What is computed at and after an example's end is arbitrary but finite, and never read: a delay into
+with `padding = t >= lengths_t`. What is computed at and after an example's end is arbitrary but finite, and never read: a delay into
 the past reads what stands before, so a forward recurrence has no mask in its loop. Three things keep it finite. Inputs are
 replaced by 0, so that their padding may hold NaN; operands of logarithms, roots and quotients by a harmless number; and a
 state is reset to 0 unless its equation evidently keeps it from growing (see `growth`). A mask is a choice, never a product.
@@ -86,8 +86,11 @@ def unmasked(system: System, axes: Sequence[str]) -> System:
     masks, memo = Masks(system, axes), dict[Expr, Expr]()
     for n in system.nodes():
         args = tuple(memo[a] for a in n.args)
-        memo[n] = args[1] if isinstance(n, Map) and n.f == "select" and masks.tells(n.args[0]) else n.with_args(args)
-    return system.mapped(memo)
+        memo[n] = args[2] if isinstance(n, Map) and n.f == "select" and masks.tells(n.args[0]) else n.with_args(args)
+    out = system.mapped(memo)
+    for node in system.inputs.values():                          # what an input is read through is not what it is called
+        out.names.pop(node, None)
+    return out
 
 
 class Masks:
@@ -98,9 +101,9 @@ class Masks:
         self.sizes = {length(a): a for a in axes}
         self.letters = {str(length(a)): a for a in axes}
 
-    def inside(self, axis: str, by: int = 0) -> Expr:
-        """Whether step t + by is one of the example's own: t + by < lengths_t."""
-        return apply("lt", Index(axis) + by if by else Index(axis), self.lengths[base(axis)])
+    def past(self, axis: str, by: int = 0) -> Expr:
+        """Whether step t + by is none of the example's own: t + by >= lengths_t."""
+        return apply("ge", Index(axis) + by if by else Index(axis), self.lengths[base(axis)])
 
     def keys(self, e: Expr) -> list[Key]:
         """Where e has padding: its axes with lengths, and its features that are such an axis."""
@@ -113,22 +116,22 @@ class Masks:
         keys = [k for k in keys if fill or not self.zero(e, k)]
         if not keys:
             return e
-        mask = self._joined(e, keys, axes)
+        padding = self._joined(e, keys, axes)
         if e.type == BOOL:
-            return apply("or", apply("not", mask), _wide(e, axes)) if fill else apply("and", mask, _wide(e, axes))
-        return apply("select", mask, _wide(e, axes), fill)
+            return apply("or", padding, _wide(e, axes)) if fill else apply("and", apply("not", padding), _wide(e, axes))
+        return apply("select", padding, fill, _wide(e, axes))
 
     def _joined(self, e: Expr, keys: Sequence[Key], axes: tuple[str, ...]) -> Expr:
-        """The mask of several keys, with the shape of e."""
-        small = [self.inside(k) for k in keys if isinstance(k, str)]
-        frozen = [(k, Freeze(self.inside(a), a)) for k in keys if isinstance(k, int) for a in [self.sizes[e.shape[k]]]]
+        """The padding of several keys, with the shape of e."""
+        small = [self.past(k) for k in keys if isinstance(k, str)]
+        frozen = [(k, Freeze(self.past(a), a)) for k in keys if isinstance(k, int) for a in [self.sizes[e.shape[k]]]]
         out: Expr | None = None
         for m in small:
-            out = m if out is None else apply("and", out, m)
+            out = m if out is None else apply("or", out, m)
         out = None if out is None else Broadcast(out, axes, e.shape, ())
         for k, m in frozen:
             m = Broadcast(m, axes, e.shape, (k,))
-            out = m if out is None else apply("and", out, m)
+            out = m if out is None else apply("or", out, m)
         assert out is not None
         return out
 
@@ -136,9 +139,9 @@ class Masks:
         """Whether e is evidently 0 in the padding of a key."""
         match e:
             case Map("select", (c, a, b)):
-                return (self._is_mask(c, key) and _number(b) == 0) or (self.zero(a, key) and self.zero(b, key))
-            case Map("exp", (Map("sub", (Map("select", (c, _, low)), _)),)):
-                return self._is_mask(c, key) and _number(low) == LOWEST
+                return self.zero(b, key) and (_number(a) == 0 or self.zero(a, key)) or _number(a) == 0 and self._covers(c, key)
+            case Map("exp", (Map("sub", (Map("select", (c, low, _)), _)),)):
+                return self._covers(c, key) and _number(low) == LOWEST
             case Map("mul", (a, b)):
                 return self.zero(a, key) or self.zero(b, key)
             case Map("neg" | "square" | "abs", (a,)):
@@ -161,26 +164,26 @@ class Masks:
         return False
 
     def tells(self, c: Expr) -> bool:
-        """Whether c says no more than that steps lie inside the sequences."""
+        """Whether c says no more than that steps lie beyond an end."""
         match c:
-            case Map("and", (a, b)):
+            case Map("or", (a, b)):
                 return self.tells(a) and self.tells(b)
-            case Map("lt", (a, b)):
+            case Map("ge", (a, b)):
                 return _bare(b) in self.lengths.values() and any(isinstance(x, Index) for x in postorder(a))
             case Broadcast(args=(a,)) | Freeze(args=(a,)) | Thaw(args=(a,)):
                 return self.tells(a)
         return False
 
-    def _is_mask(self, c: Expr, key: Key) -> bool:
-        """Whether c is false in the padding of a key."""
+    def _covers(self, c: Expr, key: Key) -> bool:
+        """Whether c holds in all the padding of a key."""
         match c:
-            case Map("and", (a, b)):
-                return self._is_mask(a, key) or self._is_mask(b, key)
+            case Map("or", (a, b)):
+                return self._covers(a, key) or self._covers(b, key)
             case Broadcast(args=(Freeze(args=(m,), axis=axis),), places=(place,)):
-                return key == place and m is self.inside(axis)
+                return key == place and m is self.past(axis)
             case Broadcast(args=(m,), places=()):
-                return self._is_mask(m, key)
-        return isinstance(key, str) and base(key) in self.lengths and c is self.inside(key)
+                return self._covers(m, key)
+        return isinstance(key, str) and base(key) in self.lengths and c is self.past(key)
 
 
 class _Masker(Masks):
@@ -205,8 +208,9 @@ class _Masker(Masks):
         out = replace(system.mapped(self.memo), lengths=())
         taken = {*out.names.values(), *out.equations, *out.params, *out.inputs, *out.sizes, *out.stats}
         for axis in system.lengths:
-            self._name(out, self.inside(axis), "mask", axis, taken)
-            self._name(out, self.inside(axis, 1), "inside", axis, taken)
+            self._name(out, self.past(axis), "padding", axis, taken)
+            self._name(out, self.past(axis, 1), "end", axis, taken)
+            self._name(out, self.count(length(axis) * length(BATCH)), "steps", axis, taken)
         return out
 
     def _name(self, out: System, mask: Expr, word: str, axis: str, taken: set[str]) -> None:
@@ -274,19 +278,18 @@ class _Masker(Masks):
     def ahead(self, n: Shift, args: tuple[Expr, ...]) -> Expr:
         """v[t+s]: where it lies beyond the example's own end, the boundary value that stands there."""
         a, *inits = args
-        out = inits[-1]
-        for k in reversed(range(n.s - 1)):
-            if inits[k] is not inits[k + 1]:
-                out = apply("select", self.inside(n.axis, n.s - k - 1), inits[k], out)
-        moved = Shift(_wide(a, order_axes({*a.axes, BATCH})), n.axis, n.s, (Const(0),) * n.s)
-        return apply("select", self.inside(n.axis, n.s), moved, out)
+        out = Shift(_wide(a, order_axes({*a.axes, BATCH})), n.axis, n.s, (Const(0),) * n.s)
+        for k, init in enumerate(inits):
+            if not k or init is not inits[k - 1]:
+                out = apply("select", self.past(n.axis, n.s - k), init, out)
+        return out
 
     def step(self, a: Expr, axis: str, i: int) -> Expr:
         """Step i of every example; from its own end where i < 0; 0 where it has no such step."""
         if a.type.kind == "class":
             raise GraphError(f"one step of the classes {describe(a)}, where examples end at their own steps along {axis}")
         if i >= 0:
-            return apply("select", apply("gt", self.lengths[base(axis)], i), At(a, axis, i), 0)
+            return apply("select", apply("le", self.lengths[base(axis)], i), 0, At(a, axis, i))
         here = apply("eq", Index(axis) - i, self.lengths[base(axis)])
         if a.type == BOOL:
             return apply("gt", Reduce("sum", apply("real", apply("and", here, a)), (axis,)), 0)
@@ -348,7 +351,8 @@ class _Masker(Masks):
         if isinstance(a, Reduce) and BATCH in a.over and "B" in b.size.symbols and len(b.size.terms) == 1 and not own:
             left = [x for x in a.axes if base(x) in self.lengths]
             if left:
-                here = Reduce("sum", apply("real", self._joined(Const(0), left, order_axes((*left, BATCH)))), (BATCH,))
+                alive = apply("not", self._joined(Const(0), left, order_axes((*left, BATCH))))
+                here = Reduce("sum", apply("real", alive), (BATCH,))
                 ((monomial, c),) = b.size.terms
                 rest = Extent(Size({tuple(x for x in monomial if x != "B"): c}))
                 return apply("maximum", here if rest is Const(1) else here * rest, 1)
