@@ -107,7 +107,8 @@ class FunctionPrinter:
         for a in self.values:
             if a.role in ("param", "input"):
                 word = self.leaves.get(self.values[a], a.name)
-                a.name = word if "[" in word else self.namer.claim(word)         # an entry of the carry is read where it is
+                kept = "[" in word or (self.values[a] in self.leaves and word in self.reserved)
+                a.name = word if kept else self.namer.claim(word)        # an entry of the carry is read where it is
         for key, v in self.function.results.items():
             if v.array.role == "result" or (not v.array.dims and v.array.role == "value" and not v.array.name):
                 v.array.name = self.namer.claim(v.array.name or key)
