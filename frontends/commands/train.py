@@ -15,7 +15,7 @@ from ..trainer.loop import CHECKPOINT, Outcome, Trainer
 from ..trainer.progress import progress_for
 from ..trainer.reports import draw_curve, report_classes, results_table, write_curve
 from ..trainer.run import Options, load_run
-from ..trainer.time import averages_steps, timed_inputs, truncated_axis
+from ..trainer.time import truncated_axis
 from ..trainer.weights import match_names, save_arrays, transfer, write_atomic
 from .common import compiled, console, load_model, require_training
 
@@ -123,13 +123,12 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
         epochs=declared.epochs if options.epochs is None else options.epochs,
         batch=declared.batch if options.batch is None else options.batch, seed=options.seed,
         schedule=declared.schedule, schedule_options=tuple(declared.schedule_options),
-        patience=declared.patience if options.patience is None else options.patience, truncate=declared.truncate or 0)
+        patience=declared.patience if options.patience is None else options.patience)
     program = compiled(system, options.backend, options.dtype)
     data = load_data(system, options.data, folder=model.parent, dtype=options.dtype)
     command = {k: getattr(options, k) for k in _KEPT}
     trainer = Trainer(program, data, run_options, out, progress_for(screen), _diagnosis(system, run_options.seed),
-                      extra={"command": command, "model": system.name, "preparation": data.preparation},
-                      timed=timed_inputs(system), by_token=averages_steps(system))
+                      extra={"command": command, "model": system.name, "preparation": data.preparation})
     session = Session(system, program, trainer, model, out)
     if options.resume:
         trainer.resume()

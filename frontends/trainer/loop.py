@@ -20,6 +20,7 @@ from .errors import NotFinite, OptionError, WeightsError
 from .ragged import Part
 from .run import Arrays, Options, Program, Run, check_fit, fingerprint, load_run, save_run
 from .schedules import check_schedule, rate_factor
+from .time import averages_steps, timed_inputs
 
 Array = np.ndarray[Any, Any]
 Diagnose = Callable[[Arrays, Batch, int, Arrays], str]
@@ -51,8 +52,8 @@ class Trainer:
 
     `out` is the folder of the checkpoint (None: none is written); `save_every` how many seconds may be lost by a crash;
     `diagnose(params, inputs, step, carry)` says which equation is not finite; `extra` is JSON that the checkpoint keeps for the
-    caller. `timed` names the inputs that run along time (with `truncate`, along the axis that is cut), `by_token` says that the
-    loss is an average over steps of time, so that averages over batches are, too.
+    caller. What the trainer needs to know of time it reads off the program's system: how chunks are cut (which `options` then
+    say, too), and whether the loss is an average over steps, so that averages over batches are.
     """
 
     program: Program
@@ -63,11 +64,15 @@ class Trainer:
     diagnose: Diagnose | None = None
     save_every: float = 30.0
     extra: dict[str, Any] = field(default_factory=dict)
-    timed: frozenset[str] = frozenset()
-    by_token: bool = False
+    timed: frozenset[str] = field(init=False, default=frozenset())
+    by_token: bool = field(init=False, default=False)
     run: Run = field(init=False)
 
     def __post_init__(self) -> None:
+        system = getattr(self.program, "system", None)
+        if system is not None:
+            self.options = replace(self.options, truncate=system.training.truncate or 0)
+            self.timed, self.by_token = timed_inputs(system), averages_steps(system)
         check_schedule(self.options.schedule, dict(self.options.schedule_options))
         if self.options.patience is not None and not self.data.count("validation"):
             raise OptionError("patience needs a validation part: split a / b / c is training, validation and test")
