@@ -28,9 +28,10 @@ from .options import Options
 from .passes.evaluation import evaluation
 from .passes.finish import finish
 from .passes.hoist import hoisted
-from .passes.lengths import masked, padded_outputs, unmasked
 from .passes.layout import Layout, layout
+from .passes.lengths import masked
 from .passes.lower import lower
+from .passes.masks import padded_outputs, unmasked
 from .passes.pack import Packs, joined, pack
 from .passes.preactivations import name_preactivations
 from .passes.schedule import schedule
@@ -249,7 +250,7 @@ def _copied(lay: Layout, e: Expr, array: Array) -> Stmt:
 
 def _sections(function: Function, lay: Layout) -> None:
     """Mark where the backward pass begins: what the loss does not need."""
-    if not function.trained:
+    if not function.trained or "loss" not in lay.plan.roots:
         return
     operands, forward = lay.plan.operands, set()
     stack = [lay.plan.roots["loss"]]

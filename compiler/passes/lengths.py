@@ -9,8 +9,8 @@ Output   a system over padded arrays with the same values, losses and gradients,
     h[t+1]                        ->  select(t + 1 >= lengths_t, h[T], h[t+1])
     h[last]                       ->  sum[t] select(t + 1 == lengths_t, h, 0)
 
-with `padding = t >= lengths_t`. What is computed at and after an example's end is arbitrary but finite, and never read: a delay into
-the past reads what stands before, so a forward recurrence has no mask in its loop. Three things keep it finite. Inputs are
+with `padding = t >= lengths_t`. What is computed at and after an example's end is arbitrary but finite, and never read: a delay
+into the past reads what stands before, so a forward recurrence has no mask in its loop. Three things keep it finite. Inputs are
 replaced by 0, so that their padding may hold NaN; operands of logarithms, roots and quotients by a harmless number; and a
 state is reset to 0 unless its equation evidently keeps it from growing (see `growth`). A mask is a choice, never a product.
 
@@ -19,7 +19,7 @@ An example of length 0 has sums, means and last steps that are 0; a maximum or a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ..graph import (
@@ -34,7 +34,6 @@ from ..graph import (
     Expr,
     Extent,
     Flip,
-    Freeze,
     GraphError,
     Index,
     Input,
@@ -49,20 +48,17 @@ from ..graph import (
     describe,
     length,
     order_axes,
-    postorder,
 )
 from ..node import base
 from ..reach import reached
-from ..sequences import Thaw
-from ..system import System, lengths_input
+from ..system import System
 from ..verify import components
 from .growth import grows
 from .guard_rules import SINGULAR, harmless
+from .masks import LOWEST, Key, Masks, bare, wide
 
-LOWEST = -1e30                                           # below every score; finite, so that 0 times it is 0
 FILL: dict[str, Number] = {"sum": 0, "norm": 0, "prod": 1, "max": LOWEST, "argmax": LOWEST, "logsumexp": LOWEST, "min": -LOWEST}
 GUARDED = ("log", "log1p", "log1mexp", "sqrt", "div", "pow")
-Key = str | int                                          # an axis, or the position of a feature that is a frozen axis
 
 
 def masked(system: System) -> System:
@@ -71,119 +67,6 @@ def masked(system: System) -> System:
     GraphError where an equation that is the same for all examples would have to end with each of them.
     """
     return _Masker(system).run() if system.lengths else system
-
-
-def padded_outputs(system: System, axes: Sequence[str]) -> dict[str, Expr]:
-    """The outputs of a masked system, 0 at and after every example's end along `axes`."""
-    masks = Masks(system, axes)
-    return {k: masks.where(system.equations[k], masks.keys(system.equations[k]), 0) for k in system.outputs}
-
-
-def unmasked(system: System, axes: Sequence[str]) -> System:
-    """A masked system as a person reads it: each equation as it holds inside the sequences."""
-    if not axes:
-        return system
-    masks, memo = Masks(system, axes), dict[Expr, Expr]()
-    for n in system.nodes():
-        args = tuple(memo[a] for a in n.args)
-        memo[n] = args[2] if isinstance(n, Map) and n.f == "select" and masks.tells(n.args[0]) else n.with_args(args)
-    out = system.mapped(memo)
-    for node in system.inputs.values():                          # what an input is read through is not what it is called
-        out.names.pop(node, None)
-    return out
-
-
-class Masks:
-    """The masks of the axes with lengths, and choices by them."""
-
-    def __init__(self, system: System, axes: Sequence[str]) -> None:
-        self.lengths = {a: lengths_input(a) for a in axes}
-        self.sizes = {length(a): a for a in axes}
-        self.letters = {str(length(a)): a for a in axes}
-
-    def past(self, axis: str, by: int = 0) -> Expr:
-        """Whether step t + by is none of the example's own: t + by >= lengths_t."""
-        return apply("ge", Index(axis) + by if by else Index(axis), self.lengths[base(axis)])
-
-    def keys(self, e: Expr) -> list[Key]:
-        """Where e has padding: its axes with lengths, and its features that are such an axis."""
-        axes: list[Key] = [a for a in e.axes if base(a) in self.lengths]
-        return axes + [k for k, s in enumerate(e.shape) if s in self.sizes]
-
-    def where(self, e: Expr, keys: Iterable[Key], fill: Number) -> Expr:
-        """e inside the sequences, and a number at and after their ends."""
-        axes = order_axes({*e.axes, BATCH})
-        keys = [k for k in keys if fill or not self.zero(e, k)]
-        if not keys:
-            return e
-        padding = self._joined(e, keys, axes)
-        if e.type == BOOL:
-            return apply("or", padding, _wide(e, axes)) if fill else apply("and", apply("not", padding), _wide(e, axes))
-        return apply("select", padding, fill, _wide(e, axes))
-
-    def _joined(self, e: Expr, keys: Sequence[Key], axes: tuple[str, ...]) -> Expr:
-        """The padding of several keys, with the shape of e."""
-        small = [self.past(k) for k in keys if isinstance(k, str)]
-        frozen = [(k, Freeze(self.past(a), a)) for k in keys if isinstance(k, int) for a in [self.sizes[e.shape[k]]]]
-        out: Expr | None = None
-        for m in small:
-            out = m if out is None else apply("or", out, m)
-        out = None if out is None else Broadcast(out, axes, e.shape, ())
-        for k, m in frozen:
-            m = Broadcast(m, axes, e.shape, (k,))
-            out = m if out is None else apply("or", out, m)
-        assert out is not None
-        return out
-
-    def zero(self, e: Expr, key: Key) -> bool:
-        """Whether e is evidently 0 in the padding of a key."""
-        match e:
-            case Map("select", (c, a, b)):
-                return self.zero(b, key) and (_number(a) == 0 or self.zero(a, key)) or _number(a) == 0 and self._covers(c, key)
-            case Map("exp", (Map("sub", (Map("select", (c, low, _)), _)),)):
-                return self._covers(c, key) and _number(low) == LOWEST
-            case Map("mul", (a, b)):
-                return self.zero(a, key) or self.zero(b, key)
-            case Map("neg" | "square" | "abs", (a,)):
-                return self.zero(a, key)
-            case Map("div" | "safe_div", (a, _)):
-                return self.zero(a, key)
-            case Map("add" | "sub", (a, b)):
-                return self.zero(a, key) and self.zero(b, key)
-            case Broadcast(args=(a,), places=places):
-                inner = key if isinstance(key, str) else places.index(key) if key in places else None
-                return inner is not None and (isinstance(inner, int) or inner in a.axes) and self.zero(a, inner)
-            case Freeze(args=(a,), axis=axis):
-                return self.zero(a, axis if key == 0 else key - 1 if isinstance(key, int) else key)
-            case Thaw(args=(a,), axis=axis):
-                return self.zero(a, 0 if key == axis else key + 1 if isinstance(key, int) else key)
-            case OneHot(n=n):                                    # a step of the example's own
-                return key == len(e.shape) - 1 and n in self.sizes
-            case Const(value=0):
-                return True
-        return False
-
-    def tells(self, c: Expr) -> bool:
-        """Whether c says no more than that steps lie beyond an end."""
-        match c:
-            case Map("or", (a, b)):
-                return self.tells(a) and self.tells(b)
-            case Map("ge", (a, b)):
-                return _bare(b) in self.lengths.values() and any(isinstance(x, Index) for x in postorder(a))
-            case Broadcast(args=(a,)) | Freeze(args=(a,)) | Thaw(args=(a,)):
-                return self.tells(a)
-        return False
-
-    def _covers(self, c: Expr, key: Key) -> bool:
-        """Whether c holds in all the padding of a key."""
-        match c:
-            case Map("or", (a, b)):
-                return self._covers(a, key) or self._covers(b, key)
-            case Broadcast(args=(Freeze(args=(m,), axis=axis),), places=(place,)):
-                return key == place and m is self.past(axis)
-            case Broadcast(args=(m,), places=()):
-                return self._covers(m, key)
-        return isinstance(key, str) and base(key) in self.lengths and c is self.past(key)
 
 
 class _Masker(Masks):
@@ -278,7 +161,7 @@ class _Masker(Masks):
     def ahead(self, n: Shift, args: tuple[Expr, ...]) -> Expr:
         """v[t+s]: where it lies beyond the example's own end, the boundary value that stands there."""
         a, *inits = args
-        out = Shift(_wide(a, order_axes({*a.axes, BATCH})), n.axis, n.s, (Const(0),) * n.s)
+        out = Shift(wide(a, order_axes({*a.axes, BATCH})), n.axis, n.s, (Const(0),) * n.s)
         for k, init in enumerate(inits):
             if not k or init is not inits[k - 1]:
                 out = apply("select", self.past(n.axis, n.s - k), init, out)
@@ -342,7 +225,7 @@ class _Masker(Masks):
 
     def counted(self, a: Expr, b: Expr) -> Expr | None:
         """The count that a mean divides by: at least 1, and for a mean over the batch the examples that have not ended."""
-        a, b = _bare(a), _bare(b)
+        a, b = bare(a), bare(b)
         if not isinstance(b, Extent):
             return None
         own = [x for x in b.size.symbols if x in self.letters]
@@ -351,7 +234,7 @@ class _Masker(Masks):
         if isinstance(a, Reduce) and BATCH in a.over and "B" in b.size.symbols and len(b.size.terms) == 1 and not own:
             left = [x for x in a.axes if base(x) in self.lengths]
             if left:
-                alive = apply("not", self._joined(Const(0), left, order_axes((*left, BATCH))))
+                alive = apply("not", self.joined(Const(0), left, order_axes((*left, BATCH))))
                 here = Reduce("sum", apply("real", alive), (BATCH,))
                 ((monomial, c),) = b.size.terms
                 rest = Extent(Size({tuple(x for x in monomial if x != "B"): c}))
@@ -360,14 +243,14 @@ class _Masker(Masks):
 
     def scores(self, s: Expr, b: Expr) -> Expr | None:
         """s of s - logsumexp[t](s), lowest in the padding as in the sum, so that a softmax is 0 there."""
-        lse = _bare(b)
+        lse = bare(b)
         if isinstance(lse, Reduce) and lse.kind == "logsumexp" and lse.args[0] is s:
             return self.memo[lse].args[0]
         return None
 
     def guarded(self, f: str, u: Expr, safe: Number) -> Expr:
         """An operand that makes f singular, harmless in the padding."""
-        inner = _bare(u)
+        inner = bare(u)
         keys = self.keys(inner)
         if not keys or BATCH not in inner.axes or harmless(f, u):
             return u
@@ -380,24 +263,11 @@ def _meeting(key: Key, labels: tuple[int, ...]) -> Key:
     return key if isinstance(key, str) else labels[key]
 
 
-def _wide(e: Expr, axes: tuple[str, ...]) -> Expr:
-    return Broadcast(e, axes, e.shape, tuple(range(len(e.shape))))
-
-
-def _bare(e: Expr) -> Expr:
-    return e.args[0] if isinstance(e, Broadcast) else e
-
-
-def _number(e: Expr) -> Number | None:
-    e = _bare(e)
-    return e.value if isinstance(e, Const) else None
-
-
 def _rebuilt(n: Expr, args: tuple[Expr, ...]) -> Expr:
     """The node on operands that may have a batch axis where they had none."""
     if args == n.args:
         return n
     if isinstance(n, (Shift, Concat)):
         axes = order_axes({x for a in args for x in a.axes} | ({n.axis} if isinstance(n, Shift) else set()))
-        args = (_wide(args[0], axes), *args[1:]) if isinstance(n, Shift) else tuple(_wide(a, axes) for a in args)
+        args = (wide(args[0], axes), *args[1:]) if isinstance(n, Shift) else tuple(wide(a, axes) for a in args)
     return n.with_args(args)
