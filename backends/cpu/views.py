@@ -46,9 +46,10 @@ def _base(v: View) -> tuple[str, Ranges]:
 
 
 def _behind(wanted: tuple[Size, Size], have: tuple[Size, Size], x: Along | Fixed) -> bool:
-    """Whether a step of an array is a step of its part, counted from the part's start."""
-    back = (wanted[0] - have[0]).value
-    return back is not None and back >= 0 and not (isinstance(x, Fixed) and x.end)
+    """Whether every step of an array that is read is a step of its part, counted from the part's start."""
+    before, after = (wanted[0] - have[0]).value, (have[0] + have[1] - wanted[0] - wanted[1]).value
+    inside = after is None or after >= 0 or (isinstance(x, Fixed) and x.unrolled)
+    return before is not None and before >= 0 and inside and not (isinstance(x, Fixed) and x.end)
 
 
 def name_of(v: View) -> str:

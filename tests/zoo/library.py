@@ -35,7 +35,7 @@ FRAGMENTS = {
     "bidirectional": cell("bidirectional", "2*H"),
     "stacked_bidirectional": cell("stacked_bidirectional", "2*H", ", L, gru"),
     "stacked_residual": cell("stacked_residual", more=", L, mgu"),
-    "stacked_bidirectional_residual": cell("stacked_bidirectional_residual", "2*H", ", L, elman"),
+    "stacked_bidirectional_residual": cell("stacked_bidirectional_residual", "2*H", ", L"),
     "gru_cell": (SEQUENCE, "q[t] = gru_cell(x[t], q[t-1], H) where q[-1] = 0", "t, H"),
     "lstm_cell": (SEQUENCE, "(q[t], c[t]) = lstm_cell(x[t], q[t-1], c[t-1], H) where q[-1] = 0, c[-1] = 0", "t, H"),
     "lstm_ifgo": (f"{SEQUENCE}\nparam W[4*H, D], U[4*H, H], b, d [4*H] ~ normal(0.5)",
