@@ -87,6 +87,7 @@ class FunctionPrinter:
         self.statements.offsets = self.offsets
         self._name()
         self.statements.prepare(self.function.body)
+        self.statements.inlined -= {v.array for v in self.kept}          # what the caller gets has a name
         self._lower()
         if self.buffered:
             self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local))

@@ -40,7 +40,8 @@ class StepPrinter:
             if isinstance(e, Input):
                 a.name = slot_name(e.name)
         taken = (*(w for w in self.reserved if w != self.axis), *reserved)       # no loop of a step runs along its axis
-        return FunctionPrinter(self.steps.functions[name], lay, system, system.names, self.uses, taken, False, self.steps.explained)
+        return FunctionPrinter(self.steps.functions[name], lay, system, system.names, self.uses, taken, False,
+                               self.steps.explained)
 
     # ------------------------------------------------------------ start
 
@@ -54,8 +55,8 @@ class StepPrinter:
             items.append(f"{quoted(key)}: {value}")
         lines = [*printer.body().lines, *entries("    return ", [items])]
         inputs = self._inputs(printer, "start", [*self.plan.fixed], lines)
-        self.batch = reads("B", lines) and not any(BATCH in self.system.inputs[k].axes for k in self.plan.fixed)
-        if self.batch:
+        self.batch = not any(BATCH in self.system.inputs[k].axes for k in self.plan.fixed)
+        if self.batch and reads("B", lines):
             self.uses.add("whole_length")
             inputs.append('    B = whole_length("batch", batch)')
         args = ["params", *self.plan.fixed, *(["batch=1"] if self.batch else [])]
