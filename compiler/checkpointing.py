@@ -13,7 +13,7 @@ that of one chunk and of the starts. Which values are what, `passes.chunks` says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .gradient import is_zero, pullback
@@ -66,24 +66,44 @@ def chunked(system: System, trained: tuple[str, ...], lower: Lower) -> Chunked:
         out = Chunked(cut(system, along(system), roots))
     except GraphError as e:
         raise GraphError(f"checkpoint: {e}") from None
-    c = out.chunks
-    names = ("value", c.shared), ("sum", c.crossings), ("slot", {x.key: x.node for x in c.slots})
-    real = {kind: {k: n for k, n in nodes.items() if n.type == REAL} for kind, nodes in names}
-    if c.start.equations:
-        out.pieces["chunk_start"] = _forward(c.start, ("value", "slot"))
-    out.pieces["chunk_forward"] = _forward(c.chunk, ("sum", "after"))
-    out.pieces["top"] = _pulled(c.top, {c.top.equations["loss*"]: Const(1)}, trained,
-                                {"sum": real["sum"], "value": real["value"]})
-    seeds = {c.chunk.equations[place(kind, k)]: out.derivative(kind, k) for kind, keys in
-             (("sum", real["sum"]), ("after", real["slot"])) for k in keys}
-    out.pieces["chunk_backward"] = _pulled(c.chunk, seeds, trained, {"slot": real["slot"], "value": real["value"]})
-    seeds = {e: out.derivative(kind, k) for name, e in c.start.equations.items() for kind, k in [name.split(" ", 1)]
-             if kind in real and k in real[kind] and name == place(kind, k)} if c.start.equations else {}
-    if seeds:
-        out.pieces["chunk_start_backward"] = _pulled(c.start, seeds, trained, {})
+    _forwards(out)
+    _backwards(out, trained)
     for name, piece in out.pieces.items():
         _lowered(name, piece, lower)
     return out
+
+
+def _forwards(out: Chunked) -> None:
+    if out.chunks.start.equations:
+        out.pieces["chunk_start"] = _forward(out.chunks.start, ("value", "slot"))
+    out.pieces["chunk_forward"] = _forward(out.chunks.chunk, ("sum", "after"))
+
+
+def _backwards(out: Chunked, trained: tuple[str, ...]) -> None:
+    """What goes back: only what has a derivative that is not zero by its form."""
+    c = out.chunks
+    slots, values = _real({x.key: x.node for x in c.slots}), _real(c.shared)
+    top = out.pieces["top"] = _pulled(c.top, [(c.top.equations["loss*"], Const(1))], trained,
+                                      {"sum": _real(c.crossings), "value": values})
+    while True:
+        seeds = [(c.chunk.equations[place(kind, k)], out.derivative(kind, k))
+                 for kind, keys in (("sum", top.results["d_sum"]), ("after", slots)) for k in keys]
+        back = out.pieces["chunk_backward"] = _pulled(c.chunk, seeds, trained, {"slot": slots, "value": values})
+        dead = [k for k in slots if k not in back.results["d_slot"]]
+        if not dead:
+            break
+        slots = {k: n for k, n in slots.items() if k not in dead}
+    live = {"slot": {*slots}, "value": {*back.results["d_value"], *top.results["d_value"]}}
+    seeds = [(e, out.derivative(kind, k)) for name, e in c.start.equations.items() for kind, _, k in [name.partition(" ")]
+             if k in live.get(kind, ())]
+    if seeds:
+        last = _pulled(c.start, seeds, trained, {})
+        if last.gradients:
+            out.pieces["chunk_start_backward"] = last
+
+
+def _real(nodes: Mapping[str, Input]) -> dict[str, Input]:
+    return {k: n for k, n in nodes.items() if n.type == REAL}
 
 
 def _lowered(name: str, piece: Piece, lower: Lower) -> None:
@@ -109,20 +129,18 @@ def _named(system: System, kinds: tuple[str, ...]) -> dict[str, dict[str, Expr]]
             for kind in kinds}
 
 
-def _pulled(system: System, seeds: Mapping[Expr, Expr], trained: tuple[str, ...], wrt: dict[str, dict[str, Input]],
-            ) -> Piece:
+def _pulled(system: System, seeds: Sequence[tuple[Expr, Expr]], trained: tuple[str, ...],
+            wrt: dict[str, dict[str, Input]]) -> Piece:
     """A system's adjoint from given seeds: the gradients of parameters that are reached, and the adjoints of `wrt` by kind."""
     system = system.copy()
-    for i, e in enumerate(seeds):
-        system.equations.setdefault(f"seed {i}", e)
-    order = list(seeds.values())
+    system.equations.update({place("seed", str(i)): e for i, (e, _) in enumerate(seeds)})
     system, packs = pack(system)
     system = name_preactivations(system)
     params = {k: system.params[k].node for k in trained}
     others = {place(f"d_{kind}", k): n for kind, nodes in wrt.items() for k, n in nodes.items()}
     outputs: dict[Expr, Expr] = {}
-    for i, seed in enumerate(order):                             # two names of one value have both adjoints
-        e = system.equations[f"seed {i}"]
+    for i, (_, seed) in enumerate(seeds):                        # one value may be passed on as two
+        e = system.equations.pop(place("seed", str(i)))
         outputs[e] = outputs[e] + seed if e in outputs else seed
     adjoint = pullback(system, outputs, [*params.values(), *packs, *others.values()])
     extended = adjoint.system
@@ -134,15 +152,15 @@ def _pulled(system: System, seeds: Mapping[Expr, Expr], trained: tuple[str, ...]
             if f"d_{m.name}" in grads:
                 grads[f"d_{m.name}"] = Slice(adjoint.grads[p], 0, lo, lo + m.shape[0])
             lo = lo + m.shape[0]
-    for i in range(len(order)):
-        del extended.equations[f"seed {i}"]
     extended.equations.update(grads)
     extended.equations.update({k: adjoint.grads[n] for k, n in others.items()})
     memo = simplify_memo(extended.roots(), system.sizes)
     explained = hoisted(extended.mapped(memo))
     final = _unpacked(finish(explained), packs)
     found = {k: final.equations[f"d_{k}"] for k in trained if not is_zero(final.equations[f"d_{k}"])}
-    return Piece(final, explained, _named(final, tuple(f"d_{kind}" for kind in wrt)), found)
+    results = {kind: {k: e for k, e in found.items() if not is_zero(e)}
+               for kind, found in _named(final, tuple(f"d_{kind}" for kind in wrt)).items()}
+    return Piece(final, explained, results, found)
 
 
 def _unpacked(system: System, packs: Packs) -> System:

@@ -39,6 +39,7 @@ from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
 from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
 from .steps import NoSteps, Steps, stepped
+from .surgery import without_surgery
 from .system import System
 from .truncation import Truncation, ends, equation, settled, truncated
 
@@ -144,6 +145,7 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
                 grads[f"d_{m.name}"] = Slice(adjoint.grads[p], 0, lo, lo + m.shape[0])
             lo = lo + m.shape[0]
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
+    extended = without_surgery(extended)                         # done: the adjoint holds what it says
     memo = simplify_memo(extended.roots(), system.sizes)
     extended = hoisted(extended.mapped(memo))
     out.explained["differentiated"] = unmasked(extended, out.source.lengths)

@@ -73,7 +73,8 @@ def _nested(body: list[Stmt], axes: tuple[str, ...]) -> Iterator[tuple[Stmt, tup
 
 def _lengths(function: Function, steps: int) -> dict[str, int]:
     """Lengths that no declaration fixes: distinct for distinct axes, so that a mix-up shows."""
-    symbols = {s for x, _ in _nested(function.body, ()) for v in (*reads(x), writes(x)) if v is not None
+    views = [v for x, _ in _nested(function.body, ()) for v in (*reads(x), writes(x)) if v is not None]
+    symbols = {s for v in (*views, *function.results.values())
                for n in (*v.dims, *v.array.dims) for s in n.symbols}
     found = sorted(s for s in symbols if s.isidentifier())
     return {**{s: 1 if steps == 1 else steps + k for k, s in enumerate(found)}, **function.lengths}

@@ -135,7 +135,7 @@ class Checkpointing:
         """What a function's lines read, in a fixed order."""
         body = "\n".join(lines)
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Input)}
-        sizes = {str(length(x)) for e in printer.layout.plan.order for x in e.axes} | {"B", self.t}
+        sizes = {s for e in printer.layout.plan.order for d in e.dims for s in d.symbols} | {"B", self.t}
         grads = ["grads"] if "grads[" in body else []
         held = [h for h in HELD if re.search(rf"\b{h}\[", body)]
         lengths = [n for n in sorted(sizes - {*self.module.system.sizes}) if re.search(rf"\b{n}\b", body)]
