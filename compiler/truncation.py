@@ -36,6 +36,7 @@ from .graph import (
     apply,
     describe,
     length,
+    size,
 )
 from .node import base, shown
 from .passes.carry import Slot, carried, final, moved, numbered, offset
@@ -69,7 +70,8 @@ def truncated(system: System) -> tuple[System, Truncation]:
     except GraphError as e:
         raise GraphError(f"truncate = {system.training.truncate}: {e}") from None
     out = out.copy()
-    out.equations.update((equation(key), end) for key, end in final(found).items())
+    own = system.inputs[f"lengths_{axis}"] if axis in system.lengths else None
+    out.equations.update((equation(key), end) for key, end in final(found, own).items())
     return moved(out, axis) if count else out, Truncation(axis, tuple(found), count)
 
 
@@ -135,6 +137,8 @@ def _check(system: System, axis: str, found: Iterable[Slot]) -> None:
             raise GraphError(f"a delay along {shown(n.axis)}, a second name of {axis}, is not carried")
         if isinstance(n, Noise) and axis in map(base, n.axes[n.axes[:1] == (axis,):]):
             raise GraphError(f"noise along {' and '.join(map(shown, n.axes))} does not go on from chunk to chunk")
+        if isinstance(n, Extent) and str(length(axis)) in n.size.symbols and n.size.substitute({str(length(axis)): 0}) != size(0):
+            raise GraphError(f"the model uses {n.size}, which counts from the ends of the whole sequence; a chunk does not know them")
         if isinstance(n, Map) and n.f in COMPARISONS and _compares(n, axis):
             raise GraphError(f"the model compares {axis} with {length(axis)}, the length of the whole sequence, which a chunk "
                              "does not know")

@@ -91,13 +91,17 @@ def carried(system: System, axis: str, roots: Sequence[Expr] = (),
     return system.mapped(memo), [Slot(x.key, memo[x.value], x.s, x.node, memo[x.init], axis, begins(x)) for x in found]
 
 
-def final(found: Sequence[Slot]) -> dict[str, Expr]:
-    """Slot -> its value after the last step: v[-k] becomes v[T-k], or a slot of this piece where the piece is shorter than k."""
+def final(found: Sequence[Slot], own: Input | None = None) -> dict[str, Expr]:
+    """Slot -> its value after the last step: v[-k] becomes v[T-k], or a slot of this piece where the piece is shorter than k.
+
+    `own` holds each example's length of this piece, where examples have their own: one that ended before keeps its state.
+    """
     place = {(x.value, x.s): x.start for x in found}
     out: dict[str, Expr] = {}
     for x in found:
         before = tuple(place[x.value, s] for s in range(x.s + 1, 0))
-        out[x.key] = At(Shift(x.value, x.axis, x.s + 1, before), x.axis, -1)
+        end = At(Shift(x.value, x.axis, x.s + 1, before), x.axis, -1)
+        out[x.key] = end if own is None else apply("select", apply("le", own, 0), x.start, end)
     return out
 
 
