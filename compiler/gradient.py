@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .graph import Broadcast, Concat, Const, Expr, GraphError, Pad, Ref, Shift, Size, describe, order_axes, size, zeros
+from .graph import Broadcast, Concat, Const, Expr, GraphError, Intercept, Pad, Ref, Shift, Size, describe, order_axes, size, zeros
 from .reach import reached
 from .rules import forward, passes, reverse
+from .surgery import operated
 from .system import System
 
 
@@ -70,7 +71,10 @@ def pullback(system: System, outputs: Mapping[Expr, Expr], wrt: Sequence[Expr], 
     for n in reversed(nodes):
         if n not in useful:
             continue
-        g = result.adjoints[n] = accumulate([t.value for t in terms.get(n, [])]) or _fit(zeros(n), n, more)
+        g = accumulate([t.value for t in terms.get(n, [])]) or _fit(zeros(n), n, more)
+        if isinstance(n, Intercept):
+            g = operated(system, n, g)
+        result.adjoints[n] = g
         if isinstance(n, Ref):
             result.system.equations[prefix + n.name] = g
             continue

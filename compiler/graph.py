@@ -15,7 +15,7 @@
             OneHot(i, n)                        a new last feature of size n
             Freeze(a, axis) | Thaw(a, axis)     a time axis as the first feature, and back
             Noise(kind, key)                    a leaf; kind is uniform or normal; key is the path of its equation
-            Stop(a)                             a, through which no gradient passes
+            Stop(a) | Intercept(a, name)        a, through which no gradient passes, or a changed one (`on_backward`)
 
 Every node has `axes` (time axes in alphabetical order, then batch), `shape` (the sizes of its features) and `type` (REAL, BOOL,
 or a class of n). Equal nodes are identical: tests say `is`. Names, spans and hints live outside (see `system`).
@@ -253,6 +253,20 @@ class Stop(Expr):
         return Stop(args[0])
 
 
+class Intercept(Expr):
+    """a itself; the adjoint that arrives here goes on as what the system's `surgery` of this name makes of it."""
+
+    __slots__ = ("name",)
+    __match_args__ = ("args", "name")
+    name: str
+
+    def __new__(cls, a: Expr, name: str) -> Intercept:
+        return cls._make({"name": name}, (a,), a.axes, a.shape, a.type)
+
+    def _rebuild(self, args: tuple[Expr, ...]) -> Expr:
+        return Intercept(args[0], self.name)
+
+
 # ---------------------------------------------------------------- helpers
 
 def wrap(value: Expr | Number | Size) -> Expr:
@@ -318,7 +332,7 @@ def postorder(*roots: Expr) -> Iterator[Expr]:
 
 __all__ = [
     "BATCH", "BOOL", "REAL", "REDUCTIONS", "At", "Broadcast", "Concat", "Const", "Contract", "Expr", "Extent", "Flip",
-    "Fold", "Freeze", "GraphError", "Index", "Input", "Map", "Move", "Noise", "Number", "OneHot", "Pad", "Param", "Put",
+    "Fold", "Freeze", "GraphError", "Index", "Input", "Intercept", "Map", "Move", "Noise", "Number", "OneHot", "Pad", "Param", "Put",
     "Reduce", "Ref", "Reshape", "Shift", "Size", "Slice", "Stop", "Thaw", "Transpose", "Type", "Window", "apply",
     "broadcast", "class_of", "count", "describe", "length", "matmul", "mean", "order_axes", "postorder", "product", "size",
     "symbol", "total", "window_count", "wrap", "zeros",

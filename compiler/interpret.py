@@ -33,6 +33,7 @@ from .graph import (
     GraphError,
     Index,
     Input,
+    Intercept,
     Map,
     Noise,
     OneHot,
@@ -180,7 +181,7 @@ class Interpreter:
                 if e not in self.leaves:
                     self.leaves[e] = np.asarray(self.noise(e, tuple(self.number(s) for s in e.dims)), float)
                 return np.asarray(self.leaves[e][index])
-            case Ref() | Shift() | Stop():
+            case Ref() | Shift() | Stop() | Intercept():
                 return args[0]
             case At() | Put():
                 return args[0] if args else np.zeros(dims, dtype_of(e.type))

@@ -28,6 +28,7 @@ from .graph import (
     GraphError,
     Index,
     Input,
+    Intercept,
     Map,
     Noise,
     OneHot,
@@ -218,6 +219,11 @@ def _put(n: Put, g: Expr) -> Contributions:
     yield n.args[0], At(g, n.axis, n.i)
 
 
+def _intercept(n: Intercept, g: Expr) -> Contributions:
+    """As the identity: the engine has changed the sum that arrived."""
+    yield n.args[0], g
+
+
 def _freeze(n: Freeze, g: Expr) -> Contributions:
     yield n.args[0], Thaw(g, n.axis)
 
@@ -251,13 +257,13 @@ def _add(terms: Iterator[Expr]) -> Expr:
 LINEAR: dict[type[Expr], Callable[..., Contributions]] = {
     Broadcast: _broadcast, Transpose: _transpose, Reshape: _reshape, Slice: _slice, Pad: _pad, Concat: _concat, Flip: _flip,
     Window: _window, Fold: _fold,
-    Shift: _shift, At: _at, Put: _put, Freeze: _freeze, Thaw: _thaw,
+    Shift: _shift, At: _at, Put: _put, Freeze: _freeze, Thaw: _thaw, Intercept: _intercept,
 }
 STILL: tuple[type[Expr], ...] = (Const, Extent, Index, Param, Input, Ref, Noise, OneHot, Stop)       # leaves, and what stops
 REVERSE: dict[type[Expr], Callable[..., Contributions]] = {
     **LINEAR, **dict.fromkeys(STILL, _nothing), Map: _map_reverse, Contract: _contract_reverse, Reduce: _reduce_reverse,
 }
 FORWARD: dict[type[Expr], Callable[..., Expr]] = {
-    **dict.fromkeys(LINEAR, _linear), **dict.fromkeys(STILL, _still),
+    **dict.fromkeys(LINEAR, _linear), Intercept: lambda n, tangents: tangents[0], **dict.fromkeys(STILL, _still),
     Map: _map_forward, Contract: _contract_forward, Reduce: _reduce_forward,
 }

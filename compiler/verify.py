@@ -84,7 +84,8 @@ def _declared(system: System, n: Expr) -> None:
             raise VerifyError(f"the parameter {n.name} is not declared")
         if found.node is not n:
             raise VerifyError(f"the parameter {n.name} is {describe(n)}, declared as {describe(found.node)}")
-    if isinstance(n, Input) and not (system.feedback is not None and n.name in system.feedback.free):
+    arriving = any(n is placeholder for placeholder, _ in system.surgery.values())
+    if isinstance(n, Input) and not arriving and not (system.feedback is not None and n.name in system.feedback.free):
         if n.name not in system.inputs:
             raise VerifyError(f"the input {n.name} is not declared")
         if system.inputs[n.name] is not n:
@@ -107,6 +108,9 @@ def _names(system: System) -> None:
     for name in system.outputs:
         if name not in system.equations:
             raise VerifyError(f"the output {name} is no equation")
+    for name, (placeholder, e) in system.surgery.items():
+        if (e.axes, e.shape) != (placeholder.axes, placeholder.shape):
+            raise VerifyError(f"on_backward {name} makes {describe(e)} of {describe(placeholder)}")
 
 
 def _scalars(system: System) -> None:

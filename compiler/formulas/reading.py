@@ -26,6 +26,7 @@ from ..graph import (
     Freeze,
     Index,
     Input,
+    Intercept,
     Map,
     Noise,
     OneHot,
@@ -311,6 +312,10 @@ class Reader:
     def read_OneHot(self, e: OneHot, where: Where) -> Reading:
         out = yield self.inside(e.args[0], where)
         return call("onehot", out, *([] if e.n == e.args[0].type.n else [Term("size", str(e.n))]))
+
+    def read_Intercept(self, e: Intercept, where: Where) -> Reading:
+        out = yield from self.at(e.args[0], where)
+        return out
 
     def read_Stop(self, e: Stop, where: Where) -> Reading:
         out = yield self.inside(e.args[0], where)

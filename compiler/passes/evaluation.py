@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph import BATCH, Broadcast, Const, Contract, Expr, Extent, GraphError, Map, Noise, Param, Reduce, apply, describe
+from ..graph import BATCH, Broadcast, Const, Contract, Expr, Extent, GraphError, Intercept, Map, Noise, Param, Reduce, apply, describe
 from ..node import length
 from ..reach import reached
 from ..system import Stat, System
@@ -35,11 +35,13 @@ def evaluation(system: System) -> System:
     out = system.mapped(memo)
     for n in [n for n in out.names if n not in system.names and (isinstance(n, Param) or _plain(n))]:
         del out.names[n]                                         # what replaced a draw or a reduction is not called after it
-    return replace(out, stats={k: replace(s, update=s.node) for k, s in system.stats.items()})
+    return replace(out, surgery={}, stats={k: replace(s, update=s.node) for k, s in system.stats.items()})
 
 
 def _quiet(n: Expr, memo: dict[Expr, Expr]) -> Expr:
     """The node on what its operands became, draws replaced by their means."""
+    if isinstance(n, Intercept):
+        return memo[n.args[0]]
     if isinstance(n, Noise):
         return Broadcast(Const(0) if n.kind == "normal" else Const(0.5), n.axes, n.shape, ())
     if isinstance(n, Map) and n.f == "real" and isinstance(n.args[0], Map) and n.args[0].f in BELOW:

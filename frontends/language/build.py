@@ -153,8 +153,8 @@ class Builder(Transformer_NonRecursive[Any, Any]):
     def feedback_value(self, m: Any, c: list[Any]) -> s.Feedback:
         return s.Feedback(m.start_pos, m.end_pos, c[0], c[1], equals=True)
 
-    def on_backward(self, m: Any, c: list[Any]) -> s.Later:
-        return s.Later(m.start_pos, m.end_pos, "on_backward")
+    def on_backward(self, m: Any, c: list[Any]) -> s.Surgery:
+        return s.Surgery(m.start_pos, m.end_pos, c[0], c[1])
 
     def data(self, m: Any, c: list[Any]) -> s.Data:
         columns, split = c[2] or ((), ())

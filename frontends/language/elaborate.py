@@ -9,7 +9,7 @@ from ...compiler.graph import GraphError, Ref, postorder
 from ...compiler.sizes import symbol
 from ...compiler.system import System
 from . import syntax as s
-from . import training
+from . import surgery, training
 from .complaints import KEYWORDS
 from .declarations import Collected, collect
 from .diagnostics import Diagnostic, ModelError, Source, did_you_mean
@@ -29,6 +29,7 @@ def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistake
     scope = Scope(source)
     scope.names.update({name: Lost(source, s.Node(*place)) for name, place in lost.items() if name not in KEYWORDS})
     _header(ctx, scope, statements, bool(mistakes), dict(sizes or {}))
+    surgery.watch(ctx, statements)
     found = collect(ctx, scope, tuple(x for x in statements if not isinstance(x, s.Header)))
     for q in found.equations:
         if q.state == "todo":
@@ -149,6 +150,8 @@ def _statement(ctx: Context, scope: Scope, x: s.Statement) -> None:
             training.data(ctx, scope, x)
         case s.Train():
             training.train(ctx, scope, x)
+        case s.Surgery():
+            surgery.surgery(ctx, scope, x)
         case s.Feedback():
             from .feedback import feedback
             feedback(ctx, scope, x)

@@ -15,6 +15,7 @@ from ...compiler.moves import Broadcast
 from . import syntax as s
 from .scope import Context, Equation, Family, Frame, Poisoned, Scope, Unknown, text_of
 from .static import integer
+from .surgery import intercepted
 
 Boundaries = Callable[..., tuple[Expr, ...]]
 
@@ -303,7 +304,10 @@ def _finish(ctx: Context, q: Equation, e: Expr) -> Expr:
             was = Ref(q.full, *q.dims)
             ctx.fail(scope, q.node, f"`{q.name}` is {ctx.shape_text(was)} where its delay is read, and "
                      f"{ctx.shape_text(e)} as it is computed", hint="a state keeps its shape from step to step")
+    inner, e = e, intercepted(ctx, q, e)
     _enter(ctx, q, e)
+    if inner is not e and not ctx.quiet:
+        ctx.system.names.setdefault(inner, q.full)
     return e
 
 

@@ -26,6 +26,7 @@ from ...compiler.graph import (
     GraphError,
     Index,
     Input,
+    Intercept,
     Map,
     Noise,
     OneHot,
@@ -118,6 +119,13 @@ class ExactReader(Reader):
         yield from ()
         text = size_text(e.size)
         return call("size", Term("size", text)) if any(map(quotient, e.size.symbols)) else Term("size", text)
+
+    def read_Input(self, e: Input, where: Where) -> Reading:
+        if any(e is arrives for arrives, _ in self.system.surgery.values()):
+            yield from ()
+            return name(e.name)
+        out = yield from self.named(e.name, e, where)
+        return out
 
     def read_Ref(self, e: Ref, where: Where) -> Reading:
         """A closing edge that no delayed read by name makes."""
@@ -327,6 +335,14 @@ class ExactReader(Reader):
     def read_OneHot(self, e: OneHot, where: Where) -> Reading:
         out = yield e.args[0], ()
         return call("onehot", out, *([] if e.n == e.args[0].type.n else _sizes([e.n])))
+
+    def read_Intercept(self, e: Intercept, where: Where) -> Reading:
+        """What the equation of this name says."""
+        yield from ()
+        if e is not self.system.equations.get(e.name):
+            raise PrintingError(f"an interception of {e.name} stands outside its equation")
+        out = yield e.args[0], ()
+        return out
 
     def read_Stop(self, e: Stop, where: Where) -> Reading:
         out = yield e.args[0], ()

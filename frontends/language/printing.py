@@ -135,7 +135,12 @@ class _Printer:
         lines += [f"penalty {p.kind}({_float(p.weight)}) on {', '.join(p.params)}" for p in s.penalties]
         lines += [f"metric {name} = {self.average(a, 'metric')}" for name, a in s.metrics.items()]
         lines += [f"output {', '.join(s.outputs)}"] if s.outputs else []
-        return [*lines, *([feedback_text(s, self.reader, self.text)] if s.feedback else [])]
+        lines += [feedback_text(s, self.reader, self.text)] if s.feedback else []
+        return [*lines, *(f"on_backward {self.watched(name)}: {self.text(e)}" for name, (_, e) in s.surgery.items())]
+
+    def watched(self, name: str) -> str:
+        times = [self.reader.axis(a) for a in self.system.equations[name].axes if a != BATCH]
+        return name + (f"[{', '.join(times)}]" if times else "")
 
     def average(self, a: Average, frame: str) -> str:
         """`mean[batch, t](value)` where total and count are that, a plain value where they are, else both."""

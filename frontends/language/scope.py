@@ -191,6 +191,7 @@ class Context:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     quiet: int = 0
     frames: list[Frame] = field(default_factory=list)
+    watched: dict[str, s.Surgery] = field(default_factory=dict)       # equations whose gradients are changed
     components: list[list[Equation]] = field(default_factory=list)    # cycles whose shapes are being found
     places: dict[Expr, tuple[Source, s.Node]] = field(default_factory=dict)
     assumed: dict[Expr, None] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from ...compiler.graph import (
     Freeze,
     GraphError,
     Input,
+    Intercept,
     Map,
     Move,
     Noise,
@@ -156,7 +157,7 @@ class Proof:
                 return True
             case Noise(kind=kind):
                 return kind == "uniform"
-            case Shift() | At() | Move() | Freeze() | Stop() | Concat():
+            case Shift() | At() | Move() | Freeze() | Stop() | Intercept() | Concat():
                 return all(map(self, e.args))
             case Reduce(kind=kind):
                 return kind in ("max", "min", "prod") and self(e.args[0])

@@ -223,6 +223,14 @@ class Feedback(Statement):
 
 
 @dataclass(frozen=True, eq=False)
+class Surgery(Statement):
+    """on_backward target: value"""
+
+    target: Target
+    value: Expr
+
+
+@dataclass(frozen=True, eq=False)
 class Later(Statement):
     """A statement that is read and not supported yet."""
 
