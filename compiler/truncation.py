@@ -138,7 +138,8 @@ def _check(system: System, axis: str, found: Iterable[Slot]) -> None:
         if isinstance(n, Noise) and axis in map(base, n.axes[n.axes[:1] == (axis,):]):
             raise GraphError(f"noise along {' and '.join(map(shown, n.axes))} does not go on from chunk to chunk")
         if isinstance(n, Extent) and str(length(axis)) in n.size.symbols and n.size.substitute({str(length(axis)): 0}) != size(0):
-            raise GraphError(f"the model uses {n.size}, which counts from the ends of the whole sequence; a chunk does not know them")
+            raise GraphError(f"the model uses {n.size}, which counts from the ends of the whole sequence; "
+                             "a chunk does not know them")
         if isinstance(n, Map) and n.f in COMPARISONS and _compares(n, axis):
             raise GraphError(f"the model compares {axis} with {length(axis)}, the length of the whole sequence, which a chunk "
                              "does not know")

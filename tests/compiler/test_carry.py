@@ -118,11 +118,13 @@ def zoo_without_time():
 
 
 def test_what_a_chunk_cannot_know_is_refused():
-    m = Model("length", H=3)
-    x, y = m.input("x", "H", time="t"), m.input("y", "H", time="t")
-    inside = apply("lt", Index("t"), symbol("T") - 1)
-    with pytest.raises(GraphError, match="compares t with T"):
-        truncated(m.loss(apply("select", inside, squares(m.param("w", "H") * x, y), 0)))
+    T = symbol("T")
+    for bound, message in ((T - 1, "the model uses T - 1, which counts from the ends"), (T, "compares t with T, the length")):
+        m = Model("length", H=3)
+        x, y = m.input("x", "H", time="t"), m.input("y", "H", time="t")
+        inside = apply("lt", 2 * Index("t"), bound)
+        with pytest.raises(GraphError, match=message):
+            truncated(m.loss(apply("select", inside, squares(m.param("w", "H") * x, y), 0)))
     m = Model("grid", H=3)
     x, y = m.input("x", "H", time="st"), m.input("y", "H", time="t")
     h = m.eq("h", tanh(x + m.param("w", "H") * delay(m.ref("h", "H", axes=("s", "t", BATCH)), -1)))
