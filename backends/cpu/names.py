@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ...compiler.graph import Contract, Expr, Map, OneHot, Shift, Slice, size
+from ...compiler.graph import Contract, Expr, Map, OneHot, Pad, Put, Shift, Slice
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import numbered
 from ...compiler.passes.naming import Namer
@@ -31,7 +31,6 @@ from ...compiler.program import (
     Product,
     Ranges,
     Reduction,
-    Scalar,
     Stmt,
     Take,
     View,
@@ -71,6 +70,7 @@ class Names:
                 self._call(a, self.names[own] + a.suffix)
         self._slices()
         self._factors()
+        self._shares()
         self._rest(list(dict.fromkeys(order)))
 
     # ------------------------------------------------------------ arrays
@@ -147,10 +147,12 @@ class Names:
     def _wanted(self, s: Stmt) -> str:
         """A name for what has none: from the operation and the named values that it is applied to."""
         def of(v: View) -> str:
-            e = self.values.get(v.array)
-            return self.names.get(e, name_of(v)) if e is not None else name_of(v)
+            e, name = self.values.get(v.array), name_of(v)
+            return self.names.get(e, name) if e is not None and name == v.array.name else name
         out = writes(s)
         e = self.values.get(out.array) if out is not None else None
+        if isinstance(e, (Pad, Put)) and e.args[0] in self.names:
+            return f"{self.names[e.args[0]]}_padded"
         if isinstance(e, Shift):
             return self.names.get(e) or shifted(self.words.get(self.layout.plan.operands[e][0], "value"), e.s)
         match s:
@@ -235,6 +237,17 @@ class Names:
                     if base and x in self.words:
                         self._slice(w, f"{base}_{self.words[x]}", looped=True)
 
+    def _shares(self) -> None:
+        """Parts of what a product gives all steps, read by a named sum in a loop: a_zr_x, the share of a_zr that x has."""
+        for e in self.layout.plan.order:
+            base = e
+            while not isinstance(base, Contract) and base.args and isinstance(base, (Slice, Map)):
+                base = self.layout.plan.operands[base][0]
+            if isinstance(e, Slice) and e not in self.names and isinstance(base, Contract) and (name := self._sum(e)):
+                x = self.layout.plan.operands[base][1]
+                x = self.layout.plan.operands[x][0] if isinstance(x, OneHot) else x
+                self._slice(e, f"{name}_{self.words.get(x, 'in')}", looped=True)
+
     def _slice(self, e: Expr, name: str, looped: bool = False) -> None:
         base = e
         while self.layout.kind[base] == "view":
@@ -294,6 +307,3 @@ def declared(array: Array, used: dict[str, None]) -> str:
         if even and n * len(parts) == full[-1][1]:
             return f"{left} = np.split({array.name}, {len(parts)}, axis={-1 if len(full) > 1 else 0})"
     return f"{left} = {', '.join(part_text(array, key) for key, _ in parts)}"
-
-
-__all__ = ["Names", "Scalar", "declared", "shifted", "size", "steps"]

@@ -20,7 +20,8 @@ def name_preactivations(system: System) -> System:
             out.names[u] = f"a_{name}"
     for e, name in list(out.names.items()):                      # of v = f(a_vw[:n]): the slice
         u = e.args[0] if isinstance(e, Map) and PRIMITIVES[e.f].arity == 1 and e.f not in PLAIN else None
-        if isinstance(u, Slice) and u not in out.names and out.names.get(u.args[0], "").startswith("a_") and f"a_{name}" not in taken:
+        cut = isinstance(u, Slice) and u not in out.names and out.names.get(u.args[0], "").startswith("a_")
+        if u is not None and cut and f"a_{name}" not in taken:
             out.names[u] = f"a_{name}"
     return out
 
