@@ -152,7 +152,8 @@ class Builder:
 
     def feedback(self, target: Value, kind: str, *args: Operand) -> None:
         """feedback(x[t+1], "categorical", softmax(p / m.free("temperature"))); kind "value" draws nothing."""
-        right = f"= {value(args[0])!r}" if kind == "value" else f"~ {checked_name(kind)}({', '.join(repr(value(a)) for a in args)})"
+        texts = ", ".join(repr(value(a)) for a in args)
+        right = f"= {texts}" if kind == "value" else f"~ {checked_name(kind)}({texts})"
         self._add(f"feedback {target!r} {right}")
 
     def free(self, name: str) -> Variable:

@@ -112,9 +112,9 @@ class StepPrinter:
             if k in local:
                 lines += self._slot(k, i, local[k], known)
         keep = []
-        for k, line in enumerate(lines):                         # lengths that nobody reads are not asked for
+        for n, line in enumerate(lines):                         # lengths that nobody reads are not asked for
             word = re.match(r"    (\w+) = (len\(\w+\)|\w+\.shape\[\d+\])$", line)
-            if word is None or reads(word[1], [*lines[k + 1:], *body]):
+            if word is None or reads(word[1], [*lines[n + 1:], *body]):
                 keep.append(line)
         return keep
 

@@ -247,7 +247,8 @@ class _Stepper:
         if named in self.system.names:
             return self.system.names[named]
         words = [self.system.names.get(a) or getattr(a, "name", "") for a in named.args]
-        return "_".join(w for w in words if w) or "value"
+        before = [named.f] if isinstance(named, Map) and len(named.args) == 1 else []
+        return "_".join(w for w in (*before, *words) if w) or "value"
 
     # ------------------------------------------------------------ the draw
 

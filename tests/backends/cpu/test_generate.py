@@ -14,6 +14,7 @@ from scipy import stats
 from zoo.build import LENGTHS, values
 from zoo.catalogue import TIMED
 
+
 def with_outputs(system: System, axis: str = "t") -> System:
     """Every equation along the axis as an output."""
     return system.copy(outputs=tuple(k for k, e in system.equations.items() if axis in e.axes))
