@@ -21,12 +21,14 @@ from ..graph import (
     GraphError,
     Index,
     Input,
+    Intercept,
     Noise,
     Put,
     Reduce,
     Ref,
     Shift,
     Thaw,
+    postorder,
     zeros,
 )
 from ..reach import reached
@@ -62,15 +64,31 @@ class _Unroller:
             loss=self.average(s.loss) if s.loss else None,
             metrics={k: self.average(a) for k, a in s.metrics.items()},
             stats={k: replace(v, update=self.whole(v.update)) for k, v in s.stats.items()},
+            surgery={k: v for k, v in s.surgery.items() if not axis_in(v[0], self.axis)},
         )
         for name in s.equations:                                 # in the system's order
             e = s.equations[name]
+            if name in s.surgery and axis_in(e, self.axis):
+                out.surgery |= self.surgery(name)
             if name in self.rolled and axis_in(e, self.axis):
                 out.equations.update((self.step_name(name, k), self.memo[e, k]) for k in range(self.count))
         for (n, k), value in self.memo.items():
             if n in s.names and k is not None and value.args:
                 out.names.setdefault(value, self.step_name(s.names[n], k))
         return out, [self.whole(e) for e in roots]
+
+    def surgery(self, name: str) -> dict[str, tuple[Input, Expr]]:
+        """What becomes of the adjoint that arrives, at every step."""
+        arrives, e = self.system.surgery[name]
+        out: dict[str, tuple[Input, Expr]] = {}
+        for k in range(self.count):
+            here = Input(f"d_{self.step_name(name, k)}", tuple(x for x in arrives.axes if x != self.axis), arrives.shape)
+            memo: dict[Expr, Expr] = {self.memo[arrives, k]: here}
+            for n in postorder(self.memo[e, k]):
+                if n not in memo:
+                    memo[n] = n.with_args(tuple(memo[a] for a in n.args))
+            out[self.step_name(name, k)] = here, memo[self.memo[e, k]]
+        return out
 
     def average(self, a: Average) -> Average:
         return Average(self.whole(a.total), self.whole(a.count))
@@ -127,10 +145,14 @@ class _Unroller:
                 return n if k is None else At(n, self.axis, k)
             case Ref() if n.name in self.rolled:
                 return n if k is None else Ref(self.step_name(n.name, k), axes, n.shape, n.type)
+            case Shift(axis=self.axis) if args[0].type != n.type:
+                return At(n, self.axis, k or 0)                  # a number that stands for a class: only a delay says so
             case Ref() | Shift(axis=self.axis):
                 return args[0]
             case At(axis=self.axis) | Put(axis=self.axis):
                 return args[0] if args else zeros(At(n, self.axis, 0) if k is not None else n)
+            case Intercept():
+                return Intercept(args[0], n.name if k is None else self.step_name(n.name, k))
             case Thaw(axis=self.axis):
                 assert k is not None
                 return At(n.with_args(tuple(args)), self.axis, k)

@@ -155,8 +155,6 @@ def _statement(ctx: Context, scope: Scope, x: s.Statement) -> None:
         case s.Feedback():
             from .feedback import feedback
             feedback(ctx, scope, x)
-        case s.Later(what=what):
-            ctx.report(scope, x, f"`{what}` is not supported yet")
 
 
 def _order(system: System, found: Collected) -> None:

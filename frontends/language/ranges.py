@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...compiler.graph import At, Const, Expr, Extent, Index, Reduce, Stop, apply, broadcast, length, product
+from ...compiler.graph import REAL, At, Const, Expr, Extent, Index, Reduce, Stop, apply, broadcast, length, product
 from ...compiler.node import base
 from ...compiler.passes.lengths import FILL
 from ...compiler.sizes import Size
@@ -91,9 +91,10 @@ def needs_none(scope: Scope, axis: str, by: int) -> bool:
 
 def harmless(e: Expr | None, axis: str, by: int) -> Expr:
     """What stands at steps that are never read: a value from inside, so that no function of it leaves its domain."""
-    if e is None or e.type.kind != "real":
+    if e is None:
         return Const(0)
-    return Stop(At(e, axis, 0 if by < 0 else -1))
+    edge = At(e, axis, 0 if by < 0 else -1)
+    return Stop(edge) if e.type == REAL else edge
 
 
 # ---------------------------------------------------------------- reductions over ranges

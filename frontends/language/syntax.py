@@ -231,13 +231,6 @@ class Surgery(Statement):
 
 
 @dataclass(frozen=True, eq=False)
-class Later(Statement):
-    """A statement that is read and not supported yet."""
-
-    what: str
-
-
-@dataclass(frozen=True, eq=False)
 class Column(Node):
     name: str
     text: str | None
