@@ -134,7 +134,7 @@ def sample(
     model: Model,
     weights: Annotated[str, typer.Option(metavar="FILE", help="what a run has left: weights.safetensors")],
     prompt: Annotated[str, typer.Option(help="what the text begins with")] = "",
-    length: Annotated[int, typer.Option(help="symbols to generate, the prompt's included")] = 500,
+    length: Annotated[int, typer.Option(help="symbols to generate")] = 500,
     temperature: Annotated[float, typer.Option(help="below 1: likelier symbols; above: more surprising ones")] = 1.0,
     seed: Annotated[int, typer.Option(help="another one, another text")] = 0,
     input: Annotated[Many, typer.Option(metavar="X=TEXT", help="another input, such as the encoder's")] = None,

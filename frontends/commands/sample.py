@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...compiler.graph import GraphError
 from ..trainer.errors import OptionError, RunError, did_you_mean
 from ..trainer.spelling import END, SPELLINGS, joined
 from ..trainer.vocabulary import UNKNOWN
@@ -35,7 +36,7 @@ class SampleOptions:
 
 
 def sample(model: str, options: SampleOptions) -> None:
-    """Print what the model generates: texts of which the prompt is the beginning."""
+    """Print what the model generates: the prompt, and what follows it."""
     if not 0 <= options.temperature < float("inf"):
         raise OptionError(f"--temperature {options.temperature}: a number of at least 0")
     if options.length < 1 or options.count < 1:
@@ -50,8 +51,15 @@ def sample(model: str, options: SampleOptions) -> None:
     params = program.init(seed=0)
     transfer(params, options.weights)
     spelling = Spelling(system, note.get("preparation", {}))
-    found = program.generate(params, options.length, seed=options.seed, **_asked(system, options), **spelling.inputs(options))
-    for row in np.asarray(found):
+    inputs = spelling.inputs(options)
+    if not inputs:
+        inputs["batch"] = options.count
+    try:
+        found = program.generate(params, options.length, seed=options.seed, **_asked(system, options), **inputs)
+    except (GraphError, TypeError, ValueError) as e:         # the module's own sentence: an input that is missing or does not fit
+        raise OptionError(f"{system.name}: {e}") from None
+    prompt = inputs.get(spelling.fed, np.zeros((options.count, 0), np.int64))
+    for row in np.concatenate([prompt, found], axis=1):
         print(spelling.text(row))
 
 

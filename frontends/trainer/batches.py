@@ -49,7 +49,7 @@ def lengths(arrays: Part) -> Array | None:
 
 def take(arrays: Part, rows: Any) -> Batch:
     """These examples, padded where they are unequal; all of them, without a copy, for None."""
-    return padded(arrays if rows is None else {name: a[rows] for name, a in arrays.items()})
+    return padded(arrays, rows)
 
 
 class Batches:

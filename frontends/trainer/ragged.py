@@ -49,10 +49,12 @@ class Ragged:
         offsets = offsets_of(np.maximum(self.lengths - low - high, 0))
         return Ragged(self.values[_index(self.offsets[:-1] + low, offsets)], offsets, self.axis)
 
-    def padded(self, steps: int) -> Array:
-        """(n, steps, ...): each sequence and zeros after it."""
-        out = np.zeros((len(self), steps, *self.values.shape[1:]), self.values.dtype)
-        out[np.arange(steps) < self.lengths[:, None]] = self.values
+    def padded(self, steps: int, rows: Any = None) -> Array:
+        """(n, steps, ...): each sequence, or each of these rows, and zeros after it."""
+        rows = np.arange(len(self)) if rows is None else rows
+        out = np.zeros((len(rows), steps, *self.values.shape[1:]), self.values.dtype)
+        for k, lo, hi in zip(range(len(rows)), self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()):
+            out[k, :hi - lo] = self.values[lo:hi]
         return out
 
     def dense(self) -> Array:
@@ -79,17 +81,20 @@ def _index(starts: Array, offsets: Array) -> Array:
     return np.repeat(starts - offsets[:-1], np.diff(offsets)) + np.arange(offsets[-1])
 
 
-def padded(arrays: Part) -> dict[str, Array]:
-    """Arrays as the generated functions take them: sequences padded to the longest along their axis, and `lengths_t`."""
-    longest: dict[str, int] = {}
+def padded(arrays: Part, rows: Any = None) -> dict[str, Array]:
+    """Examples as the generated functions take them: sequences padded to the longest along their axis, and `lengths_t`.
+
+    All of them, plain arrays without a copy, where `rows` is None.
+    """
+    every = {a.axis: a.lengths for a in arrays.values() if isinstance(a, Ragged)}
+    if every:                                            # a slice or a mask as indices
+        n = len(next(iter(every.values())))
+        rows = np.arange(n) if rows is None else np.arange(n)[rows]
+    own = {axis: lengths[rows] for axis, lengths in every.items()}
     out: dict[str, Array] = {}
-    for a in arrays.values():
-        if isinstance(a, Ragged):
-            longest[a.axis] = max(longest.get(a.axis, 0), int(a.lengths.max(initial=0)))
     for name, a in arrays.items():
         if isinstance(a, Ragged):
-            out[name] = a.padded(longest[a.axis])
-            out[f"lengths_{a.axis}"] = a.lengths
+            out[name] = a.padded(int(own[a.axis].max(initial=0)), rows)
         else:
-            out[name] = a
-    return out
+            out[name] = a if rows is None else a[rows]
+    return out | {f"lengths_{axis}": lengths for axis, lengths in own.items()}

@@ -47,7 +47,8 @@ def test_like_lengths_meet():
 def test_a_stream_is_folded_and_cut_into_chunks():
     plan = Chunks(stream(), 4, 0, 10, CUT, True)
     pieces = [plan.at(0, i) for i in range(plan.steps)]
-    assert [p.arrays["x"].shape for p in pieces] == [(4, 10), (4, 10), (4, 5)] and [p.fresh for p in pieces] == [True, False, False]
+    assert [p.arrays["x"].shape for p in pieces] == [(4, 10), (4, 10), (4, 5)]
+    assert [p.fresh for p in pieces] == [True, False, False]
     assert np.array_equal(np.concatenate([p.arrays["x"] for p in pieces], 1), np.arange(100).reshape(4, 25))
     assert all(np.array_equal(p.arrays["x"] + 1, p.arrays["y"]) for p in pieces) and plan.at(1, 0).fresh
     with pytest.raises(DataError, match="input x: 3 symbols cannot be cut into 4 parallel streams"):
@@ -83,5 +84,5 @@ def test_chunks_of_equal_sequences_are_shuffled():
     arrays = {"x": np.arange(12).repeat(20).reshape(12, 20)}
     plan = Chunks(arrays, 4, 0, 10, CUT)
     firsts = [plan.at(0, i).arrays["x"][:, 0].tolist() for i in range(plan.steps)]
-    assert plan.steps == 6 and firsts[0] == firsts[1] and sorted(sum(firsts, [])) == sorted([*range(12)] * 2)
+    assert plan.steps == 6 and firsts[0] == firsts[1] and sorted(k for rows in firsts for k in rows) == sorted([*range(12)] * 2)
     assert firsts != [plan.at(1, i).arrays["x"][:, 0].tolist() for i in range(plan.steps)]

@@ -76,7 +76,8 @@ def test_the_command(tmp_path):
     assert "d_h[t]" in text and "t = 0 ... 19" in text and (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "m.nn").write_text(MODEL)
     assert "over all steps" in run(tmp_path / "m.nn", "--at", "all", "--steps", 6)
-    (tmp_path / "f.nn").write_text("model f(D = 3)\ninput x[D]\ntarget y\nparam w[D] ~ normal(1)\nh = tanh(w @ x)\nloss = squares(h, y)")
+    plain = "model f(D = 3)\ninput x[D]\ntarget y\nparam w[D] ~ normal(1)\nh = tanh(w @ x)\nloss = squares(h, y)"
+    (tmp_path / "f.nn").write_text(plain)
     assert "d_h" in run(tmp_path / "f.nn") and "last step" not in run(tmp_path / "f.nn")
 
 
