@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...compiler.checkpointing import Chunked, Piece
-from ...compiler.graph import BATCH, Expr, Input, Param, length
+from ...compiler.graph import Expr, Input, Param, length
 from ...compiler.options import Checkpoint
 from ...compiler.passes.carry import offset
 from ...compiler.passes.chunks import place
@@ -21,13 +25,14 @@ from .views import text
 
 if TYPE_CHECKING:
     from .module import ModulePrinter
+    from .program import Program
 
-WORDS = ("carry", "shared", "sums", "d_carry", "d_shared", "d_sums", "first", "last", "steps", "every", "kept", "part", "added", "found")
+WORDS = ("carry", "shared", "sums", "d_carry", "d_shared", "d_sums", "first", "last", "steps", "every", "kept", "part", "found")
 DOCS = {"chunk_start": "What all steps share, and what the first chunk starts from.",
         "chunk_forward": "The sums of a chunk, and what the next one starts from.",
         "top": "The loss, from the sums over all chunks, and its derivative by each sum.",
-        "chunk_backward": "A chunk once more, and backwards: its share of the gradients goes into `grads`; the derivatives by what it\n"
-                          "    started from are returned.",
+        "chunk_backward": "A chunk once more, and backwards: its share of the gradients goes into `grads`; the derivatives by\n"
+                          "    what it started from are returned.",
         "chunk_start_backward": "What reaches parameters through the first chunk's start and through what all steps share."}
 RETURNS = {"chunk_start": ("value", "slot"), "chunk_forward": ("sum", "after"), "top": ("d_sum", "d_value"),
            "chunk_backward": ("d_slot", "d_value"), "chunk_start_backward": ()}
@@ -41,7 +46,67 @@ class Printed:
     arguments: list[str]
     text: str
     printer: FunctionPrinter
-    rows: dict[str, list[int]] = field(default_factory=dict)
+
+
+ITEMS = {"int": 8, "double": 8, "bool": 1}               # bytes of an element; a real has the parameters'
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """How a step is cut at given lengths, and what it takes, in bytes, beside parameters, inputs and gradients.
+
+    `buffers` are the workspace's, `starts` what every chunk starts from, `part` one chunk's share of the gradients.
+    """
+
+    how: Checkpoint
+    steps: int
+    chunk: int
+    buffers: int
+    starts: int
+    part: int
+    without: int
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.steps // self.chunk)
+
+    @property
+    def bytes(self) -> int:
+        return self.buffers + self.starts + self.part
+
+    def __str__(self) -> str:
+        return (f"checkpoint {self.how}: {self.steps} steps in {self.chunks} chunks of {self.chunk}; a training step takes "
+                f"{_size(self.bytes)} of memory instead of {_size(self.without)} ({_size(self.buffers)} for a chunk, "
+                f"{_size(self.starts)} for what the chunks start from)")
+
+
+def checkpoint_plan(program: Program, lengths: dict[str, int]) -> CheckpointPlan:
+    """The plan at these lengths, {"B": 32, "T": 4096}. ValueError where the program has no checkpoints."""
+    it, how = program.compiled.chunked, program.options.checkpoint
+    if it is None or not isinstance(how, Checkpoint):
+        raise ValueError(f"{program.system.name} was compiled without checkpoint")
+    t, real = str(length(it.chunks.axis)), np.dtype(program.dtype)
+    env = {**program.system.sizes, **lengths}
+    wanted = inspect.signature(program.module._chunk_length).parameters
+    chunk = int(program.module._chunk_length(*({**env, "dtype": real}[k] for k in wanted)))
+    inside = {**env, t: min(chunk, env[t])}
+
+    def buffers(name: str, env: dict[str, int]) -> int:
+        slots = program.printers[name].plan.slots
+        return sum(max(s.evaluate(env) for s in slot.sizes) * ITEMS.get(slot.kind, real.itemsize) for slot in slots)
+
+    def count(e: Expr) -> int:
+        return prod(s.evaluate(env) for s in e.dims) * real.itemsize
+
+    cut = ("chunk_forward", "chunk_backward")
+    held = sum(buffers(name, inside if name in cut else env) for name in it.pieces)
+    starts = -(-env[t] // chunk) * sum(count(x.node) for x in it.chunks.slots)
+    part = sum(count(program.system.params[k].node) for k in program.compiled.trained)
+    return CheckpointPlan(how, env[t], inside[t], held, starts, part, buffers("gradients", env))
+
+
+def _size(n: int) -> str:
+    return f"{n / 1e6:.1f} MB" if n < 1e9 else f"{n / 1e9:.2f} GB"
 
 
 class Checkpointing:
@@ -72,19 +137,23 @@ class Checkpointing:
         names = dict(piece.system.names)
         for k, e in piece.gradients.items():
             names.setdefault(e, f"d_{k}")
-        backward = name == "chunk_backward"
+        names.update((e, e.name) for e in self.leaves if isinstance(e, Input) and e.name.isidentifier())
         printer = FunctionPrinter(compiled.functions[name], compiled.layouts[name], piece.system, names, m.uses,
                                   (*m.reserved, *WORDS), m.level > 0, piece.explained, m.options,
                                   offsets={self.axis: "first"} if self.chunks.numbered else {}, leaves=self.leaves)
         m.module.printers[name] = printer
         body, entry = printer.body(), Entry(name, m.system, printer, m.uses)
-        lines = [*self._prologue(printer), *self._buffers(entry), *body.lines, *self._epilogue(name, piece, printer)]
+        after = self._epilogue(name, piece, printer)
+        lines = [*self._prologue(printer), *self._buffers(entry), *body.lines, *after]
         args = self._arguments(printer, lines)
         head = f"def _{name}({', '.join(['params', *args])}):"
-        rows = {k: [2 + len(lines) - len(lines) + r for r in where] for k, where in body.where.items()} if backward else {}
-        whole = [*_head(head), f'    """{DOCS[name]}"""', *lines]
+        doc = [*_head(head), *f'    """{DOCS[name]}"""'.split("\n")]
+        above = len(doc) + len(lines) - len(body.lines) - len(after)
+        if name == "chunk_backward":                             # these lines compute the gradients
+            m.rows[f"def _{name}"] = {k: [above + r for r in where] for k, where in body.where.items()}
+            m.rows.pop("def _gradients", None)
         buffers = entry.buffers()
-        return Printed(args, "\n".join(whole) + "\n" + (f"\n\n{buffers}" if buffers else ""), printer, rows)
+        return Printed(args, "\n".join([*doc, *lines]) + "\n" + (f"\n\n{buffers}" if buffers else ""), printer)
 
     def _prologue(self, printer: FunctionPrinter) -> list[str]:
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Param)}
@@ -174,8 +243,8 @@ class Checkpointing:
         inputs = Entry("gradients", m.system, plain, m.uses).inputs({k: k for k in plain.function.inputs})
         lines = [f"def _gradients({', '.join(args)}):",
                  '    """The loss; the gradients go into the arrays of `grads`.', "",
-                 "    Forwards, only what each chunk of steps starts from is kept; backwards, one chunk after the other is computed",
-                 '    once more, the last one first.', '    """', "    check_params(params, PARAMS)", *inputs,
+                 "    Forwards, only what each chunk of steps starts from is kept; backwards, one chunk after the other is",
+                 "    computed once more, the last one first.", '    """', "    check_params(params, PARAMS)", *inputs,
                  f"    every = _chunk_length({self._sized()})", *self._start(), "    kept, sums = [], {}",
                  f"    for first in range(0, {t}, every):", f"        last = min(first + every, {t})",
                  "        kept.append(carry)" if self.chunks.slots else "",
@@ -185,11 +254,10 @@ class Checkpointing:
         return "\n".join(_trim(lines)) + "\n"
 
     def _sized(self) -> str:
-        return ", ".join([*(["B"] if self.how.kind == "memory" and self._batched() else []), self.t,
-                          *(["dtype"] if self.how.kind == "memory" else [])])
-
-    def _batched(self) -> bool:
-        return any(BATCH in i.axes for i in self.module.system.inputs.values())
+        if self.how.kind != "memory":
+            return self.t
+        words = {*re.findall(r"[A-Za-z_]\w*", self._bytes())} - {"max", "dtype", "itemsize", "every", "chunks", self.t}
+        return ", ".join([*sorted(words - {*self.module.system.sizes}), self.t, "dtype"])
 
     def _lasts(self) -> str:
         return f", last={quoted_tuple(self.chunks.lasts)}" if self.chunks.lasts else ""
@@ -202,15 +270,16 @@ class Checkpointing:
         """What the first chunk starts from."""
         c = self.chunks
         if "chunk_start" in self.printed:
-            names = [*(["shared"] if c.shared else []), *(["carry"] if self.it.pieces["chunk_start"].results.get("slot") or c.slots else [])]
-            return self._assigned("    ", names or ["carry"], self._call("chunk_start", chunk=False))
+            names = [*(["shared"] if c.shared else []), "carry"]
+            return self._assigned("    ", names, self._call("chunk_start", chunk=False))
         return carrying.entries("    carry = ", [f"{quoted(x.key)}: {carrying._declared(x)}" for x in c.slots])
 
     def _top(self) -> list[str]:
         names = ["loss", "d_sums", *(["d_shared"] if self.it.pieces["top"].results.get("d_value") else [])]
         stats = [*self.module.system.stats]
         every = f"(*TRAINED, *{quoted_tuple(stats)})" if stats else "TRAINED"
-        return [f"    for k in {every}:", "        grads[k][...] = 0", *self._assigned("    ", names, self._call("top", chunk=False))]
+        call = self._assigned("    ", names, self._call("top", chunk=False))
+        return [f"    for k in {every}:", "        grads[k][...] = 0", *call]
 
     def _backward(self) -> list[str]:
         c, t, back = self.chunks, self.t, self.it.pieces["chunk_backward"]
@@ -225,12 +294,16 @@ class Checkpointing:
         out += self._assigned("        ", names, self._call("chunk_backward", "part"))
         out += ["        d_shared = added(d_shared, found)"] if shared else []
         out += self._accumulated("        ", back)
-        if c.lasts:
-            out.append(f"        d_sums.update((k, np.zeros_like(d_sums[k])) for k in {quoted_tuple(c.lasts)})   # the last chunk's")
+        if self._ended():
+            out.append(f"        d_sums.update((k, np.zeros_like(d_sums[k])) for k in {quoted_tuple(self._ended())})")
         if "chunk_start_backward" in self.printed:
             out.append(f"    {self._call('chunk_start_backward', 'part', chunk=False)}")
             out += self._accumulated("    ", self.it.pieces["chunk_start_backward"])
         return out
+
+    def _ended(self) -> list[str]:
+        """The last steps whose derivatives only the last chunk receives."""
+        return [k for k in self.chunks.lasts if k in self.it.pieces["top"].results["d_sum"]]
 
     def _accumulated(self, indent: str, piece: Piece) -> list[str]:
         trained = self.compiled.trained
@@ -244,13 +317,13 @@ class Checkpointing:
         """`_chunk_length`: the plan."""
         t = self.t
         if self.how.kind == "sqrt":
-            body = ['    """How many steps a chunk has: the square root of all, so that the starts take as much memory as a chunk."""',
+            body = ['    """How many steps a chunk has: the square root of all; the starts then grow as a chunk does."""',
                     f"    return int(np.ceil(np.sqrt({t})))"]
         elif self.how.kind == "every":
             body = [f'    """How many steps a chunk has."""\n    return min({self.how.amount}, {t})']
         else:
-            body = [f'    """As many steps as fit into {str(self.how).removeprefix("memory ")}: a chunk\'s buffers, and what every '
-                    'chunk starts from."""',
+            room = str(self.how).removeprefix("memory ")
+            body = [f'    """As many steps as fit into {room}: a chunk\'s buffers, and what every chunk starts from."""',
                     f"    for chunks in range(1, {t} + 1):", f"        every = -(-{t} // chunks)",
                     f"        if {self._bytes()} <= {self.how.amount}:", "            return every",
                     f"    return int(np.ceil(np.sqrt({t})))                            # near the least that is possible"]

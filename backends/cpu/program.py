@@ -12,6 +12,7 @@ from ...compiler.options import Options
 from ...compiler.passes.naming import printable
 from ...compiler.pipeline import Compiled, compile_system
 from ...compiler.system import System
+from .checkpointing import CheckpointPlan, checkpoint_plan
 from .module import Module, ModulePrinter
 
 
@@ -109,6 +110,10 @@ class Program:
         out = Path(path)
         out.write_text(self.source, encoding="utf-8")
         return out
+
+    def checkpoint_plan(self, B: int, T: int, **lengths: int) -> CheckpointPlan:
+        """How a step is cut into chunks at these lengths, and its memory with and without; compiled with checkpoint only."""
+        return checkpoint_plan(self, {"B": B, "T": T, **lengths})
 
     def memory_plan(self, function: str = "gradients") -> list[tuple[str, str, int, int, int]]:
         """(name, shape, slot, first statement, last statement) of every buffer of a function."""

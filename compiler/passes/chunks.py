@@ -31,10 +31,10 @@ from ..graph import (
     Input,
     Move,
     Noise,
-    Param,
     Put,
     Reduce,
     Ref,
+    Shift,
     Stop,
     Thaw,
     apply,
@@ -127,12 +127,13 @@ class _Cut:
     def _shared(self) -> list[Expr]:
         """What steps, sums and the top read of what no step is needed for, where it is worth being computed once."""
         inside = {n for n in self.nodes if n in self.stepped or n in self.late}
-        read = {a for n in inside for a in self.args[n] if a not in inside}
+        read = {a for n in inside for a in (n.args[:1] if isinstance(n, Shift) and n.axis == self.axis else self.args[n])
+                if a not in inside}
         return [n for n in self.nodes if n in read and n.axes and not self._plain(n)]
 
     def _plain(self, n: Expr) -> bool:
-        """A leaf, or leaves moved about: nothing is computed twice."""
-        return isinstance(n, (Input, Param, Const, Extent, Noise)) or \
+        """What has no axis, a leaf, or these moved about: little or nothing is computed twice."""
+        return not n.axes or isinstance(n, (Input, Noise)) or \
             (isinstance(n, (Move, Stop)) and all(self._plain(a) for a in n.args))
 
     def _keys(self, nodes: Iterable[Expr]) -> dict[Expr, str]:
@@ -141,7 +142,7 @@ class _Cut:
         taken: set[str] = set()
         for n in nodes:
             loss = self.system.loss is not None and n is self.system.loss.total
-            wanted = self.system.names.get(n) or next((k for k, e in self.system.equations.items() if e is n), "")
+            wanted = next((name for e in (n, *n.args[:1]) for name in [self._name(e)] if name), "")
             wanted = "loss" if loss else wanted or ("last" if self._last(n) else "sum" if n in self.late else "value")
             key, k = wanted, 2
             while key in taken:
@@ -154,6 +155,9 @@ class _Cut:
         """What a value that chunks add up is called in formulas."""
         return f"last_{key}" if self._last(n) else f"sum_{key}".replace("sum_sum", "sum")
 
+    def _name(self, n: Expr) -> str:
+        return self.system.names.get(n) or next((k for k, e in self.system.equations.items() if e is n), "")
+
     # ------------------------------------------------------------ refusals
 
     def _refuse(self) -> None:
@@ -161,8 +165,8 @@ class _Cut:
         if any(x != t and base(x) == t for n in self.nodes for x in n.axes):
             raise GraphError(f"the model gives {t} a second name, so every step may need all others")
         for n in self.crossing:
-            legal = (isinstance(n, Reduce) and n.kind == "sum") or isinstance(n, Contract) or (isinstance(n, At) and n.type == REAL)
-            if not legal:
+            sums = isinstance(n, Contract) or (isinstance(n, Reduce) and n.kind == "sum")
+            if not sums and not (isinstance(n, At) and n.type == REAL):
                 what = f"takes the {n.kind} over {t}" if isinstance(n, Reduce) else f"needs all steps of {t} at once"
                 raise GraphError(f"{self._home(n)} {what}, so it cannot be computed in chunks of steps")
         for n in self.nodes:
