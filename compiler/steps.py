@@ -15,6 +15,7 @@ from .passes.layout import Layout, layout
 from .passes.lengths import masked
 from .passes.lower import lower
 from .passes.pack import joined, pack
+from .passes.pack import _split as split
 from .passes.preactivations import name_preactivations
 from .passes.schedule import schedule
 from .passes.simplify import simplify
@@ -38,10 +39,10 @@ class Steps:
 def stepped(system: System) -> Steps:
     """The functions `start`, `step` and, with a feedback, `draw`."""
     explained = evaluation(masked(stabilise(single(system))))
-    plan = stepping(explained)
+    plan = stepping(split(simplify(explained)))
     out = Steps(plan, simplify(explained))
     _function(out, "start", plan.start, [*plan.before.values()])
-    _function(out, "step", plan.step, [*plan.step.equations])
+    _function(out, "step", plan.step, [*plan.outputs, *plan.after.values()])
     if plan.draw is not None:
         _function(out, "draw", plan.draw, [*plan.draw.equations])
     return out
@@ -61,7 +62,8 @@ def _function(out: Steps, name: str, system: System, roots: list[str]) -> None:
     system = finish(system)
     if packs:
         system = system.rewrite(joined(packs))
-    lay = layout(schedule(system, {k: system.equations[k] for k in roots}))
+    own = [k for k in system.equations if name == "step" and k not in roots]       # every equation is a value of its own
+    lay = layout(schedule(system, {k: system.equations[k] for k in (*own, *roots)}))
     function = Function(name, body=list(lower(lay, system.names)))
     for key in roots:
         e = system.resolve(system.equations[key])

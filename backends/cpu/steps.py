@@ -40,8 +40,10 @@ class StepPrinter:
             if isinstance(e, Input):
                 a.name = slot_name(e.name)
         taken = (*(w for w in self.reserved if w != self.axis), *reserved)       # no loop of a step runs along its axis
-        return FunctionPrinter(self.steps.functions[name], lay, system, system.names, self.uses, taken, False,
-                               self.steps.explained)
+        out = FunctionPrinter(self.steps.functions[name], lay, system, system.names, self.uses, taken, False,
+                              self.steps.explained)
+        out.statements.inlined -= {a for e, a in lay.arrays.items() if e in {*system.equations.values()}}
+        return out
 
     # ------------------------------------------------------------ start
 
@@ -89,7 +91,7 @@ class StepPrinter:
         printer, function, plan = self.printer("step"), self.steps.functions["step"], self.plan
         equations = plan.step.equations
         result = {k: self.number(function.numbers[k]) if k in function.numbers else
-                  self._result(printer, function.results[k], equations[k]) for k in equations}
+                  self._result(printer, function.results[k], equations[k]) for k in (*plan.outputs, *plan.after.values())}
         after = [f"{quoted(k)}: {result[name]}" for k, name in plan.after.items()]
         if self.axis in plan.carry:
             after.append(f'"{self.axis}": carry["{self.axis}"] + 1')

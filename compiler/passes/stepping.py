@@ -4,7 +4,7 @@ Along its axis a sequence becomes a single value; every delay reads a slot of th
 entry of the axis's name. What does not run along the axis (initial states, an encoder) is computed once and stored in the carry.
 
     start    carry's keys -> their values before the first step
-    step     this step's inputs and the carry -> the outputs, and the slots of the next step: `after`
+    step     this step's inputs and the carry -> the outputs, and the slots of the next step: `after`; and what they are made of
     draw     what the feedback draws from, over values that the step returns
 
 NoSteps, one sentence, where no step exists: something reads ahead, or reads all steps at once.
@@ -129,7 +129,8 @@ class _Stepper:
         given = [k for k in given if k in read]
         need = {n.name for n in reached(self.system, begin.values())[0] if isinstance(n, Input)}
         fixed = tuple(k for k in self.system.inputs if k in need)
-        step = self._system(equations, {**{k: self._input(k) for k in given}, **self.carry})
+        own = {k: self.memo[e] for k, e in self.system.equations.items() if self.axis in e.axes and e in self.memo}
+        step = self._system({**own, **equations}, {**{k: self._input(k) for k in given}, **self.carry})
         for e, n in self.memo.items():
             if e in self.system.names and n not in self.carry.values():
                 step.names.setdefault(n, self.system.names[e])
