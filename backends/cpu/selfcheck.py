@@ -6,7 +6,7 @@ from ...compiler.graph import BATCH, length
 from ...compiler.options import Options
 from ...compiler.passes.naming import quoted
 from ...compiler.program import Function
-from ...compiler.system import System
+from ...compiler.system import System, lengths_input
 
 CHECK = '''def check(batch=5{lengths}, seed=0):
     """Gradients against central differences in float64, along random directions, for every parameter."""
@@ -58,8 +58,12 @@ def selfcheck_text(system: System, function: Function, options: Options) -> str:
         node = system.inputs[k]
         dims = (["batch"] if BATCH in node.axes else []) + [f"{x}_length" for x in node.axes if x != BATCH]
         shape = f"({', '.join([*dims, *(s.format() for s in node.shape)])}{',' if len(dims) + len(node.shape) == 1 else ''})"
-        if node.type.kind == "class":
-            value = f"rng.integers(0, {node.type.n}, {shape})"
+        counted = next((x for x in axes if node is lengths_input(x)), None)
+        if counted is not None:
+            value = f"rng.integers(1, {counted}_length + 1, {shape})"
+        elif node.type.kind == "class":
+            assert node.type.n is not None
+            value = f"rng.integers(0, {node.type.n.format({str(length(x)): f'{x}_length' for x in axes})}, {shape})"
         elif node.type.kind == "bool":
             value = f"rng.random({shape}) < 0.5"
         else:
