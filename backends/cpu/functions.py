@@ -147,6 +147,7 @@ class FunctionPrinter:
         self.seen: set[Array] = set()
         self.cut = cut(self.function.body)
         self.carried: list[Expr] = []
+        self.unprinted: list[Stmt] = []
         explained = self.explained or self.system
         self.arrivals, self.meanings = arrivals(explained), meanings(explained)
         self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
@@ -183,8 +184,11 @@ class FunctionPrinter:
             run = s if isinstance(s, tuple) else (s,)
             target = writes(run[0]) if len(run) == 1 or joined(list(run)) else None
             lines = list(self.statements.together(run) if len(run) > 1 else self.statements.lines(run[0]))
-            if lines and target is not None:
-                lines = [*self._alias(target.array), *(line for x in run for line in self._parts(x)), *lines]
+            if not lines:
+                self.unprinted += run                            # it stands in its reader's expression
+            elif target is not None:
+                parts = [line for x in (*self.unprinted, *run) for line in self._parts(x)]
+                lines, self.unprinted = [*self._alias(target.array), *parts, *lines], []
             for k, line in enumerate(lines):
                 shape = self._shape(target) if k == 0 and target is not None else ""
                 out.lines += wrapped(indent + line, shape)
