@@ -15,7 +15,11 @@ Arrays = dict[str, Any]
 
 
 class CompiledModel(Protocol):
-    """A model compiled for one target; see the table of functions in the README."""
+    """A model compiled for one target; see the table of functions in the README.
+
+    Of a truncated model, the four functions take `carry=None`; `loss_and_grads` and `train_step` return (loss, grads, carry) and
+    (loss, carry), the dicts of `predict` and `evaluate` have an entry "carry".
+    """
 
     backend: str
     system: System
@@ -28,7 +32,7 @@ class CompiledModel(Protocol):
 
     def evaluate(self, params: Arrays, **inputs: Any) -> Arrays: ...
 
-    def loss_and_grads(self, params: Arrays, *, workspace: Any = None, seed: Any = 0, **inputs: Any) -> tuple[Any, Arrays]: ...
+    def loss_and_grads(self, params: Arrays, *, workspace: Any = None, seed: Any = 0, **inputs: Any) -> tuple[Any, ...]: ...
 
     def train_step(self, params: Arrays, state: Arrays, **inputs: Any) -> Any: ...
 
@@ -49,7 +53,7 @@ def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", 
     if dtype not in ("float32", "float64"):
         raise NoBackend(f"the dtype is float32 or float64, not {dtype!r}")
     try:
-        return BACKENDS[backend](system, dtype, level, options or Options())
+        return BACKENDS[backend](system, dtype, level, (options or Options()).over(system.training.checkpoint))
     except GraphError as e:                                      # a name that is taken, a form that has no code
         raise NoBackend(f"{system.name}: {e}") from None
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .graph import GraphError
 
@@ -51,6 +51,10 @@ class Options:
             raise BadOption(f"steps = {self.steps}: a sequence that is unrolled has at least one step")
         if self.unroll == FULL and self.checkpoint is not None:
             raise BadOption("a full unroll has no chunks of time: unroll = full and checkpoint exclude each other")
+
+    def over(self, declared: str | None) -> Options:
+        """These options, with a model's own checkpoints where none are given."""
+        return self if declared is None or self.checkpoint is not None else replace(self, checkpoint=declared)
 
 
 def _unroll(value: int | str) -> int | str:

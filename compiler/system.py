@@ -99,6 +99,7 @@ class Training:
     freeze: tuple[str, ...] = ()
     rates: tuple[tuple[str, float], ...] = ()
     truncate: int | None = None
+    checkpoint: str | None = None                                # sqrt | every k | memory 200MB: see `options.read_checkpoint`
     epochs: int = 10
     batch: int = 32
     schedule: str = "constant"

@@ -55,12 +55,13 @@ def train(
     skip: Annotated[Many, typer.Option(metavar="PATTERN", help="with --from: keep initial values here")] = None,
     freeze: Annotated[Many, typer.Option(metavar="PATTERN", help="do not train these parameters")] = None,
     rate: Annotated[Many, typer.Option(metavar="PATTERN=X", help="multiply the learning rate of these")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None,
 ) -> None:
     """Train a model; weights, curve, checkpoint and code go to a folder."""
     from .commands.train import TrainOptions
     from .commands.train import train as command
     options = TrainOptions(data, epochs, batch, backend, dtype, tuple(set or ()), seed, lr, patience, out, resume, weights,
-                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()))
+                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()), checkpoint)
     _run(lambda: command(model, options))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...compiler.graph import BATCH, length
+from ...compiler.options import BadOption, read_checkpoint
 from ...compiler.system import System
 from ..trainer.data import Dataset, load_data
 from ..trainer.diagnose import diagnose
@@ -42,10 +44,12 @@ class TrainOptions:
     skip: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
+    checkpoint: str | None = None
 
 
 # what a resumed run takes from its checkpoint where the command line is silent
-_KEPT = ("data", "epochs", "batch", "backend", "dtype", "sizes", "seed", "lr", "patience", "freeze", "rates")
+_KEPT = ("data", "epochs", "batch", "backend", "dtype", "sizes", "seed", "lr", "patience", "freeze", "rates",
+         "checkpoint")
 
 
 def train(model: str, options: TrainOptions) -> None:
@@ -100,6 +104,11 @@ def with_training(system: System, options: TrainOptions) -> System:
         if not 0 < options.lr < float("inf"):
             raise OptionError(f"--lr {options.lr}: a learning rate is above 0")
         training = replace(training, options=tuple({**dict(training.options), "lr": options.lr}.items()))
+    if options.checkpoint is not None:
+        try:
+            training = replace(training, checkpoint=str(read_checkpoint(options.checkpoint)))
+        except BadOption as e:
+            raise OptionError(f"--checkpoint: {e}") from None
     return system.copy(training=training)
 
 
@@ -127,6 +136,8 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
     program = compiled(system, options.backend, options.dtype)
     data = load_data(system, options.data, folder=model.parent, dtype=options.dtype)
     command = {k: getattr(options, k) for k in _KEPT}
+    if system.training.checkpoint is not None:
+        screen.print(str(program.checkpoint_plan(**_lengths(system, data, run_options.batch))), markup=False, soft_wrap=True)
     trainer = Trainer(program, data, run_options, out, progress_for(screen), _diagnosis(system, run_options.seed),
                       extra={"command": command, "model": system.name, "preparation": data.preparation})
     session = Session(system, program, trainer, model, out)
@@ -142,6 +153,14 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
         (out / CHECKPOINT).replace(out / f"previous-{CHECKPOINT}")
     trainer.start(params)
     return session
+
+
+def _lengths(system: System, data: Dataset, batch: int) -> dict[str, int]:
+    """The lengths of a training batch: {"B": 32, "T": 400}."""
+    train = data.parts["train"]
+    out = {str(length(x)): train[k].shape[1 + i] for k, node in system.inputs.items() if k in train
+           for i, x in enumerate(a for a in node.axes if a != BATCH)}
+    return {**out, "B": min(batch or data.count("train"), data.count("train"))}
 
 
 def _diagnosis(system: System, seed: int) -> Any:

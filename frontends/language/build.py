@@ -181,6 +181,10 @@ class Builder(Transformer_NonRecursive[Any, Any]):
     def setting(self, m: Any, c: list[Any]) -> s.Option:
         return s.Option(m.start_pos, m.end_pos, "setting", s.Kind(c[0].start_pos, c[0].end_pos, str(c[0])), c[1])
 
+    def checkpoint(self, m: Any, c: list[Any]) -> s.Option:
+        words = str(c[0]).partition("=")[2].split()
+        return s.Option(m.start_pos, m.end_pos, "checkpoint", s.Kind(c[0].start_pos, c[0].end_pos, " ".join(words)))
+
     def schedule(self, m: Any, c: list[Any]) -> s.Option:
         return s.Option(m.start_pos, m.end_pos, "schedule", c[0])
 

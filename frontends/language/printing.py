@@ -209,6 +209,8 @@ def _training(t: Training) -> Iterator[str]:
         value = getattr(t, name)
         if value != getattr(usual, name):
             yield f"{name} = {_float(value)}"
+    if t.checkpoint is not None:
+        yield f"checkpoint = {t.checkpoint}"
     if (t.schedule, t.schedule_options) != (usual.schedule, usual.schedule_options):
         yield f"schedule {t.schedule}" + _options(t.schedule_options)
     if t.freeze:

@@ -248,7 +248,7 @@ class Data(Statement):
 class Option(Node):
     """One part of a train line: what it is, its kind or name, its value, its patterns."""
 
-    what: str                                            # optimiser | setting | schedule | freeze | rate | constraint
+    what: str                                            # optimiser | setting | checkpoint | schedule | freeze | rate | ...
     kind: Kind
     value: Expr | None = None
     patterns: tuple[Pattern, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import fields
 
 from ...compiler.graph import BATCH, Expr, Param, Reduce, apply, broadcast
 from ...compiler.optimisers import OPTIMISERS
+from ...compiler.options import BadOption, read_checkpoint
 from ...compiler.passes.evaluation import batch_reductions
 from ...compiler.system import Average, Data, Initialiser, Penalty, Stat, Training
 from . import ranges, semantics
@@ -247,6 +248,11 @@ def _option(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, object]) 
             _optimiser(ctx, scope, o, once)
         case "setting":
             once(name, _setting(ctx, scope, o))
+        case "checkpoint":
+            try:
+                once("checkpoint", str(read_checkpoint(name)))
+            except BadOption as e:
+                ctx.fail(scope, o, str(e))
         case "schedule":
             if name not in SCHEDULES:
                 ctx.fail(scope, o.kind, f"there is no schedule `{name}`", hint=suggest(name, Scope(scope.source), SCHEDULES)
@@ -306,7 +312,7 @@ def _setting(ctx: Context, scope: Scope, o: s.Option) -> float | int:
     if name not in SETTINGS:
         hint = "it is an option of the optimiser: adam(lr = 0.001)" if any(name in v[0] for v in OPTIMISERS.values()) else None
         ctx.fail(scope, o.kind, f"the train line knows no `{name}`", hint=hint or suggest(name, Scope(scope.source), SETTINGS)
-                 or f"it knows: {', '.join(SETTINGS)}, schedule, freeze, rate")
+                 or f"it knows: {', '.join(SETTINGS)}, checkpoint, schedule, freeze, rate")
     value = _positive(ctx, scope, o.value, name, True)
     if name in COUNTS:
         if value != int(value):
