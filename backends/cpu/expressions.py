@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -77,6 +78,7 @@ class Expressions:
                 return f"{self.at(args[0], left)} {sign} {self._float(args[1], right)}", level
             if f == "mul":
                 args = tuple(_mask(a, args[1 - k]) for k, a in enumerate(args))
+                return f"{self.at(args[0], left)} * {self._factor(args[1])}", level
             return f"{self.at(args[0], left)} {sign} {self.at(args[1], right)}", level
         if f == "neg":
             return f"-{self.at(args[0], 3)}", 3
@@ -92,6 +94,14 @@ class Expressions:
             self.uses.add(f)
             return f"{f}({', '.join(map(self._float, args))})", 9
         return f"{UFUNC[f]}({', '.join(map(self._float, args))})", 9
+
+    def _factor(self, s: Scalar) -> str:
+        """A right factor: `@` binds as `*` does, from the left, so that a matrix product stands in parentheses here."""
+        out = self.at(s, 2)
+        bare = out
+        while (inner := re.sub(r"[(\[][^()\[\]]*[)\]]", "", bare)) != bare:
+            bare = inner
+        return f"({out})" if " @ " in bare else out
 
     def _float(self, s: Scalar, level: int = 0) -> str:
         """A number made of a loop's index, a Python int, as a number of the parameters' type: 1 / 0 is inf, and keeps the type."""

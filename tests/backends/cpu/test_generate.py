@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,12 @@ import pytest
 from chainrule.backends.cpu.program import Program
 from chainrule.compiler.graph import BATCH, GraphError
 from chainrule.compiler.system import Feedback, System
-from chainrule.frontends.language import parse
+from chainrule.frontends.language import load, parse
 from scipy import stats
 from zoo.build import LENGTHS, values
 from zoo.catalogue import TIMED
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def with_outputs(system: System, axis: str = "t") -> System:
@@ -35,7 +39,7 @@ def steps_agree(system: System, steps: int = LENGTHS["T"], seed: int = 0, axis: 
     found = values(system, {"T": steps}, seed)
     params = {k: found[k] for k in (*system.params, *system.stats)}
     inputs = batch_first(system, found)
-    whole = program.predict(params, **inputs)
+    whole = program.predict(params, **inputs, **dict.fromkeys(program.compiled.functions["predict"].free, steps))
     assert program.compiled.steps is not None
     plan = program.compiled.steps.plan
     counted = any(BATCH in system.inputs[k].axes for k in plan.fixed)
@@ -53,6 +57,27 @@ def steps_agree(system: System, steps: int = LENGTHS["T"], seed: int = 0, axis: 
 @pytest.mark.parametrize("name", [k for k in TIMED if k not in ("birnn", "masked", "attention")])
 def test_zoo(name: str) -> None:
     steps_agree(with_outputs(TIMED[name]()))
+
+
+EXAMPLES = ("char_gru", "cell_h2", "seq2seq_addition", "sequence_from_vector", "peephole_layernorm_lstm", "music_jsb")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(name: str) -> None:
+    system = load(ROOT / "examples" / name / "model.nn")
+    sizes = {k: min(n, 3 + i) for i, (k, n) in enumerate(system.sizes.items())}
+    system = load(ROOT / "examples" / name / "model.nn", sizes)
+    steps_agree(replace(system, training=replace(system.training, truncate=None)), 3)
+
+
+def test_a_product_on_the_right() -> None:
+    """Python reads `a * b @ c` from the left."""
+    system = parse("model m(D = 3)\ninput x[t, D]\nparam A[D, D] ~ normal(1)\n"
+                   "h[t] = tanh(x[t] * (A @ h[t-1]) * (x[t] * ((A @ x[t]) * x[t])))    where h[-1] = 1\noutput h\n")
+    steps_agree(system)
+    whole, plain = Program(system, "float64"), Program(system, "float64", 0)
+    params, x = whole.init(), np.random.default_rng(0).normal(size=(2, 4, 3))
+    np.testing.assert_allclose(whole.predict(params, x=x)["h"], plain.predict(params, x=x)["h"], rtol=1e-12)
 
 
 def test_zoo_attention() -> None:
