@@ -209,7 +209,8 @@ class Names:
                 key = ranges(v)
                 exists = v.array in made or self.allocated(v.array)
                 copied = isinstance(s, Copy) and out.array.role == "result"
-                if not exists and not v.whole and key is not None:
+                filled = v is out and isinstance(s, Copy) and not looped       # one of several that make the array
+                if not exists and not v.whole and key is not None and not filled:
                     late.add(v.array)
                 straight = [x.dim for x in v.along if isinstance(x, Along)]
                 if key is not None and exists and not copied and straight == sorted(straight):

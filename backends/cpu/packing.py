@@ -85,7 +85,7 @@ def split(run: list[Stmt]) -> list[Copy] | None:
     at = size(0)
     for s in copies:
         found, dims = ranges(s.a), s.a.array.dims
-        if found is None or found[0][0] != at or any(r != (0, n) for r, n in zip(found[1:], dims[1:], strict=True)):
+        if found is None or found[0][0] != at or any(r != (size(0), n) for r, n in zip(found[1:], dims[1:], strict=True)):
             return None
         at = at + found[0][1]
     return copies

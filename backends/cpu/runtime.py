@@ -170,9 +170,13 @@ def pick(a, i, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        hot = np.zeros((len(i), len(out)), a.dtype)
+        hot[np.arange(len(i)), i] = 1
+        return np.matmul(hot.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0

@@ -9,7 +9,7 @@ runs through it.
 
 from __future__ import annotations
 
-from ..graph import Expr, Map, Ref
+from ..graph import Broadcast, Expr, Map, Ref
 from ..system import System
 from .schedule import LoopPlan, Schedule, schedule
 
@@ -54,13 +54,26 @@ def _terms(plan: Schedule, e: Expr, loop: LoopPlan, sign: int) -> list[tuple[Exp
 
 
 def _sum(terms: list[tuple[Expr, int]]) -> Expr:
-    """The sum of signed terms, a positive one first where there is one."""
+    """The sum of signed terms, a positive one first where there is one; what is repeated over all steps is added up before."""
+    small = [e for e, s in terms if s > 0 and isinstance(e, Broadcast) and not e.args[0].axes]
+    like = [e for e in small if isinstance(e, Broadcast) and (e.dims, e.places, e.args[0].shape) == _form(small[0])]
+    if len(like) > 1:
+        once = like[0].args[0]
+        for e in like[1:]:
+            once = Map("add", (once, e.args[0]))
+        both = Broadcast(once, like[0].axes, like[0].shape, like[0].places)
+        terms = [t for t in terms if t[1] < 0 or t[0] not in like] + [(both, 1)]
     ordered = sorted(terms, key=lambda t: t[1] < 0)
     first, sign = ordered[0]
     total = first if sign > 0 else Map("neg", (first,))
     for a, s in ordered[1:]:
         total = Map("add" if s > 0 else "sub", (total, a))
     return total
+
+
+def _form(e: Expr) -> tuple[object, ...]:
+    assert isinstance(e, Broadcast)
+    return e.dims, e.places, e.args[0].shape
 
 
 def hoisted(system: System) -> System:

@@ -9,6 +9,7 @@ Output   the system in which no such pair is left; a merged value is called by i
 
 from __future__ import annotations
 
+import keyword
 from dataclasses import dataclass
 
 from ..graph import Broadcast, Contract, Expr, Map, Size, Slice
@@ -96,7 +97,8 @@ def _joined(names: list[str]) -> str:
     """`fio` for f, i, o; `a_fio` for their pre-activations; longer names keep an underscore between them."""
     before = "a_" if all(n.startswith("a_") for n in names) else ""
     parts = [n.removeprefix(before) for n in names]
-    return before + ("" if max(map(len, parts)) == 1 else "_").join(parts)
+    short = max(map(len, parts)) == 1 and not keyword.iskeyword("".join(parts))
+    return before + ("" if short else "_").join(parts)
 
 
 def _merged(system: System, key: Key, runs: list[list[Member]]) -> System:

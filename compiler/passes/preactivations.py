@@ -18,9 +18,9 @@ def name_preactivations(system: System) -> System:
         u = _operand(e, out)
         if u is not None and u not in out.names and f"a_{name}" not in taken:
             out.names[u] = f"a_{name}"
-    for e, name in list(out.names.items()):                      # of v = f(a_vw[:n]): the slice
+    for e, name in list(out.names.items()):                      # of v = f(a[:n]): the slice
         u = e.args[0] if isinstance(e, Map) and PRIMITIVES[e.f].arity == 1 and e.f not in PLAIN else None
-        cut = isinstance(u, Slice) and u not in out.names and out.names.get(u.args[0], "").startswith("a_")
+        cut = isinstance(u, Slice) and u not in out.names and u.args[0] in out.names
         if u is not None and cut and f"a_{name}" not in taken:
             out.names[u] = f"a_{name}"
     return out

@@ -74,3 +74,29 @@ def test_a_recurrence_along_two_axes_is_refused():
     system = m.loss(squares(m.system.equations["h"], m.input("y", "H", time="t")))
     with pytest.raises(GraphError, match="shifts along s and t; a recurrence runs along one axis"):
         compile_system(system)
+
+
+def test_what_every_step_adds_is_added_up_once():
+    """Two biases of one sum in a loop are one vector before they meet the steps; each has its gradient."""
+    m = Model("biases", H=3)
+    x, U, b, c = m.input("x", "H", time="t"), m.param("U", "H", "H"), m.param("b", "H"), m.param("c", "H")
+    h = m.eq("h", tanh(x + matmul(U, delay(m.ref("h", "H"), -1)) + b + c))
+    system = m.loss(squares(h, x))
+    agrees(system)
+    module = Program(system, "float64").module
+    assert module.check() < 1e-5
+    assert "b + c" in Program(system, "float64", 0).source or "np.add(b, c" in Program(system, "float64").source
+
+
+@pytest.mark.parametrize("classes", [7, 300])
+def test_scattered_rows_are_added_up(classes):
+    """Few classes by a product, many by sorting: the sums of the rows of each class, zero for a class that has none."""
+    from chainrule.backends.cpu.runtime import scatter
+    rng = np.random.default_rng(0)
+    a, i = rng.standard_normal((5, 4, 3)), rng.integers(0, classes, (5, 4))
+    out, expected = np.full((classes, 3), np.nan), np.zeros((classes, 3))
+    np.add.at(expected, i.reshape(-1), a.reshape(-1, 3))
+    np.testing.assert_allclose(scatter(a, i, out), expected, atol=1e-12)
+    turned = np.full((3, classes), np.nan)
+    scatter(a, i, turned.T)
+    np.testing.assert_allclose(turned.T, expected, atol=1e-12)
