@@ -55,13 +55,13 @@ class Program:
         return self.module.evaluate(params, **self._read("evaluate", inputs))  # type: ignore[no-any-return]
 
     def loss_and_grads(self, params: dict[str, Any], *, workspace: Any = None, seed: Any = 0,
-                       **inputs: Any) -> tuple[Any, dict[str, Any]]:
-        """The objective and its gradients."""
+                       **inputs: Any) -> tuple[Any, ...]:
+        """The objective and its gradients; of a truncated model (loss, grads, carry)."""
         read = self._read("gradients", inputs)
         return self.module.loss_and_grads(params, workspace=workspace, seed=seed, **read)  # type: ignore[no-any-return]
 
     def train_step(self, params: dict[str, Any], state: dict[str, Any], **inputs: Any) -> Any:
-        """One step of the optimiser, in place; the loss before it."""
+        """One step of the optimiser, in place; the loss before it, of a truncated model (loss, carry)."""
         return self.module.train_step(params, state, **self._read("gradients", inputs))
 
     def start(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from chainrule import parse
 from chainrule.backends.cpu.program import Program
 from chainrule.backends.interface import NoBackend, compile_for
 from chainrule.compiler.derivatives import grad
@@ -14,7 +15,7 @@ from zoo import recurrent as zoo
 from zoo.build import LENGTHS, values
 from zoo.chunked import CHUNKED, given_start
 
-STEPS = 7
+STEPS = 5
 MEANS = [zoo.elman, zoo.lstm_split, zoo.lstm_concat, zoo.lstm_packed, zoo.lstm_stacked, zoo.gru, zoo.delay2, zoo.layer_norm,
          zoo.attention, zoo.noisy, *CHUNKED]                     # losses that are means over t, so that chunks add up
 
@@ -68,19 +69,18 @@ def chunked(program, system, params, at, chunk):
     return loss, grads
 
 
-@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("chunk", [3, 1])                        # 1: shorter than the longer delays
 @pytest.mark.parametrize("build", MEANS)
-def test_chunks_agree_with_the_whole_sequence_stopped_at_their_borders(build, level):
-    for chunk in (3, 1):                                         # 1: shorter than the longer delays
-        system = truncating(build(), chunk)
-        at = values(system, {**LENGTHS, "T": STEPS})
-        params = {k: at[k].copy() for k in (*system.params, *system.stats)}
-        expected = whole(system, at, chunk)
-        program = Program(system, "float64", level)
-        loss, grads = chunked(program, system, params, at, chunk)
+def test_chunks_agree_with_the_whole_sequence_stopped_at_their_borders(build, chunk):
+    system = truncating(build(), chunk)
+    at = values(system, {**LENGTHS, "T": STEPS})
+    params = {k: at[k].copy() for k in (*system.params, *system.stats)}
+    expected = whole(system, at, chunk)
+    for level in (0, 1):
+        loss, grads = chunked(Program(system, "float64", level), system, params, at, chunk)
         np.testing.assert_allclose(loss, expected[0], rtol=1e-12)
         for k, e in zip(system.params, expected[1:], strict=True):
-            np.testing.assert_allclose(grads[k], e, rtol=1e-11, atol=1e-12, err_msg=f"{k}, chunks of {chunk}")
+            np.testing.assert_allclose(grads[k], e, rtol=1e-11, atol=1e-12, err_msg=f"{k}, level {level}")
 
 
 @pytest.mark.parametrize("build", [zoo.lstm_stacked, zoo.delay2, zoo.over_time, zoo.many_to_one, zoo.noisy, *CHUNKED])
@@ -141,8 +141,36 @@ def test_the_steps_before_a_chunk_are_counted():
     _, _, carry = program.loss_and_grads(params, **part(system, at, 0, 3))
     assert carry["t"] == 3 and isinstance(carry["t"], int)
     saved = {k: np.asarray(v) for k, v in carry.items()}         # as a file gives it back
-    _, _, carry = program.loss_and_grads(params, **part(system, at, 3, 7), carry=saved)
-    assert carry["t"] == 7
+    _, _, carry = program.loss_and_grads(params, **part(system, at, 3, 5), carry=saved)
+    assert carry["t"] == 5
+
+
+TAGGED = """
+model tagged(H = 3, C = 4)
+input x[t, H]
+target y[t] : class(C)
+lengths t
+param W[C, H] ~ xavier
+p[t] = softmax(W @ lstm(x[t], H))
+loss = mean[batch, t] cross_entropy(p[t], y[t])
+train adam(lr = 0.01), truncate = 3
+"""
+
+
+def test_chunks_of_sequences_of_their_own_lengths():
+    """Every chunk is given what of each example stands in it, none at last; sums and counts add up to the whole's."""
+    program = Program(parse(TAGGED).system, "float64")
+    params, rng = program.init(1), np.random.default_rng(0)
+    params = {k: v + 0.3 * rng.standard_normal(v.shape) for k, v in params.items()}
+    x, y, lengths = rng.standard_normal((3, STEPS, 3)), rng.integers(0, 4, (3, STEPS)), np.array([5, 4, 2])
+    expected = program.evaluate(params, x=x, y=y, lengths_t=lengths)["loss"]
+    carry, total, count = None, 0.0, 0
+    for lo in range(0, STEPS, 3):
+        hi = min(lo + 3, STEPS)
+        found = program.evaluate(params, x=x[:, lo:hi], y=y[:, lo:hi], lengths_t=np.clip(lengths - lo, 0, hi - lo), carry=carry)
+        carry, total, count = found["carry"], total + found["loss"][0], count + found["loss"][1]
+    assert count == 11 == expected[1]
+    np.testing.assert_allclose(total, expected[0], rtol=1e-12)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -160,7 +188,7 @@ def test_a_wrong_carry_is_refused(change, message):
     params = {k: at[k] for k in system.params}
     _, _, carry = program.loss_and_grads(params, **part(system, at, 0, 3))
     with pytest.raises((KeyError, ValueError, TypeError), match=message):
-        program.loss_and_grads(params, **part(system, at, 3, 6), carry=change(carry))
+        program.loss_and_grads(params, **part(system, at, 3, 5), carry=change(carry))
 
 
 def test_models_that_read_ahead_are_refused():
