@@ -39,6 +39,7 @@ def steps_agree(system: System, steps: int = LENGTHS["T"], seed: int = 0, axis: 
     found = values(system, {"T": steps}, seed)
     params = {k: found[k] for k in (*system.params, *system.stats)}
     inputs = batch_first(system, found)
+    inputs |= {f"lengths_{a}": np.full(LENGTHS["B"], steps if a == axis else LENGTHS["S"]) for a in system.lengths}
     whole = program.predict(params, **inputs, **dict.fromkeys(program.compiled.functions["predict"].free, steps))
     assert program.compiled.steps is not None
     plan = program.compiled.steps.plan
