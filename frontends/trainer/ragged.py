@@ -15,6 +15,7 @@ class Ragged:
 
     def __init__(self, values: Array, offsets: Array, axis: str = "") -> None:
         self.values, self.offsets, self.axis = values, offsets, axis
+        self.lengths: Array = np.diff(offsets)
 
     @classmethod
     def of(cls, sequences: Sequence[Any], axis: str = "") -> Ragged:
@@ -30,10 +31,6 @@ class Ragged:
         if lengths is None:
             return cls(array.reshape(n * steps, *array.shape[2:]), np.arange(n + 1) * steps, axis)
         return cls(array[np.arange(steps) < np.reshape(lengths, (-1, 1))], offsets_of(lengths), axis)
-
-    @property
-    def lengths(self) -> Array:
-        return np.diff(self.offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
