@@ -13,7 +13,8 @@ def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
     system = load_model(model, sizes)
     require_training(system, "check")
     if system.surgery:
-        console().print(f"on_backward changes the gradient of {', '.join(system.surgery)} on purpose: it is left out here", highlight=False)
+        changed = ", ".join(system.surgery)
+        console().print(f"on_backward changes the gradient of {changed} on purpose: it is left out here", highlight=False)
     program = compiled(without_surgery(system), backend, "float64")
     params = program.init(seed=seed)
     rows = differences(program, params, random_inputs(system, seed), seed)
