@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .derivatives import grad, jvp
 from .graph import Expr, Input
 from .interpret import evaluate
+from .passes.lengths import masked
 from .surgery import without_surgery
 from .system import System
 
@@ -75,7 +76,9 @@ def check_gradients(system: System, values: Values, loss: Expr | None = None, wr
     """
     if loss is None:
         system = without_surgery(system)
-    loss = system.objective() if loss is None else loss
+    if loss is None:
+        system = masked(system)
+        loss = system.objective()
     wrt = [p.node for p in system.params.values()] if wrt is None else list(wrt)
     rng = np.random.default_rng(seed)
     here = {**values, **{_name(w): np.asarray(values[_name(w)], float) for w in wrt}}
