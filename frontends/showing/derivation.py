@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from ...compiler.formulas import Equation, equations, formula
 from ...compiler.gradient import Adjoint
 from ...compiler.graph import Expr, Ref, postorder
+from ...compiler.passes.lengths import masked
 from ...compiler.passes.preactivations import name_preactivations
 from ...compiler.passes.simplify import simplify
 from ...compiler.passes.stabilise import stabilise
@@ -70,7 +71,7 @@ def derive(system: System) -> Derivation:
     if system.loss is None:
         raise ShowingError(f"{system.name} has no loss, so there is nothing to differentiate")
     stabilised = stabilise(system)
-    out = Compiled(system, name_preactivations(simplify(stabilised)))
+    out = Compiled(system, name_preactivations(simplify(masked(stabilised))))
     differentiate(out, packed=False)
     assert out.adjoint is not None
     thought = out.explained["differentiated"]                # before softmaxes and the like are spelled as they are computed
