@@ -1,10 +1,11 @@
 """Backward surgery: `on_backward h[t]: clip(d_h, -1, 1)` puts an equation into the adjoint of h.
 
-Where a system has surgery on h, the root of the equation h is an `Intercept`: every reader of h reads it, so that all that arrives
-going backwards, from later steps too, arrives there as one sum. `System.surgery["h"]` is an input that stands for this sum and the
-expression that goes on in its place, as h's adjoint.
+Where a system has surgery on h, the root of the equation h is an `Intercept`: every reader of h reads it, so that all that
+arrives going backwards, from later steps too, arrives there as one sum. `System.surgery["h"]` is an input that stands for this
+sum, and the expression that goes on in its place as h's adjoint.
 
-The gradient is then no derivative of the loss any more: finite differences differ. Forward mode and evaluation know nothing of it.
+The gradient is then no derivative of the loss any more: finite differences differ. Forward mode and evaluation know nothing of
+it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def operated(system: System, n: Intercept, g: Expr) -> Expr:
 
 def without_surgery(system: System) -> System:
     """The same values with the true derivatives: no interception is left."""
-    found = {n: _inner(n) for n in system.nodes() if isinstance(n, Intercept)}
+    found: dict[Expr, Expr] = {n: _inner(n) for n in system.nodes() if isinstance(n, Intercept)}
     out = system.rewrite(found) if found else system
     return out.copy(surgery={}) if out.surgery else out
 

@@ -69,8 +69,8 @@ def _inside(ctx: Context, scope: Scope, statements: tuple[s.Statement, ...], fou
         except (Poisoned, Unknown) as e:
             if ctx.quiet and isinstance(e, Unknown):
                 raise
-            for t in x.targets if isinstance(x, s.Item) else ():
-                scope.owner.names.setdefault(t.name, Lost(scope.source, t))
+            for name in [t.name for t in x.targets] if isinstance(x, s.Item) else [x.name] if isinstance(x, s.Axis) else []:
+                scope.owner.names.setdefault(name, Lost(scope.source, x))
 
 
 def _define(ctx: Context, scope: Scope, x: s.Define) -> None:
@@ -86,7 +86,7 @@ def _define(ctx: Context, scope: Scope, x: s.Define) -> None:
 
 
 def _axis(ctx: Context, scope: Scope, x: s.Axis) -> None:
-    if x.keyword == "time" and x.over is None:                                         # a second name waits for the first: see `_inside`
+    if x.keyword == "time" and x.over is None:                   # a second name waits for the first
         axis(ctx, scope, x, x.name)
 
 

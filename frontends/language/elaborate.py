@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from ...compiler.graph import GraphError, Ref, postorder
 from ...compiler.sizes import symbol
 from ...compiler.system import System
-from . import syntax as s
 from . import surgery, training
+from . import syntax as s
 from .complaints import KEYWORDS
 from .declarations import Collected, collect
 from .diagnostics import Diagnostic, ModelError, Source, did_you_mean

@@ -12,8 +12,9 @@ from typing import Any
 
 from ...compiler.graph import BATCH, Const, Expr, GraphError, Input, Param, Ref, broadcast, order_axes
 from ...compiler.moves import Broadcast
+from ...compiler.node import shown
 from . import syntax as s
-from .scope import Context, Equation, Family, Frame, Poisoned, Scope, Unknown, text_of
+from .scope import Binding, Context, Equation, Family, Frame, Poisoned, Scope, Unknown, text_of
 from .static import integer
 from .surgery import intercepted
 
@@ -110,6 +111,8 @@ def read_shifted(ctx: Context, q: Equation, axis: str, by: int, scope: Scope, no
     if q.state == "lost":
         raise Poisoned
     inside = _inside(ctx, q)
+    if inside and not ctx.guessing:
+        _one_direction(ctx, q, axis, by, scope, node)
     if ctx.guessing and inside and not q.guessed:
         return _phantom(q)
     if q.state != "done" and not inside:
@@ -121,6 +124,34 @@ def read_shifted(ctx: Context, q: Equation, axis: str, by: int, scope: Scope, no
         raise Poisoned
     q.referred = True
     return shifted(ctx, Ref(q.full, *q.dims), axis, by, inits, scope, node)
+
+
+def _one_direction(ctx: Context, q: Equation, axis: str, by: int, scope: Scope, node: s.Index) -> None:
+    """A cycle's delays run along one axis, and all into the past or all into the future."""
+    first = q.component[0].along
+    if first is None:
+        q.component[0].along = (axis, by, scope, node)
+        return
+    other, way, where, read = first
+    note = (Binding(where.source, read), f"`{text_of(where, read)}` is read here")
+    if other != axis:
+        ctx.fail(scope, node, f"a recurrence runs along one axis: `{text_of(scope, node)}` is a delay along {shown(axis)}, "
+                 f"`{text_of(where, read)}` along {shown(other)}", note,
+                 hint="two equations, one along each axis, may read each other's results, but not in a cycle")
+    if (by < 0) != (way < 0):
+        ctx.fail(scope, node, f"a recurrence reads the past or the future: `{text_of(scope, node)}` and `{text_of(where, read)}` "
+                 "stand in one cycle", note, hint="two states, one for each direction, as in a bidirectional model")
+
+
+def not_while_computed(ctx: Context, q: Equation, scope: Scope, node: s.Node, steps: str) -> None:
+    """Refuses a read of other steps of a sequence inside its own recurrence; `steps` says which these are."""
+    if q.state == "doing" and not ctx.guessing:
+        here = next((f.equation for f in reversed(ctx.frames) if f.equation is not None), q)
+        why = f"`{q.name}` needs it to compute its own steps"
+        if here is not q:
+            why = f"`{here.name}` reads it, which `{q.name}` reads"
+        ctx.fail(scope, node, f"`{text_of(scope, node)}` is {steps}, and {why}",
+                 hint=f"inside a recurrence only a delay reads another step: {q.name}[{shown(q.axes[0])}-1]" if q.axes else None)
 
 
 def _family_name(q: Equation, name: str) -> str:

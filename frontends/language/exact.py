@@ -210,7 +210,8 @@ class ExactReader(Reader):
             found = softmax_operand(e, f)
             if found is not None and make(found[0], found[1]) is e and not any(n in self.called for n in between(e, found[:1])):
                 out = yield found[0], ()
-                return call(f, out) if found[1] == (len(found[0].shape) - 1,) else call(f"{f}[{', '.join(self.over(found[1]))}]", out)
+                plain = found[1] == (len(found[0].shape) - 1,)
+                return call(f if plain else f"{f}[{', '.join(self.over(found[1]))}]", out)
         loss = self._loss(e)
         if loss is not None:
             out, target = (yield loss[1], ()), (yield loss[2], ())

@@ -235,10 +235,13 @@ def over_items(ctx: Context, items: tuple[s.Expr, ...], scope: Scope, node: s.No
             over.append(binding.axis)
         elif isinstance(item, s.Number) and isinstance(item.value, int):
             over.append(item.value)
+        elif isinstance(binding, Lost):
+            raise Poisoned
         elif (bounded := ranges.axis_of(item, scope)) is not None:
             over.append(bounded.axis)
         elif isinstance(item, s.Binary) and item.op in ranges.COMPARING:
-            ctx.fail(scope, item, f"the range `{text_of(scope, item)}` bounds no axis", hint="an axis stands on its left: t < T - 1")
+            ctx.fail(scope, item, f"the range `{text_of(scope, item)}` bounds no axis",
+                     hint="an axis stands on its left: t < T - 1")
         elif isinstance(binding, SizeName):
             ctx.fail(scope, item, f"`{name}` is a size; {f}[...] runs over an axis", (binding, "it is declared here"),
                      hint=f"over the features it is {f}(a), over the batch {f}[batch](a)")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...compiler.graph import At, Expr, GraphError, OneHot, Reshape, Shift, Slice, length, matmul
+from ...compiler.graph import BATCH, At, Expr, GraphError, OneHot, Reshape, Shift, Slice, length, matmul
 from ...compiler.node import base, shown
 from ...compiler.sequences import renamed
 from ...compiler.sizes import Size, symbol
 from . import syntax as s
 from .arithmetic import declared
-from .equations import read, read_shifted
+from .equations import not_while_computed, read, read_shifted
 from .ranges import harmless, needs_none
 from .scope import (
     AxisName,
@@ -47,6 +47,8 @@ def indexed(ctx: Context, node: s.Index, scope: Scope) -> Expr:
         from .expressions import evaluate
         return _features(ctx, node, evaluate(ctx, node.a, scope), items, scope)
     binding = _resolve(ctx, node, node.a.name, items, scope)
+    if isinstance(binding, Value | Equation) and not binding.axes:
+        _no_axis(ctx, node, binding, items, scope)
     if not isinstance(binding, Value | Equation):
         from .expressions import evaluate
         return _features(ctx, node, evaluate(ctx, node.a, scope), items, scope)
@@ -56,6 +58,9 @@ def indexed(ctx: Context, node: s.Index, scope: Scope) -> Expr:
         ctx.fail(scope, node, f"`{node.a.name}` runs along {' and '.join(local)}: write {node.a.name}[{', '.join(local)}]",
                  (binding, f"`{node.a.name}` is declared here"))
     steps = [_step(ctx, node, item, name, binding, scope) for item, name in zip(items, names)]
+    if isinstance(binding, Equation) and any(x.at is not None or x.to for x in steps):
+        what = "one certain step" if any(x.at is not None for x in steps) else "all steps"
+        not_while_computed(ctx, binding, scope, node, f"{what} of a sequence")
     moved = [x for x in steps if x.by]
     if len(moved) > 1:
         first, second = (_own(scope, x.axis) for x in moved[:2])
@@ -67,9 +72,20 @@ def indexed(ctx: Context, node: s.Index, scope: Scope) -> Expr:
             e = At(e, step.axis, -1 - step.at if scope.reverse else step.at)
     kept = [x.to or x.axis for x in steps if x.at is None]
     if len({*kept}) < len(kept):
-        ctx.fail(scope, node, f"`{text_of(scope, node)}` runs along one axis twice", hint="a second name of an axis: time u over t")
+        ctx.fail(scope, node, f"`{text_of(scope, node)}` runs along one axis twice",
+                 hint="a second name of an axis: time u over t")
     e = renamed(e, {x.axis: x.to for x in steps if x.to})
     return _features(ctx, node, e, items[len(names):], scope)
+
+
+def _no_axis(ctx: Context, node: s.Index, binding: Binding, items: list[s.Expr], scope: Scope) -> None:
+    """Refuses `x[t-1]` where no axis t is declared and x is no sequence."""
+    unknown = [x for i in items for x in s.walk(i) if isinstance(x, s.Name) and scope.find(x.name) is None and len(x.name) == 1
+               and x.name.islower()]
+    if unknown:
+        name, t = text_of(scope, node.a), unknown[0].name
+        ctx.fail(scope, node, f"`{name}` is no sequence, and there is no time axis `{t}`",
+                 (binding, f"`{name}` is declared here"), hint=f"an input declares both: input {name}[{t}, ...]")
 
 
 def _resolve(ctx: Context, node: s.Index, name: str, items: list[s.Expr], scope: Scope) -> Binding | None:
@@ -142,6 +158,9 @@ def _step(ctx: Context, node: s.Index, item: s.Expr, name: str, binding: Value |
                      hint=f"the last is {text_of(scope, node.a)}[last]; a step back is {text_of(scope, node.a)}[{own}-1]")
         if at is not None and (found.value is not None or at < 0):
             return Step(name, at=at)
+    if any(isinstance(x, s.Name) and x.name == BATCH for x in s.walk(item)):
+        ctx.fail(scope, item, "`batch` is no time axis: an equation holds for one example, and sees no other",
+                 hint="over all examples run reductions: mean[batch](a)")
     other = [x.name for x in s.walk(item) if isinstance(x, s.Name) and isinstance(scope.find(x.name), AxisName)]
     if other and other[0] not in (own, read):
         ctx.fail(scope, item, f"`{text_of(scope, node.a)}` runs along {own}, not {other[0]}",
@@ -181,9 +200,8 @@ def boundaries(ctx: Context, name: str, binding: Binding, axis: str, by: int, sc
     declared_ = home.bounds.get(name, []) if home is not None else []
     needed = range(by, 0) if by < 0 else range(by)
     value = binding.expr if isinstance(binding, Value | Equation) else None
-    idle = needs_none(scope, axis, by)
-    return tuple(_boundary(ctx, name, binding, axis, k, by < 0, declared_, scope, node, harmless(value, axis, by) if idle else None)
-                 for k in needed)
+    unread = harmless(value, axis, by) if needs_none(scope, axis, by) else None
+    return tuple(_boundary(ctx, name, binding, axis, k, by < 0, declared_, scope, node, unread) for k in needed)
 
 
 def _boundary(ctx: Context, name: str, binding: Binding, axis: str, k: int, before: bool,
@@ -308,8 +326,8 @@ def _lookup(ctx: Context, node: s.Index, e: Expr, item: s.Expr, items: list[s.Ex
     from .expressions import evaluate
     i = evaluate(ctx, item, scope)
     if i.type.kind != "class":
-        own = scope.find(item.name) if isinstance(item, s.Name) else None
-        hint = f"`{text_of(scope, node.a)}` has no time axis" if isinstance(own, AxisName) else \
+        times = [x.name for x in s.walk(item) if isinstance(x, s.Name) and isinstance(scope.find(x.name), AxisName)]
+        hint = f"`{text_of(scope, node.a)}` has no time axis, so that no step of it comes before another" if times else \
             "an index is a number, a size, a range, or a value declared as class(n)"
         ctx.fail(scope, item, f"`{text_of(scope, item)}` is no index of `{text_of(scope, node.a)}`, which is {ctx.shape_text(e)}",
                  *declared(ctx, scope, [(node.a, e)]), hint=hint)

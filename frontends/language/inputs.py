@@ -81,7 +81,8 @@ def _one_input(ctx: Context, scope: Scope, x: s.Item, target: s.Target, items: t
         else:
             shape.append(size_of(ctx, item, scope))
     if len({*axes}) < len(axes):
-        ctx.fail(scope, target, f"`{name}` runs along {next(a for a in axes if axes.count(a) > 1)} twice", hint="two axes have two names")
+        ctx.fail(scope, target, f"`{name}` runs along {next(a for a in axes if axes.count(a) > 1)} twice",
+                 hint="two axes have two names")
     type_, domain = _type(ctx, scope, x.type)
     node = Input(name, (*axes, BATCH), tuple(shape), type_)
     if not ctx.declare(scope, name, Value(scope.source, target, f"{_article(x.keyword)} {x.keyword}", node, tuple(axes))):

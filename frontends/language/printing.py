@@ -124,7 +124,8 @@ class _Printer:
         if name and self.reader.called.get(e) not in (name, None):
             return ""
         own = e.name if isinstance(e, Input) else name
-        found = [f"{own}[{self.bounds.place(key, e.axes, self.reader.axis)}] = {self.text(init)}" for key, init in self.bounds.of(own)]
+        found = [f"{own}[{self.bounds.place(key, e.axes, self.reader.axis)}] = {self.text(init)}"
+                 for key, init in self.bounds.of(own)]
         return "   where " + ", ".join(found) if found else ""
 
     # ---- loss, penalties, metrics, outputs

@@ -87,6 +87,7 @@ class Equation(Binding):
     state: str = "todo"                                  # todo | doing | done | lost
     dims: tuple[tuple[str, ...], tuple[Size, ...]] | None = None      # what a Ref to it has
     referred: bool = False
+    along: Any = None                                    # of a cycle's first member: its first delay (axis, steps, scope, node)
     expr: Expr | None = None
 
 

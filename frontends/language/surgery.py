@@ -66,7 +66,8 @@ def _watched(ctx: Context, scope: Scope, x: s.Surgery, name: str) -> Intercept:
     wanted = [shown(a) for a in n.axes if a != BATCH]
     if sorted(axes) != sorted(wanted) or len(x.target.items or ()) > len(axes) + 1:
         left = name + (f"[{', '.join(wanted)}]" if wanted else "")
-        ctx.fail(scope, x.target, f"`{text_of(scope, x.target)}` is no left side of `{name}`", hint=f"write on_backward {left}: ...")
+        ctx.fail(scope, x.target, f"`{name}` is {ctx.shape_text(n)}, and its steps are named here otherwise",
+                 hint=f"write on_backward {left}: ...")
     return n
 
 

@@ -51,7 +51,8 @@ def average(ctx: Context, scope: Scope, node: s.Expr, what: str) -> Average:
         _one_number(ctx, scope, node, e, over, what)
         kept = ranges.condition(ctx, inner.items, scope) if over and isinstance(inner, s.Over) else None
         if kept is not None and isinstance(inner, s.Over):
-            return Average(Reduce("sum", apply("select", kept, e, 0), over), ranges.counted(ctx, kept, e, over, inner.items, scope))
+            count = ranges.counted(ctx, kept, e, over, inner.items, scope)
+            return Average(Reduce("sum", apply("select", kept, e, 0), over), count)
         return semantics.average(e, over)
     finally:
         ctx.frames.pop()
