@@ -98,6 +98,7 @@ class Statements:
                 if self.fresh(out):
                     yield from self._assign(out, f"{text(table, self.sizes)}[{i}]", 9)
                 else:
+                    yield from self.allocate(out)
                     yield f'np.take({text(table, self.sizes)}, {i}, axis=0, out={text(out, self.sizes)}, mode="clip")'
             case Pick(out, a, index):
                 self.uses.add("pick")
@@ -105,6 +106,7 @@ class Statements:
                 if self.fresh(out) or not out.dims:
                     yield from self._assign(out, value + ")", 9)
                 else:
+                    yield from self.allocate(out)
                     yield f"{value}, out={text(out, self.sizes)})"
             case Scatter(out, a, index):
                 self.uses.add("scatter")
@@ -117,8 +119,7 @@ class Statements:
                 yield from self._copy(out, a, flip)
             case Draw(out, kind, key, along):
                 self.uses.add(kind)
-                if self.fresh(out):
-                    yield f"{out.array.name} = np.empty({shape_text(out.dims, self.sizes)}, dtype)"
+                yield from self.allocate(out)
                 scratch = "".join(f"{x.name}, " for x in self.scratch.get(id(s), []))
                 yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)}{self._skipped(out, along)})"
 

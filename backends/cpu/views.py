@@ -37,7 +37,7 @@ def _base(v: View) -> tuple[str, Ranges]:
             return name, have
         loops = [isinstance(x, Fixed) for x in v.along]
         full = everything(v.array)
-        fits = all(_behind(w, h, x) if loop else h in (w, f)
+        fits = all(_behind(w, h, f[1], x) if loop else h in (w, f)
                    for loop, h, w, f, x in zip(loops, have, wanted or (), full, v.along, strict=True))
         score = sum(h != f for h, f in zip(have, full, strict=True))
         if fits and any(loops) and score > best:
@@ -45,11 +45,18 @@ def _base(v: View) -> tuple[str, Ranges]:
     return found
 
 
-def _behind(wanted: tuple[Size, Size], have: tuple[Size, Size], x: Along | Fixed) -> bool:
-    """Whether every step of an array that is read is a step of its part, counted from the part's start."""
+def _behind(wanted: tuple[Size, Size], have: tuple[Size, Size], n: Size, x: Along | Fixed) -> bool:
+    """Whether every step of an array that is read is a step of its part, counted from the part's start.
+
+    Steps of an unrolled loop are known one by one, and how many there are is not: they are steps of a part that reaches the
+    array's end, and the first one is a step of any.
+    """
     before, after = (wanted[0] - have[0]).value, (have[0] + have[1] - wanted[0] - wanted[1]).value
-    inside = after is None or after >= 0 or (isinstance(x, Fixed) and x.unrolled)
-    return before is not None and before >= 0 and inside and not (isinstance(x, Fixed) and x.end)
+    if before is None or before < 0 or not isinstance(x, Fixed) or x.end:
+        return False
+    if x.unrolled and (have[0] + have[1] == n or x.axis is None):
+        return have[0] + have[1] == n or before == 0
+    return after is not None and after >= 0
 
 
 def name_of(v: View) -> str:

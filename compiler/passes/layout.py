@@ -28,6 +28,7 @@ from ..graph import (
     Index,
     Input,
     Map,
+    Noise,
     OneHot,
     Pad,
     Param,
@@ -347,7 +348,7 @@ def _parts(out: Layout, e: Concat, roots: set[Expr]) -> None:
     plan = out.plan
     for a, lo in zip(plan.operands[e], e.offsets, strict=True):
         own = out.kind[a] in ("whole", "local", "trace") and not out.lead.get(a) and not out.trail.get(a) \
-            and not isinstance(a, Shift)
+            and not isinstance(a, Shift | Noise)                 # draws fill an array of their own, front to back
         if own and a not in roots and a not in out.part and plan.loop[a] is plan.loop[e] and not isinstance(a, Concat):
             if out.kind[a] == out.kind[e] or out.kind[a] == "local":
                 out.part[a] = (e, e.at, lo)

@@ -192,6 +192,17 @@ def noisy() -> System:
     return m.loss(squares(h + 0.1 * Noise("normal", "jitter", ("t", BATCH), (H,)), y))
 
 
+def pieces() -> System:
+    """Rows of two tables, noise and a state side by side: each is written into the whole, or copied there."""
+    m = Model("pieces", H=3, D=2, V=4)
+    x, y = m.classes("x", "V", "t"), m.input("y", 2 * H + 2 * symbol("D"), time="t")
+    L, M, U = m.param("L", "V", "D"), m.param("M", "V", "H"), m.param("U", "H", "D")
+    e, drawn = matmul(OneHot(x, symbol("V")), L), Noise("normal", "jitter", ("t", BATCH), (symbol("D"),))
+    h = m.eq("h", tanh(matmul(U, e) + delay(m.ref("h", "H"), -1)))
+    joined = m.eq("w", Concat(0, (matmul(OneHot(x, symbol("V")), M), drawn, e, h)))
+    return m.loss(squares(tanh(joined), y))
+
+
 def mutual() -> System:
     """Two states that read each other, one without a delay."""
     m = Model("mutual", H=3, D=2)
@@ -203,4 +214,4 @@ def mutual() -> System:
 
 
 RECURRENT = [elman, lstm_split, lstm_concat, lstm_packed, lstm_stacked, gru, delay2, birnn, many_to_one, masked, layer_norm,
-             neighbours, attention, over_time, noisy, mutual]
+             neighbours, attention, over_time, noisy, pieces, mutual]
