@@ -15,6 +15,7 @@ from ...compiler.system import System
 from .entry import Entry, _unpack, inwards, outwards
 from .expressions import number
 from .functions import FunctionPrinter, wrapped
+from .head import prose
 from .statements import shape_text
 from .views import kept, text
 
@@ -100,7 +101,7 @@ class StepPrinter:
         outputs = [f"{quoted(k)}: {result[k]}" for k in plan.outputs]
         lines = [*printer.body().lines, *entries("    return ", [outputs, after])]
         inputs = self._inputs(printer, "step", [*plan.given], lines)
-        what = f'"""One step along {self.axis}: {", ".join(plan.outputs)} and the carry of the next step."""'
+        what = f'"""One step along {self.axis}: {prose(", ".join(plan.outputs))} and the carry of the next step."""'
         return self._function(printer, "step", ["params", "carry", *plan.given], what, inputs, lines)
 
     def _inputs(self, printer: FunctionPrinter, name: str, given: list[str], body: list[str]) -> list[str]:
