@@ -267,6 +267,19 @@ def step_of_delay(e: Expr) -> Expr | None:
     return None
 
 
+@structure("w*p - w*onehot(y) -> w*(p - onehot(y))", "sub")
+def weighted_difference(e: Expr) -> Expr | None:
+    """The gradient of a weighted cross-entropy: one element of a row is changed, then the row is weighted once."""
+    weighted, hot = e.args
+    match weighted, hot:
+        case Map("mul", (a, b)), Map("mul", (c, d)):
+            for w, p in ((a, b), (b, a)):
+                for v, y in ((c, d), (d, c)):
+                    if w is v and isinstance(w, Broadcast) and isinstance(y, OneHot):
+                        return w * (p - y)
+    return None
+
+
 STRUCTURE_RULES: tuple[Rule, ...] = (
     sum_of_negative,                                             # sum(-x) -> -sum(x)
     sum_of_onehot,                                               # sum(onehot(i)) -> 1
@@ -281,5 +294,6 @@ STRUCTURE_RULES: tuple[Rule, ...] = (
     reshape_of_scalar,                                           # reshape(broadcast(c)) -> broadcast(c)
     slice_of_parts,                                              # slice(concat(a, b)) -> a
     delay_of_constant,                                           # shift(c, c) -> c
+    weighted_difference,                                         # w*p - w*onehot(y) -> w*(p - onehot(y))
     step_of_delay,                                               # shift(a, -1, h0)[0] -> h0
 )
