@@ -13,8 +13,10 @@ from chainrule.frontends.trainer.run import Options
 from examples.regenerate import EXAMPLES, NAMES
 
 FILES = Path(os.environ.get("CHAINRULE_DATA") or EXAMPLES.parent.parent / "shared" / "data")
-FOLDERS = {"mnist": FILES / "mnist", "conll": FILES / "ud_english_ewt", "mat": FILES / "jsb_chorales" / "JSB_Chorales.mat"}
-STEPS = {"sinusoid": 300}
+FOLDERS = {"shakespeare_lstm": FILES / "tinyshakespeare" / "input.txt",         # by example, or by source
+           "mnist": FILES / "mnist", "conll": FILES / "ud_english_ewt", "mat": FILES / "jsb_chorales" / "JSB_Chorales.mat"}
+STEPS = {"sinusoid": 300, "stacked_bidirectional_residual_attention": 10, "pos_tagger": 20}
+ROWS = {"stacked_bidirectional_residual_attention": 60, "pos_tagger": 200}      # how many the loss is compared on, where not 1000
 CHUNKED = [n for n in NAMES if load(EXAMPLES / n / "model.nn").training.truncate]
 UNTRAINED = ("perceptron", "adbench_lstm")           # the one starts at loss 0 and is tested below, the other has no data
 
@@ -22,7 +24,7 @@ UNTRAINED = ("perceptron", "adbench_lstm")           # the one starts at loss 0 
 def session(name, sizes=None, **options):
     """A trainer with the example's own settings, in float32."""
     system = load(EXAMPLES / name / "model.nn", sizes)
-    path = FOLDERS.get(system.data.source)
+    path = FOLDERS.get(name, FOLDERS.get(system.data.source))
     if path is not None and not path.exists():
         pytest.skip(f"there is no {path}")
     data = load_data(system, path)
@@ -40,7 +42,7 @@ def test_the_loss_falls(name):
     trainer = session(name)
     program, params, state = trainer.program, trainer.run.params, trainer.run.state
     rows = np.random.default_rng(0).permutation(trainer.n)
-    part = trainer.take(rows[:1000])
+    part = trainer.take(rows[:ROWS.get(name, 1000)])
     before = program.evaluate(params, **part)
     for k in range(STEPS.get(name, 40)):
         start = k * trainer.batch % max(trainer.n - trainer.batch, 1)
