@@ -214,7 +214,7 @@ def _kind(out: Layout, e: Expr, roots: set[Expr]) -> str:
     if isinstance(e, Map) and e not in roots and _inlines(out, e):
         return "inline"
     loop = plan.loop[e]
-    return "whole" if loop is None else _loop_kind(plan, e, loop, roots)
+    return "whole" if loop is None else _loop_kind(out, e, loop, roots)
 
 
 def _in_kernels(plan: Schedule, e: Expr) -> bool:
@@ -297,7 +297,8 @@ def _readers(plan: Schedule, e: Expr, shift: int | None = 0) -> list[tuple[Expr,
     return found
 
 
-def _loop_kind(plan: Schedule, e: Expr, loop: LoopPlan, roots: set[Expr]) -> str:
+def _loop_kind(out: Layout, e: Expr, loop: LoopPlan, roots: set[Expr]) -> str:
+    plan = out.plan
     last = -1 if loop.direction > 0 else 0
     readers = _readers(plan, e)
     seen_outside = any(plan.loop[r] is not loop and not (isinstance(r, At) and s == 0 and r.i == last and r.axis == loop.axis)
@@ -308,7 +309,7 @@ def _loop_kind(plan: Schedule, e: Expr, loop: LoopPlan, roots: set[Expr]) -> str
         return "trace"
     if not shifts:
         return "trace" if _completes(plan, e) else "local"
-    return "trace" if _reads_old_after_new(plan, e, loop) or isinstance(e, Concat) else "carry"
+    return "trace" if _reads_old_after_new(out, e, loop) or isinstance(e, Concat) else "carry"
 
 
 def _completes(plan: Schedule, e: Expr) -> bool:
@@ -319,9 +320,22 @@ def _completes(plan: Schedule, e: Expr) -> bool:
     return isinstance(e, Map) and e.f == "add" and sum(map(share, plan.operands[e])) == 1
 
 
-def _reads_old_after_new(plan: Schedule, e: Expr, loop: LoopPlan) -> bool:
+def _statements(out: Layout, e: Expr) -> list[Expr]:
+    """The values whose statements may compute e: e itself, and what it may become a part of."""
+    stack, found = [e], [e]
+    while stack:
+        n = stack.pop()
+        if out.kind.get(n, "inline") == "inline" and isinstance(n, Map):
+            parts = [u for u in out.plan.users[n] if not isinstance(u, Shift) and u not in found]
+            stack += parts
+            found += parts
+    return found
+
+
+def _reads_old_after_new(out: Layout, e: Expr, loop: LoopPlan) -> bool:
     """Whether a reader of the previous step's value itself needs this step's: then one array cannot hold both."""
-    old = {r for r, s in _readers(plan, e) if s == -loop.direction}
+    plan = out.plan
+    old = {u for r, s in _readers(plan, e) if s == -loop.direction for u in _statements(out, r)}
     seen, stack = {e}, [e]
     while stack:                                                 # what depends on this step's value, within the step
         for u in plan.users[stack.pop()]:
