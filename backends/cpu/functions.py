@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -108,7 +109,7 @@ class FunctionPrinter:
         for a in self.values:
             if a.role in ("param", "input"):
                 word = self.leaves.get(self.values[a], a.name)
-                kept = "[" in word or (self.values[a] in self.leaves and word in self.reserved)
+                kept = self.values[a] in self.leaves and ("[" in word or word in self.reserved)
                 a.name = word if kept else self.namer.claim(word)        # an entry of the carry is read where it is
         for key, v in self.function.results.items():
             if v.array.role == "result" or (not v.array.dims and v.array.role == "value" and not v.array.name):
@@ -276,17 +277,42 @@ def loop_head(s: Loop) -> list[str]:
     return [f"for {t} in {f'reversed({steps})' if s.reverse else steps}:"]
 
 
-def wrapped(line: str, comment: str) -> list[str]:
-    """A statement, its shape at a fixed column, and a break after a comma where it is too long."""
+def wrapped(line: str, comment: str, opened: int = 0) -> list[str]:
+    """A statement, its shape at a fixed column, and a break inside brackets where it is too long; `opened` stand open before it."""
     if comment:
         line = f"{line:<{SHAPES}}{comment}" if len(line) < SHAPES - 1 else f"{line}  {comment}"
-    if len(line) <= WIDTH or ", " not in line:
+    if len(line) <= WIDTH:
         return [line]
     code = line.split("  # ")[0].rstrip()
     if len(code) <= WIDTH:
         return [code]
     indent = len(code) - len(code.lstrip())
-    cut = code.rfind(", ", 0, WIDTH)
-    if cut <= indent:
+    found = [(depth, i) for i, depth in breaks(code, opened) if indent < i < WIDTH]
+    assignment = re.match(r"[^=]* [-+*/]?= ", code)
+    sums = [i for depth, i in found if depth == 0 and code[i] in "+-" and assignment and i > assignment.end()]
+    if sums and assignment:                                      # in parentheses, a term a line
+        at = assignment.end()
+        return [f"{code[:at]}({code[at:sums[-1]].rstrip()}", *wrapped(f"{' ' * (at + 1)}{code[sums[-1]:]})", "", 1)]
+    least = min((depth for depth, _ in found if depth), default=0)
+    cut = max((i for depth, i in found if depth == least), default=0) if least else 0
+    if cut == 0:
         return [code]
-    return [code[:cut + 1], *wrapped(" " * (indent + 4) + code[cut + 2:], "")]
+    at = cut + (code[cut] == ",")
+    return [code[:at].rstrip(), *wrapped(" " * (indent + 4) + code[at:].lstrip(), "", least)]
+
+
+def breaks(code: str, depth: int) -> list[tuple[int, int]]:
+    """Where a line may be broken, with how many brackets are open there: after a comma, before a plus or a minus of terms."""
+    text, out = "", list[tuple[int, int]]()
+    for i, c in enumerate(code):
+        if text:
+            text = "" if c == text else text
+        elif c in "\"'":
+            text = c
+        elif c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+        elif code[i:i + 2] == ", " or (code[i - 1:i + 2] in (" + ", " - ")):
+            out.append((i, depth))
+    return out

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ...compiler.graph import Contract, Expr, Map, OneHot, Pad, Put, Shift, Slice
+from ...compiler.graph import Concat, Contract, Expr, Map, OneHot, Pad, Put, Shift, Slice
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import numbered
 from ...compiler.passes.naming import Namer
@@ -153,6 +153,9 @@ class Names:
         e = self.values.get(out.array) if out is not None else None
         if isinstance(e, (Pad, Put)) and e.args[0] in self.names:
             return f"{self.names[e.args[0]]}_padded"
+        if isinstance(e, Concat):
+            found = "_".join(self.names.get(x, "") for x in e.args)
+            return found if "" not in found.split("_") and len(found) < 24 else "parts"
         if isinstance(e, Shift):
             return self.names.get(e) or shifted(self.words.get(self.layout.plan.operands[e][0], "value"), e.s)
         match s:
@@ -173,9 +176,6 @@ class Names:
                 return "mask"
             case Kernel(_, _, body):
                 return phrase(body, of) or "term"
-            case Copy(_, a) if e is not None and len(e.args) > 1:
-                found = [self.names.get(x, "") for x in e.args]
-                return "_".join(found) if all(found) and len("_".join(found)) < 24 else "parts"
             case Copy(_, a):
                 return of(a) or "copy"
         return "term"

@@ -174,9 +174,9 @@ def scatter(a, i, out):
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
     if len(out) <= 256 and out.ndim == 2:
-        hot = np.zeros((len(i), len(out)), a.dtype)
-        hot[np.arange(len(i)), i] = 1
-        return np.matmul(hot.T, rows, out=out)
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0

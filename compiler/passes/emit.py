@@ -132,8 +132,7 @@ class Emitter:
 
     def statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
         """What computes one stored value."""
-        lay, ops = self.lay, self.lay.plan.operands[n]
-        out = lay.access(n, loop)
+        ops, out = self.lay.plan.operands[n], self.lay.access(n, loop)
         match n:
             case Const() | Extent() | Index():
                 yield Kernel(out.dims, out, self.scalar(n, loop))
@@ -149,10 +148,7 @@ class Emitter:
             case OneHot():
                 yield Kernel(out.dims, out, Hot(self._hot_view(n, n, loop)))
             case Concat():
-                for a, lo in zip(ops, n.offsets, strict=True):
-                    if lay.part.get(a, (None,))[0] is not n:
-                        dims = _step_dims(a, loop)
-                        yield self.set(move(out, len(dims) - len(a.shape) + n.at, lo, dims), a, loop)
+                yield from self._joined(n, out, loop)
             case Pad():
                 yield Fill(out, 0)
                 dims = _step_dims(ops[0], loop)
@@ -172,6 +168,13 @@ class Emitter:
                 yield Draw(out, n.kind, n.key, next((x for x in n.axes[:1] if x != BATCH), ""))
             case _:
                 raise GraphError(f"{type(n).__name__} has no lowering")
+
+    def _joined(self, n: Concat, out: View, loop: LoopPlan | None) -> Iterable[Stmt]:
+        """The pieces of a concatenation that are not computed in their place."""
+        for a, lo in zip(self.lay.plan.operands[n], n.offsets, strict=True):
+            if self.lay.part.get(a, (None,))[0] is not n:
+                dims = _step_dims(a, loop)
+                yield self.set(move(out, len(dims) - len(a.shape) + n.at, lo, dims), a, loop)
 
     def _read(self, e: Expr, loop: LoopPlan | None) -> View:
         """A view of e for an array call, which cannot read an inlined value."""
