@@ -20,20 +20,20 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h.f[t] = d_h.c[t] * h.c[t-1]
     d_h.i[t] = d_h.c[t] * h.g[t]
     d_h.o[t] = d_h[t] * tanh(h.c[t])
-    d_h.f_h.i_h.o[t] = [d_h.f[t], d_h.i[t], d_h.o[t]]
-    d_a_h.f_h.i_h.o[t] = d_h.f_h.i_h.o[t] * h.f_h.i_h.o[t] * (1 - h.f_h.i_h.o[t])
+    d_h.fio[t] = [d_h.f[t], d_h.i[t], d_h.o[t]]
+    d_a_h.fio[t] = d_h.fio[t] * h.fio[t] * (1 - h.fio[t])
     d_h.g[t] = d_h.c[t] * h.i[t]
     d_a_h.g[t] = d_h.g[t] * (1 - h.g[t]^2)
-    d_a_h.f_h.i_h.o_h.g[t] = [d_a_h.f_h.i_h.o[t], d_a_h.g[t]]
-    d_h.W = [sum[t] d_a_h.f_h.i_h.o_h.g[t] @ h[t-1].T, sum[t] d_a_h.f_h.i_h.o_h.g[t] @ (1.25 *
-            x[t] * real(uniform(h) < 0.8)).T]
+    d_a_h.fiog[t] = [d_a_h.fio[t], d_a_h.g[t]]
+    d_h.W = [sum[t] d_a_h.fiog[t] @ h[t-1].T, sum[t] d_a_h.fiog[t] @ (1.25 * x[t] *
+            real(uniform(h) < 0.8)).T]
     d_h.W_f = d_h.W[0:H]
     d_h.c_next[t] = d_h.c[t] * h.f[t]
-    d_h_next[t] = h.W[:, 0:H].T @ d_a_h.f_h.i_h.o_h.g[t]
+    d_h_next[t] = h.W[:, 0:H].T @ d_a_h.fiog[t]
     d_h.W_i = d_h.W[H:2*H]
     d_h.W_o = d_h.W[2*H:3*H]
     d_h.W_c = d_h.W[3*H:4*H]
-    d_h.b = sum[t, batch](d_a_h.f_h.i_h.o_h.g[t])
+    d_h.b = sum[t, batch](d_a_h.fiog[t])
     d_h.b_f = d_h.b[0:H]
     d_h.b_i = d_h.b[H:2*H]
     d_h.b_o = d_h.b[2*H:3*H]
@@ -192,31 +192,30 @@ def _predict(params, x, lengths_t, workspace):
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
-    (
-        padding, h_W, term, a_h_f_h_i_h_o_h_g, h_b, hs, h_c, s_W_h,
-    ) = _predict_buffers(workspace, B, T, dtype)
+    padding, h_W, term, a_h_fiog, h_b, hs, h_cs, s_W_h = _predict_buffers(workspace, B, T, dtype)
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
     np.concatenate((h_W_f, h_W_i, h_W_o, h_W_c), out=h_W)       # (4*H, H + N)
     term[...] = x                                               # (T, B, N)
     np.copyto(term, 0, where=padding[..., None])
-    np.matmul(term.reshape(-1, N), h_W[:, H:].T, out=a_h_f_h_i_h_o_h_g.reshape(-1, 4*H))
+    np.matmul(term.reshape(-1, N), h_W[:, H:].T, out=a_h_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
-    h_c[...] = 0                                                # (B, H)
+    h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_g = a_h_f_h_i_h_o_h_g[..., 3*H:]
+    h_c_prev, h_c = h_cs[:-1], h_cs[1:]
+    a_h_g = a_h_fiog[..., 3*H:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o_h.g[t, 0:3*H])
-        h_f_h_i_h_o = sigmoid(a_h_f_h_i_h_o_h_g[t, :, :3*H])    # (B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fiog[t, 0:3*H])
+        h_fio = sigmoid(a_h_fiog[t, :, :3*H])                   # (B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
-        h_c[...] = h_f_h_i_h_o[:, :H] * h_c + h_f_h_i_h_o[:, H:2*H] * np.tanh(a_h_g[t])
+        h_c[t] = h_fio[:, :H] * h_c_prev[t] + h_fio[:, H:2*H] * np.tanh(a_h_g[t])
         # h = h.o[t] * tanh(h.c[t])                                 lstm.nn:15
-        h[t] = h_f_h_i_h_o[:, 2*H:] * np.tanh(h_c)
+        h[t] = h_fio[:, 2*H:] * np.tanh(h_c[t])
     # s = s.W @ h[t] + s.b                                      layers.nn:6
     np.matmul(h.reshape(-1, H), s_W.T, out=s_W_h.reshape(-1, N))  # (T, B, N)
     s_W_h += s_b
@@ -231,20 +230,20 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*T, bool),
-            (max(4*H*H + 4*H*N, B*N*T), dtype),
+            (4*H*H + 4*H*N, dtype),
             (max(B*N*T, 4*H, B*H + B*H*T), dtype),
             (4*B*H*T, dtype),
-            (B*H, dtype),
+            (max(B*H + B*H*T, B*N*T), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
             s[1][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # h_W
             s[2][:B*N*T].reshape(T, B, N),                              # term
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[2][:4*H],                                                 # h_b
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H].reshape(B, H),                                   # h_c
-            s[1][:B*N*T].reshape(T, B, N),                              # s_W_h
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[4][:B*N*T].reshape(T, B, N),                              # s_W_h
         )
     return workspace.views["predict"]
 
@@ -261,45 +260,46 @@ def _evaluate(params, x, y, lengths_t, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, h_W, term, a_h_f_h_i_h_o_h_g, h_b, hs, h_c, s, tmp, tmp2, real_lengths_t,
+        padding, h_W, term, a_h_fiog, h_b, hs, h_cs, s, tmp, tmp2, real_lengths_t,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
     np.concatenate((h_W_f, h_W_i, h_W_o, h_W_c), out=h_W)       # (4*H, H + N)
     term[...] = x                                               # (T, B, N)
     np.copyto(term, 0, where=padding[..., None])
-    np.matmul(term.reshape(-1, N), h_W[:, H:].T, out=a_h_f_h_i_h_o_h_g.reshape(-1, 4*H))
+    np.matmul(term.reshape(-1, N), h_W[:, H:].T, out=a_h_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
-    h_c[...] = 0                                                # (B, H)
+    h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_g = a_h_f_h_i_h_o_h_g[..., 3*H:]
+    h_c_prev, h_c = h_cs[:-1], h_cs[1:]
+    a_h_g = a_h_fiog[..., 3*H:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o_h.g[t, 0:3*H])
-        h_f_h_i_h_o = sigmoid(a_h_f_h_i_h_o_h_g[t, :, :3*H])    # (B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fiog[t, 0:3*H])
+        h_fio = sigmoid(a_h_fiog[t, :, :3*H])                   # (B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
-        h_c[...] = h_f_h_i_h_o[:, :H] * h_c + h_f_h_i_h_o[:, H:2*H] * np.tanh(a_h_g[t])
+        h_c[t] = h_fio[:, :H] * h_c_prev[t] + h_fio[:, H:2*H] * np.tanh(a_h_g[t])
         # h = h.o[t] * tanh(h.c[t])                                 lstm.nn:15
-        h[t] = h_f_h_i_h_o[:, 2*H:] * np.tanh(h_c)
+        h[t] = h_fio[:, 2*H:] * np.tanh(h_c[t])
     # s = s.W @ h[t] + s.b                                      layers.nn:6
     np.matmul(h.reshape(-1, H), s_W.T, out=s.reshape(-1, N))    # (T, B, N)
     s += s_b
     # loss = sum[t, batch, 0](...)
     term2 = s
-    tmp[...] = y
-    np.copyto(tmp, 0, where=padding[..., None])
-    tmp *= s
-    np.maximum(s, 0, out=tmp2)
-    np.subtract(tmp2, tmp, out=tmp)
+    tmp2[...] = y
+    np.copyto(tmp2, 0, where=padding[..., None])
+    tmp2 *= s
+    np.maximum(s, 0, out=tmp)
+    np.subtract(tmp, tmp2, out=tmp2)
     np.abs(s, out=term2)
     np.negative(term2, out=term2)
     np.exp(term2, out=term2)
     np.log1p(term2, out=term2)
-    term2 += tmp
+    term2 += tmp2
     np.copyto(term2, 0, where=padding[..., None])
     loss = np.sum(term2)
     # steps = sum[batch](real(lengths_t))
@@ -318,19 +318,19 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (max(4*H*H + 4*H*N, B*N*T, B), dtype),
             (max(B*N*T, 4*H, B*H + B*H*T), dtype),
             (4*B*H*T, dtype),
-            (max(B*H, B*N*T), dtype),
+            (max(B*H + B*H*T, B*N*T), dtype),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
             s[1][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # h_W
             s[2][:B*N*T].reshape(T, B, N),                              # term
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[2][:4*H],                                                 # h_b
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H].reshape(B, H),                                   # h_c
-            s[1][:B*N*T].reshape(T, B, N),                              # s
-            s[2][:B*N*T].reshape(T, B, N),                              # tmp
-            s[4][:B*N*T].reshape(T, B, N),                              # tmp2
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[4][:B*N*T].reshape(T, B, N),                              # s
+            s[1][:B*N*T].reshape(T, B, N),                              # tmp
+            s[2][:B*N*T].reshape(T, B, N),                              # tmp2
             s[1][:B],                                                   # real_lengths_t
         )
     return workspace.views["evaluate"]
@@ -351,10 +351,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, h_W, u_h, tmp, tmp2, mask, a_h_f_h_i_h_o_h_g, h_b, hs, h_cs, h_f_h_i_h_o, h_g,
-        tanh_h_c, tmp3, u_s, h_u_s, s, term, term2, tmp4, real_lengths_t, term3, tmp5, tmp6,
-        s_W_s_two, slope_tanh_h_c, slope_h_f_h_i_h_o, slope_h_g, d_h_c_next, d_h_next,
-        d_a_h_f_h_i_h_o_h_g, d_h_f_h_i_h_o, d_h_b, d_h_W,
+        padding, h_W, u_h, tmp, tmp2, mask, a_h_fiog, h_b, hs, h_cs, h_fio, h_g, tanh_h_c, tmp3,
+        u_s, h_u_s, s, term, term2, tmp4, real_lengths_t, term3, tmp5, tmp6, s_W_s_two,
+        slope_tanh_h_c, slope_h_fio, slope_h_g, d_h_c_next, d_h_next, d_a_h_fiog, d_h_fio, d_h_b,
+        d_h_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -367,20 +367,20 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
     np.less(u_h, 0.8, out=mask)
     np.multiply(tmp2, mask, out=u_h)
     u_h *= 1.25
-    np.matmul(u_h.reshape(-1, N), h_W[:, H:].T, out=a_h_f_h_i_h_o_h_g.reshape(-1, 4*H))
+    np.matmul(u_h.reshape(-1, N), h_W[:, H:].T, out=a_h_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
     h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_f_h_i_h_o, a_h_g = a_h_f_h_i_h_o_h_g[..., :3*H], a_h_f_h_i_h_o_h_g[..., 3*H:]
-    h_f, h_i, h_o = np.split(h_f_h_i_h_o, 3, axis=-1)
+    a_h_fio, a_h_g = a_h_fiog[..., :3*H], a_h_fiog[..., 3*H:]
+    h_f, h_i, h_o = np.split(h_fio, 3, axis=-1)
     h_c_prev, h_c = h_cs[:-1], h_cs[1:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o[t])
-        sigmoid(a_h_f_h_i_h_o[t], out=h_f_h_i_h_o[t])           # (T, B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fio[t])
+        sigmoid(a_h_fio[t], out=h_fio[t])                       # (T, B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         np.tanh(a_h_g[t], out=h_g[t])                           # (T, B, H)
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
@@ -438,14 +438,14 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
     d_h *= u_s
     np.square(tanh_h_c, out=slope_tanh_h_c)                     # (T, B, H)
     np.subtract(1, slope_tanh_h_c, out=slope_tanh_h_c)
-    np.subtract(1, h_f_h_i_h_o, out=slope_h_f_h_i_h_o)          # (T, B, 3*H)
-    slope_h_f_h_i_h_o *= h_f_h_i_h_o
+    np.subtract(1, h_fio, out=slope_h_fio)                      # (T, B, 3*H)
+    slope_h_fio *= h_fio
     np.square(h_g, out=slope_h_g)                               # (T, B, H)
     np.subtract(1, slope_h_g, out=slope_h_g)
     d_h_c_next[...] = 0                                         # (B, H)
     d_h_next[...] = 0                                           # (B, H)
-    d_h_f, d_h_i, d_h_o = np.split(d_h_f_h_i_h_o, 3, axis=-1)
-    d_a_h_f_h_i_h_o, d_a_h_g = d_a_h_f_h_i_h_o_h_g[..., :3*H], d_a_h_f_h_i_h_o_h_g[..., 3*H:]
+    d_h_f, d_h_i, d_h_o = np.split(d_h_fio, 3, axis=-1)
+    d_a_h_fio, d_a_h_g = d_a_h_fiog[..., :3*H], d_a_h_fiog[..., 3*H:]
     for t in reversed(range(T)):
         # d_h = (s.W.T @ (d_s[t] * 2)) * real(uniform(s) < 0.5) + d_h_next[t+1]
         d_h[t] += d_h_next
@@ -459,17 +459,17 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
         d_h_i[...] = d_h_c * h_g[t]
         # d_h.o = d_h[t] * tanh(h.c[t])
         d_h_o[...] = d_h[t] * tanh_h_c[t]
-        # d_a_h.f_h.i_h.o = d_h.f_h.i_h.o[t] * h.f_h.i_h.o[t] * (1 - h.f_h.i_h.o[t])
-        d_a_h_f_h_i_h_o[t] = d_h_f_h_i_h_o * slope_h_f_h_i_h_o[t]  # (T, B, 4*H)
+        # d_a_h.fio = d_h.fio[t] * h.fio[t] * (1 - h.fio[t])
+        d_a_h_fio[t] = d_h_fio * slope_h_fio[t]                 # (T, B, 4*H)
         # d_h.g = d_h.c[t] * h.i[t]
         # d_a_h.g = d_h.g[t] * (1 - h.g[t]^2)
         d_a_h_g[t] = d_h_c * h_i[t] * slope_h_g[t]
-        # d_h_next = h.W[:, 0:H].T @ d_a_h.f_h.i_h.o_h.g[t]
-        np.matmul(d_a_h_f_h_i_h_o_h_g[t], h_W_h, out=d_h_next)
-    # d_h.b = sum[t, batch](d_a_h.f_h.i_h.o_h.g[t])
-    np.sum(d_a_h_f_h_i_h_o_h_g, axis=(0, 1), out=d_h_b)         # (4*H,)
-    np.matmul(d_a_h_f_h_i_h_o_h_g.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
-    np.matmul(d_a_h_f_h_i_h_o_h_g.reshape(-1, 4*H).T, u_h.reshape(-1, N), out=d_h_W[:, H:])
+        # d_h_next = h.W[:, 0:H].T @ d_a_h.fiog[t]
+        np.matmul(d_a_h_fiog[t], h_W_h, out=d_h_next)
+    # d_h.b = sum[t, batch](d_a_h.fiog[t])
+    np.sum(d_a_h_fiog, axis=(0, 1), out=d_h_b)                  # (4*H,)
+    np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
+    np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, u_h.reshape(-1, N), out=d_h_W[:, H:])
     unstack(d_h_b, d_h_b_f, d_h_b_i, d_h_b_o, d_h_b_c)
     unstack(d_h_W, d_h_W_f, d_h_W_i, d_h_W_o, d_h_W_c)
     return loss
@@ -507,11 +507,11 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[3][:B*N*T].reshape(T, B, N),                              # tmp
             s[4][:B*N*T].reshape(T, B, N),                              # tmp2
             s[5][:B*N*T].reshape(T, B, N),                              # mask
-            s[4][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[4][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[6][:4*H],                                                 # h_b
             s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
             s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[8][:3*B*H*T].reshape(T, B, 3*H),                          # h_f_h_i_h_o
+            s[8][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
             s[9][:B*H*T].reshape(T, B, H),                              # h_g
             s[10][:B*H*T].reshape(T, B, H),                             # tanh_h_c
             s[3][:B*H*T].reshape(T, B, H),                              # tmp3
@@ -527,12 +527,12 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[16][:B*N*T].reshape(T, B, N),                             # tmp6
             s[11][:B*H*T].reshape(T, B, H),                             # s_W_s_two
             s[12][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_c
-            s[4][:3*B*H*T].reshape(T, B, 3*H),                          # slope_h_f_h_i_h_o
+            s[4][:3*B*H*T].reshape(T, B, 3*H),                          # slope_h_fio
             s[13][:B*H*T].reshape(T, B, H),                             # slope_h_g
             s[14][:B*H].reshape(B, H),                                  # d_h_c_next
             s[15][:B*H].reshape(B, H),                                  # d_h_next
-            s[16][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_f_h_i_h_o_h_g
-            s[17][:3*B*H].reshape(B, 3*H),                              # d_h_f_h_i_h_o
+            s[16][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_fiog
+            s[17][:3*B*H].reshape(B, 3*H),                              # d_h_fio
             s[17][:4*H],                                                # d_h_b
             s[1][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # d_h_W
         )

@@ -29,8 +29,8 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_f.f[t] = d_f.c[t] * f.c[t-1]
     d_f.i[t] = d_f.c[t] * f.g[t]
     d_f.o[t] = d_f[t] * tanh(f.c[t])
-    d_f.f_f.i_f.o[t] = [d_f.f[t], d_f.i[t], d_f.o[t]]
-    d_a_f.f_f.i_f.o[t] = d_f.f_f.i_f.o[t] * f.f_f.i_f.o[t] * (1 - f.f_f.i_f.o[t])
+    d_f.fio[t] = [d_f.f[t], d_f.i[t], d_f.o[t]]
+    d_a_f.fio[t] = d_f.fio[t] * f.fio[t] * (1 - f.fio[t])
     d_b[t] = t3[t, H:2*H] + d_b_prev[t-1]
     d_b.c[t] = d_b[t] * b.o[t] * (1 - tanh(b.c[t])^2) + d_b.c_prev[t-1]
     d_b.f[t] = d_b.c[t] * b.c[t+1]
@@ -43,19 +43,19 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_a_f.g[t] = d_f.g[t] * (1 - f.g[t]^2)
     d_b.g[t] = d_b.c[t] * b.i[t]
     d_a_b.g[t] = d_b.g[t] * (1 - b.g[t]^2)
-    t4[t] = [d_a_f.f_f.i_f.o[t], d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]]
+    t4[t] = [d_a_f.fio[t], d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]]
     d_w[t] = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H].T @ t4[t]
     t5[t] = d_w[t] * real(uniform(w) < 0.6)
     d_L = sum[t] onehot(x[t]) @ (1.66667 * t5[t, 0:E]).T
     d_f.c_next[t] = d_f.c[t] * f.f[t]
     d_f_next[t] = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H].T @ d_a_f.g[t] +
-            f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H].T @ d_a_f.f_f.i_f.o[t]
+            f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H].T @ d_a_f.fio[t]
     d_b.c_prev[t] = d_b.c[t] * b.f[t]
     t6[t] = [d_a_b.f[t], d_a_b.i[t], d_a_b.o[t]]
     d_b_prev[t] = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H, 0:H].T @ d_a_b.g[t] +
             f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H].T @ t6[t]
     d_M = 1.66667 * sum[t] onehot(z[t]) @ t5[t, E:E + F].T
-    d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c = concat(0, pad(sum[t] d_a_f.f_f.i_f.o[t] @
+    d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c = concat(0, pad(sum[t] d_a_f.fio[t] @
             f[t-1].T, 0, E + F + H, 1), pad(sum[t] t6[t] @ b[t+1].T, 0, E + F + H, 1), pad(sum[t]
             d_a_f.g[t] @ f[t-1].T, 0, E + F + H, 1), pad(sum[t] d_a_b.g[t] @ b[t+1].T, 0, E + F +
             H, 1)) + pad(sum[t] t4[t] @ w[t].T, H, E + F + H, 1)
@@ -199,7 +199,7 @@ def _predict(params, x, z, lengths_t, workspace):
     (
         padding, f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, w,
         f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w,
-        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_c, t_plus_one, end, bs, b_c, f_b,
+        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_cs, t_plus_one, end, bs, b_cs, f_b,
         s_W_f_b,
     ) = _predict_buffers(workspace, B, T, dtype)
     # padding = t >= lengths_t
@@ -214,31 +214,32 @@ def _predict(params, x, z, lengths_t, workspace):
         out=f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c)
     f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w += f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
     fs[0] = 0                                                   # (T + 1, B, H)
-    f_c[...] = 0                                                # (B, H)
+    f_cs[0] = 0                                                 # (T + 1, B, H)
     f_prev, f = fs[:-1], fs[1:]
-    a_f_f_f_i_f_o_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
+    a_f_fio_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
+    f_c_prev, f_c = f_cs[:-1], f_cs[1:]
     for t in range(T):
-        # f.f_f.i_f.o = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @
-        #     w[t] + f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
+        # f.fio = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
+        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
         #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H] @ f[t-1])
-        f_f_f_i_f_o = sigmoid(a_f_f_f_i_f_o_w[t]
+        f_fio = sigmoid(a_f_fio_w[t]
             + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H].T)
         # f.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
         #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[6*H:7*H] +
         #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H] @ f[t-1])
         # f.c = f.f[t] * f.c[t-1] + f.i[t] * f.g[t]                 lstm.nn:14
-        f_c[...] = (f_f_f_i_f_o[:, :H] * f_c
-                    + f_f_f_i_f_o[:, H:2*H] * np.tanh(a_f_g_w[t]
-                        + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H,
-                            :H].T))
+        f_c[t] = (f_fio[:, :H] * f_c_prev[t]
+                  + f_fio[:, H:2*H] * np.tanh(a_f_g_w[t]
+                      + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H, :H].T))
         # f = f.o[t] * tanh(f.c[t])                                 lstm.nn:15
-        f[t] = f_f_f_i_f_o[:, 2*H:] * np.tanh(f_c)
+        f[t] = f_fio[:, 2*H:] * np.tanh(f_c[t])
     # end = t + 1 >= lengths_t
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
     bs[-1] = 0                                                  # (T + 1, B, H)
-    b_c[...] = 0                                                # (B, H)
+    b_cs[-1] = 0                                                # (T + 1, B, H)
     b, b_next = bs[:-1], bs[1:]
+    b_c, b_c_next = b_cs[:-1], b_cs[1:]
     for t in reversed(range(T)):
         term = np.where(end[t][:, None], 0, b_next[t])          # (B, H)
         f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term = term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H].T
@@ -252,20 +253,18 @@ def _predict(params, x, z, lengths_t, workspace):
         #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[7*H:8*H] +
         #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H, 0:H] @ b[t+1])
         # b.c = b.f[t] * b.c[t+1] + b.i[t] * b.g[t]                 lstm.nn:14
-        b_c[...] = sigmoid(a_b_f_w[t]
+        b_c[t] = sigmoid(a_b_f_w[t]
             + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, :H]) * np.where(end[t][:,
-                None], 0, b_c)
-                    + sigmoid(a_b_i_w[t]
-                        + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:,
-                            H:2*H]) * np.tanh(a_b_g_w[t]
-                                + term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:,
-                                    :H].T)
+                None], 0, b_c_next[t]) + sigmoid(a_b_i_w[t]
+                    + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:,
+                        H:2*H]) * np.tanh(a_b_g_w[t]
+                            + term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H].T)
         # b.o = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
         #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[5*H:6*H] +
         #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[2*H:3*H])
         # b = b.o[t] * tanh(b.c[t])                                 lstm.nn:15
         b[t] = sigmoid(a_b_o_w[t]
-            + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, 2*H:]) * np.tanh(b_c)
+            + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, 2*H:]) * np.tanh(b_c[t])
     # s = s.W @ [f[t], b[t]] + s.b                              layers.nn:6
     np.concatenate((f, b), axis=2, out=f_b)                     # (T, B, 2*H)
     np.matmul(f_b.reshape(-1, 2*H), s_W.T, out=s_W_f_b.reshape(-1, C))  # (T, B, C)
@@ -281,12 +280,12 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*T, bool),
-            (max(8*E*H + 8*F*H + 8*H*H, 2*B*H*T), dtype),
+            (8*E*H + 8*F*H + 8*H*H, dtype),
             (max(B*E*T + B*F*T, 8*H, B*H + B*H*T), dtype),
             (8*B*H*T, dtype),
-            (max(B*H, T, B*H + B*H*T, B*C*T), dtype),
+            (max(B*H + B*H*T, T, B*C*T), dtype),
             (B*T, bool),
-            (B*H, dtype),
+            (max(B*H + B*H*T, 2*B*H*T), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
@@ -295,12 +294,12 @@ def _predict_buffers(workspace, B, T, dtype):
             s[3][:8*B*H*T].reshape(T, B, 8*H),                          # f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w
             s[2][:8*H],                                                 # f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
-            s[4][:B*H].reshape(B, H),                                   # f_c
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
             s[4][:T],                                                   # t_plus_one
             s[5][:B*T].reshape(T, B),                                   # end
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
-            s[6][:B*H].reshape(B, H),                                   # b_c
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # f_b
+            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
+            s[6][:2*B*H*T].reshape(T, B, 2*H),                          # f_b
             s[4][:B*C*T].reshape(T, B, C),                              # s_W_f_b
         )
     return workspace.views["predict"]
@@ -325,8 +324,8 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     (
         padding, f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, w,
         f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w,
-        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_c, t_plus_one, end, bs, b_c, f_b, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, argmax_s, mask, term2,
+        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_cs, t_plus_one, end, bs, b_cs, f_b,
+        s, max_s, exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, argmax_s, term2, mask,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
@@ -340,31 +339,32 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
         out=f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c)
     f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w += f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
     fs[0] = 0                                                   # (T + 1, B, H)
-    f_c[...] = 0                                                # (B, H)
+    f_cs[0] = 0                                                 # (T + 1, B, H)
     f_prev, f = fs[:-1], fs[1:]
-    a_f_f_f_i_f_o_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
+    a_f_fio_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
+    f_c_prev, f_c = f_cs[:-1], f_cs[1:]
     for t in range(T):
-        # f.f_f.i_f.o = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @
-        #     w[t] + f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
+        # f.fio = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
+        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
         #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H] @ f[t-1])
-        f_f_f_i_f_o = sigmoid(a_f_f_f_i_f_o_w[t]
+        f_fio = sigmoid(a_f_fio_w[t]
             + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H].T)
         # f.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
         #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[6*H:7*H] +
         #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H] @ f[t-1])
         # f.c = f.f[t] * f.c[t-1] + f.i[t] * f.g[t]                 lstm.nn:14
-        f_c[...] = (f_f_f_i_f_o[:, :H] * f_c
-                    + f_f_f_i_f_o[:, H:2*H] * np.tanh(a_f_g_w[t]
-                        + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H,
-                            :H].T))
+        f_c[t] = (f_fio[:, :H] * f_c_prev[t]
+                  + f_fio[:, H:2*H] * np.tanh(a_f_g_w[t]
+                      + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H, :H].T))
         # f = f.o[t] * tanh(f.c[t])                                 lstm.nn:15
-        f[t] = f_f_f_i_f_o[:, 2*H:] * np.tanh(f_c)
+        f[t] = f_fio[:, 2*H:] * np.tanh(f_c[t])
     # end = t + 1 >= lengths_t
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
     bs[-1] = 0                                                  # (T + 1, B, H)
-    b_c[...] = 0                                                # (B, H)
+    b_cs[-1] = 0                                                # (T + 1, B, H)
     b, b_next = bs[:-1], bs[1:]
+    b_c, b_c_next = b_cs[:-1], b_cs[1:]
     for t in reversed(range(T)):
         term = np.where(end[t][:, None], 0, b_next[t])          # (B, H)
         f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term = term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H].T
@@ -378,20 +378,18 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
         #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[7*H:8*H] +
         #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H, 0:H] @ b[t+1])
         # b.c = b.f[t] * b.c[t+1] + b.i[t] * b.g[t]                 lstm.nn:14
-        b_c[...] = sigmoid(a_b_f_w[t]
+        b_c[t] = sigmoid(a_b_f_w[t]
             + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, :H]) * np.where(end[t][:,
-                None], 0, b_c)
-                    + sigmoid(a_b_i_w[t]
-                        + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:,
-                            H:2*H]) * np.tanh(a_b_g_w[t]
-                                + term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:,
-                                    :H].T)
+                None], 0, b_c_next[t]) + sigmoid(a_b_i_w[t]
+                    + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:,
+                        H:2*H]) * np.tanh(a_b_g_w[t]
+                            + term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H].T)
         # b.o = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
         #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[5*H:6*H] +
         #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[2*H:3*H])
         # b = b.o[t] * tanh(b.c[t])                                 lstm.nn:15
         b[t] = sigmoid(a_b_o_w[t]
-            + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, 2*H:]) * np.tanh(b_c)
+            + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, 2*H:]) * np.tanh(b_c[t])
     # s = s.W @ [f[t], b[t]] + s.b                              layers.nn:6
     np.concatenate((f, b), axis=2, out=f_b)                     # (T, B, 2*H)
     np.matmul(f_b.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
@@ -425,12 +423,12 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*T, bool),
-            (max(8*E*H + 8*F*H + 8*H*H, 2*B*H*T, B*C*T, B*T), dtype),
-            (max(B*E*T + B*F*T, 8*H, B*H + B*H*T, B*T), dtype),
+            (max(8*E*H + 8*F*H + 8*H*H, B*T, B), dtype),
+            (max(B*E*T + B*F*T, 8*H, B*H + B*H*T, B*C*T, B*T), dtype),
             (max(8*B*H*T, B*T), dtype),
-            (max(B*H, T, B*H + B*H*T, B*C*T), dtype),
+            (max(B*H + B*H*T, T, B*C*T), dtype),
             (B*T, bool),
-            (max(B*H, B*T, B), dtype),
+            (max(B*H + B*H*T, 2*B*H*T, B*T), dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
@@ -440,22 +438,22 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[3][:8*B*H*T].reshape(T, B, 8*H),                          # f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w
             s[2][:8*H],                                                 # f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
-            s[4][:B*H].reshape(B, H),                                   # f_c
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
             s[4][:T],                                                   # t_plus_one
             s[5][:B*T].reshape(T, B),                                   # end
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
-            s[6][:B*H].reshape(B, H),                                   # b_c
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # f_b
+            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
+            s[6][:2*B*H*T].reshape(T, B, 2*H),                          # f_b
             s[4][:B*C*T].reshape(T, B, C),                              # s
-            s[6][:B*T].reshape(T, B),                                   # max_s
-            s[1][:B*C*T].reshape(T, B, C),                              # exp_s
-            s[2][:B*T].reshape(T, B),                                   # sum_exp_s
-            s[1][:B*T].reshape(T, B),                                   # s_picked
+            s[1][:B*T].reshape(T, B),                                   # max_s
+            s[2][:B*C*T].reshape(T, B, C),                              # exp_s
+            s[6][:B*T].reshape(T, B),                                   # sum_exp_s
+            s[2][:B*T].reshape(T, B),                                   # s_picked
             s[3][:B*T].reshape(T, B),                                   # tmp
-            s[6][:B],                                                   # real_lengths_t
+            s[1][:B],                                                   # real_lengths_t
             s[7][:B*T].reshape(T, B),                                   # argmax_s
+            s[1][:B*T].reshape(T, B),                                   # term2
             s[5][:B*T].reshape(T, B),                                   # mask
-            s[6][:B*T].reshape(T, B),                                   # term2
         )
     return workspace.views["evaluate"]
 
@@ -483,14 +481,14 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     (
         padding, f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, parts, u_w, tmp,
         f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w,
-        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_cs, f_f_f_i_f_o, f_g, tanh_f_c,
-        t_plus_one, end, bs, b_c, term, b_o, b_f, term2, b_i, b_g, tanh_b_c, f_b, tmp2, u_s, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp3, real_lengths_t, term3, slope_f_g, s_W_term4,
-        slope_tanh_f_c, slope_f_f_f_i_f_o, d_f_c_next, d_f_next, d_f_f_f_i_f_o, slope_b_g,
-        slope_b_i, slope_b_o, slope_tanh_b_c, slope_b_f, d_b_c_prev, d_b_prev,
-        d_a_b_f_d_a_b_i_d_a_b_o, parts2, d_f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c,
-        d_a_f_f_f_i_f_o_f_prev, d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c,
-        d_a_b_f_d_a_b_i_d_a_b_o_term, d_a_f_g_f_prev, d_a_b_g_term, parts2_w, term5, d_w, term6,
+        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_cs, f_fio, f_g, tanh_f_c, t_plus_one,
+        end, bs, b_cs, term, b_o, b_f, term2, b_i, b_g, tanh_b_c, f_b, tmp2, u_s, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp3, real_lengths_t, term3, slope_f_g, s_W_term4, slope_tanh_f_c,
+        slope_f_fio, d_f_c_next, d_f_next, d_f_fio, slope_b_g, slope_b_i, slope_b_o, slope_tanh_b_c,
+        slope_b_f, d_b_c_prev, d_b_prev, d_a_b_f_d_a_b_i_d_a_b_o, parts2,
+        d_f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, d_a_f_fio_f_prev,
+        d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, d_a_b_f_d_a_b_i_d_a_b_o_term,
+        d_a_f_g_f_prev, d_a_b_g_term, parts2_w, term5, d_w, term6,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -514,16 +512,15 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     fs[0] = 0                                                   # (T + 1, B, H)
     f_cs[0] = 0                                                 # (T + 1, B, H)
     f_prev, f = fs[:-1], fs[1:]
-    a_f_f_f_i_f_o_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
-    f_f, f_i, f_o = np.split(f_f_f_i_f_o, 3, axis=-1)
+    a_f_fio_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
+    f_f, f_i, f_o = np.split(f_fio, 3, axis=-1)
     f_c_prev, f_c = f_cs[:-1], f_cs[1:]
     for t in range(T):
-        # f.f_f.i_f.o = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @
-        #     w[t] + f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
+        # f.fio = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
+        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
         #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H] @ f[t-1])
-        sigmoid(a_f_f_f_i_f_o_w[t]
-            + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H].T,
-                out=f_f_f_i_f_o[t])
+        sigmoid(a_f_fio_w[t]
+            + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H].T, out=f_fio[t])
         # f.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
         #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[6*H:7*H] +
         #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H] @ f[t-1])
@@ -539,8 +536,9 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
     bs[-1] = 0                                                  # (T + 1, B, H)
-    b_c[...] = 0                                                # (B, H)
+    b_cs[-1] = 0                                                # (T + 1, B, H)
     b, b_next = bs[:-1], bs[1:]
+    b_c, b_c_next = b_cs[:-1], b_cs[1:]
     for t in reversed(range(T)):
         term[t] = np.where(end[t][:, None], 0, b_next[t])       # (T, B, H)
         f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term = term[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H].T
@@ -554,7 +552,7 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[0:H])
         sigmoid(a_b_f_w[t] + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, :H],
             out=b_f[t])
-        term2[t] = np.where(end[t][:, None], 0, b_c)            # (T, B, H)
+        term2[t] = np.where(end[t][:, None], 0, b_c_next[t])    # (T, B, H)
         # b.i = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
         #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[4*H:5*H] +
         #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[H:2*H])
@@ -566,8 +564,8 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         np.tanh(a_b_g_w[t] + term[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H].T,
             out=b_g[t])
         # b.c = b.f[t] * b.c[t+1] + b.i[t] * b.g[t]                 lstm.nn:14
-        b_c[...] = b_f[t] * term2[t] + b_i[t] * b_g[t]
-        np.tanh(b_c, out=tanh_b_c[t])                           # (T, B, H)
+        b_c[t] = b_f[t] * term2[t] + b_i[t] * b_g[t]
+        np.tanh(b_c[t], out=tanh_b_c[t])                        # (T, B, H)
         # b = b.o[t] * tanh(b.c[t])                                 lstm.nn:15
         b[t] = b_o[t] * tanh_b_c[t]
     np.concatenate((f, b), axis=2, out=f_b)                     # (T, B, 2*H)
@@ -614,14 +612,14 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     s_W_term4 *= u_s
     np.square(tanh_f_c, out=slope_tanh_f_c)                     # (T, B, H)
     np.subtract(1, slope_tanh_f_c, out=slope_tanh_f_c)
-    np.subtract(1, f_f_f_i_f_o, out=slope_f_f_f_i_f_o)          # (T, B, 3*H)
-    slope_f_f_f_i_f_o *= f_f_f_i_f_o
+    np.subtract(1, f_fio, out=slope_f_fio)                      # (T, B, 3*H)
+    slope_f_fio *= f_fio
     d_f_c_next[...] = 0                                         # (B, H)
     d_f_next[...] = 0                                           # (B, H)
     d_a_f_g = slope_f_g
-    d_a_f_f_f_i_f_o = slope_f_f_f_i_f_o
+    d_a_f_fio = slope_f_fio
     d_f_s_W, d_b_s_W = s_W_term4[..., :H], s_W_term4[..., H:]
-    d_f_f, d_f_i, d_f_o = np.split(d_f_f_f_i_f_o, 3, axis=-1)
+    d_f_f, d_f_i, d_f_o = np.split(d_f_fio, 3, axis=-1)
     for t in reversed(range(T)):
         # d_f = ((s.W.T @ (d_s[t] * 1.66667)) * real(uniform(s) < 0.6))[0:H] + d_f_next[t+1]
         d_f = d_f_next + d_f_s_W[t]                             # (B, H)
@@ -638,12 +636,12 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         d_f_i[...] = d_f_c * f_g[t]
         # d_f.o = d_f[t] * tanh(f.c[t])
         d_f_o[...] = d_f * tanh_f_c[t]
-        # d_a_f.f_f.i_f.o = d_f.f_f.i_f.o[t] * f.f_f.i_f.o[t] * (1 - f.f_f.i_f.o[t])
-        d_a_f_f_f_i_f_o[t] = d_f_f_f_i_f_o * slope_f_f_f_i_f_o[t]
+        # d_a_f.fio = d_f.fio[t] * f.fio[t] * (1 - f.fio[t])
+        d_a_f_fio[t] = d_f_fio * slope_f_fio[t]
         # d_f_next = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H].T @ d_a_f.g[t] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H].T @ d_a_f.f_f.i_f.o[t]
+        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H].T @ d_a_f.fio[t]
         d_f_next[...] = (d_a_f_g[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H, :H]
-                         + d_a_f_f_f_i_f_o[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H])
+                         + d_a_f_fio[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H])
     np.square(b_g, out=slope_b_g)                               # (T, B, H)
     np.subtract(1, slope_b_g, out=slope_b_g)
     np.subtract(1, b_i, out=slope_b_i)                          # (T, B, H)
@@ -683,14 +681,13 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         d_b_prev[...] = np.where(end[t][:, None], 0,
             d_a_b_g[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H]
                 + d_a_b_f_d_a_b_i_d_a_b_o[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H])
-    np.concatenate((d_a_f_f_f_i_f_o, d_a_b_f, d_a_b_i, d_a_b_o, d_a_f_g, d_a_b_g), axis=2,
-        out=parts2)
-    # d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c = sum[t, batch]([d_a_f.f_f.i_f.o[t],
+    np.concatenate((d_a_f_fio, d_a_b_f, d_a_b_i, d_a_b_o, d_a_f_g, d_a_b_g), axis=2, out=parts2)
+    # d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c = sum[t, batch]([d_a_f.fio[t],
     #     d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]])
     np.sum(parts2, axis=(0, 1), out=d_f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c)  # (8*H,)
-    np.matmul(d_a_f_f_f_i_f_o.reshape(-1, 3*H).T, f_prev.reshape(-1, H), out=d_a_f_f_f_i_f_o_f_prev)
+    np.matmul(d_a_f_fio.reshape(-1, 3*H).T, f_prev.reshape(-1, H), out=d_a_f_fio_f_prev)  # (3*H, H)
     d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H] = 0  # (8*H, E + F + H)
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H] = d_a_f_f_f_i_f_o_f_prev
+    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H] = d_a_f_fio_f_prev
     np.matmul(d_a_b_f_d_a_b_i_d_a_b_o.reshape(-1, 3*H).T, term.reshape(-1, H),
         out=d_a_b_f_d_a_b_i_d_a_b_o_term)
     d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H] = 0
@@ -701,14 +698,14 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     np.matmul(d_a_b_g.reshape(-1, H).T, term.reshape(-1, H), out=d_a_b_g_term)  # (H, H)
     d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:] = 0
     d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H] = d_a_b_g_term
-    # d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c = ... + pad(sum[t] [d_a_f.f_f.i_f.o[t],
+    # d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c = ... + pad(sum[t] [d_a_f.fio[t],
     #     d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]] @ w[t].T, H, E + F + H, 1)
     np.matmul(parts2.reshape(-1, 8*H).T, w.reshape(-1, E + F), out=parts2_w)  # (8*H, E + F)
     term5[...] = 0                                              # (8*H, E + F + H)
     term5[:, H:] = parts2_w
     d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c += term5
-    # d_w = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H].T @
-    #     [d_a_f.f_f.i_f.o[t], d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]]
+    # d_w = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H].T @ [d_a_f.fio[t],
+    #     d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]]
     np.matmul(parts2.reshape(-1, 8*H), f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:, H:],
         out=d_w.reshape(-1, E + F))
     d_w_u_w = d_w
@@ -745,7 +742,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             (max(B*H*T, 3*H*H, H*H, 8*E*H + 8*F*H + 8*H*H), dtype),
             (max(T, B*H + B*H*T, 2*B*H*T, 3*B*H*T), dtype),
             (B*T, bool),
-            (max(B*H, 2*B*H*T), dtype),
+            (max(B*H + B*H*T, 2*B*H*T), dtype),
             (B*H*T, dtype),
             (max(B*H*T, 8*E*H + 8*F*H + 8*H*H), dtype),
             (B*H*T, dtype),
@@ -768,13 +765,13 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[6][:8*H],                                                 # f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
             s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
             s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
-            s[8][:3*B*H*T].reshape(T, B, 3*H),                          # f_f_f_i_f_o
+            s[8][:3*B*H*T].reshape(T, B, 3*H),                          # f_fio
             s[9][:B*H*T].reshape(T, B, H),                              # f_g
             s[10][:B*H*T].reshape(T, B, H),                             # tanh_f_c
             s[11][:T],                                                  # t_plus_one
             s[12][:B*T].reshape(T, B),                                  # end
             s[11][:B*H + B*H*T].reshape(T + 1, B, H),                   # bs
-            s[13][:B*H].reshape(B, H),                                  # b_c
+            s[13][:B*H + B*H*T].reshape(T + 1, B, H),                   # b_cs
             s[14][:B*H*T].reshape(T, B, H),                             # term
             s[15][:B*H*T].reshape(T, B, H),                             # b_o
             s[16][:B*H*T].reshape(T, B, H),                             # b_f
@@ -796,10 +793,10 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[21][:B*H*T].reshape(T, B, H),                             # slope_f_g
             s[13][:2*B*H*T].reshape(T, B, 2*H),                         # s_W_term4
             s[22][:B*H*T].reshape(T, B, H),                             # slope_tanh_f_c
-            s[11][:3*B*H*T].reshape(T, B, 3*H),                         # slope_f_f_f_i_f_o
+            s[11][:3*B*H*T].reshape(T, B, 3*H),                         # slope_f_fio
             s[23][:B*H].reshape(B, H),                                  # d_f_c_next
             s[24][:B*H].reshape(B, H),                                  # d_f_next
-            s[5][:3*B*H].reshape(B, 3*H),                               # d_f_f_f_i_f_o
+            s[5][:3*B*H].reshape(B, 3*H),                               # d_f_fio
             s[9][:B*H*T].reshape(T, B, H),                              # slope_b_g
             s[10][:B*H*T].reshape(T, B, H),                             # slope_b_i
             s[22][:B*H*T].reshape(T, B, H),                             # slope_b_o
@@ -810,7 +807,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[5][:3*B*H*T].reshape(T, B, 3*H),                          # d_a_b_f_d_a_b_i_d_a_b_o
             s[8][:8*B*H*T].reshape(T, B, 8*H),                          # parts2
             s[24][:8*H],                                                # d_f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
-            s[10][:3*H*H].reshape(3*H, H),                              # d_a_f_f_f_i_f_o_f_prev
+            s[10][:3*H*H].reshape(3*H, H),                              # d_a_f_fio_f_prev
             s[15][:8*E*H + 8*F*H + 8*H*H].reshape(8*H, E + F + H),      # d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c
             s[10][:3*H*H].reshape(3*H, H),                              # d_a_b_f_d_a_b_i_d_a_b_o_term
             s[10][:H*H].reshape(H, H),                                  # d_a_f_g_f_prev

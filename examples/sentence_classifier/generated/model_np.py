@@ -23,21 +23,21 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h.f[t] = d_h.c[t] * h.c[t-1]
     d_h.i[t] = d_h.c[t] * h.g[t]
     d_h.o[t] = d_h[t] * tanh(h.c[t])
-    d_h.f_h.i_h.o[t] = [d_h.f[t], d_h.i[t], d_h.o[t]]
-    d_a_h.f_h.i_h.o[t] = d_h.f_h.i_h.o[t] * h.f_h.i_h.o[t] * (1 - h.f_h.i_h.o[t])
+    d_h.fio[t] = [d_h.f[t], d_h.i[t], d_h.o[t]]
+    d_a_h.fio[t] = d_h.fio[t] * h.fio[t] * (1 - h.fio[t])
     d_h.g[t] = d_h.c[t] * h.i[t]
     d_a_h.g[t] = d_h.g[t] * (1 - h.g[t]^2)
-    d_a_h.f_h.i_h.o_h.g[t] = [d_a_h.f_h.i_h.o[t], d_a_h.g[t]]
-    d_e[t] = h.W[:, H:E + H].T @ d_a_h.f_h.i_h.o_h.g[t]
+    d_a_h.fiog[t] = [d_a_h.fio[t], d_a_h.g[t]]
+    d_e[t] = h.W[:, H:E + H].T @ d_a_h.fiog[t]
     d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
     d_h.c_next[t] = d_h.c[t] * h.f[t]
-    d_h_next[t] = h.W[:, 0:H].T @ d_a_h.f_h.i_h.o_h.g[t]
-    d_h.W = [sum[t] d_a_h.f_h.i_h.o_h.g[t] @ h[t-1].T, sum[t] d_a_h.f_h.i_h.o_h.g[t] @ e[t].T]
+    d_h_next[t] = h.W[:, 0:H].T @ d_a_h.fiog[t]
+    d_h.W = [sum[t] d_a_h.fiog[t] @ h[t-1].T, sum[t] d_a_h.fiog[t] @ e[t].T]
     d_h.W_f = d_h.W[0:H]
     d_h.W_i = d_h.W[H:2*H]
     d_h.W_o = d_h.W[2*H:3*H]
     d_h.W_c = d_h.W[3*H:4*H]
-    d_h.b = sum[t, batch](d_a_h.f_h.i_h.o_h.g[t])
+    d_h.b = sum[t, batch](d_a_h.fiog[t])
     d_h.b_f = d_h.b[0:H]
     d_h.b_i = d_h.b[H:2*H]
     d_h.b_o = d_h.b[2*H:3*H]
@@ -140,31 +140,32 @@ def _predict(params, x, lengths_t, workspace):
     x = x.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        t_plus_one, mask, h_W, e, a_h_f_h_i_h_o_h_g, h_b, hs, h_c, term, mask2, parts, padding,
-        term2, sum_term2, real_lengths_t_or_one, s,
+        t_plus_one, mask, h_W, e, a_h_fiog, h_b, hs, h_cs, term, mask2, parts, padding, term2,
+        sum_term2, real_lengths_t_or_one, s,
     ) = _predict_buffers(workspace, B, T, dtype)
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.equal(t_plus_one[:, None], lengths_t, out=mask)          # (T, B)
     np.concatenate((h_W_f, h_W_i, h_W_o, h_W_c), out=h_W)       # (4*H, E + H)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E), h_W[:, H:].T, out=a_h_f_h_i_h_o_h_g.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.matmul(e.reshape(-1, E), h_W[:, H:].T, out=a_h_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
-    h_c[...] = 0                                                # (B, H)
+    h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_g = a_h_f_h_i_h_o_h_g[..., 3*H:]
+    h_c_prev, h_c = h_cs[:-1], h_cs[1:]
+    a_h_g = a_h_fiog[..., 3*H:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o_h.g[t, 0:3*H])
-        h_f_h_i_h_o = sigmoid(a_h_f_h_i_h_o_h_g[t, :, :3*H])    # (B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fiog[t, 0:3*H])
+        h_fio = sigmoid(a_h_fiog[t, :, :3*H])                   # (B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
-        h_c[...] = h_f_h_i_h_o[:, :H] * h_c + h_f_h_i_h_o[:, H:2*H] * np.tanh(a_h_g[t])
+        h_c[t] = h_fio[:, :H] * h_c_prev[t] + h_fio[:, H:2*H] * np.tanh(a_h_g[t])
         # h = h.o[t] * tanh(h.c[t])                                 lstm.nn:15
-        h[t] = h_f_h_i_h_o[:, 2*H:] * np.tanh(h_c)
+        h[t] = h_fio[:, 2*H:] * np.tanh(h_c[t])
     np.logical_not(mask[..., None], out=mask2)                  # (T, B, H)
     term[...] = h
     np.copyto(term, 0, where=mask2)
@@ -190,11 +191,11 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(T, 4*E*H + 4*H*H, B*H*T, B, B*C), dtype),
+            (max(T, 4*E*H + 4*H*H, 2*B*H), dtype),
             (B*T, bool),
-            (max(B*E*T, 4*H, B*H + B*H*T, B*H), dtype),
+            (max(B*E*T, 4*H, B*H + B*H*T, B*H, B*C), dtype),
             (4*B*H*T, dtype),
-            (max(B*H, 2*B*H), dtype),
+            (max(B*H + B*H*T, B*H*T, B), dtype),
             (B*H*T, bool),
         ])
         workspace.views["predict"] = (
@@ -202,18 +203,18 @@ def _predict_buffers(workspace, B, T, dtype):
             s[1][:B*T].reshape(T, B),                                   # mask
             s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[2][:4*H],                                                 # h_b
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H].reshape(B, H),                                   # h_c
-            s[0][:B*H*T].reshape(T, B, H),                              # term
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[4][:B*H*T].reshape(T, B, H),                              # term
             s[5][:B*H*T].reshape(T, B, H),                              # mask2
-            s[4][:2*B*H].reshape(B, 2*H),                               # parts
+            s[0][:2*B*H].reshape(B, 2*H),                               # parts
             s[1][:B*T].reshape(T, B),                                   # padding
-            s[0][:B*H*T].reshape(T, B, H),                              # term2
+            s[4][:B*H*T].reshape(T, B, H),                              # term2
             s[2][:B*H].reshape(B, H),                                   # sum_term2
-            s[0][:B],                                                   # real_lengths_t_or_one
-            s[0][:B*C].reshape(B, C),                                   # s
+            s[4][:B],                                                   # real_lengths_t_or_one
+            s[2][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -231,32 +232,33 @@ def _evaluate(params, x, y, lengths_t, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        t_plus_one, mask, h_W, e, a_h_f_h_i_h_o_h_g, h_b, hs, h_c, term, mask2, parts, padding,
-        term2, sum_term2, real_lengths_t_or_one, s, max_s, exp_s, sum_exp_s, s_picked, tmp,
-        argmax_s, real_argmax_s,
+        t_plus_one, mask, h_W, e, a_h_fiog, h_b, hs, h_cs, term, mask2, parts, padding, term2,
+        sum_term2, real_lengths_t_or_one, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s,
+        real_argmax_s,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.equal(t_plus_one[:, None], lengths_t, out=mask)          # (T, B)
     np.concatenate((h_W_f, h_W_i, h_W_o, h_W_c), out=h_W)       # (4*H, E + H)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E), h_W[:, H:].T, out=a_h_f_h_i_h_o_h_g.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.matmul(e.reshape(-1, E), h_W[:, H:].T, out=a_h_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
-    h_c[...] = 0                                                # (B, H)
+    h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_g = a_h_f_h_i_h_o_h_g[..., 3*H:]
+    h_c_prev, h_c = h_cs[:-1], h_cs[1:]
+    a_h_g = a_h_fiog[..., 3*H:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o_h.g[t, 0:3*H])
-        h_f_h_i_h_o = sigmoid(a_h_f_h_i_h_o_h_g[t, :, :3*H])    # (B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fiog[t, 0:3*H])
+        h_fio = sigmoid(a_h_fiog[t, :, :3*H])                   # (B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
-        h_c[...] = h_f_h_i_h_o[:, :H] * h_c + h_f_h_i_h_o[:, H:2*H] * np.tanh(a_h_g[t])
+        h_c[t] = h_fio[:, :H] * h_c_prev[t] + h_fio[:, H:2*H] * np.tanh(a_h_g[t])
         # h = h.o[t] * tanh(h.c[t])                                 lstm.nn:15
-        h[t] = h_f_h_i_h_o[:, 2*H:] * np.tanh(h_c)
+        h[t] = h_fio[:, 2*H:] * np.tanh(h_c[t])
     np.logical_not(mask[..., None], out=mask2)                  # (T, B, H)
     term[...] = h
     np.copyto(term, 0, where=mask2)
@@ -295,11 +297,11 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(T, 4*E*H + 4*H*H, B*H*T, B, B*C), dtype),
+            (max(T, 4*E*H + 4*H*H, 2*B*H, B), dtype),
             (B*T, bool),
-            (max(B*E*T, 4*H, B*H + B*H*T, B*H, B*C, B), dtype),
+            (max(B*E*T, 4*H, B*H + B*H*T, B*H, B*C), dtype),
             (max(4*B*H*T, B), dtype),
-            (max(B*H, 2*B*H, B), dtype),
+            (max(B*H + B*H*T, B*H*T, B, B*C), dtype),
             (B*H*T, bool),
             (B, dtype),
             (B, np.int64),
@@ -309,22 +311,22 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[1][:B*T].reshape(T, B),                                   # mask
             s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[2][:4*H],                                                 # h_b
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H].reshape(B, H),                                   # h_c
-            s[0][:B*H*T].reshape(T, B, H),                              # term
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[4][:B*H*T].reshape(T, B, H),                              # term
             s[5][:B*H*T].reshape(T, B, H),                              # mask2
-            s[4][:2*B*H].reshape(B, 2*H),                               # parts
+            s[0][:2*B*H].reshape(B, 2*H),                               # parts
             s[1][:B*T].reshape(T, B),                                   # padding
-            s[0][:B*H*T].reshape(T, B, H),                              # term2
+            s[4][:B*H*T].reshape(T, B, H),                              # term2
             s[2][:B*H].reshape(B, H),                                   # sum_term2
-            s[0][:B],                                                   # real_lengths_t_or_one
-            s[0][:B*C].reshape(B, C),                                   # s
-            s[4][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[4][:B],                                                   # real_lengths_t_or_one
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[4][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[4][:B],                                                   # s_picked
             s[6][:B],                                                   # tmp
             s[7][:B],                                                   # argmax_s
             s[6][:B],                                                   # real_argmax_s
@@ -348,10 +350,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        t_plus_one, mask, h_W, e, a_h_f_h_i_h_o_h_g, h_b, hs, h_cs, h_f_h_i_h_o, h_g, tanh_h_c,
-        term, mask2, parts, padding, term2, sum_term2, real_lengths_t_or_one, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp, s_W_s, term3, tmp2, d_h, mask3, slope_tanh_h_c, slope_h_f_h_i_h_o,
-        slope_h_g, d_h_c_next, d_h_next, d_a_h_f_h_i_h_o_h_g, d_h_f_h_i_h_o, d_h_b, d_h_W, d_e,
+        t_plus_one, mask, h_W, e, a_h_fiog, h_b, hs, h_cs, h_fio, h_g, tanh_h_c, term, mask2, parts,
+        padding, term2, sum_term2, real_lengths_t_or_one, s, max_s, exp_s, sum_exp_s, s_picked, tmp,
+        s_W_s, term3, tmp2, d_h, mask3, slope_tanh_h_c, slope_h_fio, slope_h_g, d_h_c_next,
+        d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W, d_e,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -360,20 +362,20 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.concatenate((h_W_f, h_W_i, h_W_o, h_W_c), out=h_W)       # (4*H, E + H)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E), h_W[:, H:].T, out=a_h_f_h_i_h_o_h_g.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.matmul(e.reshape(-1, E), h_W[:, H:].T, out=a_h_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
     h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_f_h_i_h_o, a_h_g = a_h_f_h_i_h_o_h_g[..., :3*H], a_h_f_h_i_h_o_h_g[..., 3*H:]
-    h_f, h_i, h_o = np.split(h_f_h_i_h_o, 3, axis=-1)
+    a_h_fio, a_h_g = a_h_fiog[..., :3*H], a_h_fiog[..., 3*H:]
+    h_f, h_i, h_o = np.split(h_fio, 3, axis=-1)
     h_c_prev, h_c = h_cs[:-1], h_cs[1:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o[t])
-        sigmoid(a_h_f_h_i_h_o[t], out=h_f_h_i_h_o[t])           # (T, B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fio[t])
+        sigmoid(a_h_fio[t], out=h_fio[t])                       # (T, B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         np.tanh(a_h_g[t], out=h_g[t])                           # (T, B, H)
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
@@ -430,14 +432,14 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     d_h += tmp2
     np.square(tanh_h_c, out=slope_tanh_h_c)                     # (T, B, H)
     np.subtract(1, slope_tanh_h_c, out=slope_tanh_h_c)
-    np.subtract(1, h_f_h_i_h_o, out=slope_h_f_h_i_h_o)          # (T, B, 3*H)
-    slope_h_f_h_i_h_o *= h_f_h_i_h_o
+    np.subtract(1, h_fio, out=slope_h_fio)                      # (T, B, 3*H)
+    slope_h_fio *= h_fio
     np.square(h_g, out=slope_h_g)                               # (T, B, H)
     np.subtract(1, slope_h_g, out=slope_h_g)
     d_h_c_next[...] = 0                                         # (B, H)
     d_h_next[...] = 0                                           # (B, H)
-    d_h_f, d_h_i, d_h_o = np.split(d_h_f_h_i_h_o, 3, axis=-1)
-    d_a_h_f_h_i_h_o, d_a_h_g = d_a_h_f_h_i_h_o_h_g[..., :3*H], d_a_h_f_h_i_h_o_h_g[..., 3*H:]
+    d_h_f, d_h_i, d_h_o = np.split(d_h_fio, 3, axis=-1)
+    d_a_h_fio, d_a_h_g = d_a_h_fiog[..., :3*H], d_a_h_fiog[..., 3*H:]
     for t in reversed(range(T)):
         # d_h = d_m / maximum(real(lengths_t), 1) + select(t + 1 == lengths_t, (s.W.T @ d_s)[0:H],
         #     0) + d_h_next[t+1]
@@ -452,19 +454,19 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         d_h_i[...] = d_h_c * h_g[t]
         # d_h.o = d_h[t] * tanh(h.c[t])
         d_h_o[...] = d_h[t] * tanh_h_c[t]
-        # d_a_h.f_h.i_h.o = d_h.f_h.i_h.o[t] * h.f_h.i_h.o[t] * (1 - h.f_h.i_h.o[t])
-        d_a_h_f_h_i_h_o[t] = d_h_f_h_i_h_o * slope_h_f_h_i_h_o[t]  # (T, B, 4*H)
+        # d_a_h.fio = d_h.fio[t] * h.fio[t] * (1 - h.fio[t])
+        d_a_h_fio[t] = d_h_fio * slope_h_fio[t]                 # (T, B, 4*H)
         # d_h.g = d_h.c[t] * h.i[t]
         # d_a_h.g = d_h.g[t] * (1 - h.g[t]^2)
         d_a_h_g[t] = d_h_c * h_i[t] * slope_h_g[t]
-        # d_h_next = h.W[:, 0:H].T @ d_a_h.f_h.i_h.o_h.g[t]
-        np.matmul(d_a_h_f_h_i_h_o_h_g[t], h_W_h, out=d_h_next)
-    # d_h.b = sum[t, batch](d_a_h.f_h.i_h.o_h.g[t])
-    np.sum(d_a_h_f_h_i_h_o_h_g, axis=(0, 1), out=d_h_b)         # (4*H,)
-    np.matmul(d_a_h_f_h_i_h_o_h_g.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
-    np.matmul(d_a_h_f_h_i_h_o_h_g.reshape(-1, 4*H).T, e.reshape(-1, E), out=d_h_W[:, H:])
-    # d_e = h.W[:, H:E + H].T @ d_a_h.f_h.i_h.o_h.g[t]
-    np.matmul(d_a_h_f_h_i_h_o_h_g.reshape(-1, 4*H), h_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
+        # d_h_next = h.W[:, 0:H].T @ d_a_h.fiog[t]
+        np.matmul(d_a_h_fiog[t], h_W_h, out=d_h_next)
+    # d_h.b = sum[t, batch](d_a_h.fiog[t])
+    np.sum(d_a_h_fiog, axis=(0, 1), out=d_h_b)                  # (4*H,)
+    np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
+    np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, e.reshape(-1, E), out=d_h_W[:, H:])
+    # d_e = h.W[:, H:E + H].T @ d_a_h.fiog[t]
+    np.matmul(d_a_h_fiog.reshape(-1, 4*H), h_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
     # d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
     scatter(d_e, x, out=d_e_L)                                  # (V, E)
     unstack(d_h_b, d_h_b_f, d_h_b_i, d_h_b_o, d_h_b_c)
@@ -502,11 +504,11 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[1][:B*T].reshape(T, B),                                   # mask
             s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[4][:4*H],                                                 # h_b
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
             s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[6][:3*B*H*T].reshape(T, B, 3*H),                          # h_f_h_i_h_o
+            s[6][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
             s[7][:B*H*T].reshape(T, B, H),                              # h_g
             s[8][:B*H*T].reshape(T, B, H),                              # tanh_h_c
             s[3][:B*H*T].reshape(T, B, H),                              # term
@@ -528,12 +530,12 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[13][:B*H*T].reshape(T, B, H),                             # d_h
             s[16][:B*H*T].reshape(T, B, H),                             # mask3
             s[12][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_c
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # slope_h_f_h_i_h_o
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # slope_h_fio
             s[10][:B*H*T].reshape(T, B, H),                             # slope_h_g
             s[11][:B*H].reshape(B, H),                                  # d_h_c_next
             s[14][:B*H].reshape(B, H),                                  # d_h_next
-            s[15][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_f_h_i_h_o_h_g
-            s[17][:3*B*H].reshape(B, 3*H),                              # d_h_f_h_i_h_o
+            s[15][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_fiog
+            s[17][:3*B*H].reshape(B, 3*H),                              # d_h_fio
             s[11][:4*H],                                                # d_h_b
             s[17][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_h_W
             s[2][:B*E*T].reshape(T, B, E),                              # d_e
