@@ -278,7 +278,7 @@ def loop_head(s: Loop) -> list[str]:
 
 
 def wrapped(line: str, comment: str, opened: int = 0) -> list[str]:
-    """A statement, its shape at a fixed column, and a break inside brackets where it is too long; `opened` stand open before it."""
+    """A statement, its shape at a fixed column, and a break inside brackets where it is too long; `opened`: open before it."""
     if comment:
         line = f"{line:<{SHAPES}}{comment}" if len(line) < SHAPES - 1 else f"{line}  {comment}"
     if len(line) <= WIDTH:
