@@ -192,21 +192,29 @@ def step(params, carry, x):
     h2_before = carry_entry(carry, "h2[-1]", (B, D))            # (B, D)
     E0_x = E0 * x                                               # (B, D)
     # h1.f = sigmoid(h1.W_f * E0 * x[t] + h1.b_f)               model.nn:11
-    # h1.g = sigmoid(h1.W_g * h1[t-1] + h1.b_g)                 model.nn:12
-    # h1.a = tanh(h1.W_a * h1[t-1] + h1.b_a)                    model.nn:14
-    # h1.c = h1.f[t] * h1.c[t-1] + h1.g[t] * h1.a[t]            model.nn:15
-    h1_c = sigmoid(h1_W_f * E0_x + h1_b_f) * h1_c_before + sigmoid(h1_W_g * h1_before + h1_b_g) * np.tanh(h1_W_a * h1_before + h1_b_a)
+    h1_f = sigmoid(h1_W_f * E0_x + h1_b_f)                      # (B, D)
     # h1.o = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)               model.nn:13
+    h1_o = sigmoid(h1_W_o * E0_x + h1_b_o)                      # (B, D)
+    # h1.g = sigmoid(h1.W_g * h1[t-1] + h1.b_g)                 model.nn:12
+    h1_g = sigmoid(h1_W_g * h1_before + h1_b_g)                 # (B, D)
+    # h1.a = tanh(h1.W_a * h1[t-1] + h1.b_a)                    model.nn:14
+    h1_a = np.tanh(h1_W_a * h1_before + h1_b_a)                 # (B, D)
+    # h1.c = h1.f[t] * h1.c[t-1] + h1.g[t] * h1.a[t]            model.nn:15
+    h1_c = h1_f * h1_c_before + h1_g * h1_a                     # (B, D)
     # h1 = h1.o[t] * tanh(h1.c[t])                              model.nn:16
-    h1 = sigmoid(h1_W_o * E0_x + h1_b_o) * np.tanh(h1_c)        # (B, D)
+    h1 = h1_o * np.tanh(h1_c)                                   # (B, D)
     # h2.f = sigmoid(h2.W_f * h1[t] + h2.b_f)                   model.nn:11
-    # h2.g = sigmoid(h2.W_g * h2[t-1] + h2.b_g)                 model.nn:12
-    # h2.a = tanh(h2.W_a * h2[t-1] + h2.b_a)                    model.nn:14
-    # h2.c = h2.f[t] * h2.c[t-1] + h2.g[t] * h2.a[t]            model.nn:15
-    h2_c = sigmoid(h2_W_f * h1 + h2_b_f) * h2_c_before + sigmoid(h2_W_g * h2_before + h2_b_g) * np.tanh(h2_W_a * h2_before + h2_b_a)
+    h2_f = sigmoid(h2_W_f * h1 + h2_b_f)                        # (B, D)
     # h2.o = sigmoid(h2.W_o * h1[t] + h2.b_o)                   model.nn:13
+    h2_o = sigmoid(h2_W_o * h1 + h2_b_o)                        # (B, D)
+    # h2.g = sigmoid(h2.W_g * h2[t-1] + h2.b_g)                 model.nn:12
+    h2_g = sigmoid(h2_W_g * h2_before + h2_b_g)                 # (B, D)
+    # h2.a = tanh(h2.W_a * h2[t-1] + h2.b_a)                    model.nn:14
+    h2_a = np.tanh(h2_W_a * h2_before + h2_b_a)                 # (B, D)
+    # h2.c = h2.f[t] * h2.c[t-1] + h2.g[t] * h2.a[t]            model.nn:15
+    h2_c = h2_f * h2_c_before + h2_g * h2_a                     # (B, D)
     # h2 = h2.o[t] * tanh(h2.c[t])                              model.nn:16
-    h2 = sigmoid(h2_W_o * h1 + h2_b_o) * np.tanh(h2_c)          # (B, D)
+    h2 = h2_o * np.tanh(h2_c)                                   # (B, D)
     # y = E1 * h2[t] + E2                                       model.nn:20
     y = E1 * h2 + E2                                            # (B, D)
     max_y = np.max(y, axis=1)                                   # (B,)
@@ -234,7 +242,7 @@ def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     h0_2 = real_input("h0_2", h0_2, (B, D), dtype)              # (B, D)
     c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
     (
-        E0_x, h1_o, h1_c, h1s, h2_o, h2_f, h2_c, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
+        E0_x, h1_o, h1_cs, h1s, h2_o, h2_f, h2_cs, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
     ) = _predict_buffers(workspace, B, T, dtype)
     np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)               model.nn:13
@@ -246,16 +254,18 @@ def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     h1_f *= h1_W_f
     h1_f += h1_b_f
     sigmoid(h1_f, out=h1_f)
-    h1_c[...] = c0_1                                            # (B, D)
+    h1_cs[0] = c0_1                                             # (T + 1, B, D)
     h1s[0] = h0_1                                               # (T + 1, B, D)
+    h1_c_prev, h1_c = h1_cs[:-1], h1_cs[1:]
     h1_prev, h1 = h1s[:-1], h1s[1:]
     for t in range(T):
         # h1.g = sigmoid(h1.W_g * h1[t-1] + h1.b_g)                 model.nn:12
         # h1.a = tanh(h1.W_a * h1[t-1] + h1.b_a)                    model.nn:14
         # h1.c = h1.f[t] * h1.c[t-1] + h1.g[t] * h1.a[t]            model.nn:15
-        h1_c[...] = h1_f[t] * h1_c + sigmoid(h1_W_g * h1_prev[t] + h1_b_g) * np.tanh(h1_W_a * h1_prev[t] + h1_b_a)
+        h1_c[t] = (h1_f[t] * h1_c_prev[t]
+                   + sigmoid(h1_W_g * h1_prev[t] + h1_b_g) * np.tanh(h1_W_a * h1_prev[t] + h1_b_a))
         # h1 = h1.o[t] * tanh(h1.c[t])                              model.nn:16
-        h1[t] = h1_o[t] * np.tanh(h1_c)
+        h1[t] = h1_o[t] * np.tanh(h1_c[t])
     # h2.o = sigmoid(h2.W_o * h1[t] + h2.b_o)                   model.nn:13
     np.multiply(h2_W_o, h1, out=h2_o)                           # (T, B, D)
     h2_o += h2_b_o
@@ -264,16 +274,18 @@ def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     np.multiply(h2_W_f, h1, out=h2_f)                           # (T, B, D)
     h2_f += h2_b_f
     sigmoid(h2_f, out=h2_f)
-    h2_c[...] = c0_2                                            # (B, D)
+    h2_cs[0] = c0_2                                             # (T + 1, B, D)
     h2s[0] = h0_2                                               # (T + 1, B, D)
+    h2_c_prev, h2_c = h2_cs[:-1], h2_cs[1:]
     h2_prev, h2 = h2s[:-1], h2s[1:]
     for t in range(T):
         # h2.g = sigmoid(h2.W_g * h2[t-1] + h2.b_g)                 model.nn:12
         # h2.a = tanh(h2.W_a * h2[t-1] + h2.b_a)                    model.nn:14
         # h2.c = h2.f[t] * h2.c[t-1] + h2.g[t] * h2.a[t]            model.nn:15
-        h2_c[...] = h2_f[t] * h2_c + sigmoid(h2_W_g * h2_prev[t] + h2_b_g) * np.tanh(h2_W_a * h2_prev[t] + h2_b_a)
+        h2_c[t] = (h2_f[t] * h2_c_prev[t]
+                   + sigmoid(h2_W_g * h2_prev[t] + h2_b_g) * np.tanh(h2_W_a * h2_prev[t] + h2_b_a))
         # h2 = h2.o[t] * tanh(h2.c[t])                              model.nn:16
-        h2[t] = h2_o[t] * np.tanh(h2_c)
+        h2[t] = h2_o[t] * np.tanh(h2_c[t])
     # y = E1 * h2[t] + E2                                       model.nn:20
     np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
@@ -301,24 +313,24 @@ def _predict_buffers(workspace, B, T, dtype):
         s = workspace.reserve("predict", [
             (B*D*T, dtype),
             (max(B*D*T, B*T), dtype),
-            (max(B*D, B*T), dtype),
+            (max(B*D + B*D*T, B*D*T, B*T), dtype),
             (max(B*D + B*D*T, B*T), dtype),
             (B*T, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*D*T].reshape(T, B, D),                              # E0_x
             s[1][:B*D*T].reshape(T, B, D),                              # h1_o
-            s[2][:B*D].reshape(B, D),                                   # h1_c
+            s[2][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
             s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
             s[0][:B*D*T].reshape(T, B, D),                              # h2_o
             s[1][:B*D*T].reshape(T, B, D),                              # h2_f
-            s[2][:B*D].reshape(B, D),                                   # h2_c
+            s[2][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2_cs
             s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
             s[0][:B*D*T].reshape(T, B, D),                              # y
-            s[2][:B*T].reshape(T, B),                                   # max_y
-            s[1][:B*D*T].reshape(T, B, D),                              # exp_y
+            s[1][:B*T].reshape(T, B),                                   # max_y
+            s[2][:B*D*T].reshape(T, B, D),                              # exp_y
             s[3][:B*T].reshape(T, B),                                   # sum_exp_y
-            s[1][:B*T].reshape(T, B),                                   # tmp
+            s[2][:B*T].reshape(T, B),                                   # tmp
             s[4][:B*T].reshape(T, B),                                   # tmp2
         )
     return workspace.views["predict"]
@@ -340,7 +352,7 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     h0_2 = real_input("h0_2", h0_2, (B, D), dtype)              # (B, D)
     c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
     (
-        xs, E0_x, h1_o, h1_c, h1s, h2_o, h2_f, h2_c, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
+        xs, E0_x, h1_o, h1_cs, h1s, h2_o, h2_f, h2_cs, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
         x_next_n,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     xs[:-1] = x                                                 # (T + 1, B, D)
@@ -355,16 +367,18 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     h1_f *= h1_W_f
     h1_f += h1_b_f
     sigmoid(h1_f, out=h1_f)
-    h1_c[...] = c0_1                                            # (B, D)
+    h1_cs[0] = c0_1                                             # (T + 1, B, D)
     h1s[0] = h0_1                                               # (T + 1, B, D)
+    h1_c_prev, h1_c = h1_cs[:-1], h1_cs[1:]
     h1_prev, h1 = h1s[:-1], h1s[1:]
     for t in range(T):
         # h1.g = sigmoid(h1.W_g * h1[t-1] + h1.b_g)                 model.nn:12
         # h1.a = tanh(h1.W_a * h1[t-1] + h1.b_a)                    model.nn:14
         # h1.c = h1.f[t] * h1.c[t-1] + h1.g[t] * h1.a[t]            model.nn:15
-        h1_c[...] = h1_f[t] * h1_c + sigmoid(h1_W_g * h1_prev[t] + h1_b_g) * np.tanh(h1_W_a * h1_prev[t] + h1_b_a)
+        h1_c[t] = (h1_f[t] * h1_c_prev[t]
+                   + sigmoid(h1_W_g * h1_prev[t] + h1_b_g) * np.tanh(h1_W_a * h1_prev[t] + h1_b_a))
         # h1 = h1.o[t] * tanh(h1.c[t])                              model.nn:16
-        h1[t] = h1_o[t] * np.tanh(h1_c)
+        h1[t] = h1_o[t] * np.tanh(h1_c[t])
     # h2.o = sigmoid(h2.W_o * h1[t] + h2.b_o)                   model.nn:13
     np.multiply(h2_W_o, h1, out=h2_o)                           # (T, B, D)
     h2_o += h2_b_o
@@ -373,16 +387,18 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     np.multiply(h2_W_f, h1, out=h2_f)                           # (T, B, D)
     h2_f += h2_b_f
     sigmoid(h2_f, out=h2_f)
-    h2_c[...] = c0_2                                            # (B, D)
+    h2_cs[0] = c0_2                                             # (T + 1, B, D)
     h2s[0] = h0_2                                               # (T + 1, B, D)
+    h2_c_prev, h2_c = h2_cs[:-1], h2_cs[1:]
     h2_prev, h2 = h2s[:-1], h2s[1:]
     for t in range(T):
         # h2.g = sigmoid(h2.W_g * h2[t-1] + h2.b_g)                 model.nn:12
         # h2.a = tanh(h2.W_a * h2[t-1] + h2.b_a)                    model.nn:14
         # h2.c = h2.f[t] * h2.c[t-1] + h2.g[t] * h2.a[t]            model.nn:15
-        h2_c[...] = h2_f[t] * h2_c + sigmoid(h2_W_g * h2_prev[t] + h2_b_g) * np.tanh(h2_W_a * h2_prev[t] + h2_b_a)
+        h2_c[t] = (h2_f[t] * h2_c_prev[t]
+                   + sigmoid(h2_W_g * h2_prev[t] + h2_b_g) * np.tanh(h2_W_a * h2_prev[t] + h2_b_a))
         # h2 = h2.o[t] * tanh(h2.c[t])                              model.nn:16
-        h2[t] = h2_o[t] * np.tanh(h2_c)
+        h2[t] = h2_o[t] * np.tanh(h2_c[t])
     # y = E1 * h2[t] + E2                                       model.nn:20
     np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
@@ -417,7 +433,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (B*D + B*D*T, dtype),
             (B*D*T, dtype),
             (max(B*D*T, B*T), dtype),
-            (max(B*D, B*T), dtype),
+            (max(B*D + B*D*T, B*D*T, B*T), dtype),
             (max(B*D + B*D*T, B*T), dtype),
             (B*T, dtype),
         ])
@@ -425,19 +441,19 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[0][:B*D + B*D*T].reshape(T + 1, B, D),                    # xs
             s[1][:B*D*T].reshape(T, B, D),                              # E0_x
             s[2][:B*D*T].reshape(T, B, D),                              # h1_o
-            s[3][:B*D].reshape(B, D),                                   # h1_c
+            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
             s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
             s[1][:B*D*T].reshape(T, B, D),                              # h2_o
             s[2][:B*D*T].reshape(T, B, D),                              # h2_f
-            s[3][:B*D].reshape(B, D),                                   # h2_c
+            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2_cs
             s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
             s[1][:B*D*T].reshape(T, B, D),                              # y
-            s[3][:B*T].reshape(T, B),                                   # max_y
-            s[2][:B*D*T].reshape(T, B, D),                              # exp_y
+            s[2][:B*T].reshape(T, B),                                   # max_y
+            s[3][:B*D*T].reshape(T, B, D),                              # exp_y
             s[4][:B*T].reshape(T, B),                                   # sum_exp_y
-            s[2][:B*T].reshape(T, B),                                   # tmp
+            s[3][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # tmp2
-            s[3][:B*T].reshape(T, B),                                   # x_next_n
+            s[5][:B*T].reshape(T, B),                                   # x_next_n
         )
     return workspace.views["evaluate"]
 
@@ -879,11 +895,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -891,6 +902,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, t_length=4, seed=0):

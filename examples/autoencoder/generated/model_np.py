@@ -165,7 +165,7 @@ def _gradients(params, grads, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, r, value, tmp, d_a_h, tmp2 = _gradients_buffers(workspace, B, dtype)
+    h, r, r_minus_x, tmp, d_a_h, tmp2 = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:6
@@ -176,23 +176,23 @@ def _gradients(params, grads, x, workspace):
     np.matmul(h, V.T, out=r)                                    # (B, D)
     r += d
     sigmoid(r, out=r)
-    np.subtract(r, x, out=value)                                # (B, D)
+    np.subtract(r, x, out=r_minus_x)                            # (B, D)
     # loss = (0.5 * sum[batch, 0] (r - x)^2) / B
-    value_value = value.reshape(-1) @ value.reshape(-1)
-    loss = 0.5 * value_value / B
+    r_minus_x_r_minus_x = r_minus_x.reshape(-1) @ r_minus_x.reshape(-1)
+    loss = 0.5 * r_minus_x_r_minus_x / B
 
     # ---- backward
     np.subtract(1, r, out=tmp)
     tmp *= r
-    value *= tmp
+    r_minus_x *= tmp
     # d_d = mean[batch] (r - x) * r * (1 - r)
-    np.sum(value, axis=0, out=d_d)                              # (D,)
+    np.sum(r_minus_x, axis=0, out=d_d)                          # (D,)
     d_d /= B
     # d_V = ((r - x) * r * (1 - r)) @ h.T / B
-    np.matmul(value.T, h, out=d_V)                              # (D, H)
+    np.matmul(r_minus_x.T, h, out=d_V)                          # (D, H)
     d_V /= B
     # d_a_h = (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h) / B
-    np.matmul(value, V, out=d_a_h)                              # (B, H)
+    np.matmul(r_minus_x, V, out=d_a_h)                          # (B, H)
     np.subtract(1, h, out=tmp2)
     tmp2 *= h
     d_a_h *= tmp2
@@ -218,7 +218,7 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*D].reshape(B, D),                                   # r
-            s[2][:B*D].reshape(B, D),                                   # value
+            s[2][:B*D].reshape(B, D),                                   # r_minus_x
             s[3][:B*D].reshape(B, D),                                   # tmp
             s[1][:B*H].reshape(B, H),                                   # d_a_h
             s[2][:B*H].reshape(B, H),                                   # tmp2
@@ -265,11 +265,23 @@ def sigmoid(x, out=None):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
 
 
 def check_shape(name, value, dims):
@@ -321,11 +333,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -333,6 +340,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

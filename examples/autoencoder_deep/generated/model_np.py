@@ -154,7 +154,7 @@ def _evaluate(params, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h1, k, h3, a_r, value, tmp = _evaluate_buffers(workspace, B, dtype)
+    h1, k, h3, a_r, term, tmp = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1
@@ -169,21 +169,21 @@ def _evaluate(params, x, workspace):
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4
     # loss = sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
-    np.maximum(a_r, 0, out=value)                               # (B, D)
+    np.maximum(a_r, 0, out=term)                                # (B, D)
     np.multiply(x, a_r, out=tmp)
-    value -= tmp
+    term -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    value += tmp
-    loss = np.sum(value)
+    term += tmp
+    loss = np.sum(term)
     # r = sigmoid(a_r)                                          model.nn:10
-    value2 = a_r
-    sigmoid(a_r, out=value2)
-    value2 -= x
-    value2_value2 = value2.reshape(-1) @ value2.reshape(-1)
-    squared_error = value2_value2 / D
+    sigmoid_a_r_minus_x = a_r
+    sigmoid(a_r, out=sigmoid_a_r_minus_x)
+    sigmoid_a_r_minus_x -= x
+    sigmoid_a_r_minus_x_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
+    squared_error = sigmoid_a_r_minus_x_sigmoid_a_r_minus_x / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
@@ -202,7 +202,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:B*K].reshape(B, K),                                   # k
             s[0][:B*H].reshape(B, H),                                   # h3
             s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # value
+            s[0][:B*D].reshape(B, D),                                   # term
             s[2][:B*D].reshape(B, D),                                   # tmp
         )
     return workspace.views["evaluate"]
@@ -217,7 +217,7 @@ def _gradients(params, grads, x, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        h1, k, h3, a_r, value, tmp, d_h3, mask, d_k, d_h1, mask2,
+        h1, k, h3, a_r, term, tmp, d_h3, mask, d_k, d_h1, mask2,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -235,16 +235,16 @@ def _gradients(params, grads, x, workspace):
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4
     # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
-    np.maximum(a_r, 0, out=value)                               # (B, D)
+    np.maximum(a_r, 0, out=term)                                # (B, D)
     np.multiply(x, a_r, out=tmp)
-    value -= tmp
+    term -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    value += tmp
-    sum_value = np.sum(value)
-    loss = sum_value / B
+    term += tmp
+    sum_term = np.sum(term)
+    loss = sum_term / B
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:10
@@ -305,7 +305,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*K].reshape(B, K),                                   # k
             s[2][:B*H].reshape(B, H),                                   # h3
             s[3][:B*D].reshape(B, D),                                   # a_r
-            s[4][:B*D].reshape(B, D),                                   # value
+            s[4][:B*D].reshape(B, D),                                   # term
             s[5][:B*D].reshape(B, D),                                   # tmp
             s[4][:B*H].reshape(B, H),                                   # d_h3
             s[6][:B*H].reshape(B, H),                                   # mask
@@ -355,11 +355,23 @@ def sigmoid(x, out=None):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
 
 
 def check_shape(name, value, dims):
@@ -411,11 +423,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -423,6 +430,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

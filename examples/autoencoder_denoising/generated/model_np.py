@@ -123,7 +123,7 @@ def _evaluate(params, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, value, tmp = _evaluate_buffers(workspace, B, dtype)
+    h, a_r, term, tmp = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:9
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
@@ -132,21 +132,21 @@ def _evaluate(params, x, workspace):
     a_r += d
     # loss = sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h +
     #     d))))
-    np.maximum(a_r, 0, out=value)                               # (B, D)
+    np.maximum(a_r, 0, out=term)                                # (B, D)
     np.multiply(x, a_r, out=tmp)
-    value -= tmp
+    term -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    value += tmp
-    loss = np.sum(value)
+    term += tmp
+    loss = np.sum(term)
     # r = sigmoid(a_r)                                          model.nn:10
-    value2 = a_r
-    sigmoid(a_r, out=value2)
-    value2 -= x
-    value2_value2 = value2.reshape(-1) @ value2.reshape(-1)
-    squared_error = value2_value2 / D
+    sigmoid_a_r_minus_n = a_r
+    sigmoid(a_r, out=sigmoid_a_r_minus_n)
+    sigmoid_a_r_minus_n -= x
+    sigmoid_a_r_minus_n_sigmoid_a_r_minus_n = sigmoid_a_r_minus_n.reshape(-1) @ sigmoid_a_r_minus_n.reshape(-1)
+    squared_error = sigmoid_a_r_minus_n_sigmoid_a_r_minus_n / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
@@ -163,7 +163,7 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # value
+            s[0][:B*D].reshape(B, D),                                   # term
             s[2][:B*D].reshape(B, D),                                   # tmp
         )
     return workspace.views["evaluate"]
@@ -177,7 +177,7 @@ def _gradients(params, grads, x, workspace, seed):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    n, tmp, mask, h, a_r, value, tmp2, d_h, tmp3, d_a_r_h = _gradients_buffers(workspace, B, dtype)
+    n, tmp, mask, h, a_r, term, tmp2, d_h, tmp3, d_a_r_h = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # n = 1.42857 * x * real(uniform(n) < 0.7)                  model.nn:8
@@ -192,16 +192,16 @@ def _gradients(params, grads, x, workspace, seed):
     np.matmul(h, W, out=a_r)                                    # (B, D)
     a_r += d
     # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
-    np.maximum(a_r, 0, out=value)                               # (B, D)
+    np.maximum(a_r, 0, out=term)                                # (B, D)
     np.multiply(x, a_r, out=tmp2)
-    value -= tmp2
+    term -= tmp2
     np.abs(a_r, out=tmp2)
     np.negative(tmp2, out=tmp2)
     np.exp(tmp2, out=tmp2)
     np.log1p(tmp2, out=tmp2)
-    value += tmp2
-    sum_value = np.sum(value)
-    loss = sum_value / B
+    term += tmp2
+    sum_term = np.sum(term)
+    loss = sum_term / B
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:10
@@ -221,8 +221,7 @@ def _gradients(params, grads, x, workspace, seed):
     d_a_h *= tmp3
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    d_a_h_n = d_W                                               # (H, D)
-    np.matmul(d_a_h.T, n, out=d_a_h_n)
+    np.matmul(d_a_h.T, n, out=d_W)                              # (H, D)
     # d_W = d_a_h @ n.T + (d_a_r @ h.T).T
     np.matmul(h.T, d_a_r, out=d_a_r_h)                          # (H, D)
     d_W += d_a_r_h
@@ -249,7 +248,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*D].reshape(B, D),                                   # mask
             s[3][:B*H].reshape(B, H),                                   # h
             s[4][:B*D].reshape(B, D),                                   # a_r
-            s[5][:B*D].reshape(B, D),                                   # value
+            s[5][:B*D].reshape(B, D),                                   # term
             s[6][:B*D].reshape(B, D),                                   # tmp2
             s[5][:B*H].reshape(B, H),                                   # d_h
             s[6][:B*H].reshape(B, H),                                   # tmp3
@@ -295,33 +294,25 @@ def sigmoid(x, out=None):
     return np.reciprocal(out, out=out)
 
 
-def philox(seed, key):
-    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0)."""
-    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
-    word = 2**64 - 1
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
-                                                counter=np.array([0, 0, int(step) & word, 0], np.uint64)))
-
-
-def uniform(seed, key, scratch=None, out=None):
-    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64."""
-    if out.dtype == np.float64:
-        return philox(seed, key).random(out=out)
-    scratch = philox(seed, key).random(out.shape, out=scratch)
-    scratch *= 2.0**24
-    np.floor(scratch, out=scratch)
-    scratch *= 2.0**-24
-    out[...] = scratch
-    return out
-
-
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
 
 
 def check_shape(name, value, dims):
@@ -373,11 +364,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -385,6 +371,33 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def philox(seed, key, at=0):
+    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
+    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
+    word = 2**64 - 1
+    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
+                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
+    bits.random_raw(at % 4, output=False)
+    return np.random.Generator(bits)
+
+
+def uniform(seed, key, scratch=None, out=None, at=0):
+    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
+    if out.dtype == np.float64:
+        return philox(seed, key, at).random(out=out)
+    scratch = philox(seed, key, at).random(out.shape, out=scratch)
+    scratch *= 2.0**24
+    np.floor(scratch, out=scratch)
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

@@ -119,7 +119,7 @@ def _evaluate(params, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, value, tmp, square_W = _evaluate_buffers(workspace, B, dtype)
+    h, a_r, term, tmp, square_W = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
@@ -128,24 +128,24 @@ def _evaluate(params, x, workspace):
     a_r += d
     # loss = sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h +
     #     d))))
-    np.maximum(a_r, 0, out=value)                               # (B, D)
+    np.maximum(a_r, 0, out=term)                                # (B, D)
     np.multiply(x, a_r, out=tmp)
-    value -= tmp
+    term -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    value += tmp
-    loss = np.sum(value)
+    term += tmp
+    loss = np.sum(term)
     np.square(W, out=square_W)                                  # (H, D)
     sum_square_W = np.sum(square_W)
     penalty = sum_square_W * 5e-05
     # r = sigmoid(a_r)                                          model.nn:8
-    value2 = a_r
-    sigmoid(a_r, out=value2)
-    value2 -= x
-    value2_value2 = value2.reshape(-1) @ value2.reshape(-1)
-    squared_error = value2_value2 / D
+    sigmoid_a_r_minus_x = a_r
+    sigmoid(a_r, out=sigmoid_a_r_minus_x)
+    sigmoid_a_r_minus_x -= x
+    sigmoid_a_r_minus_x_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
+    squared_error = sigmoid_a_r_minus_x_sigmoid_a_r_minus_x / D
     return {"loss": (loss, B), "penalty": penalty, "squared_error": (squared_error, B)}
 
 
@@ -162,7 +162,7 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # value
+            s[0][:B*D].reshape(B, D),                                   # term
             s[2][:B*D].reshape(B, D),                                   # tmp
             s[0][:D*H].reshape(H, D),                                   # square_W
         )
@@ -177,7 +177,9 @@ def _gradients(params, grads, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, value, tmp, d_a_h, tmp2, value2_h, tmp3 = _gradients_buffers(workspace, B, dtype)
+    (
+        h, a_r, term, tmp, d_a_h, tmp2, sigmoid_a_r_minus_x_h, tmp3,
+    ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:7
@@ -186,43 +188,42 @@ def _gradients(params, grads, x, workspace):
     sigmoid(h, out=h)
     np.matmul(h, W, out=a_r)                                    # (B, D)
     a_r += d
-    np.maximum(a_r, 0, out=value)                               # (B, D)
+    np.maximum(a_r, 0, out=term)                                # (B, D)
     np.multiply(x, a_r, out=tmp)
-    value -= tmp
+    term -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    value += tmp
-    sum_value = np.sum(value)
+    term += tmp
+    sum_term = np.sum(term)
     # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
     #     5e-05
     W_W = W.reshape(-1) @ W.reshape(-1)
-    loss = sum_value / B + W_W * 5e-05
+    loss = sum_term / B + W_W * 5e-05
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:8
-    value2 = a_r
-    sigmoid(a_r, out=value2)
-    value2 -= x
+    sigmoid_a_r_minus_x = a_r
+    sigmoid(a_r, out=sigmoid_a_r_minus_x)
+    sigmoid_a_r_minus_x -= x
     # d_d = mean[batch](r - x)
-    np.sum(value2, axis=0, out=d_d)                             # (D,)
+    np.sum(sigmoid_a_r_minus_x, axis=0, out=d_d)                # (D,)
     d_d /= B
     # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
-    np.matmul(value2, W.T, out=d_a_h)                           # (B, H)
+    np.matmul(sigmoid_a_r_minus_x, W.T, out=d_a_h)              # (B, H)
     np.subtract(1, h, out=tmp2)
     tmp2 *= h
     d_a_h *= tmp2
     d_a_h /= B
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    d_a_h_x = d_W                                               # (H, D)
-    np.matmul(d_a_h.T, x, out=d_a_h_x)
+    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
     # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
-    np.matmul(h.T, value2, out=value2_h)                        # (H, D)
+    np.matmul(h.T, sigmoid_a_r_minus_x, out=sigmoid_a_r_minus_x_h)  # (H, D)
     np.multiply(0.0001, W, out=tmp3)
     d_W += tmp3
-    np.divide(value2_h, B, out=tmp3)
+    np.divide(sigmoid_a_r_minus_x_h, B, out=tmp3)
     d_W += tmp3
     return loss
 
@@ -241,11 +242,11 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*D].reshape(B, D),                                   # a_r
-            s[2][:B*D].reshape(B, D),                                   # value
+            s[2][:B*D].reshape(B, D),                                   # term
             s[3][:B*D].reshape(B, D),                                   # tmp
             s[2][:B*H].reshape(B, H),                                   # d_a_h
             s[3][:B*H].reshape(B, H),                                   # tmp2
-            s[2][:D*H].reshape(H, D),                                   # value2_h
+            s[2][:D*H].reshape(H, D),                                   # sigmoid_a_r_minus_x_h
             s[0][:D*H].reshape(H, D),                                   # tmp3
         )
     return workspace.views["gradients"]
@@ -286,11 +287,23 @@ def sigmoid(x, out=None):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
 
 
 def check_shape(name, value, dims):
@@ -342,11 +355,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -354,6 +362,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

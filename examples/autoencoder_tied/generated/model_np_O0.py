@@ -103,15 +103,15 @@ def _evaluate(params, x, workspace):
     a_r = h @ W + d                                             # (B, D)
     # loss = sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h +
     #     d))))
-    value = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
-    loss = np.sum(value)
+    term = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
+    loss = np.sum(term)
     square_W = W**2                                             # (H, D)
     sum_square_W = np.sum(square_W)
     penalty = sum_square_W * 5e-05
     # r = sigmoid(a_r)                                          model.nn:8
-    value2 = sigmoid(a_r) - x                                   # (B, D)
-    value2_value2 = value2.reshape(-1) @ value2.reshape(-1)
-    squared_error = value2_value2 / D
+    sigmoid_a_r_minus_x = sigmoid(a_r) - x                      # (B, D)
+    sigmoid_a_r_minus_x_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
+    squared_error = sigmoid_a_r_minus_x_sigmoid_a_r_minus_x / D
     return {"loss": (loss, B), "penalty": penalty, "squared_error": (squared_error, B)}
 
 
@@ -128,25 +128,25 @@ def _gradients(params, grads, x, workspace):
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
     a_r = h @ W + d                                             # (B, D)
-    value = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
-    sum_value = np.sum(value)
+    term = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
+    sum_term = np.sum(term)
     # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
     #     5e-05
     W_W = W.reshape(-1) @ W.reshape(-1)
-    loss = sum_value / B + W_W * 5e-05
+    loss = sum_term / B + W_W * 5e-05
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:8
-    value2 = sigmoid(a_r) - x                                   # (B, D)
+    sigmoid_a_r_minus_x = sigmoid(a_r) - x                      # (B, D)
     # d_d = mean[batch](r - x)
-    sum_value2 = np.sum(value2, axis=0)                         # (D,)
-    d_d[...] = sum_value2 / B                                   # (D,)
+    sum_sigmoid_a_r_minus_x = np.sum(sigmoid_a_r_minus_x, axis=0)  # (D,)
+    d_d[...] = sum_sigmoid_a_r_minus_x / B                      # (D,)
     # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
-    d_a_h = value2 @ W.T * h * (1 - h) / B                      # (B, H)
+    d_a_h = sigmoid_a_r_minus_x @ W.T * h * (1 - h) / B         # (B, H)
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
     # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
-    d_W[...] = 0.0001 * W + d_a_h.T @ x + h.T @ value2 / B      # (H, D)
+    d_W[...] = 0.0001 * W + d_a_h.T @ x + h.T @ sigmoid_a_r_minus_x / B  # (H, D)
     return loss
 
 
@@ -185,11 +185,23 @@ def sigmoid(x, out=None):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
 
 
 def check_shape(name, value, dims):
@@ -241,11 +253,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -253,6 +260,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

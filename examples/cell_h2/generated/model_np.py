@@ -136,12 +136,14 @@ def step(params, carry, x):
     B = len(x)
     h_before = carry_entry(carry, "h[-1]", (B, H))              # (B, H)
     h_before2 = carry_entry(carry, "h[-2]", (B, H))             # (B, H)
-    term = W_g.T[x] + h_before @ U_g.T + b_g                    # (B, H)
+    a_g = W_g.T[x] + h_before @ U_g.T + b_g                     # (B, H)
     # g = sigmoid(W_g @ onehot(x[t]) + U_g @ h[t-1] + b_g)      model.nn:11
+    g = sigmoid(a_g)                                            # (B, H)
     # m = g[t] * (U_1 @ h[t-1]) + sigmoid(-(W_g @ onehot(x[t]) + U_g @ h[t-1] + b_g)) * (U_2 @
     #     h[t-2])
+    m = g * (h_before @ U_1.T) + sigmoid(-a_g) * (h_before2 @ U_2.T)  # (B, H)
     # h = tanh(W @ onehot(x[t]) + m[t] + b)                     model.nn:13
-    h = np.tanh(W.T[x] + sigmoid(term) * h_before @ U_1.T + sigmoid(-term) * h_before2 @ U_2.T + b)
+    h = np.tanh(W.T[x] + m + b)                                 # (B, H)
     # p = W_y @ h[t] + b_y                                      model.nn:14
     p = h @ W_y.T + b_y                                         # (B, V)
     return {"p": p}, {"h[-1]": h, "h[-2]": h_before.copy()}
@@ -193,15 +195,16 @@ def _predict(params, x, workspace):
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
+    a_g_x = W_gW_x[..., :H]
     for t in range(T):
-        U_h = h_prev[t] @ U.T                                   # (B, 2*H)
-        a_g = W_gW_x[t, :, :H] + U_h[:, :H]                     # (B, H)
+        U_h_prev = h_prev[t] @ U.T                              # (B, 2*H)
+        a_g = a_g_x[t] + U_h_prev[:, :H]                        # (B, H)
         # g = sigmoid(a_g[t])                                       model.nn:11
         # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[H:2*H] +  model.nn:13
         #     sigmoid(-a_g[t]) * (U_2 @ h[t-2]))
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        np.tanh(W_gW_x[t, :, H:] + sigmoid(a_g) * U_h[:, H:] + sigmoid(-a_g) * h_prev2[t] @ U_2.T,
-            out=h[t])
+        np.tanh(W_gW_x[t, :, H:] + sigmoid(a_g) * U_h_prev[:, H:]
+            + sigmoid(-a_g) * (h_prev2[t] @ U_2.T), out=h[t])
     # p = W_y @ h[t] + b_y                                      model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -251,15 +254,16 @@ def _evaluate(params, x, y, workspace):
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
+    a_g_x = W_gW_x[..., :H]
     for t in range(T):
-        U_h = h_prev[t] @ U.T                                   # (B, 2*H)
-        a_g = W_gW_x[t, :, :H] + U_h[:, :H]                     # (B, H)
+        U_h_prev = h_prev[t] @ U.T                              # (B, 2*H)
+        a_g = a_g_x[t] + U_h_prev[:, :H]                        # (B, H)
         # g = sigmoid(a_g[t])                                       model.nn:11
         # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[H:2*H] +  model.nn:13
         #     sigmoid(-a_g[t]) * (U_2 @ h[t-2]))
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        np.tanh(W_gW_x[t, :, H:] + sigmoid(a_g) * U_h[:, H:] + sigmoid(-a_g) * h_prev2[t] @ U_2.T,
-            out=h[t])
+        np.tanh(W_gW_x[t, :, H:] + sigmoid(a_g) * U_h_prev[:, H:]
+            + sigmoid(-a_g) * (h_prev2[t] @ U_2.T), out=h[t])
     # p = W_y @ h[t] + b_y                                      model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -324,9 +328,10 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        W_gW, W_gW_x, b_gb, U, hs, U_h, g, sigmoid_a_g, U_2_h, p, max_p, exp_p, sum_exp_p, p_picked,
-        tmp, slope_g, slope_sigmoid_a_g, W_y_exp_p, slope_h, d_h_next2s, d_h_next, term,
-        d_a_h_sigmoid_a_g, d_h_next2_plus_d_h_next, d_U, d_a_g_d_a_h, d_b_gb, d_W_gW,
+        W_gW, W_gW_x, b_gb, U, hs, U_h_prev, g, sigmoid_a_g, U_2_h_prev2, p, max_p, exp_p,
+        sum_exp_p, p_picked, tmp, slope_g, slope_sigmoid_a_g, W_y_exp_p, slope_h, d_h_next2s,
+        d_h_next, parts, d_a_h_sigmoid_a_g, d_h_next2_plus_d_h_next, d_U, d_a_g_d_a_h, d_b_gb,
+        d_W_gW,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -338,17 +343,19 @@ def _gradients(params, grads, x, y, workspace):
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
+    a_g_x = W_gW_x[..., :H]
     for t in range(T):
-        np.matmul(h_prev[t], U.T, out=U_h[t])                   # (T, B, 2*H)
-        a_g = W_gW_x[t, :, :H] + U_h[t, :, :H]                  # (B, H)
+        np.matmul(h_prev[t], U.T, out=U_h_prev[t])              # (T, B, 2*H)
+        a_g = a_g_x[t] + U_h_prev[t, :, :H]                     # (B, H)
         # g = sigmoid(a_g[t])                                       model.nn:11
         sigmoid(a_g, out=g[t])                                  # (T, B, H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         sigmoid(-a_g, out=sigmoid_a_g[t])                       # (T, B, H)
-        np.matmul(h_prev2[t], U_2.T, out=U_2_h[t])              # (T, B, H)
+        np.matmul(h_prev2[t], U_2.T, out=U_2_h_prev2[t])        # (T, B, H)
         # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[H:2*H] +  model.nn:13
         #     sigmoid(-a_g[t]) * (U_2 @ h[t-2]))
-        np.tanh(W_gW_x[t, :, H:] + g[t] * U_h[t, :, H:] + sigmoid_a_g[t] * U_2_h[t], out=h[t])
+        np.tanh(W_gW_x[t, :, H:] + g[t] * U_h_prev[t, :, H:] + sigmoid_a_g[t] * U_2_h_prev2[t],
+            out=h[t])
     # p = W_y @ h[t] + b_y                                      model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -386,7 +393,7 @@ def _gradients(params, grads, x, y, workspace):
     d_h_next[...] = 0                                           # (B, H)
     d_a_h = W_y_exp_p
     d_h_next2, d_h_next2_ahead2 = d_h_next2s[:-2], d_h_next2s[2:]
-    d_a_g = term[..., :H]
+    d_a_g = parts[..., :H]
     for t in reversed(range(T)):
         # d_h = W_y.T @ (softmax(p[t]) - onehot(y[t])) / (B*T) + d_h_next2[t+2] + d_h_next[t+1]
         # d_a_h = d_h[t] * (1 - h[t]^2)
@@ -394,11 +401,11 @@ def _gradients(params, grads, x, y, workspace):
         # d_g = d_a_h[t] * (U @ h[t-1])[H:2*H]
         # d_a_g = d_g[t] * g[t] * (1 - g[t]) - d_a_h[t] * (U_2 @ h[t-2]) * sigmoid(-a_g[t]) * (1 -
         #     sigmoid(-a_g[t]))
-        d_a_g[t] = d_a_h[t] * U_h[t, :,
-            H:] * slope_g[t] - d_a_h[t] * U_2_h[t] * slope_sigmoid_a_g[t]
-        term[t, :, H:] = d_a_h[t] * g[t]
+        d_a_g[t] = (d_a_h[t] * U_h_prev[t, :, H:] * slope_g[t]
+                    - d_a_h[t] * U_2_h_prev2[t] * slope_sigmoid_a_g[t])
+        parts[t, :, H:] = d_a_h[t] * g[t]
         # d_h_next = U.T @ [d_a_g[t], d_a_h[t] * g[t]]
-        np.matmul(term[t], U, out=d_h_next)
+        np.matmul(parts[t], U, out=d_h_next)
         d_a_h_sigmoid_a_g[t] = d_a_h[t] * sigmoid_a_g[t]        # (T, B, H)
         # d_h_next2 = U_2.T @ (d_a_h[t] * sigmoid(-a_g[t]))
         np.matmul(d_a_h_sigmoid_a_g[t], U_2, out=d_h_next2[t])
@@ -410,7 +417,7 @@ def _gradients(params, grads, x, y, workspace):
     np.add(d_h_next2s[1], d_h_next, out=d_h_next2_plus_d_h_next)  # (B, H)
     np.sum(d_h_next2_plus_d_h_next, axis=0, out=d_h1)           # (H,)
     # d_U = sum[t] [d_a_g[t], d_a_h[t] * g[t]] @ h[t-1].T
-    np.matmul(term.reshape(-1, 2*H).T, h_prev.reshape(-1, H), out=d_U)  # (2*H, H)
+    np.matmul(parts.reshape(-1, 2*H).T, h_prev.reshape(-1, H), out=d_U)  # (2*H, H)
     np.concatenate((d_a_g, d_a_h), axis=2, out=d_a_g_d_a_h)     # (T, B, 2*H)
     # d_b_gb = sum[t, batch]([d_a_g[t], d_a_h[t]])
     np.sum(d_a_g_d_a_h, axis=(0, 1), out=d_b_gb)                # (2*H,)
@@ -449,10 +456,10 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[0][:2*H],                                                 # b_gb
             s[0][:2*H*H].reshape(2*H, H),                               # U
             s[2][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
-            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # U_h
+            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # U_h_prev
             s[4][:B*H*T].reshape(T, B, H),                              # g
             s[5][:B*H*T].reshape(T, B, H),                              # sigmoid_a_g
-            s[6][:B*H*T].reshape(T, B, H),                              # U_2_h
+            s[6][:B*H*T].reshape(T, B, H),                              # U_2_h_prev2
             s[1][:B*T*V].reshape(T, B, V),                              # p
             s[7][:B*T].reshape(T, B),                                   # max_p
             s[8][:B*T*V].reshape(T, B, V),                              # exp_p
@@ -465,7 +472,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[8][:B*H*T].reshape(T, B, H),                              # slope_h
             s[1][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # d_h_next2s
             s[11][:B*H].reshape(B, H),                                  # d_h_next
-            s[12][:2*B*H*T].reshape(T, B, 2*H),                         # term
+            s[12][:2*B*H*T].reshape(T, B, 2*H),                         # parts
             s[13][:B*H*T].reshape(T, B, H),                             # d_a_h_sigmoid_a_g
             s[0][:B*H].reshape(B, H),                                   # d_h_next2_plus_d_h_next
             s[0][:2*H*H].reshape(2*H, H),                               # d_U
@@ -530,35 +537,17 @@ def pick(a, i, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0
     out[classes] = np.add.reduceat(rows[order], starts, axis=0).reshape(len(classes), *out.shape[1:])
-    return out
-
-
-def philox(seed, key, at=0):
-    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
-    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
-    word = 2**64 - 1
-    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
-                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
-    bits.random_raw(at % 4, output=False)
-    return np.random.Generator(bits)
-
-
-def uniform(seed, key, scratch=None, out=None, at=0):
-    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
-    if out.dtype == np.float64:
-        return philox(seed, key, at).random(out=out)
-    scratch = philox(seed, key, at).random(out.shape, out=scratch)
-    scratch *= 2.0**24
-    np.floor(scratch, out=scratch)
-    scratch *= 2.0**-24
-    out[...] = scratch
     return out
 
 
@@ -686,11 +675,6 @@ def clip_by_norm(d, bound):
             g *= bound / total
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -698,6 +682,33 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def philox(seed, key, at=0):
+    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
+    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
+    word = 2**64 - 1
+    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
+                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
+    bits.random_raw(at % 4, output=False)
+    return np.random.Generator(bits)
+
+
+def uniform(seed, key, scratch=None, out=None, at=0):
+    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
+    if out.dtype == np.float64:
+        return philox(seed, key, at).random(out=out)
+    scratch = philox(seed, key, at).random(out.shape, out=scratch)
+    scratch *= 2.0**24
+    np.floor(scratch, out=scratch)
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, t_length=4, seed=0):

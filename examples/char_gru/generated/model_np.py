@@ -16,50 +16,49 @@ Equations
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_p[t] = (softmax(p[t]) - onehot(y[t])) / (B*T)
     d_h2[t] = p.W.T @ d_p[t] + d_h2_next[t+1]
+    d_h2.z[t] = d_h2[t] * h2.g[t]
     d_h2.g[t] = d_h2[t] * h2.z[t]
     d_a_h2.g[t] = d_h2.g[t] * (1 - h2.g[t]^2)
-    t1[t] = h2.W_g.T @ d_a_h2.g[t]
-    d_h2.z[t] = d_h2[t] * h2.g[t]
-    t2[t] = t1[t, 0:H]
-    d_h2.r[t] = t2[t] * h2[t-1]
-    d_h2.z_h2.r[t] = [d_h2.z[t], d_h2.r[t]]
-    t3[t] = sigmoid(-a_h2.z[t])
-    d_a_h2.z[t] = -d_h2[t] * h2[t-1] * t3[t] * (1 - t3[t])
-    d_a_h2.z_h2.r[t] = d_h2.z_h2.r[t] * h2.z_h2.r[t] * (1 - h2.z_h2.r[t]) + pad(d_a_h2.z[t], 0,
-            2*H)
-    t4[t] = h2.W.T @ d_a_h2.z_h2.r[t]
-    d_h1[t] = t1[t, H:2*H] + t4[t, H:2*H] + d_h1_next[t+1]
+    t1[t] = h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]
+    d_h2.r[t] = t1[t] * h2[t-1]
+    d_h2.zr[t] = [d_h2.z[t], d_h2.r[t]]
+    t2[t] = sigmoid(-a_h2.z[t])
+    d_a_h2.z[t] = -d_h2[t] * h2[t-1] * t2[t] * (1 - t2[t])
+    d_a_h2.zr[t] = d_h2.zr[t] * h2.zr[t] * (1 - h2.zr[t]) + pad(d_a_h2.z[t], 0, 2*H)
+    t3[t] = [d_a_h2.zr[t], d_a_h2.g[t]]
+    d_h1[t] = h2.W[:, H:2*H].T @ t3[t] + d_h1_next[t+1]
+    d_h1.z[t] = d_h1[t] * h1.g[t]
     d_h1.g[t] = d_h1[t] * h1.z[t]
     d_a_h1.g[t] = d_h1.g[t] * (1 - h1.g[t]^2)
-    t5[t] = h1.W_g.T @ d_a_h1.g[t]
-    d_h1.z[t] = d_h1[t] * h1.g[t]
-    t6[t] = t5[t, 0:H]
-    d_h1.r[t] = t6[t] * h1[t-1]
-    d_h1.z_h1.r[t] = [d_h1.z[t], d_h1.r[t]]
-    t7[t] = sigmoid(-a_h1.z[t])
-    d_a_h1.z[t] = -d_h1[t] * h1[t-1] * t7[t] * (1 - t7[t])
-    d_a_h1.z_h1.r[t] = d_h1.z_h1.r[t] * h1.z_h1.r[t] * (1 - h1.z_h1.r[t]) + pad(d_a_h1.z[t], 0,
-            2*H)
-    d_e[t] = t5[t, H:E + H] + h1.W[:, H:E + H].T @ d_a_h1.z_h1.r[t]
+    t4[t] = h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]
+    d_h1.r[t] = t4[t] * h1[t-1]
+    d_h1.zr[t] = [d_h1.z[t], d_h1.r[t]]
+    t5[t] = sigmoid(-a_h1.z[t])
+    d_a_h1.z[t] = -d_h1[t] * h1[t-1] * t5[t] * (1 - t5[t])
+    d_a_h1.zr[t] = d_h1.zr[t] * h1.zr[t] * (1 - h1.zr[t]) + pad(d_a_h1.z[t], 0, 2*H)
+    t6[t] = [d_a_h1.zr[t], d_a_h1.g[t]]
+    d_e[t] = h1.W[:, H:E + H].T @ t6[t]
     d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
-    d_h1_next[t] = t6[t] * h1.r[t] + d_h1[t] * t7[t] + h1.W[:, 0:H].T @ d_a_h1.z_h1.r[t]
-    d_h2_next[t] = t2[t] * h2.r[t] + d_h2[t] * t3[t] + t4[t, 0:H]
-    d_h1.W = [sum[t] d_a_h1.z_h1.r[t] @ h1[t-1].T, sum[t] d_a_h1.z_h1.r[t] @ e[t].T]
+    d_h1_next[t] = t4[t] * h1.r[t] + d_h1[t] * t5[t] + h1.W[0:2*H, 0:H].T @ d_a_h1.zr[t]
+    d_h2_next[t] = t1[t] * h2.r[t] + d_h2[t] * t2[t] + h2.W[0:2*H, 0:H].T @ d_a_h2.zr[t]
+    d_h1.W = concat(0, pad(sum[t] d_a_h1.zr[t] @ h1[t-1].T, 0, E + H, 1), pad(sum[t] d_a_h1.g[t] @
+            (h1.r[t] * h1[t-1]).T, 0, E + H, 1)) + pad(sum[t] t6[t] @ e[t].T, H, E + H, 1)
     d_h1.W_z = d_h1.W[0:H]
     d_h1.W_r = d_h1.W[H:2*H]
-    d_h1.W_g = sum[t] d_a_h1.g[t] @ [h1.r[t] * h1[t-1], e[t]].T
-    d_h1.b = sum[t, batch](d_a_h1.z_h1.r[t])
+    d_h1.W_g = d_h1.W[2*H:3*H]
+    d_h1.b = sum[t, batch](t6[t])
     d_h1.b_z = d_h1.b[0:H]
     d_h1.b_r = d_h1.b[H:2*H]
-    d_h1.b_g = sum[t, batch](d_a_h1.g[t])
-    d_h2.W = sum[t] d_a_h2.z_h2.r[t] @ [h2[t-1], h1[t]].T
+    d_h1.b_g = d_h1.b[2*H:3*H]
+    d_h2.W = concat(0, pad(sum[t] d_a_h2.zr[t] @ h2[t-1].T, 0, 2*H, 1), pad(sum[t] d_a_h2.g[t] @
+            (h2.r[t] * h2[t-1]).T, 0, 2*H, 1)) + pad(sum[t] t3[t] @ h1[t].T, H, 2*H, 1)
     d_h2.W_z = d_h2.W[0:H]
     d_h2.W_r = d_h2.W[H:2*H]
-    d_h2.W_g = sum[t] d_a_h2.g[t] @ [h2.r[t] * h2[t-1], h1[t]].T
-    d_h2.b = sum[t, batch](d_a_h2.z_h2.r[t])
+    d_h2.W_g = d_h2.W[2*H:3*H]
+    d_h2.b = sum[t, batch](t3[t])
     d_h2.b_z = d_h2.b[0:H]
     d_h2.b_r = d_h2.b[H:2*H]
-    d_h2.b_g = sum[t, batch](d_a_h2.g[t])
+    d_h2.b_g = d_h2.b[2*H:3*H]
     d_p.W = sum[t] d_p[t] @ h2[t].T
     d_p.b = sum[t, batch](d_p[t])
 """
@@ -184,34 +183,32 @@ def step(params, carry, x):
         e_L, h1_W_z, h1_W_r, h1_W_g, h1_b_z, h1_b_r, h1_b_g, h2_W_z, h2_W_r, h2_W_g, h2_b_z, h2_b_r,
         h2_b_g, p_W, p_b,
     ) = (params[k] for k in PARAMS)
-    dtype = params["e.L"].dtype
     x = class_input("x", x, (None,), V)                         # (B,)
     B = len(x)
     h1_before = carry_entry(carry, "h1[-1]", (B, H))            # (B, H)
     h2_before = carry_entry(carry, "h2[-1]", (B, H))            # (B, H)
     # e = e.L[x[t]]                                             layers.nn:20
-    np.take(e_L, x, axis=0, out=e_L_x[:, H:], mode="clip")      # (B, E + H)
-    e_L_x = np.empty((B, E + H), dtype)
-    e_L_x[:, :H] = h1_before
-    h1_W_z_e_L_x_plus_h1_b_z = e_L_x @ h1_W_z.T + h1_b_z        # (B, H)
-    # h1.r = sigmoid(h1.W_r @ [h1[t-1], e[t]] + h1.b_r)         cells.nn:32
-    term = np.empty((B, E + H), dtype)                          # (B, E + H)
-    term[:, :H] = sigmoid(e_L_x @ h1_W_r.T + h1_b_r) * h1_before
+    e = e_L[x]                                                  # (B, E)
+    a_h1_z = h1_before @ h1_W_z[:, :H].T + e @ h1_W_z[:, H:].T + h1_b_z  # (B, H)
     # h1.z = sigmoid(h1.W_z @ [h1[t-1], e[t]] + h1.b_z)         cells.nn:31
+    h1_z = sigmoid(a_h1_z)                                      # (B, H)
+    # h1.r = sigmoid(h1.W_r @ [h1[t-1], e[t]] + h1.b_r)         cells.nn:32
+    h1_r = sigmoid(h1_before @ h1_W_r[:, :H].T + e @ h1_W_r[:, H:].T + h1_b_r)  # (B, H)
+    h1_r_h1_before = h1_r * h1_before                           # (B, H)
     # h1.g = tanh(h1.W_g @ [h1.r[t] * h1[t-1], e[t]] + h1.b_g)  cells.nn:33
+    h1_g = np.tanh(h1_r_h1_before @ h1_W_g[:, :H].T + e @ h1_W_g[:, H:].T + h1_b_g)  # (B, H)
     # h1 = sigmoid(-(h1.W_z @ [h1[t-1], e[t]] + h1.b_z)) * h1[t-1] + h1.z[t] * h1.g[t]
-    term[:, H:] = e_L_x[:, H:]
-    h1 = sigmoid(-h1_W_z_e_L_x_plus_h1_b_z) * h1_before + sigmoid(h1_W_z_e_L_x_plus_h1_b_z) * np.tanh(term @ h1_W_g.T + h1_b_g)
-    parts = np.concatenate((h2_before, h1), axis=1)             # (B, 2*H)
-    h2_W_z_parts_plus_h2_b_z = parts @ h2_W_z.T + h2_b_z        # (B, H)
-    # h2.r = sigmoid(h2.W_r @ [h2[t-1], h1[t]] + h2.b_r)        cells.nn:32
-    term2 = np.empty((B, 2*H), dtype)                           # (B, 2*H)
-    term2[:, :H] = sigmoid(parts @ h2_W_r.T + h2_b_r) * h2_before
+    h1 = sigmoid(-a_h1_z) * h1_before + h1_z * h1_g             # (B, H)
+    a_h2_z = h2_before @ h2_W_z[:, :H].T + h1 @ h2_W_z[:, H:].T + h2_b_z  # (B, H)
     # h2.z = sigmoid(h2.W_z @ [h2[t-1], h1[t]] + h2.b_z)        cells.nn:31
+    h2_z = sigmoid(a_h2_z)                                      # (B, H)
+    # h2.r = sigmoid(h2.W_r @ [h2[t-1], h1[t]] + h2.b_r)        cells.nn:32
+    h2_r = sigmoid(h2_before @ h2_W_r[:, :H].T + h1 @ h2_W_r[:, H:].T + h2_b_r)  # (B, H)
+    h2_r_h2_before = h2_r * h2_before                           # (B, H)
     # h2.g = tanh(h2.W_g @ [h2.r[t] * h2[t-1], h1[t]] + h2.b_g)  cells.nn:33
+    h2_g = np.tanh(h2_r_h2_before @ h2_W_g[:, :H].T + h1 @ h2_W_g[:, H:].T + h2_b_g)  # (B, H)
     # h2 = sigmoid(-(h2.W_z @ [h2[t-1], h1[t]] + h2.b_z)) * h2[t-1] + h2.z[t] * h2.g[t]
-    term2[:, H:] = h1
-    h2 = sigmoid(-h2_W_z_parts_plus_h2_b_z) * h2_before + sigmoid(h2_W_z_parts_plus_h2_b_z) * np.tanh(term2 @ h2_W_g.T + h2_b_g)
+    h2 = sigmoid(-a_h2_z) * h2_before + h2_z * h2_g             # (B, H)
     # p = p.W @ h2[t] + p.b                                     layers.nn:6
     p = h2 @ p_W.T + p_b                                        # (B, V)
     return {"p": p}, {"h1[-1]": h1, "h2[-1]": h2}
@@ -262,45 +259,46 @@ def _predict(params, x, carry, workspace):
         "h2[-1]": np.zeros((B, H), dtype),
     })
     (
-        h2_W, h1_W, e, a_h1_z_h1_r, h1_b, h1s, h1_z_h1_r_h1, h2_b, h2s, h2_z_h2_r_h2, p,
+        h2_W, h1_W, e, h1_W_e, h1_b, h1s, h2_W_h1, h2_b, h2s, p,
     ) = _predict_buffers(workspace, B, T, dtype)
-    np.concatenate((h2_W_z, h2_W_r), out=h2_W)                  # (2*H, 2*H)
-    np.concatenate((h1_W_z, h1_W_r), out=h1_W)                  # (2*H, E + H)
+    np.concatenate((h2_W_z, h2_W_r, h2_W_g), out=h2_W)          # (3*H, 2*H)
+    np.concatenate((h1_W_z, h1_W_r, h1_W_g), out=h1_W)          # (3*H, E + H)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E), h1_W[:, H:].T, out=a_h1_z_h1_r.reshape(-1, 2*H))  # (T, B, 2*H)
-    np.concatenate((h1_b_z, h1_b_r), out=h1_b)                  # (2*H,)
-    a_h1_z_h1_r += h1_b
+    np.matmul(e.reshape(-1, E), h1_W[:, H:].T, out=h1_W_e.reshape(-1, 3*H))  # (T, B, 3*H)
+    np.concatenate((h1_b_z, h1_b_r, h1_b_g), out=h1_b)          # (3*H,)
+    h1_W_e += h1_b
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
-    h1_W_h1 = h1_W[:, :H]
     h1_prev, h1 = h1s[:-1], h1s[1:]
-    a_h1_z = a_h1_z_h1_r[..., :H]
+    a_h1_zr_e, a_h1_g_e = h1_W_e[..., :2*H], h1_W_e[..., 2*H:]
     for t in range(T):
-        a_h1_z_h1_r[t] += h1_prev[t] @ h1_W_h1.T
-        # h1.z_h1.r = sigmoid(a_h1.z_h1.r[t])
-        h1_z_h1_r = sigmoid(a_h1_z_h1_r[t])                     # (B, 2*H)
-        # h1.g = tanh(h1.W_g @ [h1.r[t] * h1[t-1], e[t]] + h1.b_g)  cells.nn:33
+        a_h1_zr = a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T  # (B, 2*H)
+        # h1.zr = sigmoid(a_h1.zr[t])
+        h1_zr = sigmoid(a_h1_zr)                                # (B, 2*H)
+        # h1.g = tanh((h1.W[:, H:E + H] @ e[t] + h1.b)[2*H:3*H] + h1.W[2*H:3*H, 0:H] @ (h1.r[t] *
+        #     h1[t-1]))
         # h1 = sigmoid(-a_h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]    cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        h1_z_h1_r_h1[:, :H] = h1_z_h1_r[:, H:] * h1_prev[t]     # (B, E + H)
-        h1_z_h1_r_h1[:, H:] = e[t]
-        h1[t] = sigmoid(-a_h1_z[t]) * h1_prev[t] + h1_z_h1_r[:,
-            :H] * np.tanh(h1_z_h1_r_h1 @ h1_W_g.T + h1_b_g)
-    np.concatenate((h2_b_z, h2_b_r), out=h2_b)                  # (2*H,)
+        h1_zr_h1_prev = h1_zr[:, H:] * h1_prev[t]               # (B, H)
+        h1[t] = (sigmoid(-a_h1_zr[:, :H]) * h1_prev[t]
+                 + h1_zr[:, :H] * np.tanh(a_h1_g_e[t] + h1_zr_h1_prev @ h1_W[2*H:, :H].T))
+    np.matmul(h1.reshape(-1, H), h2_W[:, H:].T, out=h2_W_h1.reshape(-1, 3*H))  # (T, B, 3*H)
+    np.concatenate((h2_b_z, h2_b_r, h2_b_g), out=h2_b)          # (3*H,)
+    h2_W_h1 += h2_b
     h2s[0] = carry["h2[-1]"]                                    # (T + 1, B, H)
     h2_prev, h2 = h2s[:-1], h2s[1:]
+    a_h2_zr_h1, a_h2_g_h1 = h2_W_h1[..., :2*H], h2_W_h1[..., 2*H:]
     for t in range(T):
-        parts = np.concatenate((h2_prev[t], h1[t]), axis=1)     # (B, 2*H)
-        a_h2_z_h2_r = parts @ h2_W.T + h2_b                     # (B, 2*H)
-        # h2.z_h2.r = sigmoid(a_h2.z_h2.r[t])
-        h2_z_h2_r = sigmoid(a_h2_z_h2_r)                        # (B, 2*H)
-        # h2.g = tanh(h2.W_g @ [h2.r[t] * h2[t-1], h1[t]] + h2.b_g)  cells.nn:33
+        a_h2_zr = a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T  # (B, 2*H)
+        # h2.zr = sigmoid(a_h2.zr[t])
+        h2_zr = sigmoid(a_h2_zr)                                # (B, 2*H)
+        # h2.g = tanh((h2.W[:, H:2*H] @ h1[t] + h2.b)[2*H:3*H] + h2.W[2*H:3*H, 0:H] @ (h2.r[t] *
+        #     h2[t-1]))
         # h2 = sigmoid(-a_h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]    cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        h2_z_h2_r_h2[:, :H] = h2_z_h2_r[:, H:] * h2_prev[t]     # (B, 2*H)
-        h2_z_h2_r_h2[:, H:] = h1[t]
-        h2[t] = sigmoid(-a_h2_z_h2_r[:, :H]) * h2_prev[t] + h2_z_h2_r[:,
-            :H] * np.tanh(h2_z_h2_r_h2 @ h2_W_g.T + h2_b_g)
+        h2_zr_h2_prev = h2_zr[:, H:] * h2_prev[t]               # (B, H)
+        h2[t] = (sigmoid(-a_h2_zr[:, :H]) * h2_prev[t]
+                 + h2_zr[:, :H] * np.tanh(a_h2_g_h1[t] + h2_zr_h2_prev @ h2_W[2*H:, :H].T))
     # p = p.W @ h2[t] + p.b                                     layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
     p += p_b
@@ -314,24 +312,21 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(4*H*H, B*T*V), dtype),
-            (max(2*E*H + 2*H*H, 2*B*H), dtype),
-            (max(B*E*T, B*H + B*H*T), dtype),
-            (2*B*H*T, dtype),
-            (max(2*H, B*H + B*H*T), dtype),
-            (max(B*E + B*H, 2*H), dtype),
+            (max(6*H*H, B*T*V), dtype),
+            (max(3*E*H + 3*H*H, 3*H, B*H + B*H*T), dtype),
+            (max(B*E*T, 3*H, B*H + B*H*T), dtype),
+            (3*B*H*T, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:4*H*H].reshape(2*H, 2*H),                             # h2_W
-            s[1][:2*E*H + 2*H*H].reshape(2*H, E + H),                   # h1_W
+            s[0][:6*H*H].reshape(3*H, 2*H),                             # h2_W
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # h1_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # a_h1_z_h1_r
-            s[4][:2*H],                                                 # h1_b
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[5][:B*E + B*H].reshape(B, E + H),                         # h1_z_h1_r_h1
-            s[5][:2*H],                                                 # h2_b
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[1][:2*B*H].reshape(B, 2*H),                               # h2_z_h2_r_h2
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
+            s[2][:3*H],                                                 # h1_b
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
+            s[1][:3*H],                                                 # h2_b
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
             s[0][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
@@ -355,46 +350,47 @@ def _evaluate(params, x, y, carry, workspace):
         "h2[-1]": np.zeros((B, H), dtype),
     })
     (
-        h2_W, h1_W, e, a_h1_z_h1_r, h1_b, h1s, h1_z_h1_r_h1, h2_b, h2s, h2_z_h2_r_h2, p, max_p,
-        exp_p, sum_exp_p, p_picked, tmp, argmax_p, real_argmax_p,
+        h2_W, h1_W, e, h1_W_e, h1_b, h1s, h2_W_h1, h2_b, h2s, p, max_p, exp_p, sum_exp_p, p_picked,
+        tmp, argmax_p, real_argmax_p,
     ) = _evaluate_buffers(workspace, B, T, dtype)
-    np.concatenate((h2_W_z, h2_W_r), out=h2_W)                  # (2*H, 2*H)
-    np.concatenate((h1_W_z, h1_W_r), out=h1_W)                  # (2*H, E + H)
+    np.concatenate((h2_W_z, h2_W_r, h2_W_g), out=h2_W)          # (3*H, 2*H)
+    np.concatenate((h1_W_z, h1_W_r, h1_W_g), out=h1_W)          # (3*H, E + H)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E), h1_W[:, H:].T, out=a_h1_z_h1_r.reshape(-1, 2*H))  # (T, B, 2*H)
-    np.concatenate((h1_b_z, h1_b_r), out=h1_b)                  # (2*H,)
-    a_h1_z_h1_r += h1_b
+    np.matmul(e.reshape(-1, E), h1_W[:, H:].T, out=h1_W_e.reshape(-1, 3*H))  # (T, B, 3*H)
+    np.concatenate((h1_b_z, h1_b_r, h1_b_g), out=h1_b)          # (3*H,)
+    h1_W_e += h1_b
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
-    h1_W_h1 = h1_W[:, :H]
     h1_prev, h1 = h1s[:-1], h1s[1:]
-    a_h1_z = a_h1_z_h1_r[..., :H]
+    a_h1_zr_e, a_h1_g_e = h1_W_e[..., :2*H], h1_W_e[..., 2*H:]
     for t in range(T):
-        a_h1_z_h1_r[t] += h1_prev[t] @ h1_W_h1.T
-        # h1.z_h1.r = sigmoid(a_h1.z_h1.r[t])
-        h1_z_h1_r = sigmoid(a_h1_z_h1_r[t])                     # (B, 2*H)
-        # h1.g = tanh(h1.W_g @ [h1.r[t] * h1[t-1], e[t]] + h1.b_g)  cells.nn:33
+        a_h1_zr = a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T  # (B, 2*H)
+        # h1.zr = sigmoid(a_h1.zr[t])
+        h1_zr = sigmoid(a_h1_zr)                                # (B, 2*H)
+        # h1.g = tanh((h1.W[:, H:E + H] @ e[t] + h1.b)[2*H:3*H] + h1.W[2*H:3*H, 0:H] @ (h1.r[t] *
+        #     h1[t-1]))
         # h1 = sigmoid(-a_h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]    cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        h1_z_h1_r_h1[:, :H] = h1_z_h1_r[:, H:] * h1_prev[t]     # (B, E + H)
-        h1_z_h1_r_h1[:, H:] = e[t]
-        h1[t] = sigmoid(-a_h1_z[t]) * h1_prev[t] + h1_z_h1_r[:,
-            :H] * np.tanh(h1_z_h1_r_h1 @ h1_W_g.T + h1_b_g)
-    np.concatenate((h2_b_z, h2_b_r), out=h2_b)                  # (2*H,)
+        h1_zr_h1_prev = h1_zr[:, H:] * h1_prev[t]               # (B, H)
+        h1[t] = (sigmoid(-a_h1_zr[:, :H]) * h1_prev[t]
+                 + h1_zr[:, :H] * np.tanh(a_h1_g_e[t] + h1_zr_h1_prev @ h1_W[2*H:, :H].T))
+    np.matmul(h1.reshape(-1, H), h2_W[:, H:].T, out=h2_W_h1.reshape(-1, 3*H))  # (T, B, 3*H)
+    np.concatenate((h2_b_z, h2_b_r, h2_b_g), out=h2_b)          # (3*H,)
+    h2_W_h1 += h2_b
     h2s[0] = carry["h2[-1]"]                                    # (T + 1, B, H)
     h2_prev, h2 = h2s[:-1], h2s[1:]
+    a_h2_zr_h1, a_h2_g_h1 = h2_W_h1[..., :2*H], h2_W_h1[..., 2*H:]
     for t in range(T):
-        parts = np.concatenate((h2_prev[t], h1[t]), axis=1)     # (B, 2*H)
-        a_h2_z_h2_r = parts @ h2_W.T + h2_b                     # (B, 2*H)
-        # h2.z_h2.r = sigmoid(a_h2.z_h2.r[t])
-        h2_z_h2_r = sigmoid(a_h2_z_h2_r)                        # (B, 2*H)
-        # h2.g = tanh(h2.W_g @ [h2.r[t] * h2[t-1], h1[t]] + h2.b_g)  cells.nn:33
+        a_h2_zr = a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T  # (B, 2*H)
+        # h2.zr = sigmoid(a_h2.zr[t])
+        h2_zr = sigmoid(a_h2_zr)                                # (B, 2*H)
+        # h2.g = tanh((h2.W[:, H:2*H] @ h1[t] + h2.b)[2*H:3*H] + h2.W[2*H:3*H, 0:H] @ (h2.r[t] *
+        #     h2[t-1]))
         # h2 = sigmoid(-a_h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]    cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        h2_z_h2_r_h2[:, :H] = h2_z_h2_r[:, H:] * h2_prev[t]     # (B, 2*H)
-        h2_z_h2_r_h2[:, H:] = h1[t]
-        h2[t] = sigmoid(-a_h2_z_h2_r[:, :H]) * h2_prev[t] + h2_z_h2_r[:,
-            :H] * np.tanh(h2_z_h2_r_h2 @ h2_W_g.T + h2_b_g)
+        h2_zr_h2_prev = h2_zr[:, H:] * h2_prev[t]               # (B, H)
+        h2[t] = (sigmoid(-a_h2_zr[:, :H]) * h2_prev[t]
+                 + h2_zr[:, :H] * np.tanh(a_h2_g_h1[t] + h2_zr_h2_prev @ h2_W[2*H:, :H].T))
     # p = p.W @ h2[t] + p.b                                     layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
     p += p_b
@@ -421,34 +417,33 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(4*H*H, B*T*V), dtype),
-            (max(2*E*H + 2*H*H, 2*B*H, B*T*V, B*T), dtype),
-            (max(B*E*T, B*H + B*H*T), dtype),
-            (max(2*B*H*T, B*T), dtype),
-            (max(2*H, B*H + B*H*T), dtype),
-            (max(B*E + B*H, 2*H, B*T), dtype),
+            (max(6*H*H, B*T*V), dtype),
+            (max(3*E*H + 3*H*H, 3*H, B*H + B*H*T), dtype),
+            (max(B*E*T, 3*H, B*H + B*H*T), dtype),
+            (max(3*B*H*T, B*T), dtype),
+            (max(B*T*V, B*T), dtype),
+            (B*T, dtype),
             (B*T, dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:4*H*H].reshape(2*H, 2*H),                             # h2_W
-            s[1][:2*E*H + 2*H*H].reshape(2*H, E + H),                   # h1_W
+            s[0][:6*H*H].reshape(3*H, 2*H),                             # h2_W
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # h1_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # a_h1_z_h1_r
-            s[4][:2*H],                                                 # h1_b
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[5][:B*E + B*H].reshape(B, E + H),                         # h1_z_h1_r_h1
-            s[5][:2*H],                                                 # h2_b
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[1][:2*B*H].reshape(B, 2*H),                               # h2_z_h2_r_h2
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
+            s[2][:3*H],                                                 # h1_b
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
+            s[1][:3*H],                                                 # h2_b
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
             s[0][:B*T*V].reshape(T, B, V),                              # p
-            s[5][:B*T].reshape(T, B),                                   # max_p
-            s[1][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[3][:B*T].reshape(T, B),                                   # sum_exp_p
-            s[1][:B*T].reshape(T, B),                                   # p_picked
+            s[3][:B*T].reshape(T, B),                                   # max_p
+            s[4][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[5][:B*T].reshape(T, B),                                   # sum_exp_p
+            s[4][:B*T].reshape(T, B),                                   # p_picked
             s[6][:B*T].reshape(T, B),                                   # tmp
             s[7][:B*T].reshape(T, B),                                   # argmax_p
-            s[6][:B*T].reshape(T, B),                                   # real_argmax_p
+            s[5][:B*T].reshape(T, B),                                   # real_argmax_p
         )
     return workspace.views["evaluate"]
 
@@ -475,55 +470,58 @@ def _gradients(params, grads, x, y, carry, workspace):
         "h2[-1]": np.zeros((B, H), dtype),
     })
     (
-        h2_W, h1_W, e, a_h1_z_h1_r, h1_b, h1s, h1_z_h1_r_h1, sigmoid_a_h1_z_h1_r, h1_z_h1_r, h1_g,
-        h2_b, h2s, parts, h2_z_h2_r_h2, sigmoid_a_h2_z_h2_r, h2_z_h2_r, h2_g, p, max_p, exp_p,
-        sum_exp_p, p_picked, tmp, slope_h2_z_h2_r, term, d_h2, slope_h2_g, d_h2_next, h2_W_g_a_h2_g,
-        d_a_h2_z_h2_r_h2_W, d_h2_z_h2_r, d_h2_b, d_h2_W, d_h1, slope_h1_z_h1_r, term3, slope_h1_g,
-        d_h1_next, h1_W_g_a_h1_g, d_h1_z_h1_r, d_h1_b, d_h1_W, d_e,
+        h2_W, h1_W, e, h1_W_e, h1_b, h1s, h1_r_h1_prev, sigmoid_a_h1_zr, h1_zr, h1_g, h2_W_h1, h2_b,
+        h2s, h2_r_h2_prev, sigmoid_a_h2_zr, h2_zr, h2_g, p, max_p, exp_p, sum_exp_p, p_picked, tmp,
+        slope_h2_g, d_h2, slope_h2_zr, slope_sigmoid_a_h2_zr, d_h2_next, d_h2_zr,
+        d_a_h2_zr_d_a_h2_g, d_h2_b, d_a_h2_zr_h2_prev, d_h2_W, d_a_h2_g_h2_r_h2_prev,
+        d_a_h2_zr_d_a_h2_g_h1, term, slope_h1_g, d_h1, slope_h1_zr, slope_sigmoid_a_h1_zr,
+        d_h1_next, d_h1_zr, d_a_h1_zr_d_a_h1_g, d_h1_b, d_a_h1_zr_h1_prev, d_h1_W,
+        d_a_h1_g_h1_r_h1_prev, d_a_h1_zr_d_a_h1_g_e, term2, d_e,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
-    np.concatenate((h2_W_z, h2_W_r), out=h2_W)                  # (2*H, 2*H)
-    np.concatenate((h1_W_z, h1_W_r), out=h1_W)                  # (2*H, E + H)
+    np.concatenate((h2_W_z, h2_W_r, h2_W_g), out=h2_W)          # (3*H, 2*H)
+    np.concatenate((h1_W_z, h1_W_r, h1_W_g), out=h1_W)          # (3*H, E + H)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E), h1_W[:, H:].T, out=a_h1_z_h1_r.reshape(-1, 2*H))  # (T, B, 2*H)
-    np.concatenate((h1_b_z, h1_b_r), out=h1_b)                  # (2*H,)
-    a_h1_z_h1_r += h1_b
+    np.matmul(e.reshape(-1, E), h1_W[:, H:].T, out=h1_W_e.reshape(-1, 3*H))  # (T, B, 3*H)
+    np.concatenate((h1_b_z, h1_b_r, h1_b_g), out=h1_b)          # (3*H,)
+    h1_W_e += h1_b
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
-    h1_W_h1 = h1_W[:, :H]
     h1_prev, h1 = h1s[:-1], h1s[1:]
-    a_h1_z = a_h1_z_h1_r[..., :H]
-    h1_z, h1_r = h1_z_h1_r[..., :H], h1_z_h1_r[..., H:]
+    a_h1_zr_e, a_h1_g_e = h1_W_e[..., :2*H], h1_W_e[..., 2*H:]
+    h1_z, h1_r = h1_zr[..., :H], h1_zr[..., H:]
     for t in range(T):
-        a_h1_z_h1_r[t] += h1_prev[t] @ h1_W_h1.T
+        a_h1_zr = a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T  # (B, 2*H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        sigmoid(-a_h1_z[t], out=sigmoid_a_h1_z_h1_r[t])         # (T, B, H)
-        # h1.z_h1.r = sigmoid(a_h1.z_h1.r[t])
-        sigmoid(a_h1_z_h1_r[t], out=h1_z_h1_r[t])               # (T, B, 2*H)
-        h1_z_h1_r_h1[t, :, :H] = h1_r[t] * h1_prev[t]           # (T, B, E + H)
-        h1_z_h1_r_h1[t, :, H:] = e[t]
-        # h1.g = tanh(h1.W_g @ [h1.r[t] * h1[t-1], e[t]] + h1.b_g)  cells.nn:33
-        np.tanh(h1_z_h1_r_h1[t] @ h1_W_g.T + h1_b_g, out=h1_g[t])  # (T, B, H)
+        sigmoid(-a_h1_zr[:, :H], out=sigmoid_a_h1_zr[t])        # (T, B, H)
+        # h1.zr = sigmoid(a_h1.zr[t])
+        sigmoid(a_h1_zr, out=h1_zr[t])                          # (T, B, 2*H)
+        h1_r_h1_prev[t] = h1_r[t] * h1_prev[t]                  # (T, B, H)
+        # h1.g = tanh((h1.W[:, H:E + H] @ e[t] + h1.b)[2*H:3*H] + h1.W[2*H:3*H, 0:H] @ (h1.r[t] *
+        #     h1[t-1]))
+        np.tanh(a_h1_g_e[t] + h1_r_h1_prev[t] @ h1_W[2*H:, :H].T, out=h1_g[t])  # (T, B, H)
         # h1 = sigmoid(-a_h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]    cells.nn:34
-        h1[t] = sigmoid_a_h1_z_h1_r[t] * h1_prev[t] + h1_z[t] * h1_g[t]
-    np.concatenate((h2_b_z, h2_b_r), out=h2_b)                  # (2*H,)
+        h1[t] = sigmoid_a_h1_zr[t] * h1_prev[t] + h1_z[t] * h1_g[t]
+    np.matmul(h1.reshape(-1, H), h2_W[:, H:].T, out=h2_W_h1.reshape(-1, 3*H))  # (T, B, 3*H)
+    np.concatenate((h2_b_z, h2_b_r, h2_b_g), out=h2_b)          # (3*H,)
+    h2_W_h1 += h2_b
     h2s[0] = carry["h2[-1]"]                                    # (T + 1, B, H)
     h2_prev, h2 = h2s[:-1], h2s[1:]
-    h2_z, h2_r = h2_z_h2_r[..., :H], h2_z_h2_r[..., H:]
+    a_h2_zr_h1, a_h2_g_h1 = h2_W_h1[..., :2*H], h2_W_h1[..., 2*H:]
+    h2_z, h2_r = h2_zr[..., :H], h2_zr[..., H:]
     for t in range(T):
-        np.concatenate((h2_prev[t], h1[t]), axis=1, out=parts[t])  # (T, B, 2*H)
-        a_h2_z_h2_r = parts[t] @ h2_W.T + h2_b                  # (B, 2*H)
+        a_h2_zr = a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T  # (B, 2*H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        sigmoid(-a_h2_z_h2_r[:, :H], out=sigmoid_a_h2_z_h2_r[t])  # (T, B, H)
-        # h2.z_h2.r = sigmoid(a_h2.z_h2.r[t])
-        sigmoid(a_h2_z_h2_r, out=h2_z_h2_r[t])                  # (T, B, 2*H)
-        h2_z_h2_r_h2[t, :, :H] = h2_r[t] * h2_prev[t]           # (T, B, 2*H)
-        h2_z_h2_r_h2[t, :, H:] = h1[t]
-        # h2.g = tanh(h2.W_g @ [h2.r[t] * h2[t-1], h1[t]] + h2.b_g)  cells.nn:33
-        np.tanh(h2_z_h2_r_h2[t] @ h2_W_g.T + h2_b_g, out=h2_g[t])  # (T, B, H)
+        sigmoid(-a_h2_zr[:, :H], out=sigmoid_a_h2_zr[t])        # (T, B, H)
+        # h2.zr = sigmoid(a_h2.zr[t])
+        sigmoid(a_h2_zr, out=h2_zr[t])                          # (T, B, 2*H)
+        h2_r_h2_prev[t] = h2_r[t] * h2_prev[t]                  # (T, B, H)
+        # h2.g = tanh((h2.W[:, H:2*H] @ h1[t] + h2.b)[2*H:3*H] + h2.W[2*H:3*H, 0:H] @ (h2.r[t] *
+        #     h2[t-1]))
+        np.tanh(a_h2_g_h1[t] + h2_r_h2_prev[t] @ h2_W[2*H:, :H].T, out=h2_g[t])  # (T, B, H)
         # h2 = sigmoid(-a_h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]    cells.nn:34
-        h2[t] = sigmoid_a_h2_z_h2_r[t] * h2_prev[t] + h2_z[t] * h2_g[t]
+        h2[t] = sigmoid_a_h2_zr[t] * h2_prev[t] + h2_z[t] * h2_g[t]
     # p = p.W @ h2[t] + p.b                                     layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
     p += p_b
@@ -549,101 +547,112 @@ def _gradients(params, grads, x, y, carry, workspace):
     np.sum(d_p, axis=(0, 1), out=d_p_b)                         # (V,)
     # d_p.W = sum[t] d_p[t] @ h2[t].T
     np.matmul(d_p.reshape(-1, V).T, h2.reshape(-1, H), out=d_p_W)  # (V, H)
-    np.subtract(1, h2_z_h2_r, out=slope_h2_z_h2_r)              # (T, B, 2*H)
-    slope_h2_z_h2_r *= h2_z_h2_r
-    np.subtract(1, sigmoid_a_h2_z_h2_r, out=term)               # (T, B, H)
-    term *= sigmoid_a_h2_z_h2_r
-    np.matmul(d_p.reshape(-1, V), p_W, out=d_h2.reshape(-1, H))  # (T, B, H)
     np.square(h2_g, out=slope_h2_g)                             # (T, B, H)
     np.subtract(1, slope_h2_g, out=slope_h2_g)
+    np.matmul(d_p.reshape(-1, V), p_W, out=d_h2.reshape(-1, H))  # (T, B, H)
+    np.subtract(1, h2_zr, out=slope_h2_zr)                      # (T, B, 2*H)
+    slope_h2_zr *= h2_zr
+    np.subtract(1, sigmoid_a_h2_zr, out=slope_sigmoid_a_h2_zr)  # (T, B, H)
+    slope_sigmoid_a_h2_zr *= sigmoid_a_h2_zr
     d_h2_next[...] = 0                                          # (B, H)
     d_a_h2_g = slope_h2_g
-    d_a_h2_z_h2_r = slope_h2_z_h2_r
-    d_h2_z, d_h2_r = d_h2_z_h2_r[:, :H], d_h2_z_h2_r[:, H:]
+    d_a_h2_zr = slope_h2_zr
+    d_h2_z, d_h2_r = d_h2_zr[:, :H], d_h2_zr[:, H:]
     for t in reversed(range(T)):
         # d_h2 = p.W.T @ d_p[t] + d_h2_next[t+1]
         d_h2[t] += d_h2_next
-        # d_h2.z = d_h2[t] * h2.g[t]
-        d_h2_z[...] = d_h2[t] * h2_g[t]                         # (B, 2*H)
-        # d_a_h2.z = -d_h2[t] * h2[t-1] * sigmoid(-a_h2.z[t]) * (1 - sigmoid(-a_h2.z[t]))
-        d_a_h2_z = -(d_h2[t] * h2_prev[t] * term[t])            # (B, H)
-        term2 = np.empty((B, 2*H), dtype)                       # (B, 2*H)
-        term2[...] = 0
-        term2[:, :H] = d_a_h2_z
         # d_h2.g = d_h2[t] * h2.z[t]
         # d_a_h2.g = d_h2.g[t] * (1 - h2.g[t]^2)
         d_a_h2_g[t] = d_h2[t] * h2_z[t] * slope_h2_g[t]
-        np.matmul(d_a_h2_g[t], h2_W_g, out=h2_W_g_a_h2_g[t])    # (T, B, 2*H)
-        # d_h2.r = (h2.W_g.T @ d_a_h2.g[t])[0:H] * h2[t-1]
-        d_h2_r[...] = h2_W_g_a_h2_g[t, :, :H] * h2_prev[t]
-        # d_a_h2.z_h2.r = d_h2.z_h2.r[t] * h2.z_h2.r[t] * (1 - h2.z_h2.r[t]) + pad(d_a_h2.z[t], 0,
-        #     2*H)
-        d_a_h2_z_h2_r[t] = d_h2_z_h2_r * slope_h2_z_h2_r[t] + term2
-        np.matmul(d_a_h2_z_h2_r[t], h2_W, out=d_a_h2_z_h2_r_h2_W[t])  # (T, B, 2*H)
-        # d_h2_next = (h2.W_g.T @ d_a_h2.g[t])[0:H] * h2.r[t] + d_h2[t] * sigmoid(-a_h2.z[t]) +
-        #     (h2.W.T @ d_a_h2.z_h2.r[t])[0:H]
-        d_h2_next[...] = h2_W_g_a_h2_g[t, :,
-            :H] * h2_r[t] + d_h2[t] * sigmoid_a_h2_z_h2_r[t] + d_a_h2_z_h2_r_h2_W[t, :, :H]
-    # d_h2.b_g = sum[t, batch](d_a_h2.g[t])
-    np.sum(d_a_h2_g, axis=(0, 1), out=d_h2_b_g)                 # (H,)
-    # d_h2.W_g = sum[t] d_a_h2.g[t] @ [h2.r[t] * h2[t-1], h1[t]].T
-    np.matmul(d_a_h2_g.reshape(-1, H).T, h2_z_h2_r_h2.reshape(-1, 2*H), out=d_h2_W_g)  # (H, 2*H)
-    # d_h2.b = sum[t, batch](d_a_h2.z_h2.r[t])
-    np.sum(d_a_h2_z_h2_r, axis=(0, 1), out=d_h2_b)              # (2*H,)
-    # d_h2.W = sum[t] d_a_h2.z_h2.r[t] @ [h2[t-1], h1[t]].T
-    np.matmul(d_a_h2_z_h2_r.reshape(-1, 2*H).T, parts.reshape(-1, 2*H), out=d_h2_W)  # (2*H, 2*H)
-    np.add(h2_W_g_a_h2_g[:, :, H:], d_a_h2_z_h2_r_h2_W[:, :, H:], out=d_h1)  # (T, B, H)
-    np.subtract(1, h1_z_h1_r, out=slope_h1_z_h1_r)              # (T, B, 2*H)
-    slope_h1_z_h1_r *= h1_z_h1_r
-    np.subtract(1, sigmoid_a_h1_z_h1_r, out=term3)              # (T, B, H)
-    term3 *= sigmoid_a_h1_z_h1_r
+        d_a_h2_g_h2_W = d_a_h2_g[t] @ h2_W[2*H:, :H]            # (B, H)
+        # d_h2.z = d_h2[t] * h2.g[t]
+        d_h2_z[...] = d_h2[t] * h2_g[t]                         # (B, 2*H)
+        # d_h2.r = (h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]) * h2[t-1]
+        d_h2_r[...] = d_a_h2_g_h2_W * h2_prev[t]
+        # d_a_h2.z = -d_h2[t] * h2[t-1] * sigmoid(-a_h2.z[t]) * (1 - sigmoid(-a_h2.z[t]))
+        d_a_h2_z = -(d_h2[t] * h2_prev[t] * slope_sigmoid_a_h2_zr[t])  # (B, H)
+        # d_a_h2.zr = d_h2.zr[t] * h2.zr[t] * (1 - h2.zr[t]) + pad(d_a_h2.z[t], 0, 2*H)
+        d_a_h2_z_padded = np.empty((B, 2*H), dtype)             # (B, 2*H)
+        d_a_h2_z_padded[...] = 0
+        d_a_h2_z_padded[:, :H] = d_a_h2_z
+        d_a_h2_zr[t] = d_h2_zr * slope_h2_zr[t] + d_a_h2_z_padded
+        # d_h2_next = (h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]) * h2.r[t] + d_h2[t] * sigmoid(-a_h2.z[t])
+        #     + h2.W[0:2*H, 0:H].T @ d_a_h2.zr[t]
+        d_h2_next[...] = (d_a_h2_g_h2_W * h2_r[t] + d_h2[t] * sigmoid_a_h2_zr[t]
+                          + d_a_h2_zr[t] @ h2_W[:2*H, :H])
+    np.concatenate((d_a_h2_zr, d_a_h2_g), axis=2, out=d_a_h2_zr_d_a_h2_g)  # (T, B, 3*H)
+    # d_h2.b = sum[t, batch]([d_a_h2.zr[t], d_a_h2.g[t]])
+    np.sum(d_a_h2_zr_d_a_h2_g, axis=(0, 1), out=d_h2_b)         # (3*H,)
+    np.matmul(d_a_h2_zr.reshape(-1, 2*H).T, h2_prev.reshape(-1, H), out=d_a_h2_zr_h2_prev)
+    d_h2_W[:2*H] = 0                                            # (3*H, 2*H)
+    d_h2_W[:2*H, :H] = d_a_h2_zr_h2_prev
+    np.matmul(d_a_h2_g.reshape(-1, H).T, h2_r_h2_prev.reshape(-1, H), out=d_a_h2_g_h2_r_h2_prev)
+    d_h2_W[2*H:] = 0
+    d_h2_W[2*H:, :H] = d_a_h2_g_h2_r_h2_prev
+    # d_h2.W = concat(0, pad(sum[t] d_a_h2.zr[t] @ h2[t-1].T, 0, 2*H, 1), pad(sum[t] d_a_h2.g[t]
+    #     @ (h2.r[t] * h2[t-1]).T, 0, 2*H, 1)) + pad(sum[t] [d_a_h2.zr[t], d_a_h2.g[t]] @
+    #     h1[t].T, H, 2*H, 1)
+    np.matmul(d_a_h2_zr_d_a_h2_g.reshape(-1, 3*H).T, h1.reshape(-1, H), out=d_a_h2_zr_d_a_h2_g_h1)
+    term[...] = 0                                               # (3*H, 2*H)
+    term[:, H:] = d_a_h2_zr_d_a_h2_g_h1
+    d_h2_W += term
     np.square(h1_g, out=slope_h1_g)                             # (T, B, H)
     np.subtract(1, slope_h1_g, out=slope_h1_g)
+    np.matmul(d_a_h2_zr_d_a_h2_g.reshape(-1, 3*H), h2_W[:, H:], out=d_h1.reshape(-1, H))
+    np.subtract(1, h1_zr, out=slope_h1_zr)                      # (T, B, 2*H)
+    slope_h1_zr *= h1_zr
+    np.subtract(1, sigmoid_a_h1_zr, out=slope_sigmoid_a_h1_zr)  # (T, B, H)
+    slope_sigmoid_a_h1_zr *= sigmoid_a_h1_zr
     d_h1_next[...] = 0                                          # (B, H)
     d_a_h1_g = slope_h1_g
-    d_a_h1_z_h1_r = slope_h1_z_h1_r
-    d_h1_z, d_h1_r = d_h1_z_h1_r[:, :H], d_h1_z_h1_r[:, H:]
+    d_a_h1_zr = slope_h1_zr
+    d_h1_z, d_h1_r = d_h1_zr[:, :H], d_h1_zr[:, H:]
     for t in reversed(range(T)):
-        # d_h1 = (h2.W_g.T @ d_a_h2.g[t])[H:2*H] + (h2.W.T @ d_a_h2.z_h2.r[t])[H:2*H] +
-        #     d_h1_next[t+1]
+        # d_h1 = h2.W[:, H:2*H].T @ [d_a_h2.zr[t], d_a_h2.g[t]] + d_h1_next[t+1]
         d_h1[t] += d_h1_next
-        # d_h1.z = d_h1[t] * h1.g[t]
-        d_h1_z[...] = d_h1[t] * h1_g[t]                         # (B, 2*H)
-        # d_a_h1.z = -d_h1[t] * h1[t-1] * sigmoid(-a_h1.z[t]) * (1 - sigmoid(-a_h1.z[t]))
-        d_a_h1_z = -(d_h1[t] * h1_prev[t] * term3[t])           # (B, H)
-        term4 = np.empty((B, 2*H), dtype)                       # (B, 2*H)
-        term4[...] = 0
-        term4[:, :H] = d_a_h1_z
         # d_h1.g = d_h1[t] * h1.z[t]
         # d_a_h1.g = d_h1.g[t] * (1 - h1.g[t]^2)
         d_a_h1_g[t] = d_h1[t] * h1_z[t] * slope_h1_g[t]
-        np.matmul(d_a_h1_g[t], h1_W_g, out=h1_W_g_a_h1_g[t])    # (T, B, E + H)
-        # d_h1.r = (h1.W_g.T @ d_a_h1.g[t])[0:H] * h1[t-1]
-        d_h1_r[...] = h1_W_g_a_h1_g[t, :, :H] * h1_prev[t]
-        # d_a_h1.z_h1.r = d_h1.z_h1.r[t] * h1.z_h1.r[t] * (1 - h1.z_h1.r[t]) + pad(d_a_h1.z[t], 0,
-        #     2*H)
-        d_a_h1_z_h1_r[t] = d_h1_z_h1_r * slope_h1_z_h1_r[t] + term4
-        # d_h1_next = (h1.W_g.T @ d_a_h1.g[t])[0:H] * h1.r[t] + d_h1[t] * sigmoid(-a_h1.z[t]) +
-        #     h1.W[:, 0:H].T @ d_a_h1.z_h1.r[t]
-        d_h1_next[...] = h1_W_g_a_h1_g[t, :,
-            :H] * h1_r[t] + d_h1[t] * sigmoid_a_h1_z_h1_r[t] + d_a_h1_z_h1_r[t] @ h1_W_h1
-    # d_h1.b_g = sum[t, batch](d_a_h1.g[t])
-    np.sum(d_a_h1_g, axis=(0, 1), out=d_h1_b_g)                 # (H,)
-    # d_h1.W_g = sum[t] d_a_h1.g[t] @ [h1.r[t] * h1[t-1], e[t]].T
-    np.matmul(d_a_h1_g.reshape(-1, H).T, h1_z_h1_r_h1.reshape(-1, E + H), out=d_h1_W_g)
-    # d_h1.b = sum[t, batch](d_a_h1.z_h1.r[t])
-    np.sum(d_a_h1_z_h1_r, axis=(0, 1), out=d_h1_b)              # (2*H,)
-    np.matmul(d_a_h1_z_h1_r.reshape(-1, 2*H).T, h1_prev.reshape(-1, H), out=d_h1_W[:, :H])
-    np.matmul(d_a_h1_z_h1_r.reshape(-1, 2*H).T, e.reshape(-1, E), out=d_h1_W[:, H:])
-    # d_e = (h1.W_g.T @ d_a_h1.g[t])[H:E + H] + h1.W[:, H:E + H].T @ d_a_h1.z_h1.r[t]
-    np.matmul(d_a_h1_z_h1_r.reshape(-1, 2*H), h1_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
-    d_e += h1_W_g_a_h1_g[:, :, H:]
+        d_a_h1_g_h1_W = d_a_h1_g[t] @ h1_W[2*H:, :H]            # (B, H)
+        # d_h1.z = d_h1[t] * h1.g[t]
+        d_h1_z[...] = d_h1[t] * h1_g[t]                         # (B, 2*H)
+        # d_h1.r = (h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]) * h1[t-1]
+        d_h1_r[...] = d_a_h1_g_h1_W * h1_prev[t]
+        # d_a_h1.z = -d_h1[t] * h1[t-1] * sigmoid(-a_h1.z[t]) * (1 - sigmoid(-a_h1.z[t]))
+        d_a_h1_z = -(d_h1[t] * h1_prev[t] * slope_sigmoid_a_h1_zr[t])  # (B, H)
+        # d_a_h1.zr = d_h1.zr[t] * h1.zr[t] * (1 - h1.zr[t]) + pad(d_a_h1.z[t], 0, 2*H)
+        d_a_h1_z_padded = np.empty((B, 2*H), dtype)             # (B, 2*H)
+        d_a_h1_z_padded[...] = 0
+        d_a_h1_z_padded[:, :H] = d_a_h1_z
+        d_a_h1_zr[t] = d_h1_zr * slope_h1_zr[t] + d_a_h1_z_padded
+        # d_h1_next = (h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]) * h1.r[t] + d_h1[t] * sigmoid(-a_h1.z[t])
+        #     + h1.W[0:2*H, 0:H].T @ d_a_h1.zr[t]
+        d_h1_next[...] = (d_a_h1_g_h1_W * h1_r[t] + d_h1[t] * sigmoid_a_h1_zr[t]
+                          + d_a_h1_zr[t] @ h1_W[:2*H, :H])
+    np.concatenate((d_a_h1_zr, d_a_h1_g), axis=2, out=d_a_h1_zr_d_a_h1_g)  # (T, B, 3*H)
+    # d_h1.b = sum[t, batch]([d_a_h1.zr[t], d_a_h1.g[t]])
+    np.sum(d_a_h1_zr_d_a_h1_g, axis=(0, 1), out=d_h1_b)         # (3*H,)
+    np.matmul(d_a_h1_zr.reshape(-1, 2*H).T, h1_prev.reshape(-1, H), out=d_a_h1_zr_h1_prev)
+    d_h1_W[:2*H] = 0                                            # (3*H, E + H)
+    d_h1_W[:2*H, :H] = d_a_h1_zr_h1_prev
+    np.matmul(d_a_h1_g.reshape(-1, H).T, h1_r_h1_prev.reshape(-1, H), out=d_a_h1_g_h1_r_h1_prev)
+    d_h1_W[2*H:] = 0
+    d_h1_W[2*H:, :H] = d_a_h1_g_h1_r_h1_prev
+    # d_h1.W = concat(0, pad(sum[t] d_a_h1.zr[t] @ h1[t-1].T, 0, E + H, 1), pad(sum[t]
+    #     d_a_h1.g[t] @ (h1.r[t] * h1[t-1]).T, 0, E + H, 1)) + pad(sum[t] [d_a_h1.zr[t],
+    #     d_a_h1.g[t]] @ e[t].T, H, E + H, 1)
+    np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H).T, e.reshape(-1, E), out=d_a_h1_zr_d_a_h1_g_e)
+    term2[...] = 0                                              # (3*H, E + H)
+    term2[:, H:] = d_a_h1_zr_d_a_h1_g_e
+    d_h1_W += term2
+    # d_e = h1.W[:, H:E + H].T @ [d_a_h1.zr[t], d_a_h1.g[t]]
+    np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H), h1_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
     # d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
     scatter(d_e, x, out=d_e_L)                                  # (V, E)
-    unstack(d_h2_b, d_h2_b_z, d_h2_b_r)
-    unstack(d_h2_W, d_h2_W_z, d_h2_W_r)
-    unstack(d_h1_b, d_h1_b_z, d_h1_b_r)
-    unstack(d_h1_W, d_h1_W_z, d_h1_W_r)
+    unstack(d_h2_b, d_h2_b_z, d_h2_b_r, d_h2_b_g)
+    unstack(d_h2_W, d_h2_W_z, d_h2_W_r, d_h2_W_g)
+    unstack(d_h1_b, d_h1_b_z, d_h1_b_r, d_h1_b_g)
+    unstack(d_h1_W, d_h1_W_z, d_h1_W_r, d_h1_W_g)
     carry = {"h1[-1]": h1s[-1].copy(), "h2[-1]": h2s[-1].copy()}
     return loss, carry
 
@@ -654,72 +663,76 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (4*H*H, dtype),
-            (2*E*H + 2*H*H, dtype),
-            (B*E*T, dtype),
-            (max(2*B*H*T, 2*H, B*T*V, B*T), dtype),
-            (max(2*H, B*H + B*H*T), dtype),
-            (B*E*T + B*H*T, dtype),
-            (max(B*H*T, 2*E*H + 2*H*H), dtype),
+            (max(6*H*H, 2*B*H, 2*H*H, H*H, 3*E*H), dtype),
+            (3*E*H + 3*H*H, dtype),
+            (max(B*E*T, 3*E*H + 3*H*H), dtype),
+            (max(3*B*H*T, B*T*V, B*T, 2*B*H*T), dtype),
+            (max(3*H, B*H + B*H*T), dtype),
+            (B*H*T, dtype),
+            (max(B*H*T, 3*E*H + 3*H*H), dtype),
             (2*B*H*T, dtype),
             (B*H*T, dtype),
-            (B*H + B*H*T, dtype),
-            (max(2*B*H*T, B*E*T + B*H*T), dtype),
-            (2*B*H*T, dtype),
-            (B*H*T, dtype),
-            (2*B*H*T, dtype),
+            (max(3*H, B*H + B*H*T), dtype),
+            (max(B*H*T, 6*H*H), dtype),
+            (max(B*H*T, 6*H*H), dtype),
+            (max(2*B*H*T, 3*B*H*T), dtype),
             (B*H*T, dtype),
             (max(B*T, B*H*T), dtype),
-            (max(B*T*V, B*H*T, 2*B*H), dtype),
+            (max(B*T*V, B*H*T), dtype),
             (max(B*T, B*H*T), dtype),
-            (max(B*T, B*H, 2*H), dtype),
-            (2*B*H*T, dtype),
-            (2*B*H*T, dtype),
-            (max(2*B*H, B*H, 2*H), dtype),
+            (max(B*T, B*H, 3*H), dtype),
+            (max(2*B*H, 2*H*H, H*H, 3*H*H, B*H, 3*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:4*H*H].reshape(2*H, 2*H),                             # h2_W
-            s[1][:2*E*H + 2*H*H].reshape(2*H, E + H),                   # h1_W
+            s[0][:6*H*H].reshape(3*H, 2*H),                             # h2_W
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # h1_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # a_h1_z_h1_r
-            s[4][:2*H],                                                 # h1_b
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
+            s[4][:3*H],                                                 # h1_b
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[5][:B*E*T + B*H*T].reshape(T, B, E + H),                  # h1_z_h1_r_h1
-            s[6][:B*H*T].reshape(T, B, H),                              # sigmoid_a_h1_z_h1_r
-            s[7][:2*B*H*T].reshape(T, B, 2*H),                          # h1_z_h1_r
+            s[5][:B*H*T].reshape(T, B, H),                              # h1_r_h1_prev
+            s[6][:B*H*T].reshape(T, B, H),                              # sigmoid_a_h1_zr
+            s[7][:2*B*H*T].reshape(T, B, 2*H),                          # h1_zr
             s[8][:B*H*T].reshape(T, B, H),                              # h1_g
-            s[3][:2*H],                                                 # h2_b
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
+            s[9][:3*H],                                                 # h2_b
             s[9][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[10][:2*B*H*T].reshape(T, B, 2*H),                         # parts
-            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # h2_z_h2_r_h2
-            s[12][:B*H*T].reshape(T, B, H),                             # sigmoid_a_h2_z_h2_r
-            s[13][:2*B*H*T].reshape(T, B, 2*H),                         # h2_z_h2_r
-            s[14][:B*H*T].reshape(T, B, H),                             # h2_g
+            s[10][:B*H*T].reshape(T, B, H),                             # h2_r_h2_prev
+            s[11][:B*H*T].reshape(T, B, H),                             # sigmoid_a_h2_zr
+            s[12][:2*B*H*T].reshape(T, B, 2*H),                         # h2_zr
+            s[13][:B*H*T].reshape(T, B, H),                             # h2_g
             s[3][:B*T*V].reshape(T, B, V),                              # p
-            s[15][:B*T].reshape(T, B),                                  # max_p
-            s[16][:B*T*V].reshape(T, B, V),                             # exp_p
-            s[17][:B*T].reshape(T, B),                                  # sum_exp_p
-            s[18][:B*T].reshape(T, B),                                  # p_picked
+            s[14][:B*T].reshape(T, B),                                  # max_p
+            s[15][:B*T*V].reshape(T, B, V),                             # exp_p
+            s[16][:B*T].reshape(T, B),                                  # sum_exp_p
+            s[17][:B*T].reshape(T, B),                                  # p_picked
             s[3][:B*T].reshape(T, B),                                   # tmp
-            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # slope_h2_z_h2_r
-            s[15][:B*H*T].reshape(T, B, H),                             # term
-            s[17][:B*H*T].reshape(T, B, H),                             # d_h2
-            s[16][:B*H*T].reshape(T, B, H),                             # slope_h2_g
-            s[18][:B*H].reshape(B, H),                                  # d_h2_next
-            s[19][:2*B*H*T].reshape(T, B, 2*H),                         # h2_W_g_a_h2_g
-            s[20][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h2_z_h2_r_h2_W
-            s[21][:2*B*H].reshape(B, 2*H),                              # d_h2_z_h2_r
-            s[18][:2*H],                                                # d_h2_b
-            s[0][:4*H*H].reshape(2*H, 2*H),                             # d_h2_W
-            s[12][:B*H*T].reshape(T, B, H),                             # d_h1
-            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # slope_h1_z_h1_r
-            s[14][:B*H*T].reshape(T, B, H),                             # term3
-            s[15][:B*H*T].reshape(T, B, H),                             # slope_h1_g
-            s[21][:B*H].reshape(B, H),                                  # d_h1_next
-            s[10][:B*E*T + B*H*T].reshape(T, B, E + H),                 # h1_W_g_a_h1_g
-            s[16][:2*B*H].reshape(B, 2*H),                              # d_h1_z_h1_r
-            s[21][:2*H],                                                # d_h1_b
-            s[6][:2*E*H + 2*H*H].reshape(2*H, E + H),                   # d_h1_W
+            s[14][:B*H*T].reshape(T, B, H),                             # slope_h2_g
+            s[16][:B*H*T].reshape(T, B, H),                             # d_h2
+            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # slope_h2_zr
+            s[15][:B*H*T].reshape(T, B, H),                             # slope_sigmoid_a_h2_zr
+            s[17][:B*H].reshape(B, H),                                  # d_h2_next
+            s[18][:2*B*H].reshape(B, 2*H),                              # d_h2_zr
+            s[12][:3*B*H*T].reshape(T, B, 3*H),                         # d_a_h2_zr_d_a_h2_g
+            s[17][:3*H],                                                # d_h2_b
+            s[18][:2*H*H].reshape(2*H, H),                              # d_a_h2_zr_h2_prev
+            s[11][:6*H*H].reshape(3*H, 2*H),                            # d_h2_W
+            s[18][:H*H].reshape(H, H),                                  # d_a_h2_g_h2_r_h2_prev
+            s[18][:3*H*H].reshape(3*H, H),                              # d_a_h2_zr_d_a_h2_g_h1
+            s[10][:6*H*H].reshape(3*H, 2*H),                            # term
+            s[10][:B*H*T].reshape(T, B, H),                             # slope_h1_g
+            s[13][:B*H*T].reshape(T, B, H),                             # d_h1
+            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # slope_h1_zr
+            s[14][:B*H*T].reshape(T, B, H),                             # slope_sigmoid_a_h1_zr
+            s[18][:B*H].reshape(B, H),                                  # d_h1_next
+            s[0][:2*B*H].reshape(B, 2*H),                               # d_h1_zr
+            s[12][:3*B*H*T].reshape(T, B, 3*H),                         # d_a_h1_zr_d_a_h1_g
+            s[18][:3*H],                                                # d_h1_b
+            s[0][:2*H*H].reshape(2*H, H),                               # d_a_h1_zr_h1_prev
+            s[6][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # d_h1_W
+            s[0][:H*H].reshape(H, H),                                   # d_a_h1_g_h1_r_h1_prev
+            s[0][:3*E*H].reshape(3*H, E),                               # d_a_h1_zr_d_a_h1_g_e
+            s[2][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # term2
             s[2][:B*E*T].reshape(T, B, E),                              # d_e
         )
     return workspace.views["gradients"]
@@ -779,35 +792,17 @@ def pick(a, i, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0
     out[classes] = np.add.reduceat(rows[order], starts, axis=0).reshape(len(classes), *out.shape[1:])
-    return out
-
-
-def philox(seed, key, at=0):
-    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
-    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
-    word = 2**64 - 1
-    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
-                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
-    bits.random_raw(at % 4, output=False)
-    return np.random.Generator(bits)
-
-
-def uniform(seed, key, scratch=None, out=None, at=0):
-    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
-    if out.dtype == np.float64:
-        return philox(seed, key, at).random(out=out)
-    scratch = philox(seed, key, at).random(out.shape, out=scratch)
-    scratch *= 2.0**24
-    np.floor(scratch, out=scratch)
-    scratch *= 2.0**-24
-    out[...] = scratch
     return out
 
 
@@ -954,11 +949,6 @@ def clip_by_norm(d, bound):
             g *= bound / total
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -966,6 +956,33 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def philox(seed, key, at=0):
+    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
+    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
+    word = 2**64 - 1
+    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
+                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
+    bits.random_raw(at % 4, output=False)
+    return np.random.Generator(bits)
+
+
+def uniform(seed, key, scratch=None, out=None, at=0):
+    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
+    if out.dtype == np.float64:
+        return philox(seed, key, at).random(out=out)
+    scratch = philox(seed, key, at).random(out.shape, out=scratch)
+    scratch *= 2.0**24
+    np.floor(scratch, out=scratch)
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, t_length=4, seed=0):

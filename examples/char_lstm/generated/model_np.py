@@ -145,23 +145,22 @@ def step(params, carry, x):
     """One step along t: p and the carry of the next step."""
     check_params(params, PARAMS)
     W_f, W_i, W_c, W_o, b_f, b_i, b_c, b_o, W_y, b_y = (params[k] for k in PARAMS)
-    dtype = params["W_f"].dtype
     x = class_input("x", x, (None,), V)                         # (B,)
     B = len(x)
     h_before = carry_entry(carry, "h[-1]", (B, H))              # (B, H)
     c_before = carry_entry(carry, "c[-1]", (B, H))              # (B, H)
-    # z = [h[t-1], onehot(x[t])]                                model.nn:10
-    z = np.empty((B, H + V), dtype)                             # (B, H + V)
-    z[:, H:] = onehot(x, V, dtype)
-    z[:, :H] = h_before
     # f = sigmoid(W_f @ z[t] + b_f)                             model.nn:11
+    f = sigmoid(h_before @ W_f[:, :H].T + W_f[:, H:].T[x] + b_f)  # (B, H)
     # i = sigmoid(W_i @ z[t] + b_i)                             model.nn:12
+    i = sigmoid(h_before @ W_i[:, :H].T + W_i[:, H:].T[x] + b_i)  # (B, H)
     # g = tanh(W_c @ z[t] + b_c)                                model.nn:13
-    # c = f[t] * c[t-1] + i[t] * g[t]                           model.nn:15
-    c = sigmoid(z @ W_f.T + b_f) * c_before + sigmoid(z @ W_i.T + b_i) * np.tanh(z @ W_c.T + b_c)
+    g = np.tanh(h_before @ W_c[:, :H].T + W_c[:, H:].T[x] + b_c)  # (B, H)
     # o = sigmoid(W_o @ z[t] + b_o)                             model.nn:14
+    o = sigmoid(h_before @ W_o[:, :H].T + W_o[:, H:].T[x] + b_o)  # (B, H)
+    # c = f[t] * c[t-1] + i[t] * g[t]                           model.nn:15
+    c = f * c_before + i * g                                    # (B, H)
     # h = o[t] * tanh(c[t])                                     model.nn:16
-    h = sigmoid(z @ W_o.T + b_o) * np.tanh(c)                   # (B, H)
+    h = o * np.tanh(c)                                          # (B, H)
     # p = W_y @ h[t] + b_y                                      model.nn:17
     p = h @ W_y.T + b_y                                         # (B, V)
     return {"p": p}, {"h[-1]": h, "c[-1]": c}
@@ -205,15 +204,16 @@ def _predict(params, x, carry, workspace):
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
     carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
-    W, a_fiog, b, hs, c, p = _predict_buffers(workspace, B, T, dtype)
+    W, a_fiog, b, hs, cs, p = _predict_buffers(workspace, B, T, dtype)
     np.concatenate((W_f, W_i, W_o, W_c), out=W)                 # (4*H, H + V)
     np.take(W[:, H:].T, x, axis=0, out=a_fiog, mode="clip")     # (T, B, 4*H)
     np.concatenate((b_f, b_i, b_o, b_c), out=b)                 # (4*H,)
     a_fiog += b
     hs[0] = carry["h[-1]"]                                      # (T + 1, B, H)
-    c[...] = carry["c[-1]"]                                     # (B, H)
+    cs[0] = carry["c[-1]"]                                      # (T + 1, B, H)
     W_h = W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
+    c_prev, c = cs[:-1], cs[1:]
     a_g = a_fiog[..., 3*H:]
     for t in range(T):
         a_fiog[t] += h_prev[t] @ W_h.T
@@ -221,13 +221,13 @@ def _predict(params, x, carry, workspace):
         fio = sigmoid(a_fiog[t, :, :3*H])                       # (B, 3*H)
         # g = tanh(a_g[t])                                          model.nn:13
         # c = f[t] * c[t-1] + i[t] * g[t]                           model.nn:15
-        c[...] = fio[:, :H] * c + fio[:, H:2*H] * np.tanh(a_g[t])
+        c[t] = fio[:, :H] * c_prev[t] + fio[:, H:2*H] * np.tanh(a_g[t])
         # h = o[t] * tanh(c[t])                                     model.nn:16
-        h[t] = fio[:, 2*H:] * np.tanh(c)
+        h[t] = fio[:, 2*H:] * np.tanh(c[t])
     # p = W_y @ h[t] + b_y                                      model.nn:17
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
-    carry = {"h[-1]": hs[-1].copy(), "c[-1]": c.copy()}
+    carry = {"h[-1]": hs[-1].copy(), "c[-1]": cs[-1].copy()}
     return {"p": p.swapaxes(0, 1), "carry": carry}
 
 
@@ -240,14 +240,14 @@ def _predict_buffers(workspace, B, T, dtype):
             (max(4*H*H + 4*H*V, B*T*V), dtype),
             (4*B*H*T, dtype),
             (max(4*H, B*H + B*H*T), dtype),
-            (B*H, dtype),
+            (B*H + B*H*T, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
             s[1][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
             s[2][:4*H],                                                 # b
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[3][:B*H].reshape(B, H),                                   # c
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
             s[0][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
@@ -265,16 +265,17 @@ def _evaluate(params, x, y, carry, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     (
-        W, a_fiog, b, hs, c, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p, real_argmax_p,
+        W, a_fiog, b, hs, cs, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p, real_argmax_p,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     np.concatenate((W_f, W_i, W_o, W_c), out=W)                 # (4*H, H + V)
     np.take(W[:, H:].T, x, axis=0, out=a_fiog, mode="clip")     # (T, B, 4*H)
     np.concatenate((b_f, b_i, b_o, b_c), out=b)                 # (4*H,)
     a_fiog += b
     hs[0] = carry["h[-1]"]                                      # (T + 1, B, H)
-    c[...] = carry["c[-1]"]                                     # (B, H)
+    cs[0] = carry["c[-1]"]                                      # (T + 1, B, H)
     W_h = W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
+    c_prev, c = cs[:-1], cs[1:]
     a_g = a_fiog[..., 3*H:]
     for t in range(T):
         a_fiog[t] += h_prev[t] @ W_h.T
@@ -282,9 +283,9 @@ def _evaluate(params, x, y, carry, workspace):
         fio = sigmoid(a_fiog[t, :, :3*H])                       # (B, 3*H)
         # g = tanh(a_g[t])                                          model.nn:13
         # c = f[t] * c[t-1] + i[t] * g[t]                           model.nn:15
-        c[...] = fio[:, :H] * c + fio[:, H:2*H] * np.tanh(a_g[t])
+        c[t] = fio[:, :H] * c_prev[t] + fio[:, H:2*H] * np.tanh(a_g[t])
         # h = o[t] * tanh(c[t])                                     model.nn:16
-        h[t] = fio[:, 2*H:] * np.tanh(c)
+        h[t] = fio[:, 2*H:] * np.tanh(c[t])
     # p = W_y @ h[t] + b_y                                      model.nn:17
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -301,7 +302,7 @@ def _evaluate(params, x, y, carry, workspace):
     np.argmax(p, axis=2, out=argmax_p)                          # (T, B)
     np.not_equal(argmax_p, y, out=real_argmax_p)                # (T, B)
     error = np.sum(real_argmax_p)
-    carry = {"h[-1]": hs[-1].copy(), "c[-1]": c.copy()}
+    carry = {"h[-1]": hs[-1].copy(), "c[-1]": cs[-1].copy()}
     return {"loss": (loss, B*T), "penalty": 0.0, "error": (error, B*T), "carry": carry}
 
 
@@ -314,7 +315,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (max(4*H*H + 4*H*V, B*T*V), dtype),
             (max(4*B*H*T, B*T), dtype),
             (max(4*H, B*H + B*H*T), dtype),
-            (B*H, dtype),
+            (B*H + B*H*T, dtype),
             (max(B*T*V, B*T), dtype),
             (B*T, dtype),
             (B*T, dtype),
@@ -325,7 +326,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[1][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
             s[2][:4*H],                                                 # b
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[3][:B*H].reshape(B, H),                                   # c
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
             s[0][:B*T*V].reshape(T, B, V),                              # p
             s[1][:B*T].reshape(T, B),                                   # max_p
             s[4][:B*T*V].reshape(T, B, V),                              # exp_p
@@ -533,11 +534,6 @@ def sigmoid(x, out=None):
     return np.reciprocal(out, out=out)
 
 
-def onehot(i, n, dtype):
-    """out[..., k] = 1 if i == k else 0."""
-    return np.equal(np.asarray(i)[..., None], np.arange(n)).astype(dtype)
-
-
 def add_onehot(a, i, value):
     """a += value * onehot(i), in place: one element a row."""
     rows = a.reshape(-1, a.shape[-1])
@@ -555,35 +551,17 @@ def pick(a, i, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0
     out[classes] = np.add.reduceat(rows[order], starts, axis=0).reshape(len(classes), *out.shape[1:])
-    return out
-
-
-def philox(seed, key, at=0):
-    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
-    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
-    word = 2**64 - 1
-    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
-                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
-    bits.random_raw(at % 4, output=False)
-    return np.random.Generator(bits)
-
-
-def uniform(seed, key, scratch=None, out=None, at=0):
-    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
-    if out.dtype == np.float64:
-        return philox(seed, key, at).random(out=out)
-    scratch = philox(seed, key, at).random(out.shape, out=scratch)
-    scratch *= 2.0**24
-    np.floor(scratch, out=scratch)
-    scratch *= 2.0**-24
-    out[...] = scratch
     return out
 
 
@@ -730,11 +708,6 @@ def clip_by_norm(d, bound):
             g *= bound / total
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -742,6 +715,33 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def philox(seed, key, at=0):
+    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
+    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
+    word = 2**64 - 1
+    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
+                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
+    bits.random_raw(at % 4, output=False)
+    return np.random.Generator(bits)
+
+
+def uniform(seed, key, scratch=None, out=None, at=0):
+    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
+    if out.dtype == np.float64:
+        return philox(seed, key, at).random(out=out)
+    scratch = philox(seed, key, at).random(out.shape, out=scratch)
+    scratch *= 2.0**24
+    np.floor(scratch, out=scratch)
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, t_length=4, seed=0):

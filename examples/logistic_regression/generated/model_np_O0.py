@@ -95,8 +95,8 @@ def _evaluate(params, x, y, workspace):
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
     sum_exp_s = np.sum(exp_s, axis=1)                           # (B,)
     # loss = sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
-    value = np.log(sum_exp_s) - (pick(s, y) - max_s)            # (B,)
-    loss = np.sum(value)
+    term = np.log(sum_exp_s) - (pick(s, y) - max_s)             # (B,)
+    loss = np.sum(term)
     argmax_s = np.argmax(s, axis=1)                             # (B,)
     real_argmax_s = np.asarray(argmax_s != y, dtype)            # (B,)
     error = np.sum(real_argmax_s)
@@ -120,9 +120,9 @@ def _gradients(params, grads, x, y, workspace):
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
     sum_exp_s = np.sum(exp_s, axis=1)                           # (B,)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y))
-    value = np.log(sum_exp_s) - (pick(s, y) - max_s)            # (B,)
-    sum_value = np.sum(value)
-    loss = sum_value / B
+    term = np.log(sum_exp_s) - (pick(s, y) - max_s)             # (B,)
+    sum_term = np.sum(term)
+    loss = sum_term / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
@@ -157,22 +157,40 @@ def pick(a, i, out=None):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
 
 
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
+
+
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
     check_shape(name, value, dims)
-    if value.size and not 0 <= value.min() <= value.max() < classes:
-        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    check_range(name, value, classes - 1, f"classes are 0 to {classes - 1}")
     return value
+
+
+def check_range(name, value, largest, allowed):
+    """Refuse integers outside 0, ..., largest: the first one, and where it stands."""
+    if value.size and not 0 <= value.min() <= value.max() <= largest:
+        where = np.argwhere((value < 0) | (value > largest))[0]
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {value[tuple(where)]}; {allowed}")
 
 
 def check_shape(name, value, dims):

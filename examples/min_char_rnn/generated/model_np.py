@@ -84,6 +84,28 @@ def train_step(params, state, x, y, *, workspace=None):
     return loss
 
 
+def start(params, batch=1):
+    """The carry before the first step."""
+    check_params(params, PARAMS)
+    dtype = params["Wxh"].dtype
+    B = whole_length("batch", batch)
+    return {"h[-1]": np.zeros((B, H), dtype)}
+
+
+def step(params, carry, x):
+    """One step along t: s and the carry of the next step."""
+    check_params(params, PARAMS)
+    Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
+    x = class_input("x", x, (None,), V)                         # (B,)
+    B = len(x)
+    h_before = carry_entry(carry, "h[-1]", (B, H))              # (B, H)
+    # h = tanh(Wxh @ onehot(x[t]) + Whh @ h[t-1] + bh)          model.nn:10
+    h = np.tanh(Wxh.T[x] + h_before @ Whh.T + bh)               # (B, H)
+    # s = Why @ h[t] + by                                       model.nn:11
+    s = h @ Why.T + by                                          # (B, V)
+    return {"s": s}, {"h[-1]": h}
+
+
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
@@ -92,15 +114,16 @@ def _predict(params, x, workspace):
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    Wxh_x, h, s = _predict_buffers(workspace, B, T, dtype)
-    np.take(Wxh.T, x, axis=0, out=Wxh_x, mode="clip")           # (T, B, H)
-    Wxh_x += bh
-    h[0] = 0                                                    # (T + 1, B, H)
+    a_h_x, hs, s = _predict_buffers(workspace, B, T, dtype)
+    np.take(Wxh.T, x, axis=0, out=a_h_x, mode="clip")           # (T, B, H)
+    a_h_x += bh
+    hs[0] = 0                                                   # (T + 1, B, H)
+    h_prev, h = hs[:-1], hs[1:]
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
-        np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
+        np.tanh(a_h_x[t] + h_prev[t] @ Whh.T, out=h[t])
     # s = Why @ h[t] + by                                       model.nn:11
-    np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
+    np.matmul(h.reshape(-1, H), Why.T, out=s.reshape(-1, V))    # (T, B, V)
     s += by
     return {"s": s.swapaxes(0, 1)}
 
@@ -115,8 +138,8 @@ def _predict_buffers(workspace, B, T, dtype):
             (B*H + B*H*T, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H*T].reshape(T, B, H),                              # Wxh_x
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h
+            s[0][:B*H*T].reshape(T, B, H),                              # a_h_x
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
             s[0][:B*T*V].reshape(T, B, V),                              # s
         )
     return workspace.views["predict"]
@@ -133,16 +156,17 @@ def _evaluate(params, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        Wxh_x, h, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        a_h_x, hs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, T, dtype)
-    np.take(Wxh.T, x, axis=0, out=Wxh_x, mode="clip")           # (T, B, H)
-    Wxh_x += bh
-    h[0] = 0                                                    # (T + 1, B, H)
+    np.take(Wxh.T, x, axis=0, out=a_h_x, mode="clip")           # (T, B, H)
+    a_h_x += bh
+    hs[0] = 0                                                   # (T + 1, B, H)
+    h_prev, h = hs[:-1], hs[1:]
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
-        np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
+        np.tanh(a_h_x[t] + h_prev[t] @ Whh.T, out=h[t])
     # s = Why @ h[t] + by                                       model.nn:11
-    np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
+    np.matmul(h.reshape(-1, H), Why.T, out=s.reshape(-1, V))    # (T, B, V)
     s += by
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
@@ -167,23 +191,23 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H*T, B*T*V), dtype),
-            (max(B*H + B*H*T, B*T*V, B*T), dtype),
-            (max(B*H, B*T), dtype),
+            (max(B*H + B*H*T, B*T), dtype),
+            (max(B*T*V, B*T), dtype),
             (B*T, dtype),
             (B*T, dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H*T].reshape(T, B, H),                              # Wxh_x
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h
+            s[0][:B*H*T].reshape(T, B, H),                              # a_h_x
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
             s[0][:B*T*V].reshape(T, B, V),                              # s
-            s[2][:B*T].reshape(T, B),                                   # max_s
-            s[1][:B*T*V].reshape(T, B, V),                              # exp_s
+            s[1][:B*T].reshape(T, B),                                   # max_s
+            s[2][:B*T*V].reshape(T, B, V),                              # exp_s
             s[3][:B*T].reshape(T, B),                                   # sum_exp_s
-            s[1][:B*T].reshape(T, B),                                   # s_picked
+            s[2][:B*T].reshape(T, B),                                   # s_picked
             s[4][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # argmax_s
-            s[2][:B*T].reshape(T, B),                                   # real_argmax_s
+            s[3][:B*T].reshape(T, B),                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -200,18 +224,19 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        Wxh_x, h, s, max_s, exp_s, sum_exp_s, s_picked, tmp, exp_s_Why, value, d_h_next,
+        a_h_x, hs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, Why_exp_s, slope_h, d_h_next,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
-    np.take(Wxh.T, x, axis=0, out=Wxh_x, mode="clip")           # (T, B, H)
-    Wxh_x += bh
-    h[0] = 0                                                    # (T + 1, B, H)
+    np.take(Wxh.T, x, axis=0, out=a_h_x, mode="clip")           # (T, B, H)
+    a_h_x += bh
+    hs[0] = 0                                                   # (T + 1, B, H)
+    h_prev, h = hs[:-1], hs[1:]
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
-        np.tanh(Wxh_x[t] + h[t] @ Whh.T, out=h[t + 1])
+        np.tanh(a_h_x[t] + h_prev[t] @ Whh.T, out=h[t])
     # s = Why @ h[t] + by                                       model.nn:11
-    np.matmul(h[1:].reshape(-1, H), Why.T, out=s.reshape(-1, V))  # (T, B, V)
+    np.matmul(h.reshape(-1, H), Why.T, out=s.reshape(-1, V))    # (T, B, V)
     s += by
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
@@ -232,22 +257,22 @@ def _gradients(params, grads, x, y, workspace):
     np.sum(exp_s, axis=(0, 1), out=d_by)                        # (V,)
     d_by /= B*T
     # d_Why = (sum[t] (softmax(s[t]) - onehot(y[t])) @ h[t].T) / (B*T)
-    np.matmul(exp_s.reshape(-1, V).T, h[1:].reshape(-1, H), out=d_Why)  # (V, H)
+    np.matmul(exp_s.reshape(-1, V).T, h.reshape(-1, H), out=d_Why)  # (V, H)
     d_Why /= B*T
-    np.matmul(exp_s.reshape(-1, V), Why, out=exp_s_Why.reshape(-1, H))  # (T, B, H)
-    exp_s_Why /= B*T
-    np.square(h[1:], out=value)                                 # (T, B, H)
-    np.subtract(1, value, out=value)
+    np.matmul(exp_s.reshape(-1, V), Why, out=Why_exp_s.reshape(-1, H))  # (T, B, H)
+    Why_exp_s /= B*T
+    np.square(h, out=slope_h)                                   # (T, B, H)
+    np.subtract(1, slope_h, out=slope_h)
     d_h_next[...] = 0                                           # (B, H)
-    d_a_h = exp_s_Why
+    d_a_h = Why_exp_s
     for t in reversed(range(T)):
         # d_h = Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
         # d_a_h = d_h[t] * (1 - h[t]^2)
-        d_a_h[t] = (d_h_next + exp_s_Why[t]) * value[t]
+        d_a_h[t] = (d_h_next + Why_exp_s[t]) * slope_h[t]
         # d_h_next = Whh.T @ d_a_h[t]
         np.matmul(d_a_h[t], Whh, out=d_h_next)
     # d_Whh = sum[t] d_a_h[t] @ h[t-1].T
-    np.matmul(d_a_h.reshape(-1, H).T, h[:-1].reshape(-1, H), out=d_Whh)  # (H, H)
+    np.matmul(d_a_h.reshape(-1, H).T, h_prev.reshape(-1, H), out=d_Whh)  # (H, H)
     # d_bh = sum[t, batch](d_a_h[t])
     np.sum(d_a_h, axis=(0, 1), out=d_bh)                        # (H,)
     # d_Wxh = sum[t] d_a_h[t] @ onehot(x[t]).T
@@ -263,22 +288,22 @@ def _gradients_buffers(workspace, B, T, dtype):
         s = workspace.reserve("gradients", [
             (max(B*H*T, B*T*V, B*T), dtype),
             (B*H + B*H*T, dtype),
-            (max(B*H, B*T), dtype),
+            (max(B*T, B*H), dtype),
             (max(B*T*V, B*H*T), dtype),
             (B*T, dtype),
             (B*T, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H*T].reshape(T, B, H),                              # Wxh_x
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h
+            s[0][:B*H*T].reshape(T, B, H),                              # a_h_x
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
             s[0][:B*T*V].reshape(T, B, V),                              # s
             s[2][:B*T].reshape(T, B),                                   # max_s
             s[3][:B*T*V].reshape(T, B, V),                              # exp_s
             s[4][:B*T].reshape(T, B),                                   # sum_exp_s
             s[5][:B*T].reshape(T, B),                                   # s_picked
             s[0][:B*T].reshape(T, B),                                   # tmp
-            s[0][:B*H*T].reshape(T, B, H),                              # exp_s_Why
-            s[3][:B*H*T].reshape(T, B, H),                              # value
+            s[0][:B*H*T].reshape(T, B, H),                              # Why_exp_s
+            s[3][:B*H*T].reshape(T, B, H),                              # slope_h
             s[2][:B*H].reshape(B, H),                                   # d_h_next
         )
     return workspace.views["gradients"]
@@ -312,9 +337,13 @@ def pick(a, i, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0
@@ -322,15 +351,49 @@ def scatter(a, i, out):
     return out
 
 
+def carry_entry(carry, key, dims):
+    """An entry of the carry that a step starts from; None stands for any size."""
+    if key not in carry:
+        raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
+    value = np.asarray(carry[key])
+    check_shape(f"carry[{key!r}]", value, dims)
+    return value
+
+
+def whole_length(name, value):
+    """The length of an axis that no array carries."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
+    return int(value)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
+
+
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
     check_shape(name, value, dims)
-    if value.size and not 0 <= value.min() <= value.max() < classes:
-        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    check_range(name, value, classes - 1, f"classes are 0 to {classes - 1}")
     return value
+
+
+def check_range(name, value, largest, allowed):
+    """Refuse integers outside 0, ..., largest: the first one, and where it stands."""
+    if value.size and not 0 <= value.min() <= value.max() <= largest:
+        where = np.argwhere((value < 0) | (value > largest))[0]
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {value[tuple(where)]}; {allowed}")
 
 
 def check_shape(name, value, dims):
@@ -388,11 +451,6 @@ def clip_by_value(d, bound):
         np.clip(g, -bound, bound, out=g)
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -400,6 +458,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, t_length=4, seed=0):

@@ -84,6 +84,28 @@ def train_step(params, state, x, y, *, workspace=None):
     return loss
 
 
+def start(params, batch=1):
+    """The carry before the first step."""
+    check_params(params, PARAMS)
+    dtype = params["Wxh"].dtype
+    B = whole_length("batch", batch)
+    return {"h[-1]": np.zeros((B, H), dtype)}
+
+
+def step(params, carry, x):
+    """One step along t: s and the carry of the next step."""
+    check_params(params, PARAMS)
+    Wxh, Whh, Why, bh, by = (params[k] for k in PARAMS)
+    x = class_input("x", x, (None,), V)                         # (B,)
+    B = len(x)
+    h_before = carry_entry(carry, "h[-1]", (B, H))              # (B, H)
+    # h = tanh(Wxh @ onehot(x[t]) + Whh @ h[t-1] + bh)          model.nn:10
+    h = np.tanh(Wxh.T[x] + h_before @ Whh.T + bh)               # (B, H)
+    # s = Why @ h[t] + by                                       model.nn:11
+    s = h @ Why.T + by                                          # (B, V)
+    return {"s": s}, {"h[-1]": h}
+
+
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
@@ -92,14 +114,15 @@ def _predict(params, x, workspace):
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    value = Wxh.T[x] + bh                                       # (T, B, H)
-    h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
-    h[0] = 0
+    a_h_x_plus_bh = Wxh.T[x] + bh                               # (T, B, H)
+    hs = np.empty((T + 1, B, H), dtype)                         # (T + 1, B, H)
+    hs[0] = 0
+    h_prev, h = hs[:-1], hs[1:]
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
-        np.tanh(value[t] + h[t] @ Whh.T, out=h[t + 1])
+        np.tanh(a_h_x_plus_bh[t] + h_prev[t] @ Whh.T, out=h[t])
     # s = Why @ h[t] + by                                       model.nn:11
-    s = (h[1:].reshape(-1, H) @ Why.T).reshape(T, B, V) + by    # (T, B, V)
+    s = (h.reshape(-1, H) @ Why.T).reshape(T, B, V) + by        # (T, B, V)
     return {"s": s.swapaxes(0, 1)}
 
 
@@ -113,20 +136,21 @@ def _evaluate(params, x, y, workspace):
     x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
-    value = Wxh.T[x] + bh                                       # (T, B, H)
-    h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
-    h[0] = 0
+    a_h_x_plus_bh = Wxh.T[x] + bh                               # (T, B, H)
+    hs = np.empty((T + 1, B, H), dtype)                         # (T + 1, B, H)
+    hs[0] = 0
+    h_prev, h = hs[:-1], hs[1:]
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
-        np.tanh(value[t] + h[t] @ Whh.T, out=h[t + 1])
+        np.tanh(a_h_x_plus_bh[t] + h_prev[t] @ Whh.T, out=h[t])
     # s = Why @ h[t] + by                                       model.nn:11
-    s = (h[1:].reshape(-1, H) @ Why.T).reshape(T, B, V) + by    # (T, B, V)
+    s = (h.reshape(-1, H) @ Why.T).reshape(T, B, V) + by        # (T, B, V)
     max_s = np.max(s, axis=2)                                   # (T, B)
     exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
     sum_exp_s = np.sum(exp_s, axis=2)                           # (T, B)
     # loss = sum[t, batch](log(sum(exp(s[t] - max(s[t])))) - (s[t] @ onehot(y[t]) - max(s[t])))
-    value2 = np.log(sum_exp_s) - (pick(s, y) - max_s)           # (T, B)
-    loss = np.sum(value2)
+    term = np.log(sum_exp_s) - (pick(s, y) - max_s)             # (T, B)
+    loss = np.sum(term)
     argmax_s = np.argmax(s, axis=2)                             # (T, B)
     real_argmax_s = np.asarray(argmax_s != y, dtype)            # (T, B)
     error = np.sum(real_argmax_s)
@@ -146,42 +170,43 @@ def _gradients(params, grads, x, y, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
 
     # ---- forward
-    value = Wxh.T[x] + bh                                       # (T, B, H)
-    h = np.empty((T + 1, B, H), dtype)                          # (T + 1, B, H)
-    h[0] = 0
+    a_h_x_plus_bh = Wxh.T[x] + bh                               # (T, B, H)
+    hs = np.empty((T + 1, B, H), dtype)                         # (T + 1, B, H)
+    hs[0] = 0
+    h_prev, h = hs[:-1], hs[1:]
     for t in range(T):
         # h = tanh(Wxh @ onehot(x[t]) + bh + Whh @ h[t-1])          model.nn:10
-        np.tanh(value[t] + h[t] @ Whh.T, out=h[t + 1])
+        np.tanh(a_h_x_plus_bh[t] + h_prev[t] @ Whh.T, out=h[t])
     # s = Why @ h[t] + by                                       model.nn:11
-    s = (h[1:].reshape(-1, H) @ Why.T).reshape(T, B, V) + by    # (T, B, V)
+    s = (h.reshape(-1, H) @ Why.T).reshape(T, B, V) + by        # (T, B, V)
     max_s = np.max(s, axis=2)                                   # (T, B)
     exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
     sum_exp_s = np.sum(exp_s, axis=2)                           # (T, B)
     # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
-    value2 = np.log(sum_exp_s) - (pick(s, y) - max_s)           # (T, B)
-    sum_value2 = np.sum(value2)
-    loss = sum_value2 / (B*T)
+    term = np.log(sum_exp_s) - (pick(s, y) - max_s)             # (T, B)
+    sum_term = np.sum(term)
+    loss = sum_term / (B*T)
 
     # ---- backward
-    value3 = exp_s / sum_exp_s[..., None] - onehot(y, V, dtype)  # (T, B, V)
+    term2 = exp_s / sum_exp_s[..., None] - onehot(y, V, dtype)  # (T, B, V)
     # d_by = mean[t, batch](softmax(s[t]) - onehot(y[t]))
-    sum_value3 = np.sum(value3, axis=(0, 1))                    # (V,)
-    d_by[...] = sum_value3 / (B*T)                              # (V,)
+    sum_term2 = np.sum(term2, axis=(0, 1))                      # (V,)
+    d_by[...] = sum_term2 / (B*T)                               # (V,)
     # d_Why = (sum[t] (softmax(s[t]) - onehot(y[t])) @ h[t].T) / (B*T)
-    d_Why[...] = value3.reshape(-1, V).T @ h[1:].reshape(-1, H) / (B*T)  # (V, H)
-    value4 = (value3.reshape(-1, V) @ Why).reshape(T, B, H) / (B*T)  # (T, B, H)
-    value5 = 1 - h[1:]**2                                       # (T, B, H)
+    d_Why[...] = term2.reshape(-1, V).T @ h.reshape(-1, H) / (B*T)  # (V, H)
+    term3 = (term2.reshape(-1, V) @ Why).reshape(T, B, H) / (B*T)  # (T, B, H)
+    slope_h = 1 - h**2                                          # (T, B, H)
     d_h_next = np.empty((B, H), dtype)                          # (B, H)
     d_h_next[...] = 0
     d_a_h = np.empty((T, B, H), dtype)
     for t in reversed(range(T)):
         # d_h = Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
         # d_a_h = d_h[t] * (1 - h[t]^2)
-        d_a_h[t] = (d_h_next + value4[t]) * value5[t]           # (T, B, H)
+        d_a_h[t] = (d_h_next + term3[t]) * slope_h[t]           # (T, B, H)
         # d_h_next = Whh.T @ d_a_h[t]
         d_h_next = d_a_h[t] @ Whh
     # d_Whh = sum[t] d_a_h[t] @ h[t-1].T
-    np.matmul(d_a_h.reshape(-1, H).T, h[:-1].reshape(-1, H), out=d_Whh)  # (H, H)
+    np.matmul(d_a_h.reshape(-1, H).T, h_prev.reshape(-1, H), out=d_Whh)  # (H, H)
     # d_bh = sum[t, batch](d_a_h[t])
     np.sum(d_a_h, axis=(0, 1), out=d_bh)                        # (H,)
     # d_Wxh = sum[t] d_a_h[t] @ onehot(x[t]).T
@@ -216,9 +241,13 @@ def pick(a, i, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0
@@ -226,15 +255,49 @@ def scatter(a, i, out):
     return out
 
 
+def carry_entry(carry, key, dims):
+    """An entry of the carry that a step starts from; None stands for any size."""
+    if key not in carry:
+        raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
+    value = np.asarray(carry[key])
+    check_shape(f"carry[{key!r}]", value, dims)
+    return value
+
+
+def whole_length(name, value):
+    """The length of an axis that no array carries."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
+    return int(value)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
+
+
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
     check_shape(name, value, dims)
-    if value.size and not 0 <= value.min() <= value.max() < classes:
-        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    check_range(name, value, classes - 1, f"classes are 0 to {classes - 1}")
     return value
+
+
+def check_range(name, value, largest, allowed):
+    """Refuse integers outside 0, ..., largest: the first one, and where it stands."""
+    if value.size and not 0 <= value.min() <= value.max() <= largest:
+        where = np.argwhere((value < 0) | (value > largest))[0]
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {value[tuple(where)]}; {allowed}")
 
 
 def check_shape(name, value, dims):
@@ -292,11 +355,6 @@ def clip_by_value(d, bound):
         np.clip(g, -bound, bound, out=g)
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -304,6 +362,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, t_length=4, seed=0):

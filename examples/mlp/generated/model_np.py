@@ -327,22 +327,40 @@ def pick(a, i, out=None):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
 
 
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
+
+
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
     check_shape(name, value, dims)
-    if value.size and not 0 <= value.min() <= value.max() < classes:
-        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    check_range(name, value, classes - 1, f"classes are 0 to {classes - 1}")
     return value
+
+
+def check_range(name, value, largest, allowed):
+    """Refuse integers outside 0, ..., largest: the first one, and where it stands."""
+    if value.size and not 0 <= value.min() <= value.max() <= largest:
+        where = np.argwhere((value < 0) | (value > largest))[0]
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {value[tuple(where)]}; {allowed}")
 
 
 def check_shape(name, value, dims):
@@ -394,11 +412,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -406,6 +419,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

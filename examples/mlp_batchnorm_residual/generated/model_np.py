@@ -420,8 +420,8 @@ def _gradients(params, grads, x, y, workspace):
     (
         P_x, W1_x, sqrt_n1_s, n1_z, h1, W2_h1, sqrt_n2_s, n2_z, tmp, W3_h2, sqrt_n3_s, n3_z, h3,
         W4_h3, sqrt_n4_s, n4_z, h4, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h4, mask, d_n4_z,
-        d_n4_z_n4_z, tmp3, sum_value, d_h3, mask2, d_n3_z_n3_z, tmp4, sum_value2, value2_W3, mask3,
-        d_n2_z_n2_z, tmp5, sum_value3, d_h1, mask4, d_n1_z_n1_z, tmp6, sum_value4, tmp7, tmp8, tmp9,
+        d_n4_z_n4_z, tmp3, sum_term, d_h3, mask2, d_n3_z_n3_z, tmp4, sum_term2, W3_term2, mask3,
+        d_n2_z_n2_z, tmp5, sum_term3, d_h1, mask4, d_n1_z_n1_z, tmp6, sum_term4, tmp7, tmp8, tmp9,
         tmp10, tmp11, tmp12, tmp13, tmp14,
     ) = _gradients_buffers(workspace, B, dtype)
 
@@ -547,18 +547,18 @@ def _gradients(params, grads, x, y, workspace):
     d_n4_z_n4_z /= sqrt_n4_s
     d_n4_z_n4_z /= sqrt_n4_s
     d_n4_z_n4_z *= -0.5 / B
-    value = d_n4_z
-    value /= sqrt_n4_s
+    term = d_n4_z
+    term /= sqrt_n4_s
     np.multiply(d_n4_z_n4_z, W4_h3, out=tmp3)
     tmp3 *= 2
-    value += tmp3
-    np.sum(value, axis=0, out=sum_value)                        # (H,)
-    sum_value /= B
-    value -= sum_value
+    term += tmp3
+    np.sum(term, axis=0, out=sum_term)                          # (H,)
+    sum_term /= B
+    term -= sum_term
     # d_W4 = ... @ h3.T
-    np.matmul(value.T, h3, out=d_W4)                            # (H, H)
+    np.matmul(term.T, h3, out=d_W4)                             # (H, H)
     # d_h3 = W4.T @ ...
-    np.matmul(value, W4, out=d_h3)                              # (B, H)
+    np.matmul(term, W4, out=d_h3)                               # (B, H)
     # d_n3 = d_h3 * real(h3 > 0)
     d_n3 = d_h3
     np.greater(h3, 0, out=mask2)
@@ -574,21 +574,21 @@ def _gradients(params, grads, x, y, workspace):
     d_n3_z_n3_z /= sqrt_n3_s
     d_n3_z_n3_z /= sqrt_n3_s
     d_n3_z_n3_z *= -0.5 / B
-    value2 = d_n3_z
-    value2 /= sqrt_n3_s
+    term2 = d_n3_z
+    term2 /= sqrt_n3_s
     np.multiply(d_n3_z_n3_z, W3_h2, out=tmp4)
     tmp4 *= 2
-    value2 += tmp4
-    np.sum(value2, axis=0, out=sum_value2)                      # (H,)
-    sum_value2 /= B
-    value2 -= sum_value2
+    term2 += tmp4
+    np.sum(term2, axis=0, out=sum_term2)                        # (H,)
+    sum_term2 /= B
+    term2 -= sum_term2
     # d_W3 = ... @ h2.T
-    np.matmul(value2.T, h2, out=d_W3)                           # (H, H)
+    np.matmul(term2.T, h2, out=d_W3)                            # (H, H)
     # d_h2 = d_a_h4 + ...
     # d_a_h2 = d_h2 * real(h2 > 0)
-    np.matmul(value2, W3, out=value2_W3)                        # (B, H)
+    np.matmul(term2, W3, out=W3_term2)                          # (B, H)
     d_a_h2 = d_a_h4
-    d_a_h2 += value2_W3
+    d_a_h2 += W3_term2
     np.greater(h2, 0, out=mask3)
     d_a_h2 *= mask3
     # d_P = d_a_h2 @ x.T
@@ -604,18 +604,18 @@ def _gradients(params, grads, x, y, workspace):
     d_n2_z_n2_z /= sqrt_n2_s
     d_n2_z_n2_z /= sqrt_n2_s
     d_n2_z_n2_z *= -0.5 / B
-    value3 = d_n2_z
-    value3 /= sqrt_n2_s
+    term3 = d_n2_z
+    term3 /= sqrt_n2_s
     np.multiply(d_n2_z_n2_z, W2_h1, out=tmp5)
     tmp5 *= 2
-    value3 += tmp5
-    np.sum(value3, axis=0, out=sum_value3)                      # (H,)
-    sum_value3 /= B
-    value3 -= sum_value3
+    term3 += tmp5
+    np.sum(term3, axis=0, out=sum_term3)                        # (H,)
+    sum_term3 /= B
+    term3 -= sum_term3
     # d_W2 = ... @ h1.T
-    np.matmul(value3.T, h1, out=d_W2)                           # (H, H)
+    np.matmul(term3.T, h1, out=d_W2)                            # (H, H)
     # d_h1 = W2.T @ ...
-    np.matmul(value3, W2, out=d_h1)                             # (B, H)
+    np.matmul(term3, W2, out=d_h1)                              # (B, H)
     # d_n1 = d_h1 * real(h1 > 0)
     d_n1 = d_h1
     np.greater(h1, 0, out=mask4)
@@ -631,16 +631,16 @@ def _gradients(params, grads, x, y, workspace):
     d_n1_z_n1_z /= sqrt_n1_s
     d_n1_z_n1_z /= sqrt_n1_s
     d_n1_z_n1_z *= -0.5 / B
-    value4 = d_n1_z
-    value4 /= sqrt_n1_s
+    term4 = d_n1_z
+    term4 /= sqrt_n1_s
     np.multiply(d_n1_z_n1_z, W1_x, out=tmp6)
     tmp6 *= 2
-    value4 += tmp6
+    term4 += tmp6
     # d_W1 = ... @ x.T
-    np.sum(value4, axis=0, out=sum_value4)                      # (H,)
-    sum_value4 /= B
-    value4 -= sum_value4
-    np.matmul(value4.T, x, out=d_W1)                            # (H, D)
+    np.sum(term4, axis=0, out=sum_term4)                        # (H,)
+    sum_term4 /= B
+    term4 -= sum_term4
+    np.matmul(term4.T, x, out=d_W1)                             # (H, D)
     np.multiply(0.9, n1_mu, out=tmp7)
     new_n1_mu *= 0.1
     new_n1_mu += tmp7
@@ -726,22 +726,22 @@ def _gradients_buffers(workspace, B, dtype):
             s[15][:B*H].reshape(B, H),                                  # d_n4_z
             s[17][:H],                                                  # d_n4_z_n4_z
             s[14][:B*H].reshape(B, H),                                  # tmp3
-            s[13][:H],                                                  # sum_value
+            s[13][:H],                                                  # sum_term
             s[12][:B*H].reshape(B, H),                                  # d_h3
             s[21][:B*H].reshape(B, H),                                  # mask2
             s[13][:H],                                                  # d_n3_z_n3_z
             s[10][:B*H].reshape(B, H),                                  # tmp4
-            s[9][:H],                                                   # sum_value2
-            s[8][:B*H].reshape(B, H),                                   # value2_W3
+            s[9][:H],                                                   # sum_term2
+            s[8][:B*H].reshape(B, H),                                   # W3_term2
             s[21][:B*H].reshape(B, H),                                  # mask3
             s[9][:H],                                                   # d_n2_z_n2_z
             s[0][:B*H].reshape(B, H),                                   # tmp5
-            s[6][:H],                                                   # sum_value3
+            s[6][:H],                                                   # sum_term3
             s[0][:B*H].reshape(B, H),                                   # d_h1
             s[21][:B*H].reshape(B, H),                                  # mask4
             s[6][:H],                                                   # d_n1_z_n1_z
             s[3][:B*H].reshape(B, H),                                   # tmp6
-            s[2][:H],                                                   # sum_value4
+            s[2][:H],                                                   # sum_term4
             s[2][:H],                                                   # tmp7
             s[2][:H],                                                   # tmp8
             s[2][:H],                                                   # tmp9
@@ -789,22 +789,40 @@ def pick(a, i, out=None):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
 
 
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
+
+
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
     check_shape(name, value, dims)
-    if value.size and not 0 <= value.min() <= value.max() < classes:
-        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    check_range(name, value, classes - 1, f"classes are 0 to {classes - 1}")
     return value
+
+
+def check_range(name, value, largest, allowed):
+    """Refuse integers outside 0, ..., largest: the first one, and where it stands."""
+    if value.size and not 0 <= value.min() <= value.max() <= largest:
+        where = np.argwhere((value < 0) | (value > largest))[0]
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {value[tuple(where)]}; {allowed}")
 
 
 def check_shape(name, value, dims):
@@ -856,11 +874,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -868,6 +881,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

@@ -222,7 +222,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        u_h1, tmp, mask, h1, tmp2, u_h2, value, h2, tmp3, u_s, value2, s, max_s, exp_s, sum_exp_s,
+        u_h1, tmp, mask, h1, tmp2, u_h2, h1_u_h2, h2, tmp3, u_s, h2_u_s, s, max_s, exp_s, sum_exp_s,
         s_picked, tmp4, tmp5, d_a_h2, mask2, tmp6, d_a_h1, mask3, tmp7,
     ) = _gradients_buffers(workspace, B, dtype)
 
@@ -237,17 +237,17 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.maximum(h1, 0, out=h1)
     uniform(seed, 0x8783b036c9281b26, tmp2, out=u_h2)           # (B, H)
     np.less(u_h2, 0.7, out=u_h2)
-    np.multiply(h1, u_h2, out=value)                            # (B, H)
+    np.multiply(h1, u_h2, out=h1_u_h2)                          # (B, H)
     # h2 = relu(1.42857 * (W2 @ (h1 * real(uniform(h2) < 0.7))) + b2)  model.nn:11
-    np.matmul(value, W2.T, out=h2)                              # (B, H)
+    np.matmul(h1_u_h2, W2.T, out=h2)                            # (B, H)
     h2 *= 1.4285714285714286
     h2 += b2
     np.maximum(h2, 0, out=h2)
     uniform(seed, 0xb021183d8f313c79, tmp3, out=u_s)            # (B, H)
     np.less(u_s, 0.7, out=u_s)
-    np.multiply(h2, u_s, out=value2)                            # (B, H)
+    np.multiply(h2, u_s, out=h2_u_s)                            # (B, H)
     # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3   model.nn:12
-    np.matmul(value2, W3.T, out=s)                              # (B, C)
+    np.matmul(h2_u_s, W3.T, out=s)                              # (B, C)
     s *= 1.4285714285714286
     s += b3
     np.max(s, axis=1, out=max_s)                                # (B,)
@@ -275,7 +275,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     exp_s *= 1.4285714285714286 / B
     # d_W3 = 0.0001 * W3 + ((softmax(s) - onehot(y)) * (1.42857 / B)) @ (h2 * real(uniform(s) <
     #     0.7)).T
-    np.matmul(exp_s.T, value2, out=d_W3)                        # (C, H)
+    np.matmul(exp_s.T, h2_u_s, out=d_W3)                        # (C, H)
     np.multiply(0.0001, W3, out=tmp5)
     d_W3 += tmp5
     # d_h2 = (W3.T @ ((softmax(s) - onehot(y)) * (1.42857 / B))) * real(uniform(s) < 0.7)
@@ -286,15 +286,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_a_h2 *= mask2
     # d_b2 = sum[batch](d_a_h2)
     np.sum(d_a_h2, axis=0, out=d_b2)                            # (H,)
-    value3 = d_a_h2
-    value3 *= 1.4285714285714286
+    term = d_a_h2
+    term *= 1.4285714285714286
     # d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * real(uniform(h2) < 0.7)).T
-    np.matmul(value3.T, value, out=d_W2)                        # (H, H)
+    np.matmul(term.T, h1_u_h2, out=d_W2)                        # (H, H)
     np.multiply(0.0001, W2, out=tmp6)
     d_W2 += tmp6
     # d_h1 = (W2.T @ (d_a_h2 * 1.42857)) * real(uniform(h2) < 0.7)
     # d_a_h1 = d_h1 * real(h1 > 0)
-    np.matmul(value3, W2, out=d_a_h1)                           # (B, H)
+    np.matmul(term, W2, out=d_a_h1)                             # (B, H)
     d_a_h1 *= u_h2
     np.greater(h1, 0, out=mask3)
     d_a_h1 *= mask3
@@ -335,11 +335,11 @@ def _gradients_buffers(workspace, B, dtype):
             s[3][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # tmp2
             s[4][:B*H].reshape(B, H),                                   # u_h2
-            s[5][:B*H].reshape(B, H),                                   # value
+            s[5][:B*H].reshape(B, H),                                   # h1_u_h2
             s[6][:B*H].reshape(B, H),                                   # h2
             s[1][:B*H].reshape(B, H),                                   # tmp3
             s[7][:B*H].reshape(B, H),                                   # u_s
-            s[8][:B*H].reshape(B, H),                                   # value2
+            s[8][:B*H].reshape(B, H),                                   # h2_u_s
             s[9][:B*C].reshape(B, C),                                   # s
             s[10][:B],                                                  # max_s
             s[11][:B*C].reshape(B, C),                                  # exp_s
@@ -390,44 +390,42 @@ def pick(a, i, out=None):
     return out
 
 
-def philox(seed, key):
-    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0)."""
-    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
-    word = 2**64 - 1
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
-                                                counter=np.array([0, 0, int(step) & word, 0], np.uint64)))
-
-
-def uniform(seed, key, scratch=None, out=None):
-    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64."""
-    if out.dtype == np.float64:
-        return philox(seed, key).random(out=out)
-    scratch = philox(seed, key).random(out.shape, out=scratch)
-    scratch *= 2.0**24
-    np.floor(scratch, out=scratch)
-    scratch *= 2.0**-24
-    out[...] = scratch
-    return out
-
-
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
 
 
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
+
+
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
     check_shape(name, value, dims)
-    if value.size and not 0 <= value.min() <= value.max() < classes:
-        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    check_range(name, value, classes - 1, f"classes are 0 to {classes - 1}")
     return value
+
+
+def check_range(name, value, largest, allowed):
+    """Refuse integers outside 0, ..., largest: the first one, and where it stands."""
+    if value.size and not 0 <= value.min() <= value.max() <= largest:
+        where = np.argwhere((value < 0) | (value > largest))[0]
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {value[tuple(where)]}; {allowed}")
 
 
 def check_shape(name, value, dims):
@@ -479,11 +477,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -491,6 +484,33 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def philox(seed, key, at=0):
+    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
+    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
+    word = 2**64 - 1
+    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
+                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
+    bits.random_raw(at % 4, output=False)
+    return np.random.Generator(bits)
+
+
+def uniform(seed, key, scratch=None, out=None, at=0):
+    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
+    if out.dtype == np.float64:
+        return philox(seed, key, at).random(out=out)
+    scratch = philox(seed, key, at).random(out.shape, out=scratch)
+    scratch *= 2.0**24
+    np.floor(scratch, out=scratch)
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

@@ -255,26 +255,26 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H)
     # d_h2 = W3.T @ d_s
     np.matmul(d_s, W3, out=d_h2)                                # (B, H)
-    value = d_h2
-    value *= u_h2
+    term = d_h2
+    term *= u_h2
     np.greater(W2_h1, 0, out=mask)
-    value *= mask
-    value *= 1.25
+    term *= mask
+    term *= 1.25
     # d_b2 = sum[batch] 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
-    np.sum(value, axis=0, out=d_b2)                             # (H,)
+    np.sum(term, axis=0, out=d_b2)                              # (H,)
     # d_W2 = (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T
-    np.matmul(value.T, h1, out=d_W2)                            # (H, H)
+    np.matmul(term.T, h1, out=d_W2)                             # (H, H)
     # d_h1 = W2.T @ (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0))
-    np.matmul(value, W2, out=d_h1)                              # (B, H)
-    value2 = d_h1
-    value2 *= u_h1
+    np.matmul(term, W2, out=d_h1)                               # (B, H)
+    term2 = d_h1
+    term2 *= u_h1
     np.greater(W1_x, 0, out=mask2)
-    value2 *= mask2
-    value2 *= 1.25
+    term2 *= mask2
+    term2 *= 1.25
     # d_b1 = sum[batch] 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
-    np.sum(value2, axis=0, out=d_b1)                            # (H,)
+    np.sum(term2, axis=0, out=d_b1)                             # (H,)
     # d_W1 = (1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
-    np.matmul(value2.T, x, out=d_W1)                            # (H, D)
+    np.matmul(term2.T, x, out=d_W1)                             # (H, D)
     return loss
 
 
@@ -350,44 +350,42 @@ def pick(a, i, out=None):
     return out
 
 
-def philox(seed, key):
-    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0)."""
-    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
-    word = 2**64 - 1
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
-                                                counter=np.array([0, 0, int(step) & word, 0], np.uint64)))
-
-
-def uniform(seed, key, scratch=None, out=None):
-    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64."""
-    if out.dtype == np.float64:
-        return philox(seed, key).random(out=out)
-    scratch = philox(seed, key).random(out.shape, out=scratch)
-    scratch *= 2.0**24
-    np.floor(scratch, out=scratch)
-    scratch *= 2.0**-24
-    out[...] = scratch
-    return out
-
-
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
 
 
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
+
+
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
     check_shape(name, value, dims)
-    if value.size and not 0 <= value.min() <= value.max() < classes:
-        raise ValueError(f"{name} must hold classes 0 to {classes - 1}; it has {value.min()} to {value.max()}")
+    check_range(name, value, classes - 1, f"classes are 0 to {classes - 1}")
     return value
+
+
+def check_range(name, value, largest, allowed):
+    """Refuse integers outside 0, ..., largest: the first one, and where it stands."""
+    if value.size and not 0 <= value.min() <= value.max() <= largest:
+        where = np.argwhere((value < 0) | (value > largest))[0]
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {value[tuple(where)]}; {allowed}")
 
 
 def check_shape(name, value, dims):
@@ -439,11 +437,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -451,6 +444,33 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def philox(seed, key, at=0):
+    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
+    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
+    word = 2**64 - 1
+    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
+                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
+    bits.random_raw(at % 4, output=False)
+    return np.random.Generator(bits)
+
+
+def uniform(seed, key, scratch=None, out=None, at=0):
+    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
+    if out.dtype == np.float64:
+        return philox(seed, key, at).random(out=out)
+    scratch = philox(seed, key, at).random(out.shape, out=scratch)
+    scratch *= 2.0**24
+    np.floor(scratch, out=scratch)
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):

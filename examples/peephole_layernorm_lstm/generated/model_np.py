@@ -221,17 +221,17 @@ def step(params, carry, x):
         i_layer_norm_gamma, i_layer_norm_beta, g_layer_norm_gamma, g_layer_norm_beta,
         o_layer_norm_gamma, o_layer_norm_beta, h_layer_norm_gamma, h_layer_norm_beta,
     ) = (params[k] for k in PARAMS)
-    dtype = params["L"].dtype
     x = class_input("x", x, (None,), V)                         # (B,)
     B = len(x)
     h_before = carry_entry(carry, "h[-1]", (B, H))              # (B, H)
     c_before = carry_entry(carry, "c[-1]", (B, H))              # (B, H)
-    # z = [h[t-1], L[x[t]]]                                     model.nn:11
-    np.take(L, x, axis=0, out=z[:, H:], mode="clip")            # (B, E + H)
-    z = np.empty((B, E + H), dtype)
-    z[:, :H] = h_before
+    L_x = L[x]                                                  # (B, E)
     # a_f = W_f @ z[t] + p_f * c[t-1]                           model.nn:12
-    a_f = z @ W_f.T + p_f * c_before                            # (B, H)
+    a_f = h_before @ W_f[:, :H].T + L_x @ W_f[:, H:].T + p_f * c_before  # (B, H)
+    # a_i = W_i @ z[t] + p_i * c[t-1]                           model.nn:13
+    a_i = h_before @ W_i[:, :H].T + L_x @ W_i[:, H:].T + p_i * c_before  # (B, H)
+    # a_g = W_c @ z[t]                                          model.nn:14
+    a_g = h_before @ W_c[:, :H].T + L_x @ W_c[:, H:].T          # (B, H)
     # f.layer_norm.m = mean(a_f[t])                             layers.nn:67
     sum_a_f = np.sum(a_f, axis=1)                               # (B,)
     f_layer_norm_m = sum_a_f / H                                # (B,)
@@ -239,8 +239,12 @@ def step(params, carry, x):
     f_layer_norm_u = a_f - f_layer_norm_m[:, None]              # (B, H)
     # f.layer_norm.s = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
     f_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u, f_layer_norm_u) / H + 1e-05)
-    # a_i = W_i @ z[t] + p_i * c[t-1]                           model.nn:13
-    a_i = z @ W_i.T + p_i * c_before                            # (B, H)
+    # f.layer_norm.n = f.layer_norm.u[t] / f.layer_norm.s[t]    layers.nn:70
+    f_layer_norm_n = f_layer_norm_u / f_layer_norm_s[:, None]   # (B, H)
+    # f.layer_norm = f.layer_norm.gamma * f.layer_norm.n[t] + f.layer_norm.beta  layers.nn:71
+    f_layer_norm = f_layer_norm_gamma * f_layer_norm_n + f_layer_norm_beta  # (B, H)
+    # f = sigmoid(1 + f.layer_norm[t])                          model.nn:15
+    f = sigmoid(1 + f_layer_norm)                               # (B, H)
     # i.layer_norm.m = mean(a_i[t])                             layers.nn:67
     sum_a_i = np.sum(a_i, axis=1)                               # (B,)
     i_layer_norm_m = sum_a_i / H                                # (B,)
@@ -248,8 +252,12 @@ def step(params, carry, x):
     i_layer_norm_u = a_i - i_layer_norm_m[:, None]              # (B, H)
     # i.layer_norm.s = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
     i_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", i_layer_norm_u, i_layer_norm_u) / H + 1e-05)
-    # a_g = W_c @ z[t]                                          model.nn:14
-    a_g = z @ W_c.T                                             # (B, H)
+    # i.layer_norm.n = i.layer_norm.u[t] / i.layer_norm.s[t]    layers.nn:70
+    i_layer_norm_n = i_layer_norm_u / i_layer_norm_s[:, None]   # (B, H)
+    # i.layer_norm = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:71
+    i_layer_norm = i_layer_norm_gamma * i_layer_norm_n + i_layer_norm_beta  # (B, H)
+    # i = sigmoid(i.layer_norm[t])                              model.nn:16
+    i = sigmoid(i_layer_norm)                                   # (B, H)
     # g.layer_norm.m = mean(a_g[t])                             layers.nn:67
     sum_a_g = np.sum(a_g, axis=1)                               # (B,)
     g_layer_norm_m = sum_a_g / H                                # (B,)
@@ -257,20 +265,16 @@ def step(params, carry, x):
     g_layer_norm_u = a_g - g_layer_norm_m[:, None]              # (B, H)
     # g.layer_norm.s = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
     g_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", g_layer_norm_u, g_layer_norm_u) / H + 1e-05)
-    # f.layer_norm.n = f.layer_norm.u[t] / f.layer_norm.s[t]    layers.nn:70
-    # f.layer_norm = f.layer_norm.gamma * f.layer_norm.n[t] + f.layer_norm.beta  layers.nn:71
-    # f = sigmoid(1 + f.layer_norm[t])                          model.nn:15
-    # i.layer_norm.n = i.layer_norm.u[t] / i.layer_norm.s[t]    layers.nn:70
-    # i.layer_norm = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:71
-    # i = sigmoid(i.layer_norm[t])                              model.nn:16
     # g.layer_norm.n = g.layer_norm.u[t] / g.layer_norm.s[t]    layers.nn:70
+    g_layer_norm_n = g_layer_norm_u / g_layer_norm_s[:, None]   # (B, H)
     # g.layer_norm = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:71
+    g_layer_norm = g_layer_norm_gamma * g_layer_norm_n + g_layer_norm_beta  # (B, H)
     # g = tanh(g.layer_norm[t])                                 model.nn:17
+    g = np.tanh(g_layer_norm)                                   # (B, H)
     # c = f[t] * c[t-1] + i[t] * g[t]                           model.nn:18
-    c = sigmoid(1 + f_layer_norm_gamma * f_layer_norm_u / f_layer_norm_s[:,
-        None] + f_layer_norm_beta) * c_before + sigmoid(i_layer_norm_gamma * i_layer_norm_u / i_layer_norm_s[:, None] + i_layer_norm_beta) * np.tanh(g_layer_norm_gamma * g_layer_norm_u / g_layer_norm_s[:, None] + g_layer_norm_beta)
+    c = f * c_before + i * g                                    # (B, H)
     # a_o = W_o @ z[t] + p_o * c[t]                             model.nn:19
-    a_o = z @ W_o.T + p_o * c                                   # (B, H)
+    a_o = h_before @ W_o[:, :H].T + L_x @ W_o[:, H:].T + p_o * c  # (B, H)
     # o.layer_norm.m = mean(a_o[t])                             layers.nn:67
     sum_a_o = np.sum(a_o, axis=1)                               # (B,)
     o_layer_norm_m = sum_a_o / H                                # (B,)
@@ -278,6 +282,12 @@ def step(params, carry, x):
     o_layer_norm_u = a_o - o_layer_norm_m[:, None]              # (B, H)
     # o.layer_norm.s = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
     o_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u, o_layer_norm_u) / H + 1e-05)
+    # o.layer_norm.n = o.layer_norm.u[t] / o.layer_norm.s[t]    layers.nn:70
+    o_layer_norm_n = o_layer_norm_u / o_layer_norm_s[:, None]   # (B, H)
+    # o.layer_norm = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:71
+    o_layer_norm = o_layer_norm_gamma * o_layer_norm_n + o_layer_norm_beta  # (B, H)
+    # o = sigmoid(o.layer_norm[t])                              model.nn:20
+    o = sigmoid(o_layer_norm)                                   # (B, H)
     # h.layer_norm.m = mean(c[t])                               layers.nn:67
     sum_c = np.sum(c, axis=1)                                   # (B,)
     h_layer_norm_m = sum_c / H                                  # (B,)
@@ -285,14 +295,12 @@ def step(params, carry, x):
     h_layer_norm_u = c - h_layer_norm_m[:, None]                # (B, H)
     # h.layer_norm.s = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
     h_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u, h_layer_norm_u) / H + 1e-05)
-    # o.layer_norm.n = o.layer_norm.u[t] / o.layer_norm.s[t]    layers.nn:70
-    # o.layer_norm = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:71
-    # o = sigmoid(o.layer_norm[t])                              model.nn:20
     # h.layer_norm.n = h.layer_norm.u[t] / h.layer_norm.s[t]    layers.nn:70
+    h_layer_norm_n = h_layer_norm_u / h_layer_norm_s[:, None]   # (B, H)
     # h.layer_norm = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:71
+    h_layer_norm = h_layer_norm_gamma * h_layer_norm_n + h_layer_norm_beta  # (B, H)
     # h = o[t] * tanh(h.layer_norm[t])                          model.nn:21
-    h = sigmoid(o_layer_norm_gamma * o_layer_norm_u / o_layer_norm_s[:,
-        None] + o_layer_norm_beta) * np.tanh(h_layer_norm_gamma * h_layer_norm_u / h_layer_norm_s[:, None] + h_layer_norm_beta)
+    h = o * np.tanh(h_layer_norm)                               # (B, H)
     # p = W_y @ h[t] + b_y                                      model.nn:22
     p = h @ W_y.T + b_y                                         # (B, V)
     return {"p": p}, {"h[-1]": h, "c[-1]": c}
@@ -339,20 +347,21 @@ def _predict(params, x, workspace):
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    W, L_x, W_L_x, term, hs, c, p = _predict_buffers(workspace, B, T, dtype)
+    W, L_x, W_L_x, term, hs, cs, p = _predict_buffers(workspace, B, T, dtype)
     np.concatenate((W_f, W_i, W_c, W_o), out=W)                 # (4*H, E + H)
     np.take(L, x, axis=0, out=L_x, mode="clip")                 # (T, B, E)
     np.matmul(L_x.reshape(-1, E), W[:, H:].T, out=W_L_x.reshape(-1, 4*H))  # (T, B, 4*H)
     np.add(1, f_layer_norm_beta, out=term)                      # (T, B, H)
     hs[0] = 0                                                   # (T + 1, B, H)
-    c[...] = 0                                                  # (B, H)
+    cs[0] = 0                                                   # (T + 1, B, H)
     W_h = W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
+    c_prev, c = cs[:-1], cs[1:]
     a_g = W_L_x[..., 2*H:3*H]
     for t in range(T):
         W_L_x[t] += h_prev[t] @ W_h.T
         # a_f = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[0:H] + p_f * c[t-1]  model.nn:12
-        a_f = W_L_x[t, :, :H] + p_f * c                         # (B, H)
+        a_f = W_L_x[t, :, :H] + p_f * c_prev[t]                 # (B, H)
         # f.layer_norm.m = mean(a_f[t])                             layers.nn:67
         sum_a_f = np.sum(a_f, axis=1)                           # (B,)
         f_layer_norm_m = sum_a_f / H                            # (B,)
@@ -361,7 +370,7 @@ def _predict(params, x, workspace):
         # f.layer_norm.s = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
         f_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u, f_layer_norm_u) / H + 1e-05)
         # a_i = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[H:2*H] + p_i * c[t-1]  model.nn:13
-        a_i = W_L_x[t, :, H:2*H] + p_i * c                      # (B, H)
+        a_i = W_L_x[t, :, H:2*H] + p_i * c_prev[t]              # (B, H)
         # i.layer_norm.m = mean(a_i[t])                             layers.nn:67
         sum_a_i = np.sum(a_i, axis=1)                           # (B,)
         i_layer_norm_m = sum_a_i / H                            # (B,)
@@ -385,11 +394,13 @@ def _predict(params, x, workspace):
         # g.layer_norm = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:71
         # g = tanh(g.layer_norm[t])                                 model.nn:17
         # c = f[t] * c[t-1] + i[t] * g[t]                           model.nn:18
-        c[...] = sigmoid(term[t] + f_layer_norm_gamma * f_layer_norm_u / f_layer_norm_s[:,
-            None]) * c + sigmoid(i_layer_norm_gamma * i_layer_norm_u / i_layer_norm_s[:,
-                None] + i_layer_norm_beta) * np.tanh(g_layer_norm_gamma * g_layer_norm_u / g_layer_norm_s[:, None] + g_layer_norm_beta)
+        c[t] = sigmoid(term[t]
+            + f_layer_norm_gamma * f_layer_norm_u / f_layer_norm_s[:,
+                None]) * c_prev[t] + sigmoid(i_layer_norm_gamma * i_layer_norm_u / i_layer_norm_s[:,
+                    None]
+                        + i_layer_norm_beta) * np.tanh(g_layer_norm_gamma * g_layer_norm_u / g_layer_norm_s[:, None] + g_layer_norm_beta)
         # a_o = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[3*H:4*H] + p_o * c[t]  model.nn:19
-        a_o = W_L_x[t, :, 3*H:] + p_o * c                       # (B, H)
+        a_o = W_L_x[t, :, 3*H:] + p_o * c[t]                    # (B, H)
         # o.layer_norm.m = mean(a_o[t])                             layers.nn:67
         sum_a_o = np.sum(a_o, axis=1)                           # (B,)
         o_layer_norm_m = sum_a_o / H                            # (B,)
@@ -398,10 +409,10 @@ def _predict(params, x, workspace):
         # o.layer_norm.s = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
         o_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u, o_layer_norm_u) / H + 1e-05)
         # h.layer_norm.m = mean(c[t])                               layers.nn:67
-        sum_c = np.sum(c, axis=1)                               # (B,)
+        sum_c = np.sum(c[t], axis=1)                            # (B,)
         h_layer_norm_m = sum_c / H                              # (B,)
         # h.layer_norm.u = c[t] - h.layer_norm.m[t]                 layers.nn:68
-        h_layer_norm_u = c - h_layer_norm_m[:, None]            # (B, H)
+        h_layer_norm_u = c[t] - h_layer_norm_m[:, None]         # (B, H)
         # h.layer_norm.s = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
         h_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u, h_layer_norm_u) / H + 1e-05)
         # o.layer_norm.n = o.layer_norm.u[t] / o.layer_norm.s[t]    layers.nn:70
@@ -410,8 +421,9 @@ def _predict(params, x, workspace):
         # h.layer_norm.n = h.layer_norm.u[t] / h.layer_norm.s[t]    layers.nn:70
         # h.layer_norm = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:71
         # h = o[t] * tanh(h.layer_norm[t])                          model.nn:21
-        h[t] = sigmoid(o_layer_norm_gamma * o_layer_norm_u / o_layer_norm_s[:,
-            None] + o_layer_norm_beta) * np.tanh(h_layer_norm_gamma * h_layer_norm_u / h_layer_norm_s[:, None] + h_layer_norm_beta)
+        h[t] = sigmoid(o_layer_norm_gamma * o_layer_norm_u / o_layer_norm_s[:, None]
+            + o_layer_norm_beta) * np.tanh(h_layer_norm_gamma * h_layer_norm_u / h_layer_norm_s[:,
+                None] + h_layer_norm_beta)
     # p = W_y @ h[t] + b_y                                      model.nn:22
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -428,7 +440,7 @@ def _predict_buffers(workspace, B, T, dtype):
             (max(B*E*T, B*H*T, B*T*V), dtype),
             (4*B*H*T, dtype),
             (B*H + B*H*T, dtype),
-            (B*H, dtype),
+            (B*H + B*H*T, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # W
@@ -436,7 +448,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[2][:4*B*H*T].reshape(T, B, 4*H),                          # W_L_x
             s[1][:B*H*T].reshape(T, B, H),                              # term
             s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H].reshape(B, H),                                   # c
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
             s[1][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
@@ -457,7 +469,7 @@ def _evaluate(params, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        W, L_x, W_L_x, term, hs, c, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p,
+        W, L_x, W_L_x, term, hs, cs, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p,
         real_argmax_p,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     np.concatenate((W_f, W_i, W_c, W_o), out=W)                 # (4*H, E + H)
@@ -465,14 +477,15 @@ def _evaluate(params, x, y, workspace):
     np.matmul(L_x.reshape(-1, E), W[:, H:].T, out=W_L_x.reshape(-1, 4*H))  # (T, B, 4*H)
     np.add(1, f_layer_norm_beta, out=term)                      # (T, B, H)
     hs[0] = 0                                                   # (T + 1, B, H)
-    c[...] = 0                                                  # (B, H)
+    cs[0] = 0                                                   # (T + 1, B, H)
     W_h = W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
+    c_prev, c = cs[:-1], cs[1:]
     a_g = W_L_x[..., 2*H:3*H]
     for t in range(T):
         W_L_x[t] += h_prev[t] @ W_h.T
         # a_f = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[0:H] + p_f * c[t-1]  model.nn:12
-        a_f = W_L_x[t, :, :H] + p_f * c                         # (B, H)
+        a_f = W_L_x[t, :, :H] + p_f * c_prev[t]                 # (B, H)
         # f.layer_norm.m = mean(a_f[t])                             layers.nn:67
         sum_a_f = np.sum(a_f, axis=1)                           # (B,)
         f_layer_norm_m = sum_a_f / H                            # (B,)
@@ -481,7 +494,7 @@ def _evaluate(params, x, y, workspace):
         # f.layer_norm.s = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
         f_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u, f_layer_norm_u) / H + 1e-05)
         # a_i = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[H:2*H] + p_i * c[t-1]  model.nn:13
-        a_i = W_L_x[t, :, H:2*H] + p_i * c                      # (B, H)
+        a_i = W_L_x[t, :, H:2*H] + p_i * c_prev[t]              # (B, H)
         # i.layer_norm.m = mean(a_i[t])                             layers.nn:67
         sum_a_i = np.sum(a_i, axis=1)                           # (B,)
         i_layer_norm_m = sum_a_i / H                            # (B,)
@@ -505,11 +518,13 @@ def _evaluate(params, x, y, workspace):
         # g.layer_norm = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:71
         # g = tanh(g.layer_norm[t])                                 model.nn:17
         # c = f[t] * c[t-1] + i[t] * g[t]                           model.nn:18
-        c[...] = sigmoid(term[t] + f_layer_norm_gamma * f_layer_norm_u / f_layer_norm_s[:,
-            None]) * c + sigmoid(i_layer_norm_gamma * i_layer_norm_u / i_layer_norm_s[:,
-                None] + i_layer_norm_beta) * np.tanh(g_layer_norm_gamma * g_layer_norm_u / g_layer_norm_s[:, None] + g_layer_norm_beta)
+        c[t] = sigmoid(term[t]
+            + f_layer_norm_gamma * f_layer_norm_u / f_layer_norm_s[:,
+                None]) * c_prev[t] + sigmoid(i_layer_norm_gamma * i_layer_norm_u / i_layer_norm_s[:,
+                    None]
+                        + i_layer_norm_beta) * np.tanh(g_layer_norm_gamma * g_layer_norm_u / g_layer_norm_s[:, None] + g_layer_norm_beta)
         # a_o = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[3*H:4*H] + p_o * c[t]  model.nn:19
-        a_o = W_L_x[t, :, 3*H:] + p_o * c                       # (B, H)
+        a_o = W_L_x[t, :, 3*H:] + p_o * c[t]                    # (B, H)
         # o.layer_norm.m = mean(a_o[t])                             layers.nn:67
         sum_a_o = np.sum(a_o, axis=1)                           # (B,)
         o_layer_norm_m = sum_a_o / H                            # (B,)
@@ -518,10 +533,10 @@ def _evaluate(params, x, y, workspace):
         # o.layer_norm.s = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
         o_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u, o_layer_norm_u) / H + 1e-05)
         # h.layer_norm.m = mean(c[t])                               layers.nn:67
-        sum_c = np.sum(c, axis=1)                               # (B,)
+        sum_c = np.sum(c[t], axis=1)                            # (B,)
         h_layer_norm_m = sum_c / H                              # (B,)
         # h.layer_norm.u = c[t] - h.layer_norm.m[t]                 layers.nn:68
-        h_layer_norm_u = c - h_layer_norm_m[:, None]            # (B, H)
+        h_layer_norm_u = c[t] - h_layer_norm_m[:, None]         # (B, H)
         # h.layer_norm.s = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
         h_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u, h_layer_norm_u) / H + 1e-05)
         # o.layer_norm.n = o.layer_norm.u[t] / o.layer_norm.s[t]    layers.nn:70
@@ -530,8 +545,9 @@ def _evaluate(params, x, y, workspace):
         # h.layer_norm.n = h.layer_norm.u[t] / h.layer_norm.s[t]    layers.nn:70
         # h.layer_norm = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:71
         # h = o[t] * tanh(h.layer_norm[t])                          model.nn:21
-        h[t] = sigmoid(o_layer_norm_gamma * o_layer_norm_u / o_layer_norm_s[:,
-            None] + o_layer_norm_beta) * np.tanh(h_layer_norm_gamma * h_layer_norm_u / h_layer_norm_s[:, None] + h_layer_norm_beta)
+        h[t] = sigmoid(o_layer_norm_gamma * o_layer_norm_u / o_layer_norm_s[:, None]
+            + o_layer_norm_beta) * np.tanh(h_layer_norm_gamma * h_layer_norm_u / h_layer_norm_s[:,
+                None] + h_layer_norm_beta)
     # p = W_y @ h[t] + b_y                                      model.nn:22
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -561,7 +577,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (max(B*E*T, B*H*T, B*T*V), dtype),
             (max(4*B*H*T, B*T), dtype),
             (max(B*H + B*H*T, B*T*V, B*T), dtype),
-            (max(B*H, B*T), dtype),
+            (max(B*H + B*H*T, B*T), dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
@@ -570,15 +586,15 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[2][:4*B*H*T].reshape(T, B, 4*H),                          # W_L_x
             s[1][:B*H*T].reshape(T, B, H),                              # term
             s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H].reshape(B, H),                                   # c
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
             s[1][:B*T*V].reshape(T, B, V),                              # p
-            s[4][:B*T].reshape(T, B),                                   # max_p
+            s[0][:B*T].reshape(T, B),                                   # max_p
             s[3][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[0][:B*T].reshape(T, B),                                   # sum_exp_p
+            s[4][:B*T].reshape(T, B),                                   # sum_exp_p
             s[3][:B*T].reshape(T, B),                                   # p_picked
             s[2][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # argmax_p
-            s[4][:B*T].reshape(T, B),                                   # real_argmax_p
+            s[0][:B*T].reshape(T, B),                                   # real_argmax_p
         )
     return workspace.views["evaluate"]
 
@@ -608,7 +624,8 @@ def _gradients(params, grads, x, y, workspace):
         h_layer_norm_n, f_layer_norm_u, f_layer_norm_s, f, i_layer_norm_u, i_layer_norm_s, i,
         g_layer_norm_u, g_layer_norm_s, g, o_layer_norm_u, o_layer_norm_s, o, h_layer_norm_u,
         h_layer_norm_s, tanh_h_layer_norm_gamma, p, max_p, exp_p, sum_exp_p, p_picked, tmp, slope_i,
-        slope_o, slope_f, slope_g, W_y_exp_p, term2, d_c_next, d_h_next, term5, d_W, term5_W,
+        slope_o, slope_f, slope_g, W_y_exp_p, term2, d_c_next, d_h_next, d_a_f_d_a_i_d_a_g_d_a_o,
+        d_W, d_a_f_d_a_i_d_a_g_d_a_o_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -741,7 +758,7 @@ def _gradients(params, grads, x, y, workspace):
     d_h_layer_norm = term2
     d_i_layer_norm = slope_i
     d_g_layer_norm = slope_g
-    d_a_f, d_a_i, d_a_g, d_a_o = np.split(term5, 4, axis=-1)
+    d_a_f, d_a_i, d_a_g, d_a_o = np.split(d_a_f_d_a_i_d_a_g_d_a_o, 4, axis=-1)
     for t in reversed(range(T)):
         # d_h = W_y.T @ (softmax(p[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
         d_h[t] += d_h_next
@@ -755,8 +772,8 @@ def _gradients(params, grads, x, y, workspace):
         #     o.layer_norm.u[t]
         term3 = np.einsum("ab,ab->a", d_o_layer_norm_n,
             o_layer_norm_n[t]) / o_layer_norm_s[t] / o_layer_norm_s[t] * -0.5 / H
-        d_o_layer_norm_u = d_o_layer_norm_n / o_layer_norm_s[t][:, None] + 2 * term3[:,
-            None] * o_layer_norm_u[t]
+        d_o_layer_norm_u = (d_o_layer_norm_n / o_layer_norm_s[t][:, None]
+                            + 2 * term3[:, None] * o_layer_norm_u[t])
         # d_a_o = d_o.layer_norm.u[t] - mean(d_o.layer_norm.u[t])
         sum_d_o_layer_norm_u = np.sum(d_o_layer_norm_u, axis=1)  # (B,)
         term4 = sum_d_o_layer_norm_u / H                        # (B,)
@@ -768,14 +785,14 @@ def _gradients(params, grads, x, y, workspace):
         # d_h.layer_norm.u = d_h.layer_norm.n[t] / h.layer_norm.s[t] + 2 * sum(d_h.layer_norm.n[t] *
         #     h.layer_norm.n[t]) / h.layer_norm.s[t] / h.layer_norm.s[t] * (-0.5 / H) *
         #     h.layer_norm.u[t]
-        term6 = np.einsum("ab,ab->a", d_h_layer_norm_n,
+        term5 = np.einsum("ab,ab->a", d_h_layer_norm_n,
             h_layer_norm_n[t]) / h_layer_norm_s[t] / h_layer_norm_s[t] * -0.5 / H
-        d_h_layer_norm_u = d_h_layer_norm_n / h_layer_norm_s[t][:, None] + 2 * term6[:,
-            None] * h_layer_norm_u[t]
+        d_h_layer_norm_u = (d_h_layer_norm_n / h_layer_norm_s[t][:, None]
+                            + 2 * term5[:, None] * h_layer_norm_u[t])
         # d_c = d_h.layer_norm.u[t] + d_c_next[t+1] - mean(d_h.layer_norm.u[t]) + d_a_o[t] * p_o
         sum_d_h_layer_norm_u = np.sum(d_h_layer_norm_u, axis=1)  # (B,)
-        term7 = sum_d_h_layer_norm_u / H                        # (B,)
-        d_c = d_c_next + d_h_layer_norm_u - term7[:, None] + d_a_o[t] * p_o  # (B, H)
+        term6 = sum_d_h_layer_norm_u / H                        # (B,)
+        d_c = d_c_next + d_h_layer_norm_u - term6[:, None] + d_a_o[t] * p_o  # (B, H)
         # d_i = d_c[t] * g[t]
         # d_i.layer_norm = d_i[t] * i[t] * (1 - i[t])
         d_i_layer_norm[t] = d_c * g[t] * slope_i[t]
@@ -784,14 +801,14 @@ def _gradients(params, grads, x, y, workspace):
         # d_i.layer_norm.u = d_i.layer_norm.n[t] / i.layer_norm.s[t] + 2 * sum(d_i.layer_norm.n[t] *
         #     i.layer_norm.n[t]) / i.layer_norm.s[t] / i.layer_norm.s[t] * (-0.5 / H) *
         #     i.layer_norm.u[t]
-        term8 = np.einsum("ab,ab->a", d_i_layer_norm_n,
+        term7 = np.einsum("ab,ab->a", d_i_layer_norm_n,
             i_layer_norm_n[t]) / i_layer_norm_s[t] / i_layer_norm_s[t] * -0.5 / H
-        d_i_layer_norm_u = d_i_layer_norm_n / i_layer_norm_s[t][:, None] + 2 * term8[:,
-            None] * i_layer_norm_u[t]
+        d_i_layer_norm_u = (d_i_layer_norm_n / i_layer_norm_s[t][:, None]
+                            + 2 * term7[:, None] * i_layer_norm_u[t])
         # d_a_i = d_i.layer_norm.u[t] - mean(d_i.layer_norm.u[t])
         sum_d_i_layer_norm_u = np.sum(d_i_layer_norm_u, axis=1)  # (B,)
-        term9 = sum_d_i_layer_norm_u / H                        # (B,)
-        d_a_i[t] = d_i_layer_norm_u - term9[:, None]
+        term8 = sum_d_i_layer_norm_u / H                        # (B,)
+        d_a_i[t] = d_i_layer_norm_u - term8[:, None]
         # d_f = d_c[t] * c[t-1]
         slope_f[t] = d_c * c_prev[t] * slope_f[t]
         # d_f.layer_norm.n = d_f[t] * f[t] * (1 - f[t]) * f.layer_norm.gamma
@@ -799,14 +816,14 @@ def _gradients(params, grads, x, y, workspace):
         # d_f.layer_norm.u = d_f.layer_norm.n[t] / f.layer_norm.s[t] + 2 * sum(d_f.layer_norm.n[t] *
         #     f.layer_norm.n[t]) / f.layer_norm.s[t] / f.layer_norm.s[t] * (-0.5 / H) *
         #     f.layer_norm.u[t]
-        term10 = np.einsum("ab,ab->a", d_f_layer_norm_n,
+        term9 = np.einsum("ab,ab->a", d_f_layer_norm_n,
             f_layer_norm_n[t]) / f_layer_norm_s[t] / f_layer_norm_s[t] * -0.5 / H
-        d_f_layer_norm_u = d_f_layer_norm_n / f_layer_norm_s[t][:, None] + 2 * term10[:,
-            None] * f_layer_norm_u[t]
+        d_f_layer_norm_u = (d_f_layer_norm_n / f_layer_norm_s[t][:, None]
+                            + 2 * term9[:, None] * f_layer_norm_u[t])
         # d_a_f = d_f.layer_norm.u[t] - mean(d_f.layer_norm.u[t])
         sum_d_f_layer_norm_u = np.sum(d_f_layer_norm_u, axis=1)  # (B,)
-        term11 = sum_d_f_layer_norm_u / H                       # (B,)
-        d_a_f[t] = d_f_layer_norm_u - term11[:, None]
+        term10 = sum_d_f_layer_norm_u / H                       # (B,)
+        d_a_f[t] = d_f_layer_norm_u - term10[:, None]
         # d_c_next = d_a_i[t] * p_i + d_c[t] * f[t] + d_a_f[t] * p_f
         d_c_next[...] = d_a_i[t] * p_i + d_c * f[t] + d_a_f[t] * p_f
         # d_g = d_c[t] * i[t]
@@ -817,16 +834,16 @@ def _gradients(params, grads, x, y, workspace):
         # d_g.layer_norm.u = d_g.layer_norm.n[t] / g.layer_norm.s[t] + 2 * sum(d_g.layer_norm.n[t] *
         #     g.layer_norm.n[t]) / g.layer_norm.s[t] / g.layer_norm.s[t] * (-0.5 / H) *
         #     g.layer_norm.u[t]
-        term12 = np.einsum("ab,ab->a", d_g_layer_norm_n,
+        term11 = np.einsum("ab,ab->a", d_g_layer_norm_n,
             g_layer_norm_n[t]) / g_layer_norm_s[t] / g_layer_norm_s[t] * -0.5 / H
-        d_g_layer_norm_u = d_g_layer_norm_n / g_layer_norm_s[t][:, None] + 2 * term12[:,
-            None] * g_layer_norm_u[t]
+        d_g_layer_norm_u = (d_g_layer_norm_n / g_layer_norm_s[t][:, None]
+                            + 2 * term11[:, None] * g_layer_norm_u[t])
         # d_a_g = d_g.layer_norm.u[t] - mean(d_g.layer_norm.u[t])
         sum_d_g_layer_norm_u = np.sum(d_g_layer_norm_u, axis=1)  # (B,)
-        term13 = sum_d_g_layer_norm_u / H                       # (B,)
-        d_a_g[t] = d_g_layer_norm_u - term13[:, None]
+        term12 = sum_d_g_layer_norm_u / H                       # (B,)
+        d_a_g[t] = d_g_layer_norm_u - term12[:, None]
         # d_h_next = W[:, 0:H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]
-        np.matmul(term5[t], W_h, out=d_h_next)
+        np.matmul(d_a_f_d_a_i_d_a_g_d_a_o[t], W_h, out=d_h_next)
     # d_h.layer_norm.beta = sum[t, batch](d_h.layer_norm[t])
     np.sum(d_h_layer_norm, axis=(0, 1), out=d_h_layer_norm_beta)  # (H,)
     # d_h.layer_norm.gamma = sum[t, batch] d_h.layer_norm[t] * h.layer_norm.n[t]
@@ -853,11 +870,12 @@ def _gradients(params, grads, x, y, workspace):
     np.einsum("abc,abc->c", d_a_i, c_prev, out=d_p_i)           # (H,)
     # d_p_f = sum[t, batch] d_a_f[t] * c[t-1]
     np.einsum("abc,abc->c", d_a_f, c_prev, out=d_p_f)           # (H,)
-    np.matmul(term5.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_W[:, :H])  # (4*H, E + H)
-    np.matmul(term5.reshape(-1, 4*H).T, L_x.reshape(-1, E), out=d_W[:, H:])
+    np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_W[:, :H])
+    np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, L_x.reshape(-1, E), out=d_W[:, H:])
     # d_L = sum[t] onehot(x[t]) @ (W[:, H:E + H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]).T
-    np.matmul(term5.reshape(-1, 4*H), W[:, H:], out=term5_W.reshape(-1, E))  # (T, B, E)
-    scatter(term5_W, x, out=d_L)                                # (V, E)
+    np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H), W[:, H:],
+        out=d_a_f_d_a_i_d_a_g_d_a_o_W.reshape(-1, E))
+    scatter(d_a_f_d_a_i_d_a_g_d_a_o_W, x, out=d_L)              # (V, E)
     unstack(d_W, d_W_f, d_W_i, d_W_c, d_W_o)
     return loss
 
@@ -943,9 +961,9 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[26][:B*H*T].reshape(T, B, H),                             # term2
             s[30][:B*H].reshape(B, H),                                  # d_c_next
             s[31][:B*H].reshape(B, H),                                  # d_h_next
-            s[32][:4*B*H*T].reshape(T, B, 4*H),                         # term5
+            s[32][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_f_d_a_i_d_a_g_d_a_o
             s[12][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_W
-            s[1][:B*E*T].reshape(T, B, E),                              # term5_W
+            s[1][:B*E*T].reshape(T, B, E),                              # d_a_f_d_a_i_d_a_g_d_a_o_W
         )
     return workspace.views["gradients"]
 
@@ -1004,35 +1022,17 @@ def pick(a, i, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0
     out[classes] = np.add.reduceat(rows[order], starts, axis=0).reshape(len(classes), *out.shape[1:])
-    return out
-
-
-def philox(seed, key, at=0):
-    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
-    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
-    word = 2**64 - 1
-    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
-                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
-    bits.random_raw(at % 4, output=False)
-    return np.random.Generator(bits)
-
-
-def uniform(seed, key, scratch=None, out=None, at=0):
-    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
-    if out.dtype == np.float64:
-        return philox(seed, key, at).random(out=out)
-    scratch = philox(seed, key, at).random(out.shape, out=scratch)
-    scratch *= 2.0**24
-    np.floor(scratch, out=scratch)
-    scratch *= 2.0**-24
-    out[...] = scratch
     return out
 
 
@@ -1160,11 +1160,6 @@ def clip_by_norm(d, bound):
             g *= bound / total
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -1172,6 +1167,33 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def philox(seed, key, at=0):
+    """NumPy's Philox 4x64-10 for one draw: key (seed, hash of the equation's path), counter (., 0, step, 0), from word `at`."""
+    seed, step = seed if isinstance(seed, tuple) else (seed, 0)
+    word = 2**64 - 1
+    bits = np.random.Philox(key=np.array([int(seed) & word, key], np.uint64),
+                            counter=np.array([at // 4, 0, int(step) & word, 0], np.uint64))
+    bits.random_raw(at % 4, output=False)
+    return np.random.Generator(bits)
+
+
+def uniform(seed, key, scratch=None, out=None, at=0):
+    """Uniform in [0, 1): the top 53 bits of a word, or 24 in float32. `scratch` is float64; `at` elements came before."""
+    if out.dtype == np.float64:
+        return philox(seed, key, at).random(out=out)
+    scratch = philox(seed, key, at).random(out.shape, out=scratch)
+    scratch *= 2.0**24
+    np.floor(scratch, out=scratch)
+    scratch *= 2.0**-24
+    out[...] = scratch
+    return out
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, t_length=4, seed=0):

@@ -148,34 +148,35 @@ def _evaluate(params, x, y, t, z, workspace):
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
     (
-        s, value, sum_value, a, value2, sum_value2, q, tmp, mask, mask2, sum_real_s, mask3, mask4,
+        s, minus_y_s_or_zero, sum_minus_y_s_or_zero, a, minus_t_a_or_zero, sum_minus_t_a_or_zero, q,
+        tmp, mask, mask2, sum_real_s, mask3, mask4,
     ) = _evaluate_buffers(workspace, B, dtype)
     # s = W @ x + b                                             model.nn:14
     np.matmul(x, W.T, out=s)                                    # (B, K)
     s += b
-    np.multiply(y, s, out=value)                                # (B, K)
-    np.negative(value, out=value)
-    np.maximum(value, 0, out=value)
-    np.sum(value, axis=1, out=sum_value)                        # (B,)
+    np.multiply(y, s, out=minus_y_s_or_zero)                    # (B, K)
+    np.negative(minus_y_s_or_zero, out=minus_y_s_or_zero)
+    np.maximum(minus_y_s_or_zero, 0, out=minus_y_s_or_zero)
+    np.sum(minus_y_s_or_zero, axis=1, out=sum_minus_y_s_or_zero)  # (B,)
     # a = U @ x + c                                             model.nn:16
     np.matmul(x, U.T, out=a)                                    # (B, M)
     a += c
-    np.multiply(t, a, out=value2)                               # (B, M)
-    np.negative(value2, out=value2)
-    np.maximum(value2, 0, out=value2)
-    np.sum(value2, axis=1, out=sum_value2)                      # (B,)
+    np.multiply(t, a, out=minus_t_a_or_zero)                    # (B, M)
+    np.negative(minus_t_a_or_zero, out=minus_t_a_or_zero)
+    np.maximum(minus_t_a_or_zero, 0, out=minus_t_a_or_zero)
+    np.sum(minus_t_a_or_zero, axis=1, out=sum_minus_t_a_or_zero)  # (B,)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
     real_a = a
     np.greater(a, 0, out=real_a)
     np.matmul(v, real_a.T, out=q)                               # (B,)
     q += d
     # loss = sum[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
-    sum_value += sum_value2
+    sum_minus_y_s_or_zero += sum_minus_t_a_or_zero
     np.multiply(z, q, out=tmp)
     np.negative(tmp, out=tmp)
     np.maximum(tmp, 0, out=tmp)
-    sum_value += tmp
-    loss = np.sum(sum_value)
+    sum_minus_y_s_or_zero += tmp
+    loss = np.sum(sum_minus_y_s_or_zero)
     # o = real(s > 0)                                           model.nn:15
     real_s = s
     np.greater(s, 0, out=mask)
@@ -207,11 +208,11 @@ def _evaluate_buffers(workspace, B, dtype):
         ])
         workspace.views["evaluate"] = (
             s[0][:B*K].reshape(B, K),                                   # s
-            s[1][:B*K].reshape(B, K),                                   # value
-            s[2][:B],                                                   # sum_value
+            s[1][:B*K].reshape(B, K),                                   # minus_y_s_or_zero
+            s[2][:B],                                                   # sum_minus_y_s_or_zero
             s[1][:B*M].reshape(B, M),                                   # a
-            s[3][:B*M].reshape(B, M),                                   # value2
-            s[4][:B],                                                   # sum_value2
+            s[3][:B*M].reshape(B, M),                                   # minus_t_a_or_zero
+            s[4][:B],                                                   # sum_minus_t_a_or_zero
             s[3][:B],                                                   # q
             s[1][:B],                                                   # tmp
             s[5][:B*K].reshape(B, K),                                   # mask
@@ -235,7 +236,8 @@ def _gradients(params, grads, x, y, t, z, workspace):
     t = real_input("t", t, (B, M), dtype)                       # (B, M)
     z = real_input("z", z, (B,), dtype)                         # (B,)
     (
-        W_x, value, sum_value, a, neg_t, value2, sum_value2, v_real_a, tmp, mask, mask2, mask3,
+        W_x, W_x_or_zero, sum_W_x_or_zero, a, neg_t, neg_t_or_zero, sum_neg_t_or_zero, v_real_a,
+        tmp, mask, mask2, mask3,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -244,15 +246,15 @@ def _gradients(params, grads, x, y, t, z, workspace):
     W_x += b
     W_x *= y
     np.negative(W_x, out=W_x)
-    np.maximum(W_x, 0, out=value)                               # (B, K)
-    np.sum(value, axis=1, out=sum_value)                        # (B,)
+    np.maximum(W_x, 0, out=W_x_or_zero)                         # (B, K)
+    np.sum(W_x_or_zero, axis=1, out=sum_W_x_or_zero)            # (B,)
     # a = U @ x + c                                             model.nn:16
     np.matmul(x, U.T, out=a)                                    # (B, M)
     a += c
     np.multiply(t, a, out=neg_t)                                # (B, M)
     np.negative(neg_t, out=neg_t)
-    np.maximum(neg_t, 0, out=value2)                            # (B, M)
-    np.sum(value2, axis=1, out=sum_value2)                      # (B,)
+    np.maximum(neg_t, 0, out=neg_t_or_zero)                     # (B, M)
+    np.sum(neg_t_or_zero, axis=1, out=sum_neg_t_or_zero)        # (B,)
     real_a = a
     np.greater(a, 0, out=real_a)
     # q = v @ stop(real(a > 0)) + d                             model.nn:17
@@ -261,11 +263,11 @@ def _gradients(params, grads, x, y, t, z, workspace):
     v_real_a *= z
     np.negative(v_real_a, out=v_real_a)
     # loss = mean[batch](sum(maximum(-y * s, 0)) + sum(maximum(-t * a, 0)) + maximum(-z * q, 0))
-    sum_value += sum_value2
+    sum_W_x_or_zero += sum_neg_t_or_zero
     np.maximum(v_real_a, 0, out=tmp)
-    sum_value += tmp
-    sum_sum_value = np.sum(sum_value)
-    loss = sum_sum_value / B
+    sum_W_x_or_zero += tmp
+    sum_sum_W_x_or_zero = np.sum(sum_W_x_or_zero)
+    loss = sum_sum_W_x_or_zero / B
 
     # ---- backward
     np.greater_equal(v_real_a, 0, out=mask)
@@ -329,12 +331,12 @@ def _gradients_buffers(workspace, B, dtype):
         ])
         workspace.views["gradients"] = (
             s[0][:B*K].reshape(B, K),                                   # W_x
-            s[1][:B*K].reshape(B, K),                                   # value
-            s[2][:B],                                                   # sum_value
+            s[1][:B*K].reshape(B, K),                                   # W_x_or_zero
+            s[2][:B],                                                   # sum_W_x_or_zero
             s[1][:B*M].reshape(B, M),                                   # a
             s[3][:B*M].reshape(B, M),                                   # neg_t
-            s[4][:B*M].reshape(B, M),                                   # value2
-            s[5][:B],                                                   # sum_value2
+            s[4][:B*M].reshape(B, M),                                   # neg_t_or_zero
+            s[5][:B],                                                   # sum_neg_t_or_zero
             s[4][:B],                                                   # v_real_a
             s[6][:B],                                                   # tmp
             s[7][:B],                                                   # mask
@@ -352,11 +354,23 @@ def _sgd(w, g, lr, tmp):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
 
 
 def check_shape(name, value, dims):

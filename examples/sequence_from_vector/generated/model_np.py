@@ -20,22 +20,21 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h.f[t] = d_h.c[t] * h.c[t-1]
     d_h.i[t] = d_h.c[t] * h.g[t]
     d_h.o[t] = d_h[t] * tanh(h.c[t])
-    d_h.f_h.i_h.o[t] = [d_h.f[t], d_h.i[t], d_h.o[t]]
-    d_a_h.f_h.i_h.o[t] = d_h.f_h.i_h.o[t] * h.f_h.i_h.o[t] * (1 - h.f_h.i_h.o[t])
+    d_h.fio[t] = [d_h.f[t], d_h.i[t], d_h.o[t]]
+    d_a_h.fio[t] = d_h.fio[t] * h.fio[t] * (1 - h.fio[t])
     d_h.g[t] = d_h.c[t] * h.i[t]
     d_a_h.g[t] = d_h.g[t] * (1 - h.g[t]^2)
-    d_a_h.f_h.i_h.o_h.g[t] = [d_a_h.f_h.i_h.o[t], d_a_h.g[t]]
-    d_e = sum[t] h.W[:, H:E + H].T @ d_a_h.f_h.i_h.o_h.g[t]
+    d_a_h.fiog[t] = [d_a_h.fio[t], d_a_h.g[t]]
+    d_e = sum[t] h.W[:, H:E + H].T @ d_a_h.fiog[t]
     d_e.L = onehot(x) @ d_e.T
     d_h.c_next[t] = d_h.c[t] * h.f[t]
-    d_h_next[t] = h.W[:, 0:H].T @ d_a_h.f_h.i_h.o_h.g[t]
-    d_h.W = [sum[t] d_a_h.f_h.i_h.o_h.g[t] @ h[t-1].T, (sum[t](d_a_h.f_h.i_h.o_h.g[t])) @
-            e.L[x].T]
+    d_h_next[t] = h.W[:, 0:H].T @ d_a_h.fiog[t]
+    d_h.W = [sum[t] d_a_h.fiog[t] @ h[t-1].T, (sum[t](d_a_h.fiog[t])) @ e.L[x].T]
     d_h.W_f = d_h.W[0:H]
     d_h.W_i = d_h.W[H:2*H]
     d_h.W_o = d_h.W[2*H:3*H]
     d_h.W_c = d_h.W[3*H:4*H]
-    d_h.b = sum[t, batch](d_a_h.f_h.i_h.o_h.g[t])
+    d_h.b = sum[t, batch](d_a_h.fiog[t])
     d_h.b_f = d_h.b[0:H]
     d_h.b_i = d_h.b[H:2*H]
     d_h.b_o = d_h.b[2*H:3*H]
@@ -151,19 +150,22 @@ def step(params, carry):
     B = len(h_before)
     h_c_before = carry_entry(carry, "h.c[-1]", (B, H))          # (B, H)
     e = carry_entry(carry, "e", (B, E))                         # (B, E)
-    # h.z = [h[t-1], e[t]]                                      lstm.nn:9
-    h_z = np.concatenate((h_before, e), axis=1)                 # (B, E + H)
     # h.f = sigmoid(h.W_f @ h.z[t] + h.b_f)                     lstm.nn:10
+    h_f = sigmoid(h_before @ h_W_f[:, :H].T + e @ h_W_f[:, H:].T + h_b_f)  # (B, H)
     # h.i = sigmoid(h.W_i @ h.z[t] + h.b_i)                     lstm.nn:11
-    # h.g = tanh(h.W_c @ h.z[t] + h.b_c)                        lstm.nn:13
-    # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
-    h_c = sigmoid(h_z @ h_W_f.T + h_b_f) * h_c_before + sigmoid(h_z @ h_W_i.T + h_b_i) * np.tanh(h_z @ h_W_c.T + h_b_c)
+    h_i = sigmoid(h_before @ h_W_i[:, :H].T + e @ h_W_i[:, H:].T + h_b_i)  # (B, H)
     # h.o = sigmoid(h.W_o @ h.z[t] + h.b_o)                     lstm.nn:12
+    h_o = sigmoid(h_before @ h_W_o[:, :H].T + e @ h_W_o[:, H:].T + h_b_o)  # (B, H)
+    # h.g = tanh(h.W_c @ h.z[t] + h.b_c)                        lstm.nn:13
+    h_g = np.tanh(h_before @ h_W_c[:, :H].T + e @ h_W_c[:, H:].T + h_b_c)  # (B, H)
+    # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
+    h_c = h_f * h_c_before + h_i * h_g                          # (B, H)
     # h = h.o[t] * tanh(h.c[t])                                 lstm.nn:15
-    h = sigmoid(h_z @ h_W_o.T + h_b_o) * np.tanh(h_c)           # (B, H)
+    h = h_o * np.tanh(h_c)                                      # (B, H)
     # s = s.W @ h[t] + s.b                                      layers.nn:6
+    s = h @ s_W.T + s_b                                         # (B, W)
     # p = sigmoid(s[t])                                         model.nn:10
-    p = sigmoid(h @ s_W.T + s_b)                                # (B, W)
+    p = sigmoid(s)                                              # (B, W)
     return {"p": p}, {**carry, "h[-1]": h, "h.c[-1]": h_c}
 
 
@@ -177,28 +179,29 @@ def _predict(params, x, T, workspace):
     T = whole_length("T", T)
     x = class_input("x", x, (None,), C)                         # (B,)
     B = len(x)
-    h_W, e, a_h_f_h_i_h_o_h_g, h_b, hs, h_c, p = _predict_buffers(workspace, B, T, dtype)
+    h_W, e, a_h_fiog, h_b, hs, h_cs, p = _predict_buffers(workspace, B, T, dtype)
     np.concatenate((h_W_f, h_W_i, h_W_o, h_W_c), out=h_W)       # (4*H, E + H)
     # e = e.L[x]                                                layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (B, E)
     np.einsum("ab,cdb->cda", np.broadcast_to(h_W[:, H:], (4*H, E)), np.broadcast_to(e, (T, B, E)),
-        out=a_h_f_h_i_h_o_h_g)
+        out=a_h_fiog)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
-    h_c[...] = 0                                                # (B, H)
+    h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_g = a_h_f_h_i_h_o_h_g[..., 3*H:]
+    h_c_prev, h_c = h_cs[:-1], h_cs[1:]
+    a_h_g = a_h_fiog[..., 3*H:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o_h.g[t, 0:3*H])
-        h_f_h_i_h_o = sigmoid(a_h_f_h_i_h_o_h_g[t, :, :3*H])    # (B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fiog[t, 0:3*H])
+        h_fio = sigmoid(a_h_fiog[t, :, :3*H])                   # (B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
-        h_c[...] = h_f_h_i_h_o[:, :H] * h_c + h_f_h_i_h_o[:, H:2*H] * np.tanh(a_h_g[t])
+        h_c[t] = h_fio[:, :H] * h_c_prev[t] + h_fio[:, H:2*H] * np.tanh(a_h_g[t])
         # h = h.o[t] * tanh(h.c[t])                                 lstm.nn:15
-        h[t] = h_f_h_i_h_o[:, 2*H:] * np.tanh(h_c)
+        h[t] = h_fio[:, 2*H:] * np.tanh(h_c[t])
     # s = s.W @ h[t] + s.b                                      layers.nn:6
     # p = sigmoid(s[t])                                         model.nn:10
     np.matmul(h.reshape(-1, H), s_W.T, out=p.reshape(-1, W))    # (T, B, W)
@@ -213,19 +216,19 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(4*E*H + 4*H*H, B*T*W), dtype),
+            (4*E*H + 4*H*H, dtype),
             (max(B*E, 4*H, B*H + B*H*T), dtype),
             (4*B*H*T, dtype),
-            (B*H, dtype),
+            (max(B*H + B*H*T, B*T*W), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
             s[1][:B*E].reshape(B, E),                                   # e
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[1][:4*H],                                                 # h_b
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[3][:B*H].reshape(B, H),                                   # h_c
-            s[0][:B*T*W].reshape(T, B, W),                              # p
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[3][:B*T*W].reshape(T, B, W),                              # p
         )
     return workspace.views["predict"]
 
@@ -241,43 +244,42 @@ def _evaluate(params, x, y, workspace):
     B, T = y.shape[:2]
     y = y.swapaxes(0, 1)                                        # time first inside
     x = class_input("x", x, (B,), C)                            # (B,)
-    (
-        h_W, e, a_h_f_h_i_h_o_h_g, h_b, hs, h_c, s, tmp, tmp2,
-    ) = _evaluate_buffers(workspace, B, T, dtype)
+    h_W, e, a_h_fiog, h_b, hs, h_cs, s, tmp, tmp2 = _evaluate_buffers(workspace, B, T, dtype)
     np.concatenate((h_W_f, h_W_i, h_W_o, h_W_c), out=h_W)       # (4*H, E + H)
     # e = e.L[x]                                                layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (B, E)
     np.einsum("ab,cdb->cda", np.broadcast_to(h_W[:, H:], (4*H, E)), np.broadcast_to(e, (T, B, E)),
-        out=a_h_f_h_i_h_o_h_g)
+        out=a_h_fiog)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
-    h_c[...] = 0                                                # (B, H)
+    h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_g = a_h_f_h_i_h_o_h_g[..., 3*H:]
+    h_c_prev, h_c = h_cs[:-1], h_cs[1:]
+    a_h_g = a_h_fiog[..., 3*H:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o_h.g[t, 0:3*H])
-        h_f_h_i_h_o = sigmoid(a_h_f_h_i_h_o_h_g[t, :, :3*H])    # (B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fiog[t, 0:3*H])
+        h_fio = sigmoid(a_h_fiog[t, :, :3*H])                   # (B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
-        h_c[...] = h_f_h_i_h_o[:, :H] * h_c + h_f_h_i_h_o[:, H:2*H] * np.tanh(a_h_g[t])
+        h_c[t] = h_fio[:, :H] * h_c_prev[t] + h_fio[:, H:2*H] * np.tanh(a_h_g[t])
         # h = h.o[t] * tanh(h.c[t])                                 lstm.nn:15
-        h[t] = h_f_h_i_h_o[:, 2*H:] * np.tanh(h_c)
+        h[t] = h_fio[:, 2*H:] * np.tanh(h_c[t])
     # s = s.W @ h[t] + s.b                                      layers.nn:6
     np.matmul(h.reshape(-1, H), s_W.T, out=s.reshape(-1, W))    # (T, B, W)
     s += s_b
     # loss = sum[t, batch, 0](...)
     term = s
-    np.maximum(s, 0, out=tmp)
-    np.multiply(y, s, out=tmp2)
-    tmp -= tmp2
+    np.maximum(s, 0, out=tmp2)
+    np.multiply(y, s, out=tmp)
+    tmp2 -= tmp
     np.abs(s, out=term)
     np.negative(term, out=term)
     np.exp(term, out=term)
     np.log1p(term, out=term)
-    term += tmp
+    term += tmp2
     loss = np.sum(term)
     return {"loss": (loss, B), "penalty": 0.0}
 
@@ -291,18 +293,18 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (max(4*E*H + 4*H*H, B*T*W), dtype),
             (max(B*E, 4*H, B*H + B*H*T, B*T*W), dtype),
             (4*B*H*T, dtype),
-            (max(B*H, B*T*W), dtype),
+            (max(B*H + B*H*T, B*T*W), dtype),
         ])
         workspace.views["evaluate"] = (
             s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
             s[1][:B*E].reshape(B, E),                                   # e
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[1][:4*H],                                                 # h_b
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[3][:B*H].reshape(B, H),                                   # h_c
-            s[0][:B*T*W].reshape(T, B, W),                              # s
-            s[1][:B*T*W].reshape(T, B, W),                              # tmp
-            s[3][:B*T*W].reshape(T, B, W),                              # tmp2
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[3][:B*T*W].reshape(T, B, W),                              # s
+            s[0][:B*T*W].reshape(T, B, W),                              # tmp
+            s[1][:B*T*W].reshape(T, B, W),                              # tmp2
         )
     return workspace.views["evaluate"]
 
@@ -322,9 +324,9 @@ def _gradients(params, grads, x, y, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     x = class_input("x", x, (B,), C)                            # (B,)
     (
-        h_W, e, a_h_f_h_i_h_o_h_g, h_b, hs, h_cs, h_f_h_i_h_o, h_g, tanh_h_c, s, term, tmp, d_h,
-        slope_tanh_h_c, slope_h_f_h_i_h_o, slope_h_g, d_h_c_next, d_h_next, d_a_h_f_h_i_h_o_h_g,
-        d_h_f_h_i_h_o, d_h_b, d_h_W, sum_d_a_h_f_h_i_h_o_h_g, d_e, d_e2,
+        h_W, e, a_h_fiog, h_b, hs, h_cs, h_fio, h_g, tanh_h_c, s, term, tmp, d_h, slope_tanh_h_c,
+        slope_h_fio, slope_h_g, d_h_c_next, d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W,
+        sum_d_a_h_fiog, d_e, d_e2,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -332,20 +334,20 @@ def _gradients(params, grads, x, y, workspace):
     # e = e.L[x]                                                layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (B, E)
     np.einsum("ab,cdb->cda", np.broadcast_to(h_W[:, H:], (4*H, E)), np.broadcast_to(e, (T, B, E)),
-        out=a_h_f_h_i_h_o_h_g)
+        out=a_h_fiog)
     np.concatenate((h_b_f, h_b_i, h_b_o, h_b_c), out=h_b)       # (4*H,)
-    a_h_f_h_i_h_o_h_g += h_b
+    a_h_fiog += h_b
     hs[0] = 0                                                   # (T + 1, B, H)
     h_cs[0] = 0                                                 # (T + 1, B, H)
     h_W_h = h_W[:, :H]
     h_prev, h = hs[:-1], hs[1:]
-    a_h_f_h_i_h_o, a_h_g = a_h_f_h_i_h_o_h_g[..., :3*H], a_h_f_h_i_h_o_h_g[..., 3*H:]
-    h_f, h_i, h_o = np.split(h_f_h_i_h_o, 3, axis=-1)
+    a_h_fio, a_h_g = a_h_fiog[..., :3*H], a_h_fiog[..., 3*H:]
+    h_f, h_i, h_o = np.split(h_fio, 3, axis=-1)
     h_c_prev, h_c = h_cs[:-1], h_cs[1:]
     for t in range(T):
-        a_h_f_h_i_h_o_h_g[t] += h_prev[t] @ h_W_h.T
-        # h.f_h.i_h.o = sigmoid(a_h.f_h.i_h.o[t])
-        sigmoid(a_h_f_h_i_h_o[t], out=h_f_h_i_h_o[t])           # (T, B, 3*H)
+        a_h_fiog[t] += h_prev[t] @ h_W_h.T
+        # h.fio = sigmoid(a_h.fio[t])
+        sigmoid(a_h_fio[t], out=h_fio[t])                       # (T, B, 3*H)
         # h.g = tanh(a_h.g[t])                                      lstm.nn:13
         np.tanh(a_h_g[t], out=h_g[t])                           # (T, B, H)
         # h.c = h.f[t] * h.c[t-1] + h.i[t] * h.g[t]                 lstm.nn:14
@@ -382,14 +384,14 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_s.reshape(-1, W), s_W, out=d_h.reshape(-1, H))  # (T, B, H)
     np.square(tanh_h_c, out=slope_tanh_h_c)                     # (T, B, H)
     np.subtract(1, slope_tanh_h_c, out=slope_tanh_h_c)
-    np.subtract(1, h_f_h_i_h_o, out=slope_h_f_h_i_h_o)          # (T, B, 3*H)
-    slope_h_f_h_i_h_o *= h_f_h_i_h_o
+    np.subtract(1, h_fio, out=slope_h_fio)                      # (T, B, 3*H)
+    slope_h_fio *= h_fio
     np.square(h_g, out=slope_h_g)                               # (T, B, H)
     np.subtract(1, slope_h_g, out=slope_h_g)
     d_h_c_next[...] = 0                                         # (B, H)
     d_h_next[...] = 0                                           # (B, H)
-    d_h_f, d_h_i, d_h_o = np.split(d_h_f_h_i_h_o, 3, axis=-1)
-    d_a_h_f_h_i_h_o, d_a_h_g = d_a_h_f_h_i_h_o_h_g[..., :3*H], d_a_h_f_h_i_h_o_h_g[..., 3*H:]
+    d_h_f, d_h_i, d_h_o = np.split(d_h_fio, 3, axis=-1)
+    d_a_h_fio, d_a_h_g = d_a_h_fiog[..., :3*H], d_a_h_fiog[..., 3*H:]
     for t in reversed(range(T)):
         # d_h = s.W.T @ d_s[t] + d_h_next[t+1]
         d_h[t] += d_h_next
@@ -403,21 +405,21 @@ def _gradients(params, grads, x, y, workspace):
         d_h_i[...] = d_h_c * h_g[t]
         # d_h.o = d_h[t] * tanh(h.c[t])
         d_h_o[...] = d_h[t] * tanh_h_c[t]
-        # d_a_h.f_h.i_h.o = d_h.f_h.i_h.o[t] * h.f_h.i_h.o[t] * (1 - h.f_h.i_h.o[t])
-        d_a_h_f_h_i_h_o[t] = d_h_f_h_i_h_o * slope_h_f_h_i_h_o[t]  # (T, B, 4*H)
+        # d_a_h.fio = d_h.fio[t] * h.fio[t] * (1 - h.fio[t])
+        d_a_h_fio[t] = d_h_fio * slope_h_fio[t]                 # (T, B, 4*H)
         # d_h.g = d_h.c[t] * h.i[t]
         # d_a_h.g = d_h.g[t] * (1 - h.g[t]^2)
         d_a_h_g[t] = d_h_c * h_i[t] * slope_h_g[t]
-        # d_h_next = h.W[:, 0:H].T @ d_a_h.f_h.i_h.o_h.g[t]
-        np.matmul(d_a_h_f_h_i_h_o_h_g[t], h_W_h, out=d_h_next)
-    # d_h.b = sum[t, batch](d_a_h.f_h.i_h.o_h.g[t])
-    np.sum(d_a_h_f_h_i_h_o_h_g, axis=(0, 1), out=d_h_b)         # (4*H,)
-    np.matmul(d_a_h_f_h_i_h_o_h_g.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
-    np.sum(d_a_h_f_h_i_h_o_h_g, axis=0, out=sum_d_a_h_f_h_i_h_o_h_g)  # (B, 4*H)
-    np.matmul(sum_d_a_h_f_h_i_h_o_h_g.T, e, out=d_h_W[:, H:])
-    # d_e = sum[t] h.W[:, H:E + H].T @ d_a_h.f_h.i_h.o_h.g[t]
-    np.matmul(d_a_h_f_h_i_h_o_h_g.reshape(-1, 4*H), h_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
-    # d_e = sum[t] h.W[:, H:E + H].T @ d_a_h.f_h.i_h.o_h.g[t]
+        # d_h_next = h.W[:, 0:H].T @ d_a_h.fiog[t]
+        np.matmul(d_a_h_fiog[t], h_W_h, out=d_h_next)
+    # d_h.b = sum[t, batch](d_a_h.fiog[t])
+    np.sum(d_a_h_fiog, axis=(0, 1), out=d_h_b)                  # (4*H,)
+    np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
+    np.sum(d_a_h_fiog, axis=0, out=sum_d_a_h_fiog)              # (B, 4*H)
+    np.matmul(sum_d_a_h_fiog.T, e, out=d_h_W[:, H:])
+    # d_e = sum[t] h.W[:, H:E + H].T @ d_a_h.fiog[t]
+    np.matmul(d_a_h_fiog.reshape(-1, 4*H), h_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
+    # d_e = sum[t] h.W[:, H:E + H].T @ d_a_h.fiog[t]
     np.sum(d_e, axis=0, out=d_e2)                               # (B, E)
     # d_e.L = onehot(x) @ d_e.T
     scatter(d_e2, x, out=d_e_L)                                 # (C, E)
@@ -451,11 +453,11 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.views["gradients"] = (
             s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
             s[1][:B*E].reshape(B, E),                                   # e
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_f_h_i_h_o_h_g
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
             s[3][:4*H],                                                 # h_b
             s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[5][:3*B*H*T].reshape(T, B, 3*H),                          # h_f_h_i_h_o
+            s[5][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
             s[6][:B*H*T].reshape(T, B, H),                              # h_g
             s[7][:B*H*T].reshape(T, B, H),                              # tanh_h_c
             s[2][:B*T*W].reshape(T, B, W),                              # s
@@ -463,15 +465,15 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[9][:B*T*W].reshape(T, B, W),                              # tmp
             s[8][:B*H*T].reshape(T, B, H),                              # d_h
             s[9][:B*H*T].reshape(T, B, H),                              # slope_tanh_h_c
-            s[2][:3*B*H*T].reshape(T, B, 3*H),                          # slope_h_f_h_i_h_o
+            s[2][:3*B*H*T].reshape(T, B, 3*H),                          # slope_h_fio
             s[10][:B*H*T].reshape(T, B, H),                             # slope_h_g
             s[11][:B*H].reshape(B, H),                                  # d_h_c_next
             s[12][:B*H].reshape(B, H),                                  # d_h_next
-            s[13][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_f_h_i_h_o_h_g
-            s[14][:3*B*H].reshape(B, 3*H),                              # d_h_f_h_i_h_o
+            s[13][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_fiog
+            s[14][:3*B*H].reshape(B, 3*H),                              # d_h_fio
             s[11][:4*H],                                                # d_h_b
             s[14][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_h_W
-            s[12][:4*B*H].reshape(B, 4*H),                              # sum_d_a_h_f_h_i_h_o_h_g
+            s[12][:4*B*H].reshape(B, 4*H),                              # sum_d_a_h_fiog
             s[6][:B*E*T].reshape(T, B, E),                              # d_e
             s[1][:B*E].reshape(B, E),                                   # d_e2
         )
@@ -516,9 +518,13 @@ def sigmoid(x, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0
@@ -645,11 +651,6 @@ def clip_by_norm(d, bound):
             g *= bound / total
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -657,6 +658,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, t_length=4, seed=0):

@@ -27,43 +27,42 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h2.f[t] = d_h2.c[t] * h2.c[t-1]
     d_h2.i[t] = d_h2.c[t] * h2.g[t]
     d_h2.o[t] = d_h2[t] * tanh(h2.c[t])
-    d_h2.f_h2.i_h2.o[t] = [d_h2.f[t], d_h2.i[t], d_h2.o[t]]
-    d_a_h2.f_h2.i_h2.o[t] = d_h2.f_h2.i_h2.o[t] * h2.f_h2.i_h2.o[t] * (1 - h2.f_h2.i_h2.o[t])
+    d_h2.fio[t] = [d_h2.f[t], d_h2.i[t], d_h2.o[t]]
+    d_a_h2.fio[t] = d_h2.fio[t] * h2.fio[t] * (1 - h2.fio[t])
     d_h2.g[t] = d_h2.c[t] * h2.i[t]
     d_a_h2.g[t] = d_h2.g[t] * (1 - h2.g[t]^2)
-    d_a_h2.f_h2.i_h2.o_h2.g[t] = [d_a_h2.f_h2.i_h2.o[t], d_a_h2.g[t]]
-    d_h2.z[t] = h2.W.T @ d_a_h2.f_h2.i_h2.o_h2.g[t]
-    d_h1[t] = 1.25 * d_h2.z[t, H:2*H] * real(uniform(h2) < 0.8) + d_h1_next[t+1]
+    d_a_h2.fiog[t] = [d_a_h2.fio[t], d_a_h2.g[t]]
+    t4[t] = real(uniform(h2) < 0.8)
+    d_h1[t] = 1.25 * (h2.W[:, H:2*H].T @ d_a_h2.fiog[t]) * t4[t] + d_h1_next[t+1]
     d_h1.c[t] = d_h1[t] * h1.o[t] * (1 - tanh(h1.c[t])^2) + d_h1.c_next[t+1]
     d_h1.f[t] = d_h1.c[t] * h1.c[t-1]
     d_h1.i[t] = d_h1.c[t] * h1.g[t]
     d_h1.o[t] = d_h1[t] * tanh(h1.c[t])
-    d_h1.f_h1.i_h1.o[t] = [d_h1.f[t], d_h1.i[t], d_h1.o[t]]
-    d_a_h1.f_h1.i_h1.o[t] = d_h1.f_h1.i_h1.o[t] * h1.f_h1.i_h1.o[t] * (1 - h1.f_h1.i_h1.o[t])
+    d_h1.fio[t] = [d_h1.f[t], d_h1.i[t], d_h1.o[t]]
+    d_a_h1.fio[t] = d_h1.fio[t] * h1.fio[t] * (1 - h1.fio[t])
     d_h1.g[t] = d_h1.c[t] * h1.i[t]
     d_a_h1.g[t] = d_h1.g[t] * (1 - h1.g[t]^2)
-    d_a_h1.f_h1.i_h1.o_h1.g[t] = [d_a_h1.f_h1.i_h1.o[t], d_a_h1.g[t]]
-    d_h1.W = [sum[t] d_a_h1.f_h1.i_h1.o_h1.g[t] @ h1[t-1].T, sum[t] d_a_h1.f_h1.i_h1.o_h1.g[t] @
-            onehot(x[t]).T]
+    d_a_h1.fiog[t] = [d_a_h1.fio[t], d_a_h1.g[t]]
+    d_h1.W = [sum[t] d_a_h1.fiog[t] @ h1[t-1].T, sum[t] d_a_h1.fiog[t] @ onehot(x[t]).T]
     d_h1.W_f = d_h1.W[0:H]
     d_h1.c_next[t] = d_h1.c[t] * h1.f[t]
-    d_h1_next[t] = h1.W[:, 0:H].T @ d_a_h1.f_h1.i_h1.o_h1.g[t]
+    d_h1_next[t] = h1.W[:, 0:H].T @ d_a_h1.fiog[t]
     d_h2.c_next[t] = d_h2.c[t] * h2.f[t]
-    d_h2_next[t] = d_h2.z[t, 0:H]
+    d_h2_next[t] = h2.W[:, 0:H].T @ d_a_h2.fiog[t]
     d_h1.W_i = d_h1.W[H:2*H]
     d_h1.W_o = d_h1.W[2*H:3*H]
     d_h1.W_c = d_h1.W[3*H:4*H]
-    d_h1.b = sum[t, batch](d_a_h1.f_h1.i_h1.o_h1.g[t])
+    d_h1.b = sum[t, batch](d_a_h1.fiog[t])
     d_h1.b_f = d_h1.b[0:H]
     d_h1.b_i = d_h1.b[H:2*H]
     d_h1.b_o = d_h1.b[2*H:3*H]
     d_h1.b_c = d_h1.b[3*H:4*H]
-    d_h2.W = sum[t] d_a_h2.f_h2.i_h2.o_h2.g[t] @ h2.z[t].T
+    d_h2.W = [sum[t] d_a_h2.fiog[t] @ h2[t-1].T, sum[t] d_a_h2.fiog[t] @ (1.25 * h1[t] * t4[t]).T]
     d_h2.W_f = d_h2.W[0:H]
     d_h2.W_i = d_h2.W[H:2*H]
     d_h2.W_o = d_h2.W[2*H:3*H]
     d_h2.W_c = d_h2.W[3*H:4*H]
-    d_h2.b = sum[t, batch](d_a_h2.f_h2.i_h2.o_h2.g[t])
+    d_h2.b = sum[t, batch](d_a_h2.fiog[t])
     d_h2.b_f = d_h2.b[0:H]
     d_h2.b_i = d_h2.b[H:2*H]
     d_h2.b_o = d_h2.b[2*H:3*H]
@@ -209,25 +208,29 @@ def step(params, carry, x):
     h2_before = carry_entry(carry, "h2[-1]", (B, H))            # (B, H)
     h2_c_before = carry_entry(carry, "h2.c[-1]", (B, H))        # (B, H)
     # h1.f = sigmoid(h1.W_f @ h1.z[t] + h1.b_f)                 lstm.nn:10
+    h1_f = sigmoid(h1_before @ h1_W_f[:, :H].T + h1_W_f[:, H:].T[x] + h1_b_f)  # (B, H)
     # h1.i = sigmoid(h1.W_i @ h1.z[t] + h1.b_i)                 lstm.nn:11
-    # h1.g = tanh(h1.W_c @ h1.z[t] + h1.b_c)                    lstm.nn:13
-    # h1.c = h1.f[t] * h1.c[t-1] + h1.i[t] * h1.g[t]            lstm.nn:14
-    h1_c = sigmoid(h1_before @ h1_W_f[:, :H].T + h1_W_f[:,
-        H:].T[x] + h1_b_f) * h1_c_before + sigmoid(h1_before @ h1_W_i[:, :H].T + h1_W_i[:,
-            H:].T[x] + h1_b_i) * np.tanh(h1_before @ h1_W_c[:, :H].T + h1_W_c[:, H:].T[x] + h1_b_c)
+    h1_i = sigmoid(h1_before @ h1_W_i[:, :H].T + h1_W_i[:, H:].T[x] + h1_b_i)  # (B, H)
     # h1.o = sigmoid(h1.W_o @ h1.z[t] + h1.b_o)                 lstm.nn:12
+    h1_o = sigmoid(h1_before @ h1_W_o[:, :H].T + h1_W_o[:, H:].T[x] + h1_b_o)  # (B, H)
+    # h1.g = tanh(h1.W_c @ h1.z[t] + h1.b_c)                    lstm.nn:13
+    h1_g = np.tanh(h1_before @ h1_W_c[:, :H].T + h1_W_c[:, H:].T[x] + h1_b_c)  # (B, H)
+    # h1.c = h1.f[t] * h1.c[t-1] + h1.i[t] * h1.g[t]            lstm.nn:14
+    h1_c = h1_f * h1_c_before + h1_i * h1_g                     # (B, H)
     # h1 = h1.o[t] * tanh(h1.c[t])                              lstm.nn:15
-    h1 = sigmoid(h1_before @ h1_W_o[:, :H].T + h1_W_o[:, H:].T[x] + h1_b_o) * np.tanh(h1_c)
-    # h2.z = [h2[t-1], h1[t]]                                   lstm.nn:9
-    h2_z = np.concatenate((h2_before, h1), axis=1)              # (B, 2*H)
+    h1 = h1_o * np.tanh(h1_c)                                   # (B, H)
     # h2.f = sigmoid(h2.W_f @ h2.z[t] + h2.b_f)                 lstm.nn:10
+    h2_f = sigmoid(h2_before @ h2_W_f[:, :H].T + h1 @ h2_W_f[:, H:].T + h2_b_f)  # (B, H)
     # h2.i = sigmoid(h2.W_i @ h2.z[t] + h2.b_i)                 lstm.nn:11
-    # h2.g = tanh(h2.W_c @ h2.z[t] + h2.b_c)                    lstm.nn:13
-    # h2.c = h2.f[t] * h2.c[t-1] + h2.i[t] * h2.g[t]            lstm.nn:14
-    h2_c = sigmoid(h2_z @ h2_W_f.T + h2_b_f) * h2_c_before + sigmoid(h2_z @ h2_W_i.T + h2_b_i) * np.tanh(h2_z @ h2_W_c.T + h2_b_c)
+    h2_i = sigmoid(h2_before @ h2_W_i[:, :H].T + h1 @ h2_W_i[:, H:].T + h2_b_i)  # (B, H)
     # h2.o = sigmoid(h2.W_o @ h2.z[t] + h2.b_o)                 lstm.nn:12
+    h2_o = sigmoid(h2_before @ h2_W_o[:, :H].T + h1 @ h2_W_o[:, H:].T + h2_b_o)  # (B, H)
+    # h2.g = tanh(h2.W_c @ h2.z[t] + h2.b_c)                    lstm.nn:13
+    h2_g = np.tanh(h2_before @ h2_W_c[:, :H].T + h1 @ h2_W_c[:, H:].T + h2_b_c)  # (B, H)
+    # h2.c = h2.f[t] * h2.c[t-1] + h2.i[t] * h2.g[t]            lstm.nn:14
+    h2_c = h2_f * h2_c_before + h2_i * h2_g                     # (B, H)
     # h2 = h2.o[t] * tanh(h2.c[t])                              lstm.nn:15
-    h2 = sigmoid(h2_z @ h2_W_o.T + h2_b_o) * np.tanh(h2_c)      # (B, H)
+    h2 = h2_o * np.tanh(h2_c)                                   # (B, H)
     # s = s.W @ h2[t] + s.b                                     layers.nn:6
     s = h2 @ s_W.T + s_b                                        # (B, V)
     return {"s": s}, {"h1[-1]": h1, "h1.c[-1]": h1_c, "h2[-1]": h2, "h2.c[-1]": h2_c}
@@ -281,51 +284,54 @@ def _predict(params, x, carry, workspace):
         "t": 0,
     })
     (
-        h2_W, h1_W, a_h1_f_h1_i_h1_o_h1_g, h1_b, h1s, h1_c, h2_b, h2s, h2_c, s,
+        h2_W, h1_W, a_h1_fiog, h1_b, h1s, h1_cs, a_h2_fiog, h2_b, h2s, h2_cs, s,
     ) = _predict_buffers(workspace, B, T, dtype)
     np.concatenate((h2_W_f, h2_W_i, h2_W_o, h2_W_c), out=h2_W)  # (4*H, 2*H)
     np.concatenate((h1_W_f, h1_W_i, h1_W_o, h1_W_c), out=h1_W)  # (4*H, H + V)
-    np.take(h1_W[:, H:].T, x, axis=0, out=a_h1_f_h1_i_h1_o_h1_g, mode="clip")  # (T, B, 4*H)
+    np.take(h1_W[:, H:].T, x, axis=0, out=a_h1_fiog, mode="clip")  # (T, B, 4*H)
     np.concatenate((h1_b_f, h1_b_i, h1_b_o, h1_b_c), out=h1_b)  # (4*H,)
-    a_h1_f_h1_i_h1_o_h1_g += h1_b
+    a_h1_fiog += h1_b
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
-    h1_c[...] = carry["h1.c[-1]"]                               # (B, H)
+    h1_cs[0] = carry["h1.c[-1]"]                                # (T + 1, B, H)
     h1_W_h1 = h1_W[:, :H]
     h1_prev, h1 = h1s[:-1], h1s[1:]
-    a_h1_g = a_h1_f_h1_i_h1_o_h1_g[..., 3*H:]
+    h1_c_prev, h1_c = h1_cs[:-1], h1_cs[1:]
+    a_h1_g = a_h1_fiog[..., 3*H:]
     for t in range(T):
-        a_h1_f_h1_i_h1_o_h1_g[t] += h1_prev[t] @ h1_W_h1.T
-        # h1.f_h1.i_h1.o = sigmoid(a_h1.f_h1.i_h1.o_h1.g[t, 0:3*H])
-        h1_f_h1_i_h1_o = sigmoid(a_h1_f_h1_i_h1_o_h1_g[t, :, :3*H])  # (B, 3*H)
+        a_h1_fiog[t] += h1_prev[t] @ h1_W_h1.T
+        # h1.fio = sigmoid(a_h1.fiog[t, 0:3*H])
+        h1_fio = sigmoid(a_h1_fiog[t, :, :3*H])                 # (B, 3*H)
         # h1.g = tanh(a_h1.g[t])                                    lstm.nn:13
         # h1.c = h1.f[t] * h1.c[t-1] + h1.i[t] * h1.g[t]            lstm.nn:14
-        h1_c[...] = h1_f_h1_i_h1_o[:, :H] * h1_c + h1_f_h1_i_h1_o[:, H:2*H] * np.tanh(a_h1_g[t])
+        h1_c[t] = h1_fio[:, :H] * h1_c_prev[t] + h1_fio[:, H:2*H] * np.tanh(a_h1_g[t])
         # h1 = h1.o[t] * tanh(h1.c[t])                              lstm.nn:15
-        h1[t] = h1_f_h1_i_h1_o[:, 2*H:] * np.tanh(h1_c)
+        h1[t] = h1_fio[:, 2*H:] * np.tanh(h1_c[t])
+    np.matmul(h1.reshape(-1, H), h2_W[:, H:].T, out=a_h2_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h2_b_f, h2_b_i, h2_b_o, h2_b_c), out=h2_b)  # (4*H,)
+    a_h2_fiog += h2_b
     h2s[0] = carry["h2[-1]"]                                    # (T + 1, B, H)
-    h2_c[...] = carry["h2.c[-1]"]                               # (B, H)
+    h2_cs[0] = carry["h2.c[-1]"]                                # (T + 1, B, H)
+    h2_W_h2 = h2_W[:, :H]
     h2_prev, h2 = h2s[:-1], h2s[1:]
+    h2_c_prev, h2_c = h2_cs[:-1], h2_cs[1:]
+    a_h2_g = a_h2_fiog[..., 3*H:]
     for t in range(T):
-        # h2.z = [h2[t-1], h1[t]]                                   lstm.nn:9
-        h2_z = np.concatenate((h2_prev[t], h1[t]), axis=1)      # (B, 2*H)
-        a_h2_f_h2_i_h2_o_h2_g = h2_z @ h2_W.T + h2_b            # (B, 4*H)
-        # h2.f_h2.i_h2.o = sigmoid(a_h2.f_h2.i_h2.o_h2.g[t, 0:3*H])
-        h2_f_h2_i_h2_o = sigmoid(a_h2_f_h2_i_h2_o_h2_g[:, :3*H])  # (B, 3*H)
+        a_h2_fiog[t] += h2_prev[t] @ h2_W_h2.T
+        # h2.fio = sigmoid(a_h2.fiog[t, 0:3*H])
+        h2_fio = sigmoid(a_h2_fiog[t, :, :3*H])                 # (B, 3*H)
         # h2.g = tanh(a_h2.g[t])                                    lstm.nn:13
         # h2.c = h2.f[t] * h2.c[t-1] + h2.i[t] * h2.g[t]            lstm.nn:14
-        h2_c[...] = h2_f_h2_i_h2_o[:, :H] * h2_c + h2_f_h2_i_h2_o[:,
-            H:2*H] * np.tanh(a_h2_f_h2_i_h2_o_h2_g[:, 3*H:])
+        h2_c[t] = h2_fio[:, :H] * h2_c_prev[t] + h2_fio[:, H:2*H] * np.tanh(a_h2_g[t])
         # h2 = h2.o[t] * tanh(h2.c[t])                              lstm.nn:15
-        h2[t] = h2_f_h2_i_h2_o[:, 2*H:] * np.tanh(h2_c)
+        h2[t] = h2_fio[:, 2*H:] * np.tanh(h2_c[t])
     # s = s.W @ h2[t] + s.b                                     layers.nn:6
     np.matmul(h2.reshape(-1, H), s_W.T, out=s.reshape(-1, V))   # (T, B, V)
     s += s_b
     carry = {
         "h1[-1]": h1s[-1].copy(),
-        "h1.c[-1]": h1_c.copy(),
+        "h1.c[-1]": h1_cs[-1].copy(),
         "h2[-1]": h2s[-1].copy(),
-        "h2.c[-1]": h2_c.copy(),
+        "h2.c[-1]": h2_cs[-1].copy(),
         "t": carry["t"] + T,
     }
     return {"s": s.swapaxes(0, 1), "carry": carry}
@@ -338,22 +344,23 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(8*H*H, B*T*V), dtype),
-            (max(4*H*H + 4*H*V, 4*H), dtype),
-            (max(4*B*H*T, B*H + B*H*T), dtype),
+            (max(4*H*H + 4*H*V, 4*H, B*H + B*H*T), dtype),
+            (4*B*H*T, dtype),
             (max(4*H, B*H + B*H*T), dtype),
-            (B*H, dtype),
-            (B*H, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
             s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_f_h1_i_h1_o_h1_g
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
             s[3][:4*H],                                                 # h1_b
             s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[4][:B*H].reshape(B, H),                                   # h1_c
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h2_fiog
             s[1][:4*H],                                                 # h2_b
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[5][:B*H].reshape(B, H),                                   # h2_c
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2_cs
             s[0][:B*T*V].reshape(T, B, V),                              # s
         )
     return workspace.views["predict"]
@@ -380,44 +387,47 @@ def _evaluate(params, x, y, carry, workspace):
         "t": 0,
     })
     (
-        h2_W, h1_W, a_h1_f_h1_i_h1_o_h1_g, h1_b, h1s, h1_c, h2_b, h2s, h2_c, s, max_s, exp_s,
+        h2_W, h1_W, a_h1_fiog, h1_b, h1s, h1_cs, a_h2_fiog, h2_b, h2s, h2_cs, s, max_s, exp_s,
         sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     np.concatenate((h2_W_f, h2_W_i, h2_W_o, h2_W_c), out=h2_W)  # (4*H, 2*H)
     np.concatenate((h1_W_f, h1_W_i, h1_W_o, h1_W_c), out=h1_W)  # (4*H, H + V)
-    np.take(h1_W[:, H:].T, x, axis=0, out=a_h1_f_h1_i_h1_o_h1_g, mode="clip")  # (T, B, 4*H)
+    np.take(h1_W[:, H:].T, x, axis=0, out=a_h1_fiog, mode="clip")  # (T, B, 4*H)
     np.concatenate((h1_b_f, h1_b_i, h1_b_o, h1_b_c), out=h1_b)  # (4*H,)
-    a_h1_f_h1_i_h1_o_h1_g += h1_b
+    a_h1_fiog += h1_b
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
-    h1_c[...] = carry["h1.c[-1]"]                               # (B, H)
+    h1_cs[0] = carry["h1.c[-1]"]                                # (T + 1, B, H)
     h1_W_h1 = h1_W[:, :H]
     h1_prev, h1 = h1s[:-1], h1s[1:]
-    a_h1_g = a_h1_f_h1_i_h1_o_h1_g[..., 3*H:]
+    h1_c_prev, h1_c = h1_cs[:-1], h1_cs[1:]
+    a_h1_g = a_h1_fiog[..., 3*H:]
     for t in range(T):
-        a_h1_f_h1_i_h1_o_h1_g[t] += h1_prev[t] @ h1_W_h1.T
-        # h1.f_h1.i_h1.o = sigmoid(a_h1.f_h1.i_h1.o_h1.g[t, 0:3*H])
-        h1_f_h1_i_h1_o = sigmoid(a_h1_f_h1_i_h1_o_h1_g[t, :, :3*H])  # (B, 3*H)
+        a_h1_fiog[t] += h1_prev[t] @ h1_W_h1.T
+        # h1.fio = sigmoid(a_h1.fiog[t, 0:3*H])
+        h1_fio = sigmoid(a_h1_fiog[t, :, :3*H])                 # (B, 3*H)
         # h1.g = tanh(a_h1.g[t])                                    lstm.nn:13
         # h1.c = h1.f[t] * h1.c[t-1] + h1.i[t] * h1.g[t]            lstm.nn:14
-        h1_c[...] = h1_f_h1_i_h1_o[:, :H] * h1_c + h1_f_h1_i_h1_o[:, H:2*H] * np.tanh(a_h1_g[t])
+        h1_c[t] = h1_fio[:, :H] * h1_c_prev[t] + h1_fio[:, H:2*H] * np.tanh(a_h1_g[t])
         # h1 = h1.o[t] * tanh(h1.c[t])                              lstm.nn:15
-        h1[t] = h1_f_h1_i_h1_o[:, 2*H:] * np.tanh(h1_c)
+        h1[t] = h1_fio[:, 2*H:] * np.tanh(h1_c[t])
+    np.matmul(h1.reshape(-1, H), h2_W[:, H:].T, out=a_h2_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h2_b_f, h2_b_i, h2_b_o, h2_b_c), out=h2_b)  # (4*H,)
+    a_h2_fiog += h2_b
     h2s[0] = carry["h2[-1]"]                                    # (T + 1, B, H)
-    h2_c[...] = carry["h2.c[-1]"]                               # (B, H)
+    h2_cs[0] = carry["h2.c[-1]"]                                # (T + 1, B, H)
+    h2_W_h2 = h2_W[:, :H]
     h2_prev, h2 = h2s[:-1], h2s[1:]
+    h2_c_prev, h2_c = h2_cs[:-1], h2_cs[1:]
+    a_h2_g = a_h2_fiog[..., 3*H:]
     for t in range(T):
-        # h2.z = [h2[t-1], h1[t]]                                   lstm.nn:9
-        h2_z = np.concatenate((h2_prev[t], h1[t]), axis=1)      # (B, 2*H)
-        a_h2_f_h2_i_h2_o_h2_g = h2_z @ h2_W.T + h2_b            # (B, 4*H)
-        # h2.f_h2.i_h2.o = sigmoid(a_h2.f_h2.i_h2.o_h2.g[t, 0:3*H])
-        h2_f_h2_i_h2_o = sigmoid(a_h2_f_h2_i_h2_o_h2_g[:, :3*H])  # (B, 3*H)
+        a_h2_fiog[t] += h2_prev[t] @ h2_W_h2.T
+        # h2.fio = sigmoid(a_h2.fiog[t, 0:3*H])
+        h2_fio = sigmoid(a_h2_fiog[t, :, :3*H])                 # (B, 3*H)
         # h2.g = tanh(a_h2.g[t])                                    lstm.nn:13
         # h2.c = h2.f[t] * h2.c[t-1] + h2.i[t] * h2.g[t]            lstm.nn:14
-        h2_c[...] = h2_f_h2_i_h2_o[:, :H] * h2_c + h2_f_h2_i_h2_o[:,
-            H:2*H] * np.tanh(a_h2_f_h2_i_h2_o_h2_g[:, 3*H:])
+        h2_c[t] = h2_fio[:, :H] * h2_c_prev[t] + h2_fio[:, H:2*H] * np.tanh(a_h2_g[t])
         # h2 = h2.o[t] * tanh(h2.c[t])                              lstm.nn:15
-        h2[t] = h2_f_h2_i_h2_o[:, 2*H:] * np.tanh(h2_c)
+        h2[t] = h2_fio[:, 2*H:] * np.tanh(h2_c[t])
     # s = s.W @ h2[t] + s.b                                     layers.nn:6
     np.matmul(h2.reshape(-1, H), s_W.T, out=s.reshape(-1, V))   # (T, B, V)
     s += s_b
@@ -436,9 +446,9 @@ def _evaluate(params, x, y, carry, workspace):
     error = np.sum(real_argmax_s)
     carry = {
         "h1[-1]": h1s[-1].copy(),
-        "h1.c[-1]": h1_c.copy(),
+        "h1.c[-1]": h1_cs[-1].copy(),
         "h2[-1]": h2s[-1].copy(),
-        "h2.c[-1]": h2_c.copy(),
+        "h2.c[-1]": h2_cs[-1].copy(),
         "t": carry["t"] + T,
     }
     return {"loss": (loss, B*T), "penalty": 0.0, "error": (error, B*T), "carry": carry}
@@ -451,11 +461,11 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(8*H*H, B*T*V), dtype),
-            (max(4*H*H + 4*H*V, 4*H, B*T), dtype),
-            (max(4*B*H*T, B*H + B*H*T), dtype),
+            (max(4*H*H + 4*H*V, 4*H, B*H + B*H*T), dtype),
+            (max(4*B*H*T, B*T), dtype),
             (max(4*H, B*H + B*H*T), dtype),
-            (B*H, dtype),
-            (B*H, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
             (max(B*T*V, B*T), dtype),
             (B*T, dtype),
             (B*T, dtype),
@@ -464,15 +474,16 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.views["evaluate"] = (
             s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
             s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_f_h1_i_h1_o_h1_g
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
             s[3][:4*H],                                                 # h1_b
             s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[4][:B*H].reshape(B, H),                                   # h1_c
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h2_fiog
             s[1][:4*H],                                                 # h2_b
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[5][:B*H].reshape(B, H),                                   # h2_c
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2_cs
             s[0][:B*T*V].reshape(T, B, V),                              # s
-            s[1][:B*T].reshape(T, B),                                   # max_s
+            s[2][:B*T].reshape(T, B),                                   # max_s
             s[6][:B*T*V].reshape(T, B, V),                              # exp_s
             s[7][:B*T].reshape(T, B),                                   # sum_exp_s
             s[6][:B*T].reshape(T, B),                                   # s_picked
@@ -508,31 +519,31 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
         "t": 0,
     })
     (
-        h2_W, h1_W, a_h1_f_h1_i_h1_o_h1_g, h1_b, h1s, h1_cs, h1_f_h1_i_h1_o, h1_g, tanh_h1_c, u_h2,
-        tmp, term, h2_b, h2s, h2_cs, h2_z, h2_f_h2_i_h2_o, h2_g, tanh_h2_c, tmp2, u_s, h2_u_s, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp3, s_W_exp_s, slope_tanh_h2_c, slope_h2_f_h2_i_h2_o,
-        slope_h2_g, d_h2_c_next, d_h2_zs, d_a_h2_f_h2_i_h2_o_h2_g, d_h2_f_h2_i_h2_o, d_h2_b, d_h2_W,
-        slope_tanh_h1_c, slope_h1_f_h1_i_h1_o, slope_h1_g, d_h1_c_next, d_h1_next, d_h1_f_h1_i_h1_o,
-        d_a_h1_f_h1_i_h1_o_h1_g, d_h1_b, d_h1_W,
+        h2_W, h1_W, a_h1_fiog, h1_b, h1s, h1_cs, h1_fio, h1_g, tanh_h1_c, u_h2, tmp, term,
+        a_h2_fiog, h2_b, h2s, h2_cs, h2_fio, h2_g, tanh_h2_c, tmp2, u_s, h2_u_s, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp3, s_W_exp_s, slope_tanh_h2_c, slope_h2_fio, slope_h2_g,
+        d_h2_c_next, d_h2_next, d_a_h2_fiog, d_h2_fio, d_h2_b, d_h2_W, d_a_h2_fiog_h2_W,
+        slope_tanh_h1_c, slope_h1_fio, slope_h1_g, d_h1_c_next, d_h1_next, d_a_h1_fiog, d_h1_fio,
+        d_h1_b, d_h1_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
     np.concatenate((h2_W_f, h2_W_i, h2_W_o, h2_W_c), out=h2_W)  # (4*H, 2*H)
     np.concatenate((h1_W_f, h1_W_i, h1_W_o, h1_W_c), out=h1_W)  # (4*H, H + V)
-    np.take(h1_W[:, H:].T, x, axis=0, out=a_h1_f_h1_i_h1_o_h1_g, mode="clip")  # (T, B, 4*H)
+    np.take(h1_W[:, H:].T, x, axis=0, out=a_h1_fiog, mode="clip")  # (T, B, 4*H)
     np.concatenate((h1_b_f, h1_b_i, h1_b_o, h1_b_c), out=h1_b)  # (4*H,)
-    a_h1_f_h1_i_h1_o_h1_g += h1_b
+    a_h1_fiog += h1_b
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
     h1_cs[0] = carry["h1.c[-1]"]                                # (T + 1, B, H)
     h1_W_h1 = h1_W[:, :H]
     h1_prev, h1 = h1s[:-1], h1s[1:]
-    a_h1_f_h1_i_h1_o, a_h1_g = a_h1_f_h1_i_h1_o_h1_g[..., :3*H], a_h1_f_h1_i_h1_o_h1_g[..., 3*H:]
-    h1_f, h1_i, h1_o = np.split(h1_f_h1_i_h1_o, 3, axis=-1)
+    a_h1_fio, a_h1_g = a_h1_fiog[..., :3*H], a_h1_fiog[..., 3*H:]
+    h1_f, h1_i, h1_o = np.split(h1_fio, 3, axis=-1)
     h1_c_prev, h1_c = h1_cs[:-1], h1_cs[1:]
     for t in range(T):
-        a_h1_f_h1_i_h1_o_h1_g[t] += h1_prev[t] @ h1_W_h1.T
-        # h1.f_h1.i_h1.o = sigmoid(a_h1.f_h1.i_h1.o[t])
-        sigmoid(a_h1_f_h1_i_h1_o[t], out=h1_f_h1_i_h1_o[t])     # (T, B, 3*H)
+        a_h1_fiog[t] += h1_prev[t] @ h1_W_h1.T
+        # h1.fio = sigmoid(a_h1.fio[t])
+        sigmoid(a_h1_fio[t], out=h1_fio[t])                     # (T, B, 3*H)
         # h1.g = tanh(a_h1.g[t])                                    lstm.nn:13
         np.tanh(a_h1_g[t], out=h1_g[t])                         # (T, B, H)
         # h1.c = h1.f[t] * h1.c[t-1] + h1.i[t] * h1.g[t]            lstm.nn:14
@@ -544,20 +555,22 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
     np.less(u_h2, 0.8, out=u_h2)
     np.multiply(h1, u_h2, out=term)                             # (T, B, H)
     term *= 1.25
+    np.matmul(term.reshape(-1, H), h2_W[:, H:].T, out=a_h2_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
     np.concatenate((h2_b_f, h2_b_i, h2_b_o, h2_b_c), out=h2_b)  # (4*H,)
+    a_h2_fiog += h2_b
     h2s[0] = carry["h2[-1]"]                                    # (T + 1, B, H)
     h2_cs[0] = carry["h2.c[-1]"]                                # (T + 1, B, H)
+    h2_W_h2 = h2_W[:, :H]
     h2_prev, h2 = h2s[:-1], h2s[1:]
-    h2_f, h2_i, h2_o = np.split(h2_f_h2_i_h2_o, 3, axis=-1)
+    a_h2_fio, a_h2_g = a_h2_fiog[..., :3*H], a_h2_fiog[..., 3*H:]
+    h2_f, h2_i, h2_o = np.split(h2_fio, 3, axis=-1)
     h2_c_prev, h2_c = h2_cs[:-1], h2_cs[1:]
     for t in range(T):
-        # h2.z = [h2[t-1], 1.25 * h1[t] * real(uniform(h2) < 0.8)]  lstm.nn:9
-        np.concatenate((h2_prev[t], term[t]), axis=1, out=h2_z[t])  # (T, B, 2*H)
-        a_h2_f_h2_i_h2_o_h2_g = h2_z[t] @ h2_W.T + h2_b         # (B, 4*H)
-        # h2.f_h2.i_h2.o = sigmoid(a_h2.f_h2.i_h2.o[t])
-        sigmoid(a_h2_f_h2_i_h2_o_h2_g[:, :3*H], out=h2_f_h2_i_h2_o[t])  # (T, B, 3*H)
+        a_h2_fiog[t] += h2_prev[t] @ h2_W_h2.T
+        # h2.fio = sigmoid(a_h2.fio[t])
+        sigmoid(a_h2_fio[t], out=h2_fio[t])                     # (T, B, 3*H)
         # h2.g = tanh(a_h2.g[t])                                    lstm.nn:13
-        np.tanh(a_h2_f_h2_i_h2_o_h2_g[:, 3*H:], out=h2_g[t])    # (T, B, H)
+        np.tanh(a_h2_g[t], out=h2_g[t])                         # (T, B, H)
         # h2.c = h2.f[t] * h2.c[t-1] + h2.i[t] * h2.g[t]            lstm.nn:14
         h2_c[t] = h2_f[t] * h2_c_prev[t] + h2_i[t] * h2_g[t]
         np.tanh(h2_c[t], out=tanh_h2_c[t])                      # (T, B, H)
@@ -597,19 +610,18 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
     d_h2 *= u_s
     np.square(tanh_h2_c, out=slope_tanh_h2_c)                   # (T, B, H)
     np.subtract(1, slope_tanh_h2_c, out=slope_tanh_h2_c)
-    np.subtract(1, h2_f_h2_i_h2_o, out=slope_h2_f_h2_i_h2_o)    # (T, B, 3*H)
-    slope_h2_f_h2_i_h2_o *= h2_f_h2_i_h2_o
+    np.subtract(1, h2_fio, out=slope_h2_fio)                    # (T, B, 3*H)
+    slope_h2_fio *= h2_fio
     np.square(h2_g, out=slope_h2_g)                             # (T, B, H)
     np.subtract(1, slope_h2_g, out=slope_h2_g)
     d_h2_c_next[...] = 0                                        # (B, H)
-    d_h2_zs[-1, :, :H] = 0                                      # (T + 1, B, 2*H)
-    d_h2_f, d_h2_i, d_h2_o = np.split(d_h2_f_h2_i_h2_o, 3, axis=-1)
-    d_a_h2_f_h2_i_h2_o, d_a_h2_g = d_a_h2_f_h2_i_h2_o_h2_g[..., :3*H], d_a_h2_f_h2_i_h2_o_h2_g[..., 3*H:]
-    d_h2_z = d_h2_zs[:-1]
+    d_h2_next[...] = 0                                          # (B, H)
+    d_h2_f, d_h2_i, d_h2_o = np.split(d_h2_fio, 3, axis=-1)
+    d_a_h2_fio, d_a_h2_g = d_a_h2_fiog[..., :3*H], d_a_h2_fiog[..., 3*H:]
     for t in reversed(range(T)):
         # d_h2 = (s.W.T @ ((softmax(s[t]) - onehot(y[t])) * (1.25 / (B*T)))) * real(uniform(s) <
         #     0.8) + d_h2_next[t+1]
-        d_h2[t] += d_h2_zs[t + 1, :, :H]
+        d_h2[t] += d_h2_next
         # d_h2.c = d_h2[t] * h2.o[t] * (1 - tanh(h2.c[t])^2) + d_h2.c_next[t+1]
         d_h2_c = d_h2_c_next + d_h2[t] * h2_o[t] * slope_tanh_h2_c[t]  # (B, H)
         # d_h2.c_next = d_h2.c[t] * h2.f[t]
@@ -620,32 +632,34 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
         d_h2_i[...] = d_h2_c * h2_g[t]
         # d_h2.o = d_h2[t] * tanh(h2.c[t])
         d_h2_o[...] = d_h2[t] * tanh_h2_c[t]
-        # d_a_h2.f_h2.i_h2.o = d_h2.f_h2.i_h2.o[t] * h2.f_h2.i_h2.o[t] * (1 - h2.f_h2.i_h2.o[t])
-        d_a_h2_f_h2_i_h2_o[t] = d_h2_f_h2_i_h2_o * slope_h2_f_h2_i_h2_o[t]  # (T, B, 4*H)
+        # d_a_h2.fio = d_h2.fio[t] * h2.fio[t] * (1 - h2.fio[t])
+        d_a_h2_fio[t] = d_h2_fio * slope_h2_fio[t]              # (T, B, 4*H)
         # d_h2.g = d_h2.c[t] * h2.i[t]
         # d_a_h2.g = d_h2.g[t] * (1 - h2.g[t]^2)
         d_a_h2_g[t] = d_h2_c * h2_i[t] * slope_h2_g[t]
-        # d_h2.z = h2.W.T @ d_a_h2.f_h2.i_h2.o_h2.g[t]
-        np.matmul(d_a_h2_f_h2_i_h2_o_h2_g[t], h2_W, out=d_h2_z[t])
-    # d_h2.b = sum[t, batch](d_a_h2.f_h2.i_h2.o_h2.g[t])
-    np.sum(d_a_h2_f_h2_i_h2_o_h2_g, axis=(0, 1), out=d_h2_b)    # (4*H,)
-    # d_h2.W = sum[t] d_a_h2.f_h2.i_h2.o_h2.g[t] @ h2.z[t].T
-    np.matmul(d_a_h2_f_h2_i_h2_o_h2_g.reshape(-1, 4*H).T, h2_z.reshape(-1, 2*H), out=d_h2_W)
-    d_h1 = u_h2
-    d_h1 *= d_h2_zs[:-1, :, H:]
+        # d_h2_next = h2.W[:, 0:H].T @ d_a_h2.fiog[t]
+        np.matmul(d_a_h2_fiog[t], h2_W_h2, out=d_h2_next)
+    # d_h2.b = sum[t, batch](d_a_h2.fiog[t])
+    np.sum(d_a_h2_fiog, axis=(0, 1), out=d_h2_b)                # (4*H,)
+    np.matmul(d_a_h2_fiog.reshape(-1, 4*H).T, h2_prev.reshape(-1, H), out=d_h2_W[:, :H])
+    np.matmul(d_a_h2_fiog.reshape(-1, 4*H).T, term.reshape(-1, H), out=d_h2_W[:, H:])
+    np.matmul(d_a_h2_fiog.reshape(-1, 4*H), h2_W[:, H:], out=d_a_h2_fiog_h2_W.reshape(-1, H))
+    d_h1 = d_a_h2_fiog_h2_W
+    d_h1 *= u_h2
     d_h1 *= 1.25
     np.square(tanh_h1_c, out=slope_tanh_h1_c)                   # (T, B, H)
     np.subtract(1, slope_tanh_h1_c, out=slope_tanh_h1_c)
-    np.subtract(1, h1_f_h1_i_h1_o, out=slope_h1_f_h1_i_h1_o)    # (T, B, 3*H)
-    slope_h1_f_h1_i_h1_o *= h1_f_h1_i_h1_o
+    np.subtract(1, h1_fio, out=slope_h1_fio)                    # (T, B, 3*H)
+    slope_h1_fio *= h1_fio
     np.square(h1_g, out=slope_h1_g)                             # (T, B, H)
     np.subtract(1, slope_h1_g, out=slope_h1_g)
     d_h1_c_next[...] = 0                                        # (B, H)
     d_h1_next[...] = 0                                          # (B, H)
-    d_h1_f, d_h1_i, d_h1_o = np.split(d_h1_f_h1_i_h1_o, 3, axis=-1)
-    d_a_h1_f_h1_i_h1_o, d_a_h1_g = d_a_h1_f_h1_i_h1_o_h1_g[..., :3*H], d_a_h1_f_h1_i_h1_o_h1_g[..., 3*H:]
+    d_h1_f, d_h1_i, d_h1_o = np.split(d_h1_fio, 3, axis=-1)
+    d_a_h1_fio, d_a_h1_g = d_a_h1_fiog[..., :3*H], d_a_h1_fiog[..., 3*H:]
     for t in reversed(range(T)):
-        # d_h1 = 1.25 * d_h2.z[t, H:2*H] * real(uniform(h2) < 0.8) + d_h1_next[t+1]
+        # d_h1 = 1.25 * (h2.W[:, H:2*H].T @ d_a_h2.fiog[t]) * real(uniform(h2) < 0.8) +
+        #     d_h1_next[t+1]
         d_h1[t] += d_h1_next
         # d_h1.c = d_h1[t] * h1.o[t] * (1 - tanh(h1.c[t])^2) + d_h1.c_next[t+1]
         d_h1_c = d_h1_c_next + d_h1[t] * h1_o[t] * slope_tanh_h1_c[t]  # (B, H)
@@ -657,17 +671,17 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
         d_h1_i[...] = d_h1_c * h1_g[t]
         # d_h1.o = d_h1[t] * tanh(h1.c[t])
         d_h1_o[...] = d_h1[t] * tanh_h1_c[t]
-        # d_a_h1.f_h1.i_h1.o = d_h1.f_h1.i_h1.o[t] * h1.f_h1.i_h1.o[t] * (1 - h1.f_h1.i_h1.o[t])
-        d_a_h1_f_h1_i_h1_o[t] = d_h1_f_h1_i_h1_o * slope_h1_f_h1_i_h1_o[t]  # (T, B, 4*H)
+        # d_a_h1.fio = d_h1.fio[t] * h1.fio[t] * (1 - h1.fio[t])
+        d_a_h1_fio[t] = d_h1_fio * slope_h1_fio[t]              # (T, B, 4*H)
         # d_h1.g = d_h1.c[t] * h1.i[t]
         # d_a_h1.g = d_h1.g[t] * (1 - h1.g[t]^2)
         d_a_h1_g[t] = d_h1_c * h1_i[t] * slope_h1_g[t]
-        # d_h1_next = h1.W[:, 0:H].T @ d_a_h1.f_h1.i_h1.o_h1.g[t]
-        np.matmul(d_a_h1_f_h1_i_h1_o_h1_g[t], h1_W_h1, out=d_h1_next)
-    # d_h1.b = sum[t, batch](d_a_h1.f_h1.i_h1.o_h1.g[t])
-    np.sum(d_a_h1_f_h1_i_h1_o_h1_g, axis=(0, 1), out=d_h1_b)    # (4*H,)
-    np.matmul(d_a_h1_f_h1_i_h1_o_h1_g.reshape(-1, 4*H).T, h1_prev.reshape(-1, H), out=d_h1_W[:, :H])
-    scatter(d_a_h1_f_h1_i_h1_o_h1_g, x, out=d_h1_W[:, H:].T)
+        # d_h1_next = h1.W[:, 0:H].T @ d_a_h1.fiog[t]
+        np.matmul(d_a_h1_fiog[t], h1_W_h1, out=d_h1_next)
+    # d_h1.b = sum[t, batch](d_a_h1.fiog[t])
+    np.sum(d_a_h1_fiog, axis=(0, 1), out=d_h1_b)                # (4*H,)
+    np.matmul(d_a_h1_fiog.reshape(-1, 4*H).T, h1_prev.reshape(-1, H), out=d_h1_W[:, :H])
+    scatter(d_a_h1_fiog, x, out=d_h1_W[:, H:].T)
     unstack(d_h2_b, d_h2_b_f, d_h2_b_i, d_h2_b_o, d_h2_b_c)
     unstack(d_h2_W, d_h2_W_f, d_h2_W_i, d_h2_W_o, d_h2_W_c)
     unstack(d_h1_b, d_h1_b_f, d_h1_b_i, d_h1_b_o, d_h1_b_c)
@@ -688,7 +702,7 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (8*H*H, dtype),
+            (max(8*H*H, B*H, 4*H*H + 4*H*V), dtype),
             (4*H*H + 4*H*V, dtype),
             (max(4*B*H*T, B*H*T), dtype),
             (max(4*H, B*H + B*H*T), dtype),
@@ -698,68 +712,69 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*H*T, dtype),
             (B*H*T, np.float64),
             (B*H*T, dtype),
-            (max(4*H, B*H*T), dtype),
+            (max(4*B*H*T, B*H*T, 3*B*H*T), dtype),
+            (max(4*H, B*H + B*H*T), dtype),
             (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
-            (2*B*H*T, dtype),
             (3*B*H*T, dtype),
-            (max(B*H*T, B*H), dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
             (max(B*H*T, 3*B*H), dtype),
-            (max(B*T*V, B*T, 3*B*H*T), dtype),
+            (max(B*T*V, B*T, B*H*T), dtype),
             (max(B*T, B*H, 4*H), dtype),
             (max(B*T*V, B*H*T), dtype),
-            (max(B*T, 2*B*H + 2*B*H*T), dtype),
+            (max(B*T, B*H, 4*H), dtype),
             (max(B*T, 4*B*H*T), dtype),
-            (max(3*B*H, B*H, 4*H), dtype),
+            (max(3*B*H, 8*H*H), dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
             s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_f_h1_i_h1_o_h1_g
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
             s[3][:4*H],                                                 # h1_b
             s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
-            s[5][:3*B*H*T].reshape(T, B, 3*H),                          # h1_f_h1_i_h1_o
+            s[5][:3*B*H*T].reshape(T, B, 3*H),                          # h1_fio
             s[6][:B*H*T].reshape(T, B, H),                              # h1_g
             s[7][:B*H*T].reshape(T, B, H),                              # tanh_h1_c
             s[2][:B*H*T].reshape(T, B, H),                              # u_h2
             s[8][:B*H*T].reshape(T, B, H),                              # tmp
             s[9][:B*H*T].reshape(T, B, H),                              # term
-            s[10][:4*H],                                                # h2_b
+            s[10][:4*B*H*T].reshape(T, B, 4*H),                         # a_h2_fiog
+            s[11][:4*H],                                                # h2_b
             s[11][:B*H + B*H*T].reshape(T + 1, B, H),                   # h2s
             s[12][:B*H + B*H*T].reshape(T + 1, B, H),                   # h2_cs
-            s[13][:2*B*H*T].reshape(T, B, 2*H),                         # h2_z
-            s[14][:3*B*H*T].reshape(T, B, 3*H),                         # h2_f_h2_i_h2_o
-            s[15][:B*H*T].reshape(T, B, H),                             # h2_g
-            s[16][:B*H*T].reshape(T, B, H),                             # tanh_h2_c
+            s[13][:3*B*H*T].reshape(T, B, 3*H),                         # h2_fio
+            s[14][:B*H*T].reshape(T, B, H),                             # h2_g
+            s[15][:B*H*T].reshape(T, B, H),                             # tanh_h2_c
             s[8][:B*H*T].reshape(T, B, H),                              # tmp2
-            s[9][:B*H*T].reshape(T, B, H),                              # u_s
-            s[10][:B*H*T].reshape(T, B, H),                             # h2_u_s
+            s[10][:B*H*T].reshape(T, B, H),                             # u_s
+            s[16][:B*H*T].reshape(T, B, H),                             # h2_u_s
             s[17][:B*T*V].reshape(T, B, V),                             # s
             s[18][:B*T].reshape(T, B),                                  # max_s
             s[19][:B*T*V].reshape(T, B, V),                             # exp_s
             s[20][:B*T].reshape(T, B),                                  # sum_exp_s
             s[21][:B*T].reshape(T, B),                                  # s_picked
             s[17][:B*T].reshape(T, B),                                  # tmp3
-            s[10][:B*H*T].reshape(T, B, H),                             # s_W_exp_s
-            s[9][:B*H*T].reshape(T, B, H),                              # slope_tanh_h2_c
-            s[17][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h2_f_h2_i_h2_o
+            s[16][:B*H*T].reshape(T, B, H),                             # s_W_exp_s
+            s[17][:B*H*T].reshape(T, B, H),                             # slope_tanh_h2_c
+            s[10][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h2_fio
             s[19][:B*H*T].reshape(T, B, H),                             # slope_h2_g
             s[18][:B*H].reshape(B, H),                                  # d_h2_c_next
-            s[20][:2*B*H + 2*B*H*T].reshape(T + 1, B, 2*H),             # d_h2_zs
-            s[21][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h2_f_h2_i_h2_o_h2_g
-            s[22][:3*B*H].reshape(B, 3*H),                              # d_h2_f_h2_i_h2_o
+            s[20][:B*H].reshape(B, H),                                  # d_h2_next
+            s[21][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h2_fiog
+            s[22][:3*B*H].reshape(B, 3*H),                              # d_h2_fio
             s[18][:4*H],                                                # d_h2_b
-            s[0][:8*H*H].reshape(4*H, 2*H),                             # d_h2_W
-            s[9][:B*H*T].reshape(T, B, H),                              # slope_tanh_h1_c
-            s[14][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h1_f_h1_i_h1_o
-            s[10][:B*H*T].reshape(T, B, H),                             # slope_h1_g
-            s[22][:B*H].reshape(B, H),                                  # d_h1_c_next
-            s[15][:B*H].reshape(B, H),                                  # d_h1_next
-            s[16][:3*B*H].reshape(B, 3*H),                              # d_h1_f_h1_i_h1_o
-            s[21][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h1_f_h1_i_h1_o_h1_g
-            s[22][:4*H],                                                # d_h1_b
-            s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # d_h1_W
+            s[22][:8*H*H].reshape(4*H, 2*H),                            # d_h2_W
+            s[9][:B*H*T].reshape(T, B, H),                              # d_a_h2_fiog_h2_W
+            s[14][:B*H*T].reshape(T, B, H),                             # slope_tanh_h1_c
+            s[13][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h1_fio
+            s[15][:B*H*T].reshape(T, B, H),                             # slope_h1_g
+            s[20][:B*H].reshape(B, H),                                  # d_h1_c_next
+            s[0][:B*H].reshape(B, H),                                   # d_h1_next
+            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h1_fiog
+            s[16][:3*B*H].reshape(B, 3*H),                              # d_h1_fio
+            s[20][:4*H],                                                # d_h1_b
+            s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # d_h1_W
         )
     return workspace.views["gradients"]
 
@@ -818,9 +833,13 @@ def pick(a, i, out=None):
 
 
 def scatter(a, i, out):
-    """out[k] = sum of the rows of a whose class is k; rows are sorted, so that the sum repeats to the bit."""
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
     i = np.reshape(i, -1)
     rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
     order = np.argsort(i, kind="stable")
     classes, starts = np.unique(i[order], return_index=True)
     out[...] = 0

@@ -194,9 +194,9 @@ def _gradients(params, grads, x, y, workspace):
     # d_b1 = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b1)                             # (H,)
     # d_w1 = sum[batch] d_a_h * x
-    value = d_a_h
-    value *= x[:, None]
-    np.sum(value, axis=0, out=d_w1)                             # (H,)
+    d_a_h_x = d_a_h
+    d_a_h_x *= x[:, None]
+    np.sum(d_a_h_x, axis=0, out=d_w1)                           # (H,)
     # d_b2 = sum[batch](d_f)
     d_b2[...] = d_b2_2
     return loss
@@ -239,11 +239,23 @@ def _adam(w, g, m, v, lr, step, tmp):
 
 def real_input(name, value, dims, dtype):
     """An input as an array of these dims; None stands for any size."""
-    value = np.asarray(value)
+    value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def as_array(name, value):
+    """An input as an array; sequences of unequal length are none."""
+    try:
+        value = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        value = np.empty(0, object)
+    if value.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return value
 
 
 def check_shape(name, value, dims):
@@ -295,11 +307,6 @@ class State(dict):
         self.workspace = Workspace()
 
 
-def draw(seed, key):
-    """The generator of one parameter's initial value."""
-    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
-
-
 def blocks(*arrays, size=32768):
     """The arrays flattened, piece by piece, so that a step's passes over them stay in the cache."""
     if not all(isinstance(a, np.ndarray) and a.flags.c_contiguous for a in arrays):
@@ -307,6 +314,11 @@ def blocks(*arrays, size=32768):
     flat = [a.reshape(-1) for a in arrays]
     for i in range(0, flat[0].size, size):
         yield [a[i:i + size] for a in flat]
+
+
+def draw(seed, key):
+    """The generator of one parameter's initial value."""
+    return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
 def check(batch=5, seed=0):
