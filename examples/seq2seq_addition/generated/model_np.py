@@ -28,88 +28,80 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_d.g[t] = d_d[t] * d.z[t]
     d_a_d.g[t] = d_d.g[t] * (1 - d.g[t]^2)
     t2[t] = d.W_g.T @ d_a_d.g[t]
-    d_d.z[t] = d_d[t] * d.g[t]
+    d_d.z[t] = d_d[t] * d.g[t] - d_d[t] * d[t-1]
     t3[t] = t2[t, 0:H]
     d_d.r[t] = t3[t] * d[t-1]
     d_d.zr[t] = [d_d.z[t], d_d.r[t]]
-    t4[t] = sigmoid(-a_d.z[t])
-    d_a_d.z[t] = -d_d[t] * d[t-1] * t4[t] * (1 - t4[t])
-    d_a_d.zr[t] = d_d.zr[t] * d.zr[t] * (1 - d.zr[t]) + pad(d_a_d.z[t], 0, 2*H)
-    t5[t] = d.W.T @ d_a_d.zr[t]
-    t6[t] = t2[t, H:E + 3*H] + t5[t, H:E + 3*H]
-    d_k[t] = t1[t, H:3*H] + t6[t, E:E + 2*H]
+    d_a_d.zr[t] = d_d.zr[t] * d.zr[t] * (1 - d.zr[t])
+    t4[t] = d.W.T @ d_a_d.zr[t]
+    t5[t] = t2[t, H:E + 3*H] + t4[t, H:E + 3*H]
+    d_k[t] = t1[t, H:3*H] + t5[t, E:E + 2*H]
     d_k.w[s, t] = sum(d_k[t] * e[s])
-    t7[s, t] = d_k.w[s, t] * k.w[s, t]
-    t8[s, t] = t7[s, t] - (sum[s](t7[s, t])) * k.w[s, t]
-    t9[s, t] = tanh(k.W @ d[t-1] + k.k[s])
-    t10[s, t] = t8[s, t] * k.v * (1 - t9[s, t]^2)
-    d_k.k[s] = sum[t](t10[s, t])
+    t6[s, t] = d_k.w[s, t] * k.w[s, t]
+    t7[s, t] = t6[s, t] - (sum[s](t6[s, t])) * k.w[s, t]
+    t8[s, t] = tanh(k.W @ d[t-1] + k.k[s])
+    t9[s, t] = t7[s, t] * k.v * (1 - t8[s, t]^2)
+    d_k.k[s] = sum[t](t9[s, t])
     d_d0 = d_d_next[0]
     d_a_d0 = d_d0 * (1 - d0^2)
-    t11 = d0.W.T @ d_a_d0
-    d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad(t11[H:2*H], H,
-            2*H), 0) + select(s == S-1, pad(t11[0:H], 0, 2*H), 0)
+    t10 = d0.W.T @ d_a_d0
+    d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad(t10[H:2*H], H,
+            2*H), 0) + select(s == S-1, pad(t10[0:H], 0, 2*H), 0)
     d_e.f[s] = d_e[s, 0:H] + d_e.f_next[s+1]
-    d_e.f.z[s] = d_e.f[s] * e.f.g[s]
-    t12[s] = sigmoid(-a_e.f.z[s])
-    d_a_e.f.z[s] = d_e.f.z[s] * e.f.z[s] * (1 - e.f.z[s]) - d_e.f[s] * e.f[s-1] * t12[s] * (1 -
-            t12[s])
-    d_e.b[s] = d_e[s, H:2*H] + d_e.b_prev[s-1]
-    d_e.b.z[s] = d_e.b[s] * e.b.g[s]
-    t13[s] = sigmoid(-a_e.b.z[s])
-    d_a_e.b.z[s] = d_e.b.z[s] * e.b.z[s] * (1 - e.b.z[s]) - d_e.b[s] * e.b[s+1] * t13[s] * (1 -
-            t13[s])
+    d_e.f.z[s] = d_e.f[s] * e.f.g[s] - d_e.f[s] * e.f[s-1]
     d_e.f.g[s] = d_e.f[s] * e.f.z[s]
     d_a_e.f.g[s] = d_e.f.g[s] * (1 - e.f.g[s]^2)
-    t14[s] = e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @ d_a_e.f.g[s]
-    d_e.f.r[s] = t14[s] * e.f[s-1]
-    d_a_e.f.r[s] = d_e.f.r[s] * e.f.r[s] * (1 - e.f.r[s])
+    t11[s] = e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @ d_a_e.f.g[s]
+    d_e.f.r[s] = t11[s] * e.f[s-1]
+    d_e.f.zr[s] = [d_e.f.z[s], d_e.f.r[s]]
+    d_a_e.f.zr[s] = d_e.f.zr[s] * e.f.zr[s] * (1 - e.f.zr[s])
+    d_e.b[s] = d_e[s, H:2*H] + d_e.b_prev[s-1]
+    d_e.b.z[s] = d_e.b[s] * e.b.g[s] - d_e.b[s] * e.b[s+1]
+    t12[s] = 1 - e.b.z[s]
+    d_a_e.b.z[s] = d_e.b.z[s] * e.b.z[s] * t12[s]
     d_e.b.g[s] = d_e.b[s] * e.b.z[s]
     d_a_e.b.g[s] = d_e.b.g[s] * (1 - e.b.g[s]^2)
-    t15[s] = e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @ d_a_e.b.g[s]
-    d_e.b.r[s] = t15[s] * e.b[s+1]
+    t13[s] = e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @ d_a_e.b.g[s]
+    d_e.b.r[s] = t13[s] * e.b[s+1]
     d_a_e.b.r[s] = d_e.b.r[s] * e.b.r[s] * (1 - e.b.r[s])
-    t16[s] = [d_a_e.f.z[s], d_a_e.b.z[s], d_a_e.f.r[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]]
-    d_X = sum[s] onehot(x[s]) @ (e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H].T @
-            t16[s]).T
-    d_e.f_next[s] = t14[s] * e.f.r[s] + e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[2*H:3*H,
-            0:H].T @ d_a_e.f.r[s] + d_e.f[s] * t12[s] +
-            e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[0:H, 0:H].T @ d_a_e.f.z[s]
-    t17[t] = sum[s](t10[s, t])
-    d_d_next[t] = t3[t] * d.r[t] + d_d[t] * t4[t] + t5[t, 0:H] + k.W.T @ t17[t]
-    d_e.b_prev[s] = t15[s] * e.b.r[s] + e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[3*H:4*H,
-            0:H].T @ d_a_e.b.r[s] + d_e.b[s] * t13[s] +
-            e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[H:2*H, 0:H].T @ d_a_e.b.z[s]
-    d_Y = sum[t] onehot(y[t]) @ t6[t, 0:E].T
-    d_e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g = concat(0, pad(sum[s] d_a_e.f.z[s] @
-            e.f[s-1].T, 0, E + H, 1), pad(sum[s] d_a_e.b.z[s] @ e.b[s+1].T, 0, E + H, 1),
-            pad(sum[s] d_a_e.f.r[s] @ e.f[s-1].T, 0, E + H, 1), pad(sum[s] d_a_e.b.r[s] @
-            e.b[s+1].T, 0, E + H, 1), pad(sum[s] d_a_e.f.g[s] @ (e.f.r[s] * e.f[s-1]).T, 0, E + H,
-            1), pad(sum[s] d_a_e.b.g[s] @ (e.b.r[s] * e.b[s+1]).T, 0, E + H, 1)) + pad(sum[s]
-            t16[s] @ X[x[s]].T, H, E + H, 1)
-    d_e.f.W_z = d_e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[0:H]
-    d_e.f.W_r = d_e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[2*H:3*H]
-    d_e.f.W_g = d_e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H]
-    d_e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g = sum[s, batch](t16[s])
-    d_e.f.b_z = d_e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g[0:H]
-    d_e.f.b_r = d_e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g[2*H:3*H]
-    d_e.f.b_g = d_e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g[4*H:5*H]
-    d_e.b.W_z = d_e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[H:2*H]
-    d_e.b.W_r = d_e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[3*H:4*H]
-    d_e.b.W_g = d_e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H]
-    d_e.b.b_z = d_e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g[H:2*H]
-    d_e.b.b_r = d_e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g[3*H:4*H]
-    d_e.b.b_g = d_e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g[5*H:6*H]
+    t14[s] = [d_a_e.f.zr[s], d_a_e.b.z[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]]
+    d_X = sum[s] onehot(x[s]) @ (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H].T @
+            t14[s]).T
+    d_e.f_next[s] = t11[s] * e.f.r[s] + d_e.f[s] * (1 - e.f.z[s]) +
+            e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H].T @ d_a_e.f.zr[s]
+    t15[t] = sum[s](t9[s, t])
+    d_d_next[t] = t3[t] * d.r[t] + d_d[t] * (1 - d.z[t]) + t4[t, 0:H] + k.W.T @ t15[t]
+    t16[s] = [d_a_e.b.z[s], d_a_e.b.r[s]]
+    d_e.b_prev[s] = t13[s] * e.b.r[s] + d_e.b[s] * t12[s] +
+            e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H].T @ t16[s]
+    d_Y = sum[t] onehot(y[t]) @ t5[t, 0:E].T
+    d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g = concat(0, pad(sum[s] d_a_e.f.zr[s] @
+            e.f[s-1].T, 0, E + H, 1), pad(sum[s] t16[s] @ e.b[s+1].T, 0, E + H, 1), pad(sum[s]
+            d_a_e.f.g[s] @ (e.f.r[s] * e.f[s-1]).T, 0, E + H, 1), pad(sum[s] d_a_e.b.g[s] @
+            (e.b.r[s] * e.b[s+1]).T, 0, E + H, 1)) + pad(sum[s] t14[s] @ X[x[s]].T, H, E + H, 1)
+    d_e.f.W_z = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:H]
+    d_e.f.W_r = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[H:2*H]
+    d_e.f.W_g = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H]
+    d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g = sum[s, batch](t14[s])
+    d_e.f.b_z = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[0:H]
+    d_e.f.b_r = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[H:2*H]
+    d_e.f.b_g = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[4*H:5*H]
+    d_e.b.W_z = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:3*H]
+    d_e.b.W_r = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[3*H:4*H]
+    d_e.b.W_g = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H]
+    d_e.b.b_z = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[2*H:3*H]
+    d_e.b.b_r = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[3*H:4*H]
+    d_e.b.b_g = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[5*H:6*H]
     d_d0.W = d_a_d0 @ [e[S-1, 0:H], e[0, H:2*H]].T
     d_d0.b = sum[batch](d_a_d0)
-    d_k.W = sum[t] t17[t] @ d[t-1].T
+    d_k.W = sum[t] t15[t] @ d[t-1].T
     d_k.U = sum[s] d_k.k[s] @ e[s].T
-    d_k.v = sum[s, t, batch] t8[s, t] * t9[s, t]
-    t18[t] = [Y[y[t]], k[t]]
-    d_d.W = sum[t] d_a_d.zr[t] @ [d[t-1], t18[t]].T
+    d_k.v = sum[s, t, batch] t7[s, t] * t8[s, t]
+    t17[t] = [Y[y[t]], k[t]]
+    d_d.W = sum[t] d_a_d.zr[t] @ [d[t-1], t17[t]].T
     d_d.W_z = d_d.W[0:H]
     d_d.W_r = d_d.W[H:2*H]
-    d_d.W_g = sum[t] d_a_d.g[t] @ [d.r[t] * d[t-1], t18[t]].T
+    d_d.W_g = sum[t] d_a_d.g[t] @ [d.r[t] * d[t-1], t17[t]].T
     d_d.b = sum[t, batch](d_a_d.zr[t])
     d_d.b_z = d_d.b[0:H]
     d_d.b_r = d_d.b[H:2*H]
@@ -246,35 +238,38 @@ def start(params, x):
     x = class_input("x", x, (None, None), V)                    # (B, S)
     B, S = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    parts = np.concatenate((e_f_W_z, e_b_W_z, e_f_W_r, e_b_W_r, e_f_W_g, e_b_W_g))  # (6*H, E + H)
+    parts = np.concatenate((e_f_W_z, e_f_W_r, e_b_W_z, e_b_W_r, e_f_W_g, e_b_W_g))  # (6*H, E + H)
     X_x = X[x]                                                  # (S, B, E)
-    parts2 = np.concatenate((e_f_b_z, e_b_b_z, e_f_b_r, e_b_b_r, e_f_b_g, e_b_b_g))  # (6*H,)
+    parts2 = np.concatenate((e_f_b_z, e_f_b_r, e_b_b_z, e_b_b_r, e_f_b_g, e_b_b_g))  # (6*H,)
     parts_X_x_plus_parts2 = (X_x.reshape(-1, E) @ parts[:, H:].T).reshape(S, B, 6*H) + parts2
     e_fs = np.empty((S + 1, B, H), dtype)                       # (S + 1, B, H)
     e_fs[0] = 0
     e_f_prev, e_f = e_fs[:-1], e_fs[1:]
-    a_e_f_z_in, a_e_b_z_in, a_e_f_r_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = np.split(parts_X_x_plus_parts2, 6, axis=-1)
+    a_e_f_zr_in, a_e_b_z_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = parts_X_x_plus_parts2[..., :2*H], parts_X_x_plus_parts2[..., 2*H:3*H], parts_X_x_plus_parts2[..., 3*H:4*H], parts_X_x_plus_parts2[..., 4*H:5*H], parts_X_x_plus_parts2[..., 5*H:]
     for s in range(S):
-        a_e_f_z = a_e_f_z_in[s] + e_f_prev[s] @ parts[:H, :H].T  # (B, H)
-        # e.f.r = sigmoid(e.f.W_r @ [e.f[s-1], X[x[s]]] + e.f.b_r)  cells.nn:32
-        term = sigmoid(a_e_f_r_in[s] + e_f_prev[s] @ parts[2*H:3*H, :H].T) * e_f_prev[s]  # (B, H)
-        # e.f.z = sigmoid(e.f.W_z @ [e.f[s-1], X[x[s]]] + e.f.b_z)  cells.nn:31
+        # e.f.zr = sigmoid((concat(0, e.f.W_z, e.f.W_r, e.b.W_z, e.b.W_r, e.f.W_g, e.b.W_g)[:, H:E +
+        #     H] @ X[x[s]] + [e.f.b_z, e.f.b_r, e.b.b_z, e.b.b_r, e.f.b_g, e.b.b_g])[0:2*H] +
+        #     concat(0, e.f.W_z, e.f.W_r, e.b.W_z, e.b.W_r, e.f.W_g, e.b.W_g)[0:2*H, 0:H] @
+        #     e.f[s-1])
+        e_f_zr = sigmoid(a_e_f_zr_in[s] + e_f_prev[s] @ parts[:2*H, :H].T)  # (B, 2*H)
         # e.f.g = tanh(e.f.W_g @ [e.f.r[s] * e.f[s-1], X[x[s]]] + e.f.b_g)  cells.nn:33
-        # e.f = sigmoid(-(e.f.W_z @ [e.f[s-1], X[x[s]]] + e.f.b_z)) * e.f[s-1] + e.f.z[s] * e.f.g[s]
-        e_f[s] = (sigmoid(-a_e_f_z) * e_f_prev[s]
-                  + sigmoid(a_e_f_z) * np.tanh(a_e_f_g_in[s] + term @ parts[4*H:5*H, :H].T))
+        # e.f = (1 - e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]     cells.nn:34
+        e_f_zr_e_f_prev = e_f_zr[:, H:] * e_f_prev[s]           # (B, H)
+        e_f[s] = ((1 - e_f_zr[:, :H]) * e_f_prev[s]
+                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s] + e_f_zr_e_f_prev @ parts[4*H:5*H, :H].T))
     e_bs = np.empty((S + 1, B, H), dtype)                       # (S + 1, B, H)
     e_bs[-1] = 0
     e_b, e_b_next = e_bs[:-1], e_bs[1:]
     for s in reversed(range(S)):
-        a_e_b_z = a_e_b_z_in[s] + e_b_next[s] @ parts[H:2*H, :H].T  # (B, H)
-        # e.b.r = sigmoid(e.b.W_r @ [e.b[s+1], X[x[s]]] + e.b.b_r)  cells.nn:32
-        term2 = sigmoid(a_e_b_r_in[s] + e_b_next[s] @ parts[3*H:4*H, :H].T) * e_b_next[s]  # (B, H)
+        parts_e_b_next = e_b_next[s] @ parts[2*H:4*H, :H].T     # (B, 2*H)
         # e.b.z = sigmoid(e.b.W_z @ [e.b[s+1], X[x[s]]] + e.b.b_z)  cells.nn:31
+        e_b_z = sigmoid(a_e_b_z_in[s] + parts_e_b_next[:, :H])  # (B, H)
+        # e.b.r = sigmoid(e.b.W_r @ [e.b[s+1], X[x[s]]] + e.b.b_r)  cells.nn:32
+        term = sigmoid(a_e_b_r_in[s] + parts_e_b_next[:, H:]) * e_b_next[s]  # (B, H)
         # e.b.g = tanh(e.b.W_g @ [e.b.r[s] * e.b[s+1], X[x[s]]] + e.b.b_g)  cells.nn:33
-        # e.b = sigmoid(-(e.b.W_z @ [e.b[s+1], X[x[s]]] + e.b.b_z)) * e.b[s+1] + e.b.z[s] * e.b.g[s]
-        e_b[s] = (sigmoid(-a_e_b_z) * e_b_next[s]
-                  + sigmoid(a_e_b_z) * np.tanh(a_e_b_g_in[s] + term2 @ parts[5*H:, :H].T))
+        # e.b = (1 - e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]     cells.nn:34
+        e_b[s] = ((1 - e_b_z) * e_b_next[s]
+                  + e_b_z * np.tanh(a_e_b_g_in[s] + term @ parts[5*H:, :H].T))
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     e = np.concatenate((e_f, e_b), axis=2)                      # (S, B, 2*H)
     # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
@@ -282,7 +277,7 @@ def start(params, x):
     parts3[:, :H] = e[-1, :, :H]
     parts3[:, H:] = e[0, :, H:]
     d0 = np.tanh(parts3 @ d0_W.T + d0_b)                        # (B, H)
-    # k.k = k.U @ e[s]                                          attention.nn:19
+    # k.k = k.U @ e[s]                                          attention.nn:20
     k_k = (e.reshape(-1, 2*H) @ k_U.T).reshape(S, B, A)         # (S, B, A)
     return {
         "d[-1]": d0,
@@ -317,21 +312,20 @@ def step(params, carry, y):
     k_v_tanh_k_W_before = (k_v @ tanh_k_W_before.reshape(-1, A).T).reshape(S, B)  # (S, B)
     max_k_v_tanh_k_W_before = np.max(k_v_tanh_k_W_before, axis=0)  # (B,)
     exp_k_v_tanh_k_W_before = np.exp(k_v_tanh_k_W_before - max_k_v_tanh_k_W_before)  # (S, B)
-    # k.w = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])        attention.nn:20
+    # k.w = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])        attention.nn:21
     sum_exp_k_v_tanh_k_W_before = np.sum(exp_k_v_tanh_k_W_before, axis=0)  # (B,)
     k_w = exp_k_v_tanh_k_W_before / sum_exp_k_v_tanh_k_W_before  # (S, B)
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     e = np.concatenate((e_f, e_b), axis=2)                      # (S, B, 2*H)
-    # k = sum[s] k.w[s, t] * e[s]                               attention.nn:21
+    # k = sum[s] k.w[s, t] * e[s]                               attention.nn:22
     k_w_e = k_w[..., None] * e                                  # (S, B, 2*H)
     k = np.sum(k_w_e, axis=0)                                   # (B, 2*H)
     parts = np.empty((B, E + 2*H), dtype)                       # (B, E + 2*H)
     np.take(Y, y, axis=0, out=parts[:, :E], mode="clip")
     parts[:, E:] = k
     parts2 = np.concatenate((d_before, parts), axis=1)          # (B, E + 3*H)
-    a_d_z = parts2 @ d_W_z.T + d_b_z                            # (B, H)
     # d.z = sigmoid(d.W_z @ [d[t-1], [Y[y[t]], k[t]]] + d.b_z)  cells.nn:48
-    d_z = sigmoid(a_d_z)                                        # (B, H)
+    d_z = sigmoid(parts2 @ d_W_z.T + d_b_z)                     # (B, H)
     # d.r = sigmoid(d.W_r @ [d[t-1], [Y[y[t]], k[t]]] + d.b_r)  cells.nn:49
     d_r = sigmoid(parts2 @ d_W_r.T + d_b_r)                     # (B, H)
     # d.g = tanh(d.W_g @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]] + d.b_g)  cells.nn:50
@@ -339,8 +333,8 @@ def step(params, carry, y):
     parts3[:, :H] = d_r * d_before
     parts3[:, H:] = parts
     d_g = np.tanh(parts3 @ d_W_g.T + d_b_g)                     # (B, H)
-    # d = sigmoid(-(d.W_z @ [d[t-1], [Y[y[t]], k[t]]] + d.b_z)) * d[t-1] + d.z[t] * d.g[t]
-    d = sigmoid(-a_d_z) * d_before + d_z * d_g                  # (B, H)
+    # d = (1 - d.z[t]) * d[t-1] + d.z[t] * d.g[t]               cells.nn:51
+    d = (1 - d_z) * d_before + d_z * d_g                        # (B, H)
     # p = p.W @ [d[t], k[t]] + p.b                              layers.nn:6
     d_k = np.concatenate((d, k), axis=1)                        # (B, 3*H)
     p = d_k @ p_W.T + p_b                                       # (B, V)
@@ -392,61 +386,61 @@ def _predict(params, x, y, workspace):
     T = y.shape[1]
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        d_W, e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
-        e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
-        e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_bs, e, parts, d0, Y_y, k_k, d_b,
+        d_W, e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
+        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
+        e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_bs, e, parts, d0, Y_y, k_k, d_b,
         ds, k, parts4, d_k, p,
     ) = _predict_buffers(workspace, B, S, T, dtype)
     np.concatenate((d_W_z, d_W_r), out=d_W)                     # (2*H, E + 3*H)
-    np.concatenate((e_f_W_z, e_b_W_z, e_f_W_r, e_b_W_r, e_f_W_g, e_b_W_g),
-        out=e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g)
+    np.concatenate((e_f_W_z, e_f_W_r, e_b_W_z, e_b_W_r, e_f_W_g, e_b_W_g),
+        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g)
     np.take(X, x, axis=0, out=X_x, mode="clip")                 # (S, B, E)
-    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
-        out=e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
-    np.concatenate((e_f_b_z, e_b_b_z, e_f_b_r, e_b_b_r, e_f_b_g, e_b_b_g),
-        out=e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g)
-    e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g
+    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
+        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
+    np.concatenate((e_f_b_z, e_f_b_r, e_b_b_z, e_b_b_r, e_f_b_g, e_b_b_g),
+        out=e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g)
+    e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
     e_fs[0] = 0                                                 # (S + 1, B, H)
     e_f_prev, e_f = e_fs[:-1], e_fs[1:]
-    a_e_f_z_in, a_e_b_z_in, a_e_f_r_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = np.split(e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x, 6, axis=-1)
+    a_e_f_zr_in, a_e_b_z_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., :2*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 2*H:3*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 3*H:4*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 4*H:5*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 5*H:]
     for s in range(S):
-        a_e_f_z = (a_e_f_z_in[s]
-                   + e_f_prev[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:H, :H].T)
-        # e.f.r = sigmoid((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[2*H:3*H, 0:H] @ e.f[s-1])
-        term = sigmoid(a_e_f_r_in[s]
-            + e_f_prev[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[2*H:3*H,
-                :H].T) * e_f_prev[s]
-        # e.f.z = sigmoid(a_e.f.z[s])                               cells.nn:31
-        # e.f.g = tanh((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
-        # e.f = sigmoid(-a_e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]  cells.nn:34
+        # e.f.zr = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[0:2*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H] @ e.f[s-1])
+        e_f_zr = sigmoid(a_e_f_zr_in[s]
+            + e_f_prev[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H].T)
+        # e.f.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
+        # e.f = (1 - e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]     cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        e_f[s] = (sigmoid(-a_e_f_z) * e_f_prev[s]
-                  + sigmoid(a_e_f_z) * np.tanh(a_e_f_g_in[s]
-                      + term @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H].T))
+        e_f_zr_e_f_prev = e_f_zr[:, H:] * e_f_prev[s]           # (B, H)
+        e_f[s] = ((1 - e_f_zr[:, :H]) * e_f_prev[s]
+                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s]
+                      + e_f_zr_e_f_prev @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H,
+                          :H].T))
     e_bs[-1] = 0                                                # (S + 1, B, H)
     e_b, e_b_next = e_bs[:-1], e_bs[1:]
     for s in reversed(range(S)):
-        a_e_b_z = (a_e_b_z_in[s]
-                   + e_b_next[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[H:2*H, :H].T)
-        # e.b.r = sigmoid((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[3*H:4*H, 0:H] @ e.b[s+1])
-        term2 = sigmoid(a_e_b_r_in[s]
-            + e_b_next[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[3*H:4*H,
-                :H].T) * e_b_next[s]
-        # e.b.z = sigmoid(a_e.b.z[s])                               cells.nn:31
-        # e.b.g = tanh((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
-        # e.b = sigmoid(-a_e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]  cells.nn:34
+        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next = e_b_next[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H].T
+        # e.b.z = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
+        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[0:H])
+        e_b_z = sigmoid(a_e_b_z_in[s]
+            + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, :H])
+        # e.b.r = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
+        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[H:2*H])
+        term = sigmoid(a_e_b_r_in[s]
+            + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, H:]) * e_b_next[s]
+        # e.b.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
+        # e.b = (1 - e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]     cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        e_b[s] = (sigmoid(-a_e_b_z) * e_b_next[s]
-                  + sigmoid(a_e_b_z) * np.tanh(a_e_b_g_in[s]
-                      + term2 @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T))
+        e_b[s] = ((1 - e_b_z) * e_b_next[s]
+                  + e_b_z * np.tanh(a_e_b_g_in[s]
+                      + term @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T))
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     np.concatenate((e_f, e_b), axis=2, out=e)                   # (S, B, 2*H)
     # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
@@ -456,7 +450,7 @@ def _predict(params, x, y, workspace):
     d0 += d0_b
     np.tanh(d0, out=d0)
     np.take(Y, y, axis=0, out=Y_y, mode="clip")                 # (T, B, E)
-    # k.k = k.U @ e[s]                                          attention.nn:19
+    # k.k = k.U @ e[s]                                          attention.nn:20
     np.matmul(e.reshape(-1, 2*H), k_U.T, out=k_k.reshape(-1, A))  # (S, B, A)
     np.concatenate((d_b_z, d_b_r), out=d_b)                     # (2*H,)
     ds[0] = d0                                                  # (T + 1, B, H)
@@ -467,23 +461,22 @@ def _predict(params, x, y, workspace):
         k_v_tanh_k_W_prev = (k_v @ tanh_k_W_prev.reshape(-1, A).T).reshape(S, B)  # (S, B)
         max_k_v_tanh_k_W_prev = np.max(k_v_tanh_k_W_prev, axis=0)  # (B,)
         exp_k_v_tanh_k_W_prev = np.exp(k_v_tanh_k_W_prev - max_k_v_tanh_k_W_prev)  # (S, B)
-        # k.w = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])        attention.nn:20
+        # k.w = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])        attention.nn:21
         sum_exp_k_v_tanh_k_W_prev = np.sum(exp_k_v_tanh_k_W_prev, axis=0)  # (B,)
         k_w = exp_k_v_tanh_k_W_prev / sum_exp_k_v_tanh_k_W_prev  # (S, B)
-        # k = sum[s] k.w[s, t] * e[s]                               attention.nn:21
+        # k = sum[s] k.w[s, t] * e[s]                               attention.nn:22
         k_w_e = k_w[..., None] * e                              # (S, B, 2*H)
         np.sum(k_w_e, axis=0, out=k[t])                         # (T, B, 2*H)
         parts2 = np.concatenate((Y_y[t], k[t]), axis=1)         # (B, E + 2*H)
+        # d.zr = sigmoid(d.W @ [d[t-1], [Y[y[t]], k[t]]] + d.b)
         parts3 = np.concatenate((d_prev[t], parts2), axis=1)    # (B, E + 3*H)
-        a_d_zr = parts3 @ d_W.T + d_b                           # (B, 2*H)
-        # d.zr = sigmoid(a_d.zr[t])
-        d_zr = sigmoid(a_d_zr)                                  # (B, 2*H)
+        d_zr = sigmoid(parts3 @ d_W.T + d_b)                    # (B, 2*H)
         # d.g = tanh(d.W_g @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]] + d.b_g)  cells.nn:50
-        # d = sigmoid(-a_d.z[t]) * d[t-1] + d.z[t] * d.g[t]         cells.nn:51
+        # d = (1 - d.z[t]) * d[t-1] + d.z[t] * d.g[t]               cells.nn:51
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         parts4[:, :H] = d_zr[:, H:] * d_prev[t]                 # (B, E + 3*H)
         parts4[:, H:] = parts2
-        d[t] = sigmoid(-a_d_zr[:, :H]) * d_prev[t] + d_zr[:, :H] * np.tanh(parts4 @ d_W_g.T + d_b_g)
+        d[t] = (1 - d_zr[:, :H]) * d_prev[t] + d_zr[:, :H] * np.tanh(parts4 @ d_W_g.T + d_b_g)
     # p = p.W @ [d[t], k[t]] + p.b                              layers.nn:6
     np.concatenate((d, k), axis=2, out=d_k)                     # (T, B, 3*H)
     np.matmul(d_k.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
@@ -508,10 +501,10 @@ def _predict_buffers(workspace, B, S, T, dtype):
         ])
         workspace.views["predict"] = (
             s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g
+            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
             s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x
-            s[2][:6*H],                                                 # e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g
+            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x
+            s[2][:6*H],                                                 # e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
             s[2][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
             s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
             s[1][:2*B*H*S].reshape(S, B, 2*H),                          # e
@@ -547,61 +540,61 @@ def _evaluate(params, x, y, r, workspace):
     r = class_input("r", r, (B, T), V)                          # (B, T)
     r = r.swapaxes(0, 1)                                        # time first inside
     (
-        d_W, e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
-        e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
-        e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_bs, e, parts, d0, Y_y, k_k, d_b,
+        d_W, e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
+        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
+        e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_bs, e, parts, d0, Y_y, k_k, d_b,
         ds, k, parts4, d_k, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p, real_argmax_p,
     ) = _evaluate_buffers(workspace, B, S, T, dtype)
     np.concatenate((d_W_z, d_W_r), out=d_W)                     # (2*H, E + 3*H)
-    np.concatenate((e_f_W_z, e_b_W_z, e_f_W_r, e_b_W_r, e_f_W_g, e_b_W_g),
-        out=e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g)
+    np.concatenate((e_f_W_z, e_f_W_r, e_b_W_z, e_b_W_r, e_f_W_g, e_b_W_g),
+        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g)
     np.take(X, x, axis=0, out=X_x, mode="clip")                 # (S, B, E)
-    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
-        out=e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
-    np.concatenate((e_f_b_z, e_b_b_z, e_f_b_r, e_b_b_r, e_f_b_g, e_b_b_g),
-        out=e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g)
-    e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g
+    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
+        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
+    np.concatenate((e_f_b_z, e_f_b_r, e_b_b_z, e_b_b_r, e_f_b_g, e_b_b_g),
+        out=e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g)
+    e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
     e_fs[0] = 0                                                 # (S + 1, B, H)
     e_f_prev, e_f = e_fs[:-1], e_fs[1:]
-    a_e_f_z_in, a_e_b_z_in, a_e_f_r_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = np.split(e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x, 6, axis=-1)
+    a_e_f_zr_in, a_e_b_z_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., :2*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 2*H:3*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 3*H:4*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 4*H:5*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 5*H:]
     for s in range(S):
-        a_e_f_z = (a_e_f_z_in[s]
-                   + e_f_prev[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:H, :H].T)
-        # e.f.r = sigmoid((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[2*H:3*H, 0:H] @ e.f[s-1])
-        term = sigmoid(a_e_f_r_in[s]
-            + e_f_prev[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[2*H:3*H,
-                :H].T) * e_f_prev[s]
-        # e.f.z = sigmoid(a_e.f.z[s])                               cells.nn:31
-        # e.f.g = tanh((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
-        # e.f = sigmoid(-a_e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]  cells.nn:34
+        # e.f.zr = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[0:2*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H] @ e.f[s-1])
+        e_f_zr = sigmoid(a_e_f_zr_in[s]
+            + e_f_prev[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H].T)
+        # e.f.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
+        # e.f = (1 - e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]     cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        e_f[s] = (sigmoid(-a_e_f_z) * e_f_prev[s]
-                  + sigmoid(a_e_f_z) * np.tanh(a_e_f_g_in[s]
-                      + term @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H].T))
+        e_f_zr_e_f_prev = e_f_zr[:, H:] * e_f_prev[s]           # (B, H)
+        e_f[s] = ((1 - e_f_zr[:, :H]) * e_f_prev[s]
+                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s]
+                      + e_f_zr_e_f_prev @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H,
+                          :H].T))
     e_bs[-1] = 0                                                # (S + 1, B, H)
     e_b, e_b_next = e_bs[:-1], e_bs[1:]
     for s in reversed(range(S)):
-        a_e_b_z = (a_e_b_z_in[s]
-                   + e_b_next[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[H:2*H, :H].T)
-        # e.b.r = sigmoid((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[3*H:4*H, 0:H] @ e.b[s+1])
-        term2 = sigmoid(a_e_b_r_in[s]
-            + e_b_next[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[3*H:4*H,
-                :H].T) * e_b_next[s]
-        # e.b.z = sigmoid(a_e.b.z[s])                               cells.nn:31
-        # e.b.g = tanh((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
-        # e.b = sigmoid(-a_e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]  cells.nn:34
+        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next = e_b_next[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H].T
+        # e.b.z = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
+        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[0:H])
+        e_b_z = sigmoid(a_e_b_z_in[s]
+            + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, :H])
+        # e.b.r = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
+        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[H:2*H])
+        term = sigmoid(a_e_b_r_in[s]
+            + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, H:]) * e_b_next[s]
+        # e.b.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
+        # e.b = (1 - e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]     cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        e_b[s] = (sigmoid(-a_e_b_z) * e_b_next[s]
-                  + sigmoid(a_e_b_z) * np.tanh(a_e_b_g_in[s]
-                      + term2 @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T))
+        e_b[s] = ((1 - e_b_z) * e_b_next[s]
+                  + e_b_z * np.tanh(a_e_b_g_in[s]
+                      + term @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T))
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     np.concatenate((e_f, e_b), axis=2, out=e)                   # (S, B, 2*H)
     # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
@@ -611,7 +604,7 @@ def _evaluate(params, x, y, r, workspace):
     d0 += d0_b
     np.tanh(d0, out=d0)
     np.take(Y, y, axis=0, out=Y_y, mode="clip")                 # (T, B, E)
-    # k.k = k.U @ e[s]                                          attention.nn:19
+    # k.k = k.U @ e[s]                                          attention.nn:20
     np.matmul(e.reshape(-1, 2*H), k_U.T, out=k_k.reshape(-1, A))  # (S, B, A)
     np.concatenate((d_b_z, d_b_r), out=d_b)                     # (2*H,)
     ds[0] = d0                                                  # (T + 1, B, H)
@@ -622,23 +615,22 @@ def _evaluate(params, x, y, r, workspace):
         k_v_tanh_k_W_prev = (k_v @ tanh_k_W_prev.reshape(-1, A).T).reshape(S, B)  # (S, B)
         max_k_v_tanh_k_W_prev = np.max(k_v_tanh_k_W_prev, axis=0)  # (B,)
         exp_k_v_tanh_k_W_prev = np.exp(k_v_tanh_k_W_prev - max_k_v_tanh_k_W_prev)  # (S, B)
-        # k.w = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])        attention.nn:20
+        # k.w = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])        attention.nn:21
         sum_exp_k_v_tanh_k_W_prev = np.sum(exp_k_v_tanh_k_W_prev, axis=0)  # (B,)
         k_w = exp_k_v_tanh_k_W_prev / sum_exp_k_v_tanh_k_W_prev  # (S, B)
-        # k = sum[s] k.w[s, t] * e[s]                               attention.nn:21
+        # k = sum[s] k.w[s, t] * e[s]                               attention.nn:22
         k_w_e = k_w[..., None] * e                              # (S, B, 2*H)
         np.sum(k_w_e, axis=0, out=k[t])                         # (T, B, 2*H)
         parts2 = np.concatenate((Y_y[t], k[t]), axis=1)         # (B, E + 2*H)
+        # d.zr = sigmoid(d.W @ [d[t-1], [Y[y[t]], k[t]]] + d.b)
         parts3 = np.concatenate((d_prev[t], parts2), axis=1)    # (B, E + 3*H)
-        a_d_zr = parts3 @ d_W.T + d_b                           # (B, 2*H)
-        # d.zr = sigmoid(a_d.zr[t])
-        d_zr = sigmoid(a_d_zr)                                  # (B, 2*H)
+        d_zr = sigmoid(parts3 @ d_W.T + d_b)                    # (B, 2*H)
         # d.g = tanh(d.W_g @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]] + d.b_g)  cells.nn:50
-        # d = sigmoid(-a_d.z[t]) * d[t-1] + d.z[t] * d.g[t]         cells.nn:51
+        # d = (1 - d.z[t]) * d[t-1] + d.z[t] * d.g[t]               cells.nn:51
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         parts4[:, :H] = d_zr[:, H:] * d_prev[t]                 # (B, E + 3*H)
         parts4[:, H:] = parts2
-        d[t] = sigmoid(-a_d_zr[:, :H]) * d_prev[t] + d_zr[:, :H] * np.tanh(parts4 @ d_W_g.T + d_b_g)
+        d[t] = (1 - d_zr[:, :H]) * d_prev[t] + d_zr[:, :H] * np.tanh(parts4 @ d_W_g.T + d_b_g)
     # p = p.W @ [d[t], k[t]] + p.b                              layers.nn:6
     np.concatenate((d, k), axis=2, out=d_k)                     # (T, B, 3*H)
     np.matmul(d_k.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
@@ -677,10 +669,10 @@ def _evaluate_buffers(workspace, B, S, T, dtype):
         ])
         workspace.views["evaluate"] = (
             s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g
+            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
             s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x
-            s[2][:6*H],                                                 # e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g
+            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x
+            s[2][:6*H],                                                 # e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
             s[2][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
             s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
             s[1][:2*B*H*S].reshape(S, B, 2*H),                          # e
@@ -728,81 +720,78 @@ def _gradients(params, grads, x, y, r, workspace):
     r = class_input("r", r, (B, T), V)                          # (B, T)
     r = r.swapaxes(0, 1)                                        # time first inside
     (
-        d_W, e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
-        e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
-        e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_f_r_e_f_prev, sigmoid_a_e_f_z,
-        e_f_z, e_f_r, e_f_g, e_bs, e_b_r_e_b_next, sigmoid_a_e_b_z, e_b_z, e_b_r, e_b_g, e, parts,
-        d0, Y_y, k_k, d_b, ds, k_w, tanh_k_W_prev, parts3, parts4, sigmoid_a_d_zr, d_zr, d_g, k,
-        d_k2, p, max_p, exp_p, sum_exp_p, p_picked, tmp, slope_d_zr, slope_sigmoid_a_d_zr, p_W_p,
-        slope_tanh_k_W_prev, slope_d_g, d_d_next, d_k, term2, sum_slope_tanh_k_W_prev, term, d_d_zr,
-        d_d_b, d_d_W, d_k_k, slope_e_f_g, slope_e_f_r, d_k_k_w, d_e, k_U_k_k, d0_W_a_d0, term3,
-        term4, term5, term6, slope_e_f_z, slope_sigmoid_a_e_f_z, d_e_f_next, slope_e_b_g,
-        slope_e_b_r, slope_e_b_z, slope_sigmoid_a_e_b_z, d_e_b_prev, parts5,
-        d_e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g,
-        parts5_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g, d_a_e_f_z_e_f_prev,
-        d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g, d_a_e_b_z_e_b_next, d_a_e_f_r_e_f_prev,
-        d_a_e_b_r_e_b_next, d_a_e_f_g_e_f_r_e_f_prev, d_a_e_b_g_e_b_r_e_b_next, parts5_X_x, term7,
+        d_W, e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
+        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
+        e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_f_r_e_f_prev, e_f_zr,
+        one_minus_e_f_z, e_f_g, e_bs, e_b_r_e_b_next, e_b_z, one_minus_e_b_z, e_b_r, e_b_g, e,
+        parts, d0, Y_y, k_k, d_b, ds, k_w, tanh_k_W_prev, parts3, parts4, d_zr, one_minus_d_z, d_g,
+        k, d_k2, p, max_p, exp_p, sum_exp_p, p_picked, tmp, slope_d_zr, p_W_p, slope_tanh_k_W_prev,
+        slope_d_g, d_d_next, d_k, term2, sum_slope_tanh_k_W_prev, term, d_d_zr, d_d_b, d_d_W, d_k_k,
+        slope_e_f_g, d_k_k_w, d_e, k_U_k_k, d0_W_a_d0, term3, term4, term5, term6, slope_e_f_zr,
+        d_e_f_next, d_e_f_zr, slope_e_b_g, slope_e_b_r, e_b_z_one_minus_e_b_z, d_e_b_prev,
+        d_a_e_b_z_d_a_e_b_r, parts5, d_e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g,
+        parts5_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, d_a_e_f_zr_e_f_prev,
+        d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, d_a_e_b_z_d_a_e_b_r_e_b_next,
+        d_a_e_f_g_e_f_r_e_f_prev, d_a_e_b_g_e_b_r_e_b_next, parts5_X_x, term7,
     ) = _gradients_buffers(workspace, B, S, T, dtype)
 
     # ---- forward
     np.concatenate((d_W_z, d_W_r), out=d_W)                     # (2*H, E + 3*H)
-    np.concatenate((e_f_W_z, e_b_W_z, e_f_W_r, e_b_W_r, e_f_W_g, e_b_W_g),
-        out=e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g)
+    np.concatenate((e_f_W_z, e_f_W_r, e_b_W_z, e_b_W_r, e_f_W_g, e_b_W_g),
+        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g)
     np.take(X, x, axis=0, out=X_x, mode="clip")                 # (S, B, E)
-    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
-        out=e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
-    np.concatenate((e_f_b_z, e_b_b_z, e_f_b_r, e_b_b_r, e_f_b_g, e_b_b_g),
-        out=e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g)
-    e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g
+    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
+        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
+    np.concatenate((e_f_b_z, e_f_b_r, e_b_b_z, e_b_b_r, e_f_b_g, e_b_b_g),
+        out=e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g)
+    e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
     e_fs[0] = 0                                                 # (S + 1, B, H)
     e_f_prev, e_f = e_fs[:-1], e_fs[1:]
-    a_e_f_z_in, a_e_b_z_in, a_e_f_r_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = np.split(e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x, 6, axis=-1)
+    a_e_f_zr_in, a_e_b_z_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., :2*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 2*H:3*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 3*H:4*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 4*H:5*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 5*H:]
+    e_f_z, e_f_r = e_f_zr[..., :H], e_f_zr[..., H:]
     for s in range(S):
-        a_e_f_z = (a_e_f_z_in[s]
-                   + e_f_prev[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:H, :H].T)
+        # e.f.zr = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[0:2*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H] @ e.f[s-1])
+        sigmoid(a_e_f_zr_in[s]
+            + e_f_prev[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H].T,
+                out=e_f_zr[s])
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        sigmoid(-a_e_f_z, out=sigmoid_a_e_f_z[s])               # (S, B, H)
-        # e.f.z = sigmoid(a_e.f.z[s])                               cells.nn:31
-        sigmoid(a_e_f_z, out=e_f_z[s])                          # (S, B, H)
-        # e.f.r = sigmoid((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[2*H:3*H, 0:H] @ e.f[s-1])
-        sigmoid(a_e_f_r_in[s]
-            + e_f_prev[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[2*H:3*H, :H].T,
-                out=e_f_r[s])
+        one_minus_e_f_z[s] = 1 - e_f_z[s]                       # (S, B, H)
         e_f_r_e_f_prev[s] = e_f_r[s] * e_f_prev[s]              # (S, B, H)
-        # e.f.g = tanh((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
+        # e.f.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
         np.tanh(a_e_f_g_in[s]
-            + e_f_r_e_f_prev[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H].T,
+            + e_f_r_e_f_prev[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H].T,
                 out=e_f_g[s])
-        # e.f = sigmoid(-a_e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]  cells.nn:34
-        e_f[s] = sigmoid_a_e_f_z[s] * e_f_prev[s] + e_f_z[s] * e_f_g[s]
+        # e.f = (1 - e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]     cells.nn:34
+        e_f[s] = one_minus_e_f_z[s] * e_f_prev[s] + e_f_z[s] * e_f_g[s]
     e_bs[-1] = 0                                                # (S + 1, B, H)
     e_b, e_b_next = e_bs[:-1], e_bs[1:]
     for s in reversed(range(S)):
-        a_e_b_z = (a_e_b_z_in[s]
-                   + e_b_next[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[H:2*H, :H].T)
+        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next = e_b_next[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H].T
+        # e.b.z = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
+        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[0:H])
+        sigmoid(a_e_b_z_in[s] + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, :H],
+            out=e_b_z[s])
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        sigmoid(-a_e_b_z, out=sigmoid_a_e_b_z[s])               # (S, B, H)
-        # e.b.z = sigmoid(a_e.b.z[s])                               cells.nn:31
-        sigmoid(a_e_b_z, out=e_b_z[s])                          # (S, B, H)
-        # e.b.r = sigmoid((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[3*H:4*H, 0:H] @ e.b[s+1])
-        sigmoid(a_e_b_r_in[s]
-            + e_b_next[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[3*H:4*H, :H].T,
-                out=e_b_r[s])
+        one_minus_e_b_z[s] = 1 - e_b_z[s]                       # (S, B, H)
+        # e.b.r = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
+        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[H:2*H])
+        sigmoid(a_e_b_r_in[s] + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, H:],
+            out=e_b_r[s])
         e_b_r_e_b_next[s] = e_b_r[s] * e_b_next[s]              # (S, B, H)
-        # e.b.g = tanh((e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
+        # e.b.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
+        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
         np.tanh(a_e_b_g_in[s]
-            + e_b_r_e_b_next[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T,
+            + e_b_r_e_b_next[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T,
                 out=e_b_g[s])
-        # e.b = sigmoid(-a_e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]  cells.nn:34
-        e_b[s] = sigmoid_a_e_b_z[s] * e_b_next[s] + e_b_z[s] * e_b_g[s]
+        # e.b = (1 - e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]     cells.nn:34
+        e_b[s] = one_minus_e_b_z[s] * e_b_next[s] + e_b_z[s] * e_b_g[s]
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     np.concatenate((e_f, e_b), axis=2, out=e)                   # (S, B, 2*H)
     parts[:, :H] = e[-1, :, :H]                                 # (B, 2*H)
@@ -812,7 +801,7 @@ def _gradients(params, grads, x, y, r, workspace):
     d0 += d0_b
     np.tanh(d0, out=d0)
     np.take(Y, y, axis=0, out=Y_y, mode="clip")                 # (T, B, E)
-    # k.k = k.U @ e[s]                                          attention.nn:19
+    # k.k = k.U @ e[s]                                          attention.nn:20
     np.matmul(e.reshape(-1, 2*H), k_U.T, out=k_k.reshape(-1, A))  # (S, B, A)
     np.concatenate((d_b_z, d_b_r), out=d_b)                     # (2*H,)
     ds[0] = d0                                                  # (T + 1, B, H)
@@ -824,25 +813,24 @@ def _gradients(params, grads, x, y, r, workspace):
         k_v_tanh_k_W_prev = (k_v @ tanh_k_W_prev[:, t].reshape(-1, A).T).reshape(S, B)  # (S, B)
         max_k_v_tanh_k_W_prev = np.max(k_v_tanh_k_W_prev, axis=0)  # (B,)
         exp_k_v_tanh_k_W_prev = np.exp(k_v_tanh_k_W_prev - max_k_v_tanh_k_W_prev)  # (S, B)
-        # k.w = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])        attention.nn:20
+        # k.w = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])        attention.nn:21
         sum_exp_k_v_tanh_k_W_prev = np.sum(exp_k_v_tanh_k_W_prev, axis=0)  # (B,)
         k_w[:, t] = exp_k_v_tanh_k_W_prev / sum_exp_k_v_tanh_k_W_prev  # (S, T, B)
-        # k = sum[s] k.w[s, t] * e[s]                               attention.nn:21
+        # k = sum[s] k.w[s, t] * e[s]                               attention.nn:22
         k_w_e = k_w[:, t][..., None] * e                        # (S, B, 2*H)
         np.sum(k_w_e, axis=0, out=k[t])                         # (T, B, 2*H)
         parts2 = np.concatenate((Y_y[t], k[t]), axis=1)         # (B, E + 2*H)
         np.concatenate((d_prev[t], parts2), axis=1, out=parts3[t])  # (T, B, E + 3*H)
-        a_d_zr = parts3[t] @ d_W.T + d_b                        # (B, 2*H)
+        # d.zr = sigmoid(d.W @ [d[t-1], [Y[y[t]], k[t]]] + d.b)
+        sigmoid(parts3[t] @ d_W.T + d_b, out=d_zr[t])           # (T, B, 2*H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        sigmoid(-a_d_zr[:, :H], out=sigmoid_a_d_zr[t])          # (T, B, H)
-        # d.zr = sigmoid(a_d.zr[t])
-        sigmoid(a_d_zr, out=d_zr[t])                            # (T, B, 2*H)
+        one_minus_d_z[t] = 1 - d_z[t]                           # (T, B, H)
         parts4[t, :, :H] = d_r[t] * d_prev[t]                   # (T, B, E + 3*H)
         parts4[t, :, H:] = parts2
         # d.g = tanh(d.W_g @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]] + d.b_g)  cells.nn:50
         np.tanh(parts4[t] @ d_W_g.T + d_b_g, out=d_g[t])        # (T, B, H)
-        # d = sigmoid(-a_d.z[t]) * d[t-1] + d.z[t] * d.g[t]         cells.nn:51
-        d[t] = sigmoid_a_d_zr[t] * d_prev[t] + d_z[t] * d_g[t]
+        # d = (1 - d.z[t]) * d[t-1] + d.z[t] * d.g[t]               cells.nn:51
+        d[t] = one_minus_d_z[t] * d_prev[t] + d_z[t] * d_g[t]
     np.concatenate((d, k), axis=2, out=d_k2)                    # (T, B, 3*H)
     # p = p.W @ [d[t], k[t]] + p.b                              layers.nn:6
     np.matmul(d_k2.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
@@ -871,8 +859,6 @@ def _gradients(params, grads, x, y, r, workspace):
     np.matmul(d_p.reshape(-1, V).T, d_k2.reshape(-1, 3*H), out=d_p_W)  # (V, 3*H)
     np.subtract(1, d_zr, out=slope_d_zr)                        # (T, B, 2*H)
     slope_d_zr *= d_zr
-    np.subtract(1, sigmoid_a_d_zr, out=slope_sigmoid_a_d_zr)    # (T, B, H)
-    slope_sigmoid_a_d_zr *= sigmoid_a_d_zr
     np.matmul(d_p.reshape(-1, V), p_W, out=p_W_p.reshape(-1, 3*H))  # (T, B, 3*H)
     np.square(tanh_k_W_prev, out=slope_tanh_k_W_prev)           # (S, T, B, A)
     np.subtract(1, slope_tanh_k_W_prev, out=slope_tanh_k_W_prev)
@@ -886,21 +872,16 @@ def _gradients(params, grads, x, y, r, workspace):
     for t in reversed(range(T)):
         # d_d = (p.W.T @ d_p[t])[0:H] + d_d_next[t+1]
         d_d = d_d_next + d_d_p_W[t]                             # (B, H)
-        # d_d.z = d_d[t] * d.g[t]
-        d_d_z[...] = d_d * d_g[t]                               # (B, 2*H)
-        # d_a_d.z = -d_d[t] * d[t-1] * sigmoid(-a_d.z[t]) * (1 - sigmoid(-a_d.z[t]))
-        d_a_d_z = -(d_d * d_prev[t] * slope_sigmoid_a_d_zr[t])  # (B, H)
-        d_a_d_z_padded = np.empty((B, 2*H), dtype)              # (B, 2*H)
-        d_a_d_z_padded[...] = 0
-        d_a_d_z_padded[:, :H] = d_a_d_z
+        # d_d.z = d_d[t] * d.g[t] - d_d[t] * d[t-1]
+        d_d_z[...] = d_d * d_g[t] - d_d * d_prev[t]             # (B, 2*H)
         # d_d.g = d_d[t] * d.z[t]
         # d_a_d.g = d_d.g[t] * (1 - d.g[t]^2)
         d_a_d_g[t] = d_d * d_z[t] * slope_d_g[t]
         d_W_g_a_d_g = d_a_d_g[t] @ d_W_g                        # (B, E + 3*H)
         # d_d.r = (d.W_g.T @ d_a_d.g[t])[0:H] * d[t-1]
         d_d_r[...] = d_W_g_a_d_g[:, :H] * d_prev[t]
-        # d_a_d.zr = d_d.zr[t] * d.zr[t] * (1 - d.zr[t]) + pad(d_a_d.z[t], 0, 2*H)
-        d_a_d_zr[t] = d_d_zr * slope_d_zr[t] + d_a_d_z_padded
+        # d_a_d.zr = d_d.zr[t] * d.zr[t] * (1 - d.zr[t])
+        d_a_d_zr[t] = d_d_zr * slope_d_zr[t]
         d_a_d_zr_d_W = d_a_d_zr[t] @ d_W                        # (B, E + 3*H)
         term[t] = d_W_g_a_d_g[:, H:] + d_a_d_zr_d_W[:, H:]      # (T, B, E + 2*H)
         # d_k = (p.W.T @ d_p[t])[H:3*H] + ((d.W_g.T @ d_a_d.g[t])[H:E + 3*H] + (d.W.T @
@@ -914,11 +895,11 @@ def _gradients(params, grads, x, y, r, workspace):
         term2[:, t] = d_k_w_k_w - sum_d_k_w_k_w * k_w[:, t]     # (S, T, B)
         slope_tanh_k_W_prev[:, t] = term2[:, t][..., None] * k_v * slope_tanh_k_W_prev[:, t]
         np.sum(slope_tanh_k_W_prev[:, t], axis=0, out=sum_slope_tanh_k_W_prev[t])  # (T, B, A)
-        # d_d_next = (d.W_g.T @ d_a_d.g[t])[0:H] * d.r[t] + d_d[t] * sigmoid(-a_d.z[t]) + (d.W.T @
+        # d_d_next = (d.W_g.T @ d_a_d.g[t])[0:H] * d.r[t] + d_d[t] * (1 - d.z[t]) + (d.W.T @
         #     d_a_d.zr[t])[0:H] + k.W.T @ sum[s] (d_k.w[s, t] * k.w[s, t] - (sum[s] d_k.w[s, t] *
         #     k.w[s, t]) * k.w[s, t]) * k.v * (1 - tanh(k.W @ d[t-1] + k.k[s])^2)
-        d_d_next[...] = (d_W_g_a_d_g[:, :H] * d_r[t] + d_d * sigmoid_a_d_zr[t]
-                         + d_a_d_zr_d_W[:, :H] + sum_slope_tanh_k_W_prev[t] @ k_W)
+        d_d_next[...] = (d_W_g_a_d_g[:, :H] * d_r[t] + d_d * one_minus_d_z[t] + d_a_d_zr_d_W[:, :H]
+                         + sum_slope_tanh_k_W_prev[t] @ k_W)
     # d_d.b_g = sum[t, batch](d_a_d.g[t])
     np.sum(d_a_d_g, axis=(0, 1), out=d_d_b_g)                   # (H,)
     # d_d.W_g = sum[t] d_a_d.g[t] @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]].T
@@ -952,8 +933,6 @@ def _gradients(params, grads, x, y, r, workspace):
     np.matmul(d_a_d0.T, parts, out=d_d0_W)                      # (H, 2*H)
     np.square(e_f_g, out=slope_e_f_g)                           # (S, B, H)
     np.subtract(1, slope_e_f_g, out=slope_e_f_g)
-    np.subtract(1, e_f_r, out=slope_e_f_r)                      # (S, B, H)
-    slope_e_f_r *= e_f_r
     np.multiply(d_k, k_w[..., None], out=d_k_k_w)               # (S, T, B, 2*H)
     np.sum(d_k_k_w, axis=1, out=d_e)                            # (S, B, 2*H)
     np.matmul(d_k_k.reshape(-1, A), k_U, out=k_U_k_k.reshape(-1, 2*H))  # (S, B, 2*H)
@@ -971,117 +950,96 @@ def _gradients(params, grads, x, y, r, workspace):
     d_e += k_U_k_k
     d_e += term4
     d_e += term6
-    np.subtract(1, e_f_z, out=slope_e_f_z)                      # (S, B, H)
-    slope_e_f_z *= e_f_z
-    np.subtract(1, sigmoid_a_e_f_z, out=slope_sigmoid_a_e_f_z)  # (S, B, H)
-    slope_sigmoid_a_e_f_z *= sigmoid_a_e_f_z
+    np.subtract(1, e_f_zr, out=slope_e_f_zr)                    # (S, B, 2*H)
+    slope_e_f_zr *= e_f_zr
     d_e_f_next[...] = 0                                         # (B, H)
     d_a_e_f_g = slope_e_f_g
-    d_a_e_f_r = slope_e_f_r
-    d_a_e_f_z = slope_e_f_z
+    d_a_e_f_zr = slope_e_f_zr
+    d_e_f_z, d_e_f_r = d_e_f_zr[:, :H], d_e_f_zr[:, H:]
     for s in reversed(range(S)):
         # d_e.f = d_e[s, 0:H] + d_e.f_next[s+1]
         d_e_f = d_e_f_next + d_e[s, :, :H]                      # (B, H)
         # d_e.f.g = d_e.f[s] * e.f.z[s]
         # d_a_e.f.g = d_e.f.g[s] * (1 - e.f.g[s]^2)
         d_a_e_f_g[s] = d_e_f * e_f_z[s] * slope_e_f_g[s]
-        d_a_e_f_g_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g = d_a_e_f_g[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H]
-        # d_e.f.r = (e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @ d_a_e.f.g[s])
+        d_a_e_f_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g = d_a_e_f_g[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H]
+        # d_e.f.z = d_e.f[s] * e.f.g[s] - d_e.f[s] * e.f[s-1]
+        d_e_f_z[...] = d_e_f * e_f_g[s] - d_e_f * e_f_prev[s]   # (B, 2*H)
+        # d_e.f.r = (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @ d_a_e.f.g[s])
         #     * e.f[s-1]
-        # d_a_e.f.r = d_e.f.r[s] * e.f.r[s] * (1 - e.f.r[s])
-        d_a_e_f_r[s] = d_a_e_f_g_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g * e_f_prev[s] * slope_e_f_r[s]
-        # d_e.f.z = d_e.f[s] * e.f.g[s]
-        # d_a_e.f.z = d_e.f.z[s] * e.f.z[s] * (1 - e.f.z[s]) - d_e.f[s] * e.f[s-1] *
-        #     sigmoid(-a_e.f.z[s]) * (1 - sigmoid(-a_e.f.z[s]))
-        d_a_e_f_z[s] = (d_e_f * e_f_g[s] * slope_e_f_z[s]
-                        - d_e_f * e_f_prev[s] * slope_sigmoid_a_e_f_z[s])
-        # d_e.f_next = (e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @
-        #     d_a_e.f.g[s]) * e.f.r[s] + e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[2*H:3*H,
-        #     0:H].T @ d_a_e.f.r[s] + d_e.f[s] * sigmoid(-a_e.f.z[s]) +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[0:H, 0:H].T @ d_a_e.f.z[s]
-        d_e_f_next[...] = (d_a_e_f_g_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g * e_f_r[s]
-                           + d_a_e_f_r[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[2*H:3*H,
-                               :H] + d_e_f * sigmoid_a_e_f_z[s]
-                                   + d_a_e_f_z[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:H, :H])
+        d_e_f_r[...] = d_a_e_f_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g * e_f_prev[s]
+        # d_a_e.f.zr = d_e.f.zr[s] * e.f.zr[s] * (1 - e.f.zr[s])
+        d_a_e_f_zr[s] = d_e_f_zr * slope_e_f_zr[s]
+        # d_e.f_next = (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @
+        #     d_a_e.f.g[s]) * e.f.r[s] + d_e.f[s] * (1 - e.f.z[s]) +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H].T @ d_a_e.f.zr[s]
+        d_e_f_next[...] = (d_a_e_f_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g * e_f_r[s]
+                           + d_e_f * one_minus_e_f_z[s]
+                               + d_a_e_f_zr[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H])
     np.square(e_b_g, out=slope_e_b_g)                           # (S, B, H)
     np.subtract(1, slope_e_b_g, out=slope_e_b_g)
     np.subtract(1, e_b_r, out=slope_e_b_r)                      # (S, B, H)
     slope_e_b_r *= e_b_r
-    np.subtract(1, e_b_z, out=slope_e_b_z)                      # (S, B, H)
-    slope_e_b_z *= e_b_z
-    np.subtract(1, sigmoid_a_e_b_z, out=slope_sigmoid_a_e_b_z)  # (S, B, H)
-    slope_sigmoid_a_e_b_z *= sigmoid_a_e_b_z
+    np.multiply(e_b_z, one_minus_e_b_z, out=e_b_z_one_minus_e_b_z)  # (S, B, H)
     d_e_b_prev[...] = 0                                         # (B, H)
     d_a_e_b_g = slope_e_b_g
-    d_a_e_b_r = slope_e_b_r
-    d_a_e_b_z = slope_e_b_z
+    d_a_e_b_z, d_a_e_b_r = d_a_e_b_z_d_a_e_b_r[..., :H], d_a_e_b_z_d_a_e_b_r[..., H:]
     for s in range(S):
         # d_e.b = d_e[s, H:2*H] + d_e.b_prev[s-1]
         d_e_b = d_e_b_prev + d_e[s, :, H:]                      # (B, H)
         # d_e.b.g = d_e.b[s] * e.b.z[s]
         # d_a_e.b.g = d_e.b.g[s] * (1 - e.b.g[s]^2)
         d_a_e_b_g[s] = d_e_b * e_b_z[s] * slope_e_b_g[s]
-        d_a_e_b_g_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g = d_a_e_b_g[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H]
-        # d_e.b.r = (e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @ d_a_e.b.g[s])
+        d_a_e_b_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g = d_a_e_b_g[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H]
+        # d_e.b.r = (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @ d_a_e.b.g[s])
         #     * e.b[s+1]
         # d_a_e.b.r = d_e.b.r[s] * e.b.r[s] * (1 - e.b.r[s])
-        d_a_e_b_r[s] = d_a_e_b_g_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g * e_b_next[s] * slope_e_b_r[s]
-        # d_e.b.z = d_e.b[s] * e.b.g[s]
-        # d_a_e.b.z = d_e.b.z[s] * e.b.z[s] * (1 - e.b.z[s]) - d_e.b[s] * e.b[s+1] *
-        #     sigmoid(-a_e.b.z[s]) * (1 - sigmoid(-a_e.b.z[s]))
-        d_a_e_b_z[s] = (d_e_b * e_b_g[s] * slope_e_b_z[s]
-                        - d_e_b * e_b_next[s] * slope_sigmoid_a_e_b_z[s])
-        # d_e.b_prev = (e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @
-        #     d_a_e.b.g[s]) * e.b.r[s] + e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[3*H:4*H,
-        #     0:H].T @ d_a_e.b.r[s] + d_e.b[s] * sigmoid(-a_e.b.z[s]) +
-        #     e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[H:2*H, 0:H].T @ d_a_e.b.z[s]
-        d_e_b_prev[...] = (d_a_e_b_g_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g * e_b_r[s]
-                           + d_a_e_b_r[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[3*H:4*H,
-                               :H] + d_e_b * sigmoid_a_e_b_z[s]
-                                   + d_a_e_b_z[s] @ e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[H:2*H, :H])
-    np.concatenate((d_a_e_f_z, d_a_e_b_z, d_a_e_f_r, d_a_e_b_r, d_a_e_f_g, d_a_e_b_g), axis=2,
-        out=parts5)
-    # d_e.f.b_z_e.b.b_z_e.f.b_r_e.b.b_r_e.f.b_g_e.b.b_g = sum[s, batch]([d_a_e.f.z[s],
-    #     d_a_e.b.z[s], d_a_e.f.r[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]])
-    np.sum(parts5, axis=(0, 1), out=d_e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g)  # (6*H,)
-    # d_X = sum[s] onehot(x[s]) @ (e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H].T
-    #     @ [d_a_e.f.z[s], d_a_e.b.z[s], d_a_e.f.r[s], d_a_e.b.r[s], d_a_e.f.g[s],
-    #     d_a_e.b.g[s]]).T
-    np.matmul(parts5.reshape(-1, 6*H), e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:, H:],
-        out=parts5_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g.reshape(-1, E))
-    scatter(parts5_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g, x, out=d_X)  # (V, E)
-    np.matmul(d_a_e_f_z.reshape(-1, H).T, e_f_prev.reshape(-1, H), out=d_a_e_f_z_e_f_prev)  # (H, H)
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:H] = 0   # (6*H, E + H)
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[:H, :H] = d_a_e_f_z_e_f_prev
-    np.matmul(d_a_e_b_z.reshape(-1, H).T, e_b_next.reshape(-1, H), out=d_a_e_b_z_e_b_next)  # (H, H)
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[H:2*H] = 0
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[H:2*H, :H] = d_a_e_b_z_e_b_next
-    np.matmul(d_a_e_f_r.reshape(-1, H).T, e_f_prev.reshape(-1, H), out=d_a_e_f_r_e_f_prev)  # (H, H)
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[2*H:3*H] = 0
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[2*H:3*H, :H] = d_a_e_f_r_e_f_prev
-    np.matmul(d_a_e_b_r.reshape(-1, H).T, e_b_next.reshape(-1, H), out=d_a_e_b_r_e_b_next)  # (H, H)
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[3*H:4*H] = 0
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[3*H:4*H, :H] = d_a_e_b_r_e_b_next
+        d_a_e_b_r[s] = d_a_e_b_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g * e_b_next[s] * slope_e_b_r[s]
+        # d_e.b.z = d_e.b[s] * e.b.g[s] - d_e.b[s] * e.b[s+1]
+        # d_a_e.b.z = d_e.b.z[s] * e.b.z[s] * (1 - e.b.z[s])
+        d_a_e_b_z[s] = (d_e_b * e_b_g[s] - d_e_b * e_b_next[s]) * e_b_z_one_minus_e_b_z[s]
+        # d_e.b_prev = (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @
+        #     d_a_e.b.g[s]) * e.b.r[s] + d_e.b[s] * (1 - e.b.z[s]) +
+        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H].T @ [d_a_e.b.z[s],
+        #     d_a_e.b.r[s]]
+        d_e_b_prev[...] = (d_a_e_b_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g * e_b_r[s]
+                           + d_e_b * one_minus_e_b_z[s]
+                               + d_a_e_b_z_d_a_e_b_r[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H])
+    np.concatenate((d_a_e_f_zr, d_a_e_b_z, d_a_e_b_r, d_a_e_f_g, d_a_e_b_g), axis=2, out=parts5)
+    # d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g = sum[s, batch]([d_a_e.f.zr[s],
+    #     d_a_e.b.z[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]])
+    np.sum(parts5, axis=(0, 1), out=d_e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g)  # (6*H,)
+    # d_X = sum[s] onehot(x[s]) @ (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H].T
+    #     @ [d_a_e.f.zr[s], d_a_e.b.z[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]]).T
+    np.matmul(parts5.reshape(-1, 6*H), e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:, H:],
+        out=parts5_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g.reshape(-1, E))
+    scatter(parts5_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, x, out=d_X)  # (V, E)
+    np.matmul(d_a_e_f_zr.reshape(-1, 2*H).T, e_f_prev.reshape(-1, H), out=d_a_e_f_zr_e_f_prev)
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H] = 0  # (6*H, E + H)
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H] = d_a_e_f_zr_e_f_prev
+    np.matmul(d_a_e_b_z_d_a_e_b_r.reshape(-1, 2*H).T, e_b_next.reshape(-1, H),
+        out=d_a_e_b_z_d_a_e_b_r_e_b_next)
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H] = 0
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H] = d_a_e_b_z_d_a_e_b_r_e_b_next
     np.matmul(d_a_e_f_g.reshape(-1, H).T, e_f_r_e_f_prev.reshape(-1, H),
         out=d_a_e_f_g_e_f_r_e_f_prev)
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H] = 0
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H] = d_a_e_f_g_e_f_r_e_f_prev
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H] = 0
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H] = d_a_e_f_g_e_f_r_e_f_prev
     np.matmul(d_a_e_b_g.reshape(-1, H).T, e_b_r_e_b_next.reshape(-1, H),
         out=d_a_e_b_g_e_b_r_e_b_next)
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[5*H:] = 0
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H] = d_a_e_b_g_e_b_r_e_b_next
-    # d_e.f.W_z_e.b.W_z_e.f.W_r_e.b.W_r_e.f.W_g_e.b.W_g = ... + pad(sum[s] [d_a_e.f.z[s],
-    #     d_a_e.b.z[s], d_a_e.f.r[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]] @ X[x[s]].T, H,
-    #     E + H, 1)
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:] = 0
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H] = d_a_e_b_g_e_b_r_e_b_next
+    # d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g = ... + pad(sum[s] [d_a_e.f.zr[s],
+    #     d_a_e.b.z[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]] @ X[x[s]].T, H, E + H, 1)
     np.matmul(parts5.reshape(-1, 6*H).T, X_x.reshape(-1, E), out=parts5_X_x)  # (6*H, E)
     term7[...] = 0                                              # (6*H, E + H)
     term7[:, H:] = parts5_X_x
-    d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g += term7
+    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g += term7
     unstack(d_d_b, d_d_b_z, d_d_b_r)
     unstack(d_d_W, d_d_W_z, d_d_W_r)
-    unstack(d_e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g, d_e_f_b_z, d_e_b_b_z, d_e_f_b_r,
+    unstack(d_e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g, d_e_f_b_z, d_e_f_b_r, d_e_b_b_z,
         d_e_b_b_r, d_e_f_b_g, d_e_b_b_g)
-    unstack(d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g, d_e_f_W_z, d_e_b_W_z, d_e_f_W_r,
+    unstack(d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, d_e_f_W_z, d_e_f_W_r, d_e_b_W_z,
         d_e_b_W_r, d_e_f_W_g, d_e_b_W_g)
     return loss
 
@@ -1098,8 +1056,7 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             (max(6*B*H*S, 2*B*H*S), dtype),
             (max(6*H, B*H + B*H*S), dtype),
             (B*H*S, dtype),
-            (B*H*S, dtype),
-            (B*H*S, dtype),
+            (2*B*H*S, dtype),
             (B*H*S, dtype),
             (max(B*H*S, B*E*S), dtype),
             (B*H + B*H*S, dtype),
@@ -1108,23 +1065,22 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             (B*H*S, dtype),
             (B*H*S, dtype),
             (B*H*S, dtype),
-            (max(2*B*H, H*H, 6*E*H), dtype),
+            (max(2*B*H, 2*H*H, H*H, 6*E*H), dtype),
             (max(B*H, 2*B*H, 6*E*H + 6*H*H), dtype),
             (max(B*E*T, 3*B*H*T, 2*B*H*T, 2*B*H*S), dtype),
-            (max(A*B*S, B*T*V, B*T, B*H*T, B*H*S), dtype),
-            (max(2*H, B*T, 3*B*H*T), dtype),
+            (max(A*B*S, B*T*V, B*T, 3*B*H*T), dtype),
+            (max(2*H, B*T, B*H*T, A*B*S, B*H*S), dtype),
             (max(B*H + B*H*T, 2*B*H*S), dtype),
-            (max(B*S*T, B*H*S), dtype),
+            (B*S*T, dtype),
             (max(A*B*S*T, 2*B*H*S*T), dtype),
             (B*E*T + 3*B*H*T, dtype),
             (B*E*T + 3*B*H*T, dtype),
-            (max(B*H*T, B*H*S), dtype),
             (max(2*B*H*T, 2*B*H*S), dtype),
             (max(B*H*T, B*H*S), dtype),
+            (B*H*T, dtype),
             (max(2*B*H*T, B*T*V, A*B*S*T), dtype),
-            (max(B*T, B*H*T), dtype),
             (max(B*T, B*H, 6*H), dtype),
-            (max(2*B*H*T, 2*B*H*S), dtype),
+            (max(B*T, 2*B*H*T, 2*B*H*S), dtype),
             (B*S*T, dtype),
             (A*B*T, dtype),
             (B*E*T + 2*B*H*T, dtype),
@@ -1132,88 +1088,83 @@ def _gradients_buffers(workspace, B, S, T, dtype):
         ])
         workspace.views["gradients"] = (
             s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g
+            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
             s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g_X_x
-            s[4][:6*H],                                                 # e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g
+            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x
+            s[4][:6*H],                                                 # e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
             s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
             s[5][:B*H*S].reshape(S, B, H),                              # e_f_r_e_f_prev
-            s[6][:B*H*S].reshape(S, B, H),                              # sigmoid_a_e_f_z
-            s[7][:B*H*S].reshape(S, B, H),                              # e_f_z
-            s[8][:B*H*S].reshape(S, B, H),                              # e_f_r
-            s[9][:B*H*S].reshape(S, B, H),                              # e_f_g
-            s[10][:B*H + B*H*S].reshape(S + 1, B, H),                   # e_bs
-            s[11][:B*H*S].reshape(S, B, H),                             # e_b_r_e_b_next
-            s[12][:B*H*S].reshape(S, B, H),                             # sigmoid_a_e_b_z
-            s[13][:B*H*S].reshape(S, B, H),                             # e_b_z
-            s[14][:B*H*S].reshape(S, B, H),                             # e_b_r
-            s[15][:B*H*S].reshape(S, B, H),                             # e_b_g
+            s[6][:2*B*H*S].reshape(S, B, 2*H),                          # e_f_zr
+            s[7][:B*H*S].reshape(S, B, H),                              # one_minus_e_f_z
+            s[8][:B*H*S].reshape(S, B, H),                              # e_f_g
+            s[9][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
+            s[10][:B*H*S].reshape(S, B, H),                             # e_b_r_e_b_next
+            s[11][:B*H*S].reshape(S, B, H),                             # e_b_z
+            s[12][:B*H*S].reshape(S, B, H),                             # one_minus_e_b_z
+            s[13][:B*H*S].reshape(S, B, H),                             # e_b_r
+            s[14][:B*H*S].reshape(S, B, H),                             # e_b_g
             s[3][:2*B*H*S].reshape(S, B, 2*H),                          # e
-            s[16][:2*B*H].reshape(B, 2*H),                              # parts
-            s[17][:B*H].reshape(B, H),                                  # d0
-            s[18][:B*E*T].reshape(T, B, E),                             # Y_y
-            s[19][:A*B*S].reshape(S, B, A),                             # k_k
-            s[20][:2*H],                                                # d_b
-            s[21][:B*H + B*H*T].reshape(T + 1, B, H),                   # ds
-            s[22][:B*S*T].reshape(S, T, B),                             # k_w
-            s[23][:A*B*S*T].reshape(S, T, B, A),                        # tanh_k_W_prev
-            s[24][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts3
-            s[25][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts4
-            s[26][:B*H*T].reshape(T, B, H),                             # sigmoid_a_d_zr
-            s[27][:2*B*H*T].reshape(T, B, 2*H),                         # d_zr
-            s[28][:B*H*T].reshape(T, B, H),                             # d_g
-            s[29][:2*B*H*T].reshape(T, B, 2*H),                         # k
-            s[18][:3*B*H*T].reshape(T, B, 3*H),                         # d_k2
-            s[19][:B*T*V].reshape(T, B, V),                             # p
-            s[20][:B*T].reshape(T, B),                                  # max_p
-            s[29][:B*T*V].reshape(T, B, V),                             # exp_p
-            s[30][:B*T].reshape(T, B),                                  # sum_exp_p
-            s[31][:B*T].reshape(T, B),                                  # p_picked
-            s[19][:B*T].reshape(T, B),                                  # tmp
-            s[18][:2*B*H*T].reshape(T, B, 2*H),                         # slope_d_zr
-            s[19][:B*H*T].reshape(T, B, H),                             # slope_sigmoid_a_d_zr
-            s[20][:3*B*H*T].reshape(T, B, 3*H),                         # p_W_p
-            s[29][:A*B*S*T].reshape(S, T, B, A),                        # slope_tanh_k_W_prev
-            s[30][:B*H*T].reshape(T, B, H),                             # slope_d_g
-            s[31][:B*H].reshape(B, H),                                  # d_d_next
-            s[32][:2*B*H*T].reshape(T, B, 2*H),                         # d_k
-            s[33][:B*S*T].reshape(S, T, B),                             # term2
-            s[34][:A*B*T].reshape(T, B, A),                             # sum_slope_tanh_k_W_prev
-            s[35][:B*E*T + 2*B*H*T].reshape(T, B, E + 2*H),             # term
-            s[36][:2*B*H].reshape(B, 2*H),                              # d_d_zr
-            s[36][:2*H],                                                # d_d_b
+            s[15][:2*B*H].reshape(B, 2*H),                              # parts
+            s[16][:B*H].reshape(B, H),                                  # d0
+            s[17][:B*E*T].reshape(T, B, E),                             # Y_y
+            s[18][:A*B*S].reshape(S, B, A),                             # k_k
+            s[19][:2*H],                                                # d_b
+            s[20][:B*H + B*H*T].reshape(T + 1, B, H),                   # ds
+            s[21][:B*S*T].reshape(S, T, B),                             # k_w
+            s[22][:A*B*S*T].reshape(S, T, B, A),                        # tanh_k_W_prev
+            s[23][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts3
+            s[24][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts4
+            s[25][:2*B*H*T].reshape(T, B, 2*H),                         # d_zr
+            s[26][:B*H*T].reshape(T, B, H),                             # one_minus_d_z
+            s[27][:B*H*T].reshape(T, B, H),                             # d_g
+            s[28][:2*B*H*T].reshape(T, B, 2*H),                         # k
+            s[17][:3*B*H*T].reshape(T, B, 3*H),                         # d_k2
+            s[18][:B*T*V].reshape(T, B, V),                             # p
+            s[19][:B*T].reshape(T, B),                                  # max_p
+            s[28][:B*T*V].reshape(T, B, V),                             # exp_p
+            s[29][:B*T].reshape(T, B),                                  # sum_exp_p
+            s[30][:B*T].reshape(T, B),                                  # p_picked
+            s[18][:B*T].reshape(T, B),                                  # tmp
+            s[17][:2*B*H*T].reshape(T, B, 2*H),                         # slope_d_zr
+            s[18][:3*B*H*T].reshape(T, B, 3*H),                         # p_W_p
+            s[28][:A*B*S*T].reshape(S, T, B, A),                        # slope_tanh_k_W_prev
+            s[19][:B*H*T].reshape(T, B, H),                             # slope_d_g
+            s[29][:B*H].reshape(B, H),                                  # d_d_next
+            s[30][:2*B*H*T].reshape(T, B, 2*H),                         # d_k
+            s[31][:B*S*T].reshape(S, T, B),                             # term2
+            s[32][:A*B*T].reshape(T, B, A),                             # sum_slope_tanh_k_W_prev
+            s[33][:B*E*T + 2*B*H*T].reshape(T, B, E + 2*H),             # term
+            s[34][:2*B*H].reshape(B, 2*H),                              # d_d_zr
+            s[34][:2*H],                                                # d_d_b
             s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_d_W
             s[19][:A*B*S].reshape(S, B, A),                             # d_k_k
             s[26][:B*H*S].reshape(S, B, H),                             # slope_e_f_g
-            s[28][:B*H*S].reshape(S, B, H),                             # slope_e_f_r
-            s[23][:2*B*H*S*T].reshape(S, T, B, 2*H),                    # d_k_k_w
-            s[27][:2*B*H*S].reshape(S, B, 2*H),                         # d_e
-            s[32][:2*B*H*S].reshape(S, B, 2*H),                         # k_U_k_k
-            s[16][:2*B*H].reshape(B, 2*H),                              # d0_W_a_d0
-            s[17][:2*B*H].reshape(B, 2*H),                              # term3
-            s[21][:2*B*H*S].reshape(S, B, 2*H),                         # term4
-            s[17][:2*B*H].reshape(B, 2*H),                              # term5
-            s[18][:2*B*H*S].reshape(S, B, 2*H),                         # term6
-            s[19][:B*H*S].reshape(S, B, H),                             # slope_e_f_z
-            s[22][:B*H*S].reshape(S, B, H),                             # slope_sigmoid_a_e_f_z
-            s[31][:B*H].reshape(B, H),                                  # d_e_f_next
-            s[6][:B*H*S].reshape(S, B, H),                              # slope_e_b_g
-            s[7][:B*H*S].reshape(S, B, H),                              # slope_e_b_r
-            s[8][:B*H*S].reshape(S, B, H),                              # slope_e_b_z
-            s[9][:B*H*S].reshape(S, B, H),                              # slope_sigmoid_a_e_b_z
-            s[31][:B*H].reshape(B, H),                                  # d_e_b_prev
+            s[22][:2*B*H*S*T].reshape(S, T, B, 2*H),                    # d_k_k_w
+            s[25][:2*B*H*S].reshape(S, B, 2*H),                         # d_e
+            s[30][:2*B*H*S].reshape(S, B, 2*H),                         # k_U_k_k
+            s[15][:2*B*H].reshape(B, 2*H),                              # d0_W_a_d0
+            s[16][:2*B*H].reshape(B, 2*H),                              # term3
+            s[20][:2*B*H*S].reshape(S, B, 2*H),                         # term4
+            s[16][:2*B*H].reshape(B, 2*H),                              # term5
+            s[17][:2*B*H*S].reshape(S, B, 2*H),                         # term6
+            s[20][:2*B*H*S].reshape(S, B, 2*H),                         # slope_e_f_zr
+            s[29][:B*H].reshape(B, H),                                  # d_e_f_next
+            s[15][:2*B*H].reshape(B, 2*H),                              # d_e_f_zr
+            s[7][:B*H*S].reshape(S, B, H),                              # slope_e_b_g
+            s[8][:B*H*S].reshape(S, B, H),                              # slope_e_b_r
+            s[19][:B*H*S].reshape(S, B, H),                             # e_b_z_one_minus_e_b_z
+            s[29][:B*H].reshape(B, H),                                  # d_e_b_prev
+            s[6][:2*B*H*S].reshape(S, B, 2*H),                          # d_a_e_b_z_d_a_e_b_r
             s[3][:6*B*H*S].reshape(S, B, 6*H),                          # parts5
-            s[31][:6*H],                                                # d_e_f_b_z_e_b_b_z_e_f_b_r_e_b_b_r_e_f_b_g_e_b_b_g
-            s[9][:B*E*S].reshape(S, B, E),                              # parts5_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g
-            s[16][:H*H].reshape(H, H),                                  # d_a_e_f_z_e_f_prev
-            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # d_e_f_W_z_e_b_W_z_e_f_W_r_e_b_W_r_e_f_W_g_e_b_W_g
-            s[16][:H*H].reshape(H, H),                                  # d_a_e_b_z_e_b_next
-            s[16][:H*H].reshape(H, H),                                  # d_a_e_f_r_e_f_prev
-            s[16][:H*H].reshape(H, H),                                  # d_a_e_b_r_e_b_next
-            s[16][:H*H].reshape(H, H),                                  # d_a_e_f_g_e_f_r_e_f_prev
-            s[16][:H*H].reshape(H, H),                                  # d_a_e_b_g_e_b_r_e_b_next
-            s[16][:6*E*H].reshape(6*H, E),                              # parts5_X_x
-            s[17][:6*E*H + 6*H*H].reshape(6*H, E + H),                  # term7
+            s[29][:6*H],                                                # d_e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
+            s[8][:B*E*S].reshape(S, B, E),                              # parts5_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
+            s[15][:2*H*H].reshape(2*H, H),                              # d_a_e_f_zr_e_f_prev
+            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
+            s[15][:2*H*H].reshape(2*H, H),                              # d_a_e_b_z_d_a_e_b_r_e_b_next
+            s[15][:H*H].reshape(H, H),                                  # d_a_e_f_g_e_f_r_e_f_prev
+            s[15][:H*H].reshape(H, H),                                  # d_a_e_b_g_e_b_r_e_b_next
+            s[15][:6*E*H].reshape(6*H, E),                              # parts5_X_x
+            s[16][:6*E*H + 6*H*H].reshape(6*H, E + H),                  # term7
         )
     return workspace.views["gradients"]
 
@@ -1311,7 +1262,7 @@ def categorical(p, u):
 
 def whole_length(name, value):
     """The length of an axis that no array carries."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+    if isinstance(value, bool) or np.ndim(value) or np.asarray(value).dtype.kind not in "iu" or value < 1:
         raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
     return int(value)
 

@@ -823,9 +823,9 @@ def _predict(params, x, lengths_t, workspace):
     h_h_3 = h_h_2
     h_h_3 += h_r_3
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=mask)  # (T, B)
-    # a.head.1.q = a.head.1.W_q @ h.h.3[t]                      attention.nn:46
+    # a.head.1.q = a.head.1.W_q @ h.h.3[t]                      attention.nn:47
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
-    # a.head.1.k = a.head.1.W_k @ h.h.3[t]                      attention.nn:47
+    # a.head.1.k = a.head.1.W_k @ h.h.3[t]                      attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
@@ -833,20 +833,20 @@ def _predict(params, x, lengths_t, workspace):
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:49
+    # a.head.1.w = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
-    # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:48
+    # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_v.T, out=a_head_1_v.reshape(-1, A))  # (T, B, A)
-    # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:50
+    # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:51
     np.multiply(a_head_1_w[..., None], a_head_1_v, out=a_head_1_w_a_head_1_v)  # (T, T, B, A)
     np.sum(a_head_1_w_a_head_1_v, axis=1, out=a_head_1)         # (T, B, A)
-    # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:57
+    # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:58
     np.matmul(a_head_1.reshape(-1, A), a_W_o_1.T, out=a_s_1.reshape(-1, 2*H))  # (T, B, 2*H)
-    # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:46
+    # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:47
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
-    # a.head.2.k = a.head.2.W_k @ h.h.3[t]                      attention.nn:47
+    # a.head.2.k = a.head.2.W_k @ h.h.3[t]                      attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
@@ -854,16 +854,16 @@ def _predict(params, x, lengths_t, workspace):
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:49
+    # a.head.2.w = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
-    # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:48
+    # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_v.T, out=a_head_2_v.reshape(-1, A))  # (T, B, A)
-    # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:50
+    # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:51
     np.multiply(a_head_2_w[..., None], a_head_2_v, out=a_head_2_w_a_head_2_v)  # (T, T, B, A)
     np.sum(a_head_2_w_a_head_2_v, axis=1, out=a_head_2)         # (T, B, A)
-    # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:59
+    # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:60
     np.matmul(a_head_2.reshape(-1, A), a_W_o_2.T, out=a_W_o_2_a_head_2.reshape(-1, 2*H))
     term4 = h_h_3
     np.add(a_s_1, a_W_o_2_a_head_2, out=tmp)
@@ -1259,9 +1259,9 @@ def _evaluate(params, x, y, lengths_t, workspace):
     h_h_3 = h_h_2
     h_h_3 += h_r_3
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=mask)  # (T, B)
-    # a.head.1.q = a.head.1.W_q @ h.h.3[t]                      attention.nn:46
+    # a.head.1.q = a.head.1.W_q @ h.h.3[t]                      attention.nn:47
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
-    # a.head.1.k = a.head.1.W_k @ h.h.3[t]                      attention.nn:47
+    # a.head.1.k = a.head.1.W_k @ h.h.3[t]                      attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
@@ -1269,20 +1269,20 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:49
+    # a.head.1.w = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
-    # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:48
+    # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_v.T, out=a_head_1_v.reshape(-1, A))  # (T, B, A)
-    # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:50
+    # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:51
     np.multiply(a_head_1_w[..., None], a_head_1_v, out=a_head_1_w_a_head_1_v)  # (T, T, B, A)
     np.sum(a_head_1_w_a_head_1_v, axis=1, out=a_head_1)         # (T, B, A)
-    # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:57
+    # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:58
     np.matmul(a_head_1.reshape(-1, A), a_W_o_1.T, out=a_s_1.reshape(-1, 2*H))  # (T, B, 2*H)
-    # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:46
+    # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:47
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
-    # a.head.2.k = a.head.2.W_k @ h.h.3[t]                      attention.nn:47
+    # a.head.2.k = a.head.2.W_k @ h.h.3[t]                      attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
@@ -1290,16 +1290,16 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:49
+    # a.head.2.w = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
-    # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:48
+    # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_v.T, out=a_head_2_v.reshape(-1, A))  # (T, B, A)
-    # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:50
+    # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:51
     np.multiply(a_head_2_w[..., None], a_head_2_v, out=a_head_2_w_a_head_2_v)  # (T, T, B, A)
     np.sum(a_head_2_w_a_head_2_v, axis=1, out=a_head_2)         # (T, B, A)
-    # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:59
+    # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:60
     np.matmul(a_head_2.reshape(-1, A), a_W_o_2.T, out=a_W_o_2_a_head_2.reshape(-1, 2*H))
     term4 = h_h_3
     np.add(a_s_1, a_W_o_2_a_head_2, out=tmp)
@@ -1803,9 +1803,9 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     h_h_3 = h_r_3
     h_h_3 += h_h_2
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=mask)  # (T, B)
-    # a.head.1.q = a.head.1.W_q @ h.h.3[t]                      attention.nn:46
+    # a.head.1.q = a.head.1.W_q @ h.h.3[t]                      attention.nn:47
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
-    # a.head.1.k = a.head.1.W_k @ h.h.3[t]                      attention.nn:47
+    # a.head.1.k = a.head.1.W_k @ h.h.3[t]                      attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
@@ -1813,20 +1813,20 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:49
+    # a.head.1.w = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
-    # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:48
+    # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_v.T, out=a_head_1_v.reshape(-1, A))  # (T, B, A)
-    # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:50
+    # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:51
     np.multiply(a_head_1_w[..., None], a_head_1_v, out=a_head_1_w_a_head_1_v)  # (T, T, B, A)
     np.sum(a_head_1_w_a_head_1_v, axis=1, out=a_head_1)         # (T, B, A)
-    # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:57
+    # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:58
     np.matmul(a_head_1.reshape(-1, A), a_W_o_1.T, out=a_s_1.reshape(-1, 2*H))  # (T, B, 2*H)
-    # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:46
+    # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:47
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
-    # a.head.2.k = a.head.2.W_k @ h.h.3[t]                      attention.nn:47
+    # a.head.2.k = a.head.2.W_k @ h.h.3[t]                      attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
@@ -1834,16 +1834,16 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:49
+    # a.head.2.w = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
-    # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:48
+    # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_v.T, out=a_head_2_v.reshape(-1, A))  # (T, B, A)
-    # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:50
+    # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:51
     np.multiply(a_head_2_w[..., None], a_head_2_v, out=a_head_2_w_a_head_2_v)  # (T, T, B, A)
     np.sum(a_head_2_w_a_head_2_v, axis=1, out=a_head_2)         # (T, B, A)
-    # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:59
+    # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:60
     np.matmul(a_head_2.reshape(-1, A), a_W_o_2.T, out=a_W_o_2_a_head_2.reshape(-1, 2*H))
     term7 = a_s_1
     term7 += a_W_o_2_a_head_2
