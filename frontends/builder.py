@@ -58,9 +58,10 @@ class Builder:
 
     # ---- declarations
 
-    def time(self, name: str) -> Axis:
-        """A time axis."""
-        self._add(f"time {checked_name(name)}")
+    def time(self, name: str, over: str | Axis | None = None) -> Axis:
+        """A time axis, or a second name of another: `u = m.time("u", over=t)`."""
+        first = f" over {over.name if isinstance(over, Axis) else checked_name(over)}" if over is not None else ""
+        self._add(f"time {checked_name(name)}{first}")
         return Axis(name)
 
     def lengths(self, axis: str | Axis) -> None:
@@ -126,7 +127,7 @@ class Builder:
         return out
 
     def define(self, variable: Variable, right: Operand, where: Mapping[Any, Operand] | None = None) -> Variable:
-        """The equation of a variable; `where={-1: 0, "T": 1}` are its boundary values."""
+        """The equation of a variable; `where={-1: 0, "T": 1}` are its boundary values; of h[s, t], `{(s, -1): 0}`."""
         if variable.name not in self._equations:
             raise BuilderError(f"{variable.name} was not declared by var(...)")
         at = self._equations.pop(variable.name)
@@ -155,6 +156,11 @@ class Builder:
         texts = ", ".join(repr(value(a)) for a in args)
         right = f"= {texts}" if kind == "value" else f"~ {checked_name(kind)}({texts})"
         self._add(f"feedback {target!r} {right}")
+
+    def on_backward(self, variable: Variable, change: Callable[[Variable], Value]) -> None:
+        """on_backward(h, lambda d: clip(d, -1, 1)): what becomes of the gradient that arrives at h."""
+        arrives = Variable(f"d_{variable.name}")
+        self._add(f"on_backward {variable!r}: {change(arrives)!r}")
 
     def free(self, name: str) -> Variable:
         """An argument of `generate`, 1 by default, for `feedback`."""
@@ -249,9 +255,12 @@ def _target(name: str, axes: tuple[str, ...], sizes: tuple[str, ...]) -> str:
 def _where(name: str, where: Mapping[Any, Operand] | None) -> str:
     found = []
     for at, init in (where or {}).items():
-        if not re.fullmatch(r"-?\d+|(<|>=)\s*\w+|[A-Z](\s*\+\s*\d+)?", str(at)):
-            raise BuilderError(f"{at!r} is no place beyond the ends: write -1, \"<0\" or \"T\"")
-        found.append(f"{name}[{at}] = {value(init)!r}")
+        places = at if isinstance(at, tuple) else (at,)
+        for place in places:
+            axis = isinstance(place, Axis) and len(places) > 1
+            if not axis and not re.fullmatch(r"-?\d+|(<|>=)\s*\w+|[A-Z](\s*\+\s*\d+)?", str(place)):
+                raise BuilderError(f"{place!r} is no place beyond the ends: write -1, \"<0\" or \"T\"")
+        found.append(f"{name}[{', '.join(map(str, places))}] = {value(init)!r}")
     return f" where {', '.join(found)}" if found else ""
 
 

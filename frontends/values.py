@@ -148,8 +148,9 @@ def _indexed(a: Value, items: tuple[Any, ...]) -> Value:
                 raise BuilderError(f"{a.name} runs along {' and '.join(a.axes)}: write {a.name}[{', '.join(a.axes)}]")
             item = rest.pop(0)
             subs.append(repr(item) if isinstance(item, Axis) else str(item))
-            if not isinstance(item, Axis):
+            if not isinstance(item, Axis) or item.name != axis:  # one step of it, or all along its second name
                 axes.remove(axis)
+                axes += [item.name] if isinstance(item, Axis) else []
     elif isinstance(a, Variable):
         subs = list(a.axes)
     for item in rest:
@@ -168,7 +169,7 @@ REDUCTIONS = ("sum", "mean", "max", "min", "prod", "logsumexp", "argmax", "norm"
 
 
 def call(f: str, *args: Operand, over: Any = None, **named: Operand) -> Value:
-    """f(args): any function or layer of the language; `over` are axes (Axis, or "batch") or feature positions."""
+    """f(args): any function or layer of the language; `over` are axes (Axis, or "batch"), ranges (t < "T-1"), feature positions."""
     given = [value(a) for a in args]
     words = {k: value(v) for k, v in named.items()}
     axes = _together(*given, *words.values())
@@ -177,8 +178,10 @@ def call(f: str, *args: Operand, over: Any = None, **named: Operand) -> Value:
         return Plain(terms.call(checked_name(f), *parts), axes)
     if f not in REDUCTIONS or len(given) != 1:
         raise BuilderError(f"{f} does not run over axes")
-    names = [o.name if isinstance(o, Axis) else str(o) for o in (over if isinstance(over, tuple | list) else (over,))]
+    runs = over if isinstance(over, tuple | list) else (over,)
+    names = [o.name if isinstance(o, Axis) else repr(o) if isinstance(o, Value) else str(o) for o in runs]
     if f in ("softmax", "log_softmax"):
         return Plain(terms.call(f"{f}[{', '.join(names)}]", *parts), axes)
-    left = tuple(a for a in axes if a not in names)
+    gone = [*names, *(to_text(o.term.args[0]) for o in runs if isinstance(o, Plain))]            # the left side of a range
+    left = tuple(a for a in axes if a not in gone)
     return Plain(terms.big(f, names, Term("grouped", "", (parts[0],))), left)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...compiler.node import BATCH
+from ...compiler.node import BATCH, base
 from ...compiler.system import System
 from .run import Program
 
@@ -53,7 +53,9 @@ def random_inputs(system: System, seed: int = 0, batch: int = 5, length: int = 6
             out[name] = rng.random(shape) < 0.5
         else:
             out[name] = rng.standard_normal(shape)
-    return out
+    told = {axis for node in system.inputs.values() for axis in node.axes}
+    free = sorted({base(axis) for node in system.nodes() for axis in node.axes} - told - {BATCH})
+    return out | {axis.upper(): np.asarray(length) for axis in free}       # what no input tells is an argument
 
 
 def differences(program: Program, params: dict[str, Array], inputs: Mapping[str, Array], seed: int = 0) -> list[Difference]:
