@@ -68,10 +68,12 @@ def train(
 @app.command()
 def grad(model: Model,
          wrt: Annotated[str | None, typer.Option(metavar="W", help="one parameter only")] = None,
-         format: Annotated[str, typer.Option(help="formula, latex or code")] = "formula", set: Set = None) -> None:
+         format: Annotated[str, typer.Option(help="formula, latex or code")] = "formula", set: Set = None,
+         terms: Annotated[bool, typer.Option("--terms", help="through time, as a sum over the steps")] = False,
+         unroll: Annotated[int, typer.Option(metavar="T", min=1, help="with --terms: how many steps")] = 3) -> None:
     """Print the derived gradient."""
     from .commands import inspect
-    _run(lambda: inspect.grad(model, wrt, format, tuple(set or ())))
+    _run(lambda: inspect.grad(model, wrt, format, tuple(set or ()), terms, unroll))
 
 
 @app.command("compile")

@@ -38,19 +38,21 @@ from ..verify import components
 Key = tuple[Expr, int | None]                            # a node, and its step along the axis if it has the axis
 
 
-def unroll(system: System, axis: str, steps: int, roots: Sequence[Expr] = ()) -> tuple[System, list[Expr]]:
+def unroll(system: System, axis: str, steps: int, roots: Sequence[Expr] = (), first: int = 0) -> tuple[System, list[Expr]]:
     """The system at the length `steps` of `axis`, and the roots over it. It means the same at this length, nothing at any other.
+
+    The steps of h are called h_0, h_1, ..., or from another `first` number on.
 
     GraphError where `steps` is not positive.
     """
     if steps < 1:
         raise GraphError(f"no {steps} steps to unroll")
-    return _Unroller(system, axis, steps, roots).run(roots)
+    return _Unroller(system, axis, steps, roots, first).run(roots)
 
 
 class _Unroller:
-    def __init__(self, system: System, axis: str, steps: int, roots: Sequence[Expr]) -> None:
-        self.system, self.axis, self.count = system, axis, steps
+    def __init__(self, system: System, axis: str, steps: int, roots: Sequence[Expr], first: int = 0) -> None:
+        self.system, self.axis, self.count, self.first = system, axis, steps, first
         self.nodes, _ = reached(system, (*system.roots(), *roots))
         self.memo: dict[Key, Expr] = {}
         self.rolled = {n.name for c in components(system, self.nodes) for n in c if isinstance(n, Ref)
@@ -94,7 +96,7 @@ class _Unroller:
         return Average(self.whole(a.total), self.whole(a.count))
 
     def step_name(self, name: str, k: int | None) -> str:
-        return f"{name}_{k}"
+        return f"{name}_{k + self.first if k is not None else k}"
 
     def keys(self, e: Expr) -> list[Key]:
         """All steps of e, or e itself where it has not the axis."""

@@ -14,13 +14,17 @@ from .common import compiled, console, load_model
 FORMATS = ("formula", "latex", "code")
 
 
-def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...]) -> None:
-    """Print the derived gradient."""
+def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...], terms: bool = False, steps: int = 3) -> None:
+    """Print the derived gradient; `terms`: as the sum over the steps of backpropagation through time."""
     if form not in FORMATS:
         raise OptionError(f"--format {form}: there is no such format{did_you_mean(form, FORMATS)}")
     system = load_model(model, sizes)
     if wrt is not None and wrt not in system.params:
         raise OptionError(f"--wrt {wrt}: model {system.name} has no parameter {wrt}{did_you_mean(wrt, system.params)}")
+    if terms:
+        from ..showing import terms_text
+        sys.stdout.write(_line(terms_text(system, wrt, steps, form)))
+        return
     from ..showing import grad_text
     sys.stdout.write(_line(grad_text(system, wrt, form)))
 
