@@ -172,10 +172,12 @@ def accumulate(values: Sequence[Expr]) -> Expr | None:
         else:
             keys.append(None)
             terms.append(v)
-    summands = [t for key, term in zip(keys, terms, strict=True) for t in ([term] if key is None else _tile(key, groups[key]))]
+    summands = [t for key, term in zip(keys, terms, strict=True)
+                for t in ([term] if key is None else _tile(key, groups[key])) if t is not None]
+    if len(summands) < len(values) and sum(isinstance(t, Pad) for t in summands) > 1:
+        return accumulate(summands)                              # blocks of a matrix: rows first, then columns
     out: Expr | None = None
     for t in summands:
-        assert t is not None
         out = t if out is None else out + t
     return out
 
@@ -191,8 +193,17 @@ def _tile(key: tuple[int, Size, tuple[str, ...]], parts: dict[tuple[Size, Size],
         tiles.append(value)
         place = place + n
     if place == total and len(tiles) == len(parts):
-        return [Concat(at, tuple(tiles))]
+        return [_together(at, tiles)]
     return [Pad(v, at, lo, total) for (lo, _), vs in parts.items() for v in [accumulate(vs)] if v is not None]
+
+
+def _together(at: int, tiles: Sequence[Expr]) -> Expr:
+    """Tiles side by side; the padding that all of them share along another position is put around them once."""
+    pads = [t for t in tiles if isinstance(t, Pad) and t.at != at]
+    if len(pads) == len(tiles) and len({(p.at, p.lo, p.total, p.args[0].shape[p.at]) for p in pads}) == 1:
+        first = pads[0]
+        return Pad(_together(at, [p.args[0] for p in pads]), first.at, first.lo, first.total)
+    return Concat(at, tuple(tiles))
 
 
 def is_zero(e: Expr) -> bool:

@@ -358,12 +358,14 @@ def _slots(out: Layout, e: Shift) -> None:
 
 
 def _parts(out: Layout, e: Concat, roots: set[Expr]) -> None:
-    """A piece that only the concatenation reads is written where it belongs."""
+    """A piece is written where it belongs: computed where the concatenation is, or all pieces the steps of one loop before it."""
     plan = out.plan
+    loops = {plan.loop[a] for a in plan.operands[e]}
+    after = plan.loop[e] is None and None not in loops and len(loops) == 1
     for a, lo in zip(plan.operands[e], e.offsets, strict=True):
         own = out.kind[a] in ("whole", "local", "trace") and not out.lead.get(a) and not out.trail.get(a) \
             and not isinstance(a, Shift | Noise)                 # draws fill an array of their own, front to back
-        if own and a not in roots and a not in out.part and plan.loop[a] is plan.loop[e] and not isinstance(a, Concat):
-            if out.kind[a] == out.kind[e] or out.kind[a] == "local":
+        if own and a not in roots and a not in out.part and (plan.loop[a] is plan.loop[e] or after):
+            if out.kind[a] == out.kind[e] or out.kind[a] == "local" or (after and out.kind[a] == "trace"):
                 out.part[a] = (e, e.at, lo)
                 out.kind[a] = "part"

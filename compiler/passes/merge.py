@@ -94,9 +94,13 @@ def _runs(members: list[Member]) -> list[list[Member]]:
 
 
 def _joined(names: list[str]) -> str:
-    """`fio` for f, i, o; `a_fio` for their pre-activations; longer names keep an underscore between them."""
+    """`fio` for f, i, o; `a_fio` for their pre-activations; `h1.fio` in a fragment; longer names keep an underscore between."""
     before = "a_" if all(n.startswith("a_") for n in names) else ""
     parts = [n.removeprefix(before) for n in names]
+    paths = {n.rpartition(".")[0] for n in parts}
+    if len(paths) == 1 and "" not in paths:                      # the fragment's name stands once
+        path = paths.pop()
+        before, parts = f"{before}{path}.", [n.rpartition(".")[2] for n in parts]
     short = max(map(len, parts)) == 1 and not keyword.iskeyword("".join(parts))
     return before + ("" if short else "_").join(parts)
 

@@ -22,7 +22,7 @@ from ..graph import Broadcast, Concat, Contract, Expr, Map, Param, Size, Slice, 
 from ..system import System
 from .hoist import hoisted
 from .merge import merge
-from .schedule import Schedule, schedule
+from .schedule import LoopPlan, Schedule, schedule
 
 Packs = dict[Param, tuple[Param, ...]]
 
@@ -62,7 +62,17 @@ def _roots(system: System) -> dict[str, Expr]:
 # ---------------------------------------------------------------- splitting
 
 def _split(system: System) -> System:
-    """W @ [h, x] in a loop as a product each, where the loop does not compute all of the parts."""
+    """W @ [h, x] in a loop as a product each, where the loop does not compute all of the parts.
+
+    A split changes what later layers read, so it goes on until nothing is left to split.
+    """
+    while True:
+        before, system = system.roots(), _split_once(system)
+        if all(a is b for a, b in zip(before, system.roots(), strict=True)):
+            return system
+
+
+def _split_once(system: System) -> System:
     plan = schedule(system, _roots(system))
     mixed: set[Expr] = set()
     for e in plan.order:
@@ -120,25 +130,27 @@ def _biases(plan: Schedule) -> Iterator[Use]:
 
 
 def _largest(plan: Schedule, find, done: set[Param]) -> list[Use] | None:  # type: ignore[no-untyped-def]
-    """The largest group of parameters that are not packed yet."""
+    """The largest group of parameters that are not packed yet and serve one loop."""
     groups: dict[tuple[object, ...], dict[Param, Use]] = {}
     for use in find(plan):
-        if use.param not in done and _serves_loop(plan, use.reader):
-            groups.setdefault(use.group, {}).setdefault(use.param, use)
+        loop = _served(plan, use.reader) if use.param not in done else None
+        if loop is not None:
+            groups.setdefault((loop, *use.group), {}).setdefault(use.param, use)
     best = max(groups.values(), key=len, default={})
     return list(best.values()) if len(best) > 1 else None
 
 
-def _serves_loop(plan: Schedule, e: Expr) -> bool:
-    """Whether a product or sum stands in a loop, or in a sum that a loop reads: elsewhere copying weights costs what it saves."""
+def _served(plan: Schedule, e: Expr) -> LoopPlan | None:
+    """The loop in which a product or sum stands, or that reads the sum it is in: elsewhere copying weights costs what it saves."""
     while plan.loop[e] is None:
         users = plan.users[e]
-        if any(plan.loop[u] is not None for u in users):
-            return True
+        loop = next((plan.loop[u] for u in users if plan.loop[u] is not None), None)
+        if loop is not None:
+            return loop
         e = users[0] if len(users) == 1 else e
         if len(users) != 1 or not (isinstance(e, Slice) or (isinstance(e, Map) and e.f in ("add", "sub"))):
-            return False
-    return True
+            return None
+    return plan.loop[e]
 
 
 def _ordered(plan: Schedule, group: list[Use], declared: dict[Param, int]) -> list[Param]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from ..algebra import Rewriter, Rule, Table, number, structure
 from ..graph import At, Broadcast, Expr, Flip, Freeze, Map, Reduce, Ref, Reshape, Shift, Slice, Thaw, Transpose
 from ..system import System
+from .complements import complements
 from .exponents import Exponents
 from .guard_rules import GUARD_RULES
 from .moment_rules import MOMENT_RULES
@@ -58,7 +59,7 @@ def stabilise(system: System) -> System:
             _add_logarithm(system, name, ref)
         if not changed and not wanted:
             break
-    return system
+    return complements(system)
 
 
 def _logarithm(ref: Ref, system: System, wanted: dict[str, Ref]) -> Expr | None:

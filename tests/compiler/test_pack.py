@@ -1,7 +1,10 @@
 """Packing: which parameters become one, in which order, and that nothing else changes."""
 
+import textwrap
+
+import chainrule as cr
 import pytest
-from chainrule.compiler.graph import Contract, postorder
+from chainrule.compiler.graph import Contract, postorder, symbol
 from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.passes.pack import joined, pack
 from chainrule.compiler.passes.simplify import simplify
@@ -24,7 +27,7 @@ def test_gates_are_packed_by_their_nonlinearity_then_as_declared():
 
 def test_products_of_different_operands_stay_apart():
     assert members("mlp") == {}
-    assert members("gru")["W_zr"] == ["W_z", "W_r"]
+    assert members("gru") == {"W_zrW": ["W_z", "W_r", "W"]}
 
 
 @pytest.mark.parametrize("name", ["lstm_split", "lstm_concat", "lstm_packed"])
@@ -32,6 +35,24 @@ def test_an_lstm_has_one_product_a_step_each_way(name):
     body = compile_system(ZOO[name]()).functions["gradients"].body
     loops = [s for s in flat(body) if isinstance(s, Loop)]
     assert [sum(isinstance(s, Product) for s in flat(loop.body)) for loop in loops] == [1, 1]
+
+
+def test_the_inputs_share_leaves_the_loop_in_every_layer():
+    text = """
+    model stack(V = 5, H = 4)
+    input x[t] : class(V)
+    h1[t] = lstm(onehot(x[t]), H)
+    h2[t] = lstm(tanh(h1[t]), H)
+    h3[t] = lstm(h2[t], H)
+    loss = mean[batch, t](sum(h3[t]))
+    """
+    out = compile_system(cr.parse(textwrap.dedent(text)).system)
+    loops = [s for s in flat(out.functions["gradients"].body) if isinstance(s, Loop)]
+    assert [sum(isinstance(s, Product) for s in flat(loop.body)) for loop in loops] == [1] * 6
+    assert {"h1.fio", "h2.fio", "h3.fio"} <= set(out.differentiated.names.values())
+    for loop in loops:
+        (product,) = [s for s in flat(loop.body) if isinstance(s, Product)]
+        assert symbol("H") in (*product.a.dims, *product.b.dims)                     # the state alone, not [h[t-1], x[t]]
 
 
 @pytest.mark.parametrize("name", ZOO)
