@@ -37,9 +37,9 @@ class Namer:
 def identifier(text: str) -> str:
     """Any text as a Python identifier: what cannot stand in one becomes an underscore."""
     text = unicodedata.normalize("NFKC", text)                   # as Python reads names
-    out = re.sub(r"\W", "_", text).strip("_") if not text.isidentifier() else text
+    out = text if text.isidentifier() else "".join(c if f"v{c}".isidentifier() else "_" for c in text).strip("_")
     out = re.sub(r"^__+", "v_", out)
-    return out if out and not out[0].isdigit() else f"v_{out}"
+    return out if out.isidentifier() else f"v_{out}"
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ import keyword
 
 import pytest
 from chainrule.compiler.passes.naming import Namer, identifier, printable, quoted, quoted_tuple
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 
@@ -30,6 +30,7 @@ def test_python_s_words_are_taken(word):
 
 
 @given(st.text())
+@example("\U00010f1d")                                    # a number sign that no identifier holds
 def test_any_text_becomes_an_identifier(text):
     name = identifier(text)
     assert name.isidentifier() and not name.startswith("__")
