@@ -37,6 +37,7 @@ from ..graph import (
     Ref,
     Reshape,
     Shift,
+    Size,
     Slice,
     Stop,
     Thaw,

@@ -141,7 +141,7 @@ def _largest(plan: Schedule, find, done: set[Param]) -> list[Use] | None:  # typ
 
 
 def _served(plan: Schedule, e: Expr) -> LoopPlan | None:
-    """The loop in which a product or sum stands, or that reads the sum it is in: elsewhere copying weights costs what it saves."""
+    """The loop that a product or sum stands in, or that reads its sum: elsewhere copying weights costs what it saves."""
     while plan.loop[e] is None:
         users = plan.users[e]
         loop = next((plan.loop[u] for u in users if plan.loop[u] is not None), None)
