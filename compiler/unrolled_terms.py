@@ -68,7 +68,7 @@ class Unrolled:
         loss = _replaced(self.loss, built)
         bare = self._with(loss)
         found = gradient(bare, loss, [w, *own.values()])
-        back = {p: w for p in own.values()}
+        back: dict[Expr, Expr] = {p: w for p in own.values()}
         direct, *terms = (_replaced(found.grads[p], back) for p in (w, *own.values()))
         equations = {k: _replaced(e, back) for k, e in found.system.equations.items()}
         return Terms(found.system.copy(equations=equations), None if is_zero(direct) else direct, terms)
@@ -124,8 +124,8 @@ def unrolled(system: System, steps: int) -> Unrolled:
     loss = _last_loss(whole, axis)
     wanted = [At(v, axis, k) for k in range(steps) for v in values.values()]
     flat, roots = unroll(whole, axis, steps, [loss, *wanted], first=1)
-    boundary = {x.node: Input(_called(x, slots), x.node.axes, x.node.shape, x.node.type) for x in slots}
-    inputs = {n: Input(f"{n.args[0].name}_{n.i + 1}", n.axes, n.shape, n.type)  # type: ignore[attr-defined]
+    boundary: dict[Expr, Input] = {x.node: Input(_called(x, slots), x.node.axes, x.node.shape, x.node.type) for x in slots}
+    inputs: dict[Expr, Input] = {n: Input(f"{n.args[0].name}_{n.i + 1}", n.axes, n.shape, n.type)
               for n in postorder(*roots) if isinstance(n, At) and isinstance(n.args[0], Input) and n.axis == axis}
     keys = [(name, k) for k in range(1, steps + 1) for name in values]
     cut = dict(zip(roots[1:], keys, strict=True))
@@ -133,7 +133,8 @@ def unrolled(system: System, steps: int) -> Unrolled:
     leaves: dict[Expr, Expr] = {**boundary, **inputs}
     functions = {s: _replaced(e, {**leaves, **{o: nodes[t] for o, t in cut.items() if t[1] < s[1]}}) for e, s in cut.items()}
     nodes.update({(x.key.partition("[")[0], 1 + x.s): boundary[x.node] for x in slots})
-    given = {n: e for e, n in inputs.items()} | {nodes[s]: e for e, s in cut.items()}
+    given: dict[Expr, Expr] = {n: e for e, n in inputs.items()}
+    given |= {nodes[s]: e for e, s in cut.items()}
     given |= {boundary[x.node]: x.init for x in slots}
     body = _replaced(roots[0], {**leaves, **{o: nodes[t] for o, t in cut.items()}})
     rolled = {n.name: flat.equations[n.name] for n in flat.nodes(*roots) if isinstance(n, Ref)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 from ..program import (
     Along,
@@ -96,8 +97,10 @@ def _shared(function: Function) -> set[Array]:
 
 def _main(loop: Loop, k: int, shared: set[Array]) -> Loop:
     order = range(k - 1, -1, -1) if loop.reverse else range(k)
-    rounds = [_round(loop, j, None, f"_{j}", "" if i == 0 else f"{loop.axis} + {j}" if j else loop.axis, i == 0, shared)
-              for i, j in enumerate(order)]
+    rounds: list[Stmt] = []
+    for i, j in enumerate(order):
+        heading = "" if i == 0 else f"{loop.axis} + {j}" if j else loop.axis
+        rounds.append(_round(loop, j, None, f"_{j}", heading, i == 0, shared))
     return replace(loop, body=rounds, copies=k)
 
 
@@ -108,7 +111,7 @@ def _rest(loop: Loop, k: int) -> Loop:
 
 def _straight(loop: Loop, steps: int, shared: set[Array]) -> Loop:
     order = range(steps - 1, -1, -1) if loop.reverse else range(steps)
-    rounds = [_round(loop, 0, t, f"_{t}", f"{loop.axis} = {t}", i == 0, shared) for i, t in enumerate(order)]
+    rounds: list[Stmt] = [_round(loop, 0, t, f"_{t}", f"{loop.axis} = {t}", i == 0, shared) for i, t in enumerate(order)]
     return replace(loop, body=rounds, copies=steps, straight=True)
 
 
@@ -127,7 +130,7 @@ def _quiet(s: Stmt) -> Stmt:
 def _changed(s: Stmt, move: _Move) -> Stmt:
     if isinstance(s, Block):
         return replace(s, body=[_changed(x, move) for x in s.body])
-    changes = {f.name: move.value(getattr(s, f.name)) for f in fields(s)}
+    changes: dict[str, Any] = {f.name: move.value(getattr(s, f.name)) for f in fields(s)}
     return replace(s, **changes)
 
 
