@@ -27,10 +27,32 @@ def inner_product(e: Expr) -> Expr | None:
         return None
     assert isinstance(e, Reduce)
     a, b = (m.args[0], m.args[0]) if m.f == "square" else m.args
+    if isinstance(a, Broadcast) or isinstance(b, Broadcast):
+        return _weighted_sum(e, a, b)
     if not (_array(a) and _array(b)):
         return None
     labels = tuple(range(len(m.shape)))
     return Contract(a, b, labels, labels, tuple(k for k in labels if k not in e.over), e.axes)
+
+
+def _weighted_sum(e: Reduce, a: Expr, b: Expr) -> Expr | None:
+    """sum[u] w[t, u] * v[u] as a contraction, where both factors have all that is summed.
+
+    It pays where an axis is summed, or where the product has more axes than either factor: no array of all of them is needed.
+    """
+    found = []
+    for x in (a, b):
+        bare = x.args[0] if isinstance(x, Broadcast) else x
+        labels = x.places if isinstance(x, Broadcast) else tuple(range(len(x.shape)))
+        if not _array(bare) or not {*e.over} <= {*bare.axes, *labels}:
+            return None
+        found.append((bare, labels))
+    (left, la), (right, lb) = found
+    lo = tuple(k for k in range(len(a.shape)) if k not in e.over)
+    pays = any(isinstance(o, str) for o in e.over) or all({*a.axes} - {*x.axes} for x in (left, right))
+    if not pays or {*e.axes} - {*left.axes, *right.axes} or {*lo} - {*la, *lb}:
+        return None
+    return Contract(left, right, la, lb, lo, e.axes)
 
 
 def _array(e: Expr) -> bool:
