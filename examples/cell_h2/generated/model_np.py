@@ -11,23 +11,23 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t1[t] = softmax(p[t]) - onehot(y[t])
     d_h[t] = W_y.T @ t1[t] / (B*T) + d_h_next2[t+2] + d_h_next[t+1]
     d_a_h[t] = d_h[t] * (1 - h[t]^2)
-    d_g[t] = d_a_h[t] * (U @ h[t-1])[H:2*H]
-    t2[t] = sigmoid(-a_g[t])
-    d_a_g[t] = d_g[t] * g[t] * (1 - g[t]) - d_a_h[t] * (U_2 @ h[t-2]) * t2[t] * (1 - t2[t])
+    d_g[t] = d_a_h[t] * (U @ h[t-1])[0:H] - d_a_h[t] * (U_2 @ h[t-2])
+    t2[t] = 1 - g[t]
+    d_a_g[t] = d_g[t] * g[t] * t2[t]
     t3[t] = [d_a_g[t], d_a_h[t]]
     d_W_gW = sum[t] t3[t] @ onehot(x[t]).T
     d_W = d_W_gW[H:2*H]
     t4[t] = d_a_h[t] * t2[t]
     d_h_next2[t] = U_2.T @ t4[t]
-    t5[t] = [d_a_g[t], d_a_h[t] * g[t]]
+    t5[t] = [d_a_h[t] * g[t], d_a_g[t]]
     d_h_next[t] = U.T @ t5[t]
     d_U = sum[t] t5[t] @ h[t-1].T
-    d_U_1 = d_U[H:2*H]
+    d_U_1 = d_U[0:H]
     d_U_2 = sum[t] t4[t] @ h[t-2].T
     d_b_gb = sum[t, batch](t3[t])
     d_b = d_b_gb[H:2*H]
     d_W_g = d_W_gW[0:H]
-    d_U_g = d_U[0:H]
+    d_U_g = d_U[H:2*H]
     d_b_g = d_b_gb[0:H]
     d_W_y = (sum[t] t1[t] @ h[t].T) / (B*T)
     d_b_y = mean[t, batch](t1[t])
@@ -136,12 +136,10 @@ def step(params, carry, x):
     B = len(x)
     h_before = carry_entry(carry, "h[-1]", (B, H))              # (B, H)
     h_before2 = carry_entry(carry, "h[-2]", (B, H))             # (B, H)
-    a_g = W_g.T[x] + h_before @ U_g.T + b_g                     # (B, H)
     # g = sigmoid(W_g @ onehot(x[t]) + U_g @ h[t-1] + b_g)      model.nn:11
-    g = sigmoid(a_g)                                            # (B, H)
-    # m = g[t] * (U_1 @ h[t-1]) + sigmoid(-(W_g @ onehot(x[t]) + U_g @ h[t-1] + b_g)) * (U_2 @
-    #     h[t-2])
-    m = g * (h_before @ U_1.T) + sigmoid(-a_g) * (h_before2 @ U_2.T)  # (B, H)
+    g = sigmoid(W_g.T[x] + h_before @ U_g.T + b_g)              # (B, H)
+    # m = g[t] * (U_1 @ h[t-1]) + (1 - g[t]) * (U_2 @ h[t-2])   model.nn:12
+    m = g * (h_before @ U_1.T) + (1 - g) * (h_before2 @ U_2.T)  # (B, H)
     # h = tanh(W @ onehot(x[t]) + m[t] + b)                     model.nn:13
     h = np.tanh(W.T[x] + m + b)                                 # (B, H)
     # p = W_y @ h[t] + b_y                                      model.nn:14
@@ -191,20 +189,19 @@ def _predict(params, x, workspace):
     np.take(W_gW.T, x, axis=0, out=W_gW_x, mode="clip")         # (T, B, 2*H)
     np.concatenate((b_g, b), out=b_gb)                          # (2*H,)
     W_gW_x += b_gb
-    np.concatenate((U_g, U_1), out=U)                           # (2*H, H)
+    np.concatenate((U_1, U_g), out=U)                           # (2*H, H)
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
     a_g_x = W_gW_x[..., :H]
     for t in range(T):
         U_h_prev = h_prev[t] @ U.T                              # (B, 2*H)
-        a_g = a_g_x[t] + U_h_prev[:, :H]                        # (B, H)
-        # g = sigmoid(a_g[t])                                       model.nn:11
-        # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[H:2*H] +  model.nn:13
-        #     sigmoid(-a_g[t]) * (U_2 @ h[t-2]))
+        # g = sigmoid((W_gW @ onehot(x[t]) + b_gb)[0:H] + (U @ h[t-1])[H:2*H])  model.nn:11
+        g = sigmoid(a_g_x[t] + U_h_prev[:, H:])                 # (B, H)
+        # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[0:H] + (1 - g[t]) *
+        #     (U_2 @ h[t-2]))
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        np.tanh(W_gW_x[t, :, H:] + sigmoid(a_g) * U_h_prev[:, H:]
-            + sigmoid(-a_g) * (h_prev2[t] @ U_2.T), out=h[t])
+        np.tanh(W_gW_x[t, :, H:] + g * U_h_prev[:, :H] + (1 - g) * (h_prev2[t] @ U_2.T), out=h[t])
     # p = W_y @ h[t] + b_y                                      model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -250,20 +247,19 @@ def _evaluate(params, x, y, workspace):
     np.take(W_gW.T, x, axis=0, out=W_gW_x, mode="clip")         # (T, B, 2*H)
     np.concatenate((b_g, b), out=b_gb)                          # (2*H,)
     W_gW_x += b_gb
-    np.concatenate((U_g, U_1), out=U)                           # (2*H, H)
+    np.concatenate((U_1, U_g), out=U)                           # (2*H, H)
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
     a_g_x = W_gW_x[..., :H]
     for t in range(T):
         U_h_prev = h_prev[t] @ U.T                              # (B, 2*H)
-        a_g = a_g_x[t] + U_h_prev[:, :H]                        # (B, H)
-        # g = sigmoid(a_g[t])                                       model.nn:11
-        # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[H:2*H] +  model.nn:13
-        #     sigmoid(-a_g[t]) * (U_2 @ h[t-2]))
+        # g = sigmoid((W_gW @ onehot(x[t]) + b_gb)[0:H] + (U @ h[t-1])[H:2*H])  model.nn:11
+        g = sigmoid(a_g_x[t] + U_h_prev[:, H:])                 # (B, H)
+        # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[0:H] + (1 - g[t]) *
+        #     (U_2 @ h[t-2]))
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        np.tanh(W_gW_x[t, :, H:] + sigmoid(a_g) * U_h_prev[:, H:]
-            + sigmoid(-a_g) * (h_prev2[t] @ U_2.T), out=h[t])
+        np.tanh(W_gW_x[t, :, H:] + g * U_h_prev[:, :H] + (1 - g) * (h_prev2[t] @ U_2.T), out=h[t])
     # p = W_y @ h[t] + b_y                                      model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -328,10 +324,9 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        W_gW, W_gW_x, b_gb, U, hs, U_h_prev, g, sigmoid_a_g, U_2_h_prev2, p, max_p, exp_p,
-        sum_exp_p, p_picked, tmp, slope_g, slope_sigmoid_a_g, W_y_exp_p, slope_h, d_h_next2s,
-        d_h_next, parts, d_a_h_sigmoid_a_g, d_h_next2_plus_d_h_next, d_U, d_a_g_d_a_h, d_b_gb,
-        d_W_gW,
+        W_gW, W_gW_x, b_gb, U, hs, U_h_prev, g, one_minus_g, U_2_h_prev2, p, max_p, exp_p,
+        sum_exp_p, p_picked, tmp, g_one_minus_g, W_y_exp_p, slope_h, d_h_next2s, d_h_next,
+        d_a_g_d_a_h, parts, d_a_h_one_minus_g, d_h_next2_plus_d_h_next, d_U, d_b_gb, d_W_gW,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -339,22 +334,21 @@ def _gradients(params, grads, x, y, workspace):
     np.take(W_gW.T, x, axis=0, out=W_gW_x, mode="clip")         # (T, B, 2*H)
     np.concatenate((b_g, b), out=b_gb)                          # (2*H,)
     W_gW_x += b_gb
-    np.concatenate((U_g, U_1), out=U)                           # (2*H, H)
+    np.concatenate((U_1, U_g), out=U)                           # (2*H, H)
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
     a_g_x = W_gW_x[..., :H]
     for t in range(T):
         np.matmul(h_prev[t], U.T, out=U_h_prev[t])              # (T, B, 2*H)
-        a_g = a_g_x[t] + U_h_prev[t, :, :H]                     # (B, H)
-        # g = sigmoid(a_g[t])                                       model.nn:11
-        sigmoid(a_g, out=g[t])                                  # (T, B, H)
+        # g = sigmoid((W_gW @ onehot(x[t]) + b_gb)[0:H] + (U @ h[t-1])[H:2*H])  model.nn:11
+        sigmoid(a_g_x[t] + U_h_prev[t, :, H:], out=g[t])        # (T, B, H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        sigmoid(-a_g, out=sigmoid_a_g[t])                       # (T, B, H)
+        one_minus_g[t] = 1 - g[t]                               # (T, B, H)
         np.matmul(h_prev2[t], U_2.T, out=U_2_h_prev2[t])        # (T, B, H)
-        # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[H:2*H] +  model.nn:13
-        #     sigmoid(-a_g[t]) * (U_2 @ h[t-2]))
-        np.tanh(W_gW_x[t, :, H:] + g[t] * U_h_prev[t, :, H:] + sigmoid_a_g[t] * U_2_h_prev2[t],
+        # h = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[0:H] + (1 - g[t]) *
+        #     (U_2 @ h[t-2]))
+        np.tanh(W_gW_x[t, :, H:] + g[t] * U_h_prev[t, :, :H] + one_minus_g[t] * U_2_h_prev2[t],
             out=h[t])
     # p = W_y @ h[t] + b_y                                      model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
@@ -380,10 +374,7 @@ def _gradients(params, grads, x, y, workspace):
     # d_W_y = (sum[t] (softmax(p[t]) - onehot(y[t])) @ h[t].T) / (B*T)
     np.matmul(exp_p.reshape(-1, V).T, h.reshape(-1, H), out=d_W_y)  # (V, H)
     d_W_y /= B*T
-    np.subtract(1, g, out=slope_g)                              # (T, B, H)
-    slope_g *= g
-    np.subtract(1, sigmoid_a_g, out=slope_sigmoid_a_g)          # (T, B, H)
-    slope_sigmoid_a_g *= sigmoid_a_g
+    np.multiply(g, one_minus_g, out=g_one_minus_g)              # (T, B, H)
     np.matmul(exp_p.reshape(-1, V), W_y, out=W_y_exp_p.reshape(-1, H))  # (T, B, H)
     W_y_exp_p /= B*T
     np.square(h, out=slope_h)                                   # (T, B, H)
@@ -391,39 +382,37 @@ def _gradients(params, grads, x, y, workspace):
     d_h_next2s[-2] = 0                                          # (T + 2, B, H)
     d_h_next2s[-1] = 0
     d_h_next[...] = 0                                           # (B, H)
-    d_a_h = W_y_exp_p
     d_h_next2, d_h_next2_ahead2 = d_h_next2s[:-2], d_h_next2s[2:]
-    d_a_g = parts[..., :H]
+    d_a_h = d_a_g_d_a_h[..., H:]
+    d_a_g = parts[..., H:]
     for t in reversed(range(T)):
         # d_h = W_y.T @ (softmax(p[t]) - onehot(y[t])) / (B*T) + d_h_next2[t+2] + d_h_next[t+1]
         # d_a_h = d_h[t] * (1 - h[t]^2)
-        d_a_h[t] = (d_h_next2_ahead2[t] + d_h_next + W_y_exp_p[t]) * slope_h[t]
-        # d_g = d_a_h[t] * (U @ h[t-1])[H:2*H]
-        # d_a_g = d_g[t] * g[t] * (1 - g[t]) - d_a_h[t] * (U_2 @ h[t-2]) * sigmoid(-a_g[t]) * (1 -
-        #     sigmoid(-a_g[t]))
-        d_a_g[t] = (d_a_h[t] * U_h_prev[t, :, H:] * slope_g[t]
-                    - d_a_h[t] * U_2_h_prev2[t] * slope_sigmoid_a_g[t])
-        parts[t, :, H:] = d_a_h[t] * g[t]
-        # d_h_next = U.T @ [d_a_g[t], d_a_h[t] * g[t]]
+        d_a_h[t] = (d_h_next2_ahead2[t] + d_h_next + W_y_exp_p[t]) * slope_h[t]  # (T, B, 2*H)
+        parts[t, :, :H] = d_a_h[t] * g[t]                       # (T, B, 2*H)
+        # d_g = d_a_h[t] * (U @ h[t-1])[0:H] - d_a_h[t] * (U_2 @ h[t-2])
+        # d_a_g = d_g[t] * g[t] * (1 - g[t])
+        d_a_g[t] = (d_a_h[t] * U_h_prev[t, :, :H] - d_a_h[t] * U_2_h_prev2[t]) * g_one_minus_g[t]
+        # d_h_next = U.T @ [d_a_h[t] * g[t], d_a_g[t]]
         np.matmul(parts[t], U, out=d_h_next)
-        d_a_h_sigmoid_a_g[t] = d_a_h[t] * sigmoid_a_g[t]        # (T, B, H)
-        # d_h_next2 = U_2.T @ (d_a_h[t] * sigmoid(-a_g[t]))
-        np.matmul(d_a_h_sigmoid_a_g[t], U_2, out=d_h_next2[t])
+        d_a_h_one_minus_g[t] = d_a_h[t] * one_minus_g[t]        # (T, B, H)
+        # d_h_next2 = U_2.T @ (d_a_h[t] * (1 - g[t]))
+        np.matmul(d_a_h_one_minus_g[t], U_2, out=d_h_next2[t])
     # d_h2 = sum[batch](d_h_next2[0])
     np.sum(d_h_next2s[0], axis=0, out=d_h2)                     # (H,)
-    # d_U_2 = sum[t] (d_a_h[t] * sigmoid(-a_g[t])) @ h[t-2].T
-    np.matmul(d_a_h_sigmoid_a_g.reshape(-1, H).T, h_prev2.reshape(-1, H), out=d_U_2)  # (H, H)
+    # d_U_2 = sum[t] (d_a_h[t] * (1 - g[t])) @ h[t-2].T
+    np.matmul(d_a_h_one_minus_g.reshape(-1, H).T, h_prev2.reshape(-1, H), out=d_U_2)  # (H, H)
     # d_h1 = sum[batch](d_h_next2[1] + d_h_next[0])
     np.add(d_h_next2s[1], d_h_next, out=d_h_next2_plus_d_h_next)  # (B, H)
     np.sum(d_h_next2_plus_d_h_next, axis=0, out=d_h1)           # (H,)
-    # d_U = sum[t] [d_a_g[t], d_a_h[t] * g[t]] @ h[t-1].T
+    # d_U = sum[t] [d_a_h[t] * g[t], d_a_g[t]] @ h[t-1].T
     np.matmul(parts.reshape(-1, 2*H).T, h_prev.reshape(-1, H), out=d_U)  # (2*H, H)
-    np.concatenate((d_a_g, d_a_h), axis=2, out=d_a_g_d_a_h)     # (T, B, 2*H)
+    d_a_g_d_a_h[:, :, :H] = d_a_g
     # d_b_gb = sum[t, batch]([d_a_g[t], d_a_h[t]])
     np.sum(d_a_g_d_a_h, axis=(0, 1), out=d_b_gb)                # (2*H,)
     # d_W_gW = sum[t] [d_a_g[t], d_a_h[t]] @ onehot(x[t]).T
     scatter(d_a_g_d_a_h, x, out=d_W_gW.T)                       # (2*H, V)
-    unstack(d_U, d_U_g, d_U_1)
+    unstack(d_U, d_U_1, d_U_g)
     unstack(d_b_gb, d_b_g, d_b)
     unstack(d_W_gW, d_W_g, d_W)
     return loss
@@ -445,8 +434,8 @@ def _gradients_buffers(workspace, B, T, dtype):
             (max(B*T, B*H*T), dtype),
             (max(B*T*V, B*H*T), dtype),
             (max(B*T, B*H*T), dtype),
-            (max(B*T, B*H*T), dtype),
-            (max(B*H, 2*H), dtype),
+            (max(B*T, B*H, 2*H), dtype),
+            (2*B*H*T, dtype),
             (2*B*H*T, dtype),
             (B*H*T, dtype),
         ])
@@ -458,7 +447,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[2][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
             s[3][:2*B*H*T].reshape(T, B, 2*H),                          # U_h_prev
             s[4][:B*H*T].reshape(T, B, H),                              # g
-            s[5][:B*H*T].reshape(T, B, H),                              # sigmoid_a_g
+            s[5][:B*H*T].reshape(T, B, H),                              # one_minus_g
             s[6][:B*H*T].reshape(T, B, H),                              # U_2_h_prev2
             s[1][:B*T*V].reshape(T, B, V),                              # p
             s[7][:B*T].reshape(T, B),                                   # max_p
@@ -466,18 +455,17 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[9][:B*T].reshape(T, B),                                   # sum_exp_p
             s[10][:B*T].reshape(T, B),                                  # p_picked
             s[1][:B*T].reshape(T, B),                                   # tmp
-            s[7][:B*H*T].reshape(T, B, H),                              # slope_g
-            s[9][:B*H*T].reshape(T, B, H),                              # slope_sigmoid_a_g
-            s[10][:B*H*T].reshape(T, B, H),                             # W_y_exp_p
+            s[7][:B*H*T].reshape(T, B, H),                              # g_one_minus_g
+            s[9][:B*H*T].reshape(T, B, H),                              # W_y_exp_p
             s[8][:B*H*T].reshape(T, B, H),                              # slope_h
             s[1][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # d_h_next2s
-            s[11][:B*H].reshape(B, H),                                  # d_h_next
+            s[10][:B*H].reshape(B, H),                                  # d_h_next
+            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_g_d_a_h
             s[12][:2*B*H*T].reshape(T, B, 2*H),                         # parts
-            s[13][:B*H*T].reshape(T, B, H),                             # d_a_h_sigmoid_a_g
+            s[13][:B*H*T].reshape(T, B, H),                             # d_a_h_one_minus_g
             s[0][:B*H].reshape(B, H),                                   # d_h_next2_plus_d_h_next
             s[0][:2*H*H].reshape(2*H, H),                               # d_U
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # d_a_g_d_a_h
-            s[11][:2*H],                                                # d_b_gb
+            s[10][:2*H],                                                # d_b_gb
             s[4][:2*H*V].reshape(2*H, V),                               # d_W_gW
         )
     return workspace.views["gradients"]
@@ -576,7 +564,7 @@ def categorical(p, u):
 
 def whole_length(name, value):
     """The length of an axis that no array carries."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+    if isinstance(value, bool) or np.ndim(value) or np.asarray(value).dtype.kind not in "iu" or value < 1:
         raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
     return int(value)
 

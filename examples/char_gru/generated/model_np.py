@@ -16,46 +16,42 @@ Equations
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_p[t] = (softmax(p[t]) - onehot(y[t])) / (B*T)
     d_h2[t] = p.W.T @ d_p[t] + d_h2_next[t+1]
-    d_h2.z[t] = d_h2[t] * h2.g[t]
+    d_h2.z[t] = d_h2[t] * h2.g[t] - d_h2[t] * h2[t-1]
     d_h2.g[t] = d_h2[t] * h2.z[t]
     d_a_h2.g[t] = d_h2.g[t] * (1 - h2.g[t]^2)
     t1[t] = h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]
     d_h2.r[t] = t1[t] * h2[t-1]
     d_h2.zr[t] = [d_h2.z[t], d_h2.r[t]]
-    t2[t] = sigmoid(-a_h2.z[t])
-    d_a_h2.z[t] = -d_h2[t] * h2[t-1] * t2[t] * (1 - t2[t])
-    d_a_h2.zr[t] = d_h2.zr[t] * h2.zr[t] * (1 - h2.zr[t]) + pad(d_a_h2.z[t], 0, 2*H)
-    t3[t] = [d_a_h2.zr[t], d_a_h2.g[t]]
-    d_h1[t] = h2.W[:, H:2*H].T @ t3[t] + d_h1_next[t+1]
-    d_h1.z[t] = d_h1[t] * h1.g[t]
+    d_a_h2.zr[t] = d_h2.zr[t] * h2.zr[t] * (1 - h2.zr[t])
+    t2[t] = [d_a_h2.zr[t], d_a_h2.g[t]]
+    d_h1[t] = h2.W[:, H:2*H].T @ t2[t] + d_h1_next[t+1]
+    d_h1.z[t] = d_h1[t] * h1.g[t] - d_h1[t] * h1[t-1]
     d_h1.g[t] = d_h1[t] * h1.z[t]
     d_a_h1.g[t] = d_h1.g[t] * (1 - h1.g[t]^2)
-    t4[t] = h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]
-    d_h1.r[t] = t4[t] * h1[t-1]
+    t3[t] = h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]
+    d_h1.r[t] = t3[t] * h1[t-1]
     d_h1.zr[t] = [d_h1.z[t], d_h1.r[t]]
-    t5[t] = sigmoid(-a_h1.z[t])
-    d_a_h1.z[t] = -d_h1[t] * h1[t-1] * t5[t] * (1 - t5[t])
-    d_a_h1.zr[t] = d_h1.zr[t] * h1.zr[t] * (1 - h1.zr[t]) + pad(d_a_h1.z[t], 0, 2*H)
-    t6[t] = [d_a_h1.zr[t], d_a_h1.g[t]]
-    d_e[t] = h1.W[:, H:E + H].T @ t6[t]
+    d_a_h1.zr[t] = d_h1.zr[t] * h1.zr[t] * (1 - h1.zr[t])
+    t4[t] = [d_a_h1.zr[t], d_a_h1.g[t]]
+    d_e[t] = h1.W[:, H:E + H].T @ t4[t]
     d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
-    d_h1_next[t] = t4[t] * h1.r[t] + d_h1[t] * t5[t] + h1.W[0:2*H, 0:H].T @ d_a_h1.zr[t]
-    d_h2_next[t] = t1[t] * h2.r[t] + d_h2[t] * t2[t] + h2.W[0:2*H, 0:H].T @ d_a_h2.zr[t]
-    d_h1.W = concat(0, pad(sum[t] d_a_h1.zr[t] @ h1[t-1].T, 0, E + H, 1), pad(sum[t] d_a_h1.g[t] @
-            (h1.r[t] * h1[t-1]).T, 0, E + H, 1)) + pad(sum[t] t6[t] @ e[t].T, H, E + H, 1)
+    d_h1_next[t] = t3[t] * h1.r[t] + d_h1[t] * (1 - h1.z[t]) + h1.W[0:2*H, 0:H].T @ d_a_h1.zr[t]
+    d_h2_next[t] = t1[t] * h2.r[t] + d_h2[t] * (1 - h2.z[t]) + h2.W[0:2*H, 0:H].T @ d_a_h2.zr[t]
+    d_h1.W = [concat(0, sum[t] d_a_h1.zr[t] @ h1[t-1].T, sum[t] d_a_h1.g[t] @ (h1.r[t] *
+            h1[t-1]).T), sum[t] t4[t] @ e[t].T]
     d_h1.W_z = d_h1.W[0:H]
     d_h1.W_r = d_h1.W[H:2*H]
     d_h1.W_g = d_h1.W[2*H:3*H]
-    d_h1.b = sum[t, batch](t6[t])
+    d_h1.b = sum[t, batch](t4[t])
     d_h1.b_z = d_h1.b[0:H]
     d_h1.b_r = d_h1.b[H:2*H]
     d_h1.b_g = d_h1.b[2*H:3*H]
-    d_h2.W = concat(0, pad(sum[t] d_a_h2.zr[t] @ h2[t-1].T, 0, 2*H, 1), pad(sum[t] d_a_h2.g[t] @
-            (h2.r[t] * h2[t-1]).T, 0, 2*H, 1)) + pad(sum[t] t3[t] @ h1[t].T, H, 2*H, 1)
+    d_h2.W = [concat(0, sum[t] d_a_h2.zr[t] @ h2[t-1].T, sum[t] d_a_h2.g[t] @ (h2.r[t] *
+            h2[t-1]).T), sum[t] t2[t] @ h1[t].T]
     d_h2.W_z = d_h2.W[0:H]
     d_h2.W_r = d_h2.W[H:2*H]
     d_h2.W_g = d_h2.W[2*H:3*H]
-    d_h2.b = sum[t, batch](t3[t])
+    d_h2.b = sum[t, batch](t2[t])
     d_h2.b_z = d_h2.b[0:H]
     d_h2.b_r = d_h2.b[H:2*H]
     d_h2.b_g = d_h2.b[2*H:3*H]
@@ -189,26 +185,24 @@ def step(params, carry, x):
     h2_before = carry_entry(carry, "h2[-1]", (B, H))            # (B, H)
     # e = e.L[x[t]]                                             layers.nn:20
     e = e_L[x]                                                  # (B, E)
-    a_h1_z = h1_before @ h1_W_z[:, :H].T + e @ h1_W_z[:, H:].T + h1_b_z  # (B, H)
     # h1.z = sigmoid(h1.W_z @ [h1[t-1], e[t]] + h1.b_z)         cells.nn:31
-    h1_z = sigmoid(a_h1_z)                                      # (B, H)
+    h1_z = sigmoid(h1_before @ h1_W_z[:, :H].T + e @ h1_W_z[:, H:].T + h1_b_z)  # (B, H)
     # h1.r = sigmoid(h1.W_r @ [h1[t-1], e[t]] + h1.b_r)         cells.nn:32
     h1_r = sigmoid(h1_before @ h1_W_r[:, :H].T + e @ h1_W_r[:, H:].T + h1_b_r)  # (B, H)
     h1_r_h1_before = h1_r * h1_before                           # (B, H)
     # h1.g = tanh(h1.W_g @ [h1.r[t] * h1[t-1], e[t]] + h1.b_g)  cells.nn:33
     h1_g = np.tanh(h1_r_h1_before @ h1_W_g[:, :H].T + e @ h1_W_g[:, H:].T + h1_b_g)  # (B, H)
-    # h1 = sigmoid(-(h1.W_z @ [h1[t-1], e[t]] + h1.b_z)) * h1[t-1] + h1.z[t] * h1.g[t]
-    h1 = sigmoid(-a_h1_z) * h1_before + h1_z * h1_g             # (B, H)
-    a_h2_z = h2_before @ h2_W_z[:, :H].T + h1 @ h2_W_z[:, H:].T + h2_b_z  # (B, H)
+    # h1 = (1 - h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]          cells.nn:34
+    h1 = (1 - h1_z) * h1_before + h1_z * h1_g                   # (B, H)
     # h2.z = sigmoid(h2.W_z @ [h2[t-1], h1[t]] + h2.b_z)        cells.nn:31
-    h2_z = sigmoid(a_h2_z)                                      # (B, H)
+    h2_z = sigmoid(h2_before @ h2_W_z[:, :H].T + h1 @ h2_W_z[:, H:].T + h2_b_z)  # (B, H)
     # h2.r = sigmoid(h2.W_r @ [h2[t-1], h1[t]] + h2.b_r)        cells.nn:32
     h2_r = sigmoid(h2_before @ h2_W_r[:, :H].T + h1 @ h2_W_r[:, H:].T + h2_b_r)  # (B, H)
     h2_r_h2_before = h2_r * h2_before                           # (B, H)
     # h2.g = tanh(h2.W_g @ [h2.r[t] * h2[t-1], h1[t]] + h2.b_g)  cells.nn:33
     h2_g = np.tanh(h2_r_h2_before @ h2_W_g[:, :H].T + h1 @ h2_W_g[:, H:].T + h2_b_g)  # (B, H)
-    # h2 = sigmoid(-(h2.W_z @ [h2[t-1], h1[t]] + h2.b_z)) * h2[t-1] + h2.z[t] * h2.g[t]
-    h2 = sigmoid(-a_h2_z) * h2_before + h2_z * h2_g             # (B, H)
+    # h2 = (1 - h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]          cells.nn:34
+    h2 = (1 - h2_z) * h2_before + h2_z * h2_g                   # (B, H)
     # p = p.W @ h2[t] + p.b                                     layers.nn:6
     p = h2 @ p_W.T + p_b                                        # (B, V)
     return {"p": p}, {"h1[-1]": h1, "h2[-1]": h2}
@@ -272,15 +266,14 @@ def _predict(params, x, carry, workspace):
     h1_prev, h1 = h1s[:-1], h1s[1:]
     a_h1_zr_e, a_h1_g_e = h1_W_e[..., :2*H], h1_W_e[..., 2*H:]
     for t in range(T):
-        a_h1_zr = a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T  # (B, 2*H)
-        # h1.zr = sigmoid(a_h1.zr[t])
-        h1_zr = sigmoid(a_h1_zr)                                # (B, 2*H)
+        # h1.zr = sigmoid((h1.W[:, H:E + H] @ e[t] + h1.b)[0:2*H] + h1.W[0:2*H, 0:H] @ h1[t-1])
+        h1_zr = sigmoid(a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T)  # (B, 2*H)
         # h1.g = tanh((h1.W[:, H:E + H] @ e[t] + h1.b)[2*H:3*H] + h1.W[2*H:3*H, 0:H] @ (h1.r[t] *
         #     h1[t-1]))
-        # h1 = sigmoid(-a_h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]    cells.nn:34
+        # h1 = (1 - h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]          cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         h1_zr_h1_prev = h1_zr[:, H:] * h1_prev[t]               # (B, H)
-        h1[t] = (sigmoid(-a_h1_zr[:, :H]) * h1_prev[t]
+        h1[t] = ((1 - h1_zr[:, :H]) * h1_prev[t]
                  + h1_zr[:, :H] * np.tanh(a_h1_g_e[t] + h1_zr_h1_prev @ h1_W[2*H:, :H].T))
     np.matmul(h1.reshape(-1, H), h2_W[:, H:].T, out=h2_W_h1.reshape(-1, 3*H))  # (T, B, 3*H)
     np.concatenate((h2_b_z, h2_b_r, h2_b_g), out=h2_b)          # (3*H,)
@@ -289,15 +282,14 @@ def _predict(params, x, carry, workspace):
     h2_prev, h2 = h2s[:-1], h2s[1:]
     a_h2_zr_h1, a_h2_g_h1 = h2_W_h1[..., :2*H], h2_W_h1[..., 2*H:]
     for t in range(T):
-        a_h2_zr = a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T  # (B, 2*H)
-        # h2.zr = sigmoid(a_h2.zr[t])
-        h2_zr = sigmoid(a_h2_zr)                                # (B, 2*H)
+        # h2.zr = sigmoid((h2.W[:, H:2*H] @ h1[t] + h2.b)[0:2*H] + h2.W[0:2*H, 0:H] @ h2[t-1])
+        h2_zr = sigmoid(a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T)  # (B, 2*H)
         # h2.g = tanh((h2.W[:, H:2*H] @ h1[t] + h2.b)[2*H:3*H] + h2.W[2*H:3*H, 0:H] @ (h2.r[t] *
         #     h2[t-1]))
-        # h2 = sigmoid(-a_h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]    cells.nn:34
+        # h2 = (1 - h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]          cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         h2_zr_h2_prev = h2_zr[:, H:] * h2_prev[t]               # (B, H)
-        h2[t] = (sigmoid(-a_h2_zr[:, :H]) * h2_prev[t]
+        h2[t] = ((1 - h2_zr[:, :H]) * h2_prev[t]
                  + h2_zr[:, :H] * np.tanh(a_h2_g_h1[t] + h2_zr_h2_prev @ h2_W[2*H:, :H].T))
     # p = p.W @ h2[t] + p.b                                     layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
@@ -364,15 +356,14 @@ def _evaluate(params, x, y, carry, workspace):
     h1_prev, h1 = h1s[:-1], h1s[1:]
     a_h1_zr_e, a_h1_g_e = h1_W_e[..., :2*H], h1_W_e[..., 2*H:]
     for t in range(T):
-        a_h1_zr = a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T  # (B, 2*H)
-        # h1.zr = sigmoid(a_h1.zr[t])
-        h1_zr = sigmoid(a_h1_zr)                                # (B, 2*H)
+        # h1.zr = sigmoid((h1.W[:, H:E + H] @ e[t] + h1.b)[0:2*H] + h1.W[0:2*H, 0:H] @ h1[t-1])
+        h1_zr = sigmoid(a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T)  # (B, 2*H)
         # h1.g = tanh((h1.W[:, H:E + H] @ e[t] + h1.b)[2*H:3*H] + h1.W[2*H:3*H, 0:H] @ (h1.r[t] *
         #     h1[t-1]))
-        # h1 = sigmoid(-a_h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]    cells.nn:34
+        # h1 = (1 - h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]          cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         h1_zr_h1_prev = h1_zr[:, H:] * h1_prev[t]               # (B, H)
-        h1[t] = (sigmoid(-a_h1_zr[:, :H]) * h1_prev[t]
+        h1[t] = ((1 - h1_zr[:, :H]) * h1_prev[t]
                  + h1_zr[:, :H] * np.tanh(a_h1_g_e[t] + h1_zr_h1_prev @ h1_W[2*H:, :H].T))
     np.matmul(h1.reshape(-1, H), h2_W[:, H:].T, out=h2_W_h1.reshape(-1, 3*H))  # (T, B, 3*H)
     np.concatenate((h2_b_z, h2_b_r, h2_b_g), out=h2_b)          # (3*H,)
@@ -381,15 +372,14 @@ def _evaluate(params, x, y, carry, workspace):
     h2_prev, h2 = h2s[:-1], h2s[1:]
     a_h2_zr_h1, a_h2_g_h1 = h2_W_h1[..., :2*H], h2_W_h1[..., 2*H:]
     for t in range(T):
-        a_h2_zr = a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T  # (B, 2*H)
-        # h2.zr = sigmoid(a_h2.zr[t])
-        h2_zr = sigmoid(a_h2_zr)                                # (B, 2*H)
+        # h2.zr = sigmoid((h2.W[:, H:2*H] @ h1[t] + h2.b)[0:2*H] + h2.W[0:2*H, 0:H] @ h2[t-1])
+        h2_zr = sigmoid(a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T)  # (B, 2*H)
         # h2.g = tanh((h2.W[:, H:2*H] @ h1[t] + h2.b)[2*H:3*H] + h2.W[2*H:3*H, 0:H] @ (h2.r[t] *
         #     h2[t-1]))
-        # h2 = sigmoid(-a_h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]    cells.nn:34
+        # h2 = (1 - h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]          cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         h2_zr_h2_prev = h2_zr[:, H:] * h2_prev[t]               # (B, H)
-        h2[t] = (sigmoid(-a_h2_zr[:, :H]) * h2_prev[t]
+        h2[t] = ((1 - h2_zr[:, :H]) * h2_prev[t]
                  + h2_zr[:, :H] * np.tanh(a_h2_g_h1[t] + h2_zr_h2_prev @ h2_W[2*H:, :H].T))
     # p = p.W @ h2[t] + p.b                                     layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
@@ -470,13 +460,10 @@ def _gradients(params, grads, x, y, carry, workspace):
         "h2[-1]": np.zeros((B, H), dtype),
     })
     (
-        h2_W, h1_W, e, h1_W_e, h1_b, h1s, h1_r_h1_prev, sigmoid_a_h1_zr, h1_zr, h1_g, h2_W_h1, h2_b,
-        h2s, h2_r_h2_prev, sigmoid_a_h2_zr, h2_zr, h2_g, p, max_p, exp_p, sum_exp_p, p_picked, tmp,
-        slope_h2_g, d_h2, slope_h2_zr, slope_sigmoid_a_h2_zr, d_h2_next, d_h2_zr,
-        d_a_h2_zr_d_a_h2_g, d_h2_b, d_a_h2_zr_h2_prev, d_h2_W, d_a_h2_g_h2_r_h2_prev,
-        d_a_h2_zr_d_a_h2_g_h1, term, slope_h1_g, d_h1, slope_h1_zr, slope_sigmoid_a_h1_zr,
-        d_h1_next, d_h1_zr, d_a_h1_zr_d_a_h1_g, d_h1_b, d_a_h1_zr_h1_prev, d_h1_W,
-        d_a_h1_g_h1_r_h1_prev, d_a_h1_zr_d_a_h1_g_e, term2, d_e,
+        h2_W, h1_W, e, h1_W_e, h1_b, h1s, h1_r_h1_prev, h1_zr, one_minus_h1_z, h1_g, h2_W_h1, h2_b,
+        h2s, h2_r_h2_prev, h2_zr, one_minus_h2_z, h2_g, p, max_p, exp_p, sum_exp_p, p_picked, tmp,
+        slope_h2_g, d_h2, slope_h2_zr, d_h2_next, d_a_h2_zr_d_a_h2_g, d_h2_zr, d_h2_b, d_h2_W,
+        slope_h1_g, d_h1, slope_h1_zr, d_h1_next, d_a_h1_zr_d_a_h1_g, d_h1_zr, d_h1_b, d_h1_W, d_e,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -492,17 +479,16 @@ def _gradients(params, grads, x, y, carry, workspace):
     a_h1_zr_e, a_h1_g_e = h1_W_e[..., :2*H], h1_W_e[..., 2*H:]
     h1_z, h1_r = h1_zr[..., :H], h1_zr[..., H:]
     for t in range(T):
-        a_h1_zr = a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T  # (B, 2*H)
+        # h1.zr = sigmoid((h1.W[:, H:E + H] @ e[t] + h1.b)[0:2*H] + h1.W[0:2*H, 0:H] @ h1[t-1])
+        sigmoid(a_h1_zr_e[t] + h1_prev[t] @ h1_W[:2*H, :H].T, out=h1_zr[t])  # (T, B, 2*H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        sigmoid(-a_h1_zr[:, :H], out=sigmoid_a_h1_zr[t])        # (T, B, H)
-        # h1.zr = sigmoid(a_h1.zr[t])
-        sigmoid(a_h1_zr, out=h1_zr[t])                          # (T, B, 2*H)
+        one_minus_h1_z[t] = 1 - h1_z[t]                         # (T, B, H)
         h1_r_h1_prev[t] = h1_r[t] * h1_prev[t]                  # (T, B, H)
         # h1.g = tanh((h1.W[:, H:E + H] @ e[t] + h1.b)[2*H:3*H] + h1.W[2*H:3*H, 0:H] @ (h1.r[t] *
         #     h1[t-1]))
         np.tanh(a_h1_g_e[t] + h1_r_h1_prev[t] @ h1_W[2*H:, :H].T, out=h1_g[t])  # (T, B, H)
-        # h1 = sigmoid(-a_h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]    cells.nn:34
-        h1[t] = sigmoid_a_h1_zr[t] * h1_prev[t] + h1_z[t] * h1_g[t]
+        # h1 = (1 - h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]          cells.nn:34
+        h1[t] = one_minus_h1_z[t] * h1_prev[t] + h1_z[t] * h1_g[t]
     np.matmul(h1.reshape(-1, H), h2_W[:, H:].T, out=h2_W_h1.reshape(-1, 3*H))  # (T, B, 3*H)
     np.concatenate((h2_b_z, h2_b_r, h2_b_g), out=h2_b)          # (3*H,)
     h2_W_h1 += h2_b
@@ -511,17 +497,16 @@ def _gradients(params, grads, x, y, carry, workspace):
     a_h2_zr_h1, a_h2_g_h1 = h2_W_h1[..., :2*H], h2_W_h1[..., 2*H:]
     h2_z, h2_r = h2_zr[..., :H], h2_zr[..., H:]
     for t in range(T):
-        a_h2_zr = a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T  # (B, 2*H)
+        # h2.zr = sigmoid((h2.W[:, H:2*H] @ h1[t] + h2.b)[0:2*H] + h2.W[0:2*H, 0:H] @ h2[t-1])
+        sigmoid(a_h2_zr_h1[t] + h2_prev[t] @ h2_W[:2*H, :H].T, out=h2_zr[t])  # (T, B, 2*H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        sigmoid(-a_h2_zr[:, :H], out=sigmoid_a_h2_zr[t])        # (T, B, H)
-        # h2.zr = sigmoid(a_h2.zr[t])
-        sigmoid(a_h2_zr, out=h2_zr[t])                          # (T, B, 2*H)
+        one_minus_h2_z[t] = 1 - h2_z[t]                         # (T, B, H)
         h2_r_h2_prev[t] = h2_r[t] * h2_prev[t]                  # (T, B, H)
         # h2.g = tanh((h2.W[:, H:2*H] @ h1[t] + h2.b)[2*H:3*H] + h2.W[2*H:3*H, 0:H] @ (h2.r[t] *
         #     h2[t-1]))
         np.tanh(a_h2_g_h1[t] + h2_r_h2_prev[t] @ h2_W[2*H:, :H].T, out=h2_g[t])  # (T, B, H)
-        # h2 = sigmoid(-a_h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]    cells.nn:34
-        h2[t] = sigmoid_a_h2_zr[t] * h2_prev[t] + h2_z[t] * h2_g[t]
+        # h2 = (1 - h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]          cells.nn:34
+        h2[t] = one_minus_h2_z[t] * h2_prev[t] + h2_z[t] * h2_g[t]
     # p = p.W @ h2[t] + p.b                                     layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
     p += p_b
@@ -552,99 +537,61 @@ def _gradients(params, grads, x, y, carry, workspace):
     np.matmul(d_p.reshape(-1, V), p_W, out=d_h2.reshape(-1, H))  # (T, B, H)
     np.subtract(1, h2_zr, out=slope_h2_zr)                      # (T, B, 2*H)
     slope_h2_zr *= h2_zr
-    np.subtract(1, sigmoid_a_h2_zr, out=slope_sigmoid_a_h2_zr)  # (T, B, H)
-    slope_sigmoid_a_h2_zr *= sigmoid_a_h2_zr
     d_h2_next[...] = 0                                          # (B, H)
-    d_a_h2_g = slope_h2_g
-    d_a_h2_zr = slope_h2_zr
+    d_a_h2_zr, d_a_h2_g = d_a_h2_zr_d_a_h2_g[..., :2*H], d_a_h2_zr_d_a_h2_g[..., 2*H:]
     d_h2_z, d_h2_r = d_h2_zr[:, :H], d_h2_zr[:, H:]
     for t in reversed(range(T)):
         # d_h2 = p.W.T @ d_p[t] + d_h2_next[t+1]
         d_h2[t] += d_h2_next
         # d_h2.g = d_h2[t] * h2.z[t]
         # d_a_h2.g = d_h2.g[t] * (1 - h2.g[t]^2)
-        d_a_h2_g[t] = d_h2[t] * h2_z[t] * slope_h2_g[t]
+        d_a_h2_g[t] = d_h2[t] * h2_z[t] * slope_h2_g[t]         # (T, B, 3*H)
         d_a_h2_g_h2_W = d_a_h2_g[t] @ h2_W[2*H:, :H]            # (B, H)
-        # d_h2.z = d_h2[t] * h2.g[t]
-        d_h2_z[...] = d_h2[t] * h2_g[t]                         # (B, 2*H)
+        # d_h2.z = d_h2[t] * h2.g[t] - d_h2[t] * h2[t-1]
+        d_h2_z[...] = d_h2[t] * h2_g[t] - d_h2[t] * h2_prev[t]  # (B, 2*H)
         # d_h2.r = (h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]) * h2[t-1]
         d_h2_r[...] = d_a_h2_g_h2_W * h2_prev[t]
-        # d_a_h2.z = -d_h2[t] * h2[t-1] * sigmoid(-a_h2.z[t]) * (1 - sigmoid(-a_h2.z[t]))
-        d_a_h2_z = -(d_h2[t] * h2_prev[t] * slope_sigmoid_a_h2_zr[t])  # (B, H)
-        # d_a_h2.zr = d_h2.zr[t] * h2.zr[t] * (1 - h2.zr[t]) + pad(d_a_h2.z[t], 0, 2*H)
-        d_a_h2_z_padded = np.empty((B, 2*H), dtype)             # (B, 2*H)
-        d_a_h2_z_padded[...] = 0
-        d_a_h2_z_padded[:, :H] = d_a_h2_z
-        d_a_h2_zr[t] = d_h2_zr * slope_h2_zr[t] + d_a_h2_z_padded
-        # d_h2_next = (h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]) * h2.r[t] + d_h2[t] * sigmoid(-a_h2.z[t])
-        #     + h2.W[0:2*H, 0:H].T @ d_a_h2.zr[t]
-        d_h2_next[...] = (d_a_h2_g_h2_W * h2_r[t] + d_h2[t] * sigmoid_a_h2_zr[t]
+        # d_a_h2.zr = d_h2.zr[t] * h2.zr[t] * (1 - h2.zr[t])
+        d_a_h2_zr[t] = d_h2_zr * slope_h2_zr[t]
+        # d_h2_next = (h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]) * h2.r[t] + d_h2[t] * (1 - h2.z[t]) +
+        #     h2.W[0:2*H, 0:H].T @ d_a_h2.zr[t]
+        d_h2_next[...] = (d_a_h2_g_h2_W * h2_r[t] + d_h2[t] * one_minus_h2_z[t]
                           + d_a_h2_zr[t] @ h2_W[:2*H, :H])
-    np.concatenate((d_a_h2_zr, d_a_h2_g), axis=2, out=d_a_h2_zr_d_a_h2_g)  # (T, B, 3*H)
     # d_h2.b = sum[t, batch]([d_a_h2.zr[t], d_a_h2.g[t]])
     np.sum(d_a_h2_zr_d_a_h2_g, axis=(0, 1), out=d_h2_b)         # (3*H,)
-    np.matmul(d_a_h2_zr.reshape(-1, 2*H).T, h2_prev.reshape(-1, H), out=d_a_h2_zr_h2_prev)
-    d_h2_W[:2*H] = 0                                            # (3*H, 2*H)
-    d_h2_W[:2*H, :H] = d_a_h2_zr_h2_prev
-    np.matmul(d_a_h2_g.reshape(-1, H).T, h2_r_h2_prev.reshape(-1, H), out=d_a_h2_g_h2_r_h2_prev)
-    d_h2_W[2*H:] = 0
-    d_h2_W[2*H:, :H] = d_a_h2_g_h2_r_h2_prev
-    # d_h2.W = concat(0, pad(sum[t] d_a_h2.zr[t] @ h2[t-1].T, 0, 2*H, 1), pad(sum[t] d_a_h2.g[t]
-    #     @ (h2.r[t] * h2[t-1]).T, 0, 2*H, 1)) + pad(sum[t] [d_a_h2.zr[t], d_a_h2.g[t]] @
-    #     h1[t].T, H, 2*H, 1)
-    np.matmul(d_a_h2_zr_d_a_h2_g.reshape(-1, 3*H).T, h1.reshape(-1, H), out=d_a_h2_zr_d_a_h2_g_h1)
-    term[...] = 0                                               # (3*H, 2*H)
-    term[:, H:] = d_a_h2_zr_d_a_h2_g_h1
-    d_h2_W += term
+    np.matmul(d_a_h2_zr.reshape(-1, 2*H).T, h2_prev.reshape(-1, H), out=d_h2_W[:2*H, :H])
+    np.matmul(d_a_h2_g.reshape(-1, H).T, h2_r_h2_prev.reshape(-1, H), out=d_h2_W[2*H:, :H])
+    np.matmul(d_a_h2_zr_d_a_h2_g.reshape(-1, 3*H).T, h1.reshape(-1, H), out=d_h2_W[:, H:])
     np.square(h1_g, out=slope_h1_g)                             # (T, B, H)
     np.subtract(1, slope_h1_g, out=slope_h1_g)
     np.matmul(d_a_h2_zr_d_a_h2_g.reshape(-1, 3*H), h2_W[:, H:], out=d_h1.reshape(-1, H))
     np.subtract(1, h1_zr, out=slope_h1_zr)                      # (T, B, 2*H)
     slope_h1_zr *= h1_zr
-    np.subtract(1, sigmoid_a_h1_zr, out=slope_sigmoid_a_h1_zr)  # (T, B, H)
-    slope_sigmoid_a_h1_zr *= sigmoid_a_h1_zr
     d_h1_next[...] = 0                                          # (B, H)
-    d_a_h1_g = slope_h1_g
-    d_a_h1_zr = slope_h1_zr
+    d_a_h1_zr, d_a_h1_g = d_a_h1_zr_d_a_h1_g[..., :2*H], d_a_h1_zr_d_a_h1_g[..., 2*H:]
     d_h1_z, d_h1_r = d_h1_zr[:, :H], d_h1_zr[:, H:]
     for t in reversed(range(T)):
         # d_h1 = h2.W[:, H:2*H].T @ [d_a_h2.zr[t], d_a_h2.g[t]] + d_h1_next[t+1]
         d_h1[t] += d_h1_next
         # d_h1.g = d_h1[t] * h1.z[t]
         # d_a_h1.g = d_h1.g[t] * (1 - h1.g[t]^2)
-        d_a_h1_g[t] = d_h1[t] * h1_z[t] * slope_h1_g[t]
+        d_a_h1_g[t] = d_h1[t] * h1_z[t] * slope_h1_g[t]         # (T, B, 3*H)
         d_a_h1_g_h1_W = d_a_h1_g[t] @ h1_W[2*H:, :H]            # (B, H)
-        # d_h1.z = d_h1[t] * h1.g[t]
-        d_h1_z[...] = d_h1[t] * h1_g[t]                         # (B, 2*H)
+        # d_h1.z = d_h1[t] * h1.g[t] - d_h1[t] * h1[t-1]
+        d_h1_z[...] = d_h1[t] * h1_g[t] - d_h1[t] * h1_prev[t]  # (B, 2*H)
         # d_h1.r = (h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]) * h1[t-1]
         d_h1_r[...] = d_a_h1_g_h1_W * h1_prev[t]
-        # d_a_h1.z = -d_h1[t] * h1[t-1] * sigmoid(-a_h1.z[t]) * (1 - sigmoid(-a_h1.z[t]))
-        d_a_h1_z = -(d_h1[t] * h1_prev[t] * slope_sigmoid_a_h1_zr[t])  # (B, H)
-        # d_a_h1.zr = d_h1.zr[t] * h1.zr[t] * (1 - h1.zr[t]) + pad(d_a_h1.z[t], 0, 2*H)
-        d_a_h1_z_padded = np.empty((B, 2*H), dtype)             # (B, 2*H)
-        d_a_h1_z_padded[...] = 0
-        d_a_h1_z_padded[:, :H] = d_a_h1_z
-        d_a_h1_zr[t] = d_h1_zr * slope_h1_zr[t] + d_a_h1_z_padded
-        # d_h1_next = (h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]) * h1.r[t] + d_h1[t] * sigmoid(-a_h1.z[t])
-        #     + h1.W[0:2*H, 0:H].T @ d_a_h1.zr[t]
-        d_h1_next[...] = (d_a_h1_g_h1_W * h1_r[t] + d_h1[t] * sigmoid_a_h1_zr[t]
+        # d_a_h1.zr = d_h1.zr[t] * h1.zr[t] * (1 - h1.zr[t])
+        d_a_h1_zr[t] = d_h1_zr * slope_h1_zr[t]
+        # d_h1_next = (h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]) * h1.r[t] + d_h1[t] * (1 - h1.z[t]) +
+        #     h1.W[0:2*H, 0:H].T @ d_a_h1.zr[t]
+        d_h1_next[...] = (d_a_h1_g_h1_W * h1_r[t] + d_h1[t] * one_minus_h1_z[t]
                           + d_a_h1_zr[t] @ h1_W[:2*H, :H])
-    np.concatenate((d_a_h1_zr, d_a_h1_g), axis=2, out=d_a_h1_zr_d_a_h1_g)  # (T, B, 3*H)
     # d_h1.b = sum[t, batch]([d_a_h1.zr[t], d_a_h1.g[t]])
     np.sum(d_a_h1_zr_d_a_h1_g, axis=(0, 1), out=d_h1_b)         # (3*H,)
-    np.matmul(d_a_h1_zr.reshape(-1, 2*H).T, h1_prev.reshape(-1, H), out=d_a_h1_zr_h1_prev)
-    d_h1_W[:2*H] = 0                                            # (3*H, E + H)
-    d_h1_W[:2*H, :H] = d_a_h1_zr_h1_prev
-    np.matmul(d_a_h1_g.reshape(-1, H).T, h1_r_h1_prev.reshape(-1, H), out=d_a_h1_g_h1_r_h1_prev)
-    d_h1_W[2*H:] = 0
-    d_h1_W[2*H:, :H] = d_a_h1_g_h1_r_h1_prev
-    # d_h1.W = concat(0, pad(sum[t] d_a_h1.zr[t] @ h1[t-1].T, 0, E + H, 1), pad(sum[t]
-    #     d_a_h1.g[t] @ (h1.r[t] * h1[t-1]).T, 0, E + H, 1)) + pad(sum[t] [d_a_h1.zr[t],
-    #     d_a_h1.g[t]] @ e[t].T, H, E + H, 1)
-    np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H).T, e.reshape(-1, E), out=d_a_h1_zr_d_a_h1_g_e)
-    term2[...] = 0                                              # (3*H, E + H)
-    term2[:, H:] = d_a_h1_zr_d_a_h1_g_e
-    d_h1_W += term2
+    np.matmul(d_a_h1_zr.reshape(-1, 2*H).T, h1_prev.reshape(-1, H), out=d_h1_W[:2*H, :H])
+    np.matmul(d_a_h1_g.reshape(-1, H).T, h1_r_h1_prev.reshape(-1, H), out=d_h1_W[2*H:, :H])
+    np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H).T, e.reshape(-1, E), out=d_h1_W[:, H:])
     # d_e = h1.W[:, H:E + H].T @ [d_a_h1.zr[t], d_a_h1.g[t]]
     np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H), h1_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
     # d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
@@ -663,25 +610,25 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(6*H*H, 2*B*H, 2*H*H, H*H, 3*E*H), dtype),
+            (max(6*H*H, B*H, 3*H), dtype),
             (3*E*H + 3*H*H, dtype),
-            (max(B*E*T, 3*E*H + 3*H*H), dtype),
+            (B*E*T, dtype),
             (max(3*B*H*T, B*T*V, B*T, 2*B*H*T), dtype),
             (max(3*H, B*H + B*H*T), dtype),
             (B*H*T, dtype),
-            (max(B*H*T, 3*E*H + 3*H*H), dtype),
             (2*B*H*T, dtype),
+            (max(B*H*T, 3*E*H + 3*H*H), dtype),
             (B*H*T, dtype),
             (max(3*H, B*H + B*H*T), dtype),
-            (max(B*H*T, 6*H*H), dtype),
-            (max(B*H*T, 6*H*H), dtype),
-            (max(2*B*H*T, 3*B*H*T), dtype),
             (B*H*T, dtype),
+            (2*B*H*T, dtype),
+            (B*H*T, dtype),
+            (max(B*H*T, 2*B*H), dtype),
             (max(B*T, B*H*T), dtype),
-            (max(B*T*V, B*H*T), dtype),
+            (max(B*T*V, 3*B*H*T), dtype),
             (max(B*T, B*H*T), dtype),
             (max(B*T, B*H, 3*H), dtype),
-            (max(2*B*H, 2*H*H, H*H, 3*H*H, B*H, 3*H), dtype),
+            (max(2*B*H, 6*H*H), dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:6*H*H].reshape(3*H, 2*H),                             # h2_W
@@ -691,15 +638,15 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[4][:3*H],                                                 # h1_b
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
             s[5][:B*H*T].reshape(T, B, H),                              # h1_r_h1_prev
-            s[6][:B*H*T].reshape(T, B, H),                              # sigmoid_a_h1_zr
-            s[7][:2*B*H*T].reshape(T, B, 2*H),                          # h1_zr
+            s[6][:2*B*H*T].reshape(T, B, 2*H),                          # h1_zr
+            s[7][:B*H*T].reshape(T, B, H),                              # one_minus_h1_z
             s[8][:B*H*T].reshape(T, B, H),                              # h1_g
             s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
             s[9][:3*H],                                                 # h2_b
             s[9][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
             s[10][:B*H*T].reshape(T, B, H),                             # h2_r_h2_prev
-            s[11][:B*H*T].reshape(T, B, H),                             # sigmoid_a_h2_zr
-            s[12][:2*B*H*T].reshape(T, B, 2*H),                         # h2_zr
+            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # h2_zr
+            s[12][:B*H*T].reshape(T, B, H),                             # one_minus_h2_z
             s[13][:B*H*T].reshape(T, B, H),                             # h2_g
             s[3][:B*T*V].reshape(T, B, V),                              # p
             s[14][:B*T].reshape(T, B),                                  # max_p
@@ -710,29 +657,19 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[14][:B*H*T].reshape(T, B, H),                             # slope_h2_g
             s[16][:B*H*T].reshape(T, B, H),                             # d_h2
             s[3][:2*B*H*T].reshape(T, B, 2*H),                          # slope_h2_zr
-            s[15][:B*H*T].reshape(T, B, H),                             # slope_sigmoid_a_h2_zr
             s[17][:B*H].reshape(B, H),                                  # d_h2_next
+            s[15][:3*B*H*T].reshape(T, B, 3*H),                         # d_a_h2_zr_d_a_h2_g
             s[18][:2*B*H].reshape(B, 2*H),                              # d_h2_zr
-            s[12][:3*B*H*T].reshape(T, B, 3*H),                         # d_a_h2_zr_d_a_h2_g
             s[17][:3*H],                                                # d_h2_b
-            s[18][:2*H*H].reshape(2*H, H),                              # d_a_h2_zr_h2_prev
-            s[11][:6*H*H].reshape(3*H, 2*H),                            # d_h2_W
-            s[18][:H*H].reshape(H, H),                                  # d_a_h2_g_h2_r_h2_prev
-            s[18][:3*H*H].reshape(3*H, H),                              # d_a_h2_zr_d_a_h2_g_h1
-            s[10][:6*H*H].reshape(3*H, 2*H),                            # term
+            s[18][:6*H*H].reshape(3*H, 2*H),                            # d_h2_W
             s[10][:B*H*T].reshape(T, B, H),                             # slope_h1_g
-            s[13][:B*H*T].reshape(T, B, H),                             # d_h1
-            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # slope_h1_zr
-            s[14][:B*H*T].reshape(T, B, H),                             # slope_sigmoid_a_h1_zr
-            s[18][:B*H].reshape(B, H),                                  # d_h1_next
-            s[0][:2*B*H].reshape(B, 2*H),                               # d_h1_zr
-            s[12][:3*B*H*T].reshape(T, B, 3*H),                         # d_a_h1_zr_d_a_h1_g
-            s[18][:3*H],                                                # d_h1_b
-            s[0][:2*H*H].reshape(2*H, H),                               # d_a_h1_zr_h1_prev
-            s[6][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # d_h1_W
-            s[0][:H*H].reshape(H, H),                                   # d_a_h1_g_h1_r_h1_prev
-            s[0][:3*E*H].reshape(3*H, E),                               # d_a_h1_zr_d_a_h1_g_e
-            s[2][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # term2
+            s[12][:B*H*T].reshape(T, B, H),                             # d_h1
+            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # slope_h1_zr
+            s[0][:B*H].reshape(B, H),                                   # d_h1_next
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # d_a_h1_zr_d_a_h1_g
+            s[13][:2*B*H].reshape(B, 2*H),                              # d_h1_zr
+            s[0][:3*H],                                                 # d_h1_b
+            s[7][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # d_h1_W
             s[2][:B*E*T].reshape(T, B, E),                              # d_e
         )
     return workspace.views["gradients"]
@@ -850,7 +787,7 @@ def categorical(p, u):
 
 def whole_length(name, value):
     """The length of an axis that no array carries."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+    if isinstance(value, bool) or np.ndim(value) or np.asarray(value).dtype.kind not in "iu" or value < 1:
         raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
     return int(value)
 

@@ -596,7 +596,7 @@ def real_input(name, value, dims, dtype):
 
 def whole_length(name, value):
     """The length of an axis that no array carries."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+    if isinstance(value, bool) or np.ndim(value) or np.asarray(value).dtype.kind not in "iu" or value < 1:
         raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
     return int(value)
 

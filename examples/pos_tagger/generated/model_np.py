@@ -24,6 +24,16 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t1[t] = d_s[t] * 1.66667
     t2[t] = real(uniform(s) < 0.6)
     t3[t] = (s.W.T @ t1[t]) * t2[t]
+    d_b[t] = t3[t, H:2*H] + d_b_prev[t-1]
+    d_b.c[t] = d_b[t] * b.o[t] * (1 - tanh(b.c[t])^2) + d_b.c_prev[t-1]
+    d_b.f[t] = d_b.c[t] * b.c[t+1]
+    d_b.i[t] = d_b.c[t] * b.g[t]
+    d_b.o[t] = d_b[t] * tanh(b.c[t])
+    d_b.fio[t] = [d_b.f[t], d_b.i[t], d_b.o[t]]
+    d_a_b.fio[t] = d_b.fio[t] * b.fio[t] * (1 - b.fio[t])
+    d_b.g[t] = d_b.c[t] * b.i[t]
+    d_a_b.g[t] = d_b.g[t] * (1 - b.g[t]^2)
+    d_a_b.fiog[t] = [d_a_b.fio[t], d_a_b.g[t]]
     d_f[t] = t3[t, 0:H] + d_f_next[t+1]
     d_f.c[t] = d_f[t] * f.o[t] * (1 - tanh(f.c[t])^2) + d_f.c_next[t+1]
     d_f.f[t] = d_f.c[t] * f.c[t-1]
@@ -31,51 +41,37 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_f.o[t] = d_f[t] * tanh(f.c[t])
     d_f.fio[t] = [d_f.f[t], d_f.i[t], d_f.o[t]]
     d_a_f.fio[t] = d_f.fio[t] * f.fio[t] * (1 - f.fio[t])
-    d_b[t] = t3[t, H:2*H] + d_b_prev[t-1]
-    d_b.c[t] = d_b[t] * b.o[t] * (1 - tanh(b.c[t])^2) + d_b.c_prev[t-1]
-    d_b.f[t] = d_b.c[t] * b.c[t+1]
-    d_a_b.f[t] = d_b.f[t] * b.f[t] * (1 - b.f[t])
-    d_b.i[t] = d_b.c[t] * b.g[t]
-    d_a_b.i[t] = d_b.i[t] * b.i[t] * (1 - b.i[t])
-    d_b.o[t] = d_b[t] * tanh(b.c[t])
-    d_a_b.o[t] = d_b.o[t] * b.o[t] * (1 - b.o[t])
     d_f.g[t] = d_f.c[t] * f.i[t]
     d_a_f.g[t] = d_f.g[t] * (1 - f.g[t]^2)
-    d_b.g[t] = d_b.c[t] * b.i[t]
-    d_a_b.g[t] = d_b.g[t] * (1 - b.g[t]^2)
-    t4[t] = [d_a_f.fio[t], d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]]
-    d_w[t] = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H].T @ t4[t]
-    t5[t] = d_w[t] * real(uniform(w) < 0.6)
-    d_L = sum[t] onehot(x[t]) @ (1.66667 * t5[t, 0:E]).T
-    d_f.c_next[t] = d_f.c[t] * f.f[t]
-    d_f_next[t] = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H].T @ d_a_f.g[t] +
-            f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H].T @ d_a_f.fio[t]
+    d_a_f.fiog[t] = [d_a_f.fio[t], d_a_f.g[t]]
+    d_w[t] = b.W[:, H:E + F + H].T @ d_a_b.fiog[t] + f.W[:, H:E + F + H].T @ d_a_f.fiog[t]
+    t4[t] = d_w[t] * real(uniform(w) < 0.6)
+    d_L = sum[t] onehot(x[t]) @ (1.66667 * t4[t, 0:E]).T
     d_b.c_prev[t] = d_b.c[t] * b.f[t]
-    t6[t] = [d_a_b.f[t], d_a_b.i[t], d_a_b.o[t]]
-    d_b_prev[t] = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H, 0:H].T @ d_a_b.g[t] +
-            f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H].T @ t6[t]
-    d_M = 1.66667 * sum[t] onehot(z[t]) @ t5[t, E:E + F].T
-    d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c = concat(0, pad(sum[t] d_a_f.fio[t] @
-            f[t-1].T, 0, E + F + H, 1), pad(sum[t] t6[t] @ b[t+1].T, 0, E + F + H, 1), pad(sum[t]
-            d_a_f.g[t] @ f[t-1].T, 0, E + F + H, 1), pad(sum[t] d_a_b.g[t] @ b[t+1].T, 0, E + F +
-            H, 1)) + pad(sum[t] t4[t] @ w[t].T, H, E + F + H, 1)
-    d_f.W_f = d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:H]
-    d_f.W_i = d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[H:2*H]
-    d_f.W_o = d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[2*H:3*H]
-    d_f.W_c = d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H]
-    d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c = sum[t, batch](t4[t])
-    d_f.b_f = d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c[0:H]
-    d_f.b_i = d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c[H:2*H]
-    d_f.b_o = d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c[2*H:3*H]
-    d_f.b_c = d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c[6*H:7*H]
-    d_b.W_f = d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:4*H]
-    d_b.W_i = d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[4*H:5*H]
-    d_b.W_o = d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[5*H:6*H]
-    d_b.W_c = d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H]
-    d_b.b_f = d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c[3*H:4*H]
-    d_b.b_i = d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c[4*H:5*H]
-    d_b.b_o = d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c[5*H:6*H]
-    d_b.b_c = d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c[7*H:8*H]
+    d_b_prev[t] = b.W[:, 0:H].T @ d_a_b.fiog[t]
+    d_f.c_next[t] = d_f.c[t] * f.f[t]
+    d_f_next[t] = f.W[:, 0:H].T @ d_a_f.fiog[t]
+    d_M = 1.66667 * sum[t] onehot(z[t]) @ t4[t, E:E + F].T
+    d_f.W = [sum[t] d_a_f.fiog[t] @ f[t-1].T, sum[t] d_a_f.fiog[t] @ w[t].T]
+    d_f.W_f = d_f.W[0:H]
+    d_f.W_i = d_f.W[H:2*H]
+    d_f.W_o = d_f.W[2*H:3*H]
+    d_f.W_c = d_f.W[3*H:4*H]
+    d_f.b = sum[t, batch](d_a_f.fiog[t])
+    d_f.b_f = d_f.b[0:H]
+    d_f.b_i = d_f.b[H:2*H]
+    d_f.b_o = d_f.b[2*H:3*H]
+    d_f.b_c = d_f.b[3*H:4*H]
+    d_b.W = [sum[t] d_a_b.fiog[t] @ b[t+1].T, sum[t] d_a_b.fiog[t] @ w[t].T]
+    d_b.W_f = d_b.W[0:H]
+    d_b.W_i = d_b.W[H:2*H]
+    d_b.W_o = d_b.W[2*H:3*H]
+    d_b.W_c = d_b.W[3*H:4*H]
+    d_b.b = sum[t, batch](d_a_b.fiog[t])
+    d_b.b_f = d_b.b[0:H]
+    d_b.b_i = d_b.b[H:2*H]
+    d_b.b_o = d_b.b[2*H:3*H]
+    d_b.b_c = d_b.b[3*H:4*H]
     d_s.W = sum[t] t1[t] @ ([f[t], b[t]] * t2[t]).T
     d_s.b = sum[t, batch](d_s[t])
 """
@@ -197,42 +193,36 @@ def _predict(params, x, z, lengths_t, workspace):
     z = z.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, w,
-        f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w,
-        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_cs, t_plus_one, end, bs, b_cs, f_b,
-        s_W_f_b,
+        padding, f_W, w, a_f_fiog, f_b, fs, f_cs, b_W, a_b_fiog, b_b, t_plus_one, end, bs, b_cs,
+        f_b2, s_W_f_b2,
     ) = _predict_buffers(workspace, B, T, dtype)
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    np.concatenate((f_W_f, f_W_i, f_W_o, b_W_f, b_W_i, b_W_o, f_W_c, b_W_c),
-        out=f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c)
+    np.concatenate((f_W_f, f_W_i, f_W_o, f_W_c), out=f_W)       # (4*H, E + F + H)
     np.take(L, x, axis=0, out=w[:, :, :E], mode="clip")         # (T, B, E + F)
     np.take(M, z, axis=0, out=w[:, :, E:], mode="clip")
-    np.matmul(w.reshape(-1, E + F), f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:, H:].T,
-        out=f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w.reshape(-1, 8*H))
-    np.concatenate((f_b_f, f_b_i, f_b_o, b_b_f, b_b_i, b_b_o, f_b_c, b_b_c),
-        out=f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c)
-    f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w += f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
+    np.matmul(w.reshape(-1, E + F), f_W[:, H:].T, out=a_f_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.concatenate((f_b_f, f_b_i, f_b_o, f_b_c), out=f_b)       # (4*H,)
+    a_f_fiog += f_b
     fs[0] = 0                                                   # (T + 1, B, H)
     f_cs[0] = 0                                                 # (T + 1, B, H)
+    f_W_f2 = f_W[:, :H]
     f_prev, f = fs[:-1], fs[1:]
-    a_f_fio_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
     f_c_prev, f_c = f_cs[:-1], f_cs[1:]
+    a_f_g = a_f_fiog[..., 3*H:]
     for t in range(T):
-        # f.fio = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H] @ f[t-1])
-        f_fio = sigmoid(a_f_fio_w[t]
-            + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H].T)
-        # f.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[6*H:7*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H] @ f[t-1])
+        a_f_fiog[t] += f_prev[t] @ f_W_f2.T
+        # f.fio = sigmoid(a_f.fiog[t, 0:3*H])
+        f_fio = sigmoid(a_f_fiog[t, :, :3*H])                   # (B, 3*H)
+        # f.g = tanh(a_f.g[t])                                      lstm.nn:13
         # f.c = f.f[t] * f.c[t-1] + f.i[t] * f.g[t]                 lstm.nn:14
-        f_c[t] = (f_fio[:, :H] * f_c_prev[t]
-                  + f_fio[:, H:2*H] * np.tanh(a_f_g_w[t]
-                      + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H, :H].T))
+        f_c[t] = f_fio[:, :H] * f_c_prev[t] + f_fio[:, H:2*H] * np.tanh(a_f_g[t])
         # f = f.o[t] * tanh(f.c[t])                                 lstm.nn:15
         f[t] = f_fio[:, 2*H:] * np.tanh(f_c[t])
+    np.concatenate((b_W_f, b_W_i, b_W_o, b_W_c), out=b_W)       # (4*H, E + F + H)
+    np.matmul(w.reshape(-1, E + F), b_W[:, H:].T, out=a_b_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.concatenate((b_b_f, b_b_i, b_b_o, b_b_c), out=b_b)       # (4*H,)
+    a_b_fiog += b_b
     # end = t + 1 >= lengths_t
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
@@ -240,37 +230,24 @@ def _predict(params, x, z, lengths_t, workspace):
     b_cs[-1] = 0                                                # (T + 1, B, H)
     b, b_next = bs[:-1], bs[1:]
     b_c, b_c_next = b_cs[:-1], b_cs[1:]
+    a_b_g = a_b_fiog[..., 3*H:]
     for t in reversed(range(T)):
         term = np.where(end[t][:, None], 0, b_next[t])          # (B, H)
-        f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term = term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H].T
-        # b.f = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[3*H:4*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[0:H])
-        # b.i = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[4*H:5*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[H:2*H])
-        # b.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[7*H:8*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H, 0:H] @ b[t+1])
+        a_b_fiog[t] += term @ b_W[:, :H].T
+        # b.fio = sigmoid(a_b.fiog[t, 0:3*H])
+        b_fio = sigmoid(a_b_fiog[t, :, :3*H])                   # (B, 3*H)
+        # b.g = tanh(a_b.g[t])                                      lstm.nn:13
         # b.c = b.f[t] * b.c[t+1] + b.i[t] * b.g[t]                 lstm.nn:14
-        b_c[t] = sigmoid(a_b_f_w[t]
-            + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, :H]) * np.where(end[t][:,
-                None], 0, b_c_next[t]) + sigmoid(a_b_i_w[t]
-                    + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:,
-                        H:2*H]) * np.tanh(a_b_g_w[t]
-                            + term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H].T)
-        # b.o = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[5*H:6*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[2*H:3*H])
+        b_c[t] = (b_fio[:, :H] * np.where(end[t][:, None], 0, b_c_next[t])
+                  + b_fio[:, H:2*H] * np.tanh(a_b_g[t]))
         # b = b.o[t] * tanh(b.c[t])                                 lstm.nn:15
-        b[t] = sigmoid(a_b_o_w[t]
-            + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, 2*H:]) * np.tanh(b_c[t])
+        b[t] = b_fio[:, 2*H:] * np.tanh(b_c[t])
     # s = s.W @ [f[t], b[t]] + s.b                              layers.nn:6
-    np.concatenate((f, b), axis=2, out=f_b)                     # (T, B, 2*H)
-    np.matmul(f_b.reshape(-1, 2*H), s_W.T, out=s_W_f_b.reshape(-1, C))  # (T, B, C)
-    s_W_f_b += s_b
-    np.copyto(s_W_f_b, 0, where=padding[..., None])
-    return {"s": s_W_f_b.swapaxes(0, 1)}
+    np.concatenate((f, b), axis=2, out=f_b2)                    # (T, B, 2*H)
+    np.matmul(f_b2.reshape(-1, 2*H), s_W.T, out=s_W_f_b2.reshape(-1, C))  # (T, B, C)
+    s_W_f_b2 += s_b
+    np.copyto(s_W_f_b2, 0, where=padding[..., None])
+    return {"s": s_W_f_b2.swapaxes(0, 1)}
 
 
 def _predict_buffers(workspace, B, T, dtype):
@@ -280,27 +257,30 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*T, bool),
-            (8*E*H + 8*F*H + 8*H*H, dtype),
-            (max(B*E*T + B*F*T, 8*H, B*H + B*H*T), dtype),
-            (8*B*H*T, dtype),
-            (max(B*H + B*H*T, T, B*C*T), dtype),
+            (4*E*H + 4*F*H + 4*H*H, dtype),
+            (max(B*E*T + B*F*T, B*H + B*H*T, 2*B*H*T), dtype),
+            (4*B*H*T, dtype),
+            (max(4*H, B*H + B*H*T, B*C*T), dtype),
+            (max(B*H + B*H*T, 4*H, T), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 2*B*H*T), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:8*E*H + 8*F*H + 8*H*H].reshape(8*H, E + F + H),       # f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c
+            s[1][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # f_W
             s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # w
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w
-            s[2][:8*H],                                                 # f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
-            s[4][:T],                                                   # t_plus_one
-            s[5][:B*T].reshape(T, B),                                   # end
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
-            s[6][:2*B*H*T].reshape(T, B, 2*H),                          # f_b
-            s[4][:B*C*T].reshape(T, B, C),                              # s_W_f_b
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
+            s[4][:4*H],                                                 # f_b
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
+            s[1][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # b_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_b_fiog
+            s[5][:4*H],                                                 # b_b
+            s[5][:T],                                                   # t_plus_one
+            s[6][:B*T].reshape(T, B),                                   # end
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
+            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # f_b2
+            s[4][:B*C*T].reshape(T, B, C),                              # s_W_f_b2
         )
     return workspace.views["predict"]
 
@@ -322,42 +302,36 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, w,
-        f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w,
-        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_cs, t_plus_one, end, bs, b_cs, f_b,
-        s, max_s, exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, argmax_s, term2, mask,
+        padding, f_W, w, a_f_fiog, f_b, fs, f_cs, b_W, a_b_fiog, b_b, t_plus_one, end, bs, b_cs,
+        f_b2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, argmax_s, term2, mask,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    np.concatenate((f_W_f, f_W_i, f_W_o, b_W_f, b_W_i, b_W_o, f_W_c, b_W_c),
-        out=f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c)
+    np.concatenate((f_W_f, f_W_i, f_W_o, f_W_c), out=f_W)       # (4*H, E + F + H)
     np.take(L, x, axis=0, out=w[:, :, :E], mode="clip")         # (T, B, E + F)
     np.take(M, z, axis=0, out=w[:, :, E:], mode="clip")
-    np.matmul(w.reshape(-1, E + F), f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:, H:].T,
-        out=f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w.reshape(-1, 8*H))
-    np.concatenate((f_b_f, f_b_i, f_b_o, b_b_f, b_b_i, b_b_o, f_b_c, b_b_c),
-        out=f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c)
-    f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w += f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
+    np.matmul(w.reshape(-1, E + F), f_W[:, H:].T, out=a_f_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.concatenate((f_b_f, f_b_i, f_b_o, f_b_c), out=f_b)       # (4*H,)
+    a_f_fiog += f_b
     fs[0] = 0                                                   # (T + 1, B, H)
     f_cs[0] = 0                                                 # (T + 1, B, H)
+    f_W_f2 = f_W[:, :H]
     f_prev, f = fs[:-1], fs[1:]
-    a_f_fio_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
     f_c_prev, f_c = f_cs[:-1], f_cs[1:]
+    a_f_g = a_f_fiog[..., 3*H:]
     for t in range(T):
-        # f.fio = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H] @ f[t-1])
-        f_fio = sigmoid(a_f_fio_w[t]
-            + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H].T)
-        # f.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[6*H:7*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H] @ f[t-1])
+        a_f_fiog[t] += f_prev[t] @ f_W_f2.T
+        # f.fio = sigmoid(a_f.fiog[t, 0:3*H])
+        f_fio = sigmoid(a_f_fiog[t, :, :3*H])                   # (B, 3*H)
+        # f.g = tanh(a_f.g[t])                                      lstm.nn:13
         # f.c = f.f[t] * f.c[t-1] + f.i[t] * f.g[t]                 lstm.nn:14
-        f_c[t] = (f_fio[:, :H] * f_c_prev[t]
-                  + f_fio[:, H:2*H] * np.tanh(a_f_g_w[t]
-                      + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H, :H].T))
+        f_c[t] = f_fio[:, :H] * f_c_prev[t] + f_fio[:, H:2*H] * np.tanh(a_f_g[t])
         # f = f.o[t] * tanh(f.c[t])                                 lstm.nn:15
         f[t] = f_fio[:, 2*H:] * np.tanh(f_c[t])
+    np.concatenate((b_W_f, b_W_i, b_W_o, b_W_c), out=b_W)       # (4*H, E + F + H)
+    np.matmul(w.reshape(-1, E + F), b_W[:, H:].T, out=a_b_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.concatenate((b_b_f, b_b_i, b_b_o, b_b_c), out=b_b)       # (4*H,)
+    a_b_fiog += b_b
     # end = t + 1 >= lengths_t
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
@@ -365,34 +339,21 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     b_cs[-1] = 0                                                # (T + 1, B, H)
     b, b_next = bs[:-1], bs[1:]
     b_c, b_c_next = b_cs[:-1], b_cs[1:]
+    a_b_g = a_b_fiog[..., 3*H:]
     for t in reversed(range(T)):
         term = np.where(end[t][:, None], 0, b_next[t])          # (B, H)
-        f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term = term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H].T
-        # b.f = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[3*H:4*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[0:H])
-        # b.i = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[4*H:5*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[H:2*H])
-        # b.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[7*H:8*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H, 0:H] @ b[t+1])
+        a_b_fiog[t] += term @ b_W[:, :H].T
+        # b.fio = sigmoid(a_b.fiog[t, 0:3*H])
+        b_fio = sigmoid(a_b_fiog[t, :, :3*H])                   # (B, 3*H)
+        # b.g = tanh(a_b.g[t])                                      lstm.nn:13
         # b.c = b.f[t] * b.c[t+1] + b.i[t] * b.g[t]                 lstm.nn:14
-        b_c[t] = sigmoid(a_b_f_w[t]
-            + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, :H]) * np.where(end[t][:,
-                None], 0, b_c_next[t]) + sigmoid(a_b_i_w[t]
-                    + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:,
-                        H:2*H]) * np.tanh(a_b_g_w[t]
-                            + term @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H].T)
-        # b.o = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[5*H:6*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[2*H:3*H])
+        b_c[t] = (b_fio[:, :H] * np.where(end[t][:, None], 0, b_c_next[t])
+                  + b_fio[:, H:2*H] * np.tanh(a_b_g[t]))
         # b = b.o[t] * tanh(b.c[t])                                 lstm.nn:15
-        b[t] = sigmoid(a_b_o_w[t]
-            + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, 2*H:]) * np.tanh(b_c[t])
+        b[t] = b_fio[:, 2*H:] * np.tanh(b_c[t])
     # s = s.W @ [f[t], b[t]] + s.b                              layers.nn:6
-    np.concatenate((f, b), axis=2, out=f_b)                     # (T, B, 2*H)
-    np.matmul(f_b.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
+    np.concatenate((f, b), axis=2, out=f_b2)                    # (T, B, 2*H)
+    np.matmul(f_b2.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s += s_b
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, C)
@@ -423,37 +384,40 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*T, bool),
-            (max(8*E*H + 8*F*H + 8*H*H, B*T, B), dtype),
-            (max(B*E*T + B*F*T, 8*H, B*H + B*H*T, B*C*T, B*T), dtype),
-            (max(8*B*H*T, B*T), dtype),
-            (max(B*H + B*H*T, T, B*C*T), dtype),
+            (max(4*E*H + 4*F*H + 4*H*H, B*T, B), dtype),
+            (max(B*E*T + B*F*T, B*H + B*H*T, 2*B*H*T, B*T), dtype),
+            (max(4*B*H*T, B*T), dtype),
+            (max(4*H, B*H + B*H*T, B*C*T), dtype),
+            (max(B*H + B*H*T, 4*H, T, B*C*T, B*T), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 2*B*H*T, B*T), dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:8*E*H + 8*F*H + 8*H*H].reshape(8*H, E + F + H),       # f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c
+            s[1][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # f_W
             s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # w
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w
-            s[2][:8*H],                                                 # f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
-            s[4][:T],                                                   # t_plus_one
-            s[5][:B*T].reshape(T, B),                                   # end
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
-            s[6][:2*B*H*T].reshape(T, B, 2*H),                          # f_b
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
+            s[4][:4*H],                                                 # f_b
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
+            s[1][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # b_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_b_fiog
+            s[5][:4*H],                                                 # b_b
+            s[5][:T],                                                   # t_plus_one
+            s[6][:B*T].reshape(T, B),                                   # end
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
+            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # f_b2
             s[4][:B*C*T].reshape(T, B, C),                              # s
             s[1][:B*T].reshape(T, B),                                   # max_s
-            s[2][:B*C*T].reshape(T, B, C),                              # exp_s
-            s[6][:B*T].reshape(T, B),                                   # sum_exp_s
-            s[2][:B*T].reshape(T, B),                                   # s_picked
+            s[5][:B*C*T].reshape(T, B, C),                              # exp_s
+            s[2][:B*T].reshape(T, B),                                   # sum_exp_s
+            s[5][:B*T].reshape(T, B),                                   # s_picked
             s[3][:B*T].reshape(T, B),                                   # tmp
             s[1][:B],                                                   # real_lengths_t
             s[7][:B*T].reshape(T, B),                                   # argmax_s
             s[1][:B*T].reshape(T, B),                                   # term2
-            s[5][:B*T].reshape(T, B),                                   # mask
+            s[6][:B*T].reshape(T, B),                                   # mask
         )
     return workspace.views["evaluate"]
 
@@ -479,23 +443,18 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, parts, u_w, tmp,
-        f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w,
-        f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, fs, f_cs, f_fio, f_g, tanh_f_c, t_plus_one,
-        end, bs, b_cs, term, b_o, b_f, term2, b_i, b_g, tanh_b_c, f_b, tmp2, u_s, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp3, real_lengths_t, term3, slope_f_g, s_W_term4, slope_tanh_f_c,
-        slope_f_fio, d_f_c_next, d_f_next, d_f_fio, slope_b_g, slope_b_i, slope_b_o, slope_tanh_b_c,
-        slope_b_f, d_b_c_prev, d_b_prev, d_a_b_f_d_a_b_i_d_a_b_o, parts2,
-        d_f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, d_a_f_fio_f_prev,
-        d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, d_a_b_f_d_a_b_i_d_a_b_o_term,
-        d_a_f_g_f_prev, d_a_b_g_term, parts2_w, term5, d_w, term6,
+        padding, f_W, parts, u_w, tmp, a_f_fiog, f_b, fs, f_cs, f_fio, f_g, tanh_f_c, b_W, a_b_fiog,
+        b_b, t_plus_one, end, bs, b_cs, term, b_fio, term2, b_g, tanh_b_c, f_b2, tmp2, u_s, s,
+        max_s, exp_s, sum_exp_s, s_picked, tmp3, real_lengths_t, term3, s_W_term4, slope_tanh_b_c,
+        slope_b_fio, slope_b_g, d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W,
+        slope_tanh_f_c, slope_f_fio, slope_f_g, d_f_c_next, d_f_next, d_a_f_fiog, d_f_fio, d_f_b,
+        d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, term5,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    np.concatenate((f_W_f, f_W_i, f_W_o, b_W_f, b_W_i, b_W_o, f_W_c, b_W_c),
-        out=f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c)
+    np.concatenate((f_W_f, f_W_i, f_W_o, f_W_c), out=f_W)       # (4*H, E + F + H)
     np.take(L, x, axis=0, out=parts[:, :, :E], mode="clip")     # (T, B, E + F)
     np.take(M, z, axis=0, out=parts[:, :, E:], mode="clip")
     uniform(seed, 0x94365933ba8c5178, tmp, out=u_w)             # (T, B, E + F)
@@ -504,76 +463,60 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     w = parts
     w *= u_w
     w *= 1.6666666666666667
-    np.matmul(w.reshape(-1, E + F), f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:, H:].T,
-        out=f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w.reshape(-1, 8*H))
-    np.concatenate((f_b_f, f_b_i, f_b_o, b_b_f, b_b_i, b_b_o, f_b_c, b_b_c),
-        out=f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c)
-    f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w += f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
+    np.matmul(w.reshape(-1, E + F), f_W[:, H:].T, out=a_f_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.concatenate((f_b_f, f_b_i, f_b_o, f_b_c), out=f_b)       # (4*H,)
+    a_f_fiog += f_b
     fs[0] = 0                                                   # (T + 1, B, H)
     f_cs[0] = 0                                                 # (T + 1, B, H)
+    f_W_f2 = f_W[:, :H]
     f_prev, f = fs[:-1], fs[1:]
-    a_f_fio_w, a_b_f_w, a_b_i_w, a_b_o_w, a_f_g_w, a_b_g_w = f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., :3*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 3*H:4*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 4*H:5*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 5*H:6*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 6*H:7*H], f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w[..., 7*H:]
+    a_f_fio, a_f_g = a_f_fiog[..., :3*H], a_f_fiog[..., 3*H:]
     f_f, f_i, f_o = np.split(f_fio, 3, axis=-1)
     f_c_prev, f_c = f_cs[:-1], f_cs[1:]
     for t in range(T):
-        # f.fio = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[0:3*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H] @ f[t-1])
-        sigmoid(a_f_fio_w[t]
-            + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H].T, out=f_fio[t])
-        # f.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[6*H:7*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H] @ f[t-1])
-        np.tanh(a_f_g_w[t]
-            + f_prev[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H, :H].T,
-                out=f_g[t])
+        a_f_fiog[t] += f_prev[t] @ f_W_f2.T
+        # f.fio = sigmoid(a_f.fio[t])
+        sigmoid(a_f_fio[t], out=f_fio[t])                       # (T, B, 3*H)
+        # f.g = tanh(a_f.g[t])                                      lstm.nn:13
+        np.tanh(a_f_g[t], out=f_g[t])                           # (T, B, H)
         # f.c = f.f[t] * f.c[t-1] + f.i[t] * f.g[t]                 lstm.nn:14
         f_c[t] = f_f[t] * f_c_prev[t] + f_i[t] * f_g[t]
         np.tanh(f_c[t], out=tanh_f_c[t])                        # (T, B, H)
         # f = f.o[t] * tanh(f.c[t])                                 lstm.nn:15
         f[t] = f_o[t] * tanh_f_c[t]
+    np.concatenate((b_W_f, b_W_i, b_W_o, b_W_c), out=b_W)       # (4*H, E + F + H)
+    np.matmul(w.reshape(-1, E + F), b_W[:, H:].T, out=a_b_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.concatenate((b_b_f, b_b_i, b_b_o, b_b_c), out=b_b)       # (4*H,)
+    a_b_fiog += b_b
     # end = t + 1 >= lengths_t
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
     bs[-1] = 0                                                  # (T + 1, B, H)
     b_cs[-1] = 0                                                # (T + 1, B, H)
     b, b_next = bs[:-1], bs[1:]
+    b_W_d_a_b_fiog = b_W[:, :H]
+    a_b_fio, a_b_g = a_b_fiog[..., :3*H], a_b_fiog[..., 3*H:]
     b_c, b_c_next = b_cs[:-1], b_cs[1:]
+    b_f, b_i, b_o = np.split(b_fio, 3, axis=-1)
     for t in reversed(range(T)):
         term[t] = np.where(end[t][:, None], 0, b_next[t])       # (T, B, H)
-        f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term = term[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H].T
-        # b.o = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[5*H:6*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[2*H:3*H])
-        sigmoid(a_b_o_w[t] + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, 2*H:],
-            out=b_o[t])
-        # b.f = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[3*H:4*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[0:H])
-        sigmoid(a_b_f_w[t] + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, :H],
-            out=b_f[t])
+        a_b_fiog[t] += term[t] @ b_W_d_a_b_fiog.T
+        # b.fio = sigmoid(a_b.fio[t])
+        sigmoid(a_b_fio[t], out=b_fio[t])                       # (T, B, 3*H)
         term2[t] = np.where(end[t][:, None], 0, b_c_next[t])    # (T, B, H)
-        # b.i = sigmoid((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[4*H:5*H] +
-        #     (f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H] @ b[t+1])[H:2*H])
-        sigmoid(a_b_i_w[t] + f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_term[:, H:2*H],
-            out=b_i[t])
-        # b.g = tanh((f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H] @ w[t] +
-        #     f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c)[7*H:8*H] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H, 0:H] @ b[t+1])
-        np.tanh(a_b_g_w[t] + term[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H].T,
-            out=b_g[t])
+        # b.g = tanh(a_b.g[t])                                      lstm.nn:13
+        np.tanh(a_b_g[t], out=b_g[t])                           # (T, B, H)
         # b.c = b.f[t] * b.c[t+1] + b.i[t] * b.g[t]                 lstm.nn:14
         b_c[t] = b_f[t] * term2[t] + b_i[t] * b_g[t]
         np.tanh(b_c[t], out=tanh_b_c[t])                        # (T, B, H)
         # b = b.o[t] * tanh(b.c[t])                                 lstm.nn:15
         b[t] = b_o[t] * tanh_b_c[t]
-    np.concatenate((f, b), axis=2, out=f_b)                     # (T, B, 2*H)
+    np.concatenate((f, b), axis=2, out=f_b2)                    # (T, B, 2*H)
     uniform(seed, 0xb021183d8f313c79, tmp2, out=u_s)            # (T, B, 2*H)
     np.less(u_s, 0.6, out=u_s)
-    f_b *= u_s
+    f_b2 *= u_s
     # s = 1.66667 * (s.W @ ([f[t], b[t]] * real(uniform(s) < 0.6))) + s.b  layers.nn:6
-    np.matmul(f_b.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
+    np.matmul(f_b2.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s *= 1.6666666666666667
     s += s_b
     np.max(s, axis=2, out=max_s)                                # (T, B)
@@ -605,21 +548,54 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     term4 = d_s
     term4 *= 1.6666666666666667
     # d_s.W = sum[t] (d_s[t] * 1.66667) @ ([f[t], b[t]] * real(uniform(s) < 0.6)).T
-    np.matmul(term4.reshape(-1, C).T, f_b.reshape(-1, 2*H), out=d_s_W)  # (C, 2*H)
-    np.square(f_g, out=slope_f_g)                               # (T, B, H)
-    np.subtract(1, slope_f_g, out=slope_f_g)
+    np.matmul(term4.reshape(-1, C).T, f_b2.reshape(-1, 2*H), out=d_s_W)  # (C, 2*H)
     np.matmul(term4.reshape(-1, C), s_W, out=s_W_term4.reshape(-1, 2*H))  # (T, B, 2*H)
     s_W_term4 *= u_s
+    np.square(tanh_b_c, out=slope_tanh_b_c)                     # (T, B, H)
+    np.subtract(1, slope_tanh_b_c, out=slope_tanh_b_c)
+    np.subtract(1, b_fio, out=slope_b_fio)                      # (T, B, 3*H)
+    slope_b_fio *= b_fio
+    np.square(b_g, out=slope_b_g)                               # (T, B, H)
+    np.subtract(1, slope_b_g, out=slope_b_g)
+    d_b_c_prev[...] = 0                                         # (B, H)
+    d_b_prev[...] = 0                                           # (B, H)
+    d_f_s_W, d_b_s_W = s_W_term4[..., :H], s_W_term4[..., H:]
+    d_b_f, d_b_i, d_b_o = np.split(d_b_fio, 3, axis=-1)
+    d_a_b_fio, d_a_b_g = d_a_b_fiog[..., :3*H], d_a_b_fiog[..., 3*H:]
+    for t in range(T):
+        # d_b = ((s.W.T @ (d_s[t] * 1.66667)) * real(uniform(s) < 0.6))[H:2*H] + d_b_prev[t-1]
+        d_b = d_b_prev + d_b_s_W[t]                             # (B, H)
+        # d_b.c = d_b[t] * b.o[t] * (1 - tanh(b.c[t])^2) + d_b.c_prev[t-1]
+        d_b_c = d_b_c_prev + d_b * b_o[t] * slope_tanh_b_c[t]   # (B, H)
+        # d_b.c_prev = d_b.c[t] * b.f[t]
+        d_b_c_prev[...] = np.where(end[t][:, None], 0, d_b_c * b_f[t])
+        # d_b.f = d_b.c[t] * b.c[t+1]
+        d_b_f[...] = d_b_c * term2[t]                           # (B, 3*H)
+        # d_b.i = d_b.c[t] * b.g[t]
+        d_b_i[...] = d_b_c * b_g[t]
+        # d_b.o = d_b[t] * tanh(b.c[t])
+        d_b_o[...] = d_b * tanh_b_c[t]
+        # d_a_b.fio = d_b.fio[t] * b.fio[t] * (1 - b.fio[t])
+        d_a_b_fio[t] = d_b_fio * slope_b_fio[t]                 # (T, B, 4*H)
+        # d_b.g = d_b.c[t] * b.i[t]
+        # d_a_b.g = d_b.g[t] * (1 - b.g[t]^2)
+        d_a_b_g[t] = d_b_c * b_i[t] * slope_b_g[t]
+        # d_b_prev = b.W[:, 0:H].T @ d_a_b.fiog[t]
+        d_b_prev[...] = np.where(end[t][:, None], 0, d_a_b_fiog[t] @ b_W_d_a_b_fiog)
+    # d_b.b = sum[t, batch](d_a_b.fiog[t])
+    np.sum(d_a_b_fiog, axis=(0, 1), out=d_b_b)                  # (4*H,)
+    np.matmul(d_a_b_fiog.reshape(-1, 4*H).T, term.reshape(-1, H), out=d_b_W[:, :H])
+    np.matmul(d_a_b_fiog.reshape(-1, 4*H).T, w.reshape(-1, E + F), out=d_b_W[:, H:])
     np.square(tanh_f_c, out=slope_tanh_f_c)                     # (T, B, H)
     np.subtract(1, slope_tanh_f_c, out=slope_tanh_f_c)
     np.subtract(1, f_fio, out=slope_f_fio)                      # (T, B, 3*H)
     slope_f_fio *= f_fio
+    np.square(f_g, out=slope_f_g)                               # (T, B, H)
+    np.subtract(1, slope_f_g, out=slope_f_g)
     d_f_c_next[...] = 0                                         # (B, H)
     d_f_next[...] = 0                                           # (B, H)
-    d_a_f_g = slope_f_g
-    d_a_f_fio = slope_f_fio
-    d_f_s_W, d_b_s_W = s_W_term4[..., :H], s_W_term4[..., H:]
     d_f_f, d_f_i, d_f_o = np.split(d_f_fio, 3, axis=-1)
+    d_a_f_fio, d_a_f_g = d_a_f_fiog[..., :3*H], d_a_f_fiog[..., 3*H:]
     for t in reversed(range(T)):
         # d_f = ((s.W.T @ (d_s[t] * 1.66667)) * real(uniform(s) < 0.6))[0:H] + d_f_next[t+1]
         d_f = d_f_next + d_f_s_W[t]                             # (B, H)
@@ -627,9 +603,6 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         d_f_c = d_f_c_next + d_f * f_o[t] * slope_tanh_f_c[t]   # (B, H)
         # d_f.c_next = d_f.c[t] * f.f[t]
         d_f_c_next[...] = d_f_c * f_f[t]
-        # d_f.g = d_f.c[t] * f.i[t]
-        # d_a_f.g = d_f.g[t] * (1 - f.g[t]^2)
-        d_a_f_g[t] = d_f_c * f_i[t] * slope_f_g[t]
         # d_f.f = d_f.c[t] * f.c[t-1]
         d_f_f[...] = d_f_c * f_c_prev[t]                        # (B, 3*H)
         # d_f.i = d_f.c[t] * f.g[t]
@@ -637,89 +610,31 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         # d_f.o = d_f[t] * tanh(f.c[t])
         d_f_o[...] = d_f * tanh_f_c[t]
         # d_a_f.fio = d_f.fio[t] * f.fio[t] * (1 - f.fio[t])
-        d_a_f_fio[t] = d_f_fio * slope_f_fio[t]
-        # d_f_next = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[6*H:7*H, 0:H].T @ d_a_f.g[t] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[0:3*H, 0:H].T @ d_a_f.fio[t]
-        d_f_next[...] = (d_a_f_g[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H, :H]
-                         + d_a_f_fio[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H])
-    np.square(b_g, out=slope_b_g)                               # (T, B, H)
-    np.subtract(1, slope_b_g, out=slope_b_g)
-    np.subtract(1, b_i, out=slope_b_i)                          # (T, B, H)
-    slope_b_i *= b_i
-    np.subtract(1, b_o, out=slope_b_o)                          # (T, B, H)
-    slope_b_o *= b_o
-    np.square(tanh_b_c, out=slope_tanh_b_c)                     # (T, B, H)
-    np.subtract(1, slope_tanh_b_c, out=slope_tanh_b_c)
-    np.subtract(1, b_f, out=slope_b_f)                          # (T, B, H)
-    slope_b_f *= b_f
-    d_b_c_prev[...] = 0                                         # (B, H)
-    d_b_prev[...] = 0                                           # (B, H)
-    d_a_b_g = slope_b_g
-    d_a_b_f, d_a_b_i, d_a_b_o = np.split(d_a_b_f_d_a_b_i_d_a_b_o, 3, axis=-1)
-    for t in range(T):
-        # d_b = ((s.W.T @ (d_s[t] * 1.66667)) * real(uniform(s) < 0.6))[H:2*H] + d_b_prev[t-1]
-        d_b = d_b_prev + d_b_s_W[t]                             # (B, H)
-        # d_b.o = d_b[t] * tanh(b.c[t])
-        # d_a_b.o = d_b.o[t] * b.o[t] * (1 - b.o[t])
-        d_a_b_o[t] = d_b * tanh_b_c[t] * slope_b_o[t]           # (T, B, 3*H)
-        # d_b.c = d_b[t] * b.o[t] * (1 - tanh(b.c[t])^2) + d_b.c_prev[t-1]
-        d_b_c = d_b_c_prev + d_b * b_o[t] * slope_tanh_b_c[t]   # (B, H)
-        # d_b.c_prev = d_b.c[t] * b.f[t]
-        d_b_c_prev[...] = np.where(end[t][:, None], 0, d_b_c * b_f[t])
-        # d_b.g = d_b.c[t] * b.i[t]
-        # d_a_b.g = d_b.g[t] * (1 - b.g[t]^2)
-        d_a_b_g[t] = d_b_c * b_i[t] * slope_b_g[t]
-        # d_b.i = d_b.c[t] * b.g[t]
-        # d_a_b.i = d_b.i[t] * b.i[t] * (1 - b.i[t])
-        d_a_b_i[t] = d_b_c * b_g[t] * slope_b_i[t]
-        # d_b.f = d_b.c[t] * b.c[t+1]
-        # d_a_b.f = d_b.f[t] * b.f[t] * (1 - b.f[t])
-        d_a_b_f[t] = d_b_c * term2[t] * slope_b_f[t]
-        # d_b_prev = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[7*H:8*H, 0:H].T @ d_a_b.g[t] +
-        #     f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[3*H:6*H, 0:H].T @ [d_a_b.f[t],
-        #     d_a_b.i[t], d_a_b.o[t]]
-        d_b_prev[...] = np.where(end[t][:, None], 0,
-            d_a_b_g[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H]
-                + d_a_b_f_d_a_b_i_d_a_b_o[t] @ f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H])
-    np.concatenate((d_a_f_fio, d_a_b_f, d_a_b_i, d_a_b_o, d_a_f_g, d_a_b_g), axis=2, out=parts2)
-    # d_f.b_f_f.b_i_f.b_o_b.b_f_b.b_i_b.b_o_f.b_c_b.b_c = sum[t, batch]([d_a_f.fio[t],
-    #     d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]])
-    np.sum(parts2, axis=(0, 1), out=d_f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c)  # (8*H,)
-    np.matmul(d_a_f_fio.reshape(-1, 3*H).T, f_prev.reshape(-1, H), out=d_a_f_fio_f_prev)  # (3*H, H)
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H] = 0  # (8*H, E + F + H)
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:3*H, :H] = d_a_f_fio_f_prev
-    np.matmul(d_a_b_f_d_a_b_i_d_a_b_o.reshape(-1, 3*H).T, term.reshape(-1, H),
-        out=d_a_b_f_d_a_b_i_d_a_b_o_term)
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H] = 0
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[3*H:6*H, :H] = d_a_b_f_d_a_b_i_d_a_b_o_term
-    np.matmul(d_a_f_g.reshape(-1, H).T, f_prev.reshape(-1, H), out=d_a_f_g_f_prev)  # (H, H)
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H] = 0
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[6*H:7*H, :H] = d_a_f_g_f_prev
-    np.matmul(d_a_b_g.reshape(-1, H).T, term.reshape(-1, H), out=d_a_b_g_term)  # (H, H)
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:] = 0
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[7*H:, :H] = d_a_b_g_term
-    # d_f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c = ... + pad(sum[t] [d_a_f.fio[t],
-    #     d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]] @ w[t].T, H, E + F + H, 1)
-    np.matmul(parts2.reshape(-1, 8*H).T, w.reshape(-1, E + F), out=parts2_w)  # (8*H, E + F)
-    term5[...] = 0                                              # (8*H, E + F + H)
-    term5[:, H:] = parts2_w
-    d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c += term5
-    # d_w = f.W_f_f.W_i_f.W_o_b.W_f_b.W_i_b.W_o_f.W_c_b.W_c[:, H:E + F + H].T @ [d_a_f.fio[t],
-    #     d_a_b.f[t], d_a_b.i[t], d_a_b.o[t], d_a_f.g[t], d_a_b.g[t]]
-    np.matmul(parts2.reshape(-1, 8*H), f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c[:, H:],
-        out=d_w.reshape(-1, E + F))
-    d_w_u_w = d_w
-    d_w_u_w *= u_w
+        d_a_f_fio[t] = d_f_fio * slope_f_fio[t]                 # (T, B, 4*H)
+        # d_f.g = d_f.c[t] * f.i[t]
+        # d_a_f.g = d_f.g[t] * (1 - f.g[t]^2)
+        d_a_f_g[t] = d_f_c * f_i[t] * slope_f_g[t]
+        # d_f_next = f.W[:, 0:H].T @ d_a_f.fiog[t]
+        np.matmul(d_a_f_fiog[t], f_W_f2, out=d_f_next)
+    # d_f.b = sum[t, batch](d_a_f.fiog[t])
+    np.sum(d_a_f_fiog, axis=(0, 1), out=d_f_b)                  # (4*H,)
+    np.matmul(d_a_f_fiog.reshape(-1, 4*H).T, f_prev.reshape(-1, H), out=d_f_W[:, :H])
+    np.matmul(d_a_f_fiog.reshape(-1, 4*H).T, w.reshape(-1, E + F), out=d_f_W[:, H:])
+    np.matmul(d_a_b_fiog.reshape(-1, 4*H), b_W[:, H:], out=d_a_b_fiog_b_W.reshape(-1, E + F))
+    # d_w = b.W[:, H:E + F + H].T @ d_a_b.fiog[t] + f.W[:, H:E + F + H].T @ d_a_f.fiog[t]
+    np.matmul(d_a_f_fiog.reshape(-1, 4*H), f_W[:, H:], out=d_a_f_fiog_f_W.reshape(-1, E + F))
+    d_a_b_fiog_b_W += d_a_f_fiog_f_W
+    d_a_b_fiog_b_W *= u_w
     # d_M = 1.66667 * sum[t] onehot(z[t]) @ (d_w[t] * real(uniform(w) < 0.6))[E:E + F].T
-    scatter(d_w_u_w[:, :, E:], z, out=d_M)                      # (S, F)
+    scatter(d_a_b_fiog_b_W[:, :, E:], z, out=d_M)               # (S, F)
     d_M *= 1.6666666666666667
     # d_L = sum[t] onehot(x[t]) @ (1.66667 * (d_w[t] * real(uniform(w) < 0.6))[0:E]).T
-    np.multiply(1.6666666666666667, d_w_u_w[:, :, :E], out=term6)  # (T, B, E)
-    scatter(term6, x, out=d_L)                                  # (V, E)
-    unstack(d_f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c, d_f_b_f, d_f_b_i, d_f_b_o, d_b_b_f,
-        d_b_b_i, d_b_b_o, d_f_b_c, d_b_b_c)
-    unstack(d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c, d_f_W_f, d_f_W_i, d_f_W_o, d_b_W_f,
-        d_b_W_i, d_b_W_o, d_f_W_c, d_b_W_c)
+    np.multiply(1.6666666666666667, d_a_b_fiog_b_W[:, :, :E], out=term5)  # (T, B, E)
+    scatter(term5, x, out=d_L)                                  # (V, E)
+    unstack(d_b_b, d_b_b_f, d_b_b_i, d_b_b_o, d_b_b_c)
+    unstack(d_b_W, d_b_W_f, d_b_W_i, d_b_W_o, d_b_W_c)
+    unstack(d_f_b, d_f_b_f, d_f_b_i, d_f_b_o, d_f_b_c)
+    unstack(d_f_W, d_f_W_f, d_f_W_i, d_f_W_o, d_f_W_c)
     return loss
 
 
@@ -730,92 +645,89 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*T, bool),
-            (8*E*H + 8*F*H + 8*H*H, dtype),
+            (4*E*H + 4*F*H + 4*H*H, dtype),
             (B*E*T + B*F*T, dtype),
             (B*E*T + B*F*T, dtype),
             (max(B*E*T + B*F*T, 2*B*H*T), np.float64),
-            (max(8*B*H*T, B*C*T, B*T, 3*B*H, 3*B*H*T), dtype),
-            (max(8*H, B*H + B*H*T), dtype),
-            (max(B*H + B*H*T, B*H*T), dtype),
-            (max(3*B*H*T, B*H, 8*B*H*T), dtype),
-            (max(B*H*T, 8*E*H + 8*F*H, B*E*T), dtype),
-            (max(B*H*T, 3*H*H, H*H, 8*E*H + 8*F*H + 8*H*H), dtype),
-            (max(T, B*H + B*H*T, 2*B*H*T, 3*B*H*T), dtype),
+            (max(4*B*H*T, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (max(4*H, B*H + B*H*T), dtype),
+            (B*H + B*H*T, dtype),
+            (3*B*H*T, dtype),
+            (max(B*H*T, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (max(B*H*T, B*E*T), dtype),
+            (max(4*B*H*T, B*C*T, B*T, 3*B*H*T), dtype),
+            (max(4*H, T, B*H + B*H*T, 2*B*H*T, 4*B*H*T), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 2*B*H*T), dtype),
+            (max(B*H + B*H*T, 2*B*H*T, B*E*T + B*F*T), dtype),
             (B*H*T, dtype),
-            (max(B*H*T, 8*E*H + 8*F*H + 8*H*H), dtype),
+            (3*B*H*T, dtype),
             (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
+            (max(B*H*T, B*H), dtype),
+            (max(B*H*T, 3*B*H), dtype),
             (max(B*T, B, B*H*T), dtype),
             (max(B*C*T, B*H*T), dtype),
-            (max(B*T, B*H, B*H*T), dtype),
-            (max(B*T, B*H, 8*H), dtype),
+            (max(B*T, B*H, 4*H), dtype),
+            (max(B*T, B*H, 4*H), dtype),
+            (max(3*B*H, 4*E*H + 4*F*H + 4*H*H), dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:8*E*H + 8*F*H + 8*H*H].reshape(8*H, E + F + H),       # f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c
+            s[1][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # f_W
             s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # parts
             s[3][:B*E*T + B*F*T].reshape(T, B, E + F),                  # u_w
             s[4][:B*E*T + B*F*T].reshape(T, B, E + F),                  # tmp
-            s[5][:8*B*H*T].reshape(T, B, 8*H),                          # f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c_w
-            s[6][:8*H],                                                 # f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
+            s[5][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
+            s[6][:4*H],                                                 # f_b
             s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
             s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
             s[8][:3*B*H*T].reshape(T, B, 3*H),                          # f_fio
             s[9][:B*H*T].reshape(T, B, H),                              # f_g
             s[10][:B*H*T].reshape(T, B, H),                             # tanh_f_c
-            s[11][:T],                                                  # t_plus_one
-            s[12][:B*T].reshape(T, B),                                  # end
-            s[11][:B*H + B*H*T].reshape(T + 1, B, H),                   # bs
-            s[13][:B*H + B*H*T].reshape(T + 1, B, H),                   # b_cs
-            s[14][:B*H*T].reshape(T, B, H),                             # term
-            s[15][:B*H*T].reshape(T, B, H),                             # b_o
-            s[16][:B*H*T].reshape(T, B, H),                             # b_f
+            s[5][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # b_W
+            s[11][:4*B*H*T].reshape(T, B, 4*H),                         # a_b_fiog
+            s[12][:4*H],                                                # b_b
+            s[12][:T],                                                  # t_plus_one
+            s[13][:B*T].reshape(T, B),                                  # end
+            s[12][:B*H + B*H*T].reshape(T + 1, B, H),                   # bs
+            s[14][:B*H + B*H*T].reshape(T + 1, B, H),                   # b_cs
+            s[15][:B*H*T].reshape(T, B, H),                             # term
+            s[16][:3*B*H*T].reshape(T, B, 3*H),                         # b_fio
             s[17][:B*H*T].reshape(T, B, H),                             # term2
-            s[18][:B*H*T].reshape(T, B, H),                             # b_i
-            s[19][:B*H*T].reshape(T, B, H),                             # b_g
-            s[20][:B*H*T].reshape(T, B, H),                             # tanh_b_c
-            s[13][:2*B*H*T].reshape(T, B, 2*H),                         # f_b
+            s[18][:B*H*T].reshape(T, B, H),                             # b_g
+            s[19][:B*H*T].reshape(T, B, H),                             # tanh_b_c
+            s[14][:2*B*H*T].reshape(T, B, 2*H),                         # f_b2
             s[4][:2*B*H*T].reshape(T, B, 2*H),                          # tmp2
-            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # u_s
-            s[5][:B*C*T].reshape(T, B, C),                              # s
-            s[21][:B*T].reshape(T, B),                                  # max_s
-            s[22][:B*C*T].reshape(T, B, C),                             # exp_s
-            s[23][:B*T].reshape(T, B),                                  # sum_exp_s
-            s[24][:B*T].reshape(T, B),                                  # s_picked
-            s[5][:B*T].reshape(T, B),                                   # tmp3
-            s[21][:B],                                                  # real_lengths_t
-            s[21][:B*T].reshape(T, B),                                  # term3
-            s[21][:B*H*T].reshape(T, B, H),                             # slope_f_g
-            s[13][:2*B*H*T].reshape(T, B, 2*H),                         # s_W_term4
-            s[22][:B*H*T].reshape(T, B, H),                             # slope_tanh_f_c
-            s[11][:3*B*H*T].reshape(T, B, 3*H),                         # slope_f_fio
+            s[12][:2*B*H*T].reshape(T, B, 2*H),                         # u_s
+            s[11][:B*C*T].reshape(T, B, C),                             # s
+            s[20][:B*T].reshape(T, B),                                  # max_s
+            s[21][:B*C*T].reshape(T, B, C),                             # exp_s
+            s[22][:B*T].reshape(T, B),                                  # sum_exp_s
+            s[23][:B*T].reshape(T, B),                                  # s_picked
+            s[11][:B*T].reshape(T, B),                                  # tmp3
+            s[20][:B],                                                  # real_lengths_t
+            s[20][:B*T].reshape(T, B),                                  # term3
+            s[14][:2*B*H*T].reshape(T, B, 2*H),                         # s_W_term4
+            s[21][:B*H*T].reshape(T, B, H),                             # slope_tanh_b_c
+            s[11][:3*B*H*T].reshape(T, B, 3*H),                         # slope_b_fio
+            s[20][:B*H*T].reshape(T, B, H),                             # slope_b_g
+            s[22][:B*H].reshape(B, H),                                  # d_b_c_prev
+            s[23][:B*H].reshape(B, H),                                  # d_b_prev
+            s[12][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_b_fiog
+            s[24][:3*B*H].reshape(B, 3*H),                              # d_b_fio
+            s[22][:4*H],                                                # d_b_b
+            s[24][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # d_b_W
+            s[15][:B*H*T].reshape(T, B, H),                             # slope_tanh_f_c
+            s[16][:3*B*H*T].reshape(T, B, 3*H),                         # slope_f_fio
+            s[17][:B*H*T].reshape(T, B, H),                             # slope_f_g
             s[23][:B*H].reshape(B, H),                                  # d_f_c_next
-            s[24][:B*H].reshape(B, H),                                  # d_f_next
-            s[5][:3*B*H].reshape(B, 3*H),                               # d_f_fio
-            s[9][:B*H*T].reshape(T, B, H),                              # slope_b_g
-            s[10][:B*H*T].reshape(T, B, H),                             # slope_b_i
-            s[22][:B*H*T].reshape(T, B, H),                             # slope_b_o
-            s[7][:B*H*T].reshape(T, B, H),                              # slope_tanh_b_c
-            s[23][:B*H*T].reshape(T, B, H),                             # slope_b_f
-            s[24][:B*H].reshape(B, H),                                  # d_b_c_prev
-            s[8][:B*H].reshape(B, H),                                   # d_b_prev
-            s[5][:3*B*H*T].reshape(T, B, 3*H),                          # d_a_b_f_d_a_b_i_d_a_b_o
-            s[8][:8*B*H*T].reshape(T, B, 8*H),                          # parts2
-            s[24][:8*H],                                                # d_f_b_f_f_b_i_f_b_o_b_b_f_b_b_i_b_b_o_f_b_c_b_b_c
-            s[10][:3*H*H].reshape(3*H, H),                              # d_a_f_fio_f_prev
-            s[15][:8*E*H + 8*F*H + 8*H*H].reshape(8*H, E + F + H),      # d_f_W_f_f_W_i_f_W_o_b_W_f_b_W_i_b_W_o_f_W_c_b_W_c
-            s[10][:3*H*H].reshape(3*H, H),                              # d_a_b_f_d_a_b_i_d_a_b_o_term
-            s[10][:H*H].reshape(H, H),                                  # d_a_f_g_f_prev
-            s[10][:H*H].reshape(H, H),                                  # d_a_b_g_term
-            s[9][:8*E*H + 8*F*H].reshape(8*H, E + F),                   # parts2_w
-            s[10][:8*E*H + 8*F*H + 8*H*H].reshape(8*H, E + F + H),      # term5
-            s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # d_w
-            s[9][:B*E*T].reshape(T, B, E),                              # term6
+            s[18][:B*H].reshape(B, H),                                  # d_f_next
+            s[11][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_f_fiog
+            s[19][:3*B*H].reshape(B, 3*H),                              # d_f_fio
+            s[23][:4*H],                                                # d_f_b
+            s[9][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # d_f_W
+            s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # d_a_b_fiog_b_W
+            s[14][:B*E*T + B*F*T].reshape(T, B, E + F),                 # d_a_f_fiog_f_W
+            s[10][:B*E*T].reshape(T, B, E),                             # term5
         )
     return workspace.views["gradients"]
 

@@ -47,61 +47,60 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t10 = d0.W.T @ d_a_d0
     d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad(t10[H:2*H], H,
             2*H), 0) + select(s == S-1, pad(t10[0:H], 0, 2*H), 0)
+    d_e.b[s] = d_e[s, H:2*H] + d_e.b_prev[s-1]
+    d_e.b.z[s] = d_e.b[s] * e.b.g[s] - d_e.b[s] * e.b[s+1]
+    d_e.b.g[s] = d_e.b[s] * e.b.z[s]
+    d_a_e.b.g[s] = d_e.b.g[s] * (1 - e.b.g[s]^2)
+    t11[s] = e.b.W[2*H:3*H, 0:H].T @ d_a_e.b.g[s]
+    d_e.b.r[s] = t11[s] * e.b[s+1]
+    d_e.b.zr[s] = [d_e.b.z[s], d_e.b.r[s]]
+    d_a_e.b.zr[s] = d_e.b.zr[s] * e.b.zr[s] * (1 - e.b.zr[s])
+    t12[s] = [d_a_e.b.zr[s], d_a_e.b.g[s]]
     d_e.f[s] = d_e[s, 0:H] + d_e.f_next[s+1]
     d_e.f.z[s] = d_e.f[s] * e.f.g[s] - d_e.f[s] * e.f[s-1]
     d_e.f.g[s] = d_e.f[s] * e.f.z[s]
     d_a_e.f.g[s] = d_e.f.g[s] * (1 - e.f.g[s]^2)
-    t11[s] = e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @ d_a_e.f.g[s]
-    d_e.f.r[s] = t11[s] * e.f[s-1]
+    t13[s] = e.f.W[2*H:3*H, 0:H].T @ d_a_e.f.g[s]
+    d_e.f.r[s] = t13[s] * e.f[s-1]
     d_e.f.zr[s] = [d_e.f.z[s], d_e.f.r[s]]
     d_a_e.f.zr[s] = d_e.f.zr[s] * e.f.zr[s] * (1 - e.f.zr[s])
-    d_e.b[s] = d_e[s, H:2*H] + d_e.b_prev[s-1]
-    d_e.b.z[s] = d_e.b[s] * e.b.g[s] - d_e.b[s] * e.b[s+1]
-    t12[s] = 1 - e.b.z[s]
-    d_a_e.b.z[s] = d_e.b.z[s] * e.b.z[s] * t12[s]
-    d_e.b.g[s] = d_e.b[s] * e.b.z[s]
-    d_a_e.b.g[s] = d_e.b.g[s] * (1 - e.b.g[s]^2)
-    t13[s] = e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @ d_a_e.b.g[s]
-    d_e.b.r[s] = t13[s] * e.b[s+1]
-    d_a_e.b.r[s] = d_e.b.r[s] * e.b.r[s] * (1 - e.b.r[s])
-    t14[s] = [d_a_e.f.zr[s], d_a_e.b.z[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]]
-    d_X = sum[s] onehot(x[s]) @ (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H].T @
-            t14[s]).T
-    d_e.f_next[s] = t11[s] * e.f.r[s] + d_e.f[s] * (1 - e.f.z[s]) +
-            e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H].T @ d_a_e.f.zr[s]
+    t14[s] = [d_a_e.f.zr[s], d_a_e.f.g[s]]
+    d_X = sum[s] onehot(x[s]) @ (e.b.W[:, H:E + H].T @ t12[s] + e.f.W[:, H:E + H].T @ t14[s]).T
+    d_e.b_prev[s] = t11[s] * e.b.r[s] + d_e.b[s] * (1 - e.b.z[s]) + e.b.W[0:2*H, 0:H].T @
+            d_a_e.b.zr[s]
     t15[t] = sum[s](t9[s, t])
     d_d_next[t] = t3[t] * d.r[t] + d_d[t] * (1 - d.z[t]) + t4[t, 0:H] + k.W.T @ t15[t]
-    t16[s] = [d_a_e.b.z[s], d_a_e.b.r[s]]
-    d_e.b_prev[s] = t13[s] * e.b.r[s] + d_e.b[s] * t12[s] +
-            e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H].T @ t16[s]
+    d_e.f_next[s] = t13[s] * e.f.r[s] + d_e.f[s] * (1 - e.f.z[s]) + e.f.W[0:2*H, 0:H].T @
+            d_a_e.f.zr[s]
     d_Y = sum[t] onehot(y[t]) @ t5[t, 0:E].T
-    d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g = concat(0, pad(sum[s] d_a_e.f.zr[s] @
-            e.f[s-1].T, 0, E + H, 1), pad(sum[s] t16[s] @ e.b[s+1].T, 0, E + H, 1), pad(sum[s]
-            d_a_e.f.g[s] @ (e.f.r[s] * e.f[s-1]).T, 0, E + H, 1), pad(sum[s] d_a_e.b.g[s] @
-            (e.b.r[s] * e.b[s+1]).T, 0, E + H, 1)) + pad(sum[s] t14[s] @ X[x[s]].T, H, E + H, 1)
-    d_e.f.W_z = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:H]
-    d_e.f.W_r = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[H:2*H]
-    d_e.f.W_g = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H]
-    d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g = sum[s, batch](t14[s])
-    d_e.f.b_z = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[0:H]
-    d_e.f.b_r = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[H:2*H]
-    d_e.f.b_g = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[4*H:5*H]
-    d_e.b.W_z = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:3*H]
-    d_e.b.W_r = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[3*H:4*H]
-    d_e.b.W_g = d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H]
-    d_e.b.b_z = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[2*H:3*H]
-    d_e.b.b_r = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[3*H:4*H]
-    d_e.b.b_g = d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g[5*H:6*H]
+    d_e.f.W = [concat(0, sum[s] d_a_e.f.zr[s] @ e.f[s-1].T, sum[s] d_a_e.f.g[s] @ (e.f.r[s] *
+            e.f[s-1]).T), sum[s] t14[s] @ X[x[s]].T]
+    d_e.f.W_z = d_e.f.W[0:H]
+    d_e.f.W_r = d_e.f.W[H:2*H]
+    d_e.f.W_g = d_e.f.W[2*H:3*H]
+    d_e.f.b = sum[s, batch](t14[s])
+    d_e.f.b_z = d_e.f.b[0:H]
+    d_e.f.b_r = d_e.f.b[H:2*H]
+    d_e.f.b_g = d_e.f.b[2*H:3*H]
+    d_e.b.W = [concat(0, sum[s] d_a_e.b.zr[s] @ e.b[s+1].T, sum[s] d_a_e.b.g[s] @ (e.b.r[s] *
+            e.b[s+1]).T), sum[s] t12[s] @ X[x[s]].T]
+    d_e.b.W_z = d_e.b.W[0:H]
+    d_e.b.W_r = d_e.b.W[H:2*H]
+    d_e.b.W_g = d_e.b.W[2*H:3*H]
+    d_e.b.b = sum[s, batch](t12[s])
+    d_e.b.b_z = d_e.b.b[0:H]
+    d_e.b.b_r = d_e.b.b[H:2*H]
+    d_e.b.b_g = d_e.b.b[2*H:3*H]
     d_d0.W = d_a_d0 @ [e[S-1, 0:H], e[0, H:2*H]].T
     d_d0.b = sum[batch](d_a_d0)
     d_k.W = sum[t] t15[t] @ d[t-1].T
     d_k.U = sum[s] d_k.k[s] @ e[s].T
     d_k.v = sum[s, t, batch] t7[s, t] * t8[s, t]
-    t17[t] = [Y[y[t]], k[t]]
-    d_d.W = sum[t] d_a_d.zr[t] @ [d[t-1], t17[t]].T
+    t16[t] = [Y[y[t]], k[t]]
+    d_d.W = sum[t] d_a_d.zr[t] @ [d[t-1], t16[t]].T
     d_d.W_z = d_d.W[0:H]
     d_d.W_r = d_d.W[H:2*H]
-    d_d.W_g = sum[t] d_a_d.g[t] @ [d.r[t] * d[t-1], t17[t]].T
+    d_d.W_g = sum[t] d_a_d.g[t] @ [d.r[t] * d[t-1], t16[t]].T
     d_d.b = sum[t, batch](d_a_d.zr[t])
     d_d.b_z = d_d.b[0:H]
     d_d.b_r = d_d.b[H:2*H]
@@ -238,45 +237,48 @@ def start(params, x):
     x = class_input("x", x, (None, None), V)                    # (B, S)
     B, S = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    parts = np.concatenate((e_f_W_z, e_f_W_r, e_b_W_z, e_b_W_r, e_f_W_g, e_b_W_g))  # (6*H, E + H)
+    parts = np.concatenate((e_f_W_z, e_f_W_r, e_f_W_g))         # (3*H, E + H)
     X_x = X[x]                                                  # (S, B, E)
-    parts2 = np.concatenate((e_f_b_z, e_f_b_r, e_b_b_z, e_b_b_r, e_f_b_g, e_b_b_g))  # (6*H,)
-    parts_X_x_plus_parts2 = (X_x.reshape(-1, E) @ parts[:, H:].T).reshape(S, B, 6*H) + parts2
+    parts2 = np.concatenate((e_f_b_z, e_f_b_r, e_f_b_g))        # (3*H,)
+    parts_X_x_plus_parts2 = (X_x.reshape(-1, E) @ parts[:, H:].T).reshape(S, B, 3*H) + parts2
     e_fs = np.empty((S + 1, B, H), dtype)                       # (S + 1, B, H)
     e_fs[0] = 0
     e_f_prev, e_f = e_fs[:-1], e_fs[1:]
-    a_e_f_zr_in, a_e_b_z_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = parts_X_x_plus_parts2[..., :2*H], parts_X_x_plus_parts2[..., 2*H:3*H], parts_X_x_plus_parts2[..., 3*H:4*H], parts_X_x_plus_parts2[..., 4*H:5*H], parts_X_x_plus_parts2[..., 5*H:]
+    a_e_f_zr_in, a_e_f_g_in = parts_X_x_plus_parts2[..., :2*H], parts_X_x_plus_parts2[..., 2*H:]
     for s in range(S):
-        # e.f.zr = sigmoid((concat(0, e.f.W_z, e.f.W_r, e.b.W_z, e.b.W_r, e.f.W_g, e.b.W_g)[:, H:E +
-        #     H] @ X[x[s]] + [e.f.b_z, e.f.b_r, e.b.b_z, e.b.b_r, e.f.b_g, e.b.b_g])[0:2*H] +
-        #     concat(0, e.f.W_z, e.f.W_r, e.b.W_z, e.b.W_r, e.f.W_g, e.b.W_g)[0:2*H, 0:H] @
+        # e.f.zr = sigmoid((concat(0, e.f.W_z, e.f.W_r, e.f.W_g)[:, H:E + H] @ X[x[s]] + [e.f.b_z,
+        #     e.f.b_r, e.f.b_g])[0:2*H] + concat(0, e.f.W_z, e.f.W_r, e.f.W_g)[0:2*H, 0:H] @
         #     e.f[s-1])
         e_f_zr = sigmoid(a_e_f_zr_in[s] + e_f_prev[s] @ parts[:2*H, :H].T)  # (B, 2*H)
         # e.f.g = tanh(e.f.W_g @ [e.f.r[s] * e.f[s-1], X[x[s]]] + e.f.b_g)  cells.nn:33
         # e.f = (1 - e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]     cells.nn:34
         e_f_zr_e_f_prev = e_f_zr[:, H:] * e_f_prev[s]           # (B, H)
         e_f[s] = ((1 - e_f_zr[:, :H]) * e_f_prev[s]
-                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s] + e_f_zr_e_f_prev @ parts[4*H:5*H, :H].T))
+                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s] + e_f_zr_e_f_prev @ parts[2*H:, :H].T))
+    parts3 = np.concatenate((e_b_W_z, e_b_W_r, e_b_W_g))        # (3*H, E + H)
+    parts4 = np.concatenate((e_b_b_z, e_b_b_r, e_b_b_g))        # (3*H,)
+    parts3_X_x_plus_parts4 = (X_x.reshape(-1, E) @ parts3[:, H:].T).reshape(S, B, 3*H) + parts4
     e_bs = np.empty((S + 1, B, H), dtype)                       # (S + 1, B, H)
     e_bs[-1] = 0
     e_b, e_b_next = e_bs[:-1], e_bs[1:]
+    a_e_b_zr_in, a_e_b_g_in = parts3_X_x_plus_parts4[..., :2*H], parts3_X_x_plus_parts4[..., 2*H:]
     for s in reversed(range(S)):
-        parts_e_b_next = e_b_next[s] @ parts[2*H:4*H, :H].T     # (B, 2*H)
-        # e.b.z = sigmoid(e.b.W_z @ [e.b[s+1], X[x[s]]] + e.b.b_z)  cells.nn:31
-        e_b_z = sigmoid(a_e_b_z_in[s] + parts_e_b_next[:, :H])  # (B, H)
-        # e.b.r = sigmoid(e.b.W_r @ [e.b[s+1], X[x[s]]] + e.b.b_r)  cells.nn:32
-        term = sigmoid(a_e_b_r_in[s] + parts_e_b_next[:, H:]) * e_b_next[s]  # (B, H)
+        # e.b.zr = sigmoid((concat(0, e.b.W_z, e.b.W_r, e.b.W_g)[:, H:E + H] @ X[x[s]] + [e.b.b_z,
+        #     e.b.b_r, e.b.b_g])[0:2*H] + concat(0, e.b.W_z, e.b.W_r, e.b.W_g)[0:2*H, 0:H] @
+        #     e.b[s+1])
+        e_b_zr = sigmoid(a_e_b_zr_in[s] + e_b_next[s] @ parts3[:2*H, :H].T)  # (B, 2*H)
         # e.b.g = tanh(e.b.W_g @ [e.b.r[s] * e.b[s+1], X[x[s]]] + e.b.b_g)  cells.nn:33
         # e.b = (1 - e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]     cells.nn:34
-        e_b[s] = ((1 - e_b_z) * e_b_next[s]
-                  + e_b_z * np.tanh(a_e_b_g_in[s] + term @ parts[5*H:, :H].T))
+        e_b_zr_e_b_next = e_b_zr[:, H:] * e_b_next[s]           # (B, H)
+        e_b[s] = ((1 - e_b_zr[:, :H]) * e_b_next[s]
+                  + e_b_zr[:, :H] * np.tanh(a_e_b_g_in[s] + e_b_zr_e_b_next @ parts3[2*H:, :H].T))
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     e = np.concatenate((e_f, e_b), axis=2)                      # (S, B, 2*H)
     # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
-    parts3 = np.empty((B, 2*H), dtype)                          # (B, 2*H)
-    parts3[:, :H] = e[-1, :, :H]
-    parts3[:, H:] = e[0, :, H:]
-    d0 = np.tanh(parts3 @ d0_W.T + d0_b)                        # (B, H)
+    parts5 = np.empty((B, 2*H), dtype)                          # (B, 2*H)
+    parts5[:, :H] = e[-1, :, :H]
+    parts5[:, H:] = e[0, :, H:]
+    d0 = np.tanh(parts5 @ d0_W.T + d0_b)                        # (B, H)
     # k.k = k.U @ e[s]                                          attention.nn:20
     k_k = (e.reshape(-1, 2*H) @ k_U.T).reshape(S, B, A)         # (S, B, A)
     return {
@@ -318,21 +320,20 @@ def step(params, carry, y):
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     e = np.concatenate((e_f, e_b), axis=2)                      # (S, B, 2*H)
     # k = sum[s] k.w[s, t] * e[s]                               attention.nn:22
-    k_w_e = k_w[..., None] * e                                  # (S, B, 2*H)
-    k = np.sum(k_w_e, axis=0)                                   # (B, 2*H)
-    parts = np.empty((B, E + 2*H), dtype)                       # (B, E + 2*H)
-    np.take(Y, y, axis=0, out=parts[:, :E], mode="clip")
-    parts[:, E:] = k
-    parts2 = np.concatenate((d_before, parts), axis=1)          # (B, E + 3*H)
+    k = np.einsum("ab,abc->bc", k_w, e)                         # (B, 2*H)
+    parts = np.empty((B, E + 3*H), dtype)                       # (B, E + 3*H)
+    np.take(Y, y, axis=0, out=parts[:, H:E + H], mode="clip")
+    parts[:, E + H:] = k
+    parts[:, :H] = d_before
     # d.z = sigmoid(d.W_z @ [d[t-1], [Y[y[t]], k[t]]] + d.b_z)  cells.nn:48
-    d_z = sigmoid(parts2 @ d_W_z.T + d_b_z)                     # (B, H)
+    d_z = sigmoid(parts @ d_W_z.T + d_b_z)                      # (B, H)
     # d.r = sigmoid(d.W_r @ [d[t-1], [Y[y[t]], k[t]]] + d.b_r)  cells.nn:49
-    d_r = sigmoid(parts2 @ d_W_r.T + d_b_r)                     # (B, H)
+    d_r = sigmoid(parts @ d_W_r.T + d_b_r)                      # (B, H)
     # d.g = tanh(d.W_g @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]] + d.b_g)  cells.nn:50
-    parts3 = np.empty((B, E + 3*H), dtype)                      # (B, E + 3*H)
-    parts3[:, :H] = d_r * d_before
-    parts3[:, H:] = parts
-    d_g = np.tanh(parts3 @ d_W_g.T + d_b_g)                     # (B, H)
+    parts2 = np.empty((B, E + 3*H), dtype)                      # (B, E + 3*H)
+    parts2[:, :H] = d_r * d_before
+    parts2[:, H:] = parts[:, H:]
+    d_g = np.tanh(parts2 @ d_W_g.T + d_b_g)                     # (B, H)
     # d = (1 - d.z[t]) * d[t-1] + d.z[t] * d.g[t]               cells.nn:51
     d = (1 - d_z) * d_before + d_z * d_g                        # (B, H)
     # p = p.W @ [d[t], k[t]] + p.b                              layers.nn:6
@@ -386,61 +387,47 @@ def _predict(params, x, y, workspace):
     T = y.shape[1]
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        d_W, e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
-        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
-        e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_bs, e, parts, d0, Y_y, k_k, d_b,
-        ds, k, parts4, d_k, p,
+        d_W, e_f_W, X_x, e_f_W_X_x, e_f_b, e_fs, e_b_W, e_b_W_X_x, e_b_b, e_bs, e, parts, d0, Y_y,
+        k_k, d_b, ds, d_k, parts2, parts3, p,
     ) = _predict_buffers(workspace, B, S, T, dtype)
     np.concatenate((d_W_z, d_W_r), out=d_W)                     # (2*H, E + 3*H)
-    np.concatenate((e_f_W_z, e_f_W_r, e_b_W_z, e_b_W_r, e_f_W_g, e_b_W_g),
-        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g)
+    np.concatenate((e_f_W_z, e_f_W_r, e_f_W_g), out=e_f_W)      # (3*H, E + H)
     np.take(X, x, axis=0, out=X_x, mode="clip")                 # (S, B, E)
-    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
-        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
-    np.concatenate((e_f_b_z, e_f_b_r, e_b_b_z, e_b_b_r, e_f_b_g, e_b_b_g),
-        out=e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g)
-    e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
+    np.matmul(X_x.reshape(-1, E), e_f_W[:, H:].T, out=e_f_W_X_x.reshape(-1, 3*H))  # (S, B, 3*H)
+    np.concatenate((e_f_b_z, e_f_b_r, e_f_b_g), out=e_f_b)      # (3*H,)
+    e_f_W_X_x += e_f_b
     e_fs[0] = 0                                                 # (S + 1, B, H)
     e_f_prev, e_f = e_fs[:-1], e_fs[1:]
-    a_e_f_zr_in, a_e_b_z_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., :2*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 2*H:3*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 3*H:4*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 4*H:5*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 5*H:]
+    a_e_f_zr_in, a_e_f_g_in = e_f_W_X_x[..., :2*H], e_f_W_X_x[..., 2*H:]
     for s in range(S):
-        # e.f.zr = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[0:2*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H] @ e.f[s-1])
-        e_f_zr = sigmoid(a_e_f_zr_in[s]
-            + e_f_prev[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H].T)
-        # e.f.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
+        # e.f.zr = sigmoid((e.f.W[:, H:E + H] @ X[x[s]] + e.f.b)[0:2*H] + e.f.W[0:2*H, 0:H] @
+        #     e.f[s-1])
+        e_f_zr = sigmoid(a_e_f_zr_in[s] + e_f_prev[s] @ e_f_W[:2*H, :H].T)  # (B, 2*H)
+        # e.f.g = tanh((e.f.W[:, H:E + H] @ X[x[s]] + e.f.b)[2*H:3*H] + e.f.W[2*H:3*H, 0:H] @
+        #     (e.f.r[s] * e.f[s-1]))
         # e.f = (1 - e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]     cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         e_f_zr_e_f_prev = e_f_zr[:, H:] * e_f_prev[s]           # (B, H)
         e_f[s] = ((1 - e_f_zr[:, :H]) * e_f_prev[s]
-                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s]
-                      + e_f_zr_e_f_prev @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H,
-                          :H].T))
+                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s] + e_f_zr_e_f_prev @ e_f_W[2*H:, :H].T))
+    np.concatenate((e_b_W_z, e_b_W_r, e_b_W_g), out=e_b_W)      # (3*H, E + H)
+    np.matmul(X_x.reshape(-1, E), e_b_W[:, H:].T, out=e_b_W_X_x.reshape(-1, 3*H))  # (S, B, 3*H)
+    np.concatenate((e_b_b_z, e_b_b_r, e_b_b_g), out=e_b_b)      # (3*H,)
+    e_b_W_X_x += e_b_b
     e_bs[-1] = 0                                                # (S + 1, B, H)
     e_b, e_b_next = e_bs[:-1], e_bs[1:]
+    a_e_b_zr_in, a_e_b_g_in = e_b_W_X_x[..., :2*H], e_b_W_X_x[..., 2*H:]
     for s in reversed(range(S)):
-        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next = e_b_next[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H].T
-        # e.b.z = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
-        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[0:H])
-        e_b_z = sigmoid(a_e_b_z_in[s]
-            + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, :H])
-        # e.b.r = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
-        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[H:2*H])
-        term = sigmoid(a_e_b_r_in[s]
-            + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, H:]) * e_b_next[s]
-        # e.b.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
+        # e.b.zr = sigmoid((e.b.W[:, H:E + H] @ X[x[s]] + e.b.b)[0:2*H] + e.b.W[0:2*H, 0:H] @
+        #     e.b[s+1])
+        e_b_zr = sigmoid(a_e_b_zr_in[s] + e_b_next[s] @ e_b_W[:2*H, :H].T)  # (B, 2*H)
+        # e.b.g = tanh((e.b.W[:, H:E + H] @ X[x[s]] + e.b.b)[2*H:3*H] + e.b.W[2*H:3*H, 0:H] @
+        #     (e.b.r[s] * e.b[s+1]))
         # e.b = (1 - e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]     cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        e_b[s] = ((1 - e_b_z) * e_b_next[s]
-                  + e_b_z * np.tanh(a_e_b_g_in[s]
-                      + term @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T))
+        e_b_zr_e_b_next = e_b_zr[:, H:] * e_b_next[s]           # (B, H)
+        e_b[s] = ((1 - e_b_zr[:, :H]) * e_b_next[s]
+                  + e_b_zr[:, :H] * np.tanh(a_e_b_g_in[s] + e_b_zr_e_b_next @ e_b_W[2*H:, :H].T))
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     np.concatenate((e_f, e_b), axis=2, out=e)                   # (S, B, 2*H)
     # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
@@ -455,6 +442,7 @@ def _predict(params, x, y, workspace):
     np.concatenate((d_b_z, d_b_r), out=d_b)                     # (2*H,)
     ds[0] = d0                                                  # (T + 1, B, H)
     d_prev, d = ds[:-1], ds[1:]
+    k = d_k[..., H:]
     for t in range(T):
         k_W_prev = d_prev[t] @ k_W.T                            # (B, A)
         tanh_k_W_prev = np.tanh(k_W_prev + k_k)                 # (S, B, A)
@@ -465,20 +453,20 @@ def _predict(params, x, y, workspace):
         sum_exp_k_v_tanh_k_W_prev = np.sum(exp_k_v_tanh_k_W_prev, axis=0)  # (B,)
         k_w = exp_k_v_tanh_k_W_prev / sum_exp_k_v_tanh_k_W_prev  # (S, B)
         # k = sum[s] k.w[s, t] * e[s]                               attention.nn:22
-        k_w_e = k_w[..., None] * e                              # (S, B, 2*H)
-        np.sum(k_w_e, axis=0, out=k[t])                         # (T, B, 2*H)
-        parts2 = np.concatenate((Y_y[t], k[t]), axis=1)         # (B, E + 2*H)
+        np.einsum("ab,abc->bc", k_w, e, out=k[t])               # (T, B, 3*H)
+        parts2[:, H:E + H] = Y_y[t]                             # (B, E + 3*H)
+        parts2[:, E + H:] = k[t]
         # d.zr = sigmoid(d.W @ [d[t-1], [Y[y[t]], k[t]]] + d.b)
-        parts3 = np.concatenate((d_prev[t], parts2), axis=1)    # (B, E + 3*H)
-        d_zr = sigmoid(parts3 @ d_W.T + d_b)                    # (B, 2*H)
+        parts2[:, :H] = d_prev[t]
+        d_zr = sigmoid(parts2 @ d_W.T + d_b)                    # (B, 2*H)
         # d.g = tanh(d.W_g @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]] + d.b_g)  cells.nn:50
         # d = (1 - d.z[t]) * d[t-1] + d.z[t] * d.g[t]               cells.nn:51
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        parts4[:, :H] = d_zr[:, H:] * d_prev[t]                 # (B, E + 3*H)
-        parts4[:, H:] = parts2
-        d[t] = (1 - d_zr[:, :H]) * d_prev[t] + d_zr[:, :H] * np.tanh(parts4 @ d_W_g.T + d_b_g)
+        parts3[:, :H] = d_zr[:, H:] * d_prev[t]                 # (B, E + 3*H)
+        parts3[:, H:] = parts2[:, H:]
+        d[t] = (1 - d_zr[:, :H]) * d_prev[t] + d_zr[:, :H] * np.tanh(parts3 @ d_W_g.T + d_b_g)
     # p = p.W @ [d[t], k[t]] + p.b                              layers.nn:6
-    np.concatenate((d, k), axis=2, out=d_k)                     # (T, B, 3*H)
+    d_k[:, :, :H] = d
     np.matmul(d_k.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
     p += p_b
     return {"p": p.swapaxes(0, 1)}
@@ -491,33 +479,37 @@ def _predict_buffers(workspace, B, S, T, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (2*E*H + 6*H*H, dtype),
-            (max(6*E*H + 6*H*H, 2*B*H*S, 3*B*H*T), dtype),
-            (max(B*E*S, 6*H, B*H + B*H*S, 2*B*H, B*E*T, B*T*V), dtype),
-            (max(6*B*H*S, A*B*S), dtype),
-            (max(B*H + B*H*S, B*H, 2*B*H*T), dtype),
+            (max(3*E*H + 3*H*H, 2*B*H, A*B*S, B*T*V), dtype),
+            (max(B*E*S, 3*H, B*H + B*H*S, B*H, 3*B*H*T), dtype),
+            (max(3*B*H*S, 2*B*H*S), dtype),
+            (max(3*H, B*H + B*H*S, B*E*T), dtype),
             (2*H, dtype),
             (B*H + B*H*T, dtype),
+            (B*E + 3*B*H, dtype),
             (B*E + 3*B*H, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_f_W
             s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x
-            s[2][:6*H],                                                 # e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
-            s[2][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
-            s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
-            s[1][:2*B*H*S].reshape(S, B, 2*H),                          # e
-            s[2][:2*B*H].reshape(B, 2*H),                               # parts
-            s[4][:B*H].reshape(B, H),                                   # d0
-            s[2][:B*E*T].reshape(T, B, E),                              # Y_y
-            s[3][:A*B*S].reshape(S, B, A),                              # k_k
+            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
+            s[4][:3*H],                                                 # e_f_b
+            s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_b_W
+            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
+            s[2][:3*H],                                                 # e_b_b
+            s[2][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
+            s[3][:2*B*H*S].reshape(S, B, 2*H),                          # e
+            s[1][:2*B*H].reshape(B, 2*H),                               # parts
+            s[2][:B*H].reshape(B, H),                                   # d0
+            s[4][:B*E*T].reshape(T, B, E),                              # Y_y
+            s[1][:A*B*S].reshape(S, B, A),                              # k_k
             s[5][:2*H],                                                 # d_b
             s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # ds
-            s[4][:2*B*H*T].reshape(T, B, 2*H),                          # k
-            s[7][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts4
-            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # d_k
-            s[2][:B*T*V].reshape(T, B, V),                              # p
+            s[2][:3*B*H*T].reshape(T, B, 3*H),                          # d_k
+            s[7][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts2
+            s[8][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts3
+            s[1][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
 
@@ -540,61 +532,48 @@ def _evaluate(params, x, y, r, workspace):
     r = class_input("r", r, (B, T), V)                          # (B, T)
     r = r.swapaxes(0, 1)                                        # time first inside
     (
-        d_W, e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
-        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
-        e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_bs, e, parts, d0, Y_y, k_k, d_b,
-        ds, k, parts4, d_k, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p, real_argmax_p,
+        d_W, e_f_W, X_x, e_f_W_X_x, e_f_b, e_fs, e_b_W, e_b_W_X_x, e_b_b, e_bs, e, parts, d0, Y_y,
+        k_k, d_b, ds, d_k, parts2, parts3, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p,
+        real_argmax_p,
     ) = _evaluate_buffers(workspace, B, S, T, dtype)
     np.concatenate((d_W_z, d_W_r), out=d_W)                     # (2*H, E + 3*H)
-    np.concatenate((e_f_W_z, e_f_W_r, e_b_W_z, e_b_W_r, e_f_W_g, e_b_W_g),
-        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g)
+    np.concatenate((e_f_W_z, e_f_W_r, e_f_W_g), out=e_f_W)      # (3*H, E + H)
     np.take(X, x, axis=0, out=X_x, mode="clip")                 # (S, B, E)
-    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
-        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
-    np.concatenate((e_f_b_z, e_f_b_r, e_b_b_z, e_b_b_r, e_f_b_g, e_b_b_g),
-        out=e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g)
-    e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
+    np.matmul(X_x.reshape(-1, E), e_f_W[:, H:].T, out=e_f_W_X_x.reshape(-1, 3*H))  # (S, B, 3*H)
+    np.concatenate((e_f_b_z, e_f_b_r, e_f_b_g), out=e_f_b)      # (3*H,)
+    e_f_W_X_x += e_f_b
     e_fs[0] = 0                                                 # (S + 1, B, H)
     e_f_prev, e_f = e_fs[:-1], e_fs[1:]
-    a_e_f_zr_in, a_e_b_z_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., :2*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 2*H:3*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 3*H:4*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 4*H:5*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 5*H:]
+    a_e_f_zr_in, a_e_f_g_in = e_f_W_X_x[..., :2*H], e_f_W_X_x[..., 2*H:]
     for s in range(S):
-        # e.f.zr = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[0:2*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H] @ e.f[s-1])
-        e_f_zr = sigmoid(a_e_f_zr_in[s]
-            + e_f_prev[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H].T)
-        # e.f.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
+        # e.f.zr = sigmoid((e.f.W[:, H:E + H] @ X[x[s]] + e.f.b)[0:2*H] + e.f.W[0:2*H, 0:H] @
+        #     e.f[s-1])
+        e_f_zr = sigmoid(a_e_f_zr_in[s] + e_f_prev[s] @ e_f_W[:2*H, :H].T)  # (B, 2*H)
+        # e.f.g = tanh((e.f.W[:, H:E + H] @ X[x[s]] + e.f.b)[2*H:3*H] + e.f.W[2*H:3*H, 0:H] @
+        #     (e.f.r[s] * e.f[s-1]))
         # e.f = (1 - e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]     cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         e_f_zr_e_f_prev = e_f_zr[:, H:] * e_f_prev[s]           # (B, H)
         e_f[s] = ((1 - e_f_zr[:, :H]) * e_f_prev[s]
-                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s]
-                      + e_f_zr_e_f_prev @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H,
-                          :H].T))
+                  + e_f_zr[:, :H] * np.tanh(a_e_f_g_in[s] + e_f_zr_e_f_prev @ e_f_W[2*H:, :H].T))
+    np.concatenate((e_b_W_z, e_b_W_r, e_b_W_g), out=e_b_W)      # (3*H, E + H)
+    np.matmul(X_x.reshape(-1, E), e_b_W[:, H:].T, out=e_b_W_X_x.reshape(-1, 3*H))  # (S, B, 3*H)
+    np.concatenate((e_b_b_z, e_b_b_r, e_b_b_g), out=e_b_b)      # (3*H,)
+    e_b_W_X_x += e_b_b
     e_bs[-1] = 0                                                # (S + 1, B, H)
     e_b, e_b_next = e_bs[:-1], e_bs[1:]
+    a_e_b_zr_in, a_e_b_g_in = e_b_W_X_x[..., :2*H], e_b_W_X_x[..., 2*H:]
     for s in reversed(range(S)):
-        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next = e_b_next[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H].T
-        # e.b.z = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
-        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[0:H])
-        e_b_z = sigmoid(a_e_b_z_in[s]
-            + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, :H])
-        # e.b.r = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
-        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[H:2*H])
-        term = sigmoid(a_e_b_r_in[s]
-            + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, H:]) * e_b_next[s]
-        # e.b.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
+        # e.b.zr = sigmoid((e.b.W[:, H:E + H] @ X[x[s]] + e.b.b)[0:2*H] + e.b.W[0:2*H, 0:H] @
+        #     e.b[s+1])
+        e_b_zr = sigmoid(a_e_b_zr_in[s] + e_b_next[s] @ e_b_W[:2*H, :H].T)  # (B, 2*H)
+        # e.b.g = tanh((e.b.W[:, H:E + H] @ X[x[s]] + e.b.b)[2*H:3*H] + e.b.W[2*H:3*H, 0:H] @
+        #     (e.b.r[s] * e.b[s+1]))
         # e.b = (1 - e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]     cells.nn:34
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        e_b[s] = ((1 - e_b_z) * e_b_next[s]
-                  + e_b_z * np.tanh(a_e_b_g_in[s]
-                      + term @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T))
+        e_b_zr_e_b_next = e_b_zr[:, H:] * e_b_next[s]           # (B, H)
+        e_b[s] = ((1 - e_b_zr[:, :H]) * e_b_next[s]
+                  + e_b_zr[:, :H] * np.tanh(a_e_b_g_in[s] + e_b_zr_e_b_next @ e_b_W[2*H:, :H].T))
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
     np.concatenate((e_f, e_b), axis=2, out=e)                   # (S, B, 2*H)
     # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
@@ -609,6 +588,7 @@ def _evaluate(params, x, y, r, workspace):
     np.concatenate((d_b_z, d_b_r), out=d_b)                     # (2*H,)
     ds[0] = d0                                                  # (T + 1, B, H)
     d_prev, d = ds[:-1], ds[1:]
+    k = d_k[..., H:]
     for t in range(T):
         k_W_prev = d_prev[t] @ k_W.T                            # (B, A)
         tanh_k_W_prev = np.tanh(k_W_prev + k_k)                 # (S, B, A)
@@ -619,20 +599,20 @@ def _evaluate(params, x, y, r, workspace):
         sum_exp_k_v_tanh_k_W_prev = np.sum(exp_k_v_tanh_k_W_prev, axis=0)  # (B,)
         k_w = exp_k_v_tanh_k_W_prev / sum_exp_k_v_tanh_k_W_prev  # (S, B)
         # k = sum[s] k.w[s, t] * e[s]                               attention.nn:22
-        k_w_e = k_w[..., None] * e                              # (S, B, 2*H)
-        np.sum(k_w_e, axis=0, out=k[t])                         # (T, B, 2*H)
-        parts2 = np.concatenate((Y_y[t], k[t]), axis=1)         # (B, E + 2*H)
+        np.einsum("ab,abc->bc", k_w, e, out=k[t])               # (T, B, 3*H)
+        parts2[:, H:E + H] = Y_y[t]                             # (B, E + 3*H)
+        parts2[:, E + H:] = k[t]
         # d.zr = sigmoid(d.W @ [d[t-1], [Y[y[t]], k[t]]] + d.b)
-        parts3 = np.concatenate((d_prev[t], parts2), axis=1)    # (B, E + 3*H)
-        d_zr = sigmoid(parts3 @ d_W.T + d_b)                    # (B, 2*H)
+        parts2[:, :H] = d_prev[t]
+        d_zr = sigmoid(parts2 @ d_W.T + d_b)                    # (B, 2*H)
         # d.g = tanh(d.W_g @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]] + d.b_g)  cells.nn:50
         # d = (1 - d.z[t]) * d[t-1] + d.z[t] * d.g[t]               cells.nn:51
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
-        parts4[:, :H] = d_zr[:, H:] * d_prev[t]                 # (B, E + 3*H)
-        parts4[:, H:] = parts2
-        d[t] = (1 - d_zr[:, :H]) * d_prev[t] + d_zr[:, :H] * np.tanh(parts4 @ d_W_g.T + d_b_g)
+        parts3[:, :H] = d_zr[:, H:] * d_prev[t]                 # (B, E + 3*H)
+        parts3[:, H:] = parts2[:, H:]
+        d[t] = (1 - d_zr[:, :H]) * d_prev[t] + d_zr[:, :H] * np.tanh(parts3 @ d_W_g.T + d_b_g)
     # p = p.W @ [d[t], k[t]] + p.b                              layers.nn:6
-    np.concatenate((d, k), axis=2, out=d_k)                     # (T, B, 3*H)
+    d_k[:, :, :H] = d
     np.matmul(d_k.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
     p += p_b
     np.max(p, axis=2, out=max_p)                                # (T, B)
@@ -658,40 +638,44 @@ def _evaluate_buffers(workspace, B, S, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(2*E*H + 6*H*H, B*T), dtype),
-            (max(6*E*H + 6*H*H, 2*B*H*S, 3*B*H*T), dtype),
-            (max(B*E*S, 6*H, B*H + B*H*S, 2*B*H, B*E*T, B*T*V), dtype),
-            (max(6*B*H*S, A*B*S), dtype),
-            (max(B*H + B*H*S, B*H, 2*B*H*T), dtype),
+            (max(3*E*H + 3*H*H, 2*B*H, A*B*S, B*T*V), dtype),
+            (max(B*E*S, 3*H, B*H + B*H*S, B*H, 3*B*H*T), dtype),
+            (max(3*B*H*S, 2*B*H*S), dtype),
+            (max(3*H, B*H + B*H*S, B*E*T, B*T*V), dtype),
             (max(2*H, B*T), dtype),
-            (max(B*H + B*H*T, B*T*V, B*T), dtype),
+            (B*H + B*H*T, dtype),
+            (max(B*E + 3*B*H, B*T), dtype),
             (max(B*E + 3*B*H, B*T), dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_f_W
             s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x
-            s[2][:6*H],                                                 # e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
-            s[2][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
-            s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
-            s[1][:2*B*H*S].reshape(S, B, 2*H),                          # e
-            s[2][:2*B*H].reshape(B, 2*H),                               # parts
-            s[4][:B*H].reshape(B, H),                                   # d0
-            s[2][:B*E*T].reshape(T, B, E),                              # Y_y
-            s[3][:A*B*S].reshape(S, B, A),                              # k_k
+            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
+            s[4][:3*H],                                                 # e_f_b
+            s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_b_W
+            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
+            s[2][:3*H],                                                 # e_b_b
+            s[2][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
+            s[3][:2*B*H*S].reshape(S, B, 2*H),                          # e
+            s[1][:2*B*H].reshape(B, 2*H),                               # parts
+            s[2][:B*H].reshape(B, H),                                   # d0
+            s[4][:B*E*T].reshape(T, B, E),                              # Y_y
+            s[1][:A*B*S].reshape(S, B, A),                              # k_k
             s[5][:2*H],                                                 # d_b
             s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # ds
-            s[4][:2*B*H*T].reshape(T, B, 2*H),                          # k
-            s[7][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts4
-            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # d_k
-            s[2][:B*T*V].reshape(T, B, V),                              # p
+            s[2][:3*B*H*T].reshape(T, B, 3*H),                          # d_k
+            s[7][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts2
+            s[8][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts3
+            s[1][:B*T*V].reshape(T, B, V),                              # p
             s[5][:B*T].reshape(T, B),                                   # max_p
-            s[6][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[4][:B*T*V].reshape(T, B, V),                              # exp_p
             s[7][:B*T].reshape(T, B),                                   # sum_exp_p
-            s[0][:B*T].reshape(T, B),                                   # p_picked
-            s[6][:B*T].reshape(T, B),                                   # tmp
-            s[8][:B*T].reshape(T, B),                                   # argmax_p
+            s[8][:B*T].reshape(T, B),                                   # p_picked
+            s[0][:B*T].reshape(T, B),                                   # tmp
+            s[9][:B*T].reshape(T, B),                                   # argmax_p
             s[5][:B*T].reshape(T, B),                                   # real_argmax_p
         )
     return workspace.views["evaluate"]
@@ -720,76 +704,58 @@ def _gradients(params, grads, x, y, r, workspace):
     r = class_input("r", r, (B, T), V)                          # (B, T)
     r = r.swapaxes(0, 1)                                        # time first inside
     (
-        d_W, e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, X_x,
-        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x,
-        e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g, e_fs, e_f_r_e_f_prev, e_f_zr,
-        one_minus_e_f_z, e_f_g, e_bs, e_b_r_e_b_next, e_b_z, one_minus_e_b_z, e_b_r, e_b_g, e,
-        parts, d0, Y_y, k_k, d_b, ds, k_w, tanh_k_W_prev, parts3, parts4, d_zr, one_minus_d_z, d_g,
-        k, d_k2, p, max_p, exp_p, sum_exp_p, p_picked, tmp, slope_d_zr, p_W_p, slope_tanh_k_W_prev,
-        slope_d_g, d_d_next, d_k, term2, sum_slope_tanh_k_W_prev, term, d_d_zr, d_d_b, d_d_W, d_k_k,
-        slope_e_f_g, d_k_k_w, d_e, k_U_k_k, d0_W_a_d0, term3, term4, term5, term6, slope_e_f_zr,
-        d_e_f_next, d_e_f_zr, slope_e_b_g, slope_e_b_r, e_b_z_one_minus_e_b_z, d_e_b_prev,
-        d_a_e_b_z_d_a_e_b_r, parts5, d_e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g,
-        parts5_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, d_a_e_f_zr_e_f_prev,
-        d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, d_a_e_b_z_d_a_e_b_r_e_b_next,
-        d_a_e_f_g_e_f_r_e_f_prev, d_a_e_b_g_e_b_r_e_b_next, parts5_X_x, term7,
+        d_W, e_f_W, X_x, e_f_W_X_x, e_f_b, e_fs, e_f_r_e_f_prev, e_f_zr, one_minus_e_f_z, e_f_g,
+        e_b_W, e_b_W_X_x, e_b_b, e_bs, e_b_r_e_b_next, e_b_zr, one_minus_e_b_z, e_b_g, e, parts, d0,
+        Y_y, k_k, d_b, ds, k_w, tanh_k_W_prev, parts2, parts3, d_zr, one_minus_d_z, d_g, d_k2, p,
+        max_p, exp_p, sum_exp_p, p_picked, tmp, slope_d_zr, p_W_p, slope_tanh_k_W_prev, slope_d_g,
+        d_d_next, d_k, term2, sum_slope_tanh_k_W_prev, term, d_d_zr, d_d_b, d_d_W, d_k_k,
+        slope_e_b_g, d_e, k_U_k_k, d0_W_a_d0, term3, term4, term5, term6, slope_e_b_zr, d_e_b_prev,
+        d_a_e_b_zr_d_a_e_b_g, d_e_b_zr, d_e_b_b, d_e_b_W, slope_e_f_g, slope_e_f_zr, d_e_f_next,
+        d_e_f_zr, d_a_e_f_zr_d_a_e_f_g, d_e_f_b, d_a_e_b_zr_d_a_e_b_g_e_b_W,
+        d_a_e_f_zr_d_a_e_f_g_e_f_W, d_e_f_W,
     ) = _gradients_buffers(workspace, B, S, T, dtype)
 
     # ---- forward
     np.concatenate((d_W_z, d_W_r), out=d_W)                     # (2*H, E + 3*H)
-    np.concatenate((e_f_W_z, e_f_W_r, e_b_W_z, e_b_W_r, e_f_W_g, e_b_W_g),
-        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g)
+    np.concatenate((e_f_W_z, e_f_W_r, e_f_W_g), out=e_f_W)      # (3*H, E + H)
     np.take(X, x, axis=0, out=X_x, mode="clip")                 # (S, B, E)
-    np.matmul(X_x.reshape(-1, E), e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:, H:].T,
-        out=e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x.reshape(-1, 6*H))
-    np.concatenate((e_f_b_z, e_f_b_r, e_b_b_z, e_b_b_r, e_f_b_g, e_b_b_g),
-        out=e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g)
-    e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x += e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
+    np.matmul(X_x.reshape(-1, E), e_f_W[:, H:].T, out=e_f_W_X_x.reshape(-1, 3*H))  # (S, B, 3*H)
+    np.concatenate((e_f_b_z, e_f_b_r, e_f_b_g), out=e_f_b)      # (3*H,)
+    e_f_W_X_x += e_f_b
     e_fs[0] = 0                                                 # (S + 1, B, H)
     e_f_prev, e_f = e_fs[:-1], e_fs[1:]
-    a_e_f_zr_in, a_e_b_z_in, a_e_b_r_in, a_e_f_g_in, a_e_b_g_in = e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., :2*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 2*H:3*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 3*H:4*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 4*H:5*H], e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x[..., 5*H:]
+    a_e_f_zr_in, a_e_f_g_in = e_f_W_X_x[..., :2*H], e_f_W_X_x[..., 2*H:]
     e_f_z, e_f_r = e_f_zr[..., :H], e_f_zr[..., H:]
     for s in range(S):
-        # e.f.zr = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[0:2*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H] @ e.f[s-1])
-        sigmoid(a_e_f_zr_in[s]
-            + e_f_prev[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H].T,
-                out=e_f_zr[s])
+        # e.f.zr = sigmoid((e.f.W[:, H:E + H] @ X[x[s]] + e.f.b)[0:2*H] + e.f.W[0:2*H, 0:H] @
+        #     e.f[s-1])
+        sigmoid(a_e_f_zr_in[s] + e_f_prev[s] @ e_f_W[:2*H, :H].T, out=e_f_zr[s])  # (S, B, 2*H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         one_minus_e_f_z[s] = 1 - e_f_z[s]                       # (S, B, H)
         e_f_r_e_f_prev[s] = e_f_r[s] * e_f_prev[s]              # (S, B, H)
-        # e.f.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[4*H:5*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H] @ (e.f.r[s] * e.f[s-1]))
-        np.tanh(a_e_f_g_in[s]
-            + e_f_r_e_f_prev[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H].T,
-                out=e_f_g[s])
+        # e.f.g = tanh((e.f.W[:, H:E + H] @ X[x[s]] + e.f.b)[2*H:3*H] + e.f.W[2*H:3*H, 0:H] @
+        #     (e.f.r[s] * e.f[s-1]))
+        np.tanh(a_e_f_g_in[s] + e_f_r_e_f_prev[s] @ e_f_W[2*H:, :H].T, out=e_f_g[s])  # (S, B, H)
         # e.f = (1 - e.f.z[s]) * e.f[s-1] + e.f.z[s] * e.f.g[s]     cells.nn:34
         e_f[s] = one_minus_e_f_z[s] * e_f_prev[s] + e_f_z[s] * e_f_g[s]
+    np.concatenate((e_b_W_z, e_b_W_r, e_b_W_g), out=e_b_W)      # (3*H, E + H)
+    np.matmul(X_x.reshape(-1, E), e_b_W[:, H:].T, out=e_b_W_X_x.reshape(-1, 3*H))  # (S, B, 3*H)
+    np.concatenate((e_b_b_z, e_b_b_r, e_b_b_g), out=e_b_b)      # (3*H,)
+    e_b_W_X_x += e_b_b
     e_bs[-1] = 0                                                # (S + 1, B, H)
     e_b, e_b_next = e_bs[:-1], e_bs[1:]
+    a_e_b_zr_in, a_e_b_g_in = e_b_W_X_x[..., :2*H], e_b_W_X_x[..., 2*H:]
+    e_b_z, e_b_r = e_b_zr[..., :H], e_b_zr[..., H:]
     for s in reversed(range(S)):
-        e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next = e_b_next[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H].T
-        # e.b.z = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[2*H:3*H] +
-        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[0:H])
-        sigmoid(a_e_b_z_in[s] + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, :H],
-            out=e_b_z[s])
+        # e.b.zr = sigmoid((e.b.W[:, H:E + H] @ X[x[s]] + e.b.b)[0:2*H] + e.b.W[0:2*H, 0:H] @
+        #     e.b[s+1])
+        sigmoid(a_e_b_zr_in[s] + e_b_next[s] @ e_b_W[:2*H, :H].T, out=e_b_zr[s])  # (S, B, 2*H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         one_minus_e_b_z[s] = 1 - e_b_z[s]                       # (S, B, H)
-        # e.b.r = sigmoid((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[3*H:4*H] +
-        #     (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H] @ e.b[s+1])[H:2*H])
-        sigmoid(a_e_b_r_in[s] + e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_e_b_next[:, H:],
-            out=e_b_r[s])
         e_b_r_e_b_next[s] = e_b_r[s] * e_b_next[s]              # (S, B, H)
-        # e.b.g = tanh((e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H] @ X[x[s]] +
-        #     e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g)[5*H:6*H] +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H] @ (e.b.r[s] * e.b[s+1]))
-        np.tanh(a_e_b_g_in[s]
-            + e_b_r_e_b_next[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H].T,
-                out=e_b_g[s])
+        # e.b.g = tanh((e.b.W[:, H:E + H] @ X[x[s]] + e.b.b)[2*H:3*H] + e.b.W[2*H:3*H, 0:H] @
+        #     (e.b.r[s] * e.b[s+1]))
+        np.tanh(a_e_b_g_in[s] + e_b_r_e_b_next[s] @ e_b_W[2*H:, :H].T, out=e_b_g[s])  # (S, B, H)
         # e.b = (1 - e.b.z[s]) * e.b[s+1] + e.b.z[s] * e.b.g[s]     cells.nn:34
         e_b[s] = one_minus_e_b_z[s] * e_b_next[s] + e_b_z[s] * e_b_g[s]
     # e = [e.f[s], e.b[s]]                                      stacks.nn:14
@@ -806,6 +772,7 @@ def _gradients(params, grads, x, y, r, workspace):
     np.concatenate((d_b_z, d_b_r), out=d_b)                     # (2*H,)
     ds[0] = d0                                                  # (T + 1, B, H)
     d_prev, d = ds[:-1], ds[1:]
+    k = d_k2[..., H:]
     d_z, d_r = d_zr[..., :H], d_zr[..., H:]
     for t in range(T):
         k_W_prev = d_prev[t] @ k_W.T                            # (B, A)
@@ -817,21 +784,21 @@ def _gradients(params, grads, x, y, r, workspace):
         sum_exp_k_v_tanh_k_W_prev = np.sum(exp_k_v_tanh_k_W_prev, axis=0)  # (B,)
         k_w[:, t] = exp_k_v_tanh_k_W_prev / sum_exp_k_v_tanh_k_W_prev  # (S, T, B)
         # k = sum[s] k.w[s, t] * e[s]                               attention.nn:22
-        k_w_e = k_w[:, t][..., None] * e                        # (S, B, 2*H)
-        np.sum(k_w_e, axis=0, out=k[t])                         # (T, B, 2*H)
-        parts2 = np.concatenate((Y_y[t], k[t]), axis=1)         # (B, E + 2*H)
-        np.concatenate((d_prev[t], parts2), axis=1, out=parts3[t])  # (T, B, E + 3*H)
+        np.einsum("ab,abc->bc", k_w[:, t], e, out=k[t])         # (T, B, 3*H)
+        parts2[t, :, H:E + H] = Y_y[t]                          # (T, B, E + 3*H)
+        parts2[t, :, E + H:] = k[t]
+        parts2[t, :, :H] = d_prev[t]
         # d.zr = sigmoid(d.W @ [d[t-1], [Y[y[t]], k[t]]] + d.b)
-        sigmoid(parts3[t] @ d_W.T + d_b, out=d_zr[t])           # (T, B, 2*H)
+        sigmoid(parts2[t] @ d_W.T + d_b, out=d_zr[t])           # (T, B, 2*H)
         #   stabilised: 1 - sigmoid(x) -> sigmoid(-x)
         one_minus_d_z[t] = 1 - d_z[t]                           # (T, B, H)
-        parts4[t, :, :H] = d_r[t] * d_prev[t]                   # (T, B, E + 3*H)
-        parts4[t, :, H:] = parts2
+        parts3[t, :, :H] = d_r[t] * d_prev[t]                   # (T, B, E + 3*H)
+        parts3[t, :, H:] = parts2[t, :, H:]
         # d.g = tanh(d.W_g @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]] + d.b_g)  cells.nn:50
-        np.tanh(parts4[t] @ d_W_g.T + d_b_g, out=d_g[t])        # (T, B, H)
+        np.tanh(parts3[t] @ d_W_g.T + d_b_g, out=d_g[t])        # (T, B, H)
         # d = (1 - d.z[t]) * d[t-1] + d.z[t] * d.g[t]               cells.nn:51
         d[t] = one_minus_d_z[t] * d_prev[t] + d_z[t] * d_g[t]
-    np.concatenate((d, k), axis=2, out=d_k2)                    # (T, B, 3*H)
+    d_k2[:, :, :H] = d
     # p = p.W @ [d[t], k[t]] + p.b                              layers.nn:6
     np.matmul(d_k2.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
     p += p_b
@@ -888,9 +855,7 @@ def _gradients(params, grads, x, y, r, workspace):
         #     d_a_d.zr[t])[H:E + 3*H])[E:E + 2*H]
         d_k[t] = d_k_p_W[t] + term[t, :, E:]                    # (T, B, 2*H)
         # d_k.w = sum(d_k[t] * e[s])
-        d_k_e = d_k[t] * e                                      # (S, B, 2*H)
-        d_k_w = np.sum(d_k_e, axis=2)                           # (S, B)
-        d_k_w_k_w = d_k_w * k_w[:, t]                           # (S, B)
+        d_k_w_k_w = np.einsum("ab,cab->ca", d_k[t], e) * k_w[:, t]  # (S, B)
         sum_d_k_w_k_w = np.sum(d_k_w_k_w, axis=0)               # (B,)
         term2[:, t] = d_k_w_k_w - sum_d_k_w_k_w * k_w[:, t]     # (S, T, B)
         slope_tanh_k_W_prev[:, t] = term2[:, t][..., None] * k_v * slope_tanh_k_W_prev[:, t]
@@ -903,14 +868,14 @@ def _gradients(params, grads, x, y, r, workspace):
     # d_d.b_g = sum[t, batch](d_a_d.g[t])
     np.sum(d_a_d_g, axis=(0, 1), out=d_d_b_g)                   # (H,)
     # d_d.W_g = sum[t] d_a_d.g[t] @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]].T
-    np.matmul(d_a_d_g.reshape(-1, H).T, parts4.reshape(-1, E + 3*H), out=d_d_W_g)  # (H, E + 3*H)
+    np.matmul(d_a_d_g.reshape(-1, H).T, parts3.reshape(-1, E + 3*H), out=d_d_W_g)  # (H, E + 3*H)
     # d_d.b = sum[t, batch](d_a_d.zr[t])
     np.sum(d_a_d_zr, axis=(0, 1), out=d_d_b)                    # (2*H,)
     # d_Y = sum[t] onehot(y[t]) @ ((d.W_g.T @ d_a_d.g[t])[H:E + 3*H] + (d.W.T @ d_a_d.zr[t])[H:E
     #     + 3*H])[0:E].T
     scatter(term[:, :, :E], y, out=d_Y)                         # (V, E)
     # d_d.W = sum[t] d_a_d.zr[t] @ [d[t-1], [Y[y[t]], k[t]]].T
-    np.matmul(d_a_d_zr.reshape(-1, 2*H).T, parts3.reshape(-1, E + 3*H), out=d_d_W)  # (2*H, E + 3*H)
+    np.matmul(d_a_d_zr.reshape(-1, 2*H).T, parts2.reshape(-1, E + 3*H), out=d_d_W)  # (2*H, E + 3*H)
     # d_k.W = sum[t] (sum[s] (d_k.w[s, t] * k.w[s, t] - (sum[s] d_k.w[s, t] * k.w[s, t]) *
     #     k.w[s, t]) * k.v * (1 - tanh(k.W @ d[t-1] + k.k[s])^2)) @ d[t-1].T
     np.matmul(sum_slope_tanh_k_W_prev.reshape(-1, A).T, d_prev.reshape(-1, H), out=d_k_W)  # (A, H)
@@ -931,10 +896,9 @@ def _gradients(params, grads, x, y, r, workspace):
     np.sum(d_a_d0, axis=0, out=d_d0_b)                          # (H,)
     # d_d0.W = d_a_d0 @ [e[S-1, 0:H], e[0, H:2*H]].T
     np.matmul(d_a_d0.T, parts, out=d_d0_W)                      # (H, 2*H)
-    np.square(e_f_g, out=slope_e_f_g)                           # (S, B, H)
-    np.subtract(1, slope_e_f_g, out=slope_e_f_g)
-    np.multiply(d_k, k_w[..., None], out=d_k_k_w)               # (S, T, B, 2*H)
-    np.sum(d_k_k_w, axis=1, out=d_e)                            # (S, B, 2*H)
+    np.square(e_b_g, out=slope_e_b_g)                           # (S, B, H)
+    np.subtract(1, slope_e_b_g, out=slope_e_b_g)
+    np.einsum("abc,dab->dbc", d_k, k_w, out=d_e)                # (S, B, 2*H)
     np.matmul(d_k_k.reshape(-1, A), k_U, out=k_U_k_k.reshape(-1, 2*H))  # (S, B, 2*H)
     np.matmul(d_a_d0, d0_W, out=d0_W_a_d0)                      # (B, 2*H)
     term3[...] = 0                                              # (B, 2*H)
@@ -950,97 +914,77 @@ def _gradients(params, grads, x, y, r, workspace):
     d_e += k_U_k_k
     d_e += term4
     d_e += term6
+    np.subtract(1, e_b_zr, out=slope_e_b_zr)                    # (S, B, 2*H)
+    slope_e_b_zr *= e_b_zr
+    d_e_b_prev[...] = 0                                         # (B, H)
+    d_e_f_k_w, d_e_b_k_w = d_e[..., :H], d_e[..., H:]
+    d_a_e_b_zr, d_a_e_b_g = d_a_e_b_zr_d_a_e_b_g[..., :2*H], d_a_e_b_zr_d_a_e_b_g[..., 2*H:]
+    d_e_b_z, d_e_b_r = d_e_b_zr[:, :H], d_e_b_zr[:, H:]
+    for s in range(S):
+        # d_e.b = d_e[s, H:2*H] + d_e.b_prev[s-1]
+        d_e_b = d_e_b_prev + d_e_b_k_w[s]                       # (B, H)
+        # d_e.b.g = d_e.b[s] * e.b.z[s]
+        # d_a_e.b.g = d_e.b.g[s] * (1 - e.b.g[s]^2)
+        d_a_e_b_g[s] = d_e_b * e_b_z[s] * slope_e_b_g[s]        # (S, B, 3*H)
+        d_a_e_b_g_e_b_W = d_a_e_b_g[s] @ e_b_W[2*H:, :H]        # (B, H)
+        # d_e.b.z = d_e.b[s] * e.b.g[s] - d_e.b[s] * e.b[s+1]
+        d_e_b_z[...] = d_e_b * e_b_g[s] - d_e_b * e_b_next[s]   # (B, 2*H)
+        # d_e.b.r = (e.b.W[2*H:3*H, 0:H].T @ d_a_e.b.g[s]) * e.b[s+1]
+        d_e_b_r[...] = d_a_e_b_g_e_b_W * e_b_next[s]
+        # d_a_e.b.zr = d_e.b.zr[s] * e.b.zr[s] * (1 - e.b.zr[s])
+        d_a_e_b_zr[s] = d_e_b_zr * slope_e_b_zr[s]
+        # d_e.b_prev = (e.b.W[2*H:3*H, 0:H].T @ d_a_e.b.g[s]) * e.b.r[s] + d_e.b[s] * (1 - e.b.z[s])
+        #     + e.b.W[0:2*H, 0:H].T @ d_a_e.b.zr[s]
+        d_e_b_prev[...] = (d_a_e_b_g_e_b_W * e_b_r[s] + d_e_b * one_minus_e_b_z[s]
+                           + d_a_e_b_zr[s] @ e_b_W[:2*H, :H])
+    # d_e.b.b = sum[s, batch]([d_a_e.b.zr[s], d_a_e.b.g[s]])
+    np.sum(d_a_e_b_zr_d_a_e_b_g, axis=(0, 1), out=d_e_b_b)      # (3*H,)
+    np.matmul(d_a_e_b_zr.reshape(-1, 2*H).T, e_b_next.reshape(-1, H), out=d_e_b_W[:2*H, :H])
+    np.matmul(d_a_e_b_g.reshape(-1, H).T, e_b_r_e_b_next.reshape(-1, H), out=d_e_b_W[2*H:, :H])
+    np.matmul(d_a_e_b_zr_d_a_e_b_g.reshape(-1, 3*H).T, X_x.reshape(-1, E), out=d_e_b_W[:, H:])
+    np.square(e_f_g, out=slope_e_f_g)                           # (S, B, H)
+    np.subtract(1, slope_e_f_g, out=slope_e_f_g)
     np.subtract(1, e_f_zr, out=slope_e_f_zr)                    # (S, B, 2*H)
     slope_e_f_zr *= e_f_zr
     d_e_f_next[...] = 0                                         # (B, H)
-    d_a_e_f_g = slope_e_f_g
-    d_a_e_f_zr = slope_e_f_zr
+    d_a_e_f_zr, d_a_e_f_g = d_a_e_f_zr_d_a_e_f_g[..., :2*H], d_a_e_f_zr_d_a_e_f_g[..., 2*H:]
     d_e_f_z, d_e_f_r = d_e_f_zr[:, :H], d_e_f_zr[:, H:]
     for s in reversed(range(S)):
         # d_e.f = d_e[s, 0:H] + d_e.f_next[s+1]
-        d_e_f = d_e_f_next + d_e[s, :, :H]                      # (B, H)
+        d_e_f = d_e_f_next + d_e_f_k_w[s]                       # (B, H)
         # d_e.f.g = d_e.f[s] * e.f.z[s]
         # d_a_e.f.g = d_e.f.g[s] * (1 - e.f.g[s]^2)
-        d_a_e_f_g[s] = d_e_f * e_f_z[s] * slope_e_f_g[s]
-        d_a_e_f_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g = d_a_e_f_g[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H]
+        d_a_e_f_g[s] = d_e_f * e_f_z[s] * slope_e_f_g[s]        # (S, B, 3*H)
+        d_a_e_f_g_e_f_W = d_a_e_f_g[s] @ e_f_W[2*H:, :H]        # (B, H)
         # d_e.f.z = d_e.f[s] * e.f.g[s] - d_e.f[s] * e.f[s-1]
         d_e_f_z[...] = d_e_f * e_f_g[s] - d_e_f * e_f_prev[s]   # (B, 2*H)
-        # d_e.f.r = (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @ d_a_e.f.g[s])
-        #     * e.f[s-1]
-        d_e_f_r[...] = d_a_e_f_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g * e_f_prev[s]
+        # d_e.f.r = (e.f.W[2*H:3*H, 0:H].T @ d_a_e.f.g[s]) * e.f[s-1]
+        d_e_f_r[...] = d_a_e_f_g_e_f_W * e_f_prev[s]
         # d_a_e.f.zr = d_e.f.zr[s] * e.f.zr[s] * (1 - e.f.zr[s])
         d_a_e_f_zr[s] = d_e_f_zr * slope_e_f_zr[s]
-        # d_e.f_next = (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[4*H:5*H, 0:H].T @
-        #     d_a_e.f.g[s]) * e.f.r[s] + d_e.f[s] * (1 - e.f.z[s]) +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[0:2*H, 0:H].T @ d_a_e.f.zr[s]
-        d_e_f_next[...] = (d_a_e_f_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g * e_f_r[s]
-                           + d_e_f * one_minus_e_f_z[s]
-                               + d_a_e_f_zr[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H])
-    np.square(e_b_g, out=slope_e_b_g)                           # (S, B, H)
-    np.subtract(1, slope_e_b_g, out=slope_e_b_g)
-    np.subtract(1, e_b_r, out=slope_e_b_r)                      # (S, B, H)
-    slope_e_b_r *= e_b_r
-    np.multiply(e_b_z, one_minus_e_b_z, out=e_b_z_one_minus_e_b_z)  # (S, B, H)
-    d_e_b_prev[...] = 0                                         # (B, H)
-    d_a_e_b_g = slope_e_b_g
-    d_a_e_b_z, d_a_e_b_r = d_a_e_b_z_d_a_e_b_r[..., :H], d_a_e_b_z_d_a_e_b_r[..., H:]
-    for s in range(S):
-        # d_e.b = d_e[s, H:2*H] + d_e.b_prev[s-1]
-        d_e_b = d_e_b_prev + d_e[s, :, H:]                      # (B, H)
-        # d_e.b.g = d_e.b[s] * e.b.z[s]
-        # d_a_e.b.g = d_e.b.g[s] * (1 - e.b.g[s]^2)
-        d_a_e_b_g[s] = d_e_b * e_b_z[s] * slope_e_b_g[s]
-        d_a_e_b_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g = d_a_e_b_g[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H]
-        # d_e.b.r = (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @ d_a_e.b.g[s])
-        #     * e.b[s+1]
-        # d_a_e.b.r = d_e.b.r[s] * e.b.r[s] * (1 - e.b.r[s])
-        d_a_e_b_r[s] = d_a_e_b_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g * e_b_next[s] * slope_e_b_r[s]
-        # d_e.b.z = d_e.b[s] * e.b.g[s] - d_e.b[s] * e.b[s+1]
-        # d_a_e.b.z = d_e.b.z[s] * e.b.z[s] * (1 - e.b.z[s])
-        d_a_e_b_z[s] = (d_e_b * e_b_g[s] - d_e_b * e_b_next[s]) * e_b_z_one_minus_e_b_z[s]
-        # d_e.b_prev = (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[5*H:6*H, 0:H].T @
-        #     d_a_e.b.g[s]) * e.b.r[s] + d_e.b[s] * (1 - e.b.z[s]) +
-        #     e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[2*H:4*H, 0:H].T @ [d_a_e.b.z[s],
-        #     d_a_e.b.r[s]]
-        d_e_b_prev[...] = (d_a_e_b_g_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g * e_b_r[s]
-                           + d_e_b * one_minus_e_b_z[s]
-                               + d_a_e_b_z_d_a_e_b_r[s] @ e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H])
-    np.concatenate((d_a_e_f_zr, d_a_e_b_z, d_a_e_b_r, d_a_e_f_g, d_a_e_b_g), axis=2, out=parts5)
-    # d_e.f.b_z_e.f.b_r_e.b.b_z_e.b.b_r_e.f.b_g_e.b.b_g = sum[s, batch]([d_a_e.f.zr[s],
-    #     d_a_e.b.z[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]])
-    np.sum(parts5, axis=(0, 1), out=d_e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g)  # (6*H,)
-    # d_X = sum[s] onehot(x[s]) @ (e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g[:, H:E + H].T
-    #     @ [d_a_e.f.zr[s], d_a_e.b.z[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]]).T
-    np.matmul(parts5.reshape(-1, 6*H), e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:, H:],
-        out=parts5_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g.reshape(-1, E))
-    scatter(parts5_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, x, out=d_X)  # (V, E)
-    np.matmul(d_a_e_f_zr.reshape(-1, 2*H).T, e_f_prev.reshape(-1, H), out=d_a_e_f_zr_e_f_prev)
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H] = 0  # (6*H, E + H)
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[:2*H, :H] = d_a_e_f_zr_e_f_prev
-    np.matmul(d_a_e_b_z_d_a_e_b_r.reshape(-1, 2*H).T, e_b_next.reshape(-1, H),
-        out=d_a_e_b_z_d_a_e_b_r_e_b_next)
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H] = 0
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[2*H:4*H, :H] = d_a_e_b_z_d_a_e_b_r_e_b_next
-    np.matmul(d_a_e_f_g.reshape(-1, H).T, e_f_r_e_f_prev.reshape(-1, H),
-        out=d_a_e_f_g_e_f_r_e_f_prev)
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H] = 0
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[4*H:5*H, :H] = d_a_e_f_g_e_f_r_e_f_prev
-    np.matmul(d_a_e_b_g.reshape(-1, H).T, e_b_r_e_b_next.reshape(-1, H),
-        out=d_a_e_b_g_e_b_r_e_b_next)
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:] = 0
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g[5*H:, :H] = d_a_e_b_g_e_b_r_e_b_next
-    # d_e.f.W_z_e.f.W_r_e.b.W_z_e.b.W_r_e.f.W_g_e.b.W_g = ... + pad(sum[s] [d_a_e.f.zr[s],
-    #     d_a_e.b.z[s], d_a_e.b.r[s], d_a_e.f.g[s], d_a_e.b.g[s]] @ X[x[s]].T, H, E + H, 1)
-    np.matmul(parts5.reshape(-1, 6*H).T, X_x.reshape(-1, E), out=parts5_X_x)  # (6*H, E)
-    term7[...] = 0                                              # (6*H, E + H)
-    term7[:, H:] = parts5_X_x
-    d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g += term7
+        # d_e.f_next = (e.f.W[2*H:3*H, 0:H].T @ d_a_e.f.g[s]) * e.f.r[s] + d_e.f[s] * (1 - e.f.z[s])
+        #     + e.f.W[0:2*H, 0:H].T @ d_a_e.f.zr[s]
+        d_e_f_next[...] = (d_a_e_f_g_e_f_W * e_f_r[s] + d_e_f * one_minus_e_f_z[s]
+                           + d_a_e_f_zr[s] @ e_f_W[:2*H, :H])
+    # d_e.f.b = sum[s, batch]([d_a_e.f.zr[s], d_a_e.f.g[s]])
+    np.sum(d_a_e_f_zr_d_a_e_f_g, axis=(0, 1), out=d_e_f_b)      # (3*H,)
+    np.matmul(d_a_e_b_zr_d_a_e_b_g.reshape(-1, 3*H), e_b_W[:, H:],
+        out=d_a_e_b_zr_d_a_e_b_g_e_b_W.reshape(-1, E))
+    # d_X = sum[s] onehot(x[s]) @ (e.b.W[:, H:E + H].T @ [d_a_e.b.zr[s], d_a_e.b.g[s]] +
+    #     e.f.W[:, H:E + H].T @ [d_a_e.f.zr[s], d_a_e.f.g[s]]).T
+    np.matmul(d_a_e_f_zr_d_a_e_f_g.reshape(-1, 3*H), e_f_W[:, H:],
+        out=d_a_e_f_zr_d_a_e_f_g_e_f_W.reshape(-1, E))
+    d_a_e_b_zr_d_a_e_b_g_e_b_W += d_a_e_f_zr_d_a_e_f_g_e_f_W
+    scatter(d_a_e_b_zr_d_a_e_b_g_e_b_W, x, out=d_X)             # (V, E)
+    np.matmul(d_a_e_f_zr.reshape(-1, 2*H).T, e_f_prev.reshape(-1, H), out=d_e_f_W[:2*H, :H])
+    np.matmul(d_a_e_f_g.reshape(-1, H).T, e_f_r_e_f_prev.reshape(-1, H), out=d_e_f_W[2*H:, :H])
+    np.matmul(d_a_e_f_zr_d_a_e_f_g.reshape(-1, 3*H).T, X_x.reshape(-1, E), out=d_e_f_W[:, H:])
     unstack(d_d_b, d_d_b_z, d_d_b_r)
     unstack(d_d_W, d_d_W_z, d_d_W_r)
-    unstack(d_e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g, d_e_f_b_z, d_e_f_b_r, d_e_b_b_z,
-        d_e_b_b_r, d_e_f_b_g, d_e_b_b_g)
-    unstack(d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g, d_e_f_W_z, d_e_f_W_r, d_e_b_W_z,
-        d_e_b_W_r, d_e_f_W_g, d_e_b_W_g)
+    unstack(d_e_b_b, d_e_b_b_z, d_e_b_b_r, d_e_b_b_g)
+    unstack(d_e_b_W, d_e_b_W_z, d_e_b_W_r, d_e_b_W_g)
+    unstack(d_e_f_b, d_e_f_b_z, d_e_f_b_r, d_e_f_b_g)
+    unstack(d_e_f_W, d_e_f_W_z, d_e_f_W_r, d_e_f_W_g)
     return loss
 
 
@@ -1051,35 +995,35 @@ def _gradients_buffers(workspace, B, S, T, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (2*E*H + 6*H*H, dtype),
-            (6*E*H + 6*H*H, dtype),
+            (3*E*H + 3*H*H, dtype),
             (B*E*S, dtype),
-            (max(6*B*H*S, 2*B*H*S), dtype),
-            (max(6*H, B*H + B*H*S), dtype),
+            (max(3*B*H*S, 3*E*H + 3*H*H), dtype),
+            (max(3*H, B*H + B*H*S), dtype),
             (B*H*S, dtype),
             (2*B*H*S, dtype),
-            (B*H*S, dtype),
             (max(B*H*S, B*E*S), dtype),
-            (B*H + B*H*S, dtype),
+            (max(B*H*S, B*E*S), dtype),
+            (max(3*B*H*S, 2*B*H*S), dtype),
+            (max(3*H, B*H + B*H*S), dtype),
             (B*H*S, dtype),
+            (2*B*H*S, dtype),
+            (max(B*H*S, 2*B*H), dtype),
             (B*H*S, dtype),
-            (B*H*S, dtype),
-            (B*H*S, dtype),
-            (B*H*S, dtype),
-            (max(2*B*H, 2*H*H, H*H, 6*E*H), dtype),
-            (max(B*H, 2*B*H, 6*E*H + 6*H*H), dtype),
-            (max(B*E*T, 3*B*H*T, 2*B*H*T, 2*B*H*S), dtype),
-            (max(A*B*S, B*T*V, B*T, 3*B*H*T), dtype),
-            (max(2*H, B*T, B*H*T, A*B*S, B*H*S), dtype),
+            (max(2*B*H, 3*E*H + 3*H*H), dtype),
+            (max(B*H, 2*B*H, 3*H), dtype),
+            (max(B*E*T, B*T*V, B*T, 2*B*H*T, 2*B*H*S), dtype),
+            (max(A*B*S, B*T*V, A*B*S*T), dtype),
+            (max(2*H, B*T, B*H*T, A*B*S), dtype),
             (max(B*H + B*H*T, 2*B*H*S), dtype),
             (B*S*T, dtype),
-            (max(A*B*S*T, 2*B*H*S*T), dtype),
+            (A*B*S*T, dtype),
             (B*E*T + 3*B*H*T, dtype),
             (B*E*T + 3*B*H*T, dtype),
             (max(2*B*H*T, 2*B*H*S), dtype),
             (max(B*H*T, B*H*S), dtype),
             (B*H*T, dtype),
-            (max(2*B*H*T, B*T*V, A*B*S*T), dtype),
-            (max(B*T, B*H, 6*H), dtype),
+            (max(3*B*H*T, 3*B*H*S), dtype),
+            (max(B*T, B*H, 3*H), dtype),
             (max(B*T, 2*B*H*T, 2*B*H*S), dtype),
             (B*S*T, dtype),
             (A*B*T, dtype),
@@ -1088,22 +1032,24 @@ def _gradients_buffers(workspace, B, S, T, dtype):
         ])
         workspace.views["gradients"] = (
             s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_f_W
             s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g_X_x
-            s[4][:6*H],                                                 # e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
+            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
+            s[4][:3*H],                                                 # e_f_b
             s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
             s[5][:B*H*S].reshape(S, B, H),                              # e_f_r_e_f_prev
             s[6][:2*B*H*S].reshape(S, B, 2*H),                          # e_f_zr
             s[7][:B*H*S].reshape(S, B, H),                              # one_minus_e_f_z
             s[8][:B*H*S].reshape(S, B, H),                              # e_f_g
-            s[9][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
-            s[10][:B*H*S].reshape(S, B, H),                             # e_b_r_e_b_next
-            s[11][:B*H*S].reshape(S, B, H),                             # e_b_z
-            s[12][:B*H*S].reshape(S, B, H),                             # one_minus_e_b_z
-            s[13][:B*H*S].reshape(S, B, H),                             # e_b_r
+            s[3][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_b_W
+            s[9][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
+            s[10][:3*H],                                                # e_b_b
+            s[10][:B*H + B*H*S].reshape(S + 1, B, H),                   # e_bs
+            s[11][:B*H*S].reshape(S, B, H),                             # e_b_r_e_b_next
+            s[12][:2*B*H*S].reshape(S, B, 2*H),                         # e_b_zr
+            s[13][:B*H*S].reshape(S, B, H),                             # one_minus_e_b_z
             s[14][:B*H*S].reshape(S, B, H),                             # e_b_g
-            s[3][:2*B*H*S].reshape(S, B, 2*H),                          # e
+            s[9][:2*B*H*S].reshape(S, B, 2*H),                          # e
             s[15][:2*B*H].reshape(B, 2*H),                              # parts
             s[16][:B*H].reshape(B, H),                                  # d0
             s[17][:B*E*T].reshape(T, B, E),                             # Y_y
@@ -1112,22 +1058,21 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             s[20][:B*H + B*H*T].reshape(T + 1, B, H),                   # ds
             s[21][:B*S*T].reshape(S, T, B),                             # k_w
             s[22][:A*B*S*T].reshape(S, T, B, A),                        # tanh_k_W_prev
-            s[23][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts3
-            s[24][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts4
+            s[23][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts2
+            s[24][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts3
             s[25][:2*B*H*T].reshape(T, B, 2*H),                         # d_zr
             s[26][:B*H*T].reshape(T, B, H),                             # one_minus_d_z
             s[27][:B*H*T].reshape(T, B, H),                             # d_g
-            s[28][:2*B*H*T].reshape(T, B, 2*H),                         # k
-            s[17][:3*B*H*T].reshape(T, B, 3*H),                         # d_k2
-            s[18][:B*T*V].reshape(T, B, V),                             # p
+            s[28][:3*B*H*T].reshape(T, B, 3*H),                         # d_k2
+            s[17][:B*T*V].reshape(T, B, V),                             # p
             s[19][:B*T].reshape(T, B),                                  # max_p
-            s[28][:B*T*V].reshape(T, B, V),                             # exp_p
+            s[18][:B*T*V].reshape(T, B, V),                             # exp_p
             s[29][:B*T].reshape(T, B),                                  # sum_exp_p
             s[30][:B*T].reshape(T, B),                                  # p_picked
-            s[18][:B*T].reshape(T, B),                                  # tmp
+            s[17][:B*T].reshape(T, B),                                  # tmp
             s[17][:2*B*H*T].reshape(T, B, 2*H),                         # slope_d_zr
-            s[18][:3*B*H*T].reshape(T, B, 3*H),                         # p_W_p
-            s[28][:A*B*S*T].reshape(S, T, B, A),                        # slope_tanh_k_W_prev
+            s[28][:3*B*H*T].reshape(T, B, 3*H),                         # p_W_p
+            s[18][:A*B*S*T].reshape(S, T, B, A),                        # slope_tanh_k_W_prev
             s[19][:B*H*T].reshape(T, B, H),                             # slope_d_g
             s[29][:B*H].reshape(B, H),                                  # d_d_next
             s[30][:2*B*H*T].reshape(T, B, 2*H),                         # d_k
@@ -1138,33 +1083,29 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             s[34][:2*H],                                                # d_d_b
             s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_d_W
             s[19][:A*B*S].reshape(S, B, A),                             # d_k_k
-            s[26][:B*H*S].reshape(S, B, H),                             # slope_e_f_g
-            s[22][:2*B*H*S*T].reshape(S, T, B, 2*H),                    # d_k_k_w
-            s[25][:2*B*H*S].reshape(S, B, 2*H),                         # d_e
-            s[30][:2*B*H*S].reshape(S, B, 2*H),                         # k_U_k_k
+            s[26][:B*H*S].reshape(S, B, H),                             # slope_e_b_g
+            s[17][:2*B*H*S].reshape(S, B, 2*H),                         # d_e
+            s[25][:2*B*H*S].reshape(S, B, 2*H),                         # k_U_k_k
             s[15][:2*B*H].reshape(B, 2*H),                              # d0_W_a_d0
             s[16][:2*B*H].reshape(B, 2*H),                              # term3
-            s[20][:2*B*H*S].reshape(S, B, 2*H),                         # term4
+            s[30][:2*B*H*S].reshape(S, B, 2*H),                         # term4
             s[16][:2*B*H].reshape(B, 2*H),                              # term5
-            s[17][:2*B*H*S].reshape(S, B, 2*H),                         # term6
-            s[20][:2*B*H*S].reshape(S, B, 2*H),                         # slope_e_f_zr
-            s[29][:B*H].reshape(B, H),                                  # d_e_f_next
-            s[15][:2*B*H].reshape(B, 2*H),                              # d_e_f_zr
-            s[7][:B*H*S].reshape(S, B, H),                              # slope_e_b_g
-            s[8][:B*H*S].reshape(S, B, H),                              # slope_e_b_r
-            s[19][:B*H*S].reshape(S, B, H),                             # e_b_z_one_minus_e_b_z
+            s[20][:2*B*H*S].reshape(S, B, 2*H),                         # term6
+            s[20][:2*B*H*S].reshape(S, B, 2*H),                         # slope_e_b_zr
             s[29][:B*H].reshape(B, H),                                  # d_e_b_prev
-            s[6][:2*B*H*S].reshape(S, B, 2*H),                          # d_a_e_b_z_d_a_e_b_r
-            s[3][:6*B*H*S].reshape(S, B, 6*H),                          # parts5
-            s[29][:6*H],                                                # d_e_f_b_z_e_f_b_r_e_b_b_z_e_b_b_r_e_f_b_g_e_b_b_g
-            s[8][:B*E*S].reshape(S, B, E),                              # parts5_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
-            s[15][:2*H*H].reshape(2*H, H),                              # d_a_e_f_zr_e_f_prev
-            s[1][:6*E*H + 6*H*H].reshape(6*H, E + H),                   # d_e_f_W_z_e_f_W_r_e_b_W_z_e_b_W_r_e_f_W_g_e_b_W_g
-            s[15][:2*H*H].reshape(2*H, H),                              # d_a_e_b_z_d_a_e_b_r_e_b_next
-            s[15][:H*H].reshape(H, H),                                  # d_a_e_f_g_e_f_r_e_f_prev
-            s[15][:H*H].reshape(H, H),                                  # d_a_e_b_g_e_b_r_e_b_next
-            s[15][:6*E*H].reshape(6*H, E),                              # parts5_X_x
-            s[16][:6*E*H + 6*H*H].reshape(6*H, E + H),                  # term7
+            s[9][:3*B*H*S].reshape(S, B, 3*H),                          # d_a_e_b_zr_d_a_e_b_g
+            s[15][:2*B*H].reshape(B, 2*H),                              # d_e_b_zr
+            s[29][:3*H],                                                # d_e_b_b
+            s[15][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # d_e_b_W
+            s[11][:B*H*S].reshape(S, B, H),                             # slope_e_f_g
+            s[12][:2*B*H*S].reshape(S, B, 2*H),                         # slope_e_f_zr
+            s[16][:B*H].reshape(B, H),                                  # d_e_f_next
+            s[13][:2*B*H].reshape(B, 2*H),                              # d_e_f_zr
+            s[28][:3*B*H*S].reshape(S, B, 3*H),                         # d_a_e_f_zr_d_a_e_f_g
+            s[16][:3*H],                                                # d_e_f_b
+            s[7][:B*E*S].reshape(S, B, E),                              # d_a_e_b_zr_d_a_e_b_g_e_b_W
+            s[8][:B*E*S].reshape(S, B, E),                              # d_a_e_f_zr_d_a_e_f_g_e_f_W
+            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # d_e_f_W
         )
     return workspace.views["gradients"]
 

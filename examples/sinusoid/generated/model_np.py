@@ -194,9 +194,7 @@ def _gradients(params, grads, x, y, workspace):
     # d_b1 = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b1)                             # (H,)
     # d_w1 = sum[batch] d_a_h * x
-    d_a_h_x = d_a_h
-    d_a_h_x *= x[:, None]
-    np.sum(d_a_h_x, axis=0, out=d_w1)                           # (H,)
+    np.matmul(d_a_h.T, x, out=d_w1)                             # (H,)
     # d_b2 = sum[batch](d_f)
     d_b2[...] = d_b2_2
     return loss

@@ -95,6 +95,17 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h.h.3[t] = d_a.s.2[t] + a.head.2.W_v.T @ d_a.head.2.v[t] + a.head.2.W_k.T @ d_a.head.2.k[t]
             + a.head.2.W_q.T @ d_a.head.2.q[t] + a.head.1.W_v.T @ d_a.head.1.v[t] + a.head.1.W_k.T
             @ d_a.head.1.k[t] + a.head.1.W_q.T @ d_a.head.1.q[t]
+    d_h.r.3.b[t] = d_h.h.3[t, H:2*H] + d_h.r.3.b_prev[t-1]
+    d_h.r.3.b.c[t] = d_h.r.3.b[t] * h.r.3.b.o[t] * (1 - tanh(h.r.3.b.c[t])^2) +
+            d_h.r.3.b.c_prev[t-1]
+    d_h.r.3.b.f[t] = d_h.r.3.b.c[t] * h.r.3.b.c[t+1]
+    d_h.r.3.b.i[t] = d_h.r.3.b.c[t] * h.r.3.b.g[t]
+    d_h.r.3.b.o[t] = d_h.r.3.b[t] * tanh(h.r.3.b.c[t])
+    d_h.r.3.b.fio[t] = [d_h.r.3.b.f[t], d_h.r.3.b.i[t], d_h.r.3.b.o[t]]
+    d_a_h.r.3.b.fio[t] = d_h.r.3.b.fio[t] * h.r.3.b.fio[t] * (1 - h.r.3.b.fio[t])
+    d_h.r.3.b.g[t] = d_h.r.3.b.c[t] * h.r.3.b.i[t]
+    d_a_h.r.3.b.g[t] = d_h.r.3.b.g[t] * (1 - h.r.3.b.g[t]^2)
+    d_a_h.r.3.b.fiog[t] = [d_a_h.r.3.b.fio[t], d_a_h.r.3.b.g[t]]
     d_h.r.3.f[t] = d_h.h.3[t, 0:H] + d_h.r.3.f_next[t+1]
     d_h.r.3.f.c[t] = d_h.r.3.f[t] * h.r.3.f.o[t] * (1 - tanh(h.r.3.f.c[t])^2) +
             d_h.r.3.f.c_next[t+1]
@@ -103,24 +114,22 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h.r.3.f.o[t] = d_h.r.3.f[t] * tanh(h.r.3.f.c[t])
     d_h.r.3.f.fio[t] = [d_h.r.3.f.f[t], d_h.r.3.f.i[t], d_h.r.3.f.o[t]]
     d_a_h.r.3.f.fio[t] = d_h.r.3.f.fio[t] * h.r.3.f.fio[t] * (1 - h.r.3.f.fio[t])
-    d_h.r.3.b[t] = d_h.h.3[t, H:2*H] + d_h.r.3.b_prev[t-1]
-    d_h.r.3.b.c[t] = d_h.r.3.b[t] * h.r.3.b.o[t] * (1 - tanh(h.r.3.b.c[t])^2) +
-            d_h.r.3.b.c_prev[t-1]
-    d_h.r.3.b.f[t] = d_h.r.3.b.c[t] * h.r.3.b.c[t+1]
-    d_a_h.r.3.b.f[t] = d_h.r.3.b.f[t] * h.r.3.b.f[t] * (1 - h.r.3.b.f[t])
-    d_h.r.3.b.i[t] = d_h.r.3.b.c[t] * h.r.3.b.g[t]
-    d_a_h.r.3.b.i[t] = d_h.r.3.b.i[t] * h.r.3.b.i[t] * (1 - h.r.3.b.i[t])
-    d_h.r.3.b.o[t] = d_h.r.3.b[t] * tanh(h.r.3.b.c[t])
-    d_a_h.r.3.b.o[t] = d_h.r.3.b.o[t] * h.r.3.b.o[t] * (1 - h.r.3.b.o[t])
     d_h.r.3.f.g[t] = d_h.r.3.f.c[t] * h.r.3.f.i[t]
     d_a_h.r.3.f.g[t] = d_h.r.3.f.g[t] * (1 - h.r.3.f.g[t]^2)
-    d_h.r.3.b.g[t] = d_h.r.3.b.c[t] * h.r.3.b.i[t]
-    d_a_h.r.3.b.g[t] = d_h.r.3.b.g[t] * (1 - h.r.3.b.g[t]^2)
-    t5[t] = [d_a_h.r.3.f.fio[t], d_a_h.r.3.b.f[t], d_a_h.r.3.b.i[t], d_a_h.r.3.b.o[t],
-            d_a_h.r.3.f.g[t], d_a_h.r.3.b.g[t]]
-    d_h.h.2[t] = d_h.h.3[t] +
-            h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-            H:3*H].T @ t5[t]
+    d_a_h.r.3.f.fiog[t] = [d_a_h.r.3.f.fio[t], d_a_h.r.3.f.g[t]]
+    d_h.h.2[t] = d_h.h.3[t] + h.r.3.b.W[:, H:3*H].T @ d_a_h.r.3.b.fiog[t] + h.r.3.f.W[:, H:3*H].T
+            @ d_a_h.r.3.f.fiog[t]
+    d_h.r.2.b[t] = d_h.h.2[t, H:2*H] + d_h.r.2.b_prev[t-1]
+    d_h.r.2.b.c[t] = d_h.r.2.b[t] * h.r.2.b.o[t] * (1 - tanh(h.r.2.b.c[t])^2) +
+            d_h.r.2.b.c_prev[t-1]
+    d_h.r.2.b.f[t] = d_h.r.2.b.c[t] * h.r.2.b.c[t+1]
+    d_h.r.2.b.i[t] = d_h.r.2.b.c[t] * h.r.2.b.g[t]
+    d_h.r.2.b.o[t] = d_h.r.2.b[t] * tanh(h.r.2.b.c[t])
+    d_h.r.2.b.fio[t] = [d_h.r.2.b.f[t], d_h.r.2.b.i[t], d_h.r.2.b.o[t]]
+    d_a_h.r.2.b.fio[t] = d_h.r.2.b.fio[t] * h.r.2.b.fio[t] * (1 - h.r.2.b.fio[t])
+    d_h.r.2.b.g[t] = d_h.r.2.b.c[t] * h.r.2.b.i[t]
+    d_a_h.r.2.b.g[t] = d_h.r.2.b.g[t] * (1 - h.r.2.b.g[t]^2)
+    d_a_h.r.2.b.fiog[t] = [d_a_h.r.2.b.fio[t], d_a_h.r.2.b.g[t]]
     d_h.r.2.f[t] = d_h.h.2[t, 0:H] + d_h.r.2.f_next[t+1]
     d_h.r.2.f.c[t] = d_h.r.2.f[t] * h.r.2.f.o[t] * (1 - tanh(h.r.2.f.c[t])^2) +
             d_h.r.2.f.c_next[t+1]
@@ -129,24 +138,22 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h.r.2.f.o[t] = d_h.r.2.f[t] * tanh(h.r.2.f.c[t])
     d_h.r.2.f.fio[t] = [d_h.r.2.f.f[t], d_h.r.2.f.i[t], d_h.r.2.f.o[t]]
     d_a_h.r.2.f.fio[t] = d_h.r.2.f.fio[t] * h.r.2.f.fio[t] * (1 - h.r.2.f.fio[t])
-    d_h.r.2.b[t] = d_h.h.2[t, H:2*H] + d_h.r.2.b_prev[t-1]
-    d_h.r.2.b.c[t] = d_h.r.2.b[t] * h.r.2.b.o[t] * (1 - tanh(h.r.2.b.c[t])^2) +
-            d_h.r.2.b.c_prev[t-1]
-    d_h.r.2.b.f[t] = d_h.r.2.b.c[t] * h.r.2.b.c[t+1]
-    d_a_h.r.2.b.f[t] = d_h.r.2.b.f[t] * h.r.2.b.f[t] * (1 - h.r.2.b.f[t])
-    d_h.r.2.b.i[t] = d_h.r.2.b.c[t] * h.r.2.b.g[t]
-    d_a_h.r.2.b.i[t] = d_h.r.2.b.i[t] * h.r.2.b.i[t] * (1 - h.r.2.b.i[t])
-    d_h.r.2.b.o[t] = d_h.r.2.b[t] * tanh(h.r.2.b.c[t])
-    d_a_h.r.2.b.o[t] = d_h.r.2.b.o[t] * h.r.2.b.o[t] * (1 - h.r.2.b.o[t])
     d_h.r.2.f.g[t] = d_h.r.2.f.c[t] * h.r.2.f.i[t]
     d_a_h.r.2.f.g[t] = d_h.r.2.f.g[t] * (1 - h.r.2.f.g[t]^2)
-    d_h.r.2.b.g[t] = d_h.r.2.b.c[t] * h.r.2.b.i[t]
-    d_a_h.r.2.b.g[t] = d_h.r.2.b.g[t] * (1 - h.r.2.b.g[t]^2)
-    t6[t] = [d_a_h.r.2.f.fio[t], d_a_h.r.2.b.f[t], d_a_h.r.2.b.i[t], d_a_h.r.2.b.o[t],
-            d_a_h.r.2.f.g[t], d_a_h.r.2.b.g[t]]
-    d_h.h.1[t] = d_h.h.2[t] +
-            h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-            H:3*H].T @ t6[t]
+    d_a_h.r.2.f.fiog[t] = [d_a_h.r.2.f.fio[t], d_a_h.r.2.f.g[t]]
+    d_h.h.1[t] = d_h.h.2[t] + h.r.2.b.W[:, H:3*H].T @ d_a_h.r.2.b.fiog[t] + h.r.2.f.W[:, H:3*H].T
+            @ d_a_h.r.2.f.fiog[t]
+    d_h.h.1.b[t] = d_h.h.1[t, H:2*H] + d_h.h.1.b_prev[t-1]
+    d_h.h.1.b.c[t] = d_h.h.1.b[t] * h.h.1.b.o[t] * (1 - tanh(h.h.1.b.c[t])^2) +
+            d_h.h.1.b.c_prev[t-1]
+    d_h.h.1.b.f[t] = d_h.h.1.b.c[t] * h.h.1.b.c[t+1]
+    d_h.h.1.b.i[t] = d_h.h.1.b.c[t] * h.h.1.b.g[t]
+    d_h.h.1.b.o[t] = d_h.h.1.b[t] * tanh(h.h.1.b.c[t])
+    d_h.h.1.b.fio[t] = [d_h.h.1.b.f[t], d_h.h.1.b.i[t], d_h.h.1.b.o[t]]
+    d_a_h.h.1.b.fio[t] = d_h.h.1.b.fio[t] * h.h.1.b.fio[t] * (1 - h.h.1.b.fio[t])
+    d_h.h.1.b.g[t] = d_h.h.1.b.c[t] * h.h.1.b.i[t]
+    d_a_h.h.1.b.g[t] = d_h.h.1.b.g[t] * (1 - h.h.1.b.g[t]^2)
+    d_a_h.h.1.b.fiog[t] = [d_a_h.h.1.b.fio[t], d_a_h.h.1.b.g[t]]
     d_h.h.1.f[t] = d_h.h.1[t, 0:H] + d_h.h.1.f_next[t+1]
     d_h.h.1.f.c[t] = d_h.h.1.f[t] * h.h.1.f.o[t] * (1 - tanh(h.h.1.f.c[t])^2) +
             d_h.h.1.f.c_next[t+1]
@@ -155,181 +162,90 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h.h.1.f.o[t] = d_h.h.1.f[t] * tanh(h.h.1.f.c[t])
     d_h.h.1.f.fio[t] = [d_h.h.1.f.f[t], d_h.h.1.f.i[t], d_h.h.1.f.o[t]]
     d_a_h.h.1.f.fio[t] = d_h.h.1.f.fio[t] * h.h.1.f.fio[t] * (1 - h.h.1.f.fio[t])
-    d_h.h.1.b[t] = d_h.h.1[t, H:2*H] + d_h.h.1.b_prev[t-1]
-    d_h.h.1.b.c[t] = d_h.h.1.b[t] * h.h.1.b.o[t] * (1 - tanh(h.h.1.b.c[t])^2) +
-            d_h.h.1.b.c_prev[t-1]
-    d_h.h.1.b.f[t] = d_h.h.1.b.c[t] * h.h.1.b.c[t+1]
-    d_a_h.h.1.b.f[t] = d_h.h.1.b.f[t] * h.h.1.b.f[t] * (1 - h.h.1.b.f[t])
-    d_h.h.1.b.i[t] = d_h.h.1.b.c[t] * h.h.1.b.g[t]
-    d_a_h.h.1.b.i[t] = d_h.h.1.b.i[t] * h.h.1.b.i[t] * (1 - h.h.1.b.i[t])
-    d_h.h.1.b.o[t] = d_h.h.1.b[t] * tanh(h.h.1.b.c[t])
-    d_a_h.h.1.b.o[t] = d_h.h.1.b.o[t] * h.h.1.b.o[t] * (1 - h.h.1.b.o[t])
     d_h.h.1.f.g[t] = d_h.h.1.f.c[t] * h.h.1.f.i[t]
     d_a_h.h.1.f.g[t] = d_h.h.1.f.g[t] * (1 - h.h.1.f.g[t]^2)
-    d_h.h.1.b.g[t] = d_h.h.1.b.c[t] * h.h.1.b.i[t]
-    d_a_h.h.1.b.g[t] = d_h.h.1.b.g[t] * (1 - h.h.1.b.g[t]^2)
-    t7[t] = [d_a_h.h.1.f.fio[t], d_a_h.h.1.b.f[t], d_a_h.h.1.b.i[t], d_a_h.h.1.b.o[t],
-            d_a_h.h.1.f.g[t], d_a_h.h.1.b.g[t]]
-    d_e[t] =
-            h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-            H:E + H].T @ t7[t]
+    d_a_h.h.1.f.fiog[t] = [d_a_h.h.1.f.fio[t], d_a_h.h.1.f.g[t]]
+    d_e[t] = h.h.1.b.W[:, H:E + H].T @ d_a_h.h.1.b.fiog[t] + h.h.1.f.W[:, H:E + H].T @
+            d_a_h.h.1.f.fiog[t]
     d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
-    d_h.h.1.f.c_next[t] = d_h.h.1.f.c[t] * h.h.1.f.f[t]
-    d_h.h.1.f_next[t] =
-            h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[6*H:7*H,
-            0:H].T @ d_a_h.h.1.f.g[t] +
-            h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[0:3*H,
-            0:H].T @ d_a_h.h.1.f.fio[t]
-    d_h.r.3.f.c_next[t] = d_h.r.3.f.c[t] * h.r.3.f.f[t]
-    d_h.r.3.f_next[t] =
-            h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[6*H:7*H,
-            0:H].T @ d_a_h.r.3.f.g[t] +
-            h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[0:3*H,
-            0:H].T @ d_a_h.r.3.f.fio[t]
-    d_h.r.3.b.c_prev[t] = d_h.r.3.b.c[t] * h.r.3.b.f[t]
-    t8[t] = [d_a_h.r.3.b.f[t], d_a_h.r.3.b.i[t], d_a_h.r.3.b.o[t]]
-    d_h.r.3.b_prev[t] =
-            h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[7*H:8*H,
-            0:H].T @ d_a_h.r.3.b.g[t] +
-            h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-            0:H].T @ t8[t]
-    d_h.r.2.f.c_next[t] = d_h.r.2.f.c[t] * h.r.2.f.f[t]
-    d_h.r.2.f_next[t] =
-            h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[6*H:7*H,
-            0:H].T @ d_a_h.r.2.f.g[t] +
-            h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[0:3*H,
-            0:H].T @ d_a_h.r.2.f.fio[t]
-    d_h.r.2.b.c_prev[t] = d_h.r.2.b.c[t] * h.r.2.b.f[t]
-    t9[t] = [d_a_h.r.2.b.f[t], d_a_h.r.2.b.i[t], d_a_h.r.2.b.o[t]]
-    d_h.r.2.b_prev[t] =
-            h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[7*H:8*H,
-            0:H].T @ d_a_h.r.2.b.g[t] +
-            h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-            0:H].T @ t9[t]
     d_h.h.1.b.c_prev[t] = d_h.h.1.b.c[t] * h.h.1.b.f[t]
-    t10[t] = [d_a_h.h.1.b.f[t], d_a_h.h.1.b.i[t], d_a_h.h.1.b.o[t]]
-    d_h.h.1.b_prev[t] =
-            h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[7*H:8*H,
-            0:H].T @ d_a_h.h.1.b.g[t] +
-            h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-            0:H].T @ t10[t]
-    d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c
-            = concat(0, pad(sum[t] d_a_h.h.1.f.fio[t] @ h.h.1.f[t-1].T, 0, E + H, 1), pad(sum[t]
-            t10[t] @ h.h.1.b[t+1].T, 0, E + H, 1), pad(sum[t] d_a_h.h.1.f.g[t] @ h.h.1.f[t-1].T,
-            0, E + H, 1), pad(sum[t] d_a_h.h.1.b.g[t] @ h.h.1.b[t+1].T, 0, E + H, 1)) + pad(sum[t]
-            t7[t] @ e[t].T, H, E + H, 1)
-    d_h.h.1.f.W_f =
-            d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[0:H]
-    d_h.h.1.f.W_i =
-            d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[H:2*H]
-    d_h.h.1.f.W_o =
-            d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[2*H:3*H]
-    d_h.h.1.f.W_c =
-            d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[6*H:7*H]
-    d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c
-            = sum[t, batch](t7[t])
-    d_h.h.1.f.b_f =
-            d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c[0:H]
-    d_h.h.1.f.b_i =
-            d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c[H:2*H]
-    d_h.h.1.f.b_o =
-            d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c[2*H:3*H]
-    d_h.h.1.f.b_c =
-            d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c[6*H:7*H]
-    d_h.h.1.b.W_f =
-            d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:4*H]
-    d_h.h.1.b.W_i =
-            d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[4*H:5*H]
-    d_h.h.1.b.W_o =
-            d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[5*H:6*H]
-    d_h.h.1.b.W_c =
-            d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[7*H:8*H]
-    d_h.h.1.b.b_f =
-            d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c[3*H:4*H]
-    d_h.h.1.b.b_i =
-            d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c[4*H:5*H]
-    d_h.h.1.b.b_o =
-            d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c[5*H:6*H]
-    d_h.h.1.b.b_c =
-            d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c[7*H:8*H]
-    d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c
-            = concat(0, pad(sum[t] d_a_h.r.2.f.fio[t] @ h.r.2.f[t-1].T, 0, 3*H, 1), pad(sum[t]
-            t9[t] @ h.r.2.b[t+1].T, 0, 3*H, 1), pad(sum[t] d_a_h.r.2.f.g[t] @ h.r.2.f[t-1].T, 0,
-            3*H, 1), pad(sum[t] d_a_h.r.2.b.g[t] @ h.r.2.b[t+1].T, 0, 3*H, 1)) + pad(sum[t] t6[t]
-            @ h.h.1[t].T, H, 3*H, 1)
-    d_h.r.2.f.W_f =
-            d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[0:H]
-    d_h.r.2.f.W_i =
-            d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[H:2*H]
-    d_h.r.2.f.W_o =
-            d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[2*H:3*H]
-    d_h.r.2.f.W_c =
-            d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[6*H:7*H]
-    d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c
-            = sum[t, batch](t6[t])
-    d_h.r.2.f.b_f =
-            d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c[0:H]
-    d_h.r.2.f.b_i =
-            d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c[H:2*H]
-    d_h.r.2.f.b_o =
-            d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c[2*H:3*H]
-    d_h.r.2.f.b_c =
-            d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c[6*H:7*H]
-    d_h.r.2.b.W_f =
-            d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:4*H]
-    d_h.r.2.b.W_i =
-            d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[4*H:5*H]
-    d_h.r.2.b.W_o =
-            d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[5*H:6*H]
-    d_h.r.2.b.W_c =
-            d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[7*H:8*H]
-    d_h.r.2.b.b_f =
-            d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c[3*H:4*H]
-    d_h.r.2.b.b_i =
-            d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c[4*H:5*H]
-    d_h.r.2.b.b_o =
-            d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c[5*H:6*H]
-    d_h.r.2.b.b_c =
-            d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c[7*H:8*H]
-    d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c
-            = concat(0, pad(sum[t] d_a_h.r.3.f.fio[t] @ h.r.3.f[t-1].T, 0, 3*H, 1), pad(sum[t]
-            t8[t] @ h.r.3.b[t+1].T, 0, 3*H, 1), pad(sum[t] d_a_h.r.3.f.g[t] @ h.r.3.f[t-1].T, 0,
-            3*H, 1), pad(sum[t] d_a_h.r.3.b.g[t] @ h.r.3.b[t+1].T, 0, 3*H, 1)) + pad(sum[t] t5[t]
-            @ h.h.2[t].T, H, 3*H, 1)
-    d_h.r.3.f.W_f =
-            d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[0:H]
-    d_h.r.3.f.W_i =
-            d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[H:2*H]
-    d_h.r.3.f.W_o =
-            d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[2*H:3*H]
-    d_h.r.3.f.W_c =
-            d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[6*H:7*H]
-    d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c
-            = sum[t, batch](t5[t])
-    d_h.r.3.f.b_f =
-            d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c[0:H]
-    d_h.r.3.f.b_i =
-            d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c[H:2*H]
-    d_h.r.3.f.b_o =
-            d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c[2*H:3*H]
-    d_h.r.3.f.b_c =
-            d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c[6*H:7*H]
-    d_h.r.3.b.W_f =
-            d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:4*H]
-    d_h.r.3.b.W_i =
-            d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[4*H:5*H]
-    d_h.r.3.b.W_o =
-            d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[5*H:6*H]
-    d_h.r.3.b.W_c =
-            d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[7*H:8*H]
-    d_h.r.3.b.b_f =
-            d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c[3*H:4*H]
-    d_h.r.3.b.b_i =
-            d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c[4*H:5*H]
-    d_h.r.3.b.b_o =
-            d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c[5*H:6*H]
-    d_h.r.3.b.b_c =
-            d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c[7*H:8*H]
+    d_h.h.1.b_prev[t] = h.h.1.b.W[:, 0:H].T @ d_a_h.h.1.b.fiog[t]
+    d_h.r.3.b.c_prev[t] = d_h.r.3.b.c[t] * h.r.3.b.f[t]
+    d_h.r.3.b_prev[t] = h.r.3.b.W[:, 0:H].T @ d_a_h.r.3.b.fiog[t]
+    d_h.r.3.f.c_next[t] = d_h.r.3.f.c[t] * h.r.3.f.f[t]
+    d_h.r.3.f_next[t] = h.r.3.f.W[:, 0:H].T @ d_a_h.r.3.f.fiog[t]
+    d_h.r.2.b.c_prev[t] = d_h.r.2.b.c[t] * h.r.2.b.f[t]
+    d_h.r.2.b_prev[t] = h.r.2.b.W[:, 0:H].T @ d_a_h.r.2.b.fiog[t]
+    d_h.r.2.f.c_next[t] = d_h.r.2.f.c[t] * h.r.2.f.f[t]
+    d_h.r.2.f_next[t] = h.r.2.f.W[:, 0:H].T @ d_a_h.r.2.f.fiog[t]
+    d_h.h.1.f.c_next[t] = d_h.h.1.f.c[t] * h.h.1.f.f[t]
+    d_h.h.1.f_next[t] = h.h.1.f.W[:, 0:H].T @ d_a_h.h.1.f.fiog[t]
+    d_h.h.1.f.W = [sum[t] d_a_h.h.1.f.fiog[t] @ h.h.1.f[t-1].T, sum[t] d_a_h.h.1.f.fiog[t] @
+            e[t].T]
+    d_h.h.1.f.W_f = d_h.h.1.f.W[0:H]
+    d_h.h.1.f.W_i = d_h.h.1.f.W[H:2*H]
+    d_h.h.1.f.W_o = d_h.h.1.f.W[2*H:3*H]
+    d_h.h.1.f.W_c = d_h.h.1.f.W[3*H:4*H]
+    d_h.h.1.f.b = sum[t, batch](d_a_h.h.1.f.fiog[t])
+    d_h.h.1.f.b_f = d_h.h.1.f.b[0:H]
+    d_h.h.1.f.b_i = d_h.h.1.f.b[H:2*H]
+    d_h.h.1.f.b_o = d_h.h.1.f.b[2*H:3*H]
+    d_h.h.1.f.b_c = d_h.h.1.f.b[3*H:4*H]
+    d_h.h.1.b.W = [sum[t] d_a_h.h.1.b.fiog[t] @ h.h.1.b[t+1].T, sum[t] d_a_h.h.1.b.fiog[t] @
+            e[t].T]
+    d_h.h.1.b.W_f = d_h.h.1.b.W[0:H]
+    d_h.h.1.b.W_i = d_h.h.1.b.W[H:2*H]
+    d_h.h.1.b.W_o = d_h.h.1.b.W[2*H:3*H]
+    d_h.h.1.b.W_c = d_h.h.1.b.W[3*H:4*H]
+    d_h.h.1.b.b = sum[t, batch](d_a_h.h.1.b.fiog[t])
+    d_h.h.1.b.b_f = d_h.h.1.b.b[0:H]
+    d_h.h.1.b.b_i = d_h.h.1.b.b[H:2*H]
+    d_h.h.1.b.b_o = d_h.h.1.b.b[2*H:3*H]
+    d_h.h.1.b.b_c = d_h.h.1.b.b[3*H:4*H]
+    d_h.r.2.f.W = [sum[t] d_a_h.r.2.f.fiog[t] @ h.r.2.f[t-1].T, sum[t] d_a_h.r.2.f.fiog[t] @
+            h.h.1[t].T]
+    d_h.r.2.f.W_f = d_h.r.2.f.W[0:H]
+    d_h.r.2.f.W_i = d_h.r.2.f.W[H:2*H]
+    d_h.r.2.f.W_o = d_h.r.2.f.W[2*H:3*H]
+    d_h.r.2.f.W_c = d_h.r.2.f.W[3*H:4*H]
+    d_h.r.2.f.b = sum[t, batch](d_a_h.r.2.f.fiog[t])
+    d_h.r.2.f.b_f = d_h.r.2.f.b[0:H]
+    d_h.r.2.f.b_i = d_h.r.2.f.b[H:2*H]
+    d_h.r.2.f.b_o = d_h.r.2.f.b[2*H:3*H]
+    d_h.r.2.f.b_c = d_h.r.2.f.b[3*H:4*H]
+    d_h.r.2.b.W = [sum[t] d_a_h.r.2.b.fiog[t] @ h.r.2.b[t+1].T, sum[t] d_a_h.r.2.b.fiog[t] @
+            h.h.1[t].T]
+    d_h.r.2.b.W_f = d_h.r.2.b.W[0:H]
+    d_h.r.2.b.W_i = d_h.r.2.b.W[H:2*H]
+    d_h.r.2.b.W_o = d_h.r.2.b.W[2*H:3*H]
+    d_h.r.2.b.W_c = d_h.r.2.b.W[3*H:4*H]
+    d_h.r.2.b.b = sum[t, batch](d_a_h.r.2.b.fiog[t])
+    d_h.r.2.b.b_f = d_h.r.2.b.b[0:H]
+    d_h.r.2.b.b_i = d_h.r.2.b.b[H:2*H]
+    d_h.r.2.b.b_o = d_h.r.2.b.b[2*H:3*H]
+    d_h.r.2.b.b_c = d_h.r.2.b.b[3*H:4*H]
+    d_h.r.3.f.W = [sum[t] d_a_h.r.3.f.fiog[t] @ h.r.3.f[t-1].T, sum[t] d_a_h.r.3.f.fiog[t] @
+            h.h.2[t].T]
+    d_h.r.3.f.W_f = d_h.r.3.f.W[0:H]
+    d_h.r.3.f.W_i = d_h.r.3.f.W[H:2*H]
+    d_h.r.3.f.W_o = d_h.r.3.f.W[2*H:3*H]
+    d_h.r.3.f.W_c = d_h.r.3.f.W[3*H:4*H]
+    d_h.r.3.f.b = sum[t, batch](d_a_h.r.3.f.fiog[t])
+    d_h.r.3.f.b_f = d_h.r.3.f.b[0:H]
+    d_h.r.3.f.b_i = d_h.r.3.f.b[H:2*H]
+    d_h.r.3.f.b_o = d_h.r.3.f.b[2*H:3*H]
+    d_h.r.3.f.b_c = d_h.r.3.f.b[3*H:4*H]
+    d_h.r.3.b.W = [sum[t] d_a_h.r.3.b.fiog[t] @ h.r.3.b[t+1].T, sum[t] d_a_h.r.3.b.fiog[t] @
+            h.h.2[t].T]
+    d_h.r.3.b.W_f = d_h.r.3.b.W[0:H]
+    d_h.r.3.b.W_i = d_h.r.3.b.W[H:2*H]
+    d_h.r.3.b.W_o = d_h.r.3.b.W[2*H:3*H]
+    d_h.r.3.b.W_c = d_h.r.3.b.W[3*H:4*H]
+    d_h.r.3.b.b = sum[t, batch](d_a_h.r.3.b.fiog[t])
+    d_h.r.3.b.b_f = d_h.r.3.b.b[0:H]
+    d_h.r.3.b.b_i = d_h.r.3.b.b[H:2*H]
+    d_h.r.3.b.b_o = d_h.r.3.b.b[2*H:3*H]
+    d_h.r.3.b.b_c = d_h.r.3.b.b[3*H:4*H]
     d_a.W_o.1 = sum[t] d_a.s.2[t] @ a.head.1[t].T
     d_a.W_o.2 = sum[t] d_a.s.2[t] @ a.head.2[t].T
     d_a.head.1.W_q = sum[t] d_a.head.1.q[t] @ h.h.3[t].T
@@ -550,66 +466,44 @@ def _predict(params, x, lengths_t, workspace):
     x = x.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding,
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c,
-        e,
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e,
-        h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c,
-        h_h_1_fs, h_h_1_f_cs, t_plus_one, end, h_h_1_bs, h_h_1_b_cs, h_h_1,
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c,
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1,
-        h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c,
-        h_r_2_fs, h_r_2_f_cs, h_r_2_bs, h_r_2_b_cs, h_r_2,
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c,
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2,
-        h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c,
-        h_r_3_fs, h_r_3_f_cs, h_r_3_bs, h_r_3_b_cs, h_r_3, mask, a_head_1_q, a_head_1_k,
-        a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v,
-        a_head_1_w_a_head_1_v, a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k,
-        max_a_head_2_q_a_head_2_k, sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2_w_a_head_2_v,
-        a_head_2, a_W_o_2_a_head_2, tmp, q_m, q_s, s_W_q,
+        padding, h_h_1_f_W, e, a_h_h_1_f_fiog, h_h_1_f_b, h_h_1_fs, h_h_1_f_cs, h_h_1_b_W,
+        a_h_h_1_b_fiog, h_h_1_b_b, t_plus_one, end, h_h_1_bs, h_h_1_b_cs, h_h_1, h_r_2_f_W,
+        a_h_r_2_f_fiog, h_r_2_f_b, h_r_2_fs, h_r_2_f_cs, h_r_2_b_W, a_h_r_2_b_fiog, h_r_2_b_b,
+        h_r_2_bs, h_r_2_b_cs, h_r_2, h_r_3_f_W, a_h_r_3_f_fiog, h_r_3_f_b, h_r_3_fs, h_r_3_f_cs,
+        h_r_3_b_W, a_h_r_3_b_fiog, h_r_3_b_b, h_r_3_bs, h_r_3_b_cs, h_r_3, mask, a_head_1_q,
+        a_head_1_k, a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k,
+        a_head_1_v, a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k,
+        max_a_head_2_q_a_head_2_k, sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2,
+        a_W_o_2_a_head_2, tmp, q_m, q_s, s_W_q,
     ) = _predict_buffers(workspace, B, T, dtype)
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    np.concatenate((h_h_1_f_W_f, h_h_1_f_W_i, h_h_1_f_W_o, h_h_1_b_W_f, h_h_1_b_W_i, h_h_1_b_W_o,
-        h_h_1_f_W_c, h_h_1_b_W_c),
-            out=h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c)
+    np.concatenate((h_h_1_f_W_f, h_h_1_f_W_i, h_h_1_f_W_o, h_h_1_f_W_c), out=h_h_1_f_W)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E),
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:, H:].T, out=h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e.reshape(-1, 8*H))
-    np.concatenate((h_h_1_f_b_f, h_h_1_f_b_i, h_h_1_f_b_o, h_h_1_b_b_f, h_h_1_b_b_i, h_h_1_b_b_o,
-        h_h_1_f_b_c, h_h_1_b_b_c),
-            out=h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c)
-    h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e += h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c
+    np.matmul(e.reshape(-1, E), h_h_1_f_W[:, H:].T, out=a_h_h_1_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_h_1_f_b_f, h_h_1_f_b_i, h_h_1_f_b_o, h_h_1_f_b_c), out=h_h_1_f_b)  # (4*H,)
+    a_h_h_1_f_fiog += h_h_1_f_b
     h_h_1_fs[0] = 0                                             # (T + 1, B, H)
     h_h_1_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_h_1_f_W_h_h_1_f = h_h_1_f_W[:, :H]
     h_h_1_f_prev, h_h_1_f = h_h_1_fs[:-1], h_h_1_fs[1:]
-    a_h_h_1_f_fio_e, a_h_h_1_b_f_e, a_h_h_1_b_i_e, a_h_h_1_b_o_e, a_h_h_1_f_g_e, a_h_h_1_b_g_e = h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., :3*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 3*H:4*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 4*H:5*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 5*H:6*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 6*H:7*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 7*H:]
     h_h_1_f_c_prev, h_h_1_f_c = h_h_1_f_cs[:-1], h_h_1_f_cs[1:]
+    a_h_h_1_f_g = a_h_h_1_f_fiog[..., 3*H:]
     for t in range(T):
-        # h.h.1.f.fio =
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[0:3*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[0:3*H,
-        #     0:H] @ h.h.1.f[t-1])
-        h_h_1_f_fio = sigmoid(a_h_h_1_f_fio_e[t]
-            + h_h_1_f_prev[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:3*H, :H].T)
-        # h.h.1.f.g =                                               lstm.nn:13
-        #     tanh((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[6*H:7*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[6*H:7*H,
-        #     0:H] @ h.h.1.f[t-1])
+        a_h_h_1_f_fiog[t] += h_h_1_f_prev[t] @ h_h_1_f_W_h_h_1_f.T
+        # h.h.1.f.fio = sigmoid(a_h.h.1.f.fiog[t, 0:3*H])
+        h_h_1_f_fio = sigmoid(a_h_h_1_f_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.h.1.f.g = tanh(a_h.h.1.f.g[t])                          lstm.nn:13
         # h.h.1.f.c = h.h.1.f.f[t] * h.h.1.f.c[t-1] + h.h.1.f.i[t] * h.h.1.f.g[t]  lstm.nn:14
         h_h_1_f_c[t] = (h_h_1_f_fio[:, :H] * h_h_1_f_c_prev[t]
-                        + h_h_1_f_fio[:, H:2*H] * np.tanh(a_h_h_1_f_g_e[t]
-                            + h_h_1_f_prev[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[6*H:7*H, :H].T))
+                        + h_h_1_f_fio[:, H:2*H] * np.tanh(a_h_h_1_f_g[t]))
         # h.h.1.f = h.h.1.f.o[t] * tanh(h.h.1.f.c[t])               lstm.nn:15
         h_h_1_f[t] = h_h_1_f_fio[:, 2*H:] * np.tanh(h_h_1_f_c[t])
+    np.concatenate((h_h_1_b_W_f, h_h_1_b_W_i, h_h_1_b_W_o, h_h_1_b_W_c), out=h_h_1_b_W)
+    np.matmul(e.reshape(-1, E), h_h_1_b_W[:, H:].T, out=a_h_h_1_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_h_1_b_b_f, h_h_1_b_b_i, h_h_1_b_b_o, h_h_1_b_b_c), out=h_h_1_b_b)  # (4*H,)
+    a_h_h_1_b_fiog += h_h_1_b_b
     # end = t + 1 >= lengths_t
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
@@ -617,206 +511,105 @@ def _predict(params, x, lengths_t, workspace):
     h_h_1_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_h_1_b, h_h_1_b_next = h_h_1_bs[:-1], h_h_1_bs[1:]
     h_h_1_b_c, h_h_1_b_c_next = h_h_1_b_cs[:-1], h_h_1_b_cs[1:]
+    a_h_h_1_b_g = a_h_h_1_b_fiog[..., 3*H:]
     for t in reversed(range(T)):
         term = np.where(end[t][:, None], 0, h_h_1_b_next[t])    # (B, H)
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term = term @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[3*H:6*H, :H].T
-        # h.h.1.b.f =                                               lstm.nn:10
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[0:H])
-        # h.h.1.b.i =                                               lstm.nn:11
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[H:2*H])
-        # h.h.1.b.g =                                               lstm.nn:13
-        #     tanh((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[7*H:8*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[7*H:8*H,
-        #     0:H] @ h.h.1.b[t+1])
+        a_h_h_1_b_fiog[t] += term @ h_h_1_b_W[:, :H].T
+        # h.h.1.b.fio = sigmoid(a_h.h.1.b.fiog[t, 0:3*H])
+        h_h_1_b_fio = sigmoid(a_h_h_1_b_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.h.1.b.g = tanh(a_h.h.1.b.g[t])                          lstm.nn:13
         # h.h.1.b.c = h.h.1.b.f[t] * h.h.1.b.c[t+1] + h.h.1.b.i[t] * h.h.1.b.g[t]  lstm.nn:14
-        h_h_1_b_c[t] = sigmoid(a_h_h_1_b_f_e[t]
-            + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, :H]) * np.where(end[t][:, None], 0, h_h_1_b_c_next[t]) + sigmoid(a_h_h_1_b_i_e[t] + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, H:2*H]) * np.tanh(a_h_h_1_b_g_e[t] + term @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[7*H:, :H].T)
-        # h.h.1.b.o =                                               lstm.nn:12
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[2*H:3*H])
+        h_h_1_b_c[t] = (h_h_1_b_fio[:, :H] * np.where(end[t][:, None], 0, h_h_1_b_c_next[t])
+                        + h_h_1_b_fio[:, H:2*H] * np.tanh(a_h_h_1_b_g[t]))
         # h.h.1.b = h.h.1.b.o[t] * tanh(h.h.1.b.c[t])               lstm.nn:15
-        h_h_1_b[t] = sigmoid(a_h_h_1_b_o_e[t]
-            + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, 2*H:]) * np.tanh(h_h_1_b_c[t])
+        h_h_1_b[t] = h_h_1_b_fio[:, 2*H:] * np.tanh(h_h_1_b_c[t])
     # h.h.1 = [h.h.1.f[t], h.h.1.b[t]]                          stacks.nn:14
     np.concatenate((h_h_1_f, h_h_1_b), axis=2, out=h_h_1)       # (T, B, 2*H)
-    np.concatenate((h_r_2_f_W_f, h_r_2_f_W_i, h_r_2_f_W_o, h_r_2_b_W_f, h_r_2_b_W_i, h_r_2_b_W_o,
-        h_r_2_f_W_c, h_r_2_b_W_c),
-            out=h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c)
-    np.matmul(h_h_1.reshape(-1, 2*H),
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:, H:].T, out=h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1.reshape(-1, 8*H))
-    np.concatenate((h_r_2_f_b_f, h_r_2_f_b_i, h_r_2_f_b_o, h_r_2_b_b_f, h_r_2_b_b_i, h_r_2_b_b_o,
-        h_r_2_f_b_c, h_r_2_b_b_c),
-            out=h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c)
-    h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1 += h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c
+    np.concatenate((h_r_2_f_W_f, h_r_2_f_W_i, h_r_2_f_W_o, h_r_2_f_W_c), out=h_r_2_f_W)
+    np.matmul(h_h_1.reshape(-1, 2*H), h_r_2_f_W[:, H:].T, out=a_h_r_2_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_2_f_b_f, h_r_2_f_b_i, h_r_2_f_b_o, h_r_2_f_b_c), out=h_r_2_f_b)  # (4*H,)
+    a_h_r_2_f_fiog += h_r_2_f_b
     h_r_2_fs[0] = 0                                             # (T + 1, B, H)
     h_r_2_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_r_2_f_W_h_r_2_f = h_r_2_f_W[:, :H]
     h_r_2_f_prev, h_r_2_f = h_r_2_fs[:-1], h_r_2_fs[1:]
-    a_h_r_2_f_fio_h_h_1, a_h_r_2_b_f_h_h_1, a_h_r_2_b_i_h_h_1, a_h_r_2_b_o_h_h_1, a_h_r_2_f_g_h_h_1, a_h_r_2_b_g_h_h_1 = h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., :3*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 3*H:4*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 4*H:5*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 5*H:6*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 6*H:7*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 7*H:]
     h_r_2_f_c_prev, h_r_2_f_c = h_r_2_f_cs[:-1], h_r_2_f_cs[1:]
+    a_h_r_2_f_g = a_h_r_2_f_fiog[..., 3*H:]
     for t in range(T):
-        # h.r.2.f.fio =
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[0:3*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[0:3*H,
-        #     0:H] @ h.r.2.f[t-1])
-        h_r_2_f_fio = sigmoid(a_h_r_2_f_fio_h_h_1[t]
-            + h_r_2_f_prev[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:3*H, :H].T)
-        # h.r.2.f.g =                                               lstm.nn:13
-        #     tanh((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[6*H:7*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[6*H:7*H,
-        #     0:H] @ h.r.2.f[t-1])
+        a_h_r_2_f_fiog[t] += h_r_2_f_prev[t] @ h_r_2_f_W_h_r_2_f.T
+        # h.r.2.f.fio = sigmoid(a_h.r.2.f.fiog[t, 0:3*H])
+        h_r_2_f_fio = sigmoid(a_h_r_2_f_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.r.2.f.g = tanh(a_h.r.2.f.g[t])                          lstm.nn:13
         # h.r.2.f.c = h.r.2.f.f[t] * h.r.2.f.c[t-1] + h.r.2.f.i[t] * h.r.2.f.g[t]  lstm.nn:14
         h_r_2_f_c[t] = (h_r_2_f_fio[:, :H] * h_r_2_f_c_prev[t]
-                        + h_r_2_f_fio[:, H:2*H] * np.tanh(a_h_r_2_f_g_h_h_1[t]
-                            + h_r_2_f_prev[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[6*H:7*H, :H].T))
+                        + h_r_2_f_fio[:, H:2*H] * np.tanh(a_h_r_2_f_g[t]))
         # h.r.2.f = h.r.2.f.o[t] * tanh(h.r.2.f.c[t])               lstm.nn:15
         h_r_2_f[t] = h_r_2_f_fio[:, 2*H:] * np.tanh(h_r_2_f_c[t])
+    np.concatenate((h_r_2_b_W_f, h_r_2_b_W_i, h_r_2_b_W_o, h_r_2_b_W_c), out=h_r_2_b_W)
+    np.matmul(h_h_1.reshape(-1, 2*H), h_r_2_b_W[:, H:].T, out=a_h_r_2_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_2_b_b_f, h_r_2_b_b_i, h_r_2_b_b_o, h_r_2_b_b_c), out=h_r_2_b_b)  # (4*H,)
+    a_h_r_2_b_fiog += h_r_2_b_b
     h_r_2_bs[-1] = 0                                            # (T + 1, B, H)
     h_r_2_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_r_2_b, h_r_2_b_next = h_r_2_bs[:-1], h_r_2_bs[1:]
     h_r_2_b_c, h_r_2_b_c_next = h_r_2_b_cs[:-1], h_r_2_b_cs[1:]
+    a_h_r_2_b_g = a_h_r_2_b_fiog[..., 3*H:]
     for t in reversed(range(T)):
         term2 = np.where(end[t][:, None], 0, h_r_2_b_next[t])   # (B, H)
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term2 = term2 @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[3*H:6*H, :H].T
-        # h.r.2.b.f =                                               lstm.nn:10
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[0:H])
-        # h.r.2.b.i =                                               lstm.nn:11
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[H:2*H])
-        # h.r.2.b.g =                                               lstm.nn:13
-        #     tanh((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[7*H:8*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[7*H:8*H,
-        #     0:H] @ h.r.2.b[t+1])
+        a_h_r_2_b_fiog[t] += term2 @ h_r_2_b_W[:, :H].T
+        # h.r.2.b.fio = sigmoid(a_h.r.2.b.fiog[t, 0:3*H])
+        h_r_2_b_fio = sigmoid(a_h_r_2_b_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.r.2.b.g = tanh(a_h.r.2.b.g[t])                          lstm.nn:13
         # h.r.2.b.c = h.r.2.b.f[t] * h.r.2.b.c[t+1] + h.r.2.b.i[t] * h.r.2.b.g[t]  lstm.nn:14
-        h_r_2_b_c[t] = sigmoid(a_h_r_2_b_f_h_h_1[t]
-            + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term2[:, :H]) * np.where(end[t][:, None], 0, h_r_2_b_c_next[t]) + sigmoid(a_h_r_2_b_i_h_h_1[t] + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term2[:, H:2*H]) * np.tanh(a_h_r_2_b_g_h_h_1[t] + term2 @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[7*H:, :H].T)
-        # h.r.2.b.o =                                               lstm.nn:12
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[2*H:3*H])
+        h_r_2_b_c[t] = (h_r_2_b_fio[:, :H] * np.where(end[t][:, None], 0, h_r_2_b_c_next[t])
+                        + h_r_2_b_fio[:, H:2*H] * np.tanh(a_h_r_2_b_g[t]))
         # h.r.2.b = h.r.2.b.o[t] * tanh(h.r.2.b.c[t])               lstm.nn:15
-        h_r_2_b[t] = sigmoid(a_h_r_2_b_o_h_h_1[t]
-            + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term2[:, 2*H:]) * np.tanh(h_r_2_b_c[t])
+        h_r_2_b[t] = h_r_2_b_fio[:, 2*H:] * np.tanh(h_r_2_b_c[t])
     # h.r.2 = [h.r.2.f[t], h.r.2.b[t]]                          stacks.nn:14
     np.concatenate((h_r_2_f, h_r_2_b), axis=2, out=h_r_2)       # (T, B, 2*H)
     # h.h.2 = h.h.1[t] + h.r.2[t]                               stacks.nn:36
     h_h_2 = h_h_1
     h_h_2 += h_r_2
-    np.concatenate((h_r_3_f_W_f, h_r_3_f_W_i, h_r_3_f_W_o, h_r_3_b_W_f, h_r_3_b_W_i, h_r_3_b_W_o,
-        h_r_3_f_W_c, h_r_3_b_W_c),
-            out=h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c)
-    np.matmul(h_h_2.reshape(-1, 2*H),
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:, H:].T, out=h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2.reshape(-1, 8*H))
-    np.concatenate((h_r_3_f_b_f, h_r_3_f_b_i, h_r_3_f_b_o, h_r_3_b_b_f, h_r_3_b_b_i, h_r_3_b_b_o,
-        h_r_3_f_b_c, h_r_3_b_b_c),
-            out=h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c)
-    h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2 += h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c
+    np.concatenate((h_r_3_f_W_f, h_r_3_f_W_i, h_r_3_f_W_o, h_r_3_f_W_c), out=h_r_3_f_W)
+    np.matmul(h_h_2.reshape(-1, 2*H), h_r_3_f_W[:, H:].T, out=a_h_r_3_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_3_f_b_f, h_r_3_f_b_i, h_r_3_f_b_o, h_r_3_f_b_c), out=h_r_3_f_b)  # (4*H,)
+    a_h_r_3_f_fiog += h_r_3_f_b
     h_r_3_fs[0] = 0                                             # (T + 1, B, H)
     h_r_3_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_r_3_f_W_h_r_3_f = h_r_3_f_W[:, :H]
     h_r_3_f_prev, h_r_3_f = h_r_3_fs[:-1], h_r_3_fs[1:]
-    a_h_r_3_f_fio_h_h_2, a_h_r_3_b_f_h_h_2, a_h_r_3_b_i_h_h_2, a_h_r_3_b_o_h_h_2, a_h_r_3_f_g_h_h_2, a_h_r_3_b_g_h_h_2 = h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., :3*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 3*H:4*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 4*H:5*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 5*H:6*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 6*H:7*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 7*H:]
     h_r_3_f_c_prev, h_r_3_f_c = h_r_3_f_cs[:-1], h_r_3_f_cs[1:]
+    a_h_r_3_f_g = a_h_r_3_f_fiog[..., 3*H:]
     for t in range(T):
-        # h.r.3.f.fio =
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[0:3*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[0:3*H,
-        #     0:H] @ h.r.3.f[t-1])
-        h_r_3_f_fio = sigmoid(a_h_r_3_f_fio_h_h_2[t]
-            + h_r_3_f_prev[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:3*H, :H].T)
-        # h.r.3.f.g =                                               lstm.nn:13
-        #     tanh((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[6*H:7*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[6*H:7*H,
-        #     0:H] @ h.r.3.f[t-1])
+        a_h_r_3_f_fiog[t] += h_r_3_f_prev[t] @ h_r_3_f_W_h_r_3_f.T
+        # h.r.3.f.fio = sigmoid(a_h.r.3.f.fiog[t, 0:3*H])
+        h_r_3_f_fio = sigmoid(a_h_r_3_f_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.r.3.f.g = tanh(a_h.r.3.f.g[t])                          lstm.nn:13
         # h.r.3.f.c = h.r.3.f.f[t] * h.r.3.f.c[t-1] + h.r.3.f.i[t] * h.r.3.f.g[t]  lstm.nn:14
         h_r_3_f_c[t] = (h_r_3_f_fio[:, :H] * h_r_3_f_c_prev[t]
-                        + h_r_3_f_fio[:, H:2*H] * np.tanh(a_h_r_3_f_g_h_h_2[t]
-                            + h_r_3_f_prev[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[6*H:7*H, :H].T))
+                        + h_r_3_f_fio[:, H:2*H] * np.tanh(a_h_r_3_f_g[t]))
         # h.r.3.f = h.r.3.f.o[t] * tanh(h.r.3.f.c[t])               lstm.nn:15
         h_r_3_f[t] = h_r_3_f_fio[:, 2*H:] * np.tanh(h_r_3_f_c[t])
+    np.concatenate((h_r_3_b_W_f, h_r_3_b_W_i, h_r_3_b_W_o, h_r_3_b_W_c), out=h_r_3_b_W)
+    np.matmul(h_h_2.reshape(-1, 2*H), h_r_3_b_W[:, H:].T, out=a_h_r_3_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_3_b_b_f, h_r_3_b_b_i, h_r_3_b_b_o, h_r_3_b_b_c), out=h_r_3_b_b)  # (4*H,)
+    a_h_r_3_b_fiog += h_r_3_b_b
     h_r_3_bs[-1] = 0                                            # (T + 1, B, H)
     h_r_3_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_r_3_b, h_r_3_b_next = h_r_3_bs[:-1], h_r_3_bs[1:]
     h_r_3_b_c, h_r_3_b_c_next = h_r_3_b_cs[:-1], h_r_3_b_cs[1:]
+    a_h_r_3_b_g = a_h_r_3_b_fiog[..., 3*H:]
     for t in reversed(range(T)):
         term3 = np.where(end[t][:, None], 0, h_r_3_b_next[t])   # (B, H)
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term3 = term3 @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[3*H:6*H, :H].T
-        # h.r.3.b.f =                                               lstm.nn:10
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[0:H])
-        # h.r.3.b.i =                                               lstm.nn:11
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[H:2*H])
-        # h.r.3.b.g =                                               lstm.nn:13
-        #     tanh((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[7*H:8*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[7*H:8*H,
-        #     0:H] @ h.r.3.b[t+1])
+        a_h_r_3_b_fiog[t] += term3 @ h_r_3_b_W[:, :H].T
+        # h.r.3.b.fio = sigmoid(a_h.r.3.b.fiog[t, 0:3*H])
+        h_r_3_b_fio = sigmoid(a_h_r_3_b_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.r.3.b.g = tanh(a_h.r.3.b.g[t])                          lstm.nn:13
         # h.r.3.b.c = h.r.3.b.f[t] * h.r.3.b.c[t+1] + h.r.3.b.i[t] * h.r.3.b.g[t]  lstm.nn:14
-        h_r_3_b_c[t] = sigmoid(a_h_r_3_b_f_h_h_2[t]
-            + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term3[:, :H]) * np.where(end[t][:, None], 0, h_r_3_b_c_next[t]) + sigmoid(a_h_r_3_b_i_h_h_2[t] + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term3[:, H:2*H]) * np.tanh(a_h_r_3_b_g_h_h_2[t] + term3 @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[7*H:, :H].T)
-        # h.r.3.b.o =                                               lstm.nn:12
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[2*H:3*H])
+        h_r_3_b_c[t] = (h_r_3_b_fio[:, :H] * np.where(end[t][:, None], 0, h_r_3_b_c_next[t])
+                        + h_r_3_b_fio[:, H:2*H] * np.tanh(a_h_r_3_b_g[t]))
         # h.r.3.b = h.r.3.b.o[t] * tanh(h.r.3.b.c[t])               lstm.nn:15
-        h_r_3_b[t] = sigmoid(a_h_r_3_b_o_h_h_2[t]
-            + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term3[:, 2*H:]) * np.tanh(h_r_3_b_c[t])
+        h_r_3_b[t] = h_r_3_b_fio[:, 2*H:] * np.tanh(h_r_3_b_c[t])
     # h.r.3 = [h.r.3.f[t], h.r.3.b[t]]                          stacks.nn:14
     np.concatenate((h_r_3_f, h_r_3_b), axis=2, out=h_r_3)       # (T, B, 2*H)
     # h.h.3 = h.h.2[t] + h.r.3[t]                               stacks.nn:36
@@ -840,8 +633,7 @@ def _predict(params, x, lengths_t, workspace):
     # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_v.T, out=a_head_1_v.reshape(-1, A))  # (T, B, A)
     # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:51
-    np.multiply(a_head_1_w[..., None], a_head_1_v, out=a_head_1_w_a_head_1_v)  # (T, T, B, A)
-    np.sum(a_head_1_w_a_head_1_v, axis=1, out=a_head_1)         # (T, B, A)
+    np.einsum("abc,bcd->acd", a_head_1_w, a_head_1_v, out=a_head_1)  # (T, B, A)
     # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:58
     np.matmul(a_head_1.reshape(-1, A), a_W_o_1.T, out=a_s_1.reshape(-1, 2*H))  # (T, B, 2*H)
     # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:47
@@ -861,8 +653,7 @@ def _predict(params, x, lengths_t, workspace):
     # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_v.T, out=a_head_2_v.reshape(-1, A))  # (T, B, A)
     # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:51
-    np.multiply(a_head_2_w[..., None], a_head_2_v, out=a_head_2_w_a_head_2_v)  # (T, T, B, A)
-    np.sum(a_head_2_w_a_head_2_v, axis=1, out=a_head_2)         # (T, B, A)
+    np.einsum("abc,bcd->acd", a_head_2_w, a_head_2_v, out=a_head_2)  # (T, B, A)
     # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:60
     np.matmul(a_head_2.reshape(-1, A), a_W_o_2.T, out=a_W_o_2_a_head_2.reshape(-1, 2*H))
     term4 = h_h_3
@@ -899,62 +690,69 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*T, bool),
-            (max(8*E*H + 8*H*H, 24*H*H, B*T*T, A*B*T, B*T, B*C*T), dtype),
-            (max(B*E*T, 8*H, B*H + B*H*T, A*B*T, B*T, 2*B*H*T), dtype),
-            (max(8*B*H*T, A*B*T*T), dtype),
-            (max(B*H + B*H*T, T, A*B*T, B*T*T, 2*B*H*T), dtype),
+            (max(4*E*H + 4*H*H, 12*H*H, B*T*T, A*B*T, B*T, B*C*T), dtype),
+            (max(B*E*T, 4*H, T, B*H + B*H*T, 2*B*H*T), dtype),
+            (4*B*H*T, dtype),
+            (max(4*H, B*H + B*H*T, A*B*T, B*T, 2*B*H*T), dtype),
+            (max(B*H + B*H*T, 4*H, A*B*T, B*T*T, 2*B*H*T), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 2*B*H*T), dtype),
             (max(B*H + B*H*T, 2*B*H*T), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:8*E*H + 8*H*H].reshape(8*H, E + H),                   # h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_f_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e
-            s[2][:8*H],                                                 # h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
-            s[4][:T],                                                   # t_plus_one
-            s[5][:B*T].reshape(T, B),                                   # end
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
-            s[6][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
-            s[1][:24*H*H].reshape(8*H, 3*H),                            # h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1
-            s[2][:8*H],                                                 # h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_fs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_f_cs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
+            s[4][:4*H],                                                 # h_h_1_f_b
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_b_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
+            s[2][:4*H],                                                 # h_h_1_b_b
+            s[2][:T],                                                   # t_plus_one
+            s[6][:B*T].reshape(T, B),                                   # end
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
+            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
+            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_f_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
+            s[4][:4*H],                                                 # h_r_2_f_b
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_fs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_f_cs
+            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_b_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_b_fiog
+            s[5][:4*H],                                                 # h_r_2_b_b
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
             s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_b_cs
             s[7][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_2
-            s[1][:24*H*H].reshape(8*H, 3*H),                            # h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2
-            s[2][:8*H],                                                 # h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_fs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_f_cs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
+            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_f_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_f_fiog
+            s[4][:4*H],                                                 # h_r_3_f_b
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_fs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_f_cs
+            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_b_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_b_fiog
+            s[5][:4*H],                                                 # h_r_3_b_b
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
             s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_b_cs
             s[7][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_3
-            s[5][:B*T].reshape(T, B),                                   # mask
-            s[2][:A*B*T].reshape(T, B, A),                              # a_head_1_q
-            s[4][:A*B*T].reshape(T, B, A),                              # a_head_1_k
+            s[6][:B*T].reshape(T, B),                                   # mask
+            s[4][:A*B*T].reshape(T, B, A),                              # a_head_1_q
+            s[5][:A*B*T].reshape(T, B, A),                              # a_head_1_k
             s[1][:B*T*T].reshape(T, T, B),                              # a_head_1_q_a_head_1_k
-            s[2][:B*T].reshape(T, B),                                   # max_a_head_1_q_a_head_1_k
-            s[2][:B*T].reshape(T, B),                                   # sum_a_head_1_q_a_head_1_k
-            s[2][:A*B*T].reshape(T, B, A),                              # a_head_1_v
-            s[3][:A*B*T*T].reshape(T, T, B, A),                         # a_head_1_w_a_head_1_v
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_1
+            s[4][:B*T].reshape(T, B),                                   # max_a_head_1_q_a_head_1_k
+            s[4][:B*T].reshape(T, B),                                   # sum_a_head_1_q_a_head_1_k
+            s[4][:A*B*T].reshape(T, B, A),                              # a_head_1_v
+            s[5][:A*B*T].reshape(T, B, A),                              # a_head_1
             s[7][:2*B*H*T].reshape(T, B, 2*H),                          # a_s_1
             s[1][:A*B*T].reshape(T, B, A),                              # a_head_2_q
-            s[2][:A*B*T].reshape(T, B, A),                              # a_head_2_k
-            s[4][:B*T*T].reshape(T, T, B),                              # a_head_2_q_a_head_2_k
+            s[4][:A*B*T].reshape(T, B, A),                              # a_head_2_k
+            s[5][:B*T*T].reshape(T, T, B),                              # a_head_2_q_a_head_2_k
             s[1][:B*T].reshape(T, B),                                   # max_a_head_2_q_a_head_2_k
             s[1][:B*T].reshape(T, B),                                   # sum_a_head_2_q_a_head_2_k
             s[1][:A*B*T].reshape(T, B, A),                              # a_head_2_v
-            s[3][:A*B*T*T].reshape(T, T, B, A),                         # a_head_2_w_a_head_2_v
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_2
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # a_W_o_2_a_head_2
+            s[4][:A*B*T].reshape(T, B, A),                              # a_head_2
+            s[5][:2*B*H*T].reshape(T, B, 2*H),                          # a_W_o_2_a_head_2
             s[4][:2*B*H*T].reshape(T, B, 2*H),                          # tmp
             s[1][:B*T].reshape(T, B),                                   # q_m
             s[1][:B*T].reshape(T, B),                                   # q_s
@@ -985,67 +783,45 @@ def _evaluate(params, x, y, lengths_t, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding,
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c,
-        e,
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e,
-        h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c,
-        h_h_1_fs, h_h_1_f_cs, t_plus_one, end, h_h_1_bs, h_h_1_b_cs, h_h_1,
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c,
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1,
-        h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c,
-        h_r_2_fs, h_r_2_f_cs, h_r_2_bs, h_r_2_b_cs, h_r_2,
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c,
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2,
-        h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c,
-        h_r_3_fs, h_r_3_f_cs, h_r_3_bs, h_r_3_b_cs, h_r_3, mask, a_head_1_q, a_head_1_k,
-        a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v,
-        a_head_1_w_a_head_1_v, a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k,
-        max_a_head_2_q_a_head_2_k, sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2_w_a_head_2_v,
-        a_head_2, a_W_o_2_a_head_2, tmp, q_m, q_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp2,
-        real_lengths_t, argmax_s, term5, mask2,
+        padding, h_h_1_f_W, e, a_h_h_1_f_fiog, h_h_1_f_b, h_h_1_fs, h_h_1_f_cs, h_h_1_b_W,
+        a_h_h_1_b_fiog, h_h_1_b_b, t_plus_one, end, h_h_1_bs, h_h_1_b_cs, h_h_1, h_r_2_f_W,
+        a_h_r_2_f_fiog, h_r_2_f_b, h_r_2_fs, h_r_2_f_cs, h_r_2_b_W, a_h_r_2_b_fiog, h_r_2_b_b,
+        h_r_2_bs, h_r_2_b_cs, h_r_2, h_r_3_f_W, a_h_r_3_f_fiog, h_r_3_f_b, h_r_3_fs, h_r_3_f_cs,
+        h_r_3_b_W, a_h_r_3_b_fiog, h_r_3_b_b, h_r_3_bs, h_r_3_b_cs, h_r_3, mask, a_head_1_q,
+        a_head_1_k, a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k,
+        a_head_1_v, a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k,
+        max_a_head_2_q_a_head_2_k, sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2,
+        a_W_o_2_a_head_2, tmp, q_m, q_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, real_lengths_t,
+        argmax_s, term5, mask2,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    np.concatenate((h_h_1_f_W_f, h_h_1_f_W_i, h_h_1_f_W_o, h_h_1_b_W_f, h_h_1_b_W_i, h_h_1_b_W_o,
-        h_h_1_f_W_c, h_h_1_b_W_c),
-            out=h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c)
+    np.concatenate((h_h_1_f_W_f, h_h_1_f_W_i, h_h_1_f_W_o, h_h_1_f_W_c), out=h_h_1_f_W)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E),
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:, H:].T, out=h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e.reshape(-1, 8*H))
-    np.concatenate((h_h_1_f_b_f, h_h_1_f_b_i, h_h_1_f_b_o, h_h_1_b_b_f, h_h_1_b_b_i, h_h_1_b_b_o,
-        h_h_1_f_b_c, h_h_1_b_b_c),
-            out=h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c)
-    h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e += h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c
+    np.matmul(e.reshape(-1, E), h_h_1_f_W[:, H:].T, out=a_h_h_1_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_h_1_f_b_f, h_h_1_f_b_i, h_h_1_f_b_o, h_h_1_f_b_c), out=h_h_1_f_b)  # (4*H,)
+    a_h_h_1_f_fiog += h_h_1_f_b
     h_h_1_fs[0] = 0                                             # (T + 1, B, H)
     h_h_1_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_h_1_f_W_h_h_1_f = h_h_1_f_W[:, :H]
     h_h_1_f_prev, h_h_1_f = h_h_1_fs[:-1], h_h_1_fs[1:]
-    a_h_h_1_f_fio_e, a_h_h_1_b_f_e, a_h_h_1_b_i_e, a_h_h_1_b_o_e, a_h_h_1_f_g_e, a_h_h_1_b_g_e = h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., :3*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 3*H:4*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 4*H:5*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 5*H:6*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 6*H:7*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 7*H:]
     h_h_1_f_c_prev, h_h_1_f_c = h_h_1_f_cs[:-1], h_h_1_f_cs[1:]
+    a_h_h_1_f_g = a_h_h_1_f_fiog[..., 3*H:]
     for t in range(T):
-        # h.h.1.f.fio =
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[0:3*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[0:3*H,
-        #     0:H] @ h.h.1.f[t-1])
-        h_h_1_f_fio = sigmoid(a_h_h_1_f_fio_e[t]
-            + h_h_1_f_prev[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:3*H, :H].T)
-        # h.h.1.f.g =                                               lstm.nn:13
-        #     tanh((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[6*H:7*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[6*H:7*H,
-        #     0:H] @ h.h.1.f[t-1])
+        a_h_h_1_f_fiog[t] += h_h_1_f_prev[t] @ h_h_1_f_W_h_h_1_f.T
+        # h.h.1.f.fio = sigmoid(a_h.h.1.f.fiog[t, 0:3*H])
+        h_h_1_f_fio = sigmoid(a_h_h_1_f_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.h.1.f.g = tanh(a_h.h.1.f.g[t])                          lstm.nn:13
         # h.h.1.f.c = h.h.1.f.f[t] * h.h.1.f.c[t-1] + h.h.1.f.i[t] * h.h.1.f.g[t]  lstm.nn:14
         h_h_1_f_c[t] = (h_h_1_f_fio[:, :H] * h_h_1_f_c_prev[t]
-                        + h_h_1_f_fio[:, H:2*H] * np.tanh(a_h_h_1_f_g_e[t]
-                            + h_h_1_f_prev[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[6*H:7*H, :H].T))
+                        + h_h_1_f_fio[:, H:2*H] * np.tanh(a_h_h_1_f_g[t]))
         # h.h.1.f = h.h.1.f.o[t] * tanh(h.h.1.f.c[t])               lstm.nn:15
         h_h_1_f[t] = h_h_1_f_fio[:, 2*H:] * np.tanh(h_h_1_f_c[t])
+    np.concatenate((h_h_1_b_W_f, h_h_1_b_W_i, h_h_1_b_W_o, h_h_1_b_W_c), out=h_h_1_b_W)
+    np.matmul(e.reshape(-1, E), h_h_1_b_W[:, H:].T, out=a_h_h_1_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_h_1_b_b_f, h_h_1_b_b_i, h_h_1_b_b_o, h_h_1_b_b_c), out=h_h_1_b_b)  # (4*H,)
+    a_h_h_1_b_fiog += h_h_1_b_b
     # end = t + 1 >= lengths_t
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
@@ -1053,206 +829,105 @@ def _evaluate(params, x, y, lengths_t, workspace):
     h_h_1_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_h_1_b, h_h_1_b_next = h_h_1_bs[:-1], h_h_1_bs[1:]
     h_h_1_b_c, h_h_1_b_c_next = h_h_1_b_cs[:-1], h_h_1_b_cs[1:]
+    a_h_h_1_b_g = a_h_h_1_b_fiog[..., 3*H:]
     for t in reversed(range(T)):
         term = np.where(end[t][:, None], 0, h_h_1_b_next[t])    # (B, H)
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term = term @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[3*H:6*H, :H].T
-        # h.h.1.b.f =                                               lstm.nn:10
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[0:H])
-        # h.h.1.b.i =                                               lstm.nn:11
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[H:2*H])
-        # h.h.1.b.g =                                               lstm.nn:13
-        #     tanh((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[7*H:8*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[7*H:8*H,
-        #     0:H] @ h.h.1.b[t+1])
+        a_h_h_1_b_fiog[t] += term @ h_h_1_b_W[:, :H].T
+        # h.h.1.b.fio = sigmoid(a_h.h.1.b.fiog[t, 0:3*H])
+        h_h_1_b_fio = sigmoid(a_h_h_1_b_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.h.1.b.g = tanh(a_h.h.1.b.g[t])                          lstm.nn:13
         # h.h.1.b.c = h.h.1.b.f[t] * h.h.1.b.c[t+1] + h.h.1.b.i[t] * h.h.1.b.g[t]  lstm.nn:14
-        h_h_1_b_c[t] = sigmoid(a_h_h_1_b_f_e[t]
-            + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, :H]) * np.where(end[t][:, None], 0, h_h_1_b_c_next[t]) + sigmoid(a_h_h_1_b_i_e[t] + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, H:2*H]) * np.tanh(a_h_h_1_b_g_e[t] + term @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[7*H:, :H].T)
-        # h.h.1.b.o =                                               lstm.nn:12
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[2*H:3*H])
+        h_h_1_b_c[t] = (h_h_1_b_fio[:, :H] * np.where(end[t][:, None], 0, h_h_1_b_c_next[t])
+                        + h_h_1_b_fio[:, H:2*H] * np.tanh(a_h_h_1_b_g[t]))
         # h.h.1.b = h.h.1.b.o[t] * tanh(h.h.1.b.c[t])               lstm.nn:15
-        h_h_1_b[t] = sigmoid(a_h_h_1_b_o_e[t]
-            + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, 2*H:]) * np.tanh(h_h_1_b_c[t])
+        h_h_1_b[t] = h_h_1_b_fio[:, 2*H:] * np.tanh(h_h_1_b_c[t])
     # h.h.1 = [h.h.1.f[t], h.h.1.b[t]]                          stacks.nn:14
     np.concatenate((h_h_1_f, h_h_1_b), axis=2, out=h_h_1)       # (T, B, 2*H)
-    np.concatenate((h_r_2_f_W_f, h_r_2_f_W_i, h_r_2_f_W_o, h_r_2_b_W_f, h_r_2_b_W_i, h_r_2_b_W_o,
-        h_r_2_f_W_c, h_r_2_b_W_c),
-            out=h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c)
-    np.matmul(h_h_1.reshape(-1, 2*H),
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:, H:].T, out=h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1.reshape(-1, 8*H))
-    np.concatenate((h_r_2_f_b_f, h_r_2_f_b_i, h_r_2_f_b_o, h_r_2_b_b_f, h_r_2_b_b_i, h_r_2_b_b_o,
-        h_r_2_f_b_c, h_r_2_b_b_c),
-            out=h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c)
-    h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1 += h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c
+    np.concatenate((h_r_2_f_W_f, h_r_2_f_W_i, h_r_2_f_W_o, h_r_2_f_W_c), out=h_r_2_f_W)
+    np.matmul(h_h_1.reshape(-1, 2*H), h_r_2_f_W[:, H:].T, out=a_h_r_2_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_2_f_b_f, h_r_2_f_b_i, h_r_2_f_b_o, h_r_2_f_b_c), out=h_r_2_f_b)  # (4*H,)
+    a_h_r_2_f_fiog += h_r_2_f_b
     h_r_2_fs[0] = 0                                             # (T + 1, B, H)
     h_r_2_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_r_2_f_W_h_r_2_f = h_r_2_f_W[:, :H]
     h_r_2_f_prev, h_r_2_f = h_r_2_fs[:-1], h_r_2_fs[1:]
-    a_h_r_2_f_fio_h_h_1, a_h_r_2_b_f_h_h_1, a_h_r_2_b_i_h_h_1, a_h_r_2_b_o_h_h_1, a_h_r_2_f_g_h_h_1, a_h_r_2_b_g_h_h_1 = h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., :3*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 3*H:4*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 4*H:5*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 5*H:6*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 6*H:7*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 7*H:]
     h_r_2_f_c_prev, h_r_2_f_c = h_r_2_f_cs[:-1], h_r_2_f_cs[1:]
+    a_h_r_2_f_g = a_h_r_2_f_fiog[..., 3*H:]
     for t in range(T):
-        # h.r.2.f.fio =
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[0:3*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[0:3*H,
-        #     0:H] @ h.r.2.f[t-1])
-        h_r_2_f_fio = sigmoid(a_h_r_2_f_fio_h_h_1[t]
-            + h_r_2_f_prev[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:3*H, :H].T)
-        # h.r.2.f.g =                                               lstm.nn:13
-        #     tanh((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[6*H:7*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[6*H:7*H,
-        #     0:H] @ h.r.2.f[t-1])
+        a_h_r_2_f_fiog[t] += h_r_2_f_prev[t] @ h_r_2_f_W_h_r_2_f.T
+        # h.r.2.f.fio = sigmoid(a_h.r.2.f.fiog[t, 0:3*H])
+        h_r_2_f_fio = sigmoid(a_h_r_2_f_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.r.2.f.g = tanh(a_h.r.2.f.g[t])                          lstm.nn:13
         # h.r.2.f.c = h.r.2.f.f[t] * h.r.2.f.c[t-1] + h.r.2.f.i[t] * h.r.2.f.g[t]  lstm.nn:14
         h_r_2_f_c[t] = (h_r_2_f_fio[:, :H] * h_r_2_f_c_prev[t]
-                        + h_r_2_f_fio[:, H:2*H] * np.tanh(a_h_r_2_f_g_h_h_1[t]
-                            + h_r_2_f_prev[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[6*H:7*H, :H].T))
+                        + h_r_2_f_fio[:, H:2*H] * np.tanh(a_h_r_2_f_g[t]))
         # h.r.2.f = h.r.2.f.o[t] * tanh(h.r.2.f.c[t])               lstm.nn:15
         h_r_2_f[t] = h_r_2_f_fio[:, 2*H:] * np.tanh(h_r_2_f_c[t])
+    np.concatenate((h_r_2_b_W_f, h_r_2_b_W_i, h_r_2_b_W_o, h_r_2_b_W_c), out=h_r_2_b_W)
+    np.matmul(h_h_1.reshape(-1, 2*H), h_r_2_b_W[:, H:].T, out=a_h_r_2_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_2_b_b_f, h_r_2_b_b_i, h_r_2_b_b_o, h_r_2_b_b_c), out=h_r_2_b_b)  # (4*H,)
+    a_h_r_2_b_fiog += h_r_2_b_b
     h_r_2_bs[-1] = 0                                            # (T + 1, B, H)
     h_r_2_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_r_2_b, h_r_2_b_next = h_r_2_bs[:-1], h_r_2_bs[1:]
     h_r_2_b_c, h_r_2_b_c_next = h_r_2_b_cs[:-1], h_r_2_b_cs[1:]
+    a_h_r_2_b_g = a_h_r_2_b_fiog[..., 3*H:]
     for t in reversed(range(T)):
         term2 = np.where(end[t][:, None], 0, h_r_2_b_next[t])   # (B, H)
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term2 = term2 @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[3*H:6*H, :H].T
-        # h.r.2.b.f =                                               lstm.nn:10
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[0:H])
-        # h.r.2.b.i =                                               lstm.nn:11
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[H:2*H])
-        # h.r.2.b.g =                                               lstm.nn:13
-        #     tanh((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[7*H:8*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[7*H:8*H,
-        #     0:H] @ h.r.2.b[t+1])
+        a_h_r_2_b_fiog[t] += term2 @ h_r_2_b_W[:, :H].T
+        # h.r.2.b.fio = sigmoid(a_h.r.2.b.fiog[t, 0:3*H])
+        h_r_2_b_fio = sigmoid(a_h_r_2_b_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.r.2.b.g = tanh(a_h.r.2.b.g[t])                          lstm.nn:13
         # h.r.2.b.c = h.r.2.b.f[t] * h.r.2.b.c[t+1] + h.r.2.b.i[t] * h.r.2.b.g[t]  lstm.nn:14
-        h_r_2_b_c[t] = sigmoid(a_h_r_2_b_f_h_h_1[t]
-            + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term2[:, :H]) * np.where(end[t][:, None], 0, h_r_2_b_c_next[t]) + sigmoid(a_h_r_2_b_i_h_h_1[t] + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term2[:, H:2*H]) * np.tanh(a_h_r_2_b_g_h_h_1[t] + term2 @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[7*H:, :H].T)
-        # h.r.2.b.o =                                               lstm.nn:12
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[2*H:3*H])
+        h_r_2_b_c[t] = (h_r_2_b_fio[:, :H] * np.where(end[t][:, None], 0, h_r_2_b_c_next[t])
+                        + h_r_2_b_fio[:, H:2*H] * np.tanh(a_h_r_2_b_g[t]))
         # h.r.2.b = h.r.2.b.o[t] * tanh(h.r.2.b.c[t])               lstm.nn:15
-        h_r_2_b[t] = sigmoid(a_h_r_2_b_o_h_h_1[t]
-            + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term2[:, 2*H:]) * np.tanh(h_r_2_b_c[t])
+        h_r_2_b[t] = h_r_2_b_fio[:, 2*H:] * np.tanh(h_r_2_b_c[t])
     # h.r.2 = [h.r.2.f[t], h.r.2.b[t]]                          stacks.nn:14
     np.concatenate((h_r_2_f, h_r_2_b), axis=2, out=h_r_2)       # (T, B, 2*H)
     # h.h.2 = h.h.1[t] + h.r.2[t]                               stacks.nn:36
     h_h_2 = h_h_1
     h_h_2 += h_r_2
-    np.concatenate((h_r_3_f_W_f, h_r_3_f_W_i, h_r_3_f_W_o, h_r_3_b_W_f, h_r_3_b_W_i, h_r_3_b_W_o,
-        h_r_3_f_W_c, h_r_3_b_W_c),
-            out=h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c)
-    np.matmul(h_h_2.reshape(-1, 2*H),
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:, H:].T, out=h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2.reshape(-1, 8*H))
-    np.concatenate((h_r_3_f_b_f, h_r_3_f_b_i, h_r_3_f_b_o, h_r_3_b_b_f, h_r_3_b_b_i, h_r_3_b_b_o,
-        h_r_3_f_b_c, h_r_3_b_b_c),
-            out=h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c)
-    h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2 += h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c
+    np.concatenate((h_r_3_f_W_f, h_r_3_f_W_i, h_r_3_f_W_o, h_r_3_f_W_c), out=h_r_3_f_W)
+    np.matmul(h_h_2.reshape(-1, 2*H), h_r_3_f_W[:, H:].T, out=a_h_r_3_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_3_f_b_f, h_r_3_f_b_i, h_r_3_f_b_o, h_r_3_f_b_c), out=h_r_3_f_b)  # (4*H,)
+    a_h_r_3_f_fiog += h_r_3_f_b
     h_r_3_fs[0] = 0                                             # (T + 1, B, H)
     h_r_3_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_r_3_f_W_h_r_3_f = h_r_3_f_W[:, :H]
     h_r_3_f_prev, h_r_3_f = h_r_3_fs[:-1], h_r_3_fs[1:]
-    a_h_r_3_f_fio_h_h_2, a_h_r_3_b_f_h_h_2, a_h_r_3_b_i_h_h_2, a_h_r_3_b_o_h_h_2, a_h_r_3_f_g_h_h_2, a_h_r_3_b_g_h_h_2 = h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., :3*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 3*H:4*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 4*H:5*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 5*H:6*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 6*H:7*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 7*H:]
     h_r_3_f_c_prev, h_r_3_f_c = h_r_3_f_cs[:-1], h_r_3_f_cs[1:]
+    a_h_r_3_f_g = a_h_r_3_f_fiog[..., 3*H:]
     for t in range(T):
-        # h.r.3.f.fio =
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[0:3*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[0:3*H,
-        #     0:H] @ h.r.3.f[t-1])
-        h_r_3_f_fio = sigmoid(a_h_r_3_f_fio_h_h_2[t]
-            + h_r_3_f_prev[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:3*H, :H].T)
-        # h.r.3.f.g =                                               lstm.nn:13
-        #     tanh((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[6*H:7*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[6*H:7*H,
-        #     0:H] @ h.r.3.f[t-1])
+        a_h_r_3_f_fiog[t] += h_r_3_f_prev[t] @ h_r_3_f_W_h_r_3_f.T
+        # h.r.3.f.fio = sigmoid(a_h.r.3.f.fiog[t, 0:3*H])
+        h_r_3_f_fio = sigmoid(a_h_r_3_f_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.r.3.f.g = tanh(a_h.r.3.f.g[t])                          lstm.nn:13
         # h.r.3.f.c = h.r.3.f.f[t] * h.r.3.f.c[t-1] + h.r.3.f.i[t] * h.r.3.f.g[t]  lstm.nn:14
         h_r_3_f_c[t] = (h_r_3_f_fio[:, :H] * h_r_3_f_c_prev[t]
-                        + h_r_3_f_fio[:, H:2*H] * np.tanh(a_h_r_3_f_g_h_h_2[t]
-                            + h_r_3_f_prev[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[6*H:7*H, :H].T))
+                        + h_r_3_f_fio[:, H:2*H] * np.tanh(a_h_r_3_f_g[t]))
         # h.r.3.f = h.r.3.f.o[t] * tanh(h.r.3.f.c[t])               lstm.nn:15
         h_r_3_f[t] = h_r_3_f_fio[:, 2*H:] * np.tanh(h_r_3_f_c[t])
+    np.concatenate((h_r_3_b_W_f, h_r_3_b_W_i, h_r_3_b_W_o, h_r_3_b_W_c), out=h_r_3_b_W)
+    np.matmul(h_h_2.reshape(-1, 2*H), h_r_3_b_W[:, H:].T, out=a_h_r_3_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_3_b_b_f, h_r_3_b_b_i, h_r_3_b_b_o, h_r_3_b_b_c), out=h_r_3_b_b)  # (4*H,)
+    a_h_r_3_b_fiog += h_r_3_b_b
     h_r_3_bs[-1] = 0                                            # (T + 1, B, H)
     h_r_3_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_r_3_b, h_r_3_b_next = h_r_3_bs[:-1], h_r_3_bs[1:]
     h_r_3_b_c, h_r_3_b_c_next = h_r_3_b_cs[:-1], h_r_3_b_cs[1:]
+    a_h_r_3_b_g = a_h_r_3_b_fiog[..., 3*H:]
     for t in reversed(range(T)):
         term3 = np.where(end[t][:, None], 0, h_r_3_b_next[t])   # (B, H)
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term3 = term3 @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[3*H:6*H, :H].T
-        # h.r.3.b.f =                                               lstm.nn:10
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[0:H])
-        # h.r.3.b.i =                                               lstm.nn:11
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[H:2*H])
-        # h.r.3.b.g =                                               lstm.nn:13
-        #     tanh((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[7*H:8*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[7*H:8*H,
-        #     0:H] @ h.r.3.b[t+1])
+        a_h_r_3_b_fiog[t] += term3 @ h_r_3_b_W[:, :H].T
+        # h.r.3.b.fio = sigmoid(a_h.r.3.b.fiog[t, 0:3*H])
+        h_r_3_b_fio = sigmoid(a_h_r_3_b_fiog[t, :, :3*H])       # (B, 3*H)
+        # h.r.3.b.g = tanh(a_h.r.3.b.g[t])                          lstm.nn:13
         # h.r.3.b.c = h.r.3.b.f[t] * h.r.3.b.c[t+1] + h.r.3.b.i[t] * h.r.3.b.g[t]  lstm.nn:14
-        h_r_3_b_c[t] = sigmoid(a_h_r_3_b_f_h_h_2[t]
-            + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term3[:, :H]) * np.where(end[t][:, None], 0, h_r_3_b_c_next[t]) + sigmoid(a_h_r_3_b_i_h_h_2[t] + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term3[:, H:2*H]) * np.tanh(a_h_r_3_b_g_h_h_2[t] + term3 @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[7*H:, :H].T)
-        # h.r.3.b.o =                                               lstm.nn:12
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[2*H:3*H])
+        h_r_3_b_c[t] = (h_r_3_b_fio[:, :H] * np.where(end[t][:, None], 0, h_r_3_b_c_next[t])
+                        + h_r_3_b_fio[:, H:2*H] * np.tanh(a_h_r_3_b_g[t]))
         # h.r.3.b = h.r.3.b.o[t] * tanh(h.r.3.b.c[t])               lstm.nn:15
-        h_r_3_b[t] = sigmoid(a_h_r_3_b_o_h_h_2[t]
-            + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term3[:, 2*H:]) * np.tanh(h_r_3_b_c[t])
+        h_r_3_b[t] = h_r_3_b_fio[:, 2*H:] * np.tanh(h_r_3_b_c[t])
     # h.r.3 = [h.r.3.f[t], h.r.3.b[t]]                          stacks.nn:14
     np.concatenate((h_r_3_f, h_r_3_b), axis=2, out=h_r_3)       # (T, B, 2*H)
     # h.h.3 = h.h.2[t] + h.r.3[t]                               stacks.nn:36
@@ -1276,8 +951,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
     # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_v.T, out=a_head_1_v.reshape(-1, A))  # (T, B, A)
     # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:51
-    np.multiply(a_head_1_w[..., None], a_head_1_v, out=a_head_1_w_a_head_1_v)  # (T, T, B, A)
-    np.sum(a_head_1_w_a_head_1_v, axis=1, out=a_head_1)         # (T, B, A)
+    np.einsum("abc,bcd->acd", a_head_1_w, a_head_1_v, out=a_head_1)  # (T, B, A)
     # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:58
     np.matmul(a_head_1.reshape(-1, A), a_W_o_1.T, out=a_s_1.reshape(-1, 2*H))  # (T, B, 2*H)
     # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:47
@@ -1297,8 +971,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
     # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_v.T, out=a_head_2_v.reshape(-1, A))  # (T, B, A)
     # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:51
-    np.multiply(a_head_2_w[..., None], a_head_2_v, out=a_head_2_w_a_head_2_v)  # (T, T, B, A)
-    np.sum(a_head_2_w_a_head_2_v, axis=1, out=a_head_2)         # (T, B, A)
+    np.einsum("abc,bcd->acd", a_head_2_w, a_head_2_v, out=a_head_2)  # (T, B, A)
     # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:60
     np.matmul(a_head_2.reshape(-1, A), a_W_o_2.T, out=a_W_o_2_a_head_2.reshape(-1, 2*H))
     term4 = h_h_3
@@ -1353,76 +1026,83 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*T, bool),
-            (max(8*E*H + 8*H*H, 24*H*H, B*T*T, A*B*T, B*T, B*C*T), dtype),
-            (max(B*E*T, 8*H, B*H + B*H*T, A*B*T, B*T, 2*B*H*T, B), dtype),
-            (max(8*B*H*T, A*B*T*T), dtype),
-            (max(B*H + B*H*T, T, A*B*T, B*T*T, 2*B*H*T, B*C*T, B*T), dtype),
+            (max(4*E*H + 4*H*H, 12*H*H, B*T*T, A*B*T, B*T, B*C*T), dtype),
+            (max(B*E*T, 4*H, T, B*H + B*H*T, 2*B*H*T, B*T, B), dtype),
+            (4*B*H*T, dtype),
+            (max(4*H, B*H + B*H*T, A*B*T, B*T, 2*B*H*T, B*C*T), dtype),
+            (max(B*H + B*H*T, 4*H, A*B*T, B*T*T, 2*B*H*T, B*T), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 2*B*H*T, B*T), dtype),
             (max(B*H + B*H*T, 2*B*H*T, B*T), dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:8*E*H + 8*H*H].reshape(8*H, E + H),                   # h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_f_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e
-            s[2][:8*H],                                                 # h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
-            s[4][:T],                                                   # t_plus_one
-            s[5][:B*T].reshape(T, B),                                   # end
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
-            s[6][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
-            s[1][:24*H*H].reshape(8*H, 3*H),                            # h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1
-            s[2][:8*H],                                                 # h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_fs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_f_cs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
+            s[4][:4*H],                                                 # h_h_1_f_b
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_b_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
+            s[2][:4*H],                                                 # h_h_1_b_b
+            s[2][:T],                                                   # t_plus_one
+            s[6][:B*T].reshape(T, B),                                   # end
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
+            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
+            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_f_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
+            s[4][:4*H],                                                 # h_r_2_f_b
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_fs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_f_cs
+            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_b_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_b_fiog
+            s[5][:4*H],                                                 # h_r_2_b_b
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
             s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_b_cs
             s[7][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_2
-            s[1][:24*H*H].reshape(8*H, 3*H),                            # h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2
-            s[2][:8*H],                                                 # h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_fs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_f_cs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
+            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_f_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_f_fiog
+            s[4][:4*H],                                                 # h_r_3_f_b
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_fs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_f_cs
+            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_b_W
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_b_fiog
+            s[5][:4*H],                                                 # h_r_3_b_b
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
             s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_b_cs
             s[7][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_3
-            s[5][:B*T].reshape(T, B),                                   # mask
-            s[2][:A*B*T].reshape(T, B, A),                              # a_head_1_q
-            s[4][:A*B*T].reshape(T, B, A),                              # a_head_1_k
+            s[6][:B*T].reshape(T, B),                                   # mask
+            s[4][:A*B*T].reshape(T, B, A),                              # a_head_1_q
+            s[5][:A*B*T].reshape(T, B, A),                              # a_head_1_k
             s[1][:B*T*T].reshape(T, T, B),                              # a_head_1_q_a_head_1_k
-            s[2][:B*T].reshape(T, B),                                   # max_a_head_1_q_a_head_1_k
-            s[2][:B*T].reshape(T, B),                                   # sum_a_head_1_q_a_head_1_k
-            s[2][:A*B*T].reshape(T, B, A),                              # a_head_1_v
-            s[3][:A*B*T*T].reshape(T, T, B, A),                         # a_head_1_w_a_head_1_v
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_1
+            s[4][:B*T].reshape(T, B),                                   # max_a_head_1_q_a_head_1_k
+            s[4][:B*T].reshape(T, B),                                   # sum_a_head_1_q_a_head_1_k
+            s[4][:A*B*T].reshape(T, B, A),                              # a_head_1_v
+            s[5][:A*B*T].reshape(T, B, A),                              # a_head_1
             s[7][:2*B*H*T].reshape(T, B, 2*H),                          # a_s_1
             s[1][:A*B*T].reshape(T, B, A),                              # a_head_2_q
-            s[2][:A*B*T].reshape(T, B, A),                              # a_head_2_k
-            s[4][:B*T*T].reshape(T, T, B),                              # a_head_2_q_a_head_2_k
+            s[4][:A*B*T].reshape(T, B, A),                              # a_head_2_k
+            s[5][:B*T*T].reshape(T, T, B),                              # a_head_2_q_a_head_2_k
             s[1][:B*T].reshape(T, B),                                   # max_a_head_2_q_a_head_2_k
             s[1][:B*T].reshape(T, B),                                   # sum_a_head_2_q_a_head_2_k
             s[1][:A*B*T].reshape(T, B, A),                              # a_head_2_v
-            s[3][:A*B*T*T].reshape(T, T, B, A),                         # a_head_2_w_a_head_2_v
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_2
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # a_W_o_2_a_head_2
+            s[4][:A*B*T].reshape(T, B, A),                              # a_head_2
+            s[5][:2*B*H*T].reshape(T, B, 2*H),                          # a_W_o_2_a_head_2
             s[4][:2*B*H*T].reshape(T, B, 2*H),                          # tmp
             s[1][:B*T].reshape(T, B),                                   # q_m
             s[1][:B*T].reshape(T, B),                                   # q_s
             s[1][:B*C*T].reshape(T, B, C),                              # s
             s[2][:B*T].reshape(T, B),                                   # max_s
             s[4][:B*C*T].reshape(T, B, C),                              # exp_s
-            s[6][:B*T].reshape(T, B),                                   # sum_exp_s
+            s[5][:B*T].reshape(T, B),                                   # sum_exp_s
             s[4][:B*T].reshape(T, B),                                   # s_picked
             s[7][:B*T].reshape(T, B),                                   # tmp2
             s[2][:B],                                                   # real_lengths_t
             s[8][:B*T].reshape(T, B),                                   # argmax_s
             s[1][:B*T].reshape(T, B),                                   # term5
-            s[5][:B*T].reshape(T, B),                                   # mask2
+            s[6][:B*T].reshape(T, B),                                   # mask2
         )
     return workspace.views["evaluate"]
 
@@ -1461,154 +1141,87 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding,
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c,
-        e,
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e,
-        h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c,
-        h_h_1_fs, h_h_1_f_cs, h_h_1_f_fio, h_h_1_f_g, tanh_h_h_1_f_c, t_plus_one, end, h_h_1_bs,
-        h_h_1_b_cs, term, h_h_1_b_o, h_h_1_b_f, term2, h_h_1_b_i, h_h_1_b_g, tanh_h_h_1_b_c, h_h_1,
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c,
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1,
-        h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c,
-        h_r_2_fs, h_r_2_f_cs, h_r_2_f_fio, h_r_2_f_g, tanh_h_r_2_f_c, h_r_2_bs, h_r_2_b_cs, term3,
-        h_r_2_b_o, h_r_2_b_f, term4, h_r_2_b_i, h_r_2_b_g, tanh_h_r_2_b_c, h_r_2,
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c,
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2,
-        h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c,
-        h_r_3_fs, h_r_3_f_cs, h_r_3_f_fio, h_r_3_f_g, tanh_h_r_3_f_c, h_r_3_bs, h_r_3_b_cs, term5,
-        h_r_3_b_o, h_r_3_b_f, term6, h_r_3_b_i, h_r_3_b_g, tanh_h_r_3_b_c, h_r_3, mask, a_head_1_q,
-        a_head_1_k, a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k,
-        a_head_1_v, a_head_1_w_a_head_1_v, a_head_1, a_s_1, a_head_2_q, a_head_2_k,
+        padding, h_h_1_f_W, e, a_h_h_1_f_fiog, h_h_1_f_b, h_h_1_fs, h_h_1_f_cs, h_h_1_f_fio,
+        h_h_1_f_g, tanh_h_h_1_f_c, h_h_1_b_W, a_h_h_1_b_fiog, h_h_1_b_b, t_plus_one, end, h_h_1_bs,
+        h_h_1_b_cs, term, h_h_1_b_fio, term2, h_h_1_b_g, tanh_h_h_1_b_c, h_h_1, h_r_2_f_W,
+        a_h_r_2_f_fiog, h_r_2_f_b, h_r_2_fs, h_r_2_f_cs, h_r_2_f_fio, h_r_2_f_g, tanh_h_r_2_f_c,
+        h_r_2_b_W, a_h_r_2_b_fiog, h_r_2_b_b, h_r_2_bs, h_r_2_b_cs, term3, h_r_2_b_fio, term4,
+        h_r_2_b_g, tanh_h_r_2_b_c, h_r_2, h_r_3_f_W, a_h_r_3_f_fiog, h_r_3_f_b, h_r_3_fs,
+        h_r_3_f_cs, h_r_3_f_fio, h_r_3_f_g, tanh_h_r_3_f_c, h_r_3_b_W, a_h_r_3_b_fiog, h_r_3_b_b,
+        h_r_3_bs, h_r_3_b_cs, term5, h_r_3_b_fio, term6, h_r_3_b_g, tanh_h_r_3_b_c, h_r_3, mask,
+        a_head_1_q, a_head_1_k, a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k,
+        sum_a_head_1_q_a_head_1_k, a_head_1_v, a_head_1, a_s_1, a_head_2_q, a_head_2_k,
         a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k, sum_a_head_2_q_a_head_2_k, a_head_2_v,
-        a_head_2_w_a_head_2_v, a_head_2, a_W_o_2_a_head_2, q_m, q_s, q_n, q, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp, real_lengths_t, term8, d_q, d_q_n_q_n, tmp2, sum_d_q_u,
-        d_a_head_2, d_a_head_2_a_head_2_w, sum_d_a_head_2_a_head_2_w, d_a_head_2_a_head_2_v,
+        a_head_2, a_W_o_2_a_head_2, q_m, q_s, q_n, q, s, max_s, exp_s, sum_exp_s, s_picked, tmp,
+        real_lengths_t, term8, d_q, d_q_n_q_n, tmp2, sum_d_q_u, d_a_head_2, d_a_head_2_a_head_2_w,
         d_a_head_2_w, sum_d_a_head_2_w_a_head_2_w, tmp3, d_a_head_2_w_a_head_2_w_a_head_2_q,
-        d_a_head_2_q, d_a_head_1, d_a_head_1_a_head_1_w, sum_d_a_head_1_a_head_1_w,
-        d_a_head_1_a_head_1_v, d_a_head_1_w, sum_d_a_head_1_w_a_head_1_w, tmp4,
-        d_a_head_1_w_a_head_1_w_a_head_1_q, d_a_head_1_q, slope_h_r_3_f_g,
-        a_head_2_W_v_sum_d_a_head_2_a_head_2_w, a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q,
-        a_head_2_W_q_a_head_2_q, a_head_1_W_v_sum_d_a_head_1_a_head_1_w,
-        a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q, a_head_1_W_q_a_head_1_q,
-        slope_tanh_h_r_3_f_c, slope_h_r_3_f_fio, d_h_r_3_f_c_next, d_h_r_3_f_next, d_h_r_3_f_fio,
-        slope_h_r_3_b_g, slope_h_r_3_b_i, slope_h_r_3_b_o, slope_tanh_h_r_3_b_c, slope_h_r_3_b_f,
-        d_h_r_3_b_c_prev, d_h_r_3_b_prev, parts, parts2,
-        d_h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c,
-        d_a_h_r_3_f_fio_h_r_3_f_prev,
-        d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c,
-        parts_term5, d_a_h_r_3_f_g_h_r_3_f_prev, d_a_h_r_3_b_g_term5, parts2_h_h_2, term9,
-        slope_h_r_2_f_g,
-        parts2_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c,
-        slope_tanh_h_r_2_f_c, slope_h_r_2_f_fio, d_h_r_2_f_c_next, d_h_r_2_f_next, d_h_r_2_f_fio,
-        slope_h_r_2_b_g, slope_h_r_2_b_i, slope_h_r_2_b_o, slope_tanh_h_r_2_b_c, slope_h_r_2_b_f,
-        d_h_r_2_b_c_prev, d_h_r_2_b_prev, parts3, parts4,
-        d_h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c,
-        d_a_h_r_2_f_fio_h_r_2_f_prev,
-        d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c,
-        parts3_term3, d_a_h_r_2_f_g_h_r_2_f_prev, d_a_h_r_2_b_g_term3, parts4_h_h_1, term10,
-        slope_h_h_1_f_g,
-        parts4_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c,
-        slope_tanh_h_h_1_f_c, slope_h_h_1_f_fio, d_h_h_1_f_c_next, d_h_h_1_f_next, d_h_h_1_f_fio,
-        slope_h_h_1_b_g, slope_h_h_1_b_i, slope_h_h_1_b_o, slope_tanh_h_h_1_b_c, slope_h_h_1_b_f,
-        d_h_h_1_b_c_prev, d_h_h_1_b_prev, parts5, parts6,
-        d_h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c,
-        d_a_h_h_1_f_fio_h_h_1_f_prev,
-        d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c,
-        parts5_term, d_a_h_h_1_f_g_h_h_1_f_prev, d_a_h_h_1_b_g_term, parts6_e, term11, d_e,
+        d_a_head_2_q, d_a_head_1, d_a_head_1_a_head_1_w, d_a_head_1_w, sum_d_a_head_1_w_a_head_1_w,
+        tmp4, d_a_head_1_w_a_head_1_w_a_head_1_q, d_a_head_1_q, a_head_2_W_v_a_head_2_a_head_2_w,
+        a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q, a_head_2_W_q_a_head_2_q,
+        a_head_1_W_v_a_head_1_a_head_1_w, a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q,
+        a_head_1_W_q_a_head_1_q, slope_tanh_h_r_3_b_c, slope_h_r_3_b_fio, slope_h_r_3_b_g,
+        d_h_r_3_b_c_prev, d_h_r_3_b_prev, d_a_h_r_3_b_fiog, d_h_r_3_b_fio, d_h_r_3_b_b, d_h_r_3_b_W,
+        slope_tanh_h_r_3_f_c, slope_h_r_3_f_fio, slope_h_r_3_f_g, d_h_r_3_f_c_next, d_h_r_3_f_next,
+        d_a_h_r_3_f_fiog, d_h_r_3_f_fio, d_h_r_3_f_b, d_h_r_3_f_W, d_a_h_r_3_b_fiog_h_r_3_b_W,
+        d_a_h_r_3_f_fiog_h_r_3_f_W, slope_tanh_h_r_2_b_c, slope_h_r_2_b_fio, slope_h_r_2_b_g,
+        d_h_r_2_b_c_prev, d_h_r_2_b_prev, d_a_h_r_2_b_fiog, d_h_r_2_b_fio, d_h_r_2_b_b, d_h_r_2_b_W,
+        slope_tanh_h_r_2_f_c, slope_h_r_2_f_fio, slope_h_r_2_f_g, d_h_r_2_f_c_next, d_h_r_2_f_next,
+        d_a_h_r_2_f_fiog, d_h_r_2_f_fio, d_h_r_2_f_b, d_h_r_2_f_W, d_a_h_r_2_b_fiog_h_r_2_b_W,
+        d_a_h_r_2_f_fiog_h_r_2_f_W, slope_tanh_h_h_1_b_c, slope_h_h_1_b_fio, slope_h_h_1_b_g,
+        d_h_h_1_b_c_prev, d_h_h_1_b_prev, d_a_h_h_1_b_fiog, d_h_h_1_b_fio, d_h_h_1_b_b, d_h_h_1_b_W,
+        slope_tanh_h_h_1_f_c, slope_h_h_1_f_fio, slope_h_h_1_f_g, d_h_h_1_f_c_next, d_h_h_1_f_next,
+        d_a_h_h_1_f_fiog, d_h_h_1_f_fio, d_h_h_1_f_b, d_h_h_1_f_W, d_e, d_a_h_h_1_f_fiog_h_h_1_f_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
     # padding = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    np.concatenate((h_h_1_f_W_f, h_h_1_f_W_i, h_h_1_f_W_o, h_h_1_b_W_f, h_h_1_b_W_i, h_h_1_b_W_o,
-        h_h_1_f_W_c, h_h_1_b_W_c),
-            out=h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c)
+    np.concatenate((h_h_1_f_W_f, h_h_1_f_W_i, h_h_1_f_W_o, h_h_1_f_W_c), out=h_h_1_f_W)
     # e = e.L[x[t]]                                             layers.nn:20
     np.take(e_L, x, axis=0, out=e, mode="clip")                 # (T, B, E)
-    np.matmul(e.reshape(-1, E),
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:, H:].T, out=h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e.reshape(-1, 8*H))
-    np.concatenate((h_h_1_f_b_f, h_h_1_f_b_i, h_h_1_f_b_o, h_h_1_b_b_f, h_h_1_b_b_i, h_h_1_b_b_o,
-        h_h_1_f_b_c, h_h_1_b_b_c),
-            out=h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c)
-    h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e += h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c
+    np.matmul(e.reshape(-1, E), h_h_1_f_W[:, H:].T, out=a_h_h_1_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_h_1_f_b_f, h_h_1_f_b_i, h_h_1_f_b_o, h_h_1_f_b_c), out=h_h_1_f_b)  # (4*H,)
+    a_h_h_1_f_fiog += h_h_1_f_b
     h_h_1_fs[0] = 0                                             # (T + 1, B, H)
     h_h_1_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_h_1_f_W_h_h_1_f = h_h_1_f_W[:, :H]
     h_h_1_f_prev, h_h_1_f = h_h_1_fs[:-1], h_h_1_fs[1:]
-    a_h_h_1_f_fio_e, a_h_h_1_b_f_e, a_h_h_1_b_i_e, a_h_h_1_b_o_e, a_h_h_1_f_g_e, a_h_h_1_b_g_e = h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., :3*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 3*H:4*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 4*H:5*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 5*H:6*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 6*H:7*H], h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e[..., 7*H:]
+    a_h_h_1_f_fio, a_h_h_1_f_g = a_h_h_1_f_fiog[..., :3*H], a_h_h_1_f_fiog[..., 3*H:]
     h_h_1_f_f, h_h_1_f_i, h_h_1_f_o = np.split(h_h_1_f_fio, 3, axis=-1)
     h_h_1_f_c_prev, h_h_1_f_c = h_h_1_f_cs[:-1], h_h_1_f_cs[1:]
     for t in range(T):
-        # h.h.1.f.fio =
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[0:3*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[0:3*H,
-        #     0:H] @ h.h.1.f[t-1])
-        sigmoid(a_h_h_1_f_fio_e[t]
-            + h_h_1_f_prev[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:3*H, :H].T, out=h_h_1_f_fio[t])
-        # h.h.1.f.g =                                               lstm.nn:13
-        #     tanh((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[6*H:7*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[6*H:7*H,
-        #     0:H] @ h.h.1.f[t-1])
-        np.tanh(a_h_h_1_f_g_e[t]
-            + h_h_1_f_prev[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[6*H:7*H, :H].T, out=h_h_1_f_g[t])
+        a_h_h_1_f_fiog[t] += h_h_1_f_prev[t] @ h_h_1_f_W_h_h_1_f.T
+        # h.h.1.f.fio = sigmoid(a_h.h.1.f.fio[t])
+        sigmoid(a_h_h_1_f_fio[t], out=h_h_1_f_fio[t])           # (T, B, 3*H)
+        # h.h.1.f.g = tanh(a_h.h.1.f.g[t])                          lstm.nn:13
+        np.tanh(a_h_h_1_f_g[t], out=h_h_1_f_g[t])               # (T, B, H)
         # h.h.1.f.c = h.h.1.f.f[t] * h.h.1.f.c[t-1] + h.h.1.f.i[t] * h.h.1.f.g[t]  lstm.nn:14
         h_h_1_f_c[t] = h_h_1_f_f[t] * h_h_1_f_c_prev[t] + h_h_1_f_i[t] * h_h_1_f_g[t]
         np.tanh(h_h_1_f_c[t], out=tanh_h_h_1_f_c[t])            # (T, B, H)
         # h.h.1.f = h.h.1.f.o[t] * tanh(h.h.1.f.c[t])               lstm.nn:15
         h_h_1_f[t] = h_h_1_f_o[t] * tanh_h_h_1_f_c[t]
+    np.concatenate((h_h_1_b_W_f, h_h_1_b_W_i, h_h_1_b_W_o, h_h_1_b_W_c), out=h_h_1_b_W)
+    np.matmul(e.reshape(-1, E), h_h_1_b_W[:, H:].T, out=a_h_h_1_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_h_1_b_b_f, h_h_1_b_b_i, h_h_1_b_b_o, h_h_1_b_b_c), out=h_h_1_b_b)  # (4*H,)
+    a_h_h_1_b_fiog += h_h_1_b_b
     # end = t + 1 >= lengths_t
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.greater_equal(t_plus_one[:, None], lengths_t, out=end)   # (T, B)
     h_h_1_bs[-1] = 0                                            # (T + 1, B, H)
     h_h_1_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_h_1_b, h_h_1_b_next = h_h_1_bs[:-1], h_h_1_bs[1:]
+    h_h_1_b_W_d_a_h_h_1_b_fiog = h_h_1_b_W[:, :H]
+    a_h_h_1_b_fio, a_h_h_1_b_g = a_h_h_1_b_fiog[..., :3*H], a_h_h_1_b_fiog[..., 3*H:]
     h_h_1_b_c, h_h_1_b_c_next = h_h_1_b_cs[:-1], h_h_1_b_cs[1:]
+    h_h_1_b_f, h_h_1_b_i, h_h_1_b_o = np.split(h_h_1_b_fio, 3, axis=-1)
     for t in reversed(range(T)):
         term[t] = np.where(end[t][:, None], 0, h_h_1_b_next[t])  # (T, B, H)
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term = term[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[3*H:6*H, :H].T
-        # h.h.1.b.o =                                               lstm.nn:12
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[2*H:3*H])
-        sigmoid(a_h_h_1_b_o_e[t]
-            + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, 2*H:], out=h_h_1_b_o[t])
-        # h.h.1.b.f =                                               lstm.nn:10
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[0:H])
-        sigmoid(a_h_h_1_b_f_e[t]
-            + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, :H], out=h_h_1_b_f[t])
+        a_h_h_1_b_fiog[t] += term[t] @ h_h_1_b_W_d_a_h_h_1_b_fiog.T
+        # h.h.1.b.fio = sigmoid(a_h.h.1.b.fio[t])
+        sigmoid(a_h_h_1_b_fio[t], out=h_h_1_b_fio[t])           # (T, B, 3*H)
         term2[t] = np.where(end[t][:, None], 0, h_h_1_b_c_next[t])  # (T, B, H)
-        # h.h.1.b.i =                                               lstm.nn:11
-        #     sigmoid((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H] @ h.h.1.b[t+1])[H:2*H])
-        sigmoid(a_h_h_1_b_i_e[t]
-            + h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_term[:, H:2*H], out=h_h_1_b_i[t])
-        # h.h.1.b.g =                                               lstm.nn:13
-        #     tanh((h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-        #     H:E + H] @ e[t] +
-        #     h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c)[7*H:8*H]
-        #     +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[7*H:8*H,
-        #     0:H] @ h.h.1.b[t+1])
-        np.tanh(a_h_h_1_b_g_e[t]
-            + term[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[7*H:, :H].T, out=h_h_1_b_g[t])
+        # h.h.1.b.g = tanh(a_h.h.1.b.g[t])                          lstm.nn:13
+        np.tanh(a_h_h_1_b_g[t], out=h_h_1_b_g[t])               # (T, B, H)
         # h.h.1.b.c = h.h.1.b.f[t] * h.h.1.b.c[t+1] + h.h.1.b.i[t] * h.h.1.b.g[t]  lstm.nn:14
         h_h_1_b_c[t] = h_h_1_b_f[t] * term2[t] + h_h_1_b_i[t] * h_h_1_b_g[t]
         np.tanh(h_h_1_b_c[t], out=tanh_h_h_1_b_c[t])            # (T, B, H)
@@ -1616,89 +1229,47 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         h_h_1_b[t] = h_h_1_b_o[t] * tanh_h_h_1_b_c[t]
     # h.h.1 = [h.h.1.f[t], h.h.1.b[t]]                          stacks.nn:14
     np.concatenate((h_h_1_f, h_h_1_b), axis=2, out=h_h_1)       # (T, B, 2*H)
-    np.concatenate((h_r_2_f_W_f, h_r_2_f_W_i, h_r_2_f_W_o, h_r_2_b_W_f, h_r_2_b_W_i, h_r_2_b_W_o,
-        h_r_2_f_W_c, h_r_2_b_W_c),
-            out=h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c)
-    np.matmul(h_h_1.reshape(-1, 2*H),
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:, H:].T, out=h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1.reshape(-1, 8*H))
-    np.concatenate((h_r_2_f_b_f, h_r_2_f_b_i, h_r_2_f_b_o, h_r_2_b_b_f, h_r_2_b_b_i, h_r_2_b_b_o,
-        h_r_2_f_b_c, h_r_2_b_b_c),
-            out=h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c)
-    h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1 += h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c
+    np.concatenate((h_r_2_f_W_f, h_r_2_f_W_i, h_r_2_f_W_o, h_r_2_f_W_c), out=h_r_2_f_W)
+    np.matmul(h_h_1.reshape(-1, 2*H), h_r_2_f_W[:, H:].T, out=a_h_r_2_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_2_f_b_f, h_r_2_f_b_i, h_r_2_f_b_o, h_r_2_f_b_c), out=h_r_2_f_b)  # (4*H,)
+    a_h_r_2_f_fiog += h_r_2_f_b
     h_r_2_fs[0] = 0                                             # (T + 1, B, H)
     h_r_2_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_r_2_f_W_h_r_2_f = h_r_2_f_W[:, :H]
     h_r_2_f_prev, h_r_2_f = h_r_2_fs[:-1], h_r_2_fs[1:]
-    a_h_r_2_f_fio_h_h_1, a_h_r_2_b_f_h_h_1, a_h_r_2_b_i_h_h_1, a_h_r_2_b_o_h_h_1, a_h_r_2_f_g_h_h_1, a_h_r_2_b_g_h_h_1 = h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., :3*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 3*H:4*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 4*H:5*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 5*H:6*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 6*H:7*H], h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1[..., 7*H:]
+    a_h_r_2_f_fio, a_h_r_2_f_g = a_h_r_2_f_fiog[..., :3*H], a_h_r_2_f_fiog[..., 3*H:]
     h_r_2_f_f, h_r_2_f_i, h_r_2_f_o = np.split(h_r_2_f_fio, 3, axis=-1)
     h_r_2_f_c_prev, h_r_2_f_c = h_r_2_f_cs[:-1], h_r_2_f_cs[1:]
     for t in range(T):
-        # h.r.2.f.fio =
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[0:3*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[0:3*H,
-        #     0:H] @ h.r.2.f[t-1])
-        sigmoid(a_h_r_2_f_fio_h_h_1[t]
-            + h_r_2_f_prev[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:3*H, :H].T, out=h_r_2_f_fio[t])
-        # h.r.2.f.g =                                               lstm.nn:13
-        #     tanh((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[6*H:7*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[6*H:7*H,
-        #     0:H] @ h.r.2.f[t-1])
-        np.tanh(a_h_r_2_f_g_h_h_1[t]
-            + h_r_2_f_prev[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[6*H:7*H, :H].T, out=h_r_2_f_g[t])
+        a_h_r_2_f_fiog[t] += h_r_2_f_prev[t] @ h_r_2_f_W_h_r_2_f.T
+        # h.r.2.f.fio = sigmoid(a_h.r.2.f.fio[t])
+        sigmoid(a_h_r_2_f_fio[t], out=h_r_2_f_fio[t])           # (T, B, 3*H)
+        # h.r.2.f.g = tanh(a_h.r.2.f.g[t])                          lstm.nn:13
+        np.tanh(a_h_r_2_f_g[t], out=h_r_2_f_g[t])               # (T, B, H)
         # h.r.2.f.c = h.r.2.f.f[t] * h.r.2.f.c[t-1] + h.r.2.f.i[t] * h.r.2.f.g[t]  lstm.nn:14
         h_r_2_f_c[t] = h_r_2_f_f[t] * h_r_2_f_c_prev[t] + h_r_2_f_i[t] * h_r_2_f_g[t]
         np.tanh(h_r_2_f_c[t], out=tanh_h_r_2_f_c[t])            # (T, B, H)
         # h.r.2.f = h.r.2.f.o[t] * tanh(h.r.2.f.c[t])               lstm.nn:15
         h_r_2_f[t] = h_r_2_f_o[t] * tanh_h_r_2_f_c[t]
+    np.concatenate((h_r_2_b_W_f, h_r_2_b_W_i, h_r_2_b_W_o, h_r_2_b_W_c), out=h_r_2_b_W)
+    np.matmul(h_h_1.reshape(-1, 2*H), h_r_2_b_W[:, H:].T, out=a_h_r_2_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_2_b_b_f, h_r_2_b_b_i, h_r_2_b_b_o, h_r_2_b_b_c), out=h_r_2_b_b)  # (4*H,)
+    a_h_r_2_b_fiog += h_r_2_b_b
     h_r_2_bs[-1] = 0                                            # (T + 1, B, H)
     h_r_2_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_r_2_b, h_r_2_b_next = h_r_2_bs[:-1], h_r_2_bs[1:]
+    h_r_2_b_W_d_a_h_r_2_b_fiog = h_r_2_b_W[:, :H]
+    a_h_r_2_b_fio, a_h_r_2_b_g = a_h_r_2_b_fiog[..., :3*H], a_h_r_2_b_fiog[..., 3*H:]
     h_r_2_b_c, h_r_2_b_c_next = h_r_2_b_cs[:-1], h_r_2_b_cs[1:]
+    h_r_2_b_f, h_r_2_b_i, h_r_2_b_o = np.split(h_r_2_b_fio, 3, axis=-1)
     for t in reversed(range(T)):
         term3[t] = np.where(end[t][:, None], 0, h_r_2_b_next[t])  # (T, B, H)
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term3 = term3[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[3*H:6*H, :H].T
-        # h.r.2.b.o =                                               lstm.nn:12
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[2*H:3*H])
-        sigmoid(a_h_r_2_b_o_h_h_1[t]
-            + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term3[:, 2*H:], out=h_r_2_b_o[t])
-        # h.r.2.b.f =                                               lstm.nn:10
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[0:H])
-        sigmoid(a_h_r_2_b_f_h_h_1[t]
-            + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term3[:, :H], out=h_r_2_b_f[t])
+        a_h_r_2_b_fiog[t] += term3[t] @ h_r_2_b_W_d_a_h_r_2_b_fiog.T
+        # h.r.2.b.fio = sigmoid(a_h.r.2.b.fio[t])
+        sigmoid(a_h_r_2_b_fio[t], out=h_r_2_b_fio[t])           # (T, B, 3*H)
         term4[t] = np.where(end[t][:, None], 0, h_r_2_b_c_next[t])  # (T, B, H)
-        # h.r.2.b.i =                                               lstm.nn:11
-        #     sigmoid((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.2.b[t+1])[H:2*H])
-        sigmoid(a_h_r_2_b_i_h_h_1[t]
-            + h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_term3[:, H:2*H], out=h_r_2_b_i[t])
-        # h.r.2.b.g =                                               lstm.nn:13
-        #     tanh((h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-        #     H:3*H] @ h.h.1[t] +
-        #     h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c)[7*H:8*H]
-        #     +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[7*H:8*H,
-        #     0:H] @ h.r.2.b[t+1])
-        np.tanh(a_h_r_2_b_g_h_h_1[t]
-            + term3[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[7*H:, :H].T, out=h_r_2_b_g[t])
+        # h.r.2.b.g = tanh(a_h.r.2.b.g[t])                          lstm.nn:13
+        np.tanh(a_h_r_2_b_g[t], out=h_r_2_b_g[t])               # (T, B, H)
         # h.r.2.b.c = h.r.2.b.f[t] * h.r.2.b.c[t+1] + h.r.2.b.i[t] * h.r.2.b.g[t]  lstm.nn:14
         h_r_2_b_c[t] = h_r_2_b_f[t] * term4[t] + h_r_2_b_i[t] * h_r_2_b_g[t]
         np.tanh(h_r_2_b_c[t], out=tanh_h_r_2_b_c[t])            # (T, B, H)
@@ -1709,89 +1280,47 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     # h.h.2 = h.h.1[t] + h.r.2[t]                               stacks.nn:36
     h_h_2 = h_r_2
     h_h_2 += h_h_1
-    np.concatenate((h_r_3_f_W_f, h_r_3_f_W_i, h_r_3_f_W_o, h_r_3_b_W_f, h_r_3_b_W_i, h_r_3_b_W_o,
-        h_r_3_f_W_c, h_r_3_b_W_c),
-            out=h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c)
-    np.matmul(h_h_2.reshape(-1, 2*H),
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:, H:].T, out=h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2.reshape(-1, 8*H))
-    np.concatenate((h_r_3_f_b_f, h_r_3_f_b_i, h_r_3_f_b_o, h_r_3_b_b_f, h_r_3_b_b_i, h_r_3_b_b_o,
-        h_r_3_f_b_c, h_r_3_b_b_c),
-            out=h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c)
-    h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2 += h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c
+    np.concatenate((h_r_3_f_W_f, h_r_3_f_W_i, h_r_3_f_W_o, h_r_3_f_W_c), out=h_r_3_f_W)
+    np.matmul(h_h_2.reshape(-1, 2*H), h_r_3_f_W[:, H:].T, out=a_h_r_3_f_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_3_f_b_f, h_r_3_f_b_i, h_r_3_f_b_o, h_r_3_f_b_c), out=h_r_3_f_b)  # (4*H,)
+    a_h_r_3_f_fiog += h_r_3_f_b
     h_r_3_fs[0] = 0                                             # (T + 1, B, H)
     h_r_3_f_cs[0] = 0                                           # (T + 1, B, H)
+    h_r_3_f_W_h_r_3_f = h_r_3_f_W[:, :H]
     h_r_3_f_prev, h_r_3_f = h_r_3_fs[:-1], h_r_3_fs[1:]
-    a_h_r_3_f_fio_h_h_2, a_h_r_3_b_f_h_h_2, a_h_r_3_b_i_h_h_2, a_h_r_3_b_o_h_h_2, a_h_r_3_f_g_h_h_2, a_h_r_3_b_g_h_h_2 = h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., :3*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 3*H:4*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 4*H:5*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 5*H:6*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 6*H:7*H], h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2[..., 7*H:]
+    a_h_r_3_f_fio, a_h_r_3_f_g = a_h_r_3_f_fiog[..., :3*H], a_h_r_3_f_fiog[..., 3*H:]
     h_r_3_f_f, h_r_3_f_i, h_r_3_f_o = np.split(h_r_3_f_fio, 3, axis=-1)
     h_r_3_f_c_prev, h_r_3_f_c = h_r_3_f_cs[:-1], h_r_3_f_cs[1:]
     for t in range(T):
-        # h.r.3.f.fio =
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[0:3*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[0:3*H,
-        #     0:H] @ h.r.3.f[t-1])
-        sigmoid(a_h_r_3_f_fio_h_h_2[t]
-            + h_r_3_f_prev[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:3*H, :H].T, out=h_r_3_f_fio[t])
-        # h.r.3.f.g =                                               lstm.nn:13
-        #     tanh((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[6*H:7*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[6*H:7*H,
-        #     0:H] @ h.r.3.f[t-1])
-        np.tanh(a_h_r_3_f_g_h_h_2[t]
-            + h_r_3_f_prev[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[6*H:7*H, :H].T, out=h_r_3_f_g[t])
+        a_h_r_3_f_fiog[t] += h_r_3_f_prev[t] @ h_r_3_f_W_h_r_3_f.T
+        # h.r.3.f.fio = sigmoid(a_h.r.3.f.fio[t])
+        sigmoid(a_h_r_3_f_fio[t], out=h_r_3_f_fio[t])           # (T, B, 3*H)
+        # h.r.3.f.g = tanh(a_h.r.3.f.g[t])                          lstm.nn:13
+        np.tanh(a_h_r_3_f_g[t], out=h_r_3_f_g[t])               # (T, B, H)
         # h.r.3.f.c = h.r.3.f.f[t] * h.r.3.f.c[t-1] + h.r.3.f.i[t] * h.r.3.f.g[t]  lstm.nn:14
         h_r_3_f_c[t] = h_r_3_f_f[t] * h_r_3_f_c_prev[t] + h_r_3_f_i[t] * h_r_3_f_g[t]
         np.tanh(h_r_3_f_c[t], out=tanh_h_r_3_f_c[t])            # (T, B, H)
         # h.r.3.f = h.r.3.f.o[t] * tanh(h.r.3.f.c[t])               lstm.nn:15
         h_r_3_f[t] = h_r_3_f_o[t] * tanh_h_r_3_f_c[t]
+    np.concatenate((h_r_3_b_W_f, h_r_3_b_W_i, h_r_3_b_W_o, h_r_3_b_W_c), out=h_r_3_b_W)
+    np.matmul(h_h_2.reshape(-1, 2*H), h_r_3_b_W[:, H:].T, out=a_h_r_3_b_fiog.reshape(-1, 4*H))
+    np.concatenate((h_r_3_b_b_f, h_r_3_b_b_i, h_r_3_b_b_o, h_r_3_b_b_c), out=h_r_3_b_b)  # (4*H,)
+    a_h_r_3_b_fiog += h_r_3_b_b
     h_r_3_bs[-1] = 0                                            # (T + 1, B, H)
     h_r_3_b_cs[-1] = 0                                          # (T + 1, B, H)
     h_r_3_b, h_r_3_b_next = h_r_3_bs[:-1], h_r_3_bs[1:]
+    h_r_3_b_W_d_a_h_r_3_b_fiog = h_r_3_b_W[:, :H]
+    a_h_r_3_b_fio, a_h_r_3_b_g = a_h_r_3_b_fiog[..., :3*H], a_h_r_3_b_fiog[..., 3*H:]
     h_r_3_b_c, h_r_3_b_c_next = h_r_3_b_cs[:-1], h_r_3_b_cs[1:]
+    h_r_3_b_f, h_r_3_b_i, h_r_3_b_o = np.split(h_r_3_b_fio, 3, axis=-1)
     for t in reversed(range(T)):
         term5[t] = np.where(end[t][:, None], 0, h_r_3_b_next[t])  # (T, B, H)
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term5 = term5[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[3*H:6*H, :H].T
-        # h.r.3.b.o =                                               lstm.nn:12
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[5*H:6*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[2*H:3*H])
-        sigmoid(a_h_r_3_b_o_h_h_2[t]
-            + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term5[:, 2*H:], out=h_r_3_b_o[t])
-        # h.r.3.b.f =                                               lstm.nn:10
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[3*H:4*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[0:H])
-        sigmoid(a_h_r_3_b_f_h_h_2[t]
-            + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term5[:, :H], out=h_r_3_b_f[t])
+        a_h_r_3_b_fiog[t] += term5[t] @ h_r_3_b_W_d_a_h_r_3_b_fiog.T
+        # h.r.3.b.fio = sigmoid(a_h.r.3.b.fio[t])
+        sigmoid(a_h_r_3_b_fio[t], out=h_r_3_b_fio[t])           # (T, B, 3*H)
         term6[t] = np.where(end[t][:, None], 0, h_r_3_b_c_next[t])  # (T, B, H)
-        # h.r.3.b.i =                                               lstm.nn:11
-        #     sigmoid((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[4*H:5*H]
-        #     +
-        #     (h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H] @ h.r.3.b[t+1])[H:2*H])
-        sigmoid(a_h_r_3_b_i_h_h_2[t]
-            + h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_term5[:, H:2*H], out=h_r_3_b_i[t])
-        # h.r.3.b.g =                                               lstm.nn:13
-        #     tanh((h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-        #     H:3*H] @ h.h.2[t] +
-        #     h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c)[7*H:8*H]
-        #     +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[7*H:8*H,
-        #     0:H] @ h.r.3.b[t+1])
-        np.tanh(a_h_r_3_b_g_h_h_2[t]
-            + term5[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[7*H:, :H].T, out=h_r_3_b_g[t])
+        # h.r.3.b.g = tanh(a_h.r.3.b.g[t])                          lstm.nn:13
+        np.tanh(a_h_r_3_b_g[t], out=h_r_3_b_g[t])               # (T, B, H)
         # h.r.3.b.c = h.r.3.b.f[t] * h.r.3.b.c[t+1] + h.r.3.b.i[t] * h.r.3.b.g[t]  lstm.nn:14
         h_r_3_b_c[t] = h_r_3_b_f[t] * term6[t] + h_r_3_b_i[t] * h_r_3_b_g[t]
         np.tanh(h_r_3_b_c[t], out=tanh_h_r_3_b_c[t])            # (T, B, H)
@@ -1820,8 +1349,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     # a.head.1.v = a.head.1.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_v.T, out=a_head_1_v.reshape(-1, A))  # (T, B, A)
     # a.head.1 = sum[u] a.head.1.w[t, u] * a.head.1.v[u]        attention.nn:51
-    np.multiply(a_head_1_w[..., None], a_head_1_v, out=a_head_1_w_a_head_1_v)  # (T, T, B, A)
-    np.sum(a_head_1_w_a_head_1_v, axis=1, out=a_head_1)         # (T, B, A)
+    np.einsum("abc,bcd->acd", a_head_1_w, a_head_1_v, out=a_head_1)  # (T, B, A)
     # a.s.1 = a.W_o.1 @ a.head.1[t]                             attention.nn:58
     np.matmul(a_head_1.reshape(-1, A), a_W_o_1.T, out=a_s_1.reshape(-1, 2*H))  # (T, B, 2*H)
     # a.head.2.q = a.head.2.W_q @ h.h.3[t]                      attention.nn:47
@@ -1841,8 +1369,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     # a.head.2.v = a.head.2.W_v @ h.h.3[t]                      attention.nn:49
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_v.T, out=a_head_2_v.reshape(-1, A))  # (T, B, A)
     # a.head.2 = sum[u] a.head.2.w[t, u] * a.head.2.v[u]        attention.nn:51
-    np.multiply(a_head_2_w[..., None], a_head_2_v, out=a_head_2_w_a_head_2_v)  # (T, T, B, A)
-    np.sum(a_head_2_w_a_head_2_v, axis=1, out=a_head_2)         # (T, B, A)
+    np.einsum("abc,bcd->acd", a_head_2_w, a_head_2_v, out=a_head_2)  # (T, B, A)
     # a.s.2 = a.s.1[t] + a.W_o.2 @ a.head.2[t]                  attention.nn:60
     np.matmul(a_head_2.reshape(-1, A), a_W_o_2.T, out=a_W_o_2_a_head_2.reshape(-1, 2*H))
     term7 = a_s_1
@@ -1926,14 +1453,11 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_s_2.reshape(-1, 2*H).T, a_head_1.reshape(-1, A), out=d_a_W_o_1)  # (2*H, A)
     # d_a.head.2 = a.W_o.2.T @ d_a.s.2[t]
     np.matmul(d_a_s_2.reshape(-1, 2*H), a_W_o_2, out=d_a_head_2.reshape(-1, A))  # (T, B, A)
-    np.multiply(d_a_head_2[:, None], a_head_2_w[..., None], out=d_a_head_2_a_head_2_w)
-    np.sum(d_a_head_2_a_head_2_w, axis=0, out=sum_d_a_head_2_a_head_2_w)  # (T, B, A)
+    np.einsum("abc,adb->dbc", d_a_head_2, a_head_2_w, out=d_a_head_2_a_head_2_w)  # (T, B, A)
     # d_a.head.2.W_v = sum[t] d_a.head.2.v[t] @ h.h.3[t].T
-    np.matmul(sum_d_a_head_2_a_head_2_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H),
-        out=d_a_head_2_W_v)
+    np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_v)
     # d_a.head.2.w = sum(d_a.head.2[t] * a.head.2.v[u])
-    np.multiply(d_a_head_2[:, None], a_head_2_v, out=d_a_head_2_a_head_2_v)  # (T, T, B, A)
-    np.sum(d_a_head_2_a_head_2_v, axis=3, out=d_a_head_2_w)     # (T, T, B)
+    np.einsum("abc,dbc->adb", d_a_head_2, a_head_2_v, out=d_a_head_2_w)  # (T, T, B)
     d_a_head_2_w_a_head_2_w = d_a_head_2_w
     d_a_head_2_w_a_head_2_w *= a_head_2_w
     np.sum(d_a_head_2_w_a_head_2_w, axis=1, out=sum_d_a_head_2_w_a_head_2_w)  # (T, B)
@@ -1953,14 +1477,11 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_head_2_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_q)  # (A, 2*H)
     # d_a.head.1 = a.W_o.1.T @ d_a.s.2[t]
     np.matmul(d_a_s_2.reshape(-1, 2*H), a_W_o_1, out=d_a_head_1.reshape(-1, A))  # (T, B, A)
-    np.multiply(d_a_head_1[:, None], a_head_1_w[..., None], out=d_a_head_1_a_head_1_w)
-    np.sum(d_a_head_1_a_head_1_w, axis=0, out=sum_d_a_head_1_a_head_1_w)  # (T, B, A)
+    np.einsum("abc,adb->dbc", d_a_head_1, a_head_1_w, out=d_a_head_1_a_head_1_w)  # (T, B, A)
     # d_a.head.1.W_v = sum[t] d_a.head.1.v[t] @ h.h.3[t].T
-    np.matmul(sum_d_a_head_1_a_head_1_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H),
-        out=d_a_head_1_W_v)
+    np.matmul(d_a_head_1_a_head_1_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_v)
     # d_a.head.1.w = sum(d_a.head.1[t] * a.head.1.v[u])
-    np.multiply(d_a_head_1[:, None], a_head_1_v, out=d_a_head_1_a_head_1_v)  # (T, T, B, A)
-    np.sum(d_a_head_1_a_head_1_v, axis=3, out=d_a_head_1_w)     # (T, T, B)
+    np.einsum("abc,dbc->adb", d_a_head_1, a_head_1_v, out=d_a_head_1_w)  # (T, T, B)
     d_a_head_1_w_a_head_1_w = d_a_head_1_w
     d_a_head_1_w_a_head_1_w *= a_head_1_w
     np.sum(d_a_head_1_w_a_head_1_w, axis=1, out=sum_d_a_head_1_w_a_head_1_w)  # (T, B)
@@ -1978,16 +1499,14 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.einsum("abc,bcd->acd", d_a_head_1_w_a_head_1_w, a_head_1_k, out=d_a_head_1_q)  # (T, B, A)
     # d_a.head.1.W_q = sum[t] d_a.head.1.q[t] @ h.h.3[t].T
     np.matmul(d_a_head_1_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_q)  # (A, 2*H)
-    np.square(h_r_3_f_g, out=slope_h_r_3_f_g)                   # (T, B, H)
-    np.subtract(1, slope_h_r_3_f_g, out=slope_h_r_3_f_g)
-    np.matmul(sum_d_a_head_2_a_head_2_w.reshape(-1, A), a_head_2_W_v,
-        out=a_head_2_W_v_sum_d_a_head_2_a_head_2_w.reshape(-1, 2*H))
+    np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A), a_head_2_W_v,
+        out=a_head_2_W_v_a_head_2_a_head_2_w.reshape(-1, 2*H))
     np.matmul(d_a_head_2_w_a_head_2_w_a_head_2_q.reshape(-1, A), a_head_2_W_k,
         out=a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q.reshape(-1, 2*H))
     np.matmul(d_a_head_2_q.reshape(-1, A), a_head_2_W_q,
         out=a_head_2_W_q_a_head_2_q.reshape(-1, 2*H))
-    np.matmul(sum_d_a_head_1_a_head_1_w.reshape(-1, A), a_head_1_W_v,
-        out=a_head_1_W_v_sum_d_a_head_1_a_head_1_w.reshape(-1, 2*H))
+    np.matmul(d_a_head_1_a_head_1_w.reshape(-1, A), a_head_1_W_v,
+        out=a_head_1_W_v_a_head_1_a_head_1_w.reshape(-1, 2*H))
     np.matmul(d_a_head_1_w_a_head_1_w_a_head_1_q.reshape(-1, A), a_head_1_W_k,
         out=a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q.reshape(-1, 2*H))
     # d_h.h.3 = d_a.s.2[t] + a.head.2.W_v.T @ d_a.head.2.v[t] + a.head.2.W_k.T @ d_a.head.2.k[t]
@@ -1996,22 +1515,59 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_head_1_q.reshape(-1, A), a_head_1_W_q,
         out=a_head_1_W_q_a_head_1_q.reshape(-1, 2*H))
     d_h_h_3 = d_a_s_2
-    d_h_h_3 += a_head_2_W_v_sum_d_a_head_2_a_head_2_w
+    d_h_h_3 += a_head_2_W_v_a_head_2_a_head_2_w
     d_h_h_3 += a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q
     d_h_h_3 += a_head_2_W_q_a_head_2_q
-    d_h_h_3 += a_head_1_W_v_sum_d_a_head_1_a_head_1_w
+    d_h_h_3 += a_head_1_W_v_a_head_1_a_head_1_w
     d_h_h_3 += a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q
     d_h_h_3 += a_head_1_W_q_a_head_1_q
+    np.square(tanh_h_r_3_b_c, out=slope_tanh_h_r_3_b_c)         # (T, B, H)
+    np.subtract(1, slope_tanh_h_r_3_b_c, out=slope_tanh_h_r_3_b_c)
+    np.subtract(1, h_r_3_b_fio, out=slope_h_r_3_b_fio)          # (T, B, 3*H)
+    slope_h_r_3_b_fio *= h_r_3_b_fio
+    np.square(h_r_3_b_g, out=slope_h_r_3_b_g)                   # (T, B, H)
+    np.subtract(1, slope_h_r_3_b_g, out=slope_h_r_3_b_g)
+    d_h_r_3_b_c_prev[...] = 0                                   # (B, H)
+    d_h_r_3_b_prev[...] = 0                                     # (B, H)
+    d_h_r_3_f_s_W, d_h_r_3_b_s_W = d_h_h_3[..., :H], d_h_h_3[..., H:]
+    d_h_r_3_b_f, d_h_r_3_b_i, d_h_r_3_b_o = np.split(d_h_r_3_b_fio, 3, axis=-1)
+    d_a_h_r_3_b_fio, d_a_h_r_3_b_g = d_a_h_r_3_b_fiog[..., :3*H], d_a_h_r_3_b_fiog[..., 3*H:]
+    for t in range(T):
+        # d_h.r.3.b = d_h.h.3[t, H:2*H] + d_h.r.3.b_prev[t-1]
+        d_h_r_3_b = d_h_r_3_b_prev + d_h_r_3_b_s_W[t]           # (B, H)
+        # d_h.r.3.b.c = d_h.r.3.b[t] * h.r.3.b.o[t] * (1 - tanh(h.r.3.b.c[t])^2) +
+        #     d_h.r.3.b.c_prev[t-1]
+        d_h_r_3_b_c = d_h_r_3_b_c_prev + d_h_r_3_b * h_r_3_b_o[t] * slope_tanh_h_r_3_b_c[t]
+        # d_h.r.3.b.c_prev = d_h.r.3.b.c[t] * h.r.3.b.f[t]
+        d_h_r_3_b_c_prev[...] = np.where(end[t][:, None], 0, d_h_r_3_b_c * h_r_3_b_f[t])
+        # d_h.r.3.b.f = d_h.r.3.b.c[t] * h.r.3.b.c[t+1]
+        d_h_r_3_b_f[...] = d_h_r_3_b_c * term6[t]               # (B, 3*H)
+        # d_h.r.3.b.i = d_h.r.3.b.c[t] * h.r.3.b.g[t]
+        d_h_r_3_b_i[...] = d_h_r_3_b_c * h_r_3_b_g[t]
+        # d_h.r.3.b.o = d_h.r.3.b[t] * tanh(h.r.3.b.c[t])
+        d_h_r_3_b_o[...] = d_h_r_3_b * tanh_h_r_3_b_c[t]
+        # d_a_h.r.3.b.fio = d_h.r.3.b.fio[t] * h.r.3.b.fio[t] * (1 - h.r.3.b.fio[t])
+        d_a_h_r_3_b_fio[t] = d_h_r_3_b_fio * slope_h_r_3_b_fio[t]  # (T, B, 4*H)
+        # d_h.r.3.b.g = d_h.r.3.b.c[t] * h.r.3.b.i[t]
+        # d_a_h.r.3.b.g = d_h.r.3.b.g[t] * (1 - h.r.3.b.g[t]^2)
+        d_a_h_r_3_b_g[t] = d_h_r_3_b_c * h_r_3_b_i[t] * slope_h_r_3_b_g[t]
+        # d_h.r.3.b_prev = h.r.3.b.W[:, 0:H].T @ d_a_h.r.3.b.fiog[t]
+        d_h_r_3_b_prev[...] = np.where(end[t][:, None], 0,
+            d_a_h_r_3_b_fiog[t] @ h_r_3_b_W_d_a_h_r_3_b_fiog)
+    # d_h.r.3.b.b = sum[t, batch](d_a_h.r.3.b.fiog[t])
+    np.sum(d_a_h_r_3_b_fiog, axis=(0, 1), out=d_h_r_3_b_b)      # (4*H,)
+    np.matmul(d_a_h_r_3_b_fiog.reshape(-1, 4*H).T, term5.reshape(-1, H), out=d_h_r_3_b_W[:, :H])
+    np.matmul(d_a_h_r_3_b_fiog.reshape(-1, 4*H).T, h_h_2.reshape(-1, 2*H), out=d_h_r_3_b_W[:, H:])
     np.square(tanh_h_r_3_f_c, out=slope_tanh_h_r_3_f_c)         # (T, B, H)
     np.subtract(1, slope_tanh_h_r_3_f_c, out=slope_tanh_h_r_3_f_c)
     np.subtract(1, h_r_3_f_fio, out=slope_h_r_3_f_fio)          # (T, B, 3*H)
     slope_h_r_3_f_fio *= h_r_3_f_fio
+    np.square(h_r_3_f_g, out=slope_h_r_3_f_g)                   # (T, B, H)
+    np.subtract(1, slope_h_r_3_f_g, out=slope_h_r_3_f_g)
     d_h_r_3_f_c_next[...] = 0                                   # (B, H)
     d_h_r_3_f_next[...] = 0                                     # (B, H)
-    d_a_h_r_3_f_g = slope_h_r_3_f_g
-    d_a_h_r_3_f_fio = slope_h_r_3_f_fio
-    d_h_r_3_f_s_W, d_h_r_3_b_s_W = d_h_h_3[..., :H], d_h_h_3[..., H:]
     d_h_r_3_f_f, d_h_r_3_f_i, d_h_r_3_f_o = np.split(d_h_r_3_f_fio, 3, axis=-1)
+    d_a_h_r_3_f_fio, d_a_h_r_3_f_g = d_a_h_r_3_f_fiog[..., :3*H], d_a_h_r_3_f_fiog[..., 3*H:]
     for t in reversed(range(T)):
         # d_h.r.3.f = d_h.h.3[t, 0:H] + d_h.r.3.f_next[t+1]
         d_h_r_3_f = d_h_r_3_f_next + d_h_r_3_f_s_W[t]           # (B, H)
@@ -2020,9 +1576,6 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         d_h_r_3_f_c = d_h_r_3_f_c_next + d_h_r_3_f * h_r_3_f_o[t] * slope_tanh_h_r_3_f_c[t]
         # d_h.r.3.f.c_next = d_h.r.3.f.c[t] * h.r.3.f.f[t]
         d_h_r_3_f_c_next[...] = d_h_r_3_f_c * h_r_3_f_f[t]
-        # d_h.r.3.f.g = d_h.r.3.f.c[t] * h.r.3.f.i[t]
-        # d_a_h.r.3.f.g = d_h.r.3.f.g[t] * (1 - h.r.3.f.g[t]^2)
-        d_a_h_r_3_f_g[t] = d_h_r_3_f_c * h_r_3_f_i[t] * slope_h_r_3_f_g[t]
         # d_h.r.3.f.f = d_h.r.3.f.c[t] * h.r.3.f.c[t-1]
         d_h_r_3_f_f[...] = d_h_r_3_f_c * h_r_3_f_c_prev[t]      # (B, 3*H)
         # d_h.r.3.f.i = d_h.r.3.f.c[t] * h.r.3.f.g[t]
@@ -2030,104 +1583,73 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         # d_h.r.3.f.o = d_h.r.3.f[t] * tanh(h.r.3.f.c[t])
         d_h_r_3_f_o[...] = d_h_r_3_f * tanh_h_r_3_f_c[t]
         # d_a_h.r.3.f.fio = d_h.r.3.f.fio[t] * h.r.3.f.fio[t] * (1 - h.r.3.f.fio[t])
-        d_a_h_r_3_f_fio[t] = d_h_r_3_f_fio * slope_h_r_3_f_fio[t]
-        # d_h.r.3.f_next =
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[6*H:7*H,
-        #     0:H].T @ d_a_h.r.3.f.g[t] +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[0:3*H,
-        #     0:H].T @ d_a_h.r.3.f.fio[t]
-        d_h_r_3_f_next[...] = d_a_h_r_3_f_g[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[6*H:7*H, :H] + d_a_h_r_3_f_fio[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:3*H, :H]
-    np.square(h_r_3_b_g, out=slope_h_r_3_b_g)                   # (T, B, H)
-    np.subtract(1, slope_h_r_3_b_g, out=slope_h_r_3_b_g)
-    np.subtract(1, h_r_3_b_i, out=slope_h_r_3_b_i)              # (T, B, H)
-    slope_h_r_3_b_i *= h_r_3_b_i
-    np.subtract(1, h_r_3_b_o, out=slope_h_r_3_b_o)              # (T, B, H)
-    slope_h_r_3_b_o *= h_r_3_b_o
-    np.square(tanh_h_r_3_b_c, out=slope_tanh_h_r_3_b_c)         # (T, B, H)
-    np.subtract(1, slope_tanh_h_r_3_b_c, out=slope_tanh_h_r_3_b_c)
-    np.subtract(1, h_r_3_b_f, out=slope_h_r_3_b_f)              # (T, B, H)
-    slope_h_r_3_b_f *= h_r_3_b_f
-    d_h_r_3_b_c_prev[...] = 0                                   # (B, H)
-    d_h_r_3_b_prev[...] = 0                                     # (B, H)
-    d_a_h_r_3_b_g = slope_h_r_3_b_g
-    d_a_h_r_3_b_f, d_a_h_r_3_b_i, d_a_h_r_3_b_o = np.split(parts, 3, axis=-1)
-    for t in range(T):
-        # d_h.r.3.b = d_h.h.3[t, H:2*H] + d_h.r.3.b_prev[t-1]
-        d_h_r_3_b = d_h_r_3_b_prev + d_h_r_3_b_s_W[t]           # (B, H)
-        # d_h.r.3.b.o = d_h.r.3.b[t] * tanh(h.r.3.b.c[t])
-        # d_a_h.r.3.b.o = d_h.r.3.b.o[t] * h.r.3.b.o[t] * (1 - h.r.3.b.o[t])
-        d_a_h_r_3_b_o[t] = d_h_r_3_b * tanh_h_r_3_b_c[t] * slope_h_r_3_b_o[t]  # (T, B, 3*H)
-        # d_h.r.3.b.c = d_h.r.3.b[t] * h.r.3.b.o[t] * (1 - tanh(h.r.3.b.c[t])^2) +
-        #     d_h.r.3.b.c_prev[t-1]
-        d_h_r_3_b_c = d_h_r_3_b_c_prev + d_h_r_3_b * h_r_3_b_o[t] * slope_tanh_h_r_3_b_c[t]
-        # d_h.r.3.b.c_prev = d_h.r.3.b.c[t] * h.r.3.b.f[t]
-        d_h_r_3_b_c_prev[...] = np.where(end[t][:, None], 0, d_h_r_3_b_c * h_r_3_b_f[t])
-        # d_h.r.3.b.g = d_h.r.3.b.c[t] * h.r.3.b.i[t]
-        # d_a_h.r.3.b.g = d_h.r.3.b.g[t] * (1 - h.r.3.b.g[t]^2)
-        d_a_h_r_3_b_g[t] = d_h_r_3_b_c * h_r_3_b_i[t] * slope_h_r_3_b_g[t]
-        # d_h.r.3.b.i = d_h.r.3.b.c[t] * h.r.3.b.g[t]
-        # d_a_h.r.3.b.i = d_h.r.3.b.i[t] * h.r.3.b.i[t] * (1 - h.r.3.b.i[t])
-        d_a_h_r_3_b_i[t] = d_h_r_3_b_c * h_r_3_b_g[t] * slope_h_r_3_b_i[t]
-        # d_h.r.3.b.f = d_h.r.3.b.c[t] * h.r.3.b.c[t+1]
-        # d_a_h.r.3.b.f = d_h.r.3.b.f[t] * h.r.3.b.f[t] * (1 - h.r.3.b.f[t])
-        d_a_h_r_3_b_f[t] = d_h_r_3_b_c * term6[t] * slope_h_r_3_b_f[t]
-        # d_h.r.3.b_prev =
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[7*H:8*H,
-        #     0:H].T @ d_a_h.r.3.b.g[t] +
-        #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[3*H:6*H,
-        #     0:H].T @ [d_a_h.r.3.b.f[t], d_a_h.r.3.b.i[t], d_a_h.r.3.b.o[t]]
-        d_h_r_3_b_prev[...] = np.where(end[t][:, None], 0,
-            d_a_h_r_3_b_g[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[7*H:, :H] + parts[t] @ h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[3*H:6*H, :H])
-    np.concatenate((d_a_h_r_3_f_fio, d_a_h_r_3_b_f, d_a_h_r_3_b_i, d_a_h_r_3_b_o, d_a_h_r_3_f_g,
-        d_a_h_r_3_b_g), axis=2, out=parts2)
-    #
-    #     d_h.r.3.f.b_f_h.r.3.f.b_i_h.r.3.f.b_o_h.r.3.b.b_f_h.r.3.b.b_i_h.r.3.b.b_o_h.r.3.f.b_c_h.r.3.b.b_c
-    #     = sum[t, batch]([d_a_h.r.3.f.fio[t], d_a_h.r.3.b.f[t], d_a_h.r.3.b.i[t],
-    #     d_a_h.r.3.b.o[t], d_a_h.r.3.f.g[t], d_a_h.r.3.b.g[t]])
-    np.sum(parts2, axis=(0, 1),
-        out=d_h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c)
-    np.matmul(d_a_h_r_3_f_fio.reshape(-1, 3*H).T, h_r_3_f_prev.reshape(-1, H),
-        out=d_a_h_r_3_f_fio_h_r_3_f_prev)
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:3*H] = 0
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:3*H, :H] = d_a_h_r_3_f_fio_h_r_3_f_prev
-    np.matmul(parts.reshape(-1, 3*H).T, term5.reshape(-1, H), out=parts_term5)  # (3*H, H)
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[3*H:6*H] = 0
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[3*H:6*H, :H] = parts_term5
-    np.matmul(d_a_h_r_3_f_g.reshape(-1, H).T, h_r_3_f_prev.reshape(-1, H),
-        out=d_a_h_r_3_f_g_h_r_3_f_prev)
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[6*H:7*H] = 0
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[6*H:7*H, :H] = d_a_h_r_3_f_g_h_r_3_f_prev
-    np.matmul(d_a_h_r_3_b_g.reshape(-1, H).T, term5.reshape(-1, H), out=d_a_h_r_3_b_g_term5)
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[7*H:] = 0
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[7*H:, :H] = d_a_h_r_3_b_g_term5
-    #
-    #     d_h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c
-    #     = ... + pad(sum[t] [d_a_h.r.3.f.fio[t], d_a_h.r.3.b.f[t], d_a_h.r.3.b.i[t],
-    #     d_a_h.r.3.b.o[t], d_a_h.r.3.f.g[t], d_a_h.r.3.b.g[t]] @ h.h.2[t].T, H, 3*H, 1)
-    np.matmul(parts2.reshape(-1, 8*H).T, h_h_2.reshape(-1, 2*H), out=parts2_h_h_2)  # (8*H, 2*H)
-    term9[...] = 0                                              # (8*H, 3*H)
-    term9[:, H:] = parts2_h_h_2
-    d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c += term9
-    np.square(h_r_2_f_g, out=slope_h_r_2_f_g)                   # (T, B, H)
-    np.subtract(1, slope_h_r_2_f_g, out=slope_h_r_2_f_g)
-    # d_h.h.2 = d_h.h.3[t] +
-    #     h.r.3.f.W_f_h.r.3.f.W_i_h.r.3.f.W_o_h.r.3.b.W_f_h.r.3.b.W_i_h.r.3.b.W_o_h.r.3.f.W_c_h.r.3.b.W_c[:,
-    #     H:3*H].T @ [d_a_h.r.3.f.fio[t], d_a_h.r.3.b.f[t], d_a_h.r.3.b.i[t], d_a_h.r.3.b.o[t],
-    #     d_a_h.r.3.f.g[t], d_a_h.r.3.b.g[t]]
-    np.matmul(parts2.reshape(-1, 8*H),
-        h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c[:, H:], out=parts2_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c.reshape(-1, 2*H))
+        d_a_h_r_3_f_fio[t] = d_h_r_3_f_fio * slope_h_r_3_f_fio[t]  # (T, B, 4*H)
+        # d_h.r.3.f.g = d_h.r.3.f.c[t] * h.r.3.f.i[t]
+        # d_a_h.r.3.f.g = d_h.r.3.f.g[t] * (1 - h.r.3.f.g[t]^2)
+        d_a_h_r_3_f_g[t] = d_h_r_3_f_c * h_r_3_f_i[t] * slope_h_r_3_f_g[t]
+        # d_h.r.3.f_next = h.r.3.f.W[:, 0:H].T @ d_a_h.r.3.f.fiog[t]
+        np.matmul(d_a_h_r_3_f_fiog[t], h_r_3_f_W_h_r_3_f, out=d_h_r_3_f_next)
+    # d_h.r.3.f.b = sum[t, batch](d_a_h.r.3.f.fiog[t])
+    np.sum(d_a_h_r_3_f_fiog, axis=(0, 1), out=d_h_r_3_f_b)      # (4*H,)
+    np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H).T, h_r_3_f_prev.reshape(-1, H),
+        out=d_h_r_3_f_W[:, :H])
+    np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H).T, h_h_2.reshape(-1, 2*H), out=d_h_r_3_f_W[:, H:])
+    np.matmul(d_a_h_r_3_b_fiog.reshape(-1, 4*H), h_r_3_b_W[:, H:],
+        out=d_a_h_r_3_b_fiog_h_r_3_b_W.reshape(-1, 2*H))
+    # d_h.h.2 = d_h.h.3[t] + h.r.3.b.W[:, H:3*H].T @ d_a_h.r.3.b.fiog[t] + h.r.3.f.W[:, H:3*H].T
+    #     @ d_a_h.r.3.f.fiog[t]
+    np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H), h_r_3_f_W[:, H:],
+        out=d_a_h_r_3_f_fiog_h_r_3_f_W.reshape(-1, 2*H))
     d_h_h_2 = d_h_h_3
-    d_h_h_2 += parts2_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c
+    d_h_h_2 += d_a_h_r_3_b_fiog_h_r_3_b_W
+    d_h_h_2 += d_a_h_r_3_f_fiog_h_r_3_f_W
+    np.square(tanh_h_r_2_b_c, out=slope_tanh_h_r_2_b_c)         # (T, B, H)
+    np.subtract(1, slope_tanh_h_r_2_b_c, out=slope_tanh_h_r_2_b_c)
+    np.subtract(1, h_r_2_b_fio, out=slope_h_r_2_b_fio)          # (T, B, 3*H)
+    slope_h_r_2_b_fio *= h_r_2_b_fio
+    np.square(h_r_2_b_g, out=slope_h_r_2_b_g)                   # (T, B, H)
+    np.subtract(1, slope_h_r_2_b_g, out=slope_h_r_2_b_g)
+    d_h_r_2_b_c_prev[...] = 0                                   # (B, H)
+    d_h_r_2_b_prev[...] = 0                                     # (B, H)
+    d_h_r_2_f_s_W, d_h_r_2_b_s_W = d_h_h_2[..., :H], d_h_h_2[..., H:]
+    d_h_r_2_b_f, d_h_r_2_b_i, d_h_r_2_b_o = np.split(d_h_r_2_b_fio, 3, axis=-1)
+    d_a_h_r_2_b_fio, d_a_h_r_2_b_g = d_a_h_r_2_b_fiog[..., :3*H], d_a_h_r_2_b_fiog[..., 3*H:]
+    for t in range(T):
+        # d_h.r.2.b = d_h.h.2[t, H:2*H] + d_h.r.2.b_prev[t-1]
+        d_h_r_2_b = d_h_r_2_b_prev + d_h_r_2_b_s_W[t]           # (B, H)
+        # d_h.r.2.b.c = d_h.r.2.b[t] * h.r.2.b.o[t] * (1 - tanh(h.r.2.b.c[t])^2) +
+        #     d_h.r.2.b.c_prev[t-1]
+        d_h_r_2_b_c = d_h_r_2_b_c_prev + d_h_r_2_b * h_r_2_b_o[t] * slope_tanh_h_r_2_b_c[t]
+        # d_h.r.2.b.c_prev = d_h.r.2.b.c[t] * h.r.2.b.f[t]
+        d_h_r_2_b_c_prev[...] = np.where(end[t][:, None], 0, d_h_r_2_b_c * h_r_2_b_f[t])
+        # d_h.r.2.b.f = d_h.r.2.b.c[t] * h.r.2.b.c[t+1]
+        d_h_r_2_b_f[...] = d_h_r_2_b_c * term4[t]               # (B, 3*H)
+        # d_h.r.2.b.i = d_h.r.2.b.c[t] * h.r.2.b.g[t]
+        d_h_r_2_b_i[...] = d_h_r_2_b_c * h_r_2_b_g[t]
+        # d_h.r.2.b.o = d_h.r.2.b[t] * tanh(h.r.2.b.c[t])
+        d_h_r_2_b_o[...] = d_h_r_2_b * tanh_h_r_2_b_c[t]
+        # d_a_h.r.2.b.fio = d_h.r.2.b.fio[t] * h.r.2.b.fio[t] * (1 - h.r.2.b.fio[t])
+        d_a_h_r_2_b_fio[t] = d_h_r_2_b_fio * slope_h_r_2_b_fio[t]  # (T, B, 4*H)
+        # d_h.r.2.b.g = d_h.r.2.b.c[t] * h.r.2.b.i[t]
+        # d_a_h.r.2.b.g = d_h.r.2.b.g[t] * (1 - h.r.2.b.g[t]^2)
+        d_a_h_r_2_b_g[t] = d_h_r_2_b_c * h_r_2_b_i[t] * slope_h_r_2_b_g[t]
+        # d_h.r.2.b_prev = h.r.2.b.W[:, 0:H].T @ d_a_h.r.2.b.fiog[t]
+        d_h_r_2_b_prev[...] = np.where(end[t][:, None], 0,
+            d_a_h_r_2_b_fiog[t] @ h_r_2_b_W_d_a_h_r_2_b_fiog)
+    # d_h.r.2.b.b = sum[t, batch](d_a_h.r.2.b.fiog[t])
+    np.sum(d_a_h_r_2_b_fiog, axis=(0, 1), out=d_h_r_2_b_b)      # (4*H,)
+    np.matmul(d_a_h_r_2_b_fiog.reshape(-1, 4*H).T, term3.reshape(-1, H), out=d_h_r_2_b_W[:, :H])
+    np.matmul(d_a_h_r_2_b_fiog.reshape(-1, 4*H).T, h_h_1.reshape(-1, 2*H), out=d_h_r_2_b_W[:, H:])
     np.square(tanh_h_r_2_f_c, out=slope_tanh_h_r_2_f_c)         # (T, B, H)
     np.subtract(1, slope_tanh_h_r_2_f_c, out=slope_tanh_h_r_2_f_c)
     np.subtract(1, h_r_2_f_fio, out=slope_h_r_2_f_fio)          # (T, B, 3*H)
     slope_h_r_2_f_fio *= h_r_2_f_fio
+    np.square(h_r_2_f_g, out=slope_h_r_2_f_g)                   # (T, B, H)
+    np.subtract(1, slope_h_r_2_f_g, out=slope_h_r_2_f_g)
     d_h_r_2_f_c_next[...] = 0                                   # (B, H)
     d_h_r_2_f_next[...] = 0                                     # (B, H)
-    d_a_h_r_2_f_g = slope_h_r_2_f_g
-    d_a_h_r_2_f_fio = slope_h_r_2_f_fio
-    d_h_r_2_f_s_W, d_h_r_2_b_s_W = d_h_h_2[..., :H], d_h_h_2[..., H:]
     d_h_r_2_f_f, d_h_r_2_f_i, d_h_r_2_f_o = np.split(d_h_r_2_f_fio, 3, axis=-1)
+    d_a_h_r_2_f_fio, d_a_h_r_2_f_g = d_a_h_r_2_f_fiog[..., :3*H], d_a_h_r_2_f_fiog[..., 3*H:]
     for t in reversed(range(T)):
         # d_h.r.2.f = d_h.h.2[t, 0:H] + d_h.r.2.f_next[t+1]
         d_h_r_2_f = d_h_r_2_f_next + d_h_r_2_f_s_W[t]           # (B, H)
@@ -2136,9 +1658,6 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         d_h_r_2_f_c = d_h_r_2_f_c_next + d_h_r_2_f * h_r_2_f_o[t] * slope_tanh_h_r_2_f_c[t]
         # d_h.r.2.f.c_next = d_h.r.2.f.c[t] * h.r.2.f.f[t]
         d_h_r_2_f_c_next[...] = d_h_r_2_f_c * h_r_2_f_f[t]
-        # d_h.r.2.f.g = d_h.r.2.f.c[t] * h.r.2.f.i[t]
-        # d_a_h.r.2.f.g = d_h.r.2.f.g[t] * (1 - h.r.2.f.g[t]^2)
-        d_a_h_r_2_f_g[t] = d_h_r_2_f_c * h_r_2_f_i[t] * slope_h_r_2_f_g[t]
         # d_h.r.2.f.f = d_h.r.2.f.c[t] * h.r.2.f.c[t-1]
         d_h_r_2_f_f[...] = d_h_r_2_f_c * h_r_2_f_c_prev[t]      # (B, 3*H)
         # d_h.r.2.f.i = d_h.r.2.f.c[t] * h.r.2.f.g[t]
@@ -2146,104 +1665,73 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         # d_h.r.2.f.o = d_h.r.2.f[t] * tanh(h.r.2.f.c[t])
         d_h_r_2_f_o[...] = d_h_r_2_f * tanh_h_r_2_f_c[t]
         # d_a_h.r.2.f.fio = d_h.r.2.f.fio[t] * h.r.2.f.fio[t] * (1 - h.r.2.f.fio[t])
-        d_a_h_r_2_f_fio[t] = d_h_r_2_f_fio * slope_h_r_2_f_fio[t]
-        # d_h.r.2.f_next =
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[6*H:7*H,
-        #     0:H].T @ d_a_h.r.2.f.g[t] +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[0:3*H,
-        #     0:H].T @ d_a_h.r.2.f.fio[t]
-        d_h_r_2_f_next[...] = d_a_h_r_2_f_g[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[6*H:7*H, :H] + d_a_h_r_2_f_fio[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:3*H, :H]
-    np.square(h_r_2_b_g, out=slope_h_r_2_b_g)                   # (T, B, H)
-    np.subtract(1, slope_h_r_2_b_g, out=slope_h_r_2_b_g)
-    np.subtract(1, h_r_2_b_i, out=slope_h_r_2_b_i)              # (T, B, H)
-    slope_h_r_2_b_i *= h_r_2_b_i
-    np.subtract(1, h_r_2_b_o, out=slope_h_r_2_b_o)              # (T, B, H)
-    slope_h_r_2_b_o *= h_r_2_b_o
-    np.square(tanh_h_r_2_b_c, out=slope_tanh_h_r_2_b_c)         # (T, B, H)
-    np.subtract(1, slope_tanh_h_r_2_b_c, out=slope_tanh_h_r_2_b_c)
-    np.subtract(1, h_r_2_b_f, out=slope_h_r_2_b_f)              # (T, B, H)
-    slope_h_r_2_b_f *= h_r_2_b_f
-    d_h_r_2_b_c_prev[...] = 0                                   # (B, H)
-    d_h_r_2_b_prev[...] = 0                                     # (B, H)
-    d_a_h_r_2_b_g = slope_h_r_2_b_g
-    d_a_h_r_2_b_f, d_a_h_r_2_b_i, d_a_h_r_2_b_o = np.split(parts3, 3, axis=-1)
-    for t in range(T):
-        # d_h.r.2.b = d_h.h.2[t, H:2*H] + d_h.r.2.b_prev[t-1]
-        d_h_r_2_b = d_h_r_2_b_prev + d_h_r_2_b_s_W[t]           # (B, H)
-        # d_h.r.2.b.o = d_h.r.2.b[t] * tanh(h.r.2.b.c[t])
-        # d_a_h.r.2.b.o = d_h.r.2.b.o[t] * h.r.2.b.o[t] * (1 - h.r.2.b.o[t])
-        d_a_h_r_2_b_o[t] = d_h_r_2_b * tanh_h_r_2_b_c[t] * slope_h_r_2_b_o[t]  # (T, B, 3*H)
-        # d_h.r.2.b.c = d_h.r.2.b[t] * h.r.2.b.o[t] * (1 - tanh(h.r.2.b.c[t])^2) +
-        #     d_h.r.2.b.c_prev[t-1]
-        d_h_r_2_b_c = d_h_r_2_b_c_prev + d_h_r_2_b * h_r_2_b_o[t] * slope_tanh_h_r_2_b_c[t]
-        # d_h.r.2.b.c_prev = d_h.r.2.b.c[t] * h.r.2.b.f[t]
-        d_h_r_2_b_c_prev[...] = np.where(end[t][:, None], 0, d_h_r_2_b_c * h_r_2_b_f[t])
-        # d_h.r.2.b.g = d_h.r.2.b.c[t] * h.r.2.b.i[t]
-        # d_a_h.r.2.b.g = d_h.r.2.b.g[t] * (1 - h.r.2.b.g[t]^2)
-        d_a_h_r_2_b_g[t] = d_h_r_2_b_c * h_r_2_b_i[t] * slope_h_r_2_b_g[t]
-        # d_h.r.2.b.i = d_h.r.2.b.c[t] * h.r.2.b.g[t]
-        # d_a_h.r.2.b.i = d_h.r.2.b.i[t] * h.r.2.b.i[t] * (1 - h.r.2.b.i[t])
-        d_a_h_r_2_b_i[t] = d_h_r_2_b_c * h_r_2_b_g[t] * slope_h_r_2_b_i[t]
-        # d_h.r.2.b.f = d_h.r.2.b.c[t] * h.r.2.b.c[t+1]
-        # d_a_h.r.2.b.f = d_h.r.2.b.f[t] * h.r.2.b.f[t] * (1 - h.r.2.b.f[t])
-        d_a_h_r_2_b_f[t] = d_h_r_2_b_c * term4[t] * slope_h_r_2_b_f[t]
-        # d_h.r.2.b_prev =
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[7*H:8*H,
-        #     0:H].T @ d_a_h.r.2.b.g[t] +
-        #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[3*H:6*H,
-        #     0:H].T @ [d_a_h.r.2.b.f[t], d_a_h.r.2.b.i[t], d_a_h.r.2.b.o[t]]
-        d_h_r_2_b_prev[...] = np.where(end[t][:, None], 0,
-            d_a_h_r_2_b_g[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[7*H:, :H] + parts3[t] @ h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[3*H:6*H, :H])
-    np.concatenate((d_a_h_r_2_f_fio, d_a_h_r_2_b_f, d_a_h_r_2_b_i, d_a_h_r_2_b_o, d_a_h_r_2_f_g,
-        d_a_h_r_2_b_g), axis=2, out=parts4)
-    #
-    #     d_h.r.2.f.b_f_h.r.2.f.b_i_h.r.2.f.b_o_h.r.2.b.b_f_h.r.2.b.b_i_h.r.2.b.b_o_h.r.2.f.b_c_h.r.2.b.b_c
-    #     = sum[t, batch]([d_a_h.r.2.f.fio[t], d_a_h.r.2.b.f[t], d_a_h.r.2.b.i[t],
-    #     d_a_h.r.2.b.o[t], d_a_h.r.2.f.g[t], d_a_h.r.2.b.g[t]])
-    np.sum(parts4, axis=(0, 1),
-        out=d_h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c)
-    np.matmul(d_a_h_r_2_f_fio.reshape(-1, 3*H).T, h_r_2_f_prev.reshape(-1, H),
-        out=d_a_h_r_2_f_fio_h_r_2_f_prev)
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:3*H] = 0
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:3*H, :H] = d_a_h_r_2_f_fio_h_r_2_f_prev
-    np.matmul(parts3.reshape(-1, 3*H).T, term3.reshape(-1, H), out=parts3_term3)  # (3*H, H)
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[3*H:6*H] = 0
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[3*H:6*H, :H] = parts3_term3
-    np.matmul(d_a_h_r_2_f_g.reshape(-1, H).T, h_r_2_f_prev.reshape(-1, H),
-        out=d_a_h_r_2_f_g_h_r_2_f_prev)
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[6*H:7*H] = 0
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[6*H:7*H, :H] = d_a_h_r_2_f_g_h_r_2_f_prev
-    np.matmul(d_a_h_r_2_b_g.reshape(-1, H).T, term3.reshape(-1, H), out=d_a_h_r_2_b_g_term3)
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[7*H:] = 0
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[7*H:, :H] = d_a_h_r_2_b_g_term3
-    #
-    #     d_h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c
-    #     = ... + pad(sum[t] [d_a_h.r.2.f.fio[t], d_a_h.r.2.b.f[t], d_a_h.r.2.b.i[t],
-    #     d_a_h.r.2.b.o[t], d_a_h.r.2.f.g[t], d_a_h.r.2.b.g[t]] @ h.h.1[t].T, H, 3*H, 1)
-    np.matmul(parts4.reshape(-1, 8*H).T, h_h_1.reshape(-1, 2*H), out=parts4_h_h_1)  # (8*H, 2*H)
-    term10[...] = 0                                             # (8*H, 3*H)
-    term10[:, H:] = parts4_h_h_1
-    d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c += term10
-    np.square(h_h_1_f_g, out=slope_h_h_1_f_g)                   # (T, B, H)
-    np.subtract(1, slope_h_h_1_f_g, out=slope_h_h_1_f_g)
-    # d_h.h.1 = d_h.h.2[t] +
-    #     h.r.2.f.W_f_h.r.2.f.W_i_h.r.2.f.W_o_h.r.2.b.W_f_h.r.2.b.W_i_h.r.2.b.W_o_h.r.2.f.W_c_h.r.2.b.W_c[:,
-    #     H:3*H].T @ [d_a_h.r.2.f.fio[t], d_a_h.r.2.b.f[t], d_a_h.r.2.b.i[t], d_a_h.r.2.b.o[t],
-    #     d_a_h.r.2.f.g[t], d_a_h.r.2.b.g[t]]
-    np.matmul(parts4.reshape(-1, 8*H),
-        h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c[:, H:], out=parts4_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c.reshape(-1, 2*H))
+        d_a_h_r_2_f_fio[t] = d_h_r_2_f_fio * slope_h_r_2_f_fio[t]  # (T, B, 4*H)
+        # d_h.r.2.f.g = d_h.r.2.f.c[t] * h.r.2.f.i[t]
+        # d_a_h.r.2.f.g = d_h.r.2.f.g[t] * (1 - h.r.2.f.g[t]^2)
+        d_a_h_r_2_f_g[t] = d_h_r_2_f_c * h_r_2_f_i[t] * slope_h_r_2_f_g[t]
+        # d_h.r.2.f_next = h.r.2.f.W[:, 0:H].T @ d_a_h.r.2.f.fiog[t]
+        np.matmul(d_a_h_r_2_f_fiog[t], h_r_2_f_W_h_r_2_f, out=d_h_r_2_f_next)
+    # d_h.r.2.f.b = sum[t, batch](d_a_h.r.2.f.fiog[t])
+    np.sum(d_a_h_r_2_f_fiog, axis=(0, 1), out=d_h_r_2_f_b)      # (4*H,)
+    np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H).T, h_r_2_f_prev.reshape(-1, H),
+        out=d_h_r_2_f_W[:, :H])
+    np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H).T, h_h_1.reshape(-1, 2*H), out=d_h_r_2_f_W[:, H:])
+    np.matmul(d_a_h_r_2_b_fiog.reshape(-1, 4*H), h_r_2_b_W[:, H:],
+        out=d_a_h_r_2_b_fiog_h_r_2_b_W.reshape(-1, 2*H))
+    # d_h.h.1 = d_h.h.2[t] + h.r.2.b.W[:, H:3*H].T @ d_a_h.r.2.b.fiog[t] + h.r.2.f.W[:, H:3*H].T
+    #     @ d_a_h.r.2.f.fiog[t]
+    np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H), h_r_2_f_W[:, H:],
+        out=d_a_h_r_2_f_fiog_h_r_2_f_W.reshape(-1, 2*H))
     d_h_h_1 = d_h_h_2
-    d_h_h_1 += parts4_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c
+    d_h_h_1 += d_a_h_r_2_b_fiog_h_r_2_b_W
+    d_h_h_1 += d_a_h_r_2_f_fiog_h_r_2_f_W
+    np.square(tanh_h_h_1_b_c, out=slope_tanh_h_h_1_b_c)         # (T, B, H)
+    np.subtract(1, slope_tanh_h_h_1_b_c, out=slope_tanh_h_h_1_b_c)
+    np.subtract(1, h_h_1_b_fio, out=slope_h_h_1_b_fio)          # (T, B, 3*H)
+    slope_h_h_1_b_fio *= h_h_1_b_fio
+    np.square(h_h_1_b_g, out=slope_h_h_1_b_g)                   # (T, B, H)
+    np.subtract(1, slope_h_h_1_b_g, out=slope_h_h_1_b_g)
+    d_h_h_1_b_c_prev[...] = 0                                   # (B, H)
+    d_h_h_1_b_prev[...] = 0                                     # (B, H)
+    d_h_h_1_f_s_W, d_h_h_1_b_s_W = d_h_h_1[..., :H], d_h_h_1[..., H:]
+    d_h_h_1_b_f, d_h_h_1_b_i, d_h_h_1_b_o = np.split(d_h_h_1_b_fio, 3, axis=-1)
+    d_a_h_h_1_b_fio, d_a_h_h_1_b_g = d_a_h_h_1_b_fiog[..., :3*H], d_a_h_h_1_b_fiog[..., 3*H:]
+    for t in range(T):
+        # d_h.h.1.b = d_h.h.1[t, H:2*H] + d_h.h.1.b_prev[t-1]
+        d_h_h_1_b = d_h_h_1_b_prev + d_h_h_1_b_s_W[t]           # (B, H)
+        # d_h.h.1.b.c = d_h.h.1.b[t] * h.h.1.b.o[t] * (1 - tanh(h.h.1.b.c[t])^2) +
+        #     d_h.h.1.b.c_prev[t-1]
+        d_h_h_1_b_c = d_h_h_1_b_c_prev + d_h_h_1_b * h_h_1_b_o[t] * slope_tanh_h_h_1_b_c[t]
+        # d_h.h.1.b.c_prev = d_h.h.1.b.c[t] * h.h.1.b.f[t]
+        d_h_h_1_b_c_prev[...] = np.where(end[t][:, None], 0, d_h_h_1_b_c * h_h_1_b_f[t])
+        # d_h.h.1.b.f = d_h.h.1.b.c[t] * h.h.1.b.c[t+1]
+        d_h_h_1_b_f[...] = d_h_h_1_b_c * term2[t]               # (B, 3*H)
+        # d_h.h.1.b.i = d_h.h.1.b.c[t] * h.h.1.b.g[t]
+        d_h_h_1_b_i[...] = d_h_h_1_b_c * h_h_1_b_g[t]
+        # d_h.h.1.b.o = d_h.h.1.b[t] * tanh(h.h.1.b.c[t])
+        d_h_h_1_b_o[...] = d_h_h_1_b * tanh_h_h_1_b_c[t]
+        # d_a_h.h.1.b.fio = d_h.h.1.b.fio[t] * h.h.1.b.fio[t] * (1 - h.h.1.b.fio[t])
+        d_a_h_h_1_b_fio[t] = d_h_h_1_b_fio * slope_h_h_1_b_fio[t]  # (T, B, 4*H)
+        # d_h.h.1.b.g = d_h.h.1.b.c[t] * h.h.1.b.i[t]
+        # d_a_h.h.1.b.g = d_h.h.1.b.g[t] * (1 - h.h.1.b.g[t]^2)
+        d_a_h_h_1_b_g[t] = d_h_h_1_b_c * h_h_1_b_i[t] * slope_h_h_1_b_g[t]
+        # d_h.h.1.b_prev = h.h.1.b.W[:, 0:H].T @ d_a_h.h.1.b.fiog[t]
+        d_h_h_1_b_prev[...] = np.where(end[t][:, None], 0,
+            d_a_h_h_1_b_fiog[t] @ h_h_1_b_W_d_a_h_h_1_b_fiog)
+    # d_h.h.1.b.b = sum[t, batch](d_a_h.h.1.b.fiog[t])
+    np.sum(d_a_h_h_1_b_fiog, axis=(0, 1), out=d_h_h_1_b_b)      # (4*H,)
+    np.matmul(d_a_h_h_1_b_fiog.reshape(-1, 4*H).T, term.reshape(-1, H), out=d_h_h_1_b_W[:, :H])
+    np.matmul(d_a_h_h_1_b_fiog.reshape(-1, 4*H).T, e.reshape(-1, E), out=d_h_h_1_b_W[:, H:])
     np.square(tanh_h_h_1_f_c, out=slope_tanh_h_h_1_f_c)         # (T, B, H)
     np.subtract(1, slope_tanh_h_h_1_f_c, out=slope_tanh_h_h_1_f_c)
     np.subtract(1, h_h_1_f_fio, out=slope_h_h_1_f_fio)          # (T, B, 3*H)
     slope_h_h_1_f_fio *= h_h_1_f_fio
+    np.square(h_h_1_f_g, out=slope_h_h_1_f_g)                   # (T, B, H)
+    np.subtract(1, slope_h_h_1_f_g, out=slope_h_h_1_f_g)
     d_h_h_1_f_c_next[...] = 0                                   # (B, H)
     d_h_h_1_f_next[...] = 0                                     # (B, H)
-    d_a_h_h_1_f_g = slope_h_h_1_f_g
-    d_a_h_h_1_f_fio = slope_h_h_1_f_fio
-    d_h_h_1_f_s_W, d_h_h_1_b_s_W = d_h_h_1[..., :H], d_h_h_1[..., H:]
     d_h_h_1_f_f, d_h_h_1_f_i, d_h_h_1_f_o = np.split(d_h_h_1_f_fio, 3, axis=-1)
+    d_a_h_h_1_f_fio, d_a_h_h_1_f_g = d_a_h_h_1_f_fiog[..., :3*H], d_a_h_h_1_f_fiog[..., 3*H:]
     for t in reversed(range(T)):
         # d_h.h.1.f = d_h.h.1[t, 0:H] + d_h.h.1.f_next[t+1]
         d_h_h_1_f = d_h_h_1_f_next + d_h_h_1_f_s_W[t]           # (B, H)
@@ -2252,9 +1740,6 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         d_h_h_1_f_c = d_h_h_1_f_c_next + d_h_h_1_f * h_h_1_f_o[t] * slope_tanh_h_h_1_f_c[t]
         # d_h.h.1.f.c_next = d_h.h.1.f.c[t] * h.h.1.f.f[t]
         d_h_h_1_f_c_next[...] = d_h_h_1_f_c * h_h_1_f_f[t]
-        # d_h.h.1.f.g = d_h.h.1.f.c[t] * h.h.1.f.i[t]
-        # d_a_h.h.1.f.g = d_h.h.1.f.g[t] * (1 - h.h.1.f.g[t]^2)
-        d_a_h_h_1_f_g[t] = d_h_h_1_f_c * h_h_1_f_i[t] * slope_h_h_1_f_g[t]
         # d_h.h.1.f.f = d_h.h.1.f.c[t] * h.h.1.f.c[t-1]
         d_h_h_1_f_f[...] = d_h_h_1_f_c * h_h_1_f_c_prev[t]      # (B, 3*H)
         # d_h.h.1.f.i = d_h.h.1.f.c[t] * h.h.1.f.g[t]
@@ -2262,98 +1747,37 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         # d_h.h.1.f.o = d_h.h.1.f[t] * tanh(h.h.1.f.c[t])
         d_h_h_1_f_o[...] = d_h_h_1_f * tanh_h_h_1_f_c[t]
         # d_a_h.h.1.f.fio = d_h.h.1.f.fio[t] * h.h.1.f.fio[t] * (1 - h.h.1.f.fio[t])
-        d_a_h_h_1_f_fio[t] = d_h_h_1_f_fio * slope_h_h_1_f_fio[t]
-        # d_h.h.1.f_next =
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[6*H:7*H,
-        #     0:H].T @ d_a_h.h.1.f.g[t] +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[0:3*H,
-        #     0:H].T @ d_a_h.h.1.f.fio[t]
-        d_h_h_1_f_next[...] = d_a_h_h_1_f_g[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[6*H:7*H, :H] + d_a_h_h_1_f_fio[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:3*H, :H]
-    np.square(h_h_1_b_g, out=slope_h_h_1_b_g)                   # (T, B, H)
-    np.subtract(1, slope_h_h_1_b_g, out=slope_h_h_1_b_g)
-    np.subtract(1, h_h_1_b_i, out=slope_h_h_1_b_i)              # (T, B, H)
-    slope_h_h_1_b_i *= h_h_1_b_i
-    np.subtract(1, h_h_1_b_o, out=slope_h_h_1_b_o)              # (T, B, H)
-    slope_h_h_1_b_o *= h_h_1_b_o
-    np.square(tanh_h_h_1_b_c, out=slope_tanh_h_h_1_b_c)         # (T, B, H)
-    np.subtract(1, slope_tanh_h_h_1_b_c, out=slope_tanh_h_h_1_b_c)
-    np.subtract(1, h_h_1_b_f, out=slope_h_h_1_b_f)              # (T, B, H)
-    slope_h_h_1_b_f *= h_h_1_b_f
-    d_h_h_1_b_c_prev[...] = 0                                   # (B, H)
-    d_h_h_1_b_prev[...] = 0                                     # (B, H)
-    d_a_h_h_1_b_g = slope_h_h_1_b_g
-    d_a_h_h_1_b_f, d_a_h_h_1_b_i, d_a_h_h_1_b_o = np.split(parts5, 3, axis=-1)
-    for t in range(T):
-        # d_h.h.1.b = d_h.h.1[t, H:2*H] + d_h.h.1.b_prev[t-1]
-        d_h_h_1_b = d_h_h_1_b_prev + d_h_h_1_b_s_W[t]           # (B, H)
-        # d_h.h.1.b.o = d_h.h.1.b[t] * tanh(h.h.1.b.c[t])
-        # d_a_h.h.1.b.o = d_h.h.1.b.o[t] * h.h.1.b.o[t] * (1 - h.h.1.b.o[t])
-        d_a_h_h_1_b_o[t] = d_h_h_1_b * tanh_h_h_1_b_c[t] * slope_h_h_1_b_o[t]  # (T, B, 3*H)
-        # d_h.h.1.b.c = d_h.h.1.b[t] * h.h.1.b.o[t] * (1 - tanh(h.h.1.b.c[t])^2) +
-        #     d_h.h.1.b.c_prev[t-1]
-        d_h_h_1_b_c = d_h_h_1_b_c_prev + d_h_h_1_b * h_h_1_b_o[t] * slope_tanh_h_h_1_b_c[t]
-        # d_h.h.1.b.c_prev = d_h.h.1.b.c[t] * h.h.1.b.f[t]
-        d_h_h_1_b_c_prev[...] = np.where(end[t][:, None], 0, d_h_h_1_b_c * h_h_1_b_f[t])
-        # d_h.h.1.b.g = d_h.h.1.b.c[t] * h.h.1.b.i[t]
-        # d_a_h.h.1.b.g = d_h.h.1.b.g[t] * (1 - h.h.1.b.g[t]^2)
-        d_a_h_h_1_b_g[t] = d_h_h_1_b_c * h_h_1_b_i[t] * slope_h_h_1_b_g[t]
-        # d_h.h.1.b.i = d_h.h.1.b.c[t] * h.h.1.b.g[t]
-        # d_a_h.h.1.b.i = d_h.h.1.b.i[t] * h.h.1.b.i[t] * (1 - h.h.1.b.i[t])
-        d_a_h_h_1_b_i[t] = d_h_h_1_b_c * h_h_1_b_g[t] * slope_h_h_1_b_i[t]
-        # d_h.h.1.b.f = d_h.h.1.b.c[t] * h.h.1.b.c[t+1]
-        # d_a_h.h.1.b.f = d_h.h.1.b.f[t] * h.h.1.b.f[t] * (1 - h.h.1.b.f[t])
-        d_a_h_h_1_b_f[t] = d_h_h_1_b_c * term2[t] * slope_h_h_1_b_f[t]
-        # d_h.h.1.b_prev =
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[7*H:8*H,
-        #     0:H].T @ d_a_h.h.1.b.g[t] +
-        #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[3*H:6*H,
-        #     0:H].T @ [d_a_h.h.1.b.f[t], d_a_h.h.1.b.i[t], d_a_h.h.1.b.o[t]]
-        d_h_h_1_b_prev[...] = np.where(end[t][:, None], 0,
-            d_a_h_h_1_b_g[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[7*H:, :H] + parts5[t] @ h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[3*H:6*H, :H])
-    np.concatenate((d_a_h_h_1_f_fio, d_a_h_h_1_b_f, d_a_h_h_1_b_i, d_a_h_h_1_b_o, d_a_h_h_1_f_g,
-        d_a_h_h_1_b_g), axis=2, out=parts6)
-    #
-    #     d_h.h.1.f.b_f_h.h.1.f.b_i_h.h.1.f.b_o_h.h.1.b.b_f_h.h.1.b.b_i_h.h.1.b.b_o_h.h.1.f.b_c_h.h.1.b.b_c
-    #     = sum[t, batch]([d_a_h.h.1.f.fio[t], d_a_h.h.1.b.f[t], d_a_h.h.1.b.i[t],
-    #     d_a_h.h.1.b.o[t], d_a_h.h.1.f.g[t], d_a_h.h.1.b.g[t]])
-    np.sum(parts6, axis=(0, 1),
-        out=d_h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c)
-    np.matmul(d_a_h_h_1_f_fio.reshape(-1, 3*H).T, h_h_1_f_prev.reshape(-1, H),
-        out=d_a_h_h_1_f_fio_h_h_1_f_prev)
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:3*H] = 0
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:3*H, :H] = d_a_h_h_1_f_fio_h_h_1_f_prev
-    np.matmul(parts5.reshape(-1, 3*H).T, term.reshape(-1, H), out=parts5_term)  # (3*H, H)
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[3*H:6*H] = 0
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[3*H:6*H, :H] = parts5_term
-    np.matmul(d_a_h_h_1_f_g.reshape(-1, H).T, h_h_1_f_prev.reshape(-1, H),
-        out=d_a_h_h_1_f_g_h_h_1_f_prev)
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[6*H:7*H] = 0
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[6*H:7*H, :H] = d_a_h_h_1_f_g_h_h_1_f_prev
-    np.matmul(d_a_h_h_1_b_g.reshape(-1, H).T, term.reshape(-1, H), out=d_a_h_h_1_b_g_term)  # (H, H)
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[7*H:] = 0
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[7*H:, :H] = d_a_h_h_1_b_g_term
-    #
-    #     d_h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c
-    #     = ... + pad(sum[t] [d_a_h.h.1.f.fio[t], d_a_h.h.1.b.f[t], d_a_h.h.1.b.i[t],
-    #     d_a_h.h.1.b.o[t], d_a_h.h.1.f.g[t], d_a_h.h.1.b.g[t]] @ e[t].T, H, E + H, 1)
-    np.matmul(parts6.reshape(-1, 8*H).T, e.reshape(-1, E), out=parts6_e)  # (8*H, E)
-    term11[...] = 0                                             # (8*H, E + H)
-    term11[:, H:] = parts6_e
-    d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c += term11
-    # d_e =
-    #     h.h.1.f.W_f_h.h.1.f.W_i_h.h.1.f.W_o_h.h.1.b.W_f_h.h.1.b.W_i_h.h.1.b.W_o_h.h.1.f.W_c_h.h.1.b.W_c[:,
-    #     H:E + H].T @ [d_a_h.h.1.f.fio[t], d_a_h.h.1.b.f[t], d_a_h.h.1.b.i[t],
-    #     d_a_h.h.1.b.o[t], d_a_h.h.1.f.g[t], d_a_h.h.1.b.g[t]]
-    np.matmul(parts6.reshape(-1, 8*H),
-        h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c[:, H:], out=d_e.reshape(-1, E))
+        d_a_h_h_1_f_fio[t] = d_h_h_1_f_fio * slope_h_h_1_f_fio[t]  # (T, B, 4*H)
+        # d_h.h.1.f.g = d_h.h.1.f.c[t] * h.h.1.f.i[t]
+        # d_a_h.h.1.f.g = d_h.h.1.f.g[t] * (1 - h.h.1.f.g[t]^2)
+        d_a_h_h_1_f_g[t] = d_h_h_1_f_c * h_h_1_f_i[t] * slope_h_h_1_f_g[t]
+        # d_h.h.1.f_next = h.h.1.f.W[:, 0:H].T @ d_a_h.h.1.f.fiog[t]
+        np.matmul(d_a_h_h_1_f_fiog[t], h_h_1_f_W_h_h_1_f, out=d_h_h_1_f_next)
+    # d_h.h.1.f.b = sum[t, batch](d_a_h.h.1.f.fiog[t])
+    np.sum(d_a_h_h_1_f_fiog, axis=(0, 1), out=d_h_h_1_f_b)      # (4*H,)
+    np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H).T, h_h_1_f_prev.reshape(-1, H),
+        out=d_h_h_1_f_W[:, :H])
+    np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H).T, e.reshape(-1, E), out=d_h_h_1_f_W[:, H:])
+    np.matmul(d_a_h_h_1_b_fiog.reshape(-1, 4*H), h_h_1_b_W[:, H:], out=d_e.reshape(-1, E))
+    # d_e = h.h.1.b.W[:, H:E + H].T @ d_a_h.h.1.b.fiog[t] + h.h.1.f.W[:, H:E + H].T @
+    #     d_a_h.h.1.f.fiog[t]
+    np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H), h_h_1_f_W[:, H:],
+        out=d_a_h_h_1_f_fiog_h_h_1_f_W.reshape(-1, E))
+    d_e += d_a_h_h_1_f_fiog_h_h_1_f_W
     # d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
     scatter(d_e, x, out=d_e_L)                                  # (V, E)
-    unstack(d_h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c, d_h_r_3_f_b_f, d_h_r_3_f_b_i, d_h_r_3_f_b_o, d_h_r_3_b_b_f, d_h_r_3_b_b_i, d_h_r_3_b_b_o, d_h_r_3_f_b_c, d_h_r_3_b_b_c)
-    unstack(d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c, d_h_r_3_f_W_f, d_h_r_3_f_W_i, d_h_r_3_f_W_o, d_h_r_3_b_W_f, d_h_r_3_b_W_i, d_h_r_3_b_W_o, d_h_r_3_f_W_c, d_h_r_3_b_W_c)
-    unstack(d_h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c, d_h_r_2_f_b_f, d_h_r_2_f_b_i, d_h_r_2_f_b_o, d_h_r_2_b_b_f, d_h_r_2_b_b_i, d_h_r_2_b_b_o, d_h_r_2_f_b_c, d_h_r_2_b_b_c)
-    unstack(d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c, d_h_r_2_f_W_f, d_h_r_2_f_W_i, d_h_r_2_f_W_o, d_h_r_2_b_W_f, d_h_r_2_b_W_i, d_h_r_2_b_W_o, d_h_r_2_f_W_c, d_h_r_2_b_W_c)
-    unstack(d_h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c, d_h_h_1_f_b_f, d_h_h_1_f_b_i, d_h_h_1_f_b_o, d_h_h_1_b_b_f, d_h_h_1_b_b_i, d_h_h_1_b_b_o, d_h_h_1_f_b_c, d_h_h_1_b_b_c)
-    unstack(d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c, d_h_h_1_f_W_f, d_h_h_1_f_W_i, d_h_h_1_f_W_o, d_h_h_1_b_W_f, d_h_h_1_b_W_i, d_h_h_1_b_W_o, d_h_h_1_f_W_c, d_h_h_1_b_W_c)
+    unstack(d_h_r_3_b_b, d_h_r_3_b_b_f, d_h_r_3_b_b_i, d_h_r_3_b_b_o, d_h_r_3_b_b_c)
+    unstack(d_h_r_3_b_W, d_h_r_3_b_W_f, d_h_r_3_b_W_i, d_h_r_3_b_W_o, d_h_r_3_b_W_c)
+    unstack(d_h_r_3_f_b, d_h_r_3_f_b_f, d_h_r_3_f_b_i, d_h_r_3_f_b_o, d_h_r_3_f_b_c)
+    unstack(d_h_r_3_f_W, d_h_r_3_f_W_f, d_h_r_3_f_W_i, d_h_r_3_f_W_o, d_h_r_3_f_W_c)
+    unstack(d_h_r_2_b_b, d_h_r_2_b_b_f, d_h_r_2_b_b_i, d_h_r_2_b_b_o, d_h_r_2_b_b_c)
+    unstack(d_h_r_2_b_W, d_h_r_2_b_W_f, d_h_r_2_b_W_i, d_h_r_2_b_W_o, d_h_r_2_b_W_c)
+    unstack(d_h_r_2_f_b, d_h_r_2_f_b_f, d_h_r_2_f_b_i, d_h_r_2_f_b_o, d_h_r_2_f_b_c)
+    unstack(d_h_r_2_f_W, d_h_r_2_f_W_f, d_h_r_2_f_W_i, d_h_r_2_f_W_o, d_h_r_2_f_W_c)
+    unstack(d_h_h_1_b_b, d_h_h_1_b_b_f, d_h_h_1_b_b_i, d_h_h_1_b_b_o, d_h_h_1_b_b_c)
+    unstack(d_h_h_1_b_W, d_h_h_1_b_W_f, d_h_h_1_b_W_i, d_h_h_1_b_W_o, d_h_h_1_b_W_c)
+    unstack(d_h_h_1_f_b, d_h_h_1_f_b_f, d_h_h_1_f_b_i, d_h_h_1_f_b_o, d_h_h_1_f_b_c)
+    unstack(d_h_h_1_f_W, d_h_h_1_f_W_f, d_h_h_1_f_W_i, d_h_h_1_f_W_o, d_h_h_1_f_W_c)
     return loss
 
 
@@ -2364,261 +1788,243 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*T, bool),
-            (8*E*H + 8*H*H, dtype),
-            (max(B*E*T, 8*E*H + 8*H*H), dtype),
-            (max(8*B*H*T, A*B*T), dtype),
-            (max(8*H, B*H + B*H*T), dtype),
+            (4*E*H + 4*H*H, dtype),
+            (B*E*T, dtype),
+            (max(4*B*H*T, 4*E*H + 4*H*H), dtype),
+            (max(4*H, B*H + B*H*T), dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
-            (max(B*H*T, 8*E*H), dtype),
-            (max(B*H*T, 8*H), dtype),
-            (max(T, B*H + B*H*T, 24*H*H), dtype),
+            (max(B*H*T, 4*H), dtype),
+            (max(B*H*T, 4*E*H + 4*H*H), dtype),
+            (max(4*B*H*T, 12*H*H), dtype),
+            (max(4*H, T, B*H + B*H*T, 12*H*H), dtype),
             (B*T, bool),
             (max(B*H + B*H*T, 2*B*H*T), dtype),
+            (max(B*H*T, B*E*T), dtype),
+            (3*B*H*T, dtype),
+            (max(B*H*T, 4*H), dtype),
+            (max(B*H*T, 4*E*H + 4*H*H), dtype),
             (B*H*T, dtype),
-            (max(B*H*T, 3*H*H, H*H), dtype),
-            (max(B*H*T, 8*E*H + 8*H*H), dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (max(8*H, B*H + B*H*T), dtype),
+            (max(4*H, B*H + B*H*T), dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
-            (max(B*H*T, 16*H*H), dtype),
-            (max(B*H*T, 3*H*H, H*H, 24*H*H), dtype),
-            (max(B*H + B*H*T, 24*H*H), dtype),
+            (max(B*H*T, 4*H), dtype),
+            (max(B*H*T, 12*H*H), dtype),
+            (max(4*B*H*T, 12*H*H), dtype),
+            (max(4*H, B*H + B*H*T, 12*H*H), dtype),
             (max(B*H + B*H*T, 2*B*H*T), dtype),
             (max(B*H*T, B*H), dtype),
-            (max(B*H*T, 24*H*H), dtype),
+            (3*B*H*T, dtype),
+            (max(B*H*T, 4*H), dtype),
+            (max(B*H*T, 12*H*H), dtype),
             (max(B*H*T, B*H), dtype),
-            (max(B*H*T, 3*B*H, B*H), dtype),
-            (max(B*H*T, B*H), dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (max(8*H, B*H + B*H*T), dtype),
+            (max(4*H, B*H + B*H*T), dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
-            (max(B*H*T, 24*H*H), dtype),
-            (B*H*T, dtype),
-            (max(B*H + B*H*T, A*B*T, 2*B*H*T, 3*B*H*T), dtype),
+            (max(B*H*T, 12*H*H), dtype),
+            (max(B*H*T, B*H, 3*B*H), dtype),
+            (max(4*B*H*T, A*B*T, 3*B*H*T), dtype),
+            (max(4*H, B*H + B*H*T, A*B*T, 2*B*H*T, 4*B*H*T), dtype),
             (max(B*H + B*H*T, 2*B*H*T), dtype),
+            (max(B*H*T, B*H), dtype),
+            (3*B*H*T, dtype),
+            (max(B*H*T, B*H, 3*B*H), dtype),
             (max(B*H*T, B*H), dtype),
             (max(B*H*T, 3*B*H), dtype),
-            (max(B*H*T, B*H), dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
             (B*T, bool),
             (max(B*T*T, A*B*T, 2*B*H*T), dtype),
             (max(B*T, A*B*T, B*T*T, B*H*T), dtype),
-            (max(A*B*T*T, 2*B*H*T), dtype),
             (max(A*B*T, B*T*T, B*H*T), dtype),
-            (max(A*B*T, 2*B*H*T), dtype),
-            (max(A*B*T, 2*B*H*T), dtype),
-            (max(B*T*T, A*B*T, B*H*T), dtype),
-            (max(B*T, A*B*T, B*T*T, B*H*T), dtype),
-            (max(A*B*T*T, 2*B*H*T, B*T), dtype),
+            (2*B*H*T, dtype),
             (A*B*T, dtype),
+            (A*B*T, dtype),
+            (max(B*T*T, A*B*T), dtype),
+            (max(B*T, A*B*T, B*T*T), dtype),
+            (A*B*T, dtype),
+            (max(2*B*H*T, B*T), dtype),
             (2*B*H*T, dtype),
             (2*B*H*T, dtype),
-            (max(B*C*T, B*T), dtype),
-            (max(B*T, B, B*H, 8*H), dtype),
+            (max(B*C*T, B*T, B*T*T), dtype),
+            (max(B*T, B, B*H, 4*H), dtype),
             (B*C*T, dtype),
-            (max(B*T, B*H, 24*H*H), dtype),
-            (max(B*T, 3*B*H, 3*H*H, H*H, 16*H*H, B*H, 8*H), dtype),
+            (max(B*T, B*H, 4*H), dtype),
+            (max(B*T, 3*B*H, 12*H*H), dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:8*E*H + 8*H*H].reshape(8*H, E + H),                   # h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_f_W
             s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c_e
-            s[4][:8*H],                                                 # h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c
+            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
+            s[4][:4*H],                                                 # h_h_1_f_b
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
             s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
             s[6][:3*B*H*T].reshape(T, B, 3*H),                          # h_h_1_f_fio
             s[7][:B*H*T].reshape(T, B, H),                              # h_h_1_f_g
             s[8][:B*H*T].reshape(T, B, H),                              # tanh_h_h_1_f_c
-            s[9][:T],                                                   # t_plus_one
-            s[10][:B*T].reshape(T, B),                                  # end
-            s[9][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
-            s[11][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_h_1_b_cs
-            s[12][:B*H*T].reshape(T, B, H),                             # term
-            s[13][:B*H*T].reshape(T, B, H),                             # h_h_1_b_o
-            s[14][:B*H*T].reshape(T, B, H),                             # h_h_1_b_f
+            s[3][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_b_W
+            s[9][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
+            s[10][:4*H],                                                # h_h_1_b_b
+            s[10][:T],                                                  # t_plus_one
+            s[11][:B*T].reshape(T, B),                                  # end
+            s[10][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_h_1_bs
+            s[12][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_h_1_b_cs
+            s[13][:B*H*T].reshape(T, B, H),                             # term
+            s[14][:3*B*H*T].reshape(T, B, 3*H),                         # h_h_1_b_fio
             s[15][:B*H*T].reshape(T, B, H),                             # term2
-            s[16][:B*H*T].reshape(T, B, H),                             # h_h_1_b_i
-            s[17][:B*H*T].reshape(T, B, H),                             # h_h_1_b_g
-            s[18][:B*H*T].reshape(T, B, H),                             # tanh_h_h_1_b_c
-            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # h_h_1
-            s[9][:24*H*H].reshape(8*H, 3*H),                            # h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c_h_h_1
-            s[19][:8*H],                                                # h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c
-            s[19][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_fs
-            s[20][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_f_cs
-            s[21][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_2_f_fio
-            s[22][:B*H*T].reshape(T, B, H),                             # h_r_2_f_g
-            s[23][:B*H*T].reshape(T, B, H),                             # tanh_h_r_2_f_c
+            s[16][:B*H*T].reshape(T, B, H),                             # h_h_1_b_g
+            s[17][:B*H*T].reshape(T, B, H),                             # tanh_h_h_1_b_c
+            s[12][:2*B*H*T].reshape(T, B, 2*H),                         # h_h_1
+            s[10][:12*H*H].reshape(4*H, 3*H),                           # h_r_2_f_W
+            s[9][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
+            s[18][:4*H],                                                # h_r_2_f_b
+            s[18][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_fs
+            s[19][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_f_cs
+            s[20][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_2_f_fio
+            s[21][:B*H*T].reshape(T, B, H),                             # h_r_2_f_g
+            s[22][:B*H*T].reshape(T, B, H),                             # tanh_h_r_2_f_c
+            s[9][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_b_W
+            s[23][:4*B*H*T].reshape(T, B, 4*H),                         # a_h_r_2_b_fiog
+            s[24][:4*H],                                                # h_r_2_b_b
             s[24][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_bs
             s[25][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_b_cs
             s[26][:B*H*T].reshape(T, B, H),                             # term3
-            s[27][:B*H*T].reshape(T, B, H),                             # h_r_2_b_o
-            s[28][:B*H*T].reshape(T, B, H),                             # h_r_2_b_f
-            s[29][:B*H*T].reshape(T, B, H),                             # term4
-            s[30][:B*H*T].reshape(T, B, H),                             # h_r_2_b_i
-            s[31][:B*H*T].reshape(T, B, H),                             # h_r_2_b_g
-            s[32][:B*H*T].reshape(T, B, H),                             # tanh_h_r_2_b_c
+            s[27][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_2_b_fio
+            s[28][:B*H*T].reshape(T, B, H),                             # term4
+            s[29][:B*H*T].reshape(T, B, H),                             # h_r_2_b_g
+            s[30][:B*H*T].reshape(T, B, H),                             # tanh_h_r_2_b_c
             s[25][:2*B*H*T].reshape(T, B, 2*H),                         # h_r_2
-            s[24][:24*H*H].reshape(8*H, 3*H),                           # h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c_h_h_2
-            s[33][:8*H],                                                # h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c
-            s[33][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_fs
-            s[34][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_f_cs
-            s[35][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_3_f_fio
-            s[36][:B*H*T].reshape(T, B, H),                             # h_r_3_f_g
-            s[37][:B*H*T].reshape(T, B, H),                             # tanh_h_r_3_f_c
-            s[38][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_bs
-            s[39][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_b_cs
-            s[40][:B*H*T].reshape(T, B, H),                             # term5
-            s[41][:B*H*T].reshape(T, B, H),                             # h_r_3_b_o
-            s[42][:B*H*T].reshape(T, B, H),                             # h_r_3_b_f
-            s[43][:B*H*T].reshape(T, B, H),                             # term6
-            s[44][:B*H*T].reshape(T, B, H),                             # h_r_3_b_i
-            s[45][:B*H*T].reshape(T, B, H),                             # h_r_3_b_g
-            s[46][:B*H*T].reshape(T, B, H),                             # tanh_h_r_3_b_c
-            s[39][:2*B*H*T].reshape(T, B, 2*H),                         # h_r_3
-            s[47][:B*T].reshape(T, B),                                  # mask
-            s[38][:A*B*T].reshape(T, B, A),                             # a_head_1_q
-            s[3][:A*B*T].reshape(T, B, A),                              # a_head_1_k
-            s[48][:B*T*T].reshape(T, T, B),                             # a_head_1_q_a_head_1_k
-            s[49][:B*T].reshape(T, B),                                  # max_a_head_1_q_a_head_1_k
-            s[49][:B*T].reshape(T, B),                                  # sum_a_head_1_q_a_head_1_k
-            s[49][:A*B*T].reshape(T, B, A),                             # a_head_1_v
-            s[50][:A*B*T*T].reshape(T, T, B, A),                        # a_head_1_w_a_head_1_v
-            s[51][:A*B*T].reshape(T, B, A),                             # a_head_1
-            s[50][:2*B*H*T].reshape(T, B, 2*H),                         # a_s_1
-            s[52][:A*B*T].reshape(T, B, A),                             # a_head_2_q
-            s[53][:A*B*T].reshape(T, B, A),                             # a_head_2_k
-            s[54][:B*T*T].reshape(T, T, B),                             # a_head_2_q_a_head_2_k
-            s[55][:B*T].reshape(T, B),                                  # max_a_head_2_q_a_head_2_k
-            s[55][:B*T].reshape(T, B),                                  # sum_a_head_2_q_a_head_2_k
-            s[55][:A*B*T].reshape(T, B, A),                             # a_head_2_v
-            s[56][:A*B*T*T].reshape(T, T, B, A),                        # a_head_2_w_a_head_2_v
-            s[57][:A*B*T].reshape(T, B, A),                             # a_head_2
-            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # a_W_o_2_a_head_2
-            s[56][:B*T].reshape(T, B),                                  # q_m
-            s[56][:B*T].reshape(T, B),                                  # q_s
-            s[58][:2*B*H*T].reshape(T, B, 2*H),                         # q_n
-            s[59][:2*B*H*T].reshape(T, B, 2*H),                         # q
-            s[60][:B*C*T].reshape(T, B, C),                             # s
-            s[61][:B*T].reshape(T, B),                                  # max_s
-            s[62][:B*C*T].reshape(T, B, C),                             # exp_s
-            s[63][:B*T].reshape(T, B),                                  # sum_exp_s
-            s[64][:B*T].reshape(T, B),                                  # s_picked
-            s[60][:B*T].reshape(T, B),                                  # tmp
-            s[61][:B],                                                  # real_lengths_t
-            s[61][:B*T].reshape(T, B),                                  # term8
-            s[59][:2*B*H*T].reshape(T, B, 2*H),                         # d_q
-            s[61][:B*T].reshape(T, B),                                  # d_q_n_q_n
-            s[58][:2*B*H*T].reshape(T, B, 2*H),                         # tmp2
-            s[61][:B*T].reshape(T, B),                                  # sum_d_q_u
-            s[51][:A*B*T].reshape(T, B, A),                             # d_a_head_2
-            s[50][:A*B*T*T].reshape(T, T, B, A),                        # d_a_head_2_a_head_2_w
-            s[57][:A*B*T].reshape(T, B, A),                             # sum_d_a_head_2_a_head_2_w
-            s[50][:A*B*T*T].reshape(T, T, B, A),                        # d_a_head_2_a_head_2_v
-            s[51][:B*T*T].reshape(T, T, B),                             # d_a_head_2_w
-            s[61][:B*T].reshape(T, B),                                  # sum_d_a_head_2_w_a_head_2_w
-            s[55][:B*T*T].reshape(T, T, B),                             # tmp3
-            s[54][:A*B*T].reshape(T, B, A),                             # d_a_head_2_w_a_head_2_w_a_head_2_q
-            s[52][:A*B*T].reshape(T, B, A),                             # d_a_head_2_q
-            s[51][:A*B*T].reshape(T, B, A),                             # d_a_head_1
-            s[50][:A*B*T*T].reshape(T, T, B, A),                        # d_a_head_1_a_head_1_w
-            s[53][:A*B*T].reshape(T, B, A),                             # sum_d_a_head_1_a_head_1_w
-            s[50][:A*B*T*T].reshape(T, T, B, A),                        # d_a_head_1_a_head_1_v
-            s[49][:B*T*T].reshape(T, T, B),                             # d_a_head_1_w
-            s[61][:B*T].reshape(T, B),                                  # sum_d_a_head_1_w_a_head_1_w
-            s[51][:B*T*T].reshape(T, T, B),                             # tmp4
-            s[48][:A*B*T].reshape(T, B, A),                             # d_a_head_1_w_a_head_1_w_a_head_1_q
-            s[51][:A*B*T].reshape(T, B, A),                             # d_a_head_1_q
-            s[49][:B*H*T].reshape(T, B, H),                             # slope_h_r_3_f_g
-            s[39][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_v_sum_d_a_head_2_a_head_2_w
-            s[58][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q
-            s[38][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_q_a_head_2_q
-            s[52][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_v_sum_d_a_head_1_a_head_1_w
-            s[53][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q
-            s[48][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_q_a_head_1_q
-            s[51][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_r_3_f_c
-            s[38][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_r_3_f_fio
-            s[61][:B*H].reshape(B, H),                                  # d_h_r_3_f_c_next
-            s[63][:B*H].reshape(B, H),                                  # d_h_r_3_f_next
-            s[64][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_f_fio
-            s[36][:B*H*T].reshape(T, B, H),                             # slope_h_r_3_b_g
-            s[37][:B*H*T].reshape(T, B, H),                             # slope_h_r_3_b_i
-            s[51][:B*H*T].reshape(T, B, H),                             # slope_h_r_3_b_o
-            s[54][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_r_3_b_c
-            s[55][:B*H*T].reshape(T, B, H),                             # slope_h_r_3_b_f
-            s[61][:B*H].reshape(B, H),                                  # d_h_r_3_b_c_prev
-            s[63][:B*H].reshape(B, H),                                  # d_h_r_3_b_prev
-            s[35][:3*B*H*T].reshape(T, B, 3*H),                         # parts
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # parts2
-            s[61][:8*H],                                                # d_h_r_3_f_b_f_h_r_3_f_b_i_h_r_3_f_b_o_h_r_3_b_b_f_h_r_3_b_b_i_h_r_3_b_b_o_h_r_3_f_b_c_h_r_3_b_b_c
-            s[64][:3*H*H].reshape(3*H, H),                              # d_a_h_r_3_f_fio_h_r_3_f_prev
-            s[63][:24*H*H].reshape(8*H, 3*H),                           # d_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c
-            s[64][:3*H*H].reshape(3*H, H),                              # parts_term5
-            s[64][:H*H].reshape(H, H),                                  # d_a_h_r_3_f_g_h_r_3_f_prev
-            s[64][:H*H].reshape(H, H),                                  # d_a_h_r_3_b_g_term5
-            s[64][:16*H*H].reshape(8*H, 2*H),                           # parts2_h_h_2
-            s[36][:24*H*H].reshape(8*H, 3*H),                           # term9
-            s[36][:B*H*T].reshape(T, B, H),                             # slope_h_r_2_f_g
-            s[25][:2*B*H*T].reshape(T, B, 2*H),                         # parts2_h_r_3_f_W_f_h_r_3_f_W_i_h_r_3_f_W_o_h_r_3_b_W_f_h_r_3_b_W_i_h_r_3_b_W_o_h_r_3_f_W_c_h_r_3_b_W_c
-            s[37][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_r_2_f_c
-            s[35][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_r_2_f_fio
-            s[64][:B*H].reshape(B, H),                                  # d_h_r_2_f_c_next
-            s[40][:B*H].reshape(B, H),                                  # d_h_r_2_f_next
-            s[41][:3*B*H].reshape(B, 3*H),                              # d_h_r_2_f_fio
-            s[22][:B*H*T].reshape(T, B, H),                             # slope_h_r_2_b_g
-            s[23][:B*H*T].reshape(T, B, H),                             # slope_h_r_2_b_i
-            s[37][:B*H*T].reshape(T, B, H),                             # slope_h_r_2_b_o
-            s[40][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_r_2_b_c
-            s[41][:B*H*T].reshape(T, B, H),                             # slope_h_r_2_b_f
-            s[64][:B*H].reshape(B, H),                                  # d_h_r_2_b_c_prev
+            s[24][:12*H*H].reshape(4*H, 3*H),                           # h_r_3_f_W
+            s[23][:4*B*H*T].reshape(T, B, 4*H),                         # a_h_r_3_f_fiog
+            s[31][:4*H],                                                # h_r_3_f_b
+            s[31][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_fs
+            s[32][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_f_cs
+            s[33][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_3_f_fio
+            s[34][:B*H*T].reshape(T, B, H),                             # h_r_3_f_g
+            s[35][:B*H*T].reshape(T, B, H),                             # tanh_h_r_3_f_c
+            s[23][:12*H*H].reshape(4*H, 3*H),                           # h_r_3_b_W
+            s[36][:4*B*H*T].reshape(T, B, 4*H),                         # a_h_r_3_b_fiog
+            s[37][:4*H],                                                # h_r_3_b_b
+            s[37][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_bs
+            s[38][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_b_cs
+            s[39][:B*H*T].reshape(T, B, H),                             # term5
+            s[40][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_3_b_fio
+            s[41][:B*H*T].reshape(T, B, H),                             # term6
+            s[42][:B*H*T].reshape(T, B, H),                             # h_r_3_b_g
+            s[43][:B*H*T].reshape(T, B, H),                             # tanh_h_r_3_b_c
+            s[38][:2*B*H*T].reshape(T, B, 2*H),                         # h_r_3
+            s[44][:B*T].reshape(T, B),                                  # mask
+            s[37][:A*B*T].reshape(T, B, A),                             # a_head_1_q
+            s[36][:A*B*T].reshape(T, B, A),                             # a_head_1_k
+            s[45][:B*T*T].reshape(T, T, B),                             # a_head_1_q_a_head_1_k
+            s[46][:B*T].reshape(T, B),                                  # max_a_head_1_q_a_head_1_k
+            s[46][:B*T].reshape(T, B),                                  # sum_a_head_1_q_a_head_1_k
+            s[46][:A*B*T].reshape(T, B, A),                             # a_head_1_v
+            s[47][:A*B*T].reshape(T, B, A),                             # a_head_1
+            s[48][:2*B*H*T].reshape(T, B, 2*H),                         # a_s_1
+            s[49][:A*B*T].reshape(T, B, A),                             # a_head_2_q
+            s[50][:A*B*T].reshape(T, B, A),                             # a_head_2_k
+            s[51][:B*T*T].reshape(T, T, B),                             # a_head_2_q_a_head_2_k
+            s[52][:B*T].reshape(T, B),                                  # max_a_head_2_q_a_head_2_k
+            s[52][:B*T].reshape(T, B),                                  # sum_a_head_2_q_a_head_2_k
+            s[52][:A*B*T].reshape(T, B, A),                             # a_head_2_v
+            s[53][:A*B*T].reshape(T, B, A),                             # a_head_2
+            s[54][:2*B*H*T].reshape(T, B, 2*H),                         # a_W_o_2_a_head_2
+            s[54][:B*T].reshape(T, B),                                  # q_m
+            s[54][:B*T].reshape(T, B),                                  # q_s
+            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # q_n
+            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # q
+            s[57][:B*C*T].reshape(T, B, C),                             # s
+            s[58][:B*T].reshape(T, B),                                  # max_s
+            s[59][:B*C*T].reshape(T, B, C),                             # exp_s
+            s[60][:B*T].reshape(T, B),                                  # sum_exp_s
+            s[61][:B*T].reshape(T, B),                                  # s_picked
+            s[57][:B*T].reshape(T, B),                                  # tmp
+            s[58][:B],                                                  # real_lengths_t
+            s[58][:B*T].reshape(T, B),                                  # term8
+            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # d_q
+            s[58][:B*T].reshape(T, B),                                  # d_q_n_q_n
+            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # tmp2
+            s[58][:B*T].reshape(T, B),                                  # sum_d_q_u
+            s[47][:A*B*T].reshape(T, B, A),                             # d_a_head_2
+            s[53][:A*B*T].reshape(T, B, A),                             # d_a_head_2_a_head_2_w
+            s[57][:B*T*T].reshape(T, T, B),                             # d_a_head_2_w
+            s[58][:B*T].reshape(T, B),                                  # sum_d_a_head_2_w_a_head_2_w
+            s[47][:B*T*T].reshape(T, T, B),                             # tmp3
+            s[47][:A*B*T].reshape(T, B, A),                             # d_a_head_2_w_a_head_2_w_a_head_2_q
+            s[49][:A*B*T].reshape(T, B, A),                             # d_a_head_2_q
+            s[50][:A*B*T].reshape(T, B, A),                             # d_a_head_1
+            s[51][:A*B*T].reshape(T, B, A),                             # d_a_head_1_a_head_1_w
+            s[52][:B*T*T].reshape(T, T, B),                             # d_a_head_1_w
+            s[58][:B*T].reshape(T, B),                                  # sum_d_a_head_1_w_a_head_1_w
+            s[46][:B*T*T].reshape(T, T, B),                             # tmp4
+            s[45][:A*B*T].reshape(T, B, A),                             # d_a_head_1_w_a_head_1_w_a_head_1_q
+            s[46][:A*B*T].reshape(T, B, A),                             # d_a_head_1_q
+            s[38][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_v_a_head_2_a_head_2_w
+            s[48][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q
+            s[54][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_q_a_head_2_q
+            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_v_a_head_1_a_head_1_w
+            s[37][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q
+            s[45][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_q_a_head_1_q
+            s[46][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_r_3_b_c
+            s[36][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_r_3_b_fio
+            s[47][:B*H*T].reshape(T, B, H),                             # slope_h_r_3_b_g
+            s[58][:B*H].reshape(B, H),                                  # d_h_r_3_b_c_prev
+            s[60][:B*H].reshape(B, H),                                  # d_h_r_3_b_prev
+            s[37][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_r_3_b_fiog
+            s[61][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_b_fio
+            s[58][:4*H],                                                # d_h_r_3_b_b
+            s[61][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_b_W
+            s[39][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_r_3_f_c
+            s[40][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_r_3_f_fio
+            s[41][:B*H*T].reshape(T, B, H),                             # slope_h_r_3_f_g
+            s[60][:B*H].reshape(B, H),                                  # d_h_r_3_f_c_next
+            s[42][:B*H].reshape(B, H),                                  # d_h_r_3_f_next
+            s[36][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_r_3_f_fiog
+            s[43][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_f_fio
+            s[60][:4*H],                                                # d_h_r_3_f_b
+            s[34][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_f_W
+            s[25][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_3_b_fiog_h_r_3_b_W
+            s[38][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_3_f_fiog_h_r_3_f_W
+            s[35][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_r_2_b_c
+            s[33][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_r_2_b_fio
+            s[39][:B*H*T].reshape(T, B, H),                             # slope_h_r_2_b_g
+            s[41][:B*H].reshape(B, H),                                  # d_h_r_2_b_c_prev
             s[42][:B*H].reshape(B, H),                                  # d_h_r_2_b_prev
-            s[21][:3*B*H*T].reshape(T, B, 3*H),                         # parts3
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # parts4
-            s[64][:8*H],                                                # d_h_r_2_f_b_f_h_r_2_f_b_i_h_r_2_f_b_o_h_r_2_b_b_f_h_r_2_b_b_i_h_r_2_b_b_o_h_r_2_f_b_c_h_r_2_b_b_c
-            s[23][:3*H*H].reshape(3*H, H),                              # d_a_h_r_2_f_fio_h_r_2_f_prev
-            s[27][:24*H*H].reshape(8*H, 3*H),                           # d_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c
-            s[23][:3*H*H].reshape(3*H, H),                              # parts3_term3
-            s[23][:H*H].reshape(H, H),                                  # d_a_h_r_2_f_g_h_r_2_f_prev
-            s[23][:H*H].reshape(H, H),                                  # d_a_h_r_2_b_g_term3
-            s[22][:16*H*H].reshape(8*H, 2*H),                           # parts4_h_h_1
-            s[23][:24*H*H].reshape(8*H, 3*H),                           # term10
-            s[22][:B*H*T].reshape(T, B, H),                             # slope_h_h_1_f_g
-            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # parts4_h_r_2_f_W_f_h_r_2_f_W_i_h_r_2_f_W_o_h_r_2_b_W_f_h_r_2_b_W_i_h_r_2_b_W_o_h_r_2_f_W_c_h_r_2_b_W_c
-            s[23][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_h_1_f_c
-            s[21][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_h_1_f_fio
-            s[26][:B*H].reshape(B, H),                                  # d_h_h_1_f_c_next
-            s[28][:B*H].reshape(B, H),                                  # d_h_h_1_f_next
-            s[29][:3*B*H].reshape(B, 3*H),                              # d_h_h_1_f_fio
-            s[7][:B*H*T].reshape(T, B, H),                              # slope_h_h_1_b_g
-            s[8][:B*H*T].reshape(T, B, H),                              # slope_h_h_1_b_i
-            s[23][:B*H*T].reshape(T, B, H),                             # slope_h_h_1_b_o
+            s[23][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_r_2_b_fiog
+            s[43][:3*B*H].reshape(B, 3*H),                              # d_h_r_2_b_fio
+            s[28][:4*H],                                                # d_h_r_2_b_b
+            s[29][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_2_b_W
+            s[26][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_r_2_f_c
+            s[27][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_r_2_f_fio
+            s[30][:B*H*T].reshape(T, B, H),                             # slope_h_r_2_f_g
+            s[35][:B*H].reshape(B, H),                                  # d_h_r_2_f_c_next
+            s[39][:B*H].reshape(B, H),                                  # d_h_r_2_f_next
+            s[36][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_r_2_f_fiog
+            s[41][:3*B*H].reshape(B, 3*H),                              # d_h_r_2_f_fio
+            s[21][:4*H],                                                # d_h_r_2_f_b
+            s[22][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_2_f_W
+            s[12][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_2_b_fiog_h_r_2_b_W
+            s[25][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_2_f_fiog_h_r_2_f_W
             s[26][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_h_1_b_c
-            s[28][:B*H*T].reshape(T, B, H),                             # slope_h_h_1_b_f
-            s[29][:B*H].reshape(B, H),                                  # d_h_h_1_b_c_prev
-            s[30][:B*H].reshape(B, H),                                  # d_h_h_1_b_prev
-            s[6][:3*B*H*T].reshape(T, B, 3*H),                          # parts5
-            s[3][:8*B*H*T].reshape(T, B, 8*H),                          # parts6
-            s[8][:8*H],                                                 # d_h_h_1_f_b_f_h_h_1_f_b_i_h_h_1_f_b_o_h_h_1_b_b_f_h_h_1_b_b_i_h_h_1_b_b_o_h_h_1_f_b_c_h_h_1_b_b_c
-            s[13][:3*H*H].reshape(3*H, H),                              # d_a_h_h_1_f_fio_h_h_1_f_prev
-            s[14][:8*E*H + 8*H*H].reshape(8*H, E + H),                  # d_h_h_1_f_W_f_h_h_1_f_W_i_h_h_1_f_W_o_h_h_1_b_W_f_h_h_1_b_W_i_h_h_1_b_W_o_h_h_1_f_W_c_h_h_1_b_W_c
-            s[13][:3*H*H].reshape(3*H, H),                              # parts5_term
-            s[13][:H*H].reshape(H, H),                                  # d_a_h_h_1_f_g_h_h_1_f_prev
-            s[13][:H*H].reshape(H, H),                                  # d_a_h_h_1_b_g_term
-            s[7][:8*E*H].reshape(8*H, E),                               # parts6_e
-            s[2][:8*E*H + 8*H*H].reshape(8*H, E + H),                   # term11
+            s[20][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_h_1_b_fio
+            s[30][:B*H*T].reshape(T, B, H),                             # slope_h_h_1_b_g
+            s[35][:B*H].reshape(B, H),                                  # d_h_h_1_b_c_prev
+            s[39][:B*H].reshape(B, H),                                  # d_h_h_1_b_prev
+            s[9][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_h_1_b_fiog
+            s[41][:3*B*H].reshape(B, 3*H),                              # d_h_h_1_b_fio
+            s[15][:4*H],                                                # d_h_h_1_b_b
+            s[16][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_h_h_1_b_W
+            s[13][:B*H*T].reshape(T, B, H),                             # slope_tanh_h_h_1_f_c
+            s[14][:3*B*H*T].reshape(T, B, 3*H),                         # slope_h_h_1_f_fio
+            s[17][:B*H*T].reshape(T, B, H),                             # slope_h_h_1_f_g
+            s[26][:B*H].reshape(B, H),                                  # d_h_h_1_f_c_next
+            s[30][:B*H].reshape(B, H),                                  # d_h_h_1_f_next
+            s[23][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_h_1_f_fiog
+            s[35][:3*B*H].reshape(B, 3*H),                              # d_h_h_1_f_fio
+            s[7][:4*H],                                                 # d_h_h_1_f_b
+            s[8][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_h_h_1_f_W
             s[2][:B*E*T].reshape(T, B, E),                              # d_e
+            s[13][:B*E*T].reshape(T, B, E),                             # d_a_h_h_1_f_fiog_h_h_1_f_W
         )
     return workspace.views["gradients"]
 
