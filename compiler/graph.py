@@ -332,8 +332,8 @@ def postorder(*roots: Expr) -> Iterator[Expr]:
 
 __all__ = [
     "BATCH", "BOOL", "REAL", "REDUCTIONS", "At", "Broadcast", "Concat", "Const", "Contract", "Expr", "Extent", "Flip",
-    "Fold", "Freeze", "GraphError", "Index", "Input", "Intercept", "Map", "Move", "Noise", "Number", "OneHot", "Pad", "Param", "Put",
-    "Reduce", "Ref", "Reshape", "Shift", "Size", "Slice", "Stop", "Thaw", "Transpose", "Type", "Window", "apply",
+    "Fold", "Freeze", "GraphError", "Index", "Input", "Intercept", "Map", "Move", "Noise", "Number", "OneHot", "Pad", "Param",
+    "Put", "Reduce", "Ref", "Reshape", "Shift", "Size", "Slice", "Stop", "Thaw", "Transpose", "Type", "Window", "apply",
     "broadcast", "class_of", "count", "describe", "length", "matmul", "mean", "order_axes", "postorder", "product", "size",
     "symbol", "total", "window_count", "wrap", "zeros",
 ]

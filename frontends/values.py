@@ -169,7 +169,7 @@ REDUCTIONS = ("sum", "mean", "max", "min", "prod", "logsumexp", "argmax", "norm"
 
 
 def call(f: str, *args: Operand, over: Any = None, **named: Operand) -> Value:
-    """f(args): any function or layer of the language; `over` are axes (Axis, or "batch"), ranges (t < "T-1"), feature positions."""
+    """f(args): any function or layer; `over` are axes (Axis, or "batch"), ranges (t < "T-1"), feature positions."""
     given = [value(a) for a in args]
     words = {k: value(v) for k, v in named.items()}
     axes = _together(*given, *words.values())

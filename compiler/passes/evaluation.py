@@ -10,7 +10,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph import BATCH, Broadcast, Const, Contract, Expr, Extent, GraphError, Intercept, Map, Noise, Param, Reduce, apply, describe
+from ..graph import (
+    BATCH,
+    Broadcast,
+    Const,
+    Contract,
+    Expr,
+    Extent,
+    GraphError,
+    Intercept,
+    Map,
+    Noise,
+    Param,
+    Reduce,
+    apply,
+    describe,
+)
 from ..node import length
 from ..reach import reached
 from ..system import Stat, System
