@@ -7,24 +7,42 @@ and costs no exponential of its own.
 
 from __future__ import annotations
 
-from ..graph import Const, Contract, Expr, Map, Move, Reduce, Shift, apply
+from ..graph import Broadcast, Const, Contract, Expr, Map, Move, Reduce, Shift, Slice, apply
 from ..system import System
+from .structure_rules import move_of_repeats
 
 
 def complements(system: System) -> System:
     """The system with sigmoid(-x) as 1 - sigmoid(x) wherever sigmoid(x) is there and all readers are sums."""
     users: dict[Expr, list[Expr]] = {}
+    gates: dict[Expr, Expr] = {}                                 # argument, slices at the operands -> its sigmoid
     nodes = list(system.nodes())
     for n in nodes:
         for a in n.args:
             users.setdefault(a, []).append(n)
-    known = {*nodes}
+        if isinstance(n, Map) and n.f == "sigmoid":
+            gates.setdefault(_spread(n.args[0]), n)
     mapping: dict[Expr, Expr] = {}
     for n in nodes:
         match n:
-            case Map("sigmoid", (Map("neg", (x,)),)) if (z := apply("sigmoid", x)) in known and _summed(n, users, system):
-                mapping[n] = apply("sub", Const(1), z)
+            case Map("sigmoid", (Map("neg", (x,)),)):
+                z = gates.get(_spread(x))
+            case Slice((Map("sigmoid", (Map("neg", (x,)),)),), at, lo, hi):
+                z = gates.get(_spread(Slice(x, at, lo, hi)))
+            case _:
+                continue
+        if z is not None and _summed(n, users, system):
+            mapping[n] = apply("sub", Const(1), z)
     return system.rewrite(mapping) if mapping else system
+
+
+def _spread(e: Expr) -> Expr:
+    """Elementwise work with its slices at the operands: `(u + w)[:H]` and `u[:H] + w[:H]` are one."""
+    if isinstance(e, Map):
+        return e.with_args(tuple(_spread(a) for a in e.args))
+    if isinstance(e, Slice) and isinstance(e.args[0], Map):
+        return e.args[0].with_args(tuple(_spread(Slice(a, e.at, e.lo, e.hi)) for a in e.args[0].args))
+    return (move_of_repeats.rewrite(e) or e) if isinstance(e, Slice) and isinstance(e.args[0], Broadcast) else e
 
 
 def _summed(e: Expr, users: dict[Expr, list[Expr]], system: System) -> bool:
@@ -34,13 +52,11 @@ def _summed(e: Expr, users: dict[Expr, list[Expr]], system: System) -> bool:
         return False
     for u in readers:
         match u:
-            case Map("add" | "sub", _):
+            case Map("add" | "sub", _) | Contract() | Reduce(kind="sum"):
                 continue
             case Map("mul" | "neg", _) | Move() | Shift():
                 if not _summed(u, users, system):
                     return False
-            case Contract() | Reduce(kind="sum"):
-                continue
             case _:
                 return False
     return True
