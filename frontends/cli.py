@@ -24,6 +24,19 @@ def main() -> None:
     app()
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from .. import __version__
+        print(f"chainrule {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                              help="Show the version and exit.")] = False) -> None:
+    """The options before any command."""
+
+
 def _run(action: object) -> None:
     from .commands.common import guarded
     status = guarded(action)  # type: ignore[arg-type]
@@ -33,8 +46,8 @@ def _run(action: object) -> None:
 
 @app.command()
 def demo(out: Annotated[str, typer.Option(metavar="DIR", help="the folder of the files")] = "runs/demo",
-         epochs: Annotated[int, typer.Option(help="passes over the data")] = 0) -> None:
-    """All of it on real data, in about a minute: a model, its gradient, its code, its training."""
+         epochs: Annotated[int, typer.Option(help="passes over the data; 0: as many as the model says", min=0)] = 0) -> None:
+    """Show all of it on real data: a model, its gradient, its code, its training. Takes seconds."""
     from .commands import demo as command
     _run(lambda: command.demo(out, epochs or None))
 
@@ -57,7 +70,7 @@ def train(
     rate: Annotated[Many, typer.Option(metavar="PATTERN=X", help="multiply the learning rate of these")] = None,
     checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None,
 ) -> None:
-    """Train a model; weights, curve, checkpoint and code go to a folder."""
+    """Train a model. Weights, curve, checkpoint and code go to a folder."""
     from .commands.train import TrainOptions
     from .commands.train import train as command
     options = TrainOptions(data, epochs, batch, backend, dtype, tuple(set or ()), seed, lr, patience, out, resume, weights,
@@ -71,7 +84,7 @@ def grad(model: Model,
          format: Annotated[str, typer.Option(help="formula, latex or code")] = "formula", set: Set = None,
          terms: Annotated[bool, typer.Option("--terms", help="through time, as a sum over the steps")] = False,
          unroll: Annotated[int, typer.Option(metavar="T", min=1, help="with --terms: how many steps")] = 3) -> None:
-    """Print the derived gradient."""
+    """Print the derived gradient as formulas, LaTeX or code."""
     from .commands import inspect
     _run(lambda: inspect.grad(model, wrt, format, tuple(set or ()), terms, unroll))
 
@@ -98,7 +111,7 @@ def check(model: Model, backend: Backend = "numpy", set: Set = None,
 
 @app.command()
 def explain(model: Model, name: Annotated[str, typer.Argument(help="a gradient, such as d_W2")], set: Set = None) -> None:
-    """Say where a gradient comes from: the terms of the chain rule, the rewrites, the lines that compute it."""
+    """Say where a gradient comes from. The terms of the chain rule, the rewrites, the lines that compute it."""
     from .commands import inspect
     _run(lambda: inspect.explain(model, name, tuple(set or ())))
 
@@ -110,7 +123,7 @@ def show(model: Model,
          out: Out = None,
          weights: Annotated[str | None, typer.Option(metavar="FILE", help="with --stage weights")] = None,
          set: Set = None) -> None:
-    """Print a stage of the compiler."""
+    """Print a stage of the compiler, from the model to the code."""
     from .commands import inspect
     _run(lambda: inspect.show(model, stage, out, weights, tuple(set or ())))
 
@@ -126,7 +139,7 @@ def gradflow(
     png: Annotated[str | None, typer.Option(metavar="FILE", help="draw it, too")] = None, set: Set = None,
     seed: Annotated[int, typer.Option(help="of initial values and random examples")] = 0,
 ) -> None:
-    """Show where gradients vanish or explode: the norm of the loss's gradient by equation and step of time."""
+    """Show where gradients vanish or explode. The norm of the loss's gradient by equation and step of time."""
     from .commands import gradflow as command
     options = command.FlowOptions(weights, data, steps, batch, at, png, tuple(set or ()), seed)
     _run(lambda: command.gradflow(model, options))
@@ -144,7 +157,7 @@ def sample(
     count: Annotated[int, typer.Option(help="how many texts")] = 1,
     set: Set = None,
 ) -> None:
-    """Generate a sequence from trained weights; a vocabulary stored with them turns classes into text."""
+    """Generate a sequence from trained weights. A vocabulary stored with them turns classes into text."""
     from .commands import sample as command
     options = command.SampleOptions(weights, prompt, length, temperature, seed, tuple(input or ()), count, tuple(set or ()))
     _run(lambda: command.sample(model, options))
