@@ -24,6 +24,7 @@ from .passes.hoist import hoisted
 from .passes.pack import Packs, joined, pack
 from .passes.preactivations import name_preactivations
 from .passes.simplify import simplify_memo
+from .surgery import without_surgery
 from .system import System
 from .truncation import along
 
@@ -117,7 +118,7 @@ def _lowered(name: str, piece: Piece, lower: Lower) -> None:
 
 def _forward(system: System, kinds: tuple[str, ...]) -> Piece:
     """A system that is only computed."""
-    system, packs = pack(name_preactivations(system))
+    system, packs = pack(name_preactivations(without_surgery(system)))
     explained = hoisted(system.mapped(simplify_memo(system.roots(), system.sizes)))
     final = _unpacked(finish(explained), packs)
     return Piece(final, explained, _named(final, kinds))
@@ -154,6 +155,7 @@ def _pulled(system: System, seeds: Sequence[tuple[Expr, Expr]], trained: tuple[s
             lo = lo + m.shape[0]
     extended.equations.update(grads)
     extended.equations.update({k: adjoint.grads[n] for k, n in others.items()})
+    extended = without_surgery(extended)
     memo = simplify_memo(extended.roots(), system.sizes)
     explained = hoisted(extended.mapped(memo))
     final = _unpacked(finish(explained), packs)

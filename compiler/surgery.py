@@ -10,7 +10,10 @@ it.
 
 from __future__ import annotations
 
-from .graph import Expr, GraphError, Intercept, describe, postorder
+from collections.abc import Iterable
+
+from .graph import Expr, GraphError, Input, Intercept, describe, postorder
+from .reach import reached
 from .system import System
 
 
@@ -26,6 +29,18 @@ def operated(system: System, n: Intercept, g: Expr) -> Expr:
         if node not in memo:
             memo[node] = node.with_args(tuple(memo[a] for a in node.args))
     return memo[e]
+
+
+def intercepted(system: System, roots: Iterable[Expr]) -> dict[str, tuple[Input, Expr]]:
+    """The surgery on what stands below these roots, and on what that surgery reads."""
+    out: dict[str, tuple[Input, Expr]] = {}
+    todo = [*roots]
+    while todo:
+        nodes, _ = reached(system, todo)
+        found = [n.name for n in nodes if isinstance(n, Intercept) and n.name in system.surgery and n.name not in out]
+        out |= {k: system.surgery[k] for k in found}
+        todo = [system.surgery[k][1] for k in found]
+    return {k: out[k] for k in system.surgery if k in out}
 
 
 def without_surgery(system: System) -> System:

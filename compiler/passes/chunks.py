@@ -43,6 +43,7 @@ from ..graph import (
 from ..node import base
 from ..reach import reached
 from ..sizes import Size
+from ..surgery import intercepted
 from ..system import System
 from .carry import Slot, carried, final, moved, numbered, substituted
 
@@ -85,7 +86,7 @@ def place(kind: str, key: str) -> str:
 class _Cut:
     def __init__(self, system: System, axis: str, roots: Sequence[Expr]) -> None:
         self.system, self.axis, self.roots = system, axis, roots
-        self.nodes, _ = reached(system, roots)
+        self.nodes, _ = reached(system, [*roots, *(e for _, e in intercepted(system, roots).values())])
         self.args = {n: (system.equations[n.name],) if isinstance(n, Ref) else n.args for n in self.nodes}
         self.stepped = {n for n in self.nodes if axis in n.axes}
         self.crossing = [n for n in self.nodes if n not in self.stepped and any(a in self.stepped for a in n.args)]
@@ -188,10 +189,11 @@ class _Cut:
 
     def _holding(self, equations: dict[str, Expr]) -> System:
         """A system of these equations and of those that references below them name."""
-        _, names = reached(self.system, equations.values())
+        changes = [e for _, e in intercepted(self.system, equations.values()).values()]
+        _, names = reached(self.system, [*equations.values(), *changes])
         kept = {k: self.system.equations[k] for k in self.system.equations if k in names}
         return self.system.copy(equations={**kept, **equations}, loss=None, metrics={}, stats={}, penalties=(), outputs=(),
-                                feedback=None, surgery={k: v for k, v in self.system.surgery.items() if k in names})
+                                feedback=None, surgery=intercepted(self.system, equations.values()))
 
     def _chunk(self, shared: dict[Expr, Expr], keys: dict[Expr, str]) -> tuple[System, list[Slot]]:
         t = self.axis
@@ -228,7 +230,7 @@ class _Cut:
 
     def _top(self, inputs: dict[Expr, Input]) -> System:
         roots = {k: e for k, e in self.system.equations.items() if e in self.roots}
-        system = self._holding(roots).copy(stats=dict(self.system.stats), surgery={})
+        system = self._holding(roots).copy(stats=dict(self.system.stats))
         return substituted(system, inputs)
 
     def _start(self, shared: Sequence[Expr], slots: Sequence[Slot], keys: dict[Expr, str]) -> System:

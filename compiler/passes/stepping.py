@@ -95,6 +95,7 @@ class _Stepper:
         self.carry: dict[str, Input] = {}
         self.count: Input | None = None
         self.softmax = False
+        self.free = {Input(k, ()) for k in system.feedback.free} if system.feedback else set()
 
     def run(self) -> Stepping:
         if not self.outputs:
@@ -221,8 +222,8 @@ class _Stepper:
 
     def _light(self, n: Expr) -> bool:
         """Whether a value that does not run along the axis is a parameter, a number, or a view: nothing to store."""
-        if isinstance(n, (Move, Concat)) and not isinstance(n, Freeze):
-            return True
+        if (isinstance(n, (Move, Concat)) and not isinstance(n, Freeze)) or self._depends(n, self.free):
+            return True                                          # or it waits for an argument of `generate`
         return isinstance(n, (Param, Const, Extent, Index)) or (isinstance(n, Map) and all(
             isinstance(m, (Map, Const, Extent, Index, Broadcast)) for m in postorder(n)))
 
@@ -256,7 +257,6 @@ class _Stepper:
     def _frontier(self) -> dict[str, Expr]:
         """What the feedback reads of a step: its equations, and, where it names none, the largest parts that are known."""
         assert self.system.feedback is not None
-        free = {Input(k, ()) for k in self.system.feedback.free}
         out: dict[str, Expr] = {}
         known: dict[Expr, bool] = {}                             # whether a part may be computed from equations and inputs alone
         for n in postorder(*self.system.feedback.args):
@@ -270,9 +270,9 @@ class _Stepper:
             seen.add(n)
             if n in self.called:
                 out[self.called[n]] = n
-            elif n in free or self.axis not in n.axes or isinstance(n, Input):
+            elif n in self.free or self.axis not in n.axes or isinstance(n, Input):
                 continue
-            elif not known[n] and not self._depends(n, free):
+            elif not known[n] and not self._depends(n, self.free):
                 name, k = "fed", 2
                 while name in (*self.system.equations, *out):
                     name, k = f"fed{k}", k + 1
