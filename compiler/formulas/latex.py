@@ -76,6 +76,8 @@ def _piece(term: Term, args: list[Piece]) -> Piece:
             return sign + _at_least(args[0], PRODUCT), NEGATIVE if term.head == "-" else NOT
         case "big":
             return _big(term, args[0])
+        case "argument":
+            return rf"\mathrm{{{term.head}}} = {args[0][0]}", ATOM
         case "call":
             return _call(term, [t for t, _ in args])
     return _infix(term, args)

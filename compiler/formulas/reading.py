@@ -45,6 +45,8 @@ from ..graph import (
     Window,
 )
 from ..node import length, shown
+from . import images
+from .calls import Word, written
 from .idioms import mean_of, softmax_of
 from .products import product
 from .terms import Term, big, call, concat, index, infix, name, number, prefix, trampoline, transpose
@@ -106,9 +108,21 @@ class Reader:
         return out
 
     def at(self, e: Expr, where: Where) -> Reading:
+        found = self.word(e)
+        if found is not None:
+            operands = []
+            for a in found.operands:
+                operands.append((yield self.inside(a, where)))
+            return written(found, operands, self.size)
         rule = getattr(self, "read_" + type(e).__name__)
         out: Term = yield from rule(e, where)
         return out
+
+    def word(self, e: Expr) -> Word | None:
+        """The word for images that e reads as."""
+        return images.word(e, self.opaque)
+
+    size = staticmethod(str)                             # how a size is written
 
     def opaque(self, e: Expr) -> bool:
         """Whether an idiom may not look into e, since it prints as its name."""
@@ -201,10 +215,20 @@ class Reader:
         args = []
         summands = self.late_summands(e) if e.f == "add" else None
         for a in summands or e.args:
-            args.append((yield self.inside(a, where)))
+            args.append((yield from self.operand(e, a, where)))
         if summands:
             return reduce(lambda a, b: self.elementwise("add", [a, b]), args)
         return self.elementwise(e.f, args)
+
+    def operand(self, e: Map, a: Expr, where: Where) -> Reading:
+        """An operand; one number a channel at every position of an image reads `channels(b, x)`, x a value that e is made of."""
+        x = images.image_beside(e, a, self.opaque) if isinstance(a, Broadcast) and images.per_channel(a) else None
+        if x is None or self.opaque(a):
+            out = yield self.inside(a, where)
+            return out
+        b = yield self.inside(a.args[0], where)
+        out = yield self.inside(x, where)
+        return call("channels", b, out)
 
     def late_summands(self, e: Map) -> list[Expr] | None:
         """A sum that begins with an inline reference (what arrives from another time) reads with that at its end."""

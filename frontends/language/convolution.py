@@ -2,13 +2,17 @@
 
     conv(x, K, stride = 2, padding = same, dilation = 1, groups = 1, flip = true)
     conv_transpose(x, K, stride = 2, padding = 1, more = 1, dilation = 1, groups = 1)
+    conv(x, K, b, ...), conv_transpose(x, K, b, ...)      b[O]: a bias for every channel of the result
     local(x, K, stride = 1, padding = valid)      a kernel of its own at every position
     max_pool(x, 2, stride = 2, padding = 0), avg_pool(x, [2, 1])
     global_max(x), global_avg(x)                  (C, H, W) -> (C)
     upsample(x, 2), flatten(x), channels(b, x)    channels: b[C] at every position of x
+    windows(x, 3)                                 (C, H, W) -> (C, windows, 3, windows, 3), with the options of conv
+    correlate(g, x, 3)                            what conv adds up for K: sum over examples and positions of g and windows of x
 
 An image is (C, H, W), or (C, N) in one dimension; a kernel (O, C/groups, h, w). Padding is `valid` (none), `same` (as many
-outputs as ceil(n/stride)), a number, or one for each dimension. The stride of a pooling is its window's size unless it is given.
+outputs as ceil(n/stride)), a number, or one for each dimension; a pair is before and after: [[0, 1], [0, 1]]. The stride of a
+pooling is its window's size unless it is given.
 """
 
 from __future__ import annotations
@@ -22,14 +26,15 @@ from .scope import Context, Scope, text_of
 from .static import integer, size_of
 
 Builtin = Callable[[Context, s.Call, Scope], Expr]
-CONV = "conv(x, K, stride = 1, padding = same, dilation = 1, groups = 1)"
+CONV = "conv(x, K, b, stride = 1, padding = same, dilation = 1, groups = 1)"
 POOL = "max_pool(x, 2, stride = 2, padding = 0)"
 
 
 class Arguments:
     """A call's positional arguments as values, and its options."""
 
-    def __init__(self, ctx: Context, node: s.Call, scope: Scope, values: int, options: Sequence[str], usage: str) -> None:
+    def __init__(self, ctx: Context, node: s.Call, scope: Scope, values: int, options: Sequence[str], usage: str,
+                 most: int | None = None) -> None:
         from .functions import real_values
         self.ctx, self.node, self.scope, self.usage = ctx, node, scope, usage
         plain = [a.value for a in node.args if not a.name]
@@ -37,6 +42,7 @@ class Arguments:
         for a in node.args:
             if a.name and a.name not in options:
                 ctx.fail(scope, a, f"`{node.f}` has no option `{a.name}`", hint=f"it is {usage}")
+        values = min(max(values, len(plain)), most or values)
         if not values <= len(plain) <= values + ("window" in options):
             ctx.fail(scope, node, f"this is no call of `{node.f}`", hint=f"it is {usage}")
         self.values, self.rest = real_values(ctx, plain[:values], scope), plain[values:]
@@ -65,8 +71,12 @@ class Arguments:
         if node is None or (isinstance(node, s.Name) and node.name == "valid"):
             return ((0, 0),) * len(kernel)
         if isinstance(node, s.Name) and node.name == "same":
-            return tuple(images.same(self.number(x.shape[1 + i]), self.number(k), stride[i], dilation[i])
+            return tuple(images.same(self.number(x.shape[1 + i]) if stride[i] > 1 else 0, self.number(k), stride[i], dilation[i])
                          for i, k in enumerate(kernel))
+        items = node.items if isinstance(node, s.Row) else ()
+        if len(items) == len(kernel) and any(isinstance(x, s.Row) for x in items):
+            pairs = [self.several(x, 2, 0) for x in items]
+            return tuple((p[0], p[1]) for p in pairs)
         return tuple((p, p) for p in self.several(node, len(kernel), 0))
 
     def number(self, n: Size) -> int:
@@ -84,16 +94,25 @@ class Arguments:
         stride, dilation = self.option("stride", dims, default), self.option("dilation", dims, (1,) * dims)
         return images.Steps(stride, self.padding(x, kernel, stride, dilation), dilation, self.ctx.system.sizes)
 
+    def window(self, x: Expr) -> tuple[Size, ...]:
+        """The window's size that the call gives, for every dimension of x."""
+        node = self.rest[0] if self.rest else self.named.get("window")
+        if node is None or len(x.shape) not in (2, 3):
+            self.ctx.fail(self.scope, self.node, f"this is no call of `{self.node.f}` on an image (C, H, W) or (C, N)",
+                          hint=f"it is {self.usage}")
+        return tuple(map(images.size, self.several(node, len(x.shape) - 1, 1)))
+
     def groups(self) -> Size:
         node = self.named.get("groups")
         return images.size(1) if node is None else size_of(self.ctx, node, self.scope, "the number of groups")
 
 
 def _conv(ctx: Context, node: s.Call, scope: Scope) -> Expr:
-    call = Arguments(ctx, node, scope, 2, ("stride", "padding", "dilation", "groups", "flip"), CONV)
-    x, kernel = call.values
+    call = Arguments(ctx, node, scope, 2, ("stride", "padding", "dilation", "groups", "flip"), CONV, 3)
+    x, kernel, *bias = call.values
     steps = call.steps(x, kernel.shape[2:], (1,) * len(kernel.shape[2:]))
-    return images.convolution(x, kernel, steps, call.groups(), _truth(call, "flip"))
+    out = images.convolution(x, kernel, steps, call.groups(), _truth(call, "flip"))
+    return out + images.over_positions(bias[0], out) if bias else out
 
 
 def _truth(call: Arguments, name: str) -> bool:
@@ -105,13 +124,28 @@ def _truth(call: Arguments, name: str) -> bool:
 
 def _conv_transpose(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     call = Arguments(ctx, node, scope, 2, ("stride", "padding", "more", "dilation", "groups"),
-                     "conv_transpose(x, K, stride = 2, padding = 1, more = 1)")
-    x, kernel = call.values
+                     "conv_transpose(x, K, b, stride = 2, padding = 1, more = 1)", 3)
+    x, kernel, *bias = call.values
     dims = len(kernel.shape[2:])
     if isinstance(call.named.get("padding"), s.Name) and text_of(scope, call.named["padding"]) == "same":
         ctx.fail(scope, call.named["padding"], "the padding of conv_transpose is a number: what is cut off at each end")
-    return images.transposed(x, kernel, call.steps(x, kernel.shape[2:], (1,) * dims), call.groups(),
-                             call.option("more", dims, (0,) * dims, 0))
+    out = images.transposed(x, kernel, call.steps(x, kernel.shape[2:], (1,) * dims), call.groups(),
+                            call.option("more", dims, (0,) * dims, 0))
+    return out + images.over_positions(bias[0], out) if bias else out
+
+
+def _windows(ctx: Context, node: s.Call, scope: Scope) -> Expr:
+    call = Arguments(ctx, node, scope, 1, ("window", "stride", "padding", "dilation"), "windows(x, 3, stride = 1)")
+    (x,) = call.values
+    k = call.window(x)
+    return images.windows(x, k, call.steps(x, k, (1,) * len(k)))
+
+
+def _correlate(ctx: Context, node: s.Call, scope: Scope) -> Expr:
+    call = Arguments(ctx, node, scope, 2, ("window", "stride", "padding", "dilation", "groups"), "correlate(g, x, 3, stride = 1)")
+    g, x = call.values
+    k = call.window(x)
+    return images.correlation(g, x, k, call.steps(x, k, (1,) * len(k)), call.groups())
 
 
 def _local(ctx: Context, node: s.Call, scope: Scope) -> Expr:
@@ -125,11 +159,9 @@ def _pool(kind: str) -> Builtin:
     def build(ctx: Context, node: s.Call, scope: Scope) -> Expr:
         call = Arguments(ctx, node, scope, 1, ("window", "stride", "padding", "dilation"), POOL.replace("max_pool", node.f))
         (x,) = call.values
-        window = call.rest[0] if call.rest else call.named.get("window")
-        if window is None or len(x.shape) not in (2, 3):
-            ctx.fail(scope, node, f"this is no call of `{node.f}` on an image (C, H, W) or (C, N)", hint=f"it is {call.usage}")
-        k = call.several(window, len(x.shape) - 1, 1)
-        return images.pooling(kind, x, k, call.steps(x, tuple(map(images.size, k)), k))
+        sizes = call.window(x)
+        k = tuple(n.value or 1 for n in sizes)
+        return images.pooling(kind, x, k, call.steps(x, sizes, k))
     return build
 
 
@@ -163,7 +195,7 @@ def _channels(ctx: Context, node: s.Call, scope: Scope) -> Expr:
 IMAGES: dict[str, Builtin] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "local": _local, "max_pool": _pool("max"), "avg_pool": _pool("mean"),
     "global_max": _global("max"), "global_avg": _global("mean"), "upsample": _upsample, "flatten": _flatten,
-    "channels": _channels,
+    "channels": _channels, "windows": _windows, "correlate": _correlate,
 }
 
 __all__ = ["IMAGES"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ...compiler.formulas.calls import Word
 from ...compiler.formulas.reading import LEAVES, OPERATORS, Reader, Reading, Where
 from ...compiler.formulas.terms import Term, call, concat, index, infix, name, number, prefix, terms_below, transpose
 from ...compiler.formulas.text import to_text as term_text
@@ -50,6 +51,7 @@ from ...compiler.sizes import quotient
 from ...compiler.system import System
 from . import semantics
 from .boundaries import Boundaries, batched, cycles
+from .images import made_by
 from .recognise import average_of, between, dropout_of, losses, softmax_operand, written
 
 LETTERS = "ijklmnopqrstuvwxyzabcdefghABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -104,6 +106,13 @@ class ExactReader(Reader):
     def axis(self, axis: str) -> str:
         """What an axis is called in the text."""
         return self.axes.get(axis, axis)
+
+    def word(self, e: Expr) -> Word | None:
+        """The word for images, where it makes this very node."""
+        found = super().word(e)
+        return found if found is not None and made_by(found, self.system.sizes) is e else None
+
+    size = staticmethod(size_text)
 
     # ------------------------------------------------------------ leaves
 
@@ -231,7 +240,7 @@ class ExactReader(Reader):
                 self.draws -= 1
         operands = []
         for a in written(e):
-            operands.append((yield a, ()))
+            operands.append((yield from self.operand(e, a, where)))
         return self.elementwise(e.f, operands)
 
     def _loss(self, e: Map) -> tuple[str, Expr, Expr] | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from ...compiler.formulas.calls import Word
 from ...compiler.graph import (
     Broadcast,
     Concat,
@@ -142,13 +143,42 @@ def transposed(x: Expr, kernel: Expr, steps: Steps, groups: SizeLike = 1, more: 
     w = Contract(x, kernel, (*g, 1, *places), (*g, 1, 2, *taps), (*g, 2, *pairs), x.axes)
     if g:
         w = Reshape(w, (o, *w.shape[2:]))
-    for i in range(dims):
-        n = (w.shape[1 + i] - 1) * steps.stride[i] + (kernel.shape[-dims + i] - 1) * steps.dilation[i] + 1
-        w = Fold(w, 1 + i, n, steps.stride[i], steps.dilation[i])
-        lo, hi = steps.padding[i]
-        beyond = (more[i] if more else 0) - hi
-        w = Slice(Pad(w, 1 + i, 0, n + beyond) if beyond > 0 else w, 1 + i, lo, n + beyond)
+    for i in reversed(range(dims)):
+        w = _folded(w, 1 + 2 * i, steps.stride[i], steps.dilation[i], steps.padding[i], more[i] if more else 0)
     return w
+
+
+def _folded(w: Expr, at: int, stride: int, dilation: int, padding: tuple[int, int], more: int) -> Expr:
+    """Windows added back along one dimension: `more` elements that no window reached, and the padding cut off."""
+    n = (w.shape[at] - 1) * stride + (w.shape[at + 1] - 1) * dilation + 1
+    if more < stride:                                            # so many are left over where windows are taken
+        n = n + more
+        w = Fold(w, at, n, stride, dilation)
+    else:
+        w = Pad(Fold(w, at, n, stride, dilation), at, 0, n + more)
+        n = n + more
+    return Slice(w, at, padding[0], n - padding[1])
+
+
+def correlation(g: Expr, x: Expr, kernel: Sequence[Size], steps: Steps, groups: SizeLike = 1) -> Expr:
+    """out[o, c, a, b] = sum over batch, time, i, j of g[o, i, j] * x[c, i*stride + a*dilation - padding, ...].
+
+    The adjoint of a convolution in its kernel. With groups, c counts the channels of o's group.
+    """
+    dims, groups = len(kernel), size(groups)
+    w = windows(x, kernel, steps)
+    for i in range(dims):
+        if len(g.shape) != dims + 1 or g.shape[1 + i] != w.shape[1 + 2 * i]:
+            raise GraphError(f"{describe(g)} has not one value for each window of {describe(x)}: there are "
+                             f"{' x '.join(str(w.shape[1 + 2 * k]) for k in range(dims))}")
+    outputs, grouped = g.shape[0], groups != 1
+    if grouped:
+        g = Reshape(g, (groups, _share(outputs, groups, "output", steps.sizes), *g.shape[1:]))
+        w = Reshape(w, (groups, _share(x.shape[0], groups, "input", steps.sizes), *w.shape[1:]))
+    places, taps, pairs = _labels(dims)
+    k = (0,) if grouped else ()
+    out = Contract(g, w, (*k, 2, *places), (*k, 1, *pairs), (*k, 2, 1, *taps), ())
+    return Reshape(out, (outputs, *out.shape[2:])) if grouped else out
 
 
 def _dimensions(x: Expr, kernel: Expr) -> int:
@@ -231,4 +261,47 @@ def local(x: Expr, kernel: Expr, steps: Steps) -> Expr:
     return Contract(w, kernel, (1, *pairs), (2, *places, 1, *taps), (2, *places), w.axes)
 
 
-__all__ = ["Steps", "convolution", "local", "over_positions", "pooled", "pooling", "same", "transposed", "upsampled", "windows"]
+def made_by(found: Word, sizes: dict[str, int]) -> Expr | None:
+    """The node that a call makes; None where the language has no such call."""
+    steps = Steps(tuple(x.stride for x in found.lines), tuple((x.lo, x.hi) for x in found.lines),
+                  tuple(x.dilation for x in found.lines), sizes)
+    k, groups = tuple(x.k for x in found.lines), size(1) if found.groups is None else found.groups
+    numbers = [n.value for n in k if n.value is not None]
+    if found.sized and len(numbers) < len(k):
+        return None
+    try:
+        match found.name, found.operands:
+            case "conv", (x, kernel, *bias):
+                out = convolution(x, kernel, steps, groups, found.flip)
+                return out + over_positions(bias[0], out) if bias else out
+            case "conv_transpose", (x, kernel, *bias):
+                out = transposed(x, kernel, steps, groups, [n.more for n in found.lines])
+                return out + over_positions(bias[0], out) if bias else out
+            case "correlate", (g, x):
+                return correlation(g, x, k, steps, groups)
+            case "max_pool" | "avg_pool", (x,):
+                return pooling("max" if found.name == "max_pool" else "mean", x, numbers, steps)
+            case _, (x, *more):
+                return _plainly(found.name, x, more, numbers, steps)
+    except (GraphError, KeyError):
+        return None
+    return None
+
+
+def _plainly(name: str, x: Expr, more: list[Expr], numbers: list[int], steps: Steps) -> Expr | None:
+    match name:
+        case "windows":
+            return windows(x, tuple(map(size, numbers)), steps)
+        case "global_max" | "global_avg":
+            return pooled("max" if name == "global_max" else "mean", x)
+        case "upsample":
+            return upsampled(x, numbers)
+        case "flatten":
+            return Reshape(x, (product(x.shape),))
+        case "local":
+            return local(x, more[0], steps)
+    return None
+
+
+__all__ = ["Steps", "convolution", "correlation", "local", "made_by", "over_positions", "pooled", "pooling", "same", "transposed",
+           "upsampled", "windows"]

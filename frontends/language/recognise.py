@@ -87,9 +87,15 @@ def _small(a: Expr) -> Expr:
 
 def written(e: Map) -> tuple[Expr, ...]:
     """The operands without the repetition that an elementwise operation adds by itself."""
-    bare = [a.args[0] if isinstance(a, Broadcast) and a.args[0].shape in ((), e.shape) else a for a in e.args]
+    bare = [_plain(a, e) if isinstance(a, Broadcast) else a for a in e.args]
     for kept in (None, *range(len(bare))):
         chosen = tuple(e.args[k] if k == kept else a for k, a in enumerate(bare))
         if apply(e.f, *chosen) is e:
             return chosen
     return e.args
+
+
+def _plain(a: Broadcast, e: Map) -> Expr:
+    """An operand without the repetition along axes, and without that to e's shape where it needs no mention."""
+    inner = a.args[0]
+    return inner if inner.shape in ((), e.shape) else Broadcast(inner, inner.axes, a.shape, a.places)

@@ -108,7 +108,7 @@ ROWS: list[tuple[Callable[[], Expr], str]] = [
     (lambda: Thaw(Param("K", (length("t"), H)), "t"), "K[t]"),
     (lambda: Transpose(W), "W.T"),
     (lambda: Transpose(Param("K", (H, D, H)), (1, 0, 2)), "transpose(K, 1, 0, 2)"),
-    (lambda: Reshape(W, (H * D,)), "reshape(W, D*H)"),
+    (lambda: Reshape(W, (H * D,)), "flatten(W)"),
     (lambda: Slice(Slice(W, 0, 0, 2), 1, 1, D), "W[0:2, 1:D]"),
     (lambda: Slice(W, 1, 0, 2), "W[:, 0:2]"),
     (lambda: Slice(ht, 0, 0, 2), "h[t, 0:2]"),
