@@ -55,6 +55,31 @@ FRAGMENTS = {
     "batch_norm": layer("batch_norm(v)", "D"), "batch_norm_average": layer("batch_norm_average(v)", "D"),
     "layer_norm": layer("layer_norm(v)", "D"), "drop_connect": layer("drop_connect(v, H, 0.5)"),
 }
+
+
+def image(call: str, size: str, channels: str = "C") -> tuple[str, str, str]:
+    """A block for images, after a convolution of its own, so that its input has a gradient."""
+    return f"input x[{channels}, 5, 4]\nparam P[{channels}, {channels}, 2, 2] ~ normal(0.5)\nv = conv(x, P)", f"q = {call}", size
+
+
+def series(call: str, size: str) -> tuple[str, str, str]:
+    """The same in one dimension."""
+    return "input x[D, 6]\nparam P[C, D, 2] ~ normal(0.5)\nv = conv(x, P)", f"q = {call}", size
+
+
+IMAGES = {                                               # the image is (C, 4, 3), the series (C, 5)
+    "conv_block": image("conv_block(v, H, 3, f = tanh)", "H, 4, 3"), "conv_relu": image("conv_relu(v, H, 2, 2)", "H, 2, 2"),
+    "conv_valid": image("conv_valid(v, H, 2, f = tanh)", "H, 3, 2"), "conv_up": image("conv_up(v, H)", "H, 8, 6"),
+    "batch_norm_channels": image("batch_norm_channels(v)", "C, 4, 3"),
+    "layer_norm_channels": image("layer_norm_channels(v)", "C, 4, 3"), "conv_norm": image("conv_norm(v, H)", "H, 4, 3"),
+    "residual_conv": image("residual_conv(v)", "C, 4, 3"),
+    "residual_conv_projection": image("residual_conv_projection(v, H)", "H, 2, 2"),
+    "depthwise_separable": image("depthwise_separable(v, H)", "H, 4, 3"),
+    "conv_series": series("conv_series(v, H)", "H, 5"), "conv_causal": series("conv_causal(v, H, 2, 2)", "H, 5"),
+    "conv_sentence": series("conv_sentence(v, H)", "H"), "lenet_head": image("lenet_head(v, H)", "H"),
+}
+FRAGMENTS |= IMAGES
+COMPILED = tuple(name for name in FRAGMENTS if name not in IMAGES)       # all, as soon as windows are lowered
 RECURRENT = tuple(name for name, (_, equation, _) in FRAGMENTS.items() if "[t]" in equation)
 
 

@@ -12,10 +12,11 @@ from chainrule.frontends.language import libraries, parse
 from chainrule.frontends.language.printing import to_text
 from chainrule.frontends.library.names import layers
 from zoo.build import LENGTHS, values
-from zoo.library import FRAGMENTS, text
+from zoo.library import COMPILED, FRAGMENTS, text
 
 DEFS = {"clip": "clip(x, -1, 1)", "prelu": "prelu(x, a)"}
-SECOND = ("elman2", "irnn", "lstm", "lstm_layer_norm", "gru_after", "bidirectional", "attention_additive", "attention_heads")
+SECOND = ("elman2", "irnn", "lstm", "lstm_layer_norm", "gru_after", "bidirectional", "attention_additive", "attention_heads",
+          "depthwise_separable", "residual_conv_projection", "conv_causal")
 
 
 def is_fragment(name: str) -> bool:
@@ -52,7 +53,7 @@ def test_gradients(name: str) -> None:
     check_gradients(system, values(system), lengths=LENGTHS, order=2 if name in SECOND else 1).require()
 
 
-@pytest.mark.parametrize(("name", "level"), [*((n, 1) for n in FRAGMENTS), *((n, 0) for n in SECOND)])
+@pytest.mark.parametrize(("name", "level"), [*((n, 1) for n in COMPILED), *((n, 0) for n in SECOND if n in COMPILED)])
 def test_modules_agree_with_the_interpreter(name: str, level: int) -> None:
     system = parse(text(name))
     at = values(system)
