@@ -2,6 +2,9 @@
 
     <!-- file: net.nn -->             the block below is a file of the folder in which everything else runs
     <!-- code: net.nn function -->    the block below is that function of the generated module
+    <!-- loops: net.nn function -->   its loops over time alone
+    <!-- printed: what -->            what the snippets print, among other things
+    <!-- needs: torch -->             a snippet by itself, which runs where that is installed
     ```console                        commands after `$`, and their output; `...` stands for anything
     ```sh                             commands, of which those of chainrule must parse
     ```python                         snippets that run in order, in one namespace
@@ -11,12 +14,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +77,19 @@ def function(file: str, name: str) -> str:
     return source[start:source.index("\n\n\n", start) + 1]
 
 
+def loops(file: str, name: str) -> str:
+    """The loops over time of such a function, one below the other."""
+    lines, found = function(file, name).splitlines(keepends=True), ""
+    for i, line in enumerate(lines):
+        if re.match(r"    for [a-z] in ", line):
+            block = [line, *itertools.takewhile(lambda s: s.startswith("     "), lines[i + 1:])]
+            found += ("\n" if found else "") + textwrap.dedent("".join(block))
+    return found
+
+
+GENERATED = {"code": function, "loops": loops}
+
+
 def sessions(text: str) -> list[tuple[str, str]]:
     """Commands and the outputs below them."""
     parts = re.split(r"^\$ (.*)\n", text, flags=re.MULTILINE)
@@ -97,10 +115,17 @@ def folder(tmp_path_factory):
 
 
 def test_generated_code_is_fresh(folder):
-    shown = pieces(marker="code")
-    assert shown
+    shown = [p for p in pieces() if p.marker in GENERATED]
+    assert {p.marker for p in shown} == {*GENERATED}
     for p in shown:
-        assert p.text == function(*p.argument.split()), f"stale: {p.argument}; python tests/test_readme.py"
+        assert p.text == GENERATED[p.marker](*p.argument.split()), f"stale: {p.argument}; python tests/test_readme.py"
+
+
+def test_the_models_compile_and_their_gradients_are_right(folder):
+    from typer.testing import CliRunner
+    for p in pieces(marker="file"):
+        checked = CliRunner().invoke(cli.app, ["check", p.argument])
+        assert checked.exit_code == (p.argument == "wrong.nn"), checked.output
 
 
 CONSOLE = [(c, out) for p in pieces("console") for c, out in sessions(p.text)]
@@ -132,7 +157,7 @@ def test_commands_parse(command):
     assert found is not None, command
     given = found.make_context(words[0], words[1:], parent=context).params        # parses; a wrong option raises
     model = given.get("model") or "net.nn"
-    assert model == "net.nn" or (ROOT / model).is_file()
+    assert model in {p.argument for p in pieces(marker="file")} or (ROOT / model).is_file()
 
 
 def test_snippets_run(folder, monkeypatch, capsys):
@@ -142,7 +167,26 @@ def test_snippets_run(folder, monkeypatch, capsys):
     for p in pieces("python", marker=""):
         exec(compile(p.text, str(README), "exec"), names)
     sys.modules.pop("model_np", None)
-    assert "d_a_h @ x.T" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "d_a_h @ x.T" in out
+    for p in pieces(marker="printed"):
+        assert p.text in out, p.argument
+
+
+def test_snippets_that_need_another_library():
+    for p in pieces("python", marker="needs"):
+        pytest.importorskip(p.argument, reason=f"{p.argument} is not installed")
+        exec(compile(p.text, str(README), "exec"), {})
+
+
+def test_the_picture_of_gradients_is_there():
+    """Links to files of the repository lead somewhere, links within the README to a section."""
+    text = README.read_text(encoding="utf-8")
+    heads = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", prose)
+    assert "docs/gradflow.png" in links
+    assert [s for s in links if not (s[1:] in heads if s.startswith("#") else (ROOT / s).is_file())] == []
 
 
 INTERNAL = {*RARE, "safe_div", "expmoment", "add", "sub", "neg", "mul", "div", "lt", "le", "gt", "ge", "eq", "ne"}
@@ -157,6 +201,17 @@ def test_the_catalogue_is_whole():
     missing += [s for s in SOURCES if s not in shown and s != "conll"]           # read, not trained on
     assert not missing
     assert list(BACKENDS) == ["numpy"], "the README says which backends there are"
+
+
+def test_what_it_says_of_images_is_true():
+    """The sentence under "Limits" goes when compiled convolutions come."""
+    text = "model c(F = 4)\ninput x[1, 8, 8]\nparam K[F, 1, 3, 3] ~ he\nloss = sum(flatten(conv(x, K)))\n"
+    try:
+        chainrule.compile(chainrule.parse(text))
+        refused = False
+    except chainrule.NoBackend:
+        refused = True
+    assert ("`compile` refuses them" in README.read_text(encoding="utf-8")) == refused, "Limits, and the row of images"
 
 
 def test_what_is_named_is_there():
@@ -213,8 +268,8 @@ def refresh() -> None:
         write_files(Path(folder))
         for p in reversed(pieces()):
             new = p.text
-            if p.marker == "code":
-                new = function(*p.argument.split())
+            if p.marker in GENERATED:
+                new = GENERATED[p.marker](*p.argument.split())
             elif p.language == "console":
                 new = "".join(f"$ {c}\n" + (out if "..." in out else run(c).rstrip() + "\n") for c, out in sessions(p.text))
             text = text[:p.span[0]] + new + text[p.span[1]:]
