@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ...compiler.formulas import arrivals, formula
+from ...compiler.formulas import arrivals, formula, indexed
 from ...compiler.graph import Concat, Expr, Param
 from ...compiler.options import Options
 from ...compiler.passes.layout import Layout
@@ -32,13 +32,13 @@ from ...compiler.program import (
     reads,
     writes,
 )
-from ...compiler.sizes import product, size
+from ...compiler.sizes import Size, product, size
 from ...compiler.system import System
 from .kernels import Lowered
 from .names import Names, cut, declared
 from .packing import groups, joined, together
 from .statements import Statements, shape_text
-from .views import name_of
+from .views import name_of, part_dims
 
 WIDTH = 100
 TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names
@@ -145,7 +145,7 @@ class FunctionPrinter:
     def body(self, indent: str = "    ") -> Text:
         """The statements under their equations."""
         out = Text()
-        self.seen: set[Array] = set()
+        self.seen: set[tuple[Array, tuple[Size, ...]]] = set()
         self.cut = cut(self.function.body)
         self.carried: list[Expr] = []
         self.unprinted: list[Stmt] = []
@@ -168,7 +168,7 @@ class FunctionPrinter:
             values = [*self.carried, *s.values]
             self.carried = []
             if not any(isinstance(x, Loop) for x in s.body):
-                above = self.heading(values) if s.heading is None else (f"# {line}" for line in s.heading)
+                above = self.heading(values, indent) if s.heading is None else (f"# {line}" for line in s.heading)
                 out.lines += [indent + line for line in above]
             before = len(out.lines)
             for run in groups(s.body):
@@ -232,12 +232,16 @@ class FunctionPrinter:
             yield f"{a.name} = {a.storage.name if a.storage.name in self.aliases else a.home.name}"  # type: ignore[union-attr]
 
     def _shape(self, v: View) -> str:
-        if v.array.home in self.seen or not v.array.dims:
+        """The shape of what a statement writes to: an array, or a part of it that has a name."""
+        if not v.array.dims:
             return ""
-        self.seen.add(v.array.home)
-        return "# " + shape_text(v.array.dims)
+        dims = part_dims(v)
+        if (v.array.home, dims[1:]) in self.seen:
+            return ""
+        self.seen.add((v.array.home, dims[1:]))
+        return "# " + shape_text(dims)
 
-    def heading(self, values: list[Expr]) -> Iterator[str]:
+    def heading(self, values: list[Expr], indent: str = "    ") -> Iterator[str]:
         """The equations that a block computes, with where they were written, and the rewrites that shaped them."""
         computed = {*values}
         inner = {v for v in computed if self.names.get(v, "").startswith("a_") and self.names[v] not in self.system.spans}
@@ -250,13 +254,15 @@ class FunctionPrinter:
             packed = isinstance(v, Concat) and all(isinstance(a, Param) for a in v.args)
             if name is None or name in hidden or packed:
                 continue
-            meant = formula(self.meanings.get(name, v), names, index=bool(self.function.axes), limit=40, inline=self.arrivals)
-            text = f"# {name} = {meant}"
+            known = self.meanings.get(name, v)
+            right = formula(known, names, index=bool(self.function.axes), limit=40, inline=self.arrivals)
+            text = f"# {indexed(name, known)} = {right}"
             span = self.system.spans.get(name)
             place = f"{span.file.rsplit('/', 1)[-1]}:{span.line}" if span else ""
             rows = textwrap.wrap(text, WIDTH - 8, subsequent_indent="#     ", break_long_words=False)
+            column = SHAPES - len(indent)
             if place and len(rows[0]) < WIDTH - len(place) - 8:
-                rows[0] = f"{rows[0]:<{SHAPES - 4}}{place}" if len(rows[0]) < SHAPES - 5 else f"{rows[0]}  {place}"
+                rows[0] = f"{rows[0]:<{column}}{place}" if len(rows[0]) < column - 1 else f"{rows[0]}  {place}"
             yield from map(printable, rows)
         for note in notes:
             rows = textwrap.wrap(f"#   {note}", WIDTH - 8, subsequent_indent="#       ", break_long_words=False)

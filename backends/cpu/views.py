@@ -64,6 +64,11 @@ def name_of(v: View) -> str:
     return _base(v)[0]
 
 
+def part_dims(v: View) -> tuple[Size, ...]:
+    """The shape of the named part that a view is cut from, or of its array."""
+    return tuple(n for _, n in _base(v)[1])
+
+
 def _items(v: View, within: Ranges, sizes: dict[str, str] | None) -> list[str]:
     """The subscripts of a view inside the part of its array that `within` is."""
     items: list[str] = []

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from ..graph import Expr
 from ..system import System
-from .equations import Equation, equations
+from .equations import Equation, equations, indexed
 from .latex import to_latex
 from .reading import Reader
 from .symbolic import sympy_of
@@ -42,4 +42,4 @@ def latex(e: Expr, names: Mapping[Expr, str], *, top: bool = True, index: bool =
     return to_latex(Reader(names, index).term(e, top))
 
 
-__all__ = ["Equation", "Reader", "arrivals", "equations", "formula", "latex", "sympy_of"]
+__all__ = ["Equation", "Reader", "arrivals", "equations", "formula", "indexed", "latex", "sympy_of"]

@@ -57,10 +57,15 @@ def equations(roots: Mapping[str, Expr], names: Mapping[Expr, str], given: Colle
     return listed
 
 
+def indexed(name: str, e: Expr) -> str:
+    """A name with the time index of what it names: the left side of its equation."""
+    times = ", ".join(a for a in e.axes if a != BATCH)
+    return f"{name}[{times}]" if times else name
+
+
 def _equation(name: str, e: Expr, term: Term) -> Equation:
     times = tuple(a for a in e.axes if a != BATCH)
-    left = name + (f"[{', '.join(times)}]" if times else "")
-    return Equation(name, e, left, to_text(term), f"{symbol_latex(name, times)} = {to_latex(term)}")
+    return Equation(name, e, indexed(name, e), to_text(term), f"{symbol_latex(name, times)} = {to_latex(term)}")
 
 
 def _reads(term: Term, table: Mapping[Expr, str]) -> list[Term]:

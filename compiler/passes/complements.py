@@ -33,7 +33,10 @@ def complements(system: System) -> System:
                 continue
         if z is not None and _summed(n, users, system):
             mapping[n] = apply("sub", Const(1), z)
-    return system.rewrite(mapping) if mapping else system
+    if not mapping:
+        return system
+    notes = {n: v for n, v in system.notes.items() if n not in mapping}          # what is undone here has shaped nothing
+    return system.copy(notes=notes).rewrite(mapping)
 
 
 def _spread(e: Expr) -> Expr:
