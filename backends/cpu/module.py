@@ -19,6 +19,7 @@ from .checkpointing import Checkpointing
 from .entry import Entry
 from .functions import FunctionPrinter
 from .generation import GenerationPrinter
+from .guards import quiet
 from .head import constants, header, init_text, prose
 from .selfcheck import selfcheck_text
 from .steps import StepPrinter
@@ -88,7 +89,7 @@ class ModulePrinter:
         top = [header(self.compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
         *work, last = private or [""]
         body = [init_text(self.system, self.dtype, self.uses), *public, *work]
-        body += [self.helpers(), last] if public[1:] else [last, self.helpers()]
+        body = [*map(quiet, body), self.helpers(), quiet(last)] if public[1:] else [*map(quiet, [*body, last]), self.helpers()]
         self.module.source = "\n".join(_trimmed(c) for c in top) + "\n\n" + "\n\n".join(_trimmed(c) for c in body if c)
         self._locate()
         return self.module

@@ -14,6 +14,7 @@ from ...compiler.graph import Concat, Contract, Expr, Map, OneHot, Pad, Put, Shi
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import numbered
 from ...compiler.passes.naming import Namer
+from ...compiler.passes.turn import turns
 from ...compiler.program import (
     BOOL,
     Along,
@@ -177,7 +178,7 @@ class Names:
             case Kernel(_, _, body):
                 return phrase(body, of) or "term"
             case Copy(_, a):
-                return of(a) or "copy"
+                return f"{of(a) or 'copy'}{'_T' if turns(s) else ''}"
         return "term"
 
     def _sum(self, e: Expr | None) -> str:
@@ -215,7 +216,7 @@ class Names:
                 straight = [x.dim for x in v.along if isinstance(x, Along)]
                 if key is not None and exists and not copied and straight == sorted(straight):
                     parts = found.setdefault(v.array, {})
-                    parts[key] = parts.get(key, False) or looped
+                    parts[key] = parts.get(key, False) or looped or turns(s)
             if not looped:
                 made.add(out.array)
         return {a: parts for a, parts in found.items() if a not in late}

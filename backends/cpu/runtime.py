@@ -23,10 +23,9 @@ def blank(*x):
 
 
 def sigmoid(x, out=None):
-    """1/(1 + exp(-x)), to full relative precision at both ends."""
+    """1/(1 + exp(-x)), to full relative precision at both ends; exp(-x) = inf gives 0, which is right."""
     out = np.negative(x, out=blank(x) if out is None else out)
-    with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
-        np.exp(out, out=out)
+    np.exp(out, out=out)
     out += 1
     return np.reciprocal(out, out=out)
 

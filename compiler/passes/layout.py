@@ -43,6 +43,7 @@ from ..graph import (
 from ..program import BOOL, INT, REAL, Along, Array, Fixed, View, view
 from ..sizes import Size, size
 from .schedule import LoopPlan, Schedule
+from .sink import sink
 
 VIEWS = (Broadcast, Slice, Transpose, Stop, Freeze, Thaw)
 
@@ -161,6 +162,7 @@ def step(v: View, dim: int, axis: str) -> View:
 
 def layout(plan: Schedule) -> Layout:
     """Decide the kind of every value, then give it its array."""
+    sink(plan)
     out = Layout(plan, copies=_copies(plan))
     roots = set(plan.roots.values())
     for e in reversed(plan.order):                               # readers first: inlining asks for the reader's kind

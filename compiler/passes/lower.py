@@ -16,6 +16,7 @@ from ..program import Along, Block, Fixed, Loop, Stmt, View
 from .emit import Emitter
 from .layout import Layout, at, move
 from .schedule import LoopPlan
+from .turn import Turned, turned
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Lowering:
     lay: Layout
     names: dict[Expr, str] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
+    turned: Turned = field(default_factory=dict)
 
     @property
     def emit(self) -> Emitter:
@@ -95,10 +97,11 @@ class Lowering:
         saved, self.blocks = self.blocks, []
         for n in self._steps(loop):
             self._emit(n, loop)
-        body: list[Stmt] = list(self.blocks)
+        copies, body = turned(list(self.blocks), self.turned)
         self.blocks = saved
-        if before:
-            self.blocks.append(Block((), list(dict.fromkeys(before))))
+        for s in (copies, list(dict.fromkeys(before))):
+            if s:
+                self.blocks.append(Block((), s))
         named = tuple(x for b in body if isinstance(b, Block) for x in b.values)
         body = list(group([b for b in body if isinstance(b, Block)], lay, self.names))
         self.blocks.append(Block(named, [Loop(loop.axis, loop.direction < 0, body)]))

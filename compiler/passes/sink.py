@@ -1,0 +1,79 @@
+"""Sink: elementwise work between two loops moves into the loop that reads it; parts of several arrays are joined in their loop.
+
+    slope[t] = 1 - h[t]^2, then a loop that reads slope[t]   ->   the loop computes 1 - h[t]^2 from h[t]
+    u = [a[t], b[t]] of a loop's values, after it            ->   u[t] = [a[t], b[t]] in that loop, where a stands elsewhere, too
+
+What a step needs is then computed while it is in the cache, and nothing is kept for all steps. A sum to which no loop belongs,
+such as W @ x[t] + b, stays outside: there it is one big product.
+"""
+
+from __future__ import annotations
+
+from ..graph import Broadcast, Concat, Const, Expr, Extent, Map, Slice, Stop, Transpose
+from .schedule import LoopPlan, Schedule
+
+SEEN_THROUGH = (Broadcast, Slice, Stop, Transpose)
+
+
+def sink(plan: Schedule) -> None:
+    """Move what belongs into a loop into it; the loops' members stay in the order of the schedule.
+
+    Work on one loop's value moves: its reader then reads this value, and no more than it did.
+    """
+    roots = set(plan.roots.values())
+    for e in reversed(plan.order):                               # readers first: an argument follows its reader
+        if isinstance(e, Map) and e not in roots:
+            loop = _reader(plan, e)
+            if loop is not None and loop.axis in e.axes and len(_sources(plan, e, loop) or ()) == 1:
+                _move(plan, e, loop)
+    for e in plan.order:
+        if isinstance(e, Concat) and plan.loop[e] is None:
+            loop = _writer(plan, e)
+            if loop is not None:
+                plan.loop[e] = loop
+    for loop in plan.loops:
+        loop.members = tuple(n for n in plan.order if plan.loop[n] is loop)
+
+
+def _reader(plan: Schedule, e: Expr) -> LoopPlan | None:
+    """The one loop in which all readers of a value outside loops stand, each at the value's own step."""
+    if plan.loop[e] is not None:
+        return None
+    found: set[LoopPlan | None] = set()
+    for u in plan.users[e]:
+        seen = isinstance(u, SEEN_THROUGH) and plan.loop[u] is None
+        found.add(_reader(plan, u) if seen and u not in plan.roots.values() else plan.loop[u])
+    return found.pop() if len(found) == 1 else None
+
+
+def _sources(plan: Schedule, e: Expr, loop: LoopPlan) -> set[Expr] | None:
+    """The values of other loops from which elementwise work alone computes e; None where it needs anything else."""
+    out: set[Expr] = set()
+    for a in plan.operands[e]:
+        while isinstance(a, SEEN_THROUGH) and plan.loop[a] is None:
+            a = plan.operands[a][0]
+        if isinstance(a, (Const, Extent)):
+            continue
+        if plan.loop[a] not in (None, loop):
+            out.add(a)
+            continue
+        below = _sources(plan, a, loop) if isinstance(a, Map) and plan.loop[a] is None and len(plan.users[a]) == 1 else None
+        if below is None:
+            return None
+        out |= below
+    return out
+
+
+def _move(plan: Schedule, e: Expr, loop: LoopPlan) -> None:
+    plan.loop[e] = loop
+    for u in plan.users[e]:
+        if isinstance(u, SEEN_THROUGH) and plan.loop[u] is None:
+            _move(plan, u, loop)
+
+
+def _writer(plan: Schedule, e: Concat) -> LoopPlan | None:
+    """The loop that computes all parts, where one of them is a part of another array, too."""
+    loops = {plan.loop[a] for a in plan.operands[e]}
+    shared = any(isinstance(u, Concat) and u is not e for a in plan.operands[e] for u in plan.users[a])
+    loop = loops.pop() if len(loops) == 1 else None
+    return loop if loop is not None and shared and loop.axis in e.axes else None
