@@ -9,6 +9,7 @@ from fractions import Fraction
 from ...compiler.graph import BATCH, Const, Expr, Extent, GraphError, apply, matmul, order_axes
 from ...compiler.moves import Broadcast
 from ...compiler.node import Number
+from ...compiler.sizes import Size
 from . import syntax as s
 from .scope import Binding, Context, Scope, Unknown, text_of
 from .semantics import numeric
@@ -74,7 +75,18 @@ def _clash(ctx: Context, scope: Scope, node: s.Expr, a: tuple[s.Expr, Expr], b: 
     elif len(a[1].shape) != len(b[1].shape) and isinstance(node, s.Binary) and node.op == "*":
         hint = "`*` multiplies element by element; the product of a matrix and a vector is `@`"
     ctx.fail(scope, node, f"`{text_of(scope, a[0])}` has the shape {has(a[1])}, `{text_of(scope, b[0])}` has {has(b[1])}",
-             *declared(ctx, scope, [a, b]), hint=hint)
+             *declared(ctx, scope, [a, b]), hint=hint or _alike(ctx, a[1].shape, b[1].shape))
+
+
+def _alike(ctx: Context, a: Sequence[Size], b: Sequence[Size]) -> str | None:
+    """What to say where sizes differ that have the same value today."""
+    if len(a) != len(b) or any(ctx.number(m) is None or ctx.number(m) != ctx.number(n) for m, n in zip(a, b, strict=True)):
+        return None
+    m, n = next((m, n) for m, n in zip(a, b, strict=True) if m != n)
+    kept, other = (n, m) if m.value is not None else (m, n)
+    if other.value is not None:
+        return f"`{kept}` is {ctx.number(kept)} by default only: write {kept} in both places"
+    return f"`{kept}` and `{other}` are equal by default only: write one of them in both places"
 
 
 def _guess(known: list[Expr]) -> Expr:
@@ -175,7 +187,7 @@ def _clash_product(ctx: Context, scope: Scope, node: s.Binary, a: Expr, b: Expr)
     elif len(a.shape) == len(b.shape) == 1:
         hint = "`@` of two vectors is their inner product; element by element it is `*`"
     ctx.fail(scope, node, f"`{ta}` has {ctx.size_text(a.shape[-1])} {left}, `{tb}` has {ctx.size_text(b.shape[0])} {right}",
-             *declared(ctx, scope, [(node.a, a), (node.b, b)]), hint=hint)
+             *declared(ctx, scope, [(node.a, a), (node.b, b)]), hint=hint or _alike(ctx, a.shape[-1:], b.shape[:1]))
 
 
 def _guess_product(a: Expr | None, b: Expr | None) -> Expr:

@@ -15,7 +15,7 @@ from .declarations import Collected, collect
 from .diagnostics import Diagnostic, ModelError, Source, did_you_mean
 from .equations import elaborate
 from .outputs import default_outputs
-from .scope import Context, Equation, Lost, Poisoned, Scope, SizeName, Unknown, legal_word
+from .scope import Context, Equation, Lost, Poisoned, Scope, SizeName, Unknown, legal_word, suggest
 from .static import LARGEST, integer
 
 
@@ -116,6 +116,8 @@ def _size(ctx: Context, scope: Scope, f: s.Formal, given: dict[str, int]) -> Non
 
 def _around(ctx: Context, found: Collected) -> None:
     """Everything but equations, in the order in which the parts need each other."""
+    for owner in dict.fromkeys(q.scope.owner for q in found.equations if q.scope is not None):
+        _bounds(ctx, owner)
     for item, target, full, scope in found.stats:
         _guarded(ctx, scope, item, lambda: training.stat(ctx, scope, item, target, full))  # noqa: B023
     loss: s.Loss | None = None
@@ -125,6 +127,14 @@ def _around(ctx: Context, found: Collected) -> None:
                 ctx.report(scope, x, "a model has one loss", hint="add the terms: loss = a + b")
             loss = loss or x
         _guarded(ctx, scope, x, lambda: _statement(ctx, scope, x))  # noqa: B023
+
+
+def _bounds(ctx: Context, owner: Scope) -> None:
+    """Refuses boundary values of what does not exist."""
+    for name, bounds in owner.bounds.items():
+        for bound, scope in bounds:
+            if scope.find(name) is None and scope.find(bound.name) is None:
+                ctx.report(scope, bound, f"there is no `{bound.name}` to have a boundary value", hint=suggest(bound.name, scope))
 
 
 def _guarded(ctx: Context, scope: Scope, node: s.Node, act: object) -> None:

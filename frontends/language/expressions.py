@@ -142,6 +142,9 @@ def _missing(ctx: Context, node: s.Name, scope: Scope) -> Expr:
     hint = suggest(node.name, scope)
     if hint is None and "." in node.name and head in scope.names:
         hint = f"`{head}` has no part of that name"
+    axis = node.name.removeprefix("lengths_")
+    if axis != node.name and axis in scope.axes():
+        hint = f"inside an equation, an example's own length is {axis.upper()}"
     ctx.fail(scope, node, f"there is no `{node.name}`", hint=hint or "declare it: an input, a param, or an equation of its own")
 
 

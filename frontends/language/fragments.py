@@ -54,7 +54,8 @@ def match(ctx: Context, scope: Scope, node: s.Call, formals: tuple[s.Formal, ...
     for a in node.args:
         if a.name is not None and a.name not in names and a.name != "reverse":
             ctx.report(scope, a, f"`{node.f}` has no argument `{a.name}`",
-                       hint=suggest(a.name, Scope(scope.source), names) or f"its arguments: {', '.join(names) or 'none'}")
+                       hint=suggest(a.name, Scope(scope.source), [*names, "reverse"])
+                       or f"its arguments: {', '.join(names) or 'none'}")
             bad = True
         elif a.name is None and not free:
             ctx.report(scope, a, f"`{node.f}` takes {len(formals)} argument{'s' if len(formals) != 1 else ''}"

@@ -84,6 +84,11 @@ def _arguments_from(scope: Scope, home: Scope, f: str) -> Scope:
                  calls=scope.calls, inner=True)
 
 
+FOREIGN = {"where": "the elementwise choice is select(condition, a, b)", "if": "the elementwise choice is select(condition, a, b)",
+           "concat": "values stand side by side in brackets: [a, b]", "matmul": "a product is written a @ b",
+           "dot": "a product is written a @ b", "transpose": "the transpose of W is W.T"}
+
+
 def _no_function(ctx: Context, node: s.Call, scope: Scope) -> None:
     found = scope.find(node.f)
     if isinstance(found, Value | Equation | SizeName):
@@ -93,7 +98,7 @@ def _no_function(ctx: Context, node: s.Call, scope: Scope) -> None:
             f"a product is written {node.f} @ x or {node.f} * x"
         ctx.fail(scope, node, f"`{node.f}` is {found.what}, and `{inside}` calls it", (found, "it is declared here"), hint=hint)
     ctx.fail(scope, node, f"there is no function `{node.f}`",
-             hint=suggest(node.f, Scope(scope.source), [*names_of_functions(), *_callables(scope)])
+             hint=FOREIGN.get(node.f) or suggest(node.f, Scope(scope.source), [*names_of_functions(), *_callables(scope)])
              or f"define it: def {node.f}(x) = ...")
 
 
@@ -186,9 +191,15 @@ def _soft(make: Callable[..., Expr]) -> Builtin:
         (e,) = real_values(ctx, nodes, scope)
         if not e.shape:
             ctx.fail(scope, node, f"{node.f} runs over a vector, and `{text_of(scope, nodes[0])}` is one number for each example",
-                     *declared(ctx, scope, [(nodes[0], e)]), hint=f"of one score: sigmoid({text_of(scope, nodes[0])})")
+                     *declared(ctx, scope, [(nodes[0], e)]), hint=_soft_hint(scope, node.f, text_of(scope, nodes[0]), e))
         return make(e)
     return build
+
+
+def _soft_hint(scope: Scope, f: str, inside: str, e: Expr) -> str:
+    """What was meant: over the steps of a sequence, or of one score."""
+    own = [f"{f}[{n}]({inside})" for n, a in scope.axes().items() if a in e.axes and a != BATCH]
+    return f"over the steps of a sequence: {' or '.join(own)}" if own else f"of one score: sigmoid({inside})"
 
 
 def _along(ctx: Context, node: s.Along, scope: Scope) -> Expr:

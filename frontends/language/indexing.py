@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...compiler.graph import BATCH, At, Expr, GraphError, OneHot, Reshape, Shift, Slice, length, matmul
+from ...compiler.graph import BATCH, REAL, At, Expr, GraphError, OneHot, Reshape, Shift, Slice, length, matmul
 from ...compiler.node import base, shown
 from ...compiler.sequences import renamed
 from ...compiler.sizes import Size, symbol
@@ -13,6 +13,7 @@ from .arithmetic import declared
 from .equations import not_while_computed, read, read_shifted
 from .ranges import harmless, needs_none
 from .scope import (
+    ARRIVING,
     AxisName,
     Binding,
     Context,
@@ -213,6 +214,7 @@ def _boundary(ctx: Context, name: str, binding: Binding, axis: str, k: int, befo
         spot = _spot(ctx, bound, axis, where, binding)
         if spot is not None and spot[0] == before and spot[1] in (None, k):
             found.append((bound, where, evaluate(ctx, bound.value, where)))
+            _fits_class(ctx, name, binding, bound, where, found[-1][2])
     if not found and unread is not None:
         return unread
     if not found:
@@ -228,6 +230,17 @@ def _boundary(ctx: Context, name: str, binding: Binding, axis: str, k: int, befo
             ctx.fail(where, bound, f"`{name}` has two boundary values here",
                      (Binding(first[1].source, first[0]), "the other one is here"))
     return first[2]
+
+
+def _fits_class(ctx: Context, name: str, binding: Binding, bound: s.Bound, where: Scope, e: Expr) -> None:
+    """Refuses a boundary value that is none of the classes of the variable."""
+    own = binding.expr.type if isinstance(binding, Value) and binding.expr is not None else REAL
+    if own.n is None or e.type == own:
+        return
+    n, k = ctx.number(own.n), integer(ctx, bound.value, where)
+    if e.type != REAL or k is None or k < 0 or (n is not None and k >= n):
+        ctx.fail(where, bound.value, f"`{name}` is one of {ctx.size_text(own.n)} classes, 0 to {own.n} - 1, and "
+                 f"`{text_of(where, bound.value)}` is none of them", (binding, f"`{name}` is declared here"))
 
 
 def _spot(ctx: Context, bound: s.Bound, axis: str, where: Scope, binding: Binding) -> tuple[bool, int | None] | None:
@@ -326,9 +339,13 @@ def _lookup(ctx: Context, node: s.Index, e: Expr, item: s.Expr, items: list[s.Ex
     from .expressions import evaluate
     i = evaluate(ctx, item, scope)
     if i.type.kind != "class":
-        times = [x.name for x in s.walk(item) if isinstance(x, s.Name) and isinstance(scope.find(x.name), AxisName)]
-        hint = f"`{text_of(scope, node.a)}` has no time axis, so that no step of it comes before another" if times else \
-            "an index is a number, a size, a range, or a value declared as class(n)"
+        own, parts = scope.find(text_of(scope, node.a)), [*s.walk(item)]
+        hint = "an index is a number, a size, a range, or a value declared as class(n)"
+        if isinstance(own, Value) and own.what == ARRIVING:
+            hint = f"it is the gradient at each step: write {text_of(scope, node.a)}"
+        elif isinstance(item, s.Name | s.Binary) and not any(isinstance(x, s.Index) for x in parts) and \
+                any(isinstance(x, s.Name) and isinstance(scope.find(x.name), AxisName) for x in parts):
+            hint = f"`{text_of(scope, node.a)}` has no time axis, so that no step of it comes before another"
         ctx.fail(scope, item, f"`{text_of(scope, item)}` is no index of `{text_of(scope, node.a)}`, which is {ctx.shape_text(e)}",
                  *declared(ctx, scope, [(node.a, e)]), hint=hint)
     if len(items) > 1 or item is not items[0]:

@@ -28,7 +28,8 @@ def _declare(ctx: Context, scope: Scope, x: s.Axis) -> None:
         raise Poisoned
     if not isinstance(found, AxisName):
         ctx.fail(scope, x, f"there is no time axis `{x.name}`", hint=suggest(x.name, Scope(scope.source), scope.axes())
-                 or f"an input declares it: input x[{x.name}, D], or time {x.name}")
+                 or (f"an input declares it: input x[{x.name}, D], or time {x.name}" if x.name[:1].islower() else
+                     "a time axis has a lower-case name; its length is the same letter in upper case"))
     if base(found.axis) != found.axis:
         ctx.fail(scope, x, f"`{x.name}` is a second name of {base(found.axis)}, and as long", (found, "it is declared here"),
                  hint=f"write lengths {base(found.axis)}")

@@ -14,6 +14,8 @@ from ...compiler.system import Span, System
 from . import syntax as s
 from .diagnostics import Diagnostic, Note, Source, did_you_mean
 
+ARRIVING = "the gradient that arrives"                   # what `d_h` is in `on_backward h[t]: ...`
+
 
 class Poisoned(Exception):
     """A value that does not exist because of a mistake that has been reported: nothing more is said about it."""

@@ -265,7 +265,7 @@ def not_differentiable(root: Expr, system: System) -> tuple[Expr, str] | None:
             return e, "a comparison"
         if isinstance(e, Reduce) and e.kind == "argmax":
             return e, "argmax"
-        if isinstance(e, Ref):
+        if isinstance(e, Ref) and e.name in system.equations:    # not there: it is wrong, and reported
             stack.append(system.equations[e.name])
         stack.extend(reversed(e.args[1:] if isinstance(e, Map) and e.f == "select" else e.args))
     return None

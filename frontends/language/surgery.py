@@ -6,7 +6,7 @@ from ...compiler.graph import BATCH, Expr, Input, Intercept, Shift, broadcast, p
 from ...compiler.node import shown
 from . import syntax as s
 from .diagnostics import did_you_mean
-from .scope import AxisName, Context, Equation, Lost, Poisoned, Scope, Value, text_of
+from .scope import ARRIVING, AxisName, Context, Equation, Lost, Poisoned, Scope, Value, text_of
 
 
 def watch(ctx: Context, statements: tuple[s.Statement, ...]) -> None:
@@ -37,7 +37,7 @@ def surgery(ctx: Context, scope: Scope, x: s.Surgery) -> None:
         ctx.fail(scope, x, f"`{placeholder.name}` is the gradient that arrives at `{name}`, and a name of the model",
                  (scope.find(placeholder.name), "it is declared here"))
     inner = Scope(scope.source, scope.path, scope.owned, scope, inner=True)
-    inner.names[placeholder.name] = Value(scope.source, x.target, "the gradient that arrives", placeholder)
+    inner.names[placeholder.name] = Value(scope.source, x.target, ARRIVING, placeholder)
     e = evaluate(ctx, x.value, inner)
     if placeholder not in postorder(e):
         ctx.report(scope, x.value, f"`{text_of(scope, x.value)}` does not read `{placeholder.name}`, the gradient that arrives",
