@@ -3,7 +3,7 @@
     <!-- file: net.nn -->             the block below is a file of the folder in which everything else runs
     <!-- code: net.nn function -->    the block below is that function of the generated module
     <!-- loops: net.nn function -->   its loops over time alone
-    <!-- printed: what -->            what the snippets print, among other things
+    <!-- printed: words -->           what the snippets print, among other things: the line that begins with the words
     <!-- needs: torch -->             a snippet by itself, which runs where that is installed
     ```console                        commands after `$`, and their output; `...` stands for anything
     ```sh                             commands, of which those of chainrule must parse
@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import os
 import re
@@ -104,6 +106,20 @@ def stands_for(shown: str, printed: str) -> bool:
     return re.fullmatch(pattern, printed.rstrip() + "\n") is not None
 
 
+def run_snippets() -> None:
+    """All that need nothing else, in their order, beside the module that they import."""
+    run("chainrule compile net.nn -o model_np.py")
+    names: dict[str, object] = {}
+    for p in pieces("python", marker=""):
+        exec(compile(p.text, str(README), "exec"), names)
+    sys.modules.pop("model_np", None)
+
+
+def line_of(printed: str, words: str) -> str:
+    """The first line that begins with the words."""
+    return next(s for s in printed.splitlines(keepends=True) if s.startswith(words))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with the README's files, in which its commands and snippets run in their order."""
@@ -162,15 +178,11 @@ def test_commands_parse(command):
 
 def test_snippets_run(folder, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(folder))
-    run("chainrule compile net.nn -o model_np.py")
-    names: dict[str, object] = {}
-    for p in pieces("python", marker=""):
-        exec(compile(p.text, str(README), "exec"), names)
-    sys.modules.pop("model_np", None)
+    run_snippets()
     out = capsys.readouterr().out
     assert "d_a_h @ x.T" in out
     for p in pieces(marker="printed"):
-        assert p.text in out, p.argument
+        assert p.text == line_of(out, p.argument), "stale: python tests/test_readme.py"
 
 
 def test_snippets_that_need_another_library():
@@ -266,10 +278,16 @@ def refresh() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_files(Path(folder))
+        sys.path.insert(0, folder)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            run_snippets()
         for p in reversed(pieces()):
             new = p.text
             if p.marker in GENERATED:
                 new = GENERATED[p.marker](*p.argument.split())
+            elif p.marker == "printed":
+                new = line_of(printed.getvalue(), p.argument)
             elif p.language == "console":
                 new = "".join(f"$ {c}\n" + (out if "..." in out else run(c).rstrip() + "\n") for c, out in sessions(p.text))
             text = text[:p.span[0]] + new + text[p.span[1]:]
