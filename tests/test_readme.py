@@ -60,8 +60,10 @@ def pieces(language: str | None = None, marker: str | None = None) -> list[Piece
 
 
 def write_files(folder: Path) -> None:
+    """What a reader has before him: the README's files, and the examples."""
     for p in pieces(marker="file"):
         (folder / p.argument).write_text(p.text, encoding="utf-8")
+    (folder / "examples").symlink_to(ROOT / "examples")
 
 
 def run(command: str) -> str:
