@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 
 from ...compiler.formulas import formula
-from ...compiler.graph import BATCH, Input, Param, length
+from ...compiler.graph import BATCH, REAL, Input, Param, length
 from ...compiler.passes.naming import quoted, quoted_tuple
 from ...compiler.sizes import product
 from ...compiler.system import System, lengths_input
@@ -14,6 +15,14 @@ from . import carrying
 from .functions import WIDTH, FunctionPrinter, wrapped
 from .statements import DTYPES, shape_text
 from .views import text
+
+
+def dtype_text(system: System, local: Mapping[str, str]) -> str:
+    """The type of all numbers: the parameters'; without any, that of the first real input, else float32. `local`: input -> name."""
+    for k in (*system.params, *system.stats):
+        return f"params[{quoted(k)}].dtype"
+    real = [name for k, name in local.items() if system.inputs[k].type == REAL]
+    return f"np.result_type(np.asarray({real[0]}), np.float32)" if real else "np.dtype(np.float32)"
 
 
 class Entry:
@@ -47,8 +56,7 @@ class Entry:
         printer, inputs = self.printer, self.printer.function.inputs
         lines: list[str] = []
         known = {*printer.function.free}
-        first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
-        lines.append(f"    dtype = params[{quoted(first)}].dtype")
+        lines.append(f"    dtype = {dtype_text(self.system, {k: local[k] for k in inputs})}")
         for n in printer.function.free:
             self.uses.add("whole_length")
             lines.append(f"    {n} = whole_length({quoted(n)}, {n})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ...compiler.formulas import formula
 from ...compiler.graph import BATCH, Broadcast, Const, Expr, Input, Param
@@ -12,7 +13,7 @@ from ...compiler.program import View
 from ...compiler.sizes import Size
 from ...compiler.steps import Steps
 from ...compiler.system import System
-from .entry import Entry, _unpack, inwards, outwards
+from .entry import Entry, _unpack, dtype_text, inwards, outwards
 from .expressions import number
 from .functions import FunctionPrinter, wrapped
 from .head import prose
@@ -146,7 +147,7 @@ class StepPrinter:
         inner = [local.get(a, a) if a in self.system.inputs else a for a in args]
         head = ["    check_params(params, PARAMS)", *self.params(printer)]
         if reads("dtype", [*inputs, *lines]):
-            head.append(f"    dtype = {self.dtype()}")
+            head.append(f"    dtype = {self.dtype({k: local[k] for k in args if k in local})}")
         body = "\n".join([*head, *inputs, *lines]) + "\n"
         if inner == args:
             return f"def {name}({', '.join(args)}):\n    {what}\n{body}"
@@ -160,9 +161,9 @@ class StepPrinter:
         used = [k for k in every if k in local]
         return _unpack([local[k] for k in used], "params", used, every)
 
-    def dtype(self) -> str:
-        first = next(iter(self.system.params), None) or next(iter(self.system.stats), "")
-        return f"params[{quoted(first)}].dtype"
+    def dtype(self, given: Mapping[str, str] | None = None) -> str:
+        """The type of all numbers; `given`: the inputs at hand, and what they are called."""
+        return dtype_text(self.system, given or {})
 
 
 # ---------------------------------------------------------------- words

@@ -163,6 +163,8 @@ class Updates:
 
     def _loop(self, add) -> None:  # type: ignore[no-untyped-def]
         """The rule over every parameter, piece by piece."""
+        if not self.trained:
+            return
         rates = dict(self.training.rates)
         slots = "".join(f', state[f"{s}.{{k}}"]' for s in self.rule_.slots)
         tmp = [_scratch(i) for i in range(self.temporaries)]

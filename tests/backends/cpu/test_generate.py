@@ -342,3 +342,15 @@ feedback carry_entry[t+1] = outputs[t] * u
     steps_agree(system)
     program = Program(system)
     assert program.generate(program.init(), 3, np_=np.ones((2, 2)), u=0.5).shape == (2, 3, 2)
+
+
+def test_a_number_made_of_an_argument_of_generate() -> None:
+    """It is known when `generate` is called, and not at the start."""
+    system = parse(SEQUENCE + "output h\nfeedback x[t+1] ~ normal(h[t], 0.1 * scale)\n")
+    program = Program(system, "float64")
+    params = program.init(0)
+    still = program.generate(params, 3, scale=0, x=np.ones((1, 1, 2)))
+    expected = program.predict(params, x=np.concatenate([np.ones((1, 1, 2)), still[:, :-1]], 1))["h"]
+    np.testing.assert_allclose(still, expected, rtol=1e-12)
+    one, two = (program.generate(params, 1, scale=s, x=np.ones((1, 1, 2))) - still[:, :1] for s in (1, 2))
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-9)

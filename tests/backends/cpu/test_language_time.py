@@ -11,6 +11,7 @@ from chainrule.backends.cpu.program import Program
 from chainrule.compiler.derivatives import grad
 from chainrule.compiler.graph import BATCH
 from chainrule.compiler.interpret import evaluate
+from chainrule.compiler.options import Options
 from chainrule.compiler.system import System
 from chainrule.frontends.language import parse
 from zoo.build import values
@@ -65,3 +66,44 @@ def test_a_missing_length_is_an_argument() -> None:
     for wrong in (0, -1, 2.5, True):
         with pytest.raises(ValueError, match="T must be a whole number from 1 on"):
             module.predict(params, z=np.ones((2, 2)), T=wrong)
+
+
+def test_a_model_without_parameters() -> None:
+    """The numbers are then of the input's type; there is nothing to train."""
+    module = Program(parse("model m(D = 3)\ninput x[t, D]\ntarget y[t, D]\nh[t] = tanh(x[t] + h[t-1]) where h[-1] = 0\n"
+                           "loss = mean[batch, t] squares(h[t], y[t])\n")).module
+    x = np.ones((2, 4, 3), np.float32)
+    h = module.predict({}, x)["h"]
+    assert h.dtype == np.float32 and np.allclose(h[:, 1], np.tanh(1 + np.tanh(1)))
+    assert module.predict({}, x.astype(float))["h"].dtype == np.float64
+    loss, grads = module.loss_and_grads({}, x, x)
+    assert grads == {} and np.isclose(loss, module.train_step({}, module.init_state({}), x, x))
+    assert np.array_equal(module.step({}, module.start({}, 2), x[:, 0])[0]["h"], h[:, 0])
+
+
+CUT = """model m(D = 3)
+input x[t, D]
+input z[D]
+target y[t, D]
+param W[D, D], U[D, D] ~ normal(0.7)
+q = tanh(U @ z)
+g[t] = U @ x[t]
+h[t] = tanh(W @ h[t-1] + g[t] * q) where h[-1] = q
+loss = mean[batch, t] squares(W @ h[t], y[t]) + sum(h[last]^2)
+on_backward q: 2 * d_q + d_q^3
+on_backward g[t]: clip(d_g, -0.01, 0.01) * h[t]
+on_backward h[t]: d_h / (1 + norm(d_h))
+"""
+
+
+@pytest.mark.parametrize("checkpoint", ["sqrt", "every 1", "every 2", "every 9"])
+def test_surgery_goes_through_checkpoints(checkpoint: str) -> None:
+    system = parse(CUT)
+    at = values(system, {**LENGTHS, "T": 5})
+    params = {k: at[k] for k in system.params}
+    wanted, cut = (Program(system, "float64", 1, o).module for o in (Options(), Options(checkpoint=checkpoint)))
+    loss, grads = wanted.loss_and_grads(params, **given(wanted.loss_and_grads, system, at))
+    found, others = cut.loss_and_grads(params, **given(cut.loss_and_grads, system, at))
+    np.testing.assert_allclose(found, loss, rtol=1e-12)
+    for k in grads:
+        np.testing.assert_allclose(others[k], grads[k], rtol=1e-11, atol=1e-12, err_msg=k)
