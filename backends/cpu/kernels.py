@@ -111,6 +111,10 @@ class Lowered:
             return self._onehot_update(args[0], args[1].view, "-1" if f == "sub" else "1")
         if f == "select":
             return self._select(*args)
+        if f in ("add", "sub") and _masked(args[1]):
+            return self._masked_update(f, *args)
+        if f == "add" and _masked(args[0]):
+            return self._masked_update(f, args[1], args[0])
         if f == "real":
             inner = self._operand(args[0])
             return inner                                         # a mask multiplies as 0 and 1
@@ -140,6 +144,9 @@ class Lowered:
 
     def _select(self, c: Scalar, a: Scalar, b: Scalar) -> Operand:
         """b, then a where c; the branch that is an array of its own comes first, and the other is copied over it."""
+        if isinstance(b, Literal) and isinstance(a, Load) and text(a.view, self.sizes) not in self.same:
+            base, value, mask = self._do("copy", [self._operand(b)], REAL), self._operand(a), self._operand(c)
+            return self._do("where", [base, value, mask], REAL, tied=True)
         if isinstance(b, Literal) or need(a) > need(b):
             kept, other = a, b
             mask = self._not(c) if need(a) <= need(c) else None
@@ -152,10 +159,16 @@ class Lowered:
         value = self._operand(other)
         return self._do("where", [base, value, mask], REAL, tied=True)
 
+    def _masked_update(self, f: str, base: Scalar, masked: Scalar) -> Operand:
+        """base + select(c, a, 0): a is added where c."""
+        assert isinstance(masked, Call)
+        c, a, _ = masked.args
+        return self._do(f + " where", [self._writable(base), self._operand(a), self._operand(c)], REAL, tied=True)
+
     def _not(self, c: Scalar) -> Operand:
         """Where a condition does not hold; a condition that is one truth value for all elements stays one."""
-        if isinstance(c, Load) and not c.view.array.dims:
-            return f"not {self.expressions.text(c)}"
+        if isinstance(c, Load):
+            return f"{'~' if c.view.array.dims else 'not '}{self.expressions.text(c)}"
         return self._operand(Call("not", (c,), BOOL))
 
     # ------------------------------------------------------------ places
@@ -243,6 +256,8 @@ class Lowered:
             return [] if args[0] in here else [f"{out}[...] = {args[0]}" if not indexed else f"{out} = {args[0]}"]
         if op.f == "where":
             return [f"np.copyto({args[0]}, {args[1]}, where={args[2]})"]
+        if op.f.endswith(" where"):
+            return [f"{UFUNCS[op.f.split()[0]]}({args[0]}, {args[1]}, out={out}, where={args[2]})"]
         if op.f in ("add_onehot", "hot"):
             return [f"{op.f}({', '.join(args)})" if op.f == "add_onehot" else f"hot({', '.join(args)}, out={out})"]
         name = UFUNCS.get(op.f, op.f)
@@ -255,6 +270,14 @@ def need(s: Scalar) -> int:
         return 1 if isinstance(s, Hot) else 0
     counts = sorted((need(a) for a in s.args), reverse=True)
     return max([1, *(c + i for i, c in enumerate(counts))])
+
+
+def _masked(s: Scalar) -> bool:
+    """select(c, a, 0), with an array of truth values and an array of numbers."""
+    match s:
+        case Call("select", (Load(c), Load(a), Literal(0))):
+            return bool(c.array.dims and a.array.dims)
+    return False
 
 
 def _index(v: View, sizes: dict[str, str] | None) -> str:

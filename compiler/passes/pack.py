@@ -23,6 +23,7 @@ from ..system import System
 from .hoist import hoisted
 from .merge import merge
 from .schedule import LoopPlan, Schedule, schedule
+from .structure_rules import product_of_repeats
 
 Packs = dict[Param, tuple[Param, ...]]
 
@@ -52,7 +53,14 @@ def pack(system: System) -> tuple[System, Packs]:
             system = _substitute(system, members, packs)
             done |= {*members, *packs}
             system = merge(hoisted(merge(system)))
-    return system, packs
+    return _once(system), packs
+
+
+def _once(system: System) -> System:
+    """Products of what is the same at every step, computed once: so is their adjoint, which is summed before it is multiplied."""
+    rewriter = Rewriter(Table((product_of_repeats,)))
+    rewriter.all(list(system.roots()))
+    return system.mapped(rewriter.memo)
 
 
 def _roots(system: System) -> dict[str, Expr]:

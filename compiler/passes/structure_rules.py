@@ -187,6 +187,24 @@ def contract_of_repeats(e: Expr) -> Expr | None:
     return None
 
 
+@structure("contract(a, broadcast(b)) -> broadcast(contract(a, b))", "Contract")
+def product_of_repeats(e: Expr) -> Expr | None:
+    """What one operand repeats along an axis that the other does not have is multiplied once, then repeated."""
+    assert isinstance(e, Contract)
+    for k in (0, 1):
+        wide, other = e.args[k], e.args[1 - k]
+        if not isinstance(wide, Broadcast):
+            continue
+        inner = wide.args[0]
+        axes = {x for x in wide.axes if x in e.axes and x not in inner.axes and x not in other.axes}
+        if axes:
+            narrow = Broadcast(inner, order_axes({*wide.axes} - axes), wide.shape, wide.places)
+            pair = (narrow, other) if k == 0 else (other, narrow)
+            once = Contract(*pair, e.la, e.lb, e.lo, order_axes({*e.axes} - axes))
+            return Broadcast(once, e.axes, e.shape, tuple(range(len(e.shape))))
+    return None
+
+
 @structure("move(broadcast(x)) -> broadcast(x)", "Slice", "Transpose", "At", "Pad")
 def move_of_repeats(e: Expr) -> Expr | None:
     """A rearrangement of repeated dimensions is another repetition."""
@@ -290,6 +308,7 @@ STRUCTURE_RULES: tuple[Rule, ...] = (
     nested_reduction,                                            # sum(sum(x)) -> sum(x)
     outer_product,                                               # contract without a sum -> a*b
     contract_of_repeats,                                         # contract(broadcast(a), b) -> contract(a, sum(b))
+    product_of_repeats,                                          # contract(a, broadcast(b)) -> broadcast(contract(a, b))
     move_of_repeats,                                             # slice, transpose, at of a repeat -> a repeat
     reshape_of_scalar,                                           # reshape(broadcast(c)) -> broadcast(c)
     slice_of_parts,                                              # slice(concat(a, b)) -> a

@@ -71,3 +71,19 @@ def test_every_product_of_a_pack_is_merged():
     (whole,) = [p for p in packs if p.name == "W"]
     products = [n for n in postorder(*packed.roots()) if isinstance(n, Contract) and whole in set(postorder(n.args[0]))]
     assert len(products) == 2                                    # the state's share and the input's
+
+
+def test_a_vector_that_is_the_same_at_every_step_is_multiplied_once():
+    """One vector to a sequence: neither W @ x nor its adjoint has a time axis."""
+    text = """
+    model decoder(D = 3, H = 4)
+    input  x[D]
+    target y[t, H]
+    param  W[H, H + D] ~ xavier
+    h[t] = tanh(W @ [h[t-1], exp(x)])            where h[-1] = 0
+    loss = mean[batch, t](squares(h[t], y[t]))
+    """
+    out = compile_system(cr.parse(textwrap.dedent(text)).system)
+    products = [s for s in flat(out.functions["gradients"].body) if isinstance(s, Product)]
+    given = [s for s in products if symbol("D") in (*s.a.dims, *s.b.dims, *s.out.dims)]
+    assert given and not any(symbol("T") in (*s.a.dims, *s.b.dims) for s in given)

@@ -100,3 +100,18 @@ def test_the_printed_gradient_is_the_one_that_somebody_read(name, level):
     if os.environ.get("CHAINRULE_UPDATE_GOLDEN"):
         path.write_text(found, encoding="utf-8")
     assert found == path.read_text(encoding="utf-8")
+
+
+def test_headings_name_the_step_and_shapes_the_part_that_is_written():
+    """h[t] = ... on the left, too; d_o is (B, H), though it is a part of (B, 3*H); what was undone has no note."""
+    lstm, gru = work(source("lstm", 1)), work(source("gru", 1))
+    assert "# c[t] = f[t] * c[t-1] + i[t] * g[t]" in lstm
+    for line in lstm.splitlines():
+        if line.lstrip().startswith("d_f[...] ="):
+            assert line.endswith("# (B, H)")
+    assert "sigmoid(-x)" not in gru
+
+
+def test_where_a_line_comes_from_stands_at_one_column():
+    lines = [x for x in work(source("lstm", 1)).splitlines() if "lstm.nn:" in x and x.index("lstm.nn:") < 76]
+    assert len({x.index("lstm.nn:") for x in lines}) == 1
