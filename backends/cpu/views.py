@@ -89,7 +89,7 @@ def part_text(array: Array, part: Ranges, sizes: dict[str, str] | None = None) -
     """A part of an array, as it is cut from it: `hs[1:]`, `fio[..., :H]`."""
     v = View(array, tuple(Along(k, lo) for k, (lo, _) in enumerate(part)), tuple(n for _, n in part))
     items = _items(v, everything(array), sizes)
-    if len(items) > 2 and all(i == ":" for i in items[:-1]):
+    if len(items) == len(array.dims) > 2 and all(i == ":" for i in items[:-1]):
         items = ["...", items[-1]]
     return f"{array.name}[{', '.join(items)}]" if items else array.name
 
