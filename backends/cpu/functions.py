@@ -176,7 +176,8 @@ class FunctionPrinter:
             if len(out.lines) == before:                         # all of it stands in its reader's expression
                 del out.lines[start:]
                 self.carried = values
-            for v in values:
+            wholes = [self.layout.part[v][0] for v in values if v in self.layout.part]       # what is computed in its place
+            for v in dict.fromkeys([*values, *wholes]):
                 if v in self.names:
                     out.where.setdefault(self.names[v], []).extend(range(start, len(out.lines)))
         elif isinstance(s, Loop):

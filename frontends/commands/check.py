@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...compiler.surgery import without_surgery
-from ..trainer.differences import TOLERANCE, differences, random_inputs
+from ..trainer.differences import TOLERANCE, differences, moved, random_inputs
 from ..trainer.errors import RunError
 from .common import compiled, console, load_model, require_training
 
@@ -16,7 +16,7 @@ def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
         changed = ", ".join(system.surgery)
         console().print(f"on_backward changes the gradient of {changed} on purpose: it is left out here", highlight=False)
     program = compiled(without_surgery(system), backend, "float64")
-    params = program.init(seed=seed)
+    params = {**(initial := program.init(seed=seed)), **moved({k: initial[k] for k in system.params}, seed)}
     rows = differences(program, params, random_inputs(system, seed), seed)
     from rich.table import Table
     table = Table(title=f"{system.name}: slopes along random directions, float64")

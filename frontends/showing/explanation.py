@@ -11,7 +11,7 @@ from ...compiler.graph import BATCH, Expr, Ref
 from ...compiler.node import describe
 from ...compiler.system import System
 from .derivation import CARRY, Derivation, derive, formulas_of, notes_of, root_of
-from .gradients import formula_text, lines_of
+from .gradients import computing, formula_text
 
 
 def explain_text(system: System, name: str) -> str:
@@ -145,7 +145,7 @@ def _lines(system: System, name: str) -> str:
     from ...backends.interface import compile_for
     program = compile_for(system)
     source = program.source.splitlines()
-    numbers = [n for n in sorted({*lines_of(program.lines, name)}) if not source[n - 1].lstrip().startswith("#")]
+    numbers = [n for n in computing(program, name) if not source[n - 1].lstrip().startswith("#")]
     return "\n".join(f"line {n:4d}   {source[n - 1].strip()}" for n in numbers)
 
 

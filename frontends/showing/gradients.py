@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ...compiler.formulas import Equation
+from ...compiler.graph import Slice
 from ...compiler.system import System
 from .derivation import Derivation, ShowingError, derive, root_of
+
+if TYPE_CHECKING:
+    from ...backends.cpu.program import Program
 
 FORMATS = ("formula", "latex", "code")
 
@@ -50,10 +55,18 @@ def code_text(system: System, names: Iterable[str]) -> str:
     """The lines of the generated module that compute the named values, in its order."""
     from ...backends.interface import compile_for
     program = compile_for(system)
-    numbers = sorted({n for name in names for n in lines_of(program.lines, name)})
+    numbers = sorted({n for name in names for n in computing(program, name)})
     source = program.source.splitlines()
     width = len(str(numbers[-1])) if numbers else 0
     return "\n".join(f"{n:{width}d}  {source[n - 1]}" for n in numbers)
+
+
+def computing(program: Program, name: str) -> list[int]:
+    """The lines that compute a value; of a parameter that is packed with others also those of what it is cut from."""
+    system = program.compiled.differentiated
+    e = system.equations.get(name) if system is not None else None
+    whole = system.names.get(e.args[0], "") if system is not None and isinstance(e, Slice) else ""
+    return sorted({*lines_of(program.lines, whole), *lines_of(program.lines, name)})
 
 
 def lines_of(lines: dict[str, list[int]], name: str) -> list[int]:

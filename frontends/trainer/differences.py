@@ -19,6 +19,12 @@ TOLERANCE = 1e-6
 _STEPS = (1e-2, 1e-3, 1e-4, 1e-5)
 
 
+def moved(params: dict[str, Array], seed: int = 0) -> dict[str, Array]:
+    """Parameters at a random point near these: zeros would put scores on the very kinks of max, abs and threshold."""
+    rng = np.random.default_rng([seed, 2])
+    return {k: np.asarray(p + 0.1 * rng.standard_normal(np.shape(p))) for k, p in params.items()}
+
+
 @dataclass(frozen=True)
 class Difference:
     """One parameter: the slope along a random direction as derived and as measured."""

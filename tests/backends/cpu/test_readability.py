@@ -1,4 +1,4 @@
-"""What is printed for recurrent models reads as if written by hand: few statements, one loop each way, short lines, telling names.
+"""What is printed for recurrent models reads as if by hand: few statements, one loop each way, short lines and telling names.
 
 CHAINRULE_UPDATE_GOLDEN=1 writes the texts in tests/golden/modules anew.
 """
@@ -64,7 +64,7 @@ def work(text):
 
 
 def statements(text):
-    """Statements of the forward and the backward pass, loops counted with their bodies; the checks and buffers before are left out."""
+    """Statements of the forward and the backward pass, loops counted with their bodies; checks and buffers are left out."""
     first = text[:text.index("# ---- forward")].count("\n") + 1
     return [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.stmt) and n.lineno > first]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -232,3 +233,9 @@ def test_rich_forms(mlp: System) -> None:
     assert r"h &= \tanh\left(W_{1} \, x + b_{1}\right)" in model_latex(mlp)
     assert "<svg" in model_html(mlp) and "h = tanh(W1 @ x + b1)" in model_html(mlp)
     assert "h = tanh(W1 @ x + b1)" in model_rich(mlp).plain
+
+
+def test_lines_of_a_packed_parameter_are_those_of_the_pack_too() -> None:
+    """d_W_f is cut from d_W: the product that fills that computes it."""
+    text = explain_text(parse((Path(__file__).parents[3] / "examples/char_lstm/model.nn").read_text()), "d_W_f").split("Computed by:")[1]
+    assert "out=d_W[:, :H])" in text and "unstack(d_W, d_W_f" in text
