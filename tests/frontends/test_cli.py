@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -293,3 +294,11 @@ def test_saved_arrays_are_plain_safetensors(tmp_path):
     from safetensors.numpy import load_file
     save_arrays(tmp_path / "w.safetensors", {"a": np.ones(2)}, {})
     assert load_file(tmp_path / "w.safetensors")["a"].tolist() == [1, 1]
+
+
+def test_a_gradient_whose_parameters_begin_at_kinks_is_checked_beside_them():
+    """A perceptron begins with zeros, where max(-y * s, 0) has its kink: the check moves away from it."""
+    model = Path(__file__).resolve().parents[2] / "examples/perceptron/model.nn"
+    result = CliRunner().invoke(cli.app, ["check", str(model)])
+    assert result.exit_code == 0, result.output
+    assert "wrong" not in result.output

@@ -237,5 +237,6 @@ def test_rich_forms(mlp: System) -> None:
 
 def test_lines_of_a_packed_parameter_are_those_of_the_pack_too() -> None:
     """d_W_f is cut from d_W: the product that fills that computes it."""
-    text = explain_text(parse((Path(__file__).parents[3] / "examples/char_lstm/model.nn").read_text()), "d_W_f").split("Computed by:")[1]
+    model = Path(__file__).resolve().parents[3] / "examples/char_lstm/model.nn"
+    text = explain_text(parse(model.read_text(encoding="utf-8")), "d_W_f").split("Computed by:")[1]
     assert "out=d_W[:, :H])" in text and "unstack(d_W, d_W_f" in text
