@@ -32,6 +32,10 @@ class Program:
         self.source, self.lines, self.printers = printed.source, printed.lines, printed.printers
         self._module: ModuleType | None = None
 
+    def __repr__(self) -> str:
+        lines = self.source.count("\n")
+        return f"<{self.system.name} for {self.backend}, {self.dtype}: a module of {lines} lines, in .source>"
+
     @property
     def module(self) -> ModuleType:
         """The loaded module; its lines show in tracebacks."""

@@ -205,6 +205,23 @@ def product_of_repeats(e: Expr) -> Expr | None:
     return None
 
 
+@structure("c*(broadcast(k*x)*y) -> broadcast(c*k*x)*y", "mul")
+def number_to_factor(e: Expr) -> Expr | None:
+    """A number before a product joins the factor of an operand that is repeated: one number, applied to the small array."""
+    for c, p in (e.args, e.args[::-1]):
+        if number(c) is None or not (isinstance(p, Map) and p.f == "mul"):
+            continue
+        for small, y in (p.args, p.args[::-1]):
+            if isinstance(small, Broadcast) and isinstance(x := small.args[0], Map) and x.dims and x.f in ("mul", "div") \
+                    and x.args[1].dims and _repeats_number(x.args[1]):
+                return Map("mul", (small.with_args((Map("mul", (x, broadcast(Const(number(c)), x.axes, x.shape))),)), y))
+    return None
+
+
+def _repeats_number(e: Expr) -> bool:
+    return isinstance(e, Broadcast) and not e.args[0].dims
+
+
 @structure("move(broadcast(x)) -> broadcast(x)", "Slice", "Transpose", "At", "Pad")
 def move_of_repeats(e: Expr) -> Expr | None:
     """A rearrangement of repeated dimensions is another repetition."""
@@ -309,6 +326,7 @@ STRUCTURE_RULES: tuple[Rule, ...] = (
     outer_product,                                               # contract without a sum -> a*b
     contract_of_repeats,                                         # contract(broadcast(a), b) -> contract(a, sum(b))
     product_of_repeats,                                          # contract(a, broadcast(b)) -> broadcast(contract(a, b))
+    number_to_factor,                                            # c*(broadcast(k*x)*y) -> broadcast(c*k*x)*y
     move_of_repeats,                                             # slice, transpose, at of a repeat -> a repeat
     reshape_of_scalar,                                           # reshape(broadcast(c)) -> broadcast(c)
     slice_of_parts,                                              # slice(concat(a, b)) -> a

@@ -32,6 +32,7 @@ from chainrule.compiler.graph import (
     length,
     matmul,
     mean,
+    postorder,
     symbol,
     zeros,
 )
@@ -165,3 +166,12 @@ def test_centred_softmax_has_the_same_value() -> None:
     values = {"x": np.random.default_rng(0).normal(size=(3, 5)) * 10}
     for old, new in zip(evaluate(exprs, values, float), evaluate([memo[e] for e in exprs], values, float), strict=True):
         np.testing.assert_allclose(new, old, rtol=1e-12)
+
+
+def test_a_number_joins_the_factor_of_a_repeated_operand() -> None:
+    """2 * (broadcast(-r/(2n)) * x) has one number, on the small array: the gradient of a normalisation."""
+    r = Reduce("sum", X * X, (0,))
+    small = r * Broadcast(Const(-0.5) / Extent(H), r.axes, (), ())
+    got = one(2 * (Broadcast(small, X.axes, X.shape, ()) * X))
+    numbers = [n.value for n in postorder(got) if isinstance(n, Const)]
+    assert numbers == [-1]
