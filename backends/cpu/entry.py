@@ -18,7 +18,7 @@ from .views import text
 
 
 def dtype_text(system: System, local: Mapping[str, str]) -> str:
-    """The type of all numbers: the parameters'; without any, that of the first real input, else float32. `local`: input -> name."""
+    """The type of all numbers: the parameters', else the first real input's, else float32. `local`: input -> its name here."""
     for k in (*system.params, *system.stats):
         return f"params[{quoted(k)}].dtype"
     real = [name for k, name in local.items() if system.inputs[k].type == REAL]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..graph import At, Expr, GraphError, Index, Input, Noise, Ref, Shift, apply
+from ..graph import At, Expr, GraphError, Index, Input, Map, Noise, Ref, Shift, apply
 from ..node import base
 from ..reach import reached
 from ..system import System
@@ -52,8 +52,7 @@ def slots(system: System, axis: str, roots: Sequence[Expr] = ()) -> list[Slot]:
             continue
         value = system.resolve(n.args[0])
         name = _called(system, value)
-        if n.s > 0:
-            raise GraphError(f"{name}[{axis}+{n.s}] reads ahead, so the sequence cannot be computed piece by piece")
+        refuse_ahead(system, n)
         for s, init in zip(range(n.s, 0), n.inits, strict=True):
             have = found.get((value, s))
             if have is None:
@@ -66,6 +65,13 @@ def slots(system: System, axis: str, roots: Sequence[Expr] = ()) -> list[Slot]:
             elif have.init is not init:
                 raise GraphError(f"{have.key} has two boundary values")
     return list(found.values())
+
+
+def refuse_ahead(system: System, n: Shift) -> None:
+    """GraphError where a delay reads ahead."""
+    if n.s > 0:
+        name = _called(system, system.resolve(n.args[0]))
+        raise GraphError(f"{name}[{n.axis}+{n.s}] reads ahead, so the sequence cannot be computed piece by piece")
 
 
 def carried(system: System, axis: str, roots: Sequence[Expr] = (),
@@ -132,7 +138,10 @@ def substituted(system: System, leaves: Mapping[Any, Expr]) -> System:
 
 
 def _called(system: System, value: Expr) -> str:
-    """What a sequence is called: its equation's or input's name, or a number after `value`."""
+    """What a sequence is called: its equation's or input's name, or `value`; a choice (what is no padding) as what it takes."""
     if isinstance(value, (Input, Ref)):
         return value.name
-    return next((k for k, e in system.equations.items() if e is value), system.names.get(value, "value"))
+    name = next((k for k, e in system.equations.items() if e is value), system.names.get(value))
+    if name is None and isinstance(value, Map) and value.f == "select":
+        return next((k for a in value.args[:0:-1] for k in [_called(system, a)] if k != "value"), "value")
+    return name or "value"

@@ -45,7 +45,7 @@ from ..reach import reached
 from ..sizes import Size
 from ..surgery import intercepted
 from ..system import System
-from .carry import Slot, carried, final, moved, numbered, substituted
+from .carry import Slot, carried, final, moved, numbered, refuse_ahead, substituted
 
 
 @dataclass
@@ -165,6 +165,9 @@ class _Cut:
         t = self.axis
         if any(x != t and base(x) == t for n in self.nodes for x in n.axes):
             raise GraphError(f"the model gives {t} a second name, so every step may need all others")
+        for n in self.nodes:
+            if isinstance(n, Shift) and n.axis == t:
+                refuse_ahead(self.system, n)
         for n in self.crossing:
             sums = isinstance(n, Contract) or (isinstance(n, Reduce) and n.kind == "sum")
             if not sums and not (isinstance(n, At) and n.type == REAL):

@@ -169,8 +169,8 @@ class _Masker(Masks):
 
     def step(self, a: Expr, axis: str, i: int) -> Expr:
         """Step i of every example; from its own end where i < 0; 0 where it has no such step."""
-        if a.type.kind == "class":
-            raise GraphError(f"one step of the classes {describe(a)}, where examples end at their own steps along {axis}")
+        if a.type.n is not None:                                 # the one class whose vector is left
+            return Reduce("argmax", self.step(OneHot(a, a.type.n), axis, i), (0,))
         if i >= 0:
             return apply("select", apply("le", self.lengths[base(axis)], i), 0, At(a, axis, i))
         here = apply("eq", Index(axis) - i, self.lengths[base(axis)])

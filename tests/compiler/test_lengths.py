@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from chainrule.compiler.derivatives import grad
-from chainrule.compiler.graph import BATCH, REAL, Const, Flip, Freeze, GraphError, Input, Noise, Shift, Slice, length, total
+from chainrule.compiler.graph import BATCH, REAL, At, Const, Flip, Freeze, GraphError, Input, Noise, Shift, Slice, length, total
 from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.passes.growth import grows
 from chainrule.compiler.passes.lengths import masked
@@ -125,13 +125,16 @@ def test_a_flipped_sequence_has_its_padding_in_front():
         masked(system)
 
 
-def test_a_step_of_classes_is_refused():
+def test_a_step_of_classes_is_that_of_each_examples_own_end():
     m = Model("m", V=4)
     x = m.classes("x", "V", "t")
-    from chainrule.compiler.graph import At, apply
-    system = declared(m.loss(apply("real", At(x, "t", -1))))
-    with pytest.raises(GraphError, match="one step of the classes"):
-        masked(system)
+    for k, i in (("last", -1), ("second", 1)):
+        m.eq(k, At(x, "t", i))
+    m.system.outputs = ("last", "second")
+    system = masked(declared(m.system))
+    values = {"x": np.array([[3, 1, 2], [2, 3, 1], [1, 1, 1]]), "lengths_t": np.array([3, 1, 2])}
+    found = evaluate(system, [system.equations[k] for k in system.outputs], values, {"B": 3, "T": 3})
+    assert found[0].tolist() == [1, 1, 1] and found[1].tolist() == [2, 0, 1]       # a step that is not there is class 0
 
 
 def test_a_recurrence_without_examples_cannot_end_with_them():

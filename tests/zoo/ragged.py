@@ -66,6 +66,15 @@ h[t] = tanh(W @ x[t] + U @ h[t-1] + b * sum(r[t]))   where h[-1] = 0
     "last": ONE + """h[t] = tanh(W @ x[t] + U @ h[t-1])   where h[-1] = 0
 loss = squares(h[last] + Q @ h[T-1] + K @ h[0], y)
 """,
+    "last_class": """input x[t] : class(V)
+target y[t] : class(C)
+lengths t
+param L, K [V, C] ~ normal(0.7)
+p[t] = L[x[t]] + K[x[t-1]]   where x[-1] = x[last]
+q = p[last] + K[x[last]] + L[x[0]]
+loss = cross_entropy(softmax(q), y[last])
+metric error = mean[batch, t] (y[t] != y[last])
+""",
     "means": ONE + """h[t] = tanh(W @ x[t] + U @ h[t-1])   where h[-1] = 0
 loss = squares(mean[t](h[t]), y) + sum(var[t](h[t])) + mean[t] sum(h[t]^2)
 """,
