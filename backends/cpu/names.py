@@ -159,6 +159,8 @@ class Names:
             return found if "" not in found.split("_") and len(found) < 24 else "parts"
         if isinstance(e, Shift):
             return self.names.get(e) or shifted(self.words.get(self.layout.plan.operands[e][0], "value"), e.s)
+        if e is not None and any(isinstance(x, OneHot) for u in self.layout.plan.users[e] for x in self.layout.plan.operands[u]):
+            return "table"
         match s:
             case Reduction(kind, _, a):
                 return f"{'lse' if kind == 'logsumexp' else kind}_{of(a)}" if of(a) else kind

@@ -27,6 +27,7 @@ from ...compiler.program import (
     Pick,
     Product,
     Reduction,
+    Scalar,
     Scatter,
     Stmt,
     Take,
@@ -37,10 +38,10 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import Size, product
 from .expressions import UFUNC, Expressions, number
-from .kernels import Lowered
+from .kernels import ARITHMETIC, UFUNCS, Lowered
 from .packing import joined, split
 from .products import out_text, print_product
-from .views import assigned, kept, plain, text, transposition
+from .views import assigned, contiguous, kept, plain, text, transposition
 
 DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
 REDUCTIONS = {"sum": "np.sum", "max": "np.max", "min": "np.min", "prod": "np.prod", "argmax": "np.argmax"}
@@ -53,6 +54,7 @@ class Statements:
         self.uses, self.allocated, self.sizes = uses, allocated, sizes
         self.pending: dict[Array, tuple[str, int]] = {}          # values that their one reader prints
         self.inlined: set[Array] = set()
+        self.factors: dict[Array, tuple[str, str]] = {}          # of those that are matrix products
         self.lowered: dict[int, Lowered] = {}                    # id of a kernel -> its ufunc calls
         self.scratch: dict[int, list[Array]] = {}                # id of another statement -> its scratch arrays
         self.offsets: dict[str, str] = {}                        # time axis -> how many steps came before this chunk
@@ -74,7 +76,7 @@ class Statements:
                 continue
             (s, looped), (reader, v, read_looped) = found[0], readers[a][0]
             once = looped == read_looped and v.whole and isinstance(reader, Kernel)
-            if once and isinstance(s, (Product, Take, Pick)):
+            if once and isinstance(s, (Product, Take, Pick, Reduction)):
                 self.inlined.add(a)
 
     def _load(self, v: View) -> tuple[str, int]:
@@ -184,6 +186,14 @@ class Statements:
             if body.f in UFUNC:
                 yield f"{UFUNC[body.f]}({', '.join(map(self.expressions.text, body.args))}, out={target})"
                 return
+            if body.f == "add" and (product := self._in_place(body, out)) is not None:
+                left, right, other = product
+                yield f"np.matmul({left}, {right}, out={target})"
+                yield f"{target} += {self.expressions.at(other, 1)}"
+                return
+            if self.allocated(out.array) and body.f in ARITHMETIC and all(isinstance(x, Load) for x in body.args):
+                yield f"{UFUNCS[body.f]}({', '.join(map(self.expressions.text, body.args))}, out={target})"      # no temporary
+                return
             if body.f == "sigmoid":
                 self.uses.add("sigmoid")
                 yield f"sigmoid({self.expressions.text(body.args[0])}, out={target})"
@@ -192,6 +202,17 @@ class Statements:
             yield from self.lines(Fill(out, body.value))
             return
         yield from self._assign(out, *self.expressions._with(body))
+
+    def _in_place(self, body: Call, out: View) -> tuple[str, str, Scalar] | None:
+        """The factors of a product to which something is added, and that: the product is written where the sum belongs."""
+        for x, other in (body.args, body.args[::-1]):
+            v = x.view if isinstance(x, Load) else None
+            if v is not None and v.whole and v.array in self.factors and self.allocated(out.array) and contiguous(out) \
+                    and v.dims == out.dims and not any(isinstance(y, Load) and (y.view.array.home is out.array.home or
+                                                       y.view.array in self.pending) for y in leaves(other)):
+                del self.pending[v.array]
+                return *self.factors[v.array], other
+        return None
 
     @staticmethod
     def _same(v: View, out: View) -> bool:
@@ -203,6 +224,8 @@ class Statements:
             value = printed.expression
             if printed.last and printed.left:
                 value = f"({value}).reshape{shape_text(out.dims, self.sizes)}"
+            elif printed.left and out.array in self.inlined:
+                self.factors[out.array] = printed.left, printed.right
             yield from self._assign(out, value, 2 if printed.left and not printed.last else 9)
             return
         yield from self.allocate(out)

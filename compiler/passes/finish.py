@@ -1,6 +1,8 @@
 """Finish: what is cheaper to compute once nothing more is differentiated. Runs last on the graph, on values and gradients.
 
     sum(a * b) -> contract(a, b)                 one inner product instead of a product and a sum
+    x*a - x*b -> x*(a - b)                       one product instead of two
+    W @ onehot(x[t]) + b -> (W + b) @ onehot(..) a bias is added to the rows of a small table, not at every step (see `tables`)
     a.T @ b, (a @ b).T -> a, b by other labels  a transposition is free where a product reads or writes it
     (1-z)*softplus(x) + z*softplus(-x)           one exponential and one logarithm instead of two each: the cross-entropy of
         -> relu(x) - z*x + log1p(exp(-|x|))      a sigmoid; as exact, since relu(x) - z*x is 0 where a class is certain and right
@@ -12,6 +14,7 @@ from ..algebra import Pattern, Rewriter, Table, any_of, rule, term
 from ..graph import BOOL, Broadcast, Const, Contract, Expr, Map, OneHot, Reduce, Transpose
 from ..system import System
 from .centre import centre
+from .tables import factored, tabled
 
 x, z = any_of("x z")
 
@@ -98,7 +101,13 @@ def finish(system: System) -> System:
     memo: dict[Expr, Expr] = {}
     for n in nodes:
         new = n.with_args(tuple(memo[a] for a in n.args))
-        alone = isinstance(n, Reduce) and readers[n.args[0]] == 1        # a product that others read is there anyway
-        new = absorbed(new)
-        memo[n] = (inner_product(new) or new) if alone else new
+        alone = tuple(readers[a] == 1 for a in n.args)           # a product that others read is there anyway
+        memo[n] = _cheaper(absorbed(new), alone, system) or absorbed(new)
     return system.mapped(memo)
+
+
+def _cheaper(e: Expr, alone: tuple[bool, ...], system: System) -> Expr | None:
+    """One node in a cheaper form; `alone`: whether it is the only reader of each argument."""
+    if isinstance(e, Reduce):
+        return inner_product(e) if alone[0] else None
+    return factored(e, alone) or (tabled(e, system.sizes) if all(alone) else None)

@@ -16,15 +16,12 @@ SEEN_THROUGH = (Broadcast, Slice, Stop, Transpose)
 
 
 def sink(plan: Schedule) -> None:
-    """Move what belongs into a loop into it; the loops' members stay in the order of the schedule.
-
-    Work on one loop's value moves: its reader then reads this value, and no more than it did.
-    """
+    """Move what belongs into a loop into it; the loops' members stay in the order of the schedule."""
     roots = set(plan.roots.values())
     for e in reversed(plan.order):                               # readers first: an argument follows its reader
         if isinstance(e, Map) and e not in roots:
             loop = _reader(plan, e)
-            if loop is not None and loop.axis in e.axes and len(_sources(plan, e, loop) or ()) == 1:
+            if loop is not None and loop.axis in e.axes and _elementwise(plan, e, loop):
                 _move(plan, e, loop)
     for e in plan.order:
         if isinstance(e, Concat) and plan.loop[e] is None:
@@ -46,22 +43,19 @@ def _reader(plan: Schedule, e: Expr) -> LoopPlan | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _sources(plan: Schedule, e: Expr, loop: LoopPlan) -> set[Expr] | None:
-    """The values of other loops from which elementwise work alone computes e; None where it needs anything else."""
-    out: set[Expr] = set()
+def _elementwise(plan: Schedule, e: Expr, loop: LoopPlan) -> bool:
+    """Whether e is computed from values of other loops, by elementwise work alone."""
+    found = False
     for a in plan.operands[e]:
         while isinstance(a, SEEN_THROUGH) and plan.loop[a] is None:
             a = plan.operands[a][0]
         if isinstance(a, (Const, Extent)):
             continue
-        if plan.loop[a] not in (None, loop):
-            out.add(a)
-            continue
-        below = _sources(plan, a, loop) if isinstance(a, Map) and plan.loop[a] is None and len(plan.users[a]) == 1 else None
-        if below is None:
-            return None
-        out |= below
-    return out
+        below = isinstance(a, Map) and plan.loop[a] is None and len(plan.users[a]) == 1 and _elementwise(plan, a, loop)
+        if plan.loop[a] in (None, loop) and not below:
+            return False
+        found = True
+    return found
 
 
 def _move(plan: Schedule, e: Expr, loop: LoopPlan) -> None:
