@@ -109,12 +109,16 @@ class Training:
 
 @dataclass(frozen=True)
 class Data:
-    """The `data` line: a source, its options, and the inputs as formulas (text) over the source's columns."""
+    """The `data` line: a source, its options, and the inputs as formulas (text) over the source's columns.
+
+    `only` is the formula that is true of the examples that are read; "" reads all.
+    """
 
     source: str
     options: tuple[tuple[str, float | str], ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
     split: tuple[int, ...] = ()
+    only: str = ""
 
 
 @dataclass(frozen=True)

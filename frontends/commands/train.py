@@ -15,7 +15,7 @@ from ..trainer.diagnose import diagnose
 from ..trainer.errors import OptionError, WeightsError
 from ..trainer.loop import CHECKPOINT, Outcome, Trainer
 from ..trainer.progress import progress_for
-from ..trainer.reports import draw_curve, report_classes, results_table, write_curve
+from ..trainer.reports import draw_curve, report_classes, results_table, transfer_table, write_curve
 from ..trainer.run import Options, load_run
 from ..trainer.time import truncated_axis
 from ..trainer.weights import match_names, save_arrays, transfer, write_atomic
@@ -147,8 +147,7 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
         return session
     params = program.init(seed=options.seed)
     if options.weights is not None:
-        for line in transfer(params, options.weights, options.skip).lines():
-            screen.print(line, markup=False)
+        screen.print(transfer_table(transfer(params, options.weights, options.skip), system))
     if (out / CHECKPOINT).is_file():                 # a new run in the same folder does not destroy the old one's state
         (out / CHECKPOINT).replace(out / f"previous-{CHECKPOINT}")
     trainer.start(params)

@@ -157,12 +157,13 @@ class Builder(Transformer_NonRecursive[Any, Any]):
         return s.Surgery(m.start_pos, m.end_pos, c[0], c[1])
 
     def data(self, m: Any, c: list[Any]) -> s.Data:
-        columns, split = c[2] or ((), ())
-        return s.Data(m.start_pos, m.end_pos, str(c[0]), c[1] or (), columns, split)
+        columns, split, only = c[2] or ((), (), None)
+        return s.Data(m.start_pos, m.end_pos, str(c[0]), c[1] or (), columns, split, only)
 
-    def columns(self, m: Any, c: list[Any]) -> tuple[tuple[s.Column, ...], tuple[str, ...]]:
+    def columns(self, m: Any, c: list[Any]) -> tuple[tuple[s.Column, ...], tuple[str, ...], str | None]:
         split = next((x for x in c if isinstance(x, tuple)), ())
-        return tuple(x for x in c if isinstance(x, s.Column)), split
+        only = next((x for x in c if isinstance(x, str)), None)
+        return tuple(x for x in c if isinstance(x, s.Column)), split, only
 
     def column(self, m: Any, c: list[Any]) -> s.Column:
         if len(c) == 1:
@@ -171,6 +172,9 @@ class Builder(Transformer_NonRecursive[Any, Any]):
 
     def split(self, m: Any, c: list[Any]) -> tuple[str, ...]:
         return tuple(map(str, c))
+
+    def only(self, m: Any, c: list[Any]) -> str:
+        return f"{c[0].start}:{c[0].end}"
 
     def train(self, m: Any, c: list[Any]) -> s.Train:
         return s.Train(m.start_pos, m.end_pos, tuple(c))

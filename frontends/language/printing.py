@@ -166,6 +166,7 @@ class _Printer:
             d = self.system.data
             options = ", ".join(_word(v) if k.isdigit() else f"{k} = {_word(v)}" for k, v in d.options)
             columns = [f"{k} = {v}" for k, v in d.columns]
+            columns += [f"only {d.only}"] if d.only else []
             columns += [f"split {' / '.join(map(str, d.split))}"] if d.split else []
             source = d.source + (f"({options})" if options else "")
             lines.append(f"data {source}" + (f": {', '.join(columns)}" if columns else ""))

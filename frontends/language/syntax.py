@@ -242,6 +242,7 @@ class Data(Statement):
     args: tuple[Argument, ...]
     columns: tuple[Column, ...]
     split: tuple[str, ...]
+    only: str | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -207,13 +207,18 @@ def data(ctx: Context, scope: Scope, x: s.Data) -> None:
         if c.text is None:
             columns.append((c.name, c.name))
         else:
-            lo, hi = map(int, c.text.split(":"))
-            columns.append((c.name, " ".join(scope.source.text[lo:hi].split("#")[0].split())))
+            columns.append((c.name, _formula(scope, c.text)))
     split = tuple(int(n) if n.isdigit() and len(n) < 16 else -1 for n in x.split)
     if any(n <= 0 for n in split[:2]) or any(n < 0 for n in split) or (split and not 2 <= len(split) <= 3):
         ctx.report(scope, x, f"a split is two or three counts of examples, not {' / '.join(x.split)}",
                    hint="split 1400 / 397 (training, test), or split 50000 / 10000 / 10000; a third count of 0 is no test part")
-    ctx.system.data = Data(x.source, tuple(options), tuple(columns), split)
+    ctx.system.data = Data(x.source, tuple(options), tuple(columns), split, "" if x.only is None else _formula(scope, x.only))
+
+
+def _formula(scope: Scope, place: str) -> str:
+    """The text between two places, on one line."""
+    lo, hi = map(int, place.split(":"))
+    return " ".join(scope.source.text[lo:hi].split("#")[0].split())
 
 
 def _plain(ctx: Context, scope: Scope, node: s.Expr) -> float | str:

@@ -7,7 +7,8 @@ has a published test part (mnist), `a / b` is training and validation, cut from 
 the test part. A source that brings its parts along (a folder of train, dev and test files, a .mat file of parts) keeps them.
 Without a split, a source with 20 rows or more is cut 8:1:1, a smaller one is all training; a published test part stays apart.
 Tables from files are shuffled before they are split, always in the same way (`shuffle = 0` keeps the file's order); digits,
-MNIST, text, generated data and truth tables are split in their own order. Of a text, the training part comes first.
+MNIST, text, generated data and truth tables are split in their own order. Of a text, the training part comes first. `only
+label < 5` leaves out, before all that, the examples of which the formula is not true.
 
 Sequences are `Ragged` where the model declares `lengths t`, and arrays (examples, time, ...) where it does not: then they must
 be equally long. A stream, such as text, is cut into windows; with `truncate` it stays whole, and the loop cuts it into chunks.
@@ -33,6 +34,7 @@ from .errors import DataError, did_you_mean, plural
 from .formulas import Fitted
 from .prepare import Arrays, Maker, Preparation
 from .ragged import Ragged
+from .selection import only
 from .sources import Request, Table, by_suffix, read_source
 
 Array = np.ndarray[Any, Any]
@@ -72,6 +74,8 @@ def load_data(system: System, path: str | Path | None = None, *, folder: str | P
     data, file = _data_line(system, path)
     request = Request(data.source, dict(data.options), Path(folder), file)
     table = read_source(request)
+    if data.only:
+        table = only(table, data.only)
     formulas = _formulas(system, data, table)
     stored = preparation or {}
     learned = Preparation(Fitted(dict(stored.get("scales", {})), learn=preparation is None),

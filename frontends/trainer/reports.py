@@ -14,7 +14,7 @@ from ...compiler.system import System
 from .batches import Piece
 from .loop import Trainer
 from .run import Program
-from .weights import write_atomic
+from .weights import Loaded, write_atomic
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,6 +35,20 @@ def results_table(results: Mapping[str, Mapping[str, float]], title: str = "") -
         table.add_column(name, justify="right")
     for part, row in results.items():
         table.add_row(part, *(f"{row[name]:.4f}" if name in row else "" for name in columns))
+    return table
+
+
+def transfer_table(loaded: Loaded, system: System) -> Table:
+    """What became of every array of a weights file and of the model, and how it will be trained."""
+    from rich.table import Table
+    training = system.training
+    table = Table()
+    for title in ("", "in the file", "in the model", "", "training"):
+        table.add_column(title)
+    for name, there, here, fate in loaded.rows():
+        rate = dict(training.rates).get(name)
+        how = "frozen" if name in training.freeze else "" if rate is None else f"rate x {rate:g}"
+        table.add_row(name, there, here, fate, how)
     return table
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -65,31 +66,50 @@ def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of a weights file: names taken, names that it lacks, names that the model lacks, names skipped."""
+    """What became of a weights file: names taken, names that it lacks, names that the model lacks, names skipped.
+
+    `reshaped` are those taken whose elements stand in another shape; `shapes` those in the file and in the model.
+    """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     left_over: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    reshaped: tuple[str, ...] = ()
+    shapes: dict[str, tuple[tuple[int, ...] | None, tuple[int, ...] | None]] = field(default_factory=dict)
 
-    def lines(self) -> list[str]:
-        rows = (("loaded", self.loaded), ("not in the file, initialised", self.missing),
-                ("in the file, not in the model", self.left_over), ("skipped, initialised", self.skipped))
-        return [f"{label}: {', '.join(names) if names else 'none'}" for label, names in rows if names or label == "loaded"]
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """(name, shape in the file, shape in the model, what became of it), the model's parameters first, in its order."""
+        fate = {**dict.fromkeys(self.loaded, "loaded"), **dict.fromkeys(self.reshaped, "reshaped"),
+                **dict.fromkeys(self.missing, "new"), **dict.fromkeys(self.skipped, "skipped"),
+                **dict.fromkeys(self.left_over, "left over")}
+        return [(name, *("" if x is None else shape_text(x) for x in both), fate[name]) for name, both in self.shapes.items()]
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a number"
+
+
+def same_elements(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether one shape is the other with neighbouring sizes multiplied, as `flatten` does: (8, 1, 3, 3) and (8, 9)."""
+    def ends(shape: tuple[int, ...]) -> set[int]:
+        return {math.prod(shape[:k]) for k in range(len(shape) + 1)}
+    return math.prod(a) == math.prod(b) and math.prod(a) > 0 and (ends(a) <= ends(b) or ends(b) <= ends(a))
 
 
 def transfer(params: dict[str, Array], path: str | Path, skip: Iterable[str] = ()) -> Loaded:
     """Copies the arrays of a weights file into the parameters of the same name, in place.
 
-    A shape that differs is refused, all of them at once; `skip` names (by pattern) what keeps its initial values.
+    A shape that differs by more than flattening is refused, all of them at once; `skip` names (by pattern) what keeps its
+    initial values.
     """
     arrays, _ = load_arrays(path)
     skipped = match_names(skip, params, "--skip") if skip else ()
     taken = [name for name in params if name in arrays and name not in skipped]
-    clashes = [f"{name} is {arrays[name].shape} in the file and {params[name].shape} in the model"
-               for name in taken if arrays[name].shape != params[name].shape]
-    if clashes:
-        names = " ".join(f"--skip {n}" for n in taken if arrays[n].shape != params[n].shape)
+    wrong = [name for name in taken if not same_elements(arrays[name].shape, params[name].shape)]
+    if wrong:
+        clashes = [f"{name} is {arrays[name].shape} in the file and {params[name].shape} in the model" for name in wrong]
+        names = " ".join(f"--skip {n}" for n in wrong)
         raise WeightsError(f"{path} does not fit: {'; '.join(clashes)} ({names} keeps initial values there)")
     bad = [name for name in taken if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all()]
     if bad:
@@ -98,9 +118,12 @@ def transfer(params: dict[str, Array], path: str | Path, skip: Iterable[str] = (
         raise WeightsError(f"{path} shares no name with the model: it has {', '.join(sorted(arrays)[:8])}; "
                            f"the model {', '.join(sorted(params)[:8])}")
     for name in taken:
-        params[name][...] = arrays[name]
+        params[name][...] = arrays[name].reshape(params[name].shape)
+    shapes = {n: (arrays[n].shape if n in arrays else None, params[n].shape if n in params else None)
+              for n in (*params, *(n for n in sorted(arrays) if n not in params))}
     return Loaded(tuple(taken), tuple(n for n in params if n not in arrays and n not in skipped),
-                  tuple(n for n in sorted(arrays) if n not in params), tuple(skipped))
+                  tuple(n for n in sorted(arrays) if n not in params), tuple(skipped),
+                  tuple(n for n in taken if arrays[n].shape != params[n].shape), shapes)
 
 
 def match_names(patterns: Iterable[str], known: Iterable[str], option: str) -> tuple[str, ...]:

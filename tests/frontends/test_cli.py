@@ -113,7 +113,11 @@ def test_transfer(folder):
     run("train", "small.nn", "--out", "first")
     text = run("train", "small.nn", "--from", "first/weights.safetensors", "--skip", "*2", "--freeze", "*1", "--out", "second",
                "--epochs", 2, "--rate", "W2=0.5")
-    assert "loaded: W1, b1" in text and "skipped, initialised: W2, b2" in text
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    assert rows[:4] == [["W1", "5 x 2", "5 x 2", "loaded", "frozen"], ["b1", "5", "5", "loaded", "frozen"],
+                        ["W2", "3 x 5", "3 x 5", "skipped", "rate x 0.5"], ["b2", "3", "3", "skipped", ""]]
+    source = (folder / "second" / "model_np.py").read_text()
+    assert "d_W2" in source and not any(name in source for name in ("d_W1", "d_b1", "d_h"))     # nothing is computed for them
     first, second = (load_arrays(f"{d}/weights.safetensors")[0] for d in ("first", "second"))
     assert np.array_equal(first["W1"], second["W1"]) and not np.array_equal(first["W2"], second["W2"])
     text = run("train", "small.nn", "--from", "first/weights.safetensors", "--set", "H=6", status=1)

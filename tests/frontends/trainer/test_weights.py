@@ -25,8 +25,23 @@ def test_transfer_by_name(tmp_path):
     params = model()
     loaded = transfer(params, tmp_path / "w", ["head.b"])
     assert params["conv.W"].tolist() == [[1] * 3] * 2 and params["conv.W"].dtype == np.float32 and not params["head.b"].any()
-    assert loaded.lines() == ["loaded: conv.W", "not in the file, initialised: head.W", "in the file, not in the model: old",
-                              "skipped, initialised: head.b"]
+    assert loaded.rows() == [("conv.W", "2 x 3", "2 x 3", "loaded"), ("head.W", "", "4 x 2", "new"),
+                             ("head.b", "4", "4", "skipped"), ("old", "2", "", "left over")]
+
+
+@pytest.mark.parametrize("there,fits", [((2, 3), True), ((6,), True), ((2, 1, 3), True), ((1, 6), True), ((3, 2), False),
+                                        ((2, 4), False)])
+def test_other_shapes_of_the_same_elements(tmp_path, there, fits):
+    values = np.arange(np.prod(there), dtype=float).reshape(there)
+    save_arrays(tmp_path / "w", {"conv.W": values}, {})
+    params = model()
+    if fits:
+        loaded = transfer(params, tmp_path / "w")
+        assert params["conv.W"].ravel().tolist() == values.ravel().tolist()
+        assert loaded.rows()[0][3] == ("loaded" if there == (2, 3) else "reshaped")
+    else:
+        with pytest.raises(WeightsError, match=r"conv\.W is \(.*\) in the file and \(2, 3\) in the model"):
+            transfer(params, tmp_path / "w")
 
 
 def test_transfer_refuses(tmp_path):
