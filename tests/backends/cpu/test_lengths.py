@@ -196,7 +196,7 @@ def test_models_without_lengths_hold_no_masks():
 @pytest.mark.parametrize(("change", "sentence"), [
     ({"lengths_t": np.array([5, 6, 3, 1])}, "lengths_t[1] is 6; the arrays hold 5 steps"),
     ({"lengths_t": np.array([5, 2, -1, 1])}, "lengths_t[2] is -1; the arrays hold 5 steps"),
-    ({"lengths_t": np.array([5, 2, 1])}, "lengths_t must have the shape (4), not (3,)"),
+    ({"lengths_t": np.array([5, 2, 1])}, "lengths_t must have the shape (4,), not (3,)"),
     ({"lengths_t": np.array([5.0, 2, 3, 1])}, "lengths_t must hold integers, the lengths 0 to 5, not float64"),
     ({"x": [[1, 2, 3, 4, 5], [1, 2], [1, 2, 3], [1]]},
      "x holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, t being their axis"),
