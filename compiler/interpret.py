@@ -246,7 +246,8 @@ class Interpreter:
             case Fold(at=at, stride=stride, dilation=dilation):
                 out = np.zeros(dims, a.dtype)
                 k = lead + at
-                np.add.at(out, (slice(None),) * k + (_places(a.shape[k], a.shape[k + 1], stride, dilation),), a)
+                index: Any = (slice(None),) * k + (_places(a.shape[k], a.shape[k + 1], stride, dilation),)
+                np.add.at(out, index, a)
                 return out
         raise GraphError(f"no meaning for {type(e).__name__}")
 

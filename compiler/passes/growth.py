@@ -58,7 +58,7 @@ def unit(e: Expr) -> bool:
     """Whether |e| <= 1 is evident."""
     match e:
         case Const(value=v):
-            return abs(v) <= 1
+            return abs(float(v)) <= 1
         case Map("tanh" | "sigmoid" | "erf" | "sign", _) | OneHot() | Noise(kind="uniform"):
             return True
         case Map("real", (a,)):
