@@ -81,6 +81,7 @@ def train_step(params, state, x, *, workspace=None):
     return loss
 
 
+@np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
@@ -116,6 +117,7 @@ def _predict_buffers(workspace, B, dtype):
     return workspace.views["predict"]
 
 
+@np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
@@ -169,6 +171,7 @@ def _evaluate_buffers(workspace, B, dtype):
     return workspace.views["evaluate"]
 
 
+@np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _gradients(params, grads, x, workspace, seed):
     """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
@@ -286,10 +289,9 @@ def blank(*x):
 
 
 def sigmoid(x, out=None):
-    """1/(1 + exp(-x)), to full relative precision at both ends."""
+    """1/(1 + exp(-x)), to full relative precision at both ends; exp(-x) = inf gives 0, which is right."""
     out = np.negative(x, out=blank(x) if out is None else out)
-    with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
-        np.exp(out, out=out)
+    np.exp(out, out=out)
     out += 1
     return np.reciprocal(out, out=out)
 
@@ -318,7 +320,7 @@ def as_array(name, value):
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
     if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
-        want = ", ".join("any" if d is None else str(d) for d in dims)
+        want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 
 

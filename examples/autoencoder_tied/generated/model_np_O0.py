@@ -77,6 +77,7 @@ def train_step(params, state, x, *, workspace=None):
     return loss
 
 
+@np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _predict(params, x, workspace):
     """The outputs."""
     check_params(params, PARAMS)
@@ -91,6 +92,7 @@ def _predict(params, x, workspace):
     return {"r": r}
 
 
+@np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _evaluate(params, x, workspace):
     """Sums and counts."""
     check_params(params, PARAMS)
@@ -115,6 +117,7 @@ def _evaluate(params, x, workspace):
     return {"loss": (loss, B), "penalty": penalty, "squared_error": (squared_error, B)}
 
 
+@np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _gradients(params, grads, x, workspace):
     """The loss; the gradients go into the arrays of `grads`."""
     check_params(params, PARAMS)
@@ -139,8 +142,7 @@ def _gradients(params, grads, x, workspace):
     # r = sigmoid(a_r)                                          model.nn:8
     sigmoid_a_r_minus_x = sigmoid(a_r) - x                      # (B, D)
     # d_d = mean[batch](r - x)
-    sum_sigmoid_a_r_minus_x = np.sum(sigmoid_a_r_minus_x, axis=0)  # (D,)
-    d_d[...] = sum_sigmoid_a_r_minus_x / B                      # (D,)
+    d_d[...] = np.sum(sigmoid_a_r_minus_x, axis=0) / B          # (D,)
     # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
     d_a_h = sigmoid_a_r_minus_x @ W.T * h * (1 - h) / B         # (B, H)
     # d_b = sum[batch](d_a_h)
@@ -175,10 +177,9 @@ def blank(*x):
 
 
 def sigmoid(x, out=None):
-    """1/(1 + exp(-x)), to full relative precision at both ends."""
+    """1/(1 + exp(-x)), to full relative precision at both ends; exp(-x) = inf gives 0, which is right."""
     out = np.negative(x, out=blank(x) if out is None else out)
-    with np.errstate(over="ignore"):                             # exp(-x) = inf gives 0, which is right
-        np.exp(out, out=out)
+    np.exp(out, out=out)
     out += 1
     return np.reciprocal(out, out=out)
 
@@ -207,7 +208,7 @@ def as_array(name, value):
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
     if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
-        want = ", ".join("any" if d is None else str(d) for d in dims)
+        want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 
 

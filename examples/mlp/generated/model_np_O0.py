@@ -125,12 +125,10 @@ def _evaluate(params, x, y, workspace):
     s = h2 @ W3.T + b3                                          # (B, C)
     max_s = np.max(s, axis=1)                                   # (B,)
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
-    sum_exp_s = np.sum(exp_s, axis=1)                           # (B,)
     # loss = sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
-    term = np.log(sum_exp_s) - (pick(s, y) - max_s)             # (B,)
+    term = np.log(np.sum(exp_s, axis=1)) - (pick(s, y) - max_s)  # (B,)
     loss = np.sum(term)
-    argmax_s = np.argmax(s, axis=1)                             # (B,)
-    real_argmax_s = np.asarray(argmax_s != y, dtype)            # (B,)
+    real_argmax_s = np.asarray(np.argmax(s, axis=1) != y, dtype)  # (B,)
     error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
 
@@ -248,7 +246,7 @@ def check_range(name, value, largest, allowed):
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
     if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
-        want = ", ".join("any" if d is None else str(d) for d in dims)
+        want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 
 

@@ -30,25 +30,25 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_a_h4 = d_h4 * real(h4 > 0)
     d_n4.z = d_a_h4 * n4.gamma
     t1 = sqrt(n4.s + 1e-05)
-    t2 = d_n4.z / t1 + 2 * (sum[batch] d_n4.z * n4.z) / t1 / t1 * (-0.5 / B) * (W4 @ h3 - n4.m)
+    t2 = d_n4.z / t1 + (sum[batch] d_n4.z * n4.z) / t1 / t1 * (-1 / B) * (W4 @ h3 - n4.m)
     t3 = t2 - mean[batch](t2)
     d_h3 = W4.T @ t3
     d_n3 = d_h3 * real(h3 > 0)
     d_n3.z = d_n3 * n3.gamma
     t4 = sqrt(n3.s + 1e-05)
-    t5 = d_n3.z / t4 + 2 * (sum[batch] d_n3.z * n3.z) / t4 / t4 * (-0.5 / B) * (W3 @ h2 - n3.m)
+    t5 = d_n3.z / t4 + (sum[batch] d_n3.z * n3.z) / t4 / t4 * (-1 / B) * (W3 @ h2 - n3.m)
     t6 = t5 - mean[batch](t5)
     d_h2 = d_a_h4 + W3.T @ t6
     d_a_h2 = d_h2 * real(h2 > 0)
     d_n2.z = d_a_h2 * n2.gamma
     t7 = sqrt(n2.s + 1e-05)
-    t8 = d_n2.z / t7 + 2 * (sum[batch] d_n2.z * n2.z) / t7 / t7 * (-0.5 / B) * (W2 @ h1 - n2.m)
+    t8 = d_n2.z / t7 + (sum[batch] d_n2.z * n2.z) / t7 / t7 * (-1 / B) * (W2 @ h1 - n2.m)
     t9 = t8 - mean[batch](t8)
     d_h1 = W2.T @ t9
     d_n1 = d_h1 * real(h1 > 0)
     d_n1.z = d_n1 * n1.gamma
     t10 = sqrt(n1.s + 1e-05)
-    t11 = d_n1.z / t10 + 2 * (sum[batch] d_n1.z * n1.z) / t10 / t10 * (-0.5 / B) * (W1 @ x - n1.m)
+    t11 = d_n1.z / t10 + (sum[batch] d_n1.z * n1.z) / t10 / t10 * (-1 / B) * (W1 @ x - n1.m)
     d_W1 = (t11 - mean[batch](t11)) @ x.T
     d_W2 = t9 @ h1.T
     d_W3 = t6 @ h2.T
@@ -546,11 +546,10 @@ def _gradients(params, grads, x, y, workspace):
     np.einsum("ab,ab->b", d_n4_z, n4_z, out=d_n4_z_n4_z)        # (H,)
     d_n4_z_n4_z /= sqrt_n4_s
     d_n4_z_n4_z /= sqrt_n4_s
-    d_n4_z_n4_z *= -0.5 / B
+    d_n4_z_n4_z *= -1 / B
     term = d_n4_z
     term /= sqrt_n4_s
     np.multiply(d_n4_z_n4_z, W4_h3, out=tmp3)
-    tmp3 *= 2
     term += tmp3
     np.sum(term, axis=0, out=sum_term)                          # (H,)
     sum_term /= B
@@ -573,11 +572,10 @@ def _gradients(params, grads, x, y, workspace):
     np.einsum("ab,ab->b", d_n3_z, n3_z, out=d_n3_z_n3_z)        # (H,)
     d_n3_z_n3_z /= sqrt_n3_s
     d_n3_z_n3_z /= sqrt_n3_s
-    d_n3_z_n3_z *= -0.5 / B
+    d_n3_z_n3_z *= -1 / B
     term2 = d_n3_z
     term2 /= sqrt_n3_s
     np.multiply(d_n3_z_n3_z, W3_h2, out=tmp4)
-    tmp4 *= 2
     term2 += tmp4
     np.sum(term2, axis=0, out=sum_term2)                        # (H,)
     sum_term2 /= B
@@ -603,11 +601,10 @@ def _gradients(params, grads, x, y, workspace):
     np.einsum("ab,ab->b", d_n2_z, n2_z, out=d_n2_z_n2_z)        # (H,)
     d_n2_z_n2_z /= sqrt_n2_s
     d_n2_z_n2_z /= sqrt_n2_s
-    d_n2_z_n2_z *= -0.5 / B
+    d_n2_z_n2_z *= -1 / B
     term3 = d_n2_z
     term3 /= sqrt_n2_s
     np.multiply(d_n2_z_n2_z, W2_h1, out=tmp5)
-    tmp5 *= 2
     term3 += tmp5
     np.sum(term3, axis=0, out=sum_term3)                        # (H,)
     sum_term3 /= B
@@ -630,11 +627,10 @@ def _gradients(params, grads, x, y, workspace):
     np.einsum("ab,ab->b", d_n1_z, n1_z, out=d_n1_z_n1_z)        # (H,)
     d_n1_z_n1_z /= sqrt_n1_s
     d_n1_z_n1_z /= sqrt_n1_s
-    d_n1_z_n1_z *= -0.5 / B
+    d_n1_z_n1_z *= -1 / B
     term4 = d_n1_z
     term4 /= sqrt_n1_s
     np.multiply(d_n1_z_n1_z, W1_x, out=tmp6)
-    tmp6 *= 2
     term4 += tmp6
     # d_W1 = ... @ x.T
     np.sum(term4, axis=0, out=sum_term4)                        # (H,)
@@ -828,7 +824,7 @@ def check_range(name, value, largest, allowed):
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
     if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
-        want = ", ".join("any" if d is None else str(d) for d in dims)
+        want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 
 

@@ -336,7 +336,7 @@ def check_range(name, value, largest, allowed):
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
     if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
-        want = ", ".join("any" if d is None else str(d) for d in dims)
+        want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 
 
