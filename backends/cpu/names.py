@@ -160,7 +160,7 @@ class Names:
         if isinstance(e, Shift):
             return self.names.get(e) or shifted(self.words.get(self.layout.plan.operands[e][0], "value"), e.s)
         if e is not None and any(isinstance(x, OneHot) for u in self.layout.plan.users[e] for x in self.layout.plan.operands[u]):
-            return "table"
+            return f"{of(reads(s)[0]) or 'table'}_biased"
         match s:
             case Reduction(kind, _, a):
                 return f"{'lse' if kind == 'logsumexp' else kind}_{of(a)}" if of(a) else kind
@@ -289,13 +289,13 @@ def shifted(name: str, s: int) -> str:
     return f"{name}_prev{-s if s < -1 else ''}"
 
 
-def cut(body: list[Stmt]) -> dict[Array, dict[str, None]]:
-    """The names of parts that the statements use, by array."""
+def cut(body: list[Stmt], kept: Iterable[View]) -> dict[Array, dict[str, None]]:
+    """The names of parts that the statements use and that are returned, by array."""
     found: dict[Array, dict[str, None]] = {}
-    for s in flat(body):
-        for v in (*reads(s), writes(s)) if not isinstance(s, Loop) else ():
-            if v is not None and v.array.views and name_of(v) != v.array.name:
-                found.setdefault(v.array, {})[name_of(v)] = None
+    used = [v for s in flat(body) if not isinstance(s, Loop) for v in (*reads(s), writes(s))]
+    for v in (*used, *kept):
+        if v is not None and v.array.views and name_of(v) != v.array.name:
+            found.setdefault(v.array, {})[name_of(v)] = None
     return found
 
 

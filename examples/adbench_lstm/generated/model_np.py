@@ -136,7 +136,10 @@ def loss_and_grads(params, x, h0_1, c0_1, h0_2, c0_2, *, workspace=None, seed=0)
     return loss, grads
 
 
-TRAINED = ("E0", "E1", "E2", "h1.W_f", "h1.W_g", "h1.W_o", "h1.W_a", "h1.b_f", "h1.b_g", "h1.b_o", "h1.b_a", "h2.W_f", "h2.W_g", "h2.W_o", "h2.W_a", "h2.b_f", "h2.b_g", "h2.b_o", "h2.b_a")
+TRAINED = (
+    "E0", "E1", "E2", "h1.W_f", "h1.W_g", "h1.W_o", "h1.W_a", "h1.b_f", "h1.b_g", "h1.b_o",
+    "h1.b_a", "h2.W_f", "h2.W_g", "h2.W_o", "h2.W_a", "h2.b_f", "h2.b_g", "h2.b_o", "h2.b_a",
+)
 
 
 def init_state(params, seed=0):

@@ -186,26 +186,26 @@ def _predict(params, x, workspace):
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    W_gW, b_gb, table_x, U, U_T, U_2_T, hs, p = _predict_buffers(workspace, B, T, dtype)
+    W_gW, b_gb, W_gW_biased_x, U, U_T, U_2_T, hs, p = _predict_buffers(workspace, B, T, dtype)
     np.concatenate((W_g, W), out=W_gW)                          # (2*H, V)
     np.concatenate((b_g, b), out=b_gb)                          # (2*H,)
-    table = W_gW
-    table += b_gb[:, None]
-    np.take(table.T, x, axis=0, out=table_x, mode="clip")       # (T, B, 2*H)
+    W_gW_biased = W_gW
+    W_gW_biased += b_gb[:, None]
+    np.take(W_gW_biased.T, x, axis=0, out=W_gW_biased_x, mode="clip")  # (T, B, 2*H)
     np.concatenate((U_1, U_g), out=U)                           # (2*H, H)
     U_T[...] = U.T                                              # (H, 2*H)
     U_2_T[...] = U_2.T                                          # (H, H)
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
-    a_g_x = table_x[..., :H]
+    a_g_x = W_gW_biased_x[..., :H]
     for t in range(T):
         U_T_h_prev = h_prev[t] @ U_T                            # (B, 2*H)
         # g[t] = sigmoid((W_gW @ onehot(x[t]) + b_gb)[0:H] + (U @ h[t-1])[H:2*H])  model.nn:11
         g = sigmoid(a_g_x[t] + U_T_h_prev[:, H:])               # (B, H)
         # h[t] = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[0:H] + (1 - g[t]) *
         #     (U_2 @ h[t-2]))
-        np.tanh(table_x[t, :, H:] + g * U_T_h_prev[:, :H] + (1 - g) * (h_prev2[t] @ U_2_T),
+        np.tanh(W_gW_biased_x[t, :, H:] + g * U_T_h_prev[:, :H] + (1 - g) * (h_prev2[t] @ U_2_T),
             out=h[t])
     # p[t] = W_y @ h[t] + b_y                                   model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
@@ -227,7 +227,7 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.views["predict"] = (
             s[0][:2*H*V].reshape(2*H, V),                               # W_gW
             s[1][:2*H],                                                 # b_gb
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # table_x
+            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
             s[0][:2*H*H].reshape(2*H, H),                               # U
             s[2][:2*H*H].reshape(H, 2*H),                               # U_T
             s[0][:H*H].reshape(H, H),                                   # U_2_T
@@ -249,28 +249,28 @@ def _evaluate(params, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        W_gW, b_gb, table_x, U, U_T, U_2_T, hs, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p,
-        real_argmax_p,
+        W_gW, b_gb, W_gW_biased_x, U, U_T, U_2_T, hs, p, max_p, exp_p, sum_exp_p, p_picked, tmp,
+        argmax_p, real_argmax_p,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     np.concatenate((W_g, W), out=W_gW)                          # (2*H, V)
     np.concatenate((b_g, b), out=b_gb)                          # (2*H,)
-    table = W_gW
-    table += b_gb[:, None]
-    np.take(table.T, x, axis=0, out=table_x, mode="clip")       # (T, B, 2*H)
+    W_gW_biased = W_gW
+    W_gW_biased += b_gb[:, None]
+    np.take(W_gW_biased.T, x, axis=0, out=W_gW_biased_x, mode="clip")  # (T, B, 2*H)
     np.concatenate((U_1, U_g), out=U)                           # (2*H, H)
     U_T[...] = U.T                                              # (H, 2*H)
     U_2_T[...] = U_2.T                                          # (H, H)
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
-    a_g_x = table_x[..., :H]
+    a_g_x = W_gW_biased_x[..., :H]
     for t in range(T):
         U_T_h_prev = h_prev[t] @ U_T                            # (B, 2*H)
         # g[t] = sigmoid((W_gW @ onehot(x[t]) + b_gb)[0:H] + (U @ h[t-1])[H:2*H])  model.nn:11
         g = sigmoid(a_g_x[t] + U_T_h_prev[:, H:])               # (B, H)
         # h[t] = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[0:H] + (1 - g[t]) *
         #     (U_2 @ h[t-2]))
-        np.tanh(table_x[t, :, H:] + g * U_T_h_prev[:, :H] + (1 - g) * (h_prev2[t] @ U_2_T),
+        np.tanh(W_gW_biased_x[t, :, H:] + g * U_T_h_prev[:, :H] + (1 - g) * (h_prev2[t] @ U_2_T),
             out=h[t])
     # p[t] = W_y @ h[t] + b_y                                   model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
@@ -307,7 +307,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.views["evaluate"] = (
             s[0][:2*H*V].reshape(2*H, V),                               # W_gW
             s[1][:2*H],                                                 # b_gb
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # table_x
+            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
             s[0][:2*H*H].reshape(2*H, H),                               # U
             s[2][:2*H*H].reshape(H, 2*H),                               # U_T
             s[0][:H*H].reshape(H, H),                                   # U_2_T
@@ -339,24 +339,24 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        W_gW, b_gb, table_x, U, U_T, U_2_T, hs, U_T_h_prev, g, one_minus_g, U_2_T_h_prev2, p, max_p,
-        exp_p, sum_exp_p, p_picked, tmp, W_y_exp_p, d_h_next2s, d_h_next, d_a_g_d_a_h, parts,
+        W_gW, b_gb, W_gW_biased_x, U, U_T, U_2_T, hs, U_T_h_prev, g, one_minus_g, U_2_T_h_prev2, p,
+        max_p, exp_p, sum_exp_p, p_picked, tmp, W_y_exp_p, d_h_next2s, d_h_next, d_a_g_d_a_h, parts,
         d_a_h_one_minus_g, d_h_next2_plus_d_h_next, d_U, d_b_gb, d_W_gW,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
     np.concatenate((W_g, W), out=W_gW)                          # (2*H, V)
     np.concatenate((b_g, b), out=b_gb)                          # (2*H,)
-    table = W_gW
-    table += b_gb[:, None]
-    np.take(table.T, x, axis=0, out=table_x, mode="clip")       # (T, B, 2*H)
+    W_gW_biased = W_gW
+    W_gW_biased += b_gb[:, None]
+    np.take(W_gW_biased.T, x, axis=0, out=W_gW_biased_x, mode="clip")  # (T, B, 2*H)
     np.concatenate((U_1, U_g), out=U)                           # (2*H, H)
     U_T[...] = U.T                                              # (H, 2*H)
     U_2_T[...] = U_2.T                                          # (H, H)
     hs[1] = h1                                                  # (T + 2, B, H)
     hs[0] = h2
     h_prev2, h_prev, h = hs[:-2], hs[1:-1], hs[2:]
-    a_g_x = table_x[..., :H]
+    a_g_x = W_gW_biased_x[..., :H]
     for t in range(T):
         np.matmul(h_prev[t], U_T, out=U_T_h_prev[t])            # (T, B, 2*H)
         # g[t] = sigmoid((W_gW @ onehot(x[t]) + b_gb)[0:H] + (U @ h[t-1])[H:2*H])  model.nn:11
@@ -365,8 +365,8 @@ def _gradients(params, grads, x, y, workspace):
         np.matmul(h_prev2[t], U_2_T, out=U_2_T_h_prev2[t])      # (T, B, H)
         # h[t] = tanh((W_gW @ onehot(x[t]) + b_gb)[H:2*H] + g[t] * (U @ h[t-1])[0:H] + (1 - g[t]) *
         #     (U_2 @ h[t-2]))
-        np.tanh(table_x[t, :, H:] + g[t] * U_T_h_prev[t, :, :H] + one_minus_g[t] * U_2_T_h_prev2[t],
-            out=h[t])
+        np.tanh(W_gW_biased_x[t, :, H:] + g[t] * U_T_h_prev[t, :, :H]
+            + one_minus_g[t] * U_2_T_h_prev2[t], out=h[t])
     # p[t] = W_y @ h[t] + b_y                                   model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
@@ -454,7 +454,7 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.views["gradients"] = (
             s[0][:2*H*V].reshape(2*H, V),                               # W_gW
             s[1][:2*H],                                                 # b_gb
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # table_x
+            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
             s[0][:2*H*H].reshape(2*H, H),                               # U
             s[2][:2*H*H].reshape(H, 2*H),                               # U_T
             s[3][:H*H].reshape(H, H),                                   # U_2_T

@@ -134,7 +134,10 @@ def loss_and_grads(params, x, y, *, carry=None, workspace=None, seed=0):
     return loss, grads, carry
 
 
-TRAINED = ("e.L", "h1.W_z", "h1.W_r", "h1.W_g", "h1.b_z", "h1.b_r", "h1.b_g", "h2.W_z", "h2.W_r", "h2.W_g", "h2.b_z", "h2.b_r", "h2.b_g", "p.W", "p.b")
+TRAINED = (
+    "e.L", "h1.W_z", "h1.W_r", "h1.W_g", "h1.b_z", "h1.b_r", "h1.b_g", "h2.W_z", "h2.W_r",
+    "h2.W_g", "h2.b_z", "h2.b_r", "h2.b_g", "p.W", "p.b",
+)
 
 
 def init_state(params, seed=0):

@@ -206,11 +206,11 @@ def _predict(params, x, carry, workspace):
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
     carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
-    W, b, table, a_fiog, W_T, hs, cs, p = _predict_buffers(workspace, B, T, dtype)
+    W, b, W_biased, a_fiog, W_T, hs, cs, p = _predict_buffers(workspace, B, T, dtype)
     np.concatenate((W_f, W_i, W_o, W_c), out=W)                 # (4*H, H + V)
     np.concatenate((b_f, b_i, b_o, b_c), out=b)                 # (4*H,)
-    np.add(W[:, H:], b[:, None], out=table)                     # (4*H, V)
-    np.take(table.T, x, axis=0, out=a_fiog, mode="clip")        # (T, B, 4*H)
+    np.add(W[:, H:], b[:, None], out=W_biased)                  # (4*H, V)
+    np.take(W_biased.T, x, axis=0, out=a_fiog, mode="clip")     # (T, B, 4*H)
     W_T[...] = W[:, :H].T                                       # (H, 4*H)
     hs[0] = carry["h[-1]"]                                      # (T + 1, B, H)
     cs[0] = carry["c[-1]"]                                      # (T + 1, B, H)
@@ -247,7 +247,7 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.views["predict"] = (
             s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
             s[1][:4*H],                                                 # b
-            s[2][:4*H*V].reshape(4*H, V),                               # table
+            s[2][:4*H*V].reshape(4*H, V),                               # W_biased
             s[1][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
             s[2][:4*H*H].reshape(H, 4*H),                               # W_T
             s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
@@ -270,13 +270,13 @@ def _evaluate(params, x, y, carry, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     (
-        W, b, table, a_fiog, W_T, hs, cs, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p,
+        W, b, W_biased, a_fiog, W_T, hs, cs, p, max_p, exp_p, sum_exp_p, p_picked, tmp, argmax_p,
         real_argmax_p,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     np.concatenate((W_f, W_i, W_o, W_c), out=W)                 # (4*H, H + V)
     np.concatenate((b_f, b_i, b_o, b_c), out=b)                 # (4*H,)
-    np.add(W[:, H:], b[:, None], out=table)                     # (4*H, V)
-    np.take(table.T, x, axis=0, out=a_fiog, mode="clip")        # (T, B, 4*H)
+    np.add(W[:, H:], b[:, None], out=W_biased)                  # (4*H, V)
+    np.take(W_biased.T, x, axis=0, out=a_fiog, mode="clip")     # (T, B, 4*H)
     W_T[...] = W[:, :H].T                                       # (H, 4*H)
     hs[0] = carry["h[-1]"]                                      # (T + 1, B, H)
     cs[0] = carry["c[-1]"]                                      # (T + 1, B, H)
@@ -330,7 +330,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.views["evaluate"] = (
             s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
             s[1][:4*H],                                                 # b
-            s[2][:4*H*V].reshape(4*H, V),                               # table
+            s[2][:4*H*V].reshape(4*H, V),                               # W_biased
             s[1][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
             s[2][:4*H*H].reshape(H, 4*H),                               # W_T
             s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
@@ -363,15 +363,15 @@ def _gradients(params, grads, x, y, carry, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     (
-        W, b, table, a_fiog, W_h_T, hs, cs, fio, g, tanh_c, p, max_p, exp_p, sum_exp_p, p_picked,
+        W, b, W_biased, a_fiog, W_h_T, hs, cs, fio, g, tanh_c, p, max_p, exp_p, sum_exp_p, p_picked,
         tmp, d_h, d_c_next, d_h_next, d_a_fiog, d_fio, d_b, d_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
     np.concatenate((W_f, W_i, W_o, W_c), out=W)                 # (4*H, H + V)
     np.concatenate((b_f, b_i, b_o, b_c), out=b)                 # (4*H,)
-    np.add(W[:, H:], b[:, None], out=table)                     # (4*H, V)
-    np.take(table.T, x, axis=0, out=a_fiog, mode="clip")        # (T, B, 4*H)
+    np.add(W[:, H:], b[:, None], out=W_biased)                  # (4*H, V)
+    np.take(W_biased.T, x, axis=0, out=a_fiog, mode="clip")     # (T, B, 4*H)
     W_h = W[:, :H]                                              # (H, 4*H)
     W_h_T[...] = W_h.T
     hs[0] = carry["h[-1]"]                                      # (T + 1, B, H)
@@ -472,7 +472,7 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.views["gradients"] = (
             s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
             s[1][:4*H],                                                 # b
-            s[2][:4*H*V].reshape(4*H, V),                               # table
+            s[2][:4*H*V].reshape(4*H, V),                               # W_biased
             s[1][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
             s[2][:4*H*H].reshape(H, 4*H),                               # W_h_T
             s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs

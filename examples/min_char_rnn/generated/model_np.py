@@ -114,9 +114,9 @@ def _predict(params, x, workspace):
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    table, a_h_x, Whh_T, hs, s = _predict_buffers(workspace, B, T, dtype)
-    np.add(Wxh, bh[:, None], out=table)                         # (H, V)
-    np.take(table.T, x, axis=0, out=a_h_x, mode="clip")         # (T, B, H)
+    Wxh_biased, a_h_x, Whh_T, hs, s = _predict_buffers(workspace, B, T, dtype)
+    np.add(Wxh, bh[:, None], out=Wxh_biased)                    # (H, V)
+    np.take(Wxh_biased.T, x, axis=0, out=a_h_x, mode="clip")    # (T, B, H)
     Whh_T[...] = Whh.T                                          # (H, H)
     hs[0] = 0                                                   # (T + 1, B, H)
     h_prev, h = hs[:-1], hs[1:]
@@ -140,7 +140,7 @@ def _predict_buffers(workspace, B, T, dtype):
             (B*H + B*H*T, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:H*V].reshape(H, V),                                   # table
+            s[0][:H*V].reshape(H, V),                                   # Wxh_biased
             s[1][:B*H*T].reshape(T, B, H),                              # a_h_x
             s[0][:H*H].reshape(H, H),                                   # Whh_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
@@ -160,10 +160,11 @@ def _evaluate(params, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        table, a_h_x, Whh_T, hs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        Wxh_biased, a_h_x, Whh_T, hs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s,
+        real_argmax_s,
     ) = _evaluate_buffers(workspace, B, T, dtype)
-    np.add(Wxh, bh[:, None], out=table)                         # (H, V)
-    np.take(table.T, x, axis=0, out=a_h_x, mode="clip")         # (T, B, H)
+    np.add(Wxh, bh[:, None], out=Wxh_biased)                    # (H, V)
+    np.take(Wxh_biased.T, x, axis=0, out=a_h_x, mode="clip")    # (T, B, H)
     Whh_T[...] = Whh.T                                          # (H, H)
     hs[0] = 0                                                   # (T + 1, B, H)
     h_prev, h = hs[:-1], hs[1:]
@@ -203,7 +204,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:H*V].reshape(H, V),                                   # table
+            s[0][:H*V].reshape(H, V),                                   # Wxh_biased
             s[1][:B*H*T].reshape(T, B, H),                              # a_h_x
             s[0][:H*H].reshape(H, H),                                   # Whh_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
@@ -231,12 +232,13 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        table, a_h_x, Whh_T, hs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, Why_exp_s, d_h_next,
+        Wxh_biased, a_h_x, Whh_T, hs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, Why_exp_s,
+        d_h_next,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
-    np.add(Wxh, bh[:, None], out=table)                         # (H, V)
-    np.take(table.T, x, axis=0, out=a_h_x, mode="clip")         # (T, B, H)
+    np.add(Wxh, bh[:, None], out=Wxh_biased)                    # (H, V)
+    np.take(Wxh_biased.T, x, axis=0, out=a_h_x, mode="clip")    # (T, B, H)
     Whh_T[...] = Whh.T                                          # (H, H)
     hs[0] = 0                                                   # (T + 1, B, H)
     h_prev, h = hs[:-1], hs[1:]
@@ -300,7 +302,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*T, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:H*V].reshape(H, V),                                   # table
+            s[0][:H*V].reshape(H, V),                                   # Wxh_biased
             s[1][:B*H*T].reshape(T, B, H),                              # a_h_x
             s[0][:H*H].reshape(H, H),                                   # Whh_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs

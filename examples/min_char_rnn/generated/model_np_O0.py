@@ -114,8 +114,8 @@ def _predict(params, x, workspace):
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    table = Wxh + bh[:, None]                                   # (H, V)
-    a_h_x = table.T[x]                                          # (T, B, H)
+    Wxh_biased = Wxh + bh[:, None]                              # (H, V)
+    a_h_x = Wxh_biased.T[x]                                     # (T, B, H)
     Whh_T = Whh.T                                               # (H, H)
     hs = np.empty((T + 1, B, H), dtype)                         # (T + 1, B, H)
     hs[0] = 0
@@ -138,8 +138,8 @@ def _evaluate(params, x, y, workspace):
     x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
-    table = Wxh + bh[:, None]                                   # (H, V)
-    a_h_x = table.T[x]                                          # (T, B, H)
+    Wxh_biased = Wxh + bh[:, None]                              # (H, V)
+    a_h_x = Wxh_biased.T[x]                                     # (T, B, H)
     Whh_T = Whh.T                                               # (H, H)
     hs = np.empty((T + 1, B, H), dtype)                         # (T + 1, B, H)
     hs[0] = 0
@@ -172,8 +172,8 @@ def _gradients(params, grads, x, y, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
 
     # ---- forward
-    table = Wxh + bh[:, None]                                   # (H, V)
-    a_h_x = table.T[x]                                          # (T, B, H)
+    Wxh_biased = Wxh + bh[:, None]                              # (H, V)
+    a_h_x = Wxh_biased.T[x]                                     # (T, B, H)
     Whh_T = Whh.T                                               # (H, H)
     hs = np.empty((T + 1, B, H), dtype)                         # (T + 1, B, H)
     hs[0] = 0

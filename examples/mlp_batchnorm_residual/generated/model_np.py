@@ -148,7 +148,10 @@ def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     return loss, {k: grads[k] for k in TRAINED}
 
 
-TRAINED = ("W1", "W2", "W3", "W4", "P", "W5", "b5", "n1.gamma", "n1.beta", "n2.gamma", "n2.beta", "n3.gamma", "n3.beta", "n4.gamma", "n4.beta")
+TRAINED = (
+    "W1", "W2", "W3", "W4", "P", "W5", "b5", "n1.gamma", "n1.beta", "n2.gamma", "n2.beta",
+    "n3.gamma", "n3.beta", "n4.gamma", "n4.beta",
+)
 
 
 def init_state(params, seed=0):

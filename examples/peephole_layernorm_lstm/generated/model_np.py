@@ -179,7 +179,12 @@ def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     return loss, grads
 
 
-TRAINED = ("L", "W_f", "W_i", "W_c", "W_o", "p_f", "p_i", "p_o", "W_y", "b_y", "f.layer_norm.gamma", "f.layer_norm.beta", "i.layer_norm.gamma", "i.layer_norm.beta", "g.layer_norm.gamma", "g.layer_norm.beta", "o.layer_norm.gamma", "o.layer_norm.beta", "h.layer_norm.gamma", "h.layer_norm.beta")
+TRAINED = (
+    "L", "W_f", "W_i", "W_c", "W_o", "p_f", "p_i", "p_o", "W_y", "b_y", "f.layer_norm.gamma",
+    "f.layer_norm.beta", "i.layer_norm.gamma", "i.layer_norm.beta", "g.layer_norm.gamma",
+    "g.layer_norm.beta", "o.layer_norm.gamma", "o.layer_norm.beta", "h.layer_norm.gamma",
+    "h.layer_norm.beta",
+)
 
 
 def init_state(params, seed=0):
@@ -616,7 +621,8 @@ def _gradients(params, grads, x, y, workspace):
         i_layer_norm_s, i, g_layer_norm_u, g_layer_norm_s, g, o_layer_norm_u, o_layer_norm_s, o,
         h_layer_norm_u, h_layer_norm_s, tanh_h_layer_norm_gamma, p, max_p, exp_p, sum_exp_p,
         p_picked, tmp, W_y_exp_p, d_c_next, d_h_next, d_a_f_d_a_i_d_a_g_d_a_o, d_c_c_prev_slope_f,
-        d_i_layer_norm, d_g_layer_norm, d_o_layer_norm, d_h_layer_norm, d_W, table,
+        d_i_layer_norm, d_g_layer_norm, d_o_layer_norm, d_h_layer_norm, d_W,
+        d_a_f_d_a_i_d_a_g_d_a_o_biased,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -841,8 +847,9 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_W[:, :H])
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, L_x.reshape(-1, E), out=d_W[:, H:])
     # d_L = sum[t] onehot(x[t]) @ (W[:, H:E + H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]).T
-    np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H), W[:, H:], out=table.reshape(-1, E))
-    scatter(table, x, out=d_L)                                  # (V, E)
+    np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H), W[:, H:],
+        out=d_a_f_d_a_i_d_a_g_d_a_o_biased.reshape(-1, E))
+    scatter(d_a_f_d_a_i_d_a_g_d_a_o_biased, x, out=d_L)         # (V, E)
     unstack(d_W, d_W_f, d_W_i, d_W_c, d_W_o)
     return loss
 
@@ -931,7 +938,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[31][:B*H*T].reshape(T, B, H),                             # d_o_layer_norm
             s[32][:B*H*T].reshape(T, B, H),                             # d_h_layer_norm
             s[3][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_W
-            s[1][:B*E*T].reshape(T, B, E),                              # table
+            s[1][:B*E*T].reshape(T, B, E),                              # d_a_f_d_a_i_d_a_g_d_a_o_biased
         )
     return workspace.views["gradients"]
 

@@ -152,7 +152,10 @@ def loss_and_grads(params, x, z, y, lengths_t, *, workspace=None, seed=0):
     return loss, grads
 
 
-TRAINED = ("L", "M", "f.W_f", "f.W_i", "f.W_o", "f.W_c", "f.b_f", "f.b_i", "f.b_o", "f.b_c", "b.W_f", "b.W_i", "b.W_o", "b.W_c", "b.b_f", "b.b_i", "b.b_o", "b.b_c", "s.W", "s.b")
+TRAINED = (
+    "L", "M", "f.W_f", "f.W_i", "f.W_o", "f.W_c", "f.b_f", "f.b_i", "f.b_o", "f.b_c", "b.W_f",
+    "b.W_i", "b.W_o", "b.W_c", "b.b_f", "b.b_i", "b.b_o", "b.b_c", "s.W", "s.b",
+)
 
 
 def init_state(params, seed=0):
@@ -457,7 +460,8 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         a_b_fiog, b_b, t_plus_one, end, b_W_d_a_b_fiog_T, bs, b_cs, term, b_fio, term2, b_g,
         tanh_b_c, f_b2, tmp2, u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, real_lengths_t,
         term3, s_W_term4, d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W, d_f_c_next,
-        d_f_next, d_a_f_fiog, d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, table,
+        d_f_next, d_a_f_fiog, d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W,
+        d_a_b_fiog_b_W_biased,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -628,8 +632,8 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     scatter(d_a_b_fiog_b_W[:, :, E:], z, out=d_M)               # (S, F)
     d_M *= 1.6666666666666667
     # d_L = sum[t] onehot(x[t]) @ (1.66667 * (d_w[t] * real(uniform(w) < 0.6))[0:E]).T
-    np.multiply(1.6666666666666667, d_a_b_fiog_b_W[:, :, :E], out=table)  # (T, B, E)
-    scatter(table, x, out=d_L)                                  # (V, E)
+    np.multiply(1.6666666666666667, d_a_b_fiog_b_W[:, :, :E], out=d_a_b_fiog_b_W_biased)
+    scatter(d_a_b_fiog_b_W_biased, x, out=d_L)                  # (V, E)
     unstack(d_b_b, d_b_b_f, d_b_b_i, d_b_b_o, d_b_b_c)
     unstack(d_b_W, d_b_W_f, d_b_W_i, d_b_W_o, d_b_W_c)
     unstack(d_f_b, d_f_b_f, d_f_b_i, d_f_b_o, d_f_b_c)
@@ -721,7 +725,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[11][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # d_f_W
             s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # d_a_b_fiog_b_W
             s[14][:B*E*T + B*F*T].reshape(T, B, E + F),                 # d_a_f_fiog_f_W
-            s[12][:B*E*T].reshape(T, B, E),                             # table
+            s[12][:B*E*T].reshape(T, B, E),                             # d_a_b_fiog_b_W_biased
         )
     return workspace.views["gradients"]
 

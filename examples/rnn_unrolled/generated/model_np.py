@@ -117,9 +117,9 @@ def _predict(params, x, workspace):
     x = x.swapaxes(0, 1)                                        # time first inside
     if T != 3:
         raise ValueError(f"every step is written out for T = 3, but T is {T} here")
-    table, a_s_x, W_T, s_all, o = _predict_buffers(workspace, B, T, dtype)
-    np.add(U, b[:, None], out=table)                            # (H, V)
-    np.take(table.T, x, axis=0, out=a_s_x, mode="clip")         # (T, B, H)
+    U_biased, a_s_x, W_T, s_all, o = _predict_buffers(workspace, B, T, dtype)
+    np.add(U, b[:, None], out=U_biased)                         # (H, V)
+    np.take(U_biased.T, x, axis=0, out=a_s_x, mode="clip")      # (T, B, H)
     W_T[...] = W.T                                              # (H, H)
     s_all[0] = 0                                                # (T + 1, B, H)
     s = s_all[1:]
@@ -147,7 +147,7 @@ def _predict_buffers(workspace, B, T, dtype):
             (B*H + B*H*T, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:H*V].reshape(H, V),                                   # table
+            s[0][:H*V].reshape(H, V),                                   # U_biased
             s[1][:B*H*T].reshape(T, B, H),                              # a_s_x
             s[0][:H*H].reshape(H, H),                                   # W_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all
@@ -169,10 +169,10 @@ def _evaluate(params, x, y, workspace):
     if T != 3:
         raise ValueError(f"every step is written out for T = 3, but T is {T} here")
     (
-        table, a_s_x, W_T, s_all, o, max_o, exp_o, sum_exp_o, o_picked, tmp,
+        U_biased, a_s_x, W_T, s_all, o, max_o, exp_o, sum_exp_o, o_picked, tmp,
     ) = _evaluate_buffers(workspace, B, T, dtype)
-    np.add(U, b[:, None], out=table)                            # (H, V)
-    np.take(table.T, x, axis=0, out=a_s_x, mode="clip")         # (T, B, H)
+    np.add(U, b[:, None], out=U_biased)                         # (H, V)
+    np.take(U_biased.T, x, axis=0, out=a_s_x, mode="clip")      # (T, B, H)
     W_T[...] = W.T                                              # (H, H)
     s_all[0] = 0                                                # (T + 1, B, H)
     s = s_all[1:]
@@ -211,7 +211,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             (B*T, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:H*V].reshape(H, V),                                   # table
+            s[0][:H*V].reshape(H, V),                                   # U_biased
             s[1][:B*H*T].reshape(T, B, H),                              # a_s_x
             s[0][:H*H].reshape(H, H),                                   # W_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all
@@ -239,12 +239,12 @@ def _gradients(params, grads, x, y, workspace):
     if T != 3:
         raise ValueError(f"every step is written out for T = 3, but T is {T} here")
     (
-        table, a_s_x, W_T, s_all, o, max_o, exp_o, sum_exp_o, o_picked, tmp, Q_exp_o, d_s_next,
+        U_biased, a_s_x, W_T, s_all, o, max_o, exp_o, sum_exp_o, o_picked, tmp, Q_exp_o, d_s_next,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
-    np.add(U, b[:, None], out=table)                            # (H, V)
-    np.take(table.T, x, axis=0, out=a_s_x, mode="clip")         # (T, B, H)
+    np.add(U, b[:, None], out=U_biased)                         # (H, V)
+    np.take(U_biased.T, x, axis=0, out=a_s_x, mode="clip")      # (T, B, H)
     W_T[...] = W.T                                              # (H, H)
     s_all[0] = 0                                                # (T + 1, B, H)
     s_prev, s = s_all[:-1], s_all[1:]
@@ -318,7 +318,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*T, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:H*V].reshape(H, V),                                   # table
+            s[0][:H*V].reshape(H, V),                                   # U_biased
             s[1][:B*H*T].reshape(T, B, H),                              # a_s_x
             s[0][:H*H].reshape(H, H),                                   # W_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all

@@ -286,14 +286,14 @@ def _predict(params, x, carry, workspace):
         "t": 0,
     })
     (
-        h2_W, h1_W, h1_b, table, a_h1_fiog, h1_W_T, h1s, h1_cs, a_h2_fiog, h2_b, h2_W_T, h2s, h2_cs,
-        s,
+        h2_W, h1_W, h1_b, h1_W_biased, a_h1_fiog, h1_W_T, h1s, h1_cs, a_h2_fiog, h2_b, h2_W_T, h2s,
+        h2_cs, s,
     ) = _predict_buffers(workspace, B, T, dtype)
     np.concatenate((h2_W_f, h2_W_i, h2_W_o, h2_W_c), out=h2_W)  # (4*H, 2*H)
     np.concatenate((h1_W_f, h1_W_i, h1_W_o, h1_W_c), out=h1_W)  # (4*H, H + V)
     np.concatenate((h1_b_f, h1_b_i, h1_b_o, h1_b_c), out=h1_b)  # (4*H,)
-    np.add(h1_W[:, H:], h1_b[:, None], out=table)               # (4*H, V)
-    np.take(table.T, x, axis=0, out=a_h1_fiog, mode="clip")     # (T, B, 4*H)
+    np.add(h1_W[:, H:], h1_b[:, None], out=h1_W_biased)         # (4*H, V)
+    np.take(h1_W_biased.T, x, axis=0, out=a_h1_fiog, mode="clip")  # (T, B, 4*H)
     h1_W_T[...] = h1_W[:, :H].T                                 # (H, 4*H)
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
     h1_cs[0] = carry["h1.c[-1]"]                                # (T + 1, B, H)
@@ -357,7 +357,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
             s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
             s[2][:4*H],                                                 # h1_b
-            s[3][:4*H*V].reshape(4*H, V),                               # table
+            s[3][:4*H*V].reshape(4*H, V),                               # h1_W_biased
             s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
             s[3][:4*H*H].reshape(H, 4*H),                               # h1_W_T
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
@@ -394,14 +394,14 @@ def _evaluate(params, x, y, carry, workspace):
         "t": 0,
     })
     (
-        h2_W, h1_W, h1_b, table, a_h1_fiog, h1_W_T, h1s, h1_cs, a_h2_fiog, h2_b, h2_W_T, h2s, h2_cs,
-        s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        h2_W, h1_W, h1_b, h1_W_biased, a_h1_fiog, h1_W_T, h1s, h1_cs, a_h2_fiog, h2_b, h2_W_T, h2s,
+        h2_cs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     np.concatenate((h2_W_f, h2_W_i, h2_W_o, h2_W_c), out=h2_W)  # (4*H, 2*H)
     np.concatenate((h1_W_f, h1_W_i, h1_W_o, h1_W_c), out=h1_W)  # (4*H, H + V)
     np.concatenate((h1_b_f, h1_b_i, h1_b_o, h1_b_c), out=h1_b)  # (4*H,)
-    np.add(h1_W[:, H:], h1_b[:, None], out=table)               # (4*H, V)
-    np.take(table.T, x, axis=0, out=a_h1_fiog, mode="clip")     # (T, B, 4*H)
+    np.add(h1_W[:, H:], h1_b[:, None], out=h1_W_biased)         # (4*H, V)
+    np.take(h1_W_biased.T, x, axis=0, out=a_h1_fiog, mode="clip")  # (T, B, 4*H)
     h1_W_T[...] = h1_W[:, :H].T                                 # (H, 4*H)
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
     h1_cs[0] = carry["h1.c[-1]"]                                # (T + 1, B, H)
@@ -482,7 +482,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
             s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
             s[2][:4*H],                                                 # h1_b
-            s[3][:4*H*V].reshape(4*H, V),                               # table
+            s[3][:4*H*V].reshape(4*H, V),                               # h1_W_biased
             s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
             s[3][:4*H*H].reshape(H, 4*H),                               # h1_W_T
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
@@ -530,8 +530,8 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
         "t": 0,
     })
     (
-        h2_W, h1_W, h1_b, table, a_h1_fiog, h1_W_h1_T, h1s, h1_cs, h1_fio, h1_g, tanh_h1_c, u_h2,
-        tmp, term, a_h2_fiog, h2_b, h2_W_h2_T, h2s, h2_cs, h2_fio, h2_g, tanh_h2_c, tmp2, u_s,
+        h2_W, h1_W, h1_b, h1_W_biased, a_h1_fiog, h1_W_h1_T, h1s, h1_cs, h1_fio, h1_g, tanh_h1_c,
+        u_h2, tmp, term, a_h2_fiog, h2_b, h2_W_h2_T, h2s, h2_cs, h2_fio, h2_g, tanh_h2_c, tmp2, u_s,
         h2_u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, s_W_exp_s, d_h2_c_next, d_h2_next,
         d_a_h2_fiog, d_h2_fio, d_h2_b, d_h2_W, d_a_h2_fiog_h2_W, d_h1_c_next, d_h1_next,
         d_a_h1_fiog, d_h1_fio, d_h1_b, d_h1_W,
@@ -541,8 +541,8 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
     np.concatenate((h2_W_f, h2_W_i, h2_W_o, h2_W_c), out=h2_W)  # (4*H, 2*H)
     np.concatenate((h1_W_f, h1_W_i, h1_W_o, h1_W_c), out=h1_W)  # (4*H, H + V)
     np.concatenate((h1_b_f, h1_b_i, h1_b_o, h1_b_c), out=h1_b)  # (4*H,)
-    np.add(h1_W[:, H:], h1_b[:, None], out=table)               # (4*H, V)
-    np.take(table.T, x, axis=0, out=a_h1_fiog, mode="clip")     # (T, B, 4*H)
+    np.add(h1_W[:, H:], h1_b[:, None], out=h1_W_biased)         # (4*H, V)
+    np.take(h1_W_biased.T, x, axis=0, out=a_h1_fiog, mode="clip")  # (T, B, 4*H)
     h1_W_h1 = h1_W[:, :H]                                       # (H, 4*H)
     h1_W_h1_T[...] = h1_W_h1.T
     h1s[0] = carry["h1[-1]"]                                    # (T + 1, B, H)
@@ -729,7 +729,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
             s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
             s[2][:4*H],                                                 # h1_b
-            s[3][:4*H*V].reshape(4*H, V),                               # table
+            s[3][:4*H*V].reshape(4*H, V),                               # h1_W_biased
             s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
             s[3][:4*H*H].reshape(H, 4*H),                               # h1_W_h1_T
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
