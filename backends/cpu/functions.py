@@ -146,7 +146,7 @@ class FunctionPrinter:
         """The statements under their equations."""
         out = Text()
         self.seen: set[tuple[Array, tuple[Size, ...]]] = set()
-        self.cut = cut(self.function.body)
+        self.cut = cut(self.function.body, self.kept)
         self.carried: list[Expr] = []
         self.unprinted: list[Stmt] = []
         explained = self.explained or self.system
@@ -160,6 +160,9 @@ class FunctionPrinter:
                 out.lines.append("")
                 out.lines.append(f"{indent}# ---- {section}")
             self._print(b, out, indent)
+        for v in self.kept:                                      # a part that no statement reads is returned all the same
+            if v.array in self.cut and name_of(v) != v.array.name:
+                out.lines.append(indent + declared(v.array, self.cut.pop(v.array)))
         return out
 
     def _print(self, s: Stmt | tuple[Stmt, ...], out: Text, indent: str) -> None:

@@ -7,7 +7,7 @@ slot before the start, and `h_prev, h = hs[:-1], hs[1:]`. A named slice of an ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ...compiler.graph import Concat, Contract, Expr, Map, OneHot, Pad, Put, Shift, Slice

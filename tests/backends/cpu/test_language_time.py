@@ -68,6 +68,18 @@ def test_a_missing_length_is_an_argument() -> None:
             module.predict(params, z=np.ones((2, 2)), T=wrong)
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_delayed_inputs_as_outputs(level: int) -> None:
+    """Parts of padded arrays that no statement reads."""
+    module = Program(parse("model m(D = 3)\ninput x[t, D]\nr[t] = x[t-2] where x[-1] = 5, x[-2] = 7\n"
+                           "u[t] = x[t+2] where x[T] = 1, x[T+1] = 3\noutput r, u\n"), "float64", level).module
+    x = np.random.default_rng(0).random((2, 4, 3))
+    found = module.predict({}, x)
+    pads = {k: np.full((2, 1, 3), float(k)) for k in (1, 3, 5, 7)}
+    np.testing.assert_array_equal(found["r"], np.concatenate([pads[7], pads[5], x[:, :2]], 1))
+    np.testing.assert_array_equal(found["u"], np.concatenate([x[:, 2:], pads[1], pads[3]], 1))
+
+
 def test_a_model_without_parameters() -> None:
     """The numbers are then of the input's type; there is nothing to train."""
     module = Program(parse("model m(D = 3)\ninput x[t, D]\ntarget y[t, D]\nh[t] = tanh(x[t] + h[t-1]) where h[-1] = 0\n"
