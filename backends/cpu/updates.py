@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from ...compiler.optimisers import OPTIMISERS, Rule, rule
 from ...compiler.passes.layout import layout
@@ -15,7 +16,7 @@ from ...compiler.pipeline import Compiled
 from ...compiler.program import Array, Block, Copy, Function, Kernel, Stmt, view, writes
 from ...compiler.system import System, Training
 from .carrying import CHUNK
-from .functions import Text
+from .functions import WIDTH, Text
 from .kernels import Lowered
 from .statements import Statements
 
@@ -104,7 +105,11 @@ class Updates:
                  '    """What a step keeps: the optimiser\'s slots, the step, the seed, the learning rate; and a workspace."""',
                  f'    state = State(step=np.array(0), seed=np.array(seed), lr=np.array({float(options["lr"])!r}))']
         lines += [f'    state.update({{f"{s}.{{k}}": np.zeros_like(params[k]) for k in TRAINED}})' for s in self.rule_.slots]
-        return f"TRAINED = {quoted_tuple(self.trained)}\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
+        trained = f"TRAINED = {quoted_tuple(self.trained)}"
+        if len(trained) > WIDTH:
+            rows = textwrap.wrap(", ".join(map(quoted, self.trained)), WIDTH - 5, break_long_words=False, break_on_hyphens=False)
+            trained = "\n".join(["TRAINED = (", *(f"    {r}" for r in rows[:-1]), f"    {rows[-1]},", ")"])
+        return trained + "\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
 
     def train_step(self, args: list[str], seeded: bool) -> str:
         """`train_step`: one step of the optimiser, in place."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..graph import BATCH, Expr, postorder
+from ..node import shown
 from .latex import symbol_latex, to_latex
 from .reading import LEAVES, Reader
 from .terms import Term, terms_below
@@ -59,12 +60,12 @@ def equations(roots: Mapping[str, Expr], names: Mapping[Expr, str], given: Colle
 
 def indexed(name: str, e: Expr) -> str:
     """A name with the time index of what it names: the left side of its equation."""
-    times = ", ".join(a for a in e.axes if a != BATCH)
+    times = ", ".join(shown(a) for a in e.axes if a != BATCH)
     return f"{name}[{times}]" if times else name
 
 
 def _equation(name: str, e: Expr, term: Term) -> Equation:
-    times = tuple(a for a in e.axes if a != BATCH)
+    times = tuple(shown(a) for a in e.axes if a != BATCH)
     return Equation(name, e, indexed(name, e), to_text(term), f"{symbol_latex(name, times)} = {to_latex(term)}")
 
 

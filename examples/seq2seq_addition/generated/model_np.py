@@ -197,7 +197,11 @@ def loss_and_grads(params, x, y, r, *, workspace=None, seed=0):
     return loss, grads
 
 
-TRAINED = ("X", "Y", "e.f.W_z", "e.f.W_r", "e.f.W_g", "e.f.b_z", "e.f.b_r", "e.f.b_g", "e.b.W_z", "e.b.W_r", "e.b.W_g", "e.b.b_z", "e.b.b_r", "e.b.b_g", "d0.W", "d0.b", "k.W", "k.U", "k.v", "d.W_z", "d.W_r", "d.W_g", "d.b_z", "d.b_r", "d.b_g", "p.W", "p.b")
+TRAINED = (
+    "X", "Y", "e.f.W_z", "e.f.W_r", "e.f.W_g", "e.f.b_z", "e.f.b_r", "e.f.b_g", "e.b.W_z",
+    "e.b.W_r", "e.b.W_g", "e.b.b_z", "e.b.b_r", "e.b.b_g", "d0.W", "d0.b", "k.W", "k.U", "k.v",
+    "d.W_z", "d.W_r", "d.W_g", "d.b_z", "d.b_r", "d.b_g", "p.W", "p.b",
+)
 
 
 def init_state(params, seed=0):

@@ -99,7 +99,9 @@ def loss_and_grads(params, x, y, *, workspace=None, seed=0):
     return loss, grads
 
 
-TRAINED = ("e.L", "h.W_f", "h.W_i", "h.W_o", "h.W_c", "h.b_f", "h.b_i", "h.b_o", "h.b_c", "s.W", "s.b")
+TRAINED = (
+    "e.L", "h.W_f", "h.W_i", "h.W_o", "h.W_c", "h.b_f", "h.b_i", "h.b_o", "h.b_c", "s.W", "s.b",
+)
 
 
 def init_state(params, seed=0):

@@ -151,7 +151,10 @@ def loss_and_grads(params, x, y, *, carry=None, workspace=None, seed=0):
     return loss, grads, carry
 
 
-TRAINED = ("h1.W_f", "h1.W_i", "h1.W_o", "h1.W_c", "h1.b_f", "h1.b_i", "h1.b_o", "h1.b_c", "h2.W_f", "h2.W_i", "h2.W_o", "h2.W_c", "h2.b_f", "h2.b_i", "h2.b_o", "h2.b_c", "s.W", "s.b")
+TRAINED = (
+    "h1.W_f", "h1.W_i", "h1.W_o", "h1.W_c", "h1.b_f", "h1.b_i", "h1.b_o", "h1.b_c", "h2.W_f",
+    "h2.W_i", "h2.W_o", "h2.W_c", "h2.b_f", "h2.b_i", "h2.b_o", "h2.b_c", "s.W", "s.b",
+)
 
 
 def init_state(params, seed=0):

@@ -53,12 +53,12 @@ Equations
     a.head.1.q[t] = a.head.1.W_q @ h.h.3[t]
     a.head.1.k[t] = a.head.1.W_k @ h.h.3[t]
     a.head.1.v[t] = a.head.1.W_v @ h.h.3[t]
-    a.head.1.w[t, t.u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)
+    a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)
     a.head.1[t] = sum[u] a.head.1.w[t, u] * a.head.1.v[u]
     a.head.2.q[t] = a.head.2.W_q @ h.h.3[t]
     a.head.2.k[t] = a.head.2.W_k @ h.h.3[t]
     a.head.2.v[t] = a.head.2.W_v @ h.h.3[t]
-    a.head.2.w[t, t.u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)
+    a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)
     a.head.2[t] = sum[u] a.head.2.w[t, u] * a.head.2.v[u]
     a.s.1[t] = a.W_o.1 @ a.head.1[t]
     a.s.2[t] = a.s.1[t] + a.W_o.2 @ a.head.2[t]
@@ -81,16 +81,16 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_a.head.2[t] = a.W_o.2.T @ d_a.s.2[t]
     d_a.head.2.v[t] = sum[t] d_a.head.2[t] * a.head.2.w[t, t]
     d_a.head.2.k[t] = sum[t] t2[t, t] * a.head.2.q[t]
-    d_a.head.2.w[t, t.u] = sum(d_a.head.2[t] * a.head.2.v[u])
-    t1[t, t.u] = d_a.head.2.w[t, u] * a.head.2.w[t, u]
-    t2[t, t.u] = (t1[t, u] - (sum[u](t1[t, u])) * a.head.2.w[t, u]) / sqrt(A)
+    d_a.head.2.w[t, u] = sum(d_a.head.2[t] * a.head.2.v[u])
+    t1[t, u] = d_a.head.2.w[t, u] * a.head.2.w[t, u]
+    t2[t, u] = (t1[t, u] - (sum[u](t1[t, u])) * a.head.2.w[t, u]) / sqrt(A)
     d_a.head.2.q[t] = sum[u] t2[t, u] * a.head.2.k[u]
     d_a.head.1[t] = a.W_o.1.T @ d_a.s.2[t]
     d_a.head.1.v[t] = sum[t] d_a.head.1[t] * a.head.1.w[t, t]
     d_a.head.1.k[t] = sum[t] t4[t, t] * a.head.1.q[t]
-    d_a.head.1.w[t, t.u] = sum(d_a.head.1[t] * a.head.1.v[u])
-    t3[t, t.u] = d_a.head.1.w[t, u] * a.head.1.w[t, u]
-    t4[t, t.u] = (t3[t, u] - (sum[u](t3[t, u])) * a.head.1.w[t, u]) / sqrt(A)
+    d_a.head.1.w[t, u] = sum(d_a.head.1[t] * a.head.1.v[u])
+    t3[t, u] = d_a.head.1.w[t, u] * a.head.1.w[t, u]
+    t4[t, u] = (t3[t, u] - (sum[u](t3[t, u])) * a.head.1.w[t, u]) / sqrt(A)
     d_a.head.1.q[t] = sum[u] t4[t, u] * a.head.1.k[u]
     d_h.h.3[t] = d_a.s.2[t] + a.head.2.W_v.T @ d_a.head.2.v[t] + a.head.2.W_k.T @ d_a.head.2.k[t]
             + a.head.2.W_q.T @ d_a.head.2.q[t] + a.head.1.W_v.T @ d_a.head.1.v[t] + a.head.1.W_k.T
@@ -420,7 +420,18 @@ def loss_and_grads(params, x, y, lengths_t, *, workspace=None, seed=0):
     return loss, grads
 
 
-TRAINED = ("e.L", "h.h.1.f.W_f", "h.h.1.f.W_i", "h.h.1.f.W_o", "h.h.1.f.W_c", "h.h.1.f.b_f", "h.h.1.f.b_i", "h.h.1.f.b_o", "h.h.1.f.b_c", "h.h.1.b.W_f", "h.h.1.b.W_i", "h.h.1.b.W_o", "h.h.1.b.W_c", "h.h.1.b.b_f", "h.h.1.b.b_i", "h.h.1.b.b_o", "h.h.1.b.b_c", "h.r.2.f.W_f", "h.r.2.f.W_i", "h.r.2.f.W_o", "h.r.2.f.W_c", "h.r.2.f.b_f", "h.r.2.f.b_i", "h.r.2.f.b_o", "h.r.2.f.b_c", "h.r.2.b.W_f", "h.r.2.b.W_i", "h.r.2.b.W_o", "h.r.2.b.W_c", "h.r.2.b.b_f", "h.r.2.b.b_i", "h.r.2.b.b_o", "h.r.2.b.b_c", "h.r.3.f.W_f", "h.r.3.f.W_i", "h.r.3.f.W_o", "h.r.3.f.W_c", "h.r.3.f.b_f", "h.r.3.f.b_i", "h.r.3.f.b_o", "h.r.3.f.b_c", "h.r.3.b.W_f", "h.r.3.b.W_i", "h.r.3.b.W_o", "h.r.3.b.W_c", "h.r.3.b.b_f", "h.r.3.b.b_i", "h.r.3.b.b_o", "h.r.3.b.b_c", "a.W_o.1", "a.W_o.2", "a.head.1.W_q", "a.head.1.W_k", "a.head.1.W_v", "a.head.2.W_q", "a.head.2.W_k", "a.head.2.W_v", "q.gamma", "q.beta", "s.W", "s.b")
+TRAINED = (
+    "e.L", "h.h.1.f.W_f", "h.h.1.f.W_i", "h.h.1.f.W_o", "h.h.1.f.W_c", "h.h.1.f.b_f",
+    "h.h.1.f.b_i", "h.h.1.f.b_o", "h.h.1.f.b_c", "h.h.1.b.W_f", "h.h.1.b.W_i", "h.h.1.b.W_o",
+    "h.h.1.b.W_c", "h.h.1.b.b_f", "h.h.1.b.b_i", "h.h.1.b.b_o", "h.h.1.b.b_c", "h.r.2.f.W_f",
+    "h.r.2.f.W_i", "h.r.2.f.W_o", "h.r.2.f.W_c", "h.r.2.f.b_f", "h.r.2.f.b_i", "h.r.2.f.b_o",
+    "h.r.2.f.b_c", "h.r.2.b.W_f", "h.r.2.b.W_i", "h.r.2.b.W_o", "h.r.2.b.W_c", "h.r.2.b.b_f",
+    "h.r.2.b.b_i", "h.r.2.b.b_o", "h.r.2.b.b_c", "h.r.3.f.W_f", "h.r.3.f.W_i", "h.r.3.f.W_o",
+    "h.r.3.f.W_c", "h.r.3.f.b_f", "h.r.3.f.b_i", "h.r.3.f.b_o", "h.r.3.f.b_c", "h.r.3.b.W_f",
+    "h.r.3.b.W_i", "h.r.3.b.W_o", "h.r.3.b.W_c", "h.r.3.b.b_f", "h.r.3.b.b_i", "h.r.3.b.b_o",
+    "h.r.3.b.b_c", "a.W_o.1", "a.W_o.2", "a.head.1.W_q", "a.head.1.W_k", "a.head.1.W_v",
+    "a.head.2.W_q", "a.head.2.W_k", "a.head.2.W_v", "q.gamma", "q.beta", "s.W", "s.b",
+)
 
 
 def init_state(params, seed=0):
@@ -630,7 +641,7 @@ def _predict(params, x, lengths_t, workspace):
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, t.u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -650,7 +661,7 @@ def _predict(params, x, lengths_t, workspace):
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, t.u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -958,7 +969,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, t.u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -978,7 +989,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, t.u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -1367,7 +1378,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, t.u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -1387,7 +1398,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, t.u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -1480,7 +1491,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.einsum("abc,adb->dbc", d_a_head_2, a_head_2_w, out=d_a_head_2_a_head_2_w)  # (T, B, A)
     # d_a.head.2.W_v = sum[t] d_a.head.2.v[t] @ h.h.3[t].T
     np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_v)
-    # d_a.head.2.w[t, t.u] = sum(d_a.head.2[t] * a.head.2.v[u])
+    # d_a.head.2.w[t, u] = sum(d_a.head.2[t] * a.head.2.v[u])
     np.einsum("abc,dbc->adb", d_a_head_2, a_head_2_v, out=d_a_head_2_w)  # (T, T, B)
     d_a_head_2_w_a_head_2_w = d_a_head_2_w
     d_a_head_2_w_a_head_2_w *= a_head_2_w
@@ -1504,7 +1515,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.einsum("abc,adb->dbc", d_a_head_1, a_head_1_w, out=d_a_head_1_a_head_1_w)  # (T, B, A)
     # d_a.head.1.W_v = sum[t] d_a.head.1.v[t] @ h.h.3[t].T
     np.matmul(d_a_head_1_a_head_1_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_v)
-    # d_a.head.1.w[t, t.u] = sum(d_a.head.1[t] * a.head.1.v[u])
+    # d_a.head.1.w[t, u] = sum(d_a.head.1[t] * a.head.1.v[u])
     np.einsum("abc,dbc->adb", d_a_head_1, a_head_1_v, out=d_a_head_1_w)  # (T, T, B)
     d_a_head_1_w_a_head_1_w = d_a_head_1_w
     d_a_head_1_w_a_head_1_w *= a_head_1_w
