@@ -14,6 +14,7 @@ from ..trainer.data import Dataset, load_data
 from ..trainer.diagnose import diagnose
 from ..trainer.errors import OptionError, WeightsError
 from ..trainer.loop import CHECKPOINT, Outcome, Trainer
+from ..trainer.mistakes import report_mistakes
 from ..trainer.progress import progress_for
 from ..trainer.reports import draw_curve, report_classes, results_table, transfer_table, write_curve
 from ..trainer.run import Options, load_run
@@ -186,6 +187,7 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
     if report:
         write_atomic(out / "classes.txt", report.encode())
         session.files.append(out / "classes.txt")
+        session.files += report_mistakes(out, session.system, trainer, outcome.params)
     screen.print(results_table(results))
     screen.print("written: " + ", ".join(str(f) for f in session.files), markup=False, soft_wrap=True)
 

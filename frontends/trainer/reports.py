@@ -176,19 +176,27 @@ def class_report(counts: Array, labels: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def class_labels(system: System, trainer: Trainer, target: str) -> list[str]:
+    """What the classes of a target are called: words where the data had words, else numbers."""
+    n = system.inputs[target].type.n
+    assert n is not None
+    words = trainer.data.preparation.get("vocabulary", {}).get(target, [])
+    return [repr(w)[1:-1] for w in words] + [str(i) for i in range(len(words), n.evaluate(system.sizes))]
+
+
+def reported_part(trainer: Trainer) -> str:
+    """The part that reports are made on: the test part, else validation, else training."""
+    return next(p for p in ("test", "validation", "train") if trainer.data.count(p))
+
+
 def report_classes(system: System, trainer: Trainer, params: Mapping[str, Array]) -> str | None:
     """The report on the test part (else validation, else training), or None where the model scores no classes."""
     roles, data = classified(system), trainer.data
     if roles is None:
         return None
     target, output = roles
-    n = system.inputs[target].type.n
-    assert n is not None
-    classes = n.evaluate(system.sizes)
-    if classes > _CLASSES_REPORTED:
+    labels, part = class_labels(system, trainer, target), reported_part(trainer)
+    if len(labels) > _CLASSES_REPORTED:
         return None
-    words = data.preparation.get("vocabulary", {}).get(target, [])
-    labels = [repr(w)[1:-1] for w in words] + [str(i) for i in range(len(words), classes)]
-    part = next(p for p in ("test", "validation", "train") if data.count(p))
     counts = confusion(trainer.program, params, trainer.pieces(part), target, output, system, bool(trainer.options.truncate))
     return f"{part} part of {data.name}\n\n{class_report(counts, labels)}"
