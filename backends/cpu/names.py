@@ -159,7 +159,8 @@ class Names:
             return found if "" not in found.split("_") and len(found) < 24 else "parts"
         if isinstance(e, Shift):
             return self.names.get(e) or shifted(self.words.get(self.layout.plan.operands[e][0], "value"), e.s)
-        if e is not None and any(isinstance(x, OneHot) for u in self.layout.plan.users[e] for x in self.layout.plan.operands[u]):
+        operands = self.layout.plan.operands
+        if e is not None and not e.axes and any(isinstance(x, OneHot) for u in self.layout.plan.users[e] for x in operands[u]):
             return f"{of(reads(s)[0]) or 'table'}_biased"
         match s:
             case Reduction(kind, _, a):

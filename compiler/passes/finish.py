@@ -14,6 +14,7 @@ from ..algebra import Pattern, Rewriter, Table, any_of, rule, term
 from ..graph import BOOL, Broadcast, Const, Contract, Expr, Map, OneHot, Reduce, Transpose
 from ..system import System
 from .centre import centre
+from .quotients import quotients
 from .tables import factored, tabled
 
 x, z = any_of("x z")
@@ -89,7 +90,7 @@ def _untransposed(e: Expr, labels: tuple[int, ...]) -> tuple[Expr, tuple[int, ..
 
 def finish(system: System) -> System:
     """The system in its cheapest form."""
-    system = centre(system)
+    system = quotients(centre(system))
     rewriter = Rewriter(FINISH)
     rewriter.all(list(system.roots()))
     system = system.mapped(rewriter.memo)
