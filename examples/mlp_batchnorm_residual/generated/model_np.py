@@ -421,11 +421,11 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        P_x, W1_x, sqrt_n1_s, n1_z, h1, W2_h1, sqrt_n2_s, n2_z, tmp, W3_h2, sqrt_n3_s, n3_z, h3,
-        W4_h3, sqrt_n4_s, n4_z, h4, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h4, mask, d_n4_z,
-        d_n4_z_n4_z, tmp3, sum_term, d_h3, mask2, d_n3_z_n3_z, tmp4, sum_term2, W3_term2, mask3,
-        d_n2_z_n2_z, tmp5, sum_term3, d_h1, mask4, d_n1_z_n1_z, tmp6, sum_term4, tmp7, tmp8, tmp9,
-        tmp10, tmp11, tmp12, tmp13, tmp14,
+        P_x, W1_x, sqrt_n1_s, h1, W2_h1, sqrt_n2_s, tmp, W3_h2, sqrt_n3_s, h3, W4_h3, sqrt_n4_s, h4,
+        s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h4, mask, d_n4_z, d_n4_z_n4_z, tmp3, sum_term,
+        d_h3, mask2, d_n3_z_n3_z, tmp4, sum_term2, W3_term2, mask3, d_n2_z_n2_z, tmp5, sum_term3,
+        d_h1, mask4, d_n1_z_n1_z, tmp6, sum_term4, tmp7, tmp8, tmp9, tmp10, tmp11, tmp12, tmp13,
+        tmp14,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -443,7 +443,8 @@ def _gradients(params, grads, x, y, workspace):
     np.add(n1_s, 1e-05, out=sqrt_n1_s)                          # (H,)
     np.sqrt(sqrt_n1_s, out=sqrt_n1_s)
     # n1.z = (W1 @ x - n1.m) / sqrt(n1.s + 1e-05)               model.nn:17
-    np.divide(W1_x, sqrt_n1_s, out=n1_z)                        # (B, H)
+    n1_z = W1_x
+    n1_z /= sqrt_n1_s
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
     # h1 = relu(n1)                                             model.nn:21
     np.multiply(n1_gamma, n1_z, out=h1)                         # (B, H)
@@ -462,7 +463,8 @@ def _gradients(params, grads, x, y, workspace):
     np.add(n2_s, 1e-05, out=sqrt_n2_s)                          # (H,)
     np.sqrt(sqrt_n2_s, out=sqrt_n2_s)
     # n2.z = (W2 @ h1 - n2.m) / sqrt(n2.s + 1e-05)              model.nn:17
-    np.divide(W2_h1, sqrt_n2_s, out=n2_z)                       # (B, H)
+    n2_z = W2_h1
+    n2_z /= sqrt_n2_s
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
     # h2 = relu(P @ x + n2)                                     model.nn:23
     h2 = P_x
@@ -483,7 +485,8 @@ def _gradients(params, grads, x, y, workspace):
     np.add(n3_s, 1e-05, out=sqrt_n3_s)                          # (H,)
     np.sqrt(sqrt_n3_s, out=sqrt_n3_s)
     # n3.z = (W3 @ h2 - n3.m) / sqrt(n3.s + 1e-05)              model.nn:17
-    np.divide(W3_h2, sqrt_n3_s, out=n3_z)                       # (B, H)
+    n3_z = W3_h2
+    n3_z /= sqrt_n3_s
     # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
     # h3 = relu(n3)                                             model.nn:25
     np.multiply(n3_gamma, n3_z, out=h3)                         # (B, H)
@@ -502,7 +505,8 @@ def _gradients(params, grads, x, y, workspace):
     np.add(n4_s, 1e-05, out=sqrt_n4_s)                          # (H,)
     np.sqrt(sqrt_n4_s, out=sqrt_n4_s)
     # n4.z = (W4 @ h3 - n4.m) / sqrt(n4.s + 1e-05)              model.nn:17
-    np.divide(W4_h3, sqrt_n4_s, out=n4_z)                       # (B, H)
+    n4_z = W4_h3
+    n4_z /= sqrt_n4_s
     # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
     np.multiply(n4_gamma, n4_z, out=h4)                         # (B, H)
@@ -548,11 +552,10 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(d_a_h4, n4_gamma, out=d_n4_z)                   # (B, H)
     np.einsum("ab,ab->b", d_n4_z, n4_z, out=d_n4_z_n4_z)        # (H,)
     d_n4_z_n4_z /= sqrt_n4_s
-    d_n4_z_n4_z /= sqrt_n4_s
     d_n4_z_n4_z *= -1 / B
     term = d_n4_z
     term /= sqrt_n4_s
-    np.multiply(d_n4_z_n4_z, W4_h3, out=tmp3)
+    np.multiply(d_n4_z_n4_z, n4_z, out=tmp3)
     term += tmp3
     np.sum(term, axis=0, out=sum_term)                          # (H,)
     sum_term /= B
@@ -574,11 +577,10 @@ def _gradients(params, grads, x, y, workspace):
     d_n3_z *= n3_gamma
     np.einsum("ab,ab->b", d_n3_z, n3_z, out=d_n3_z_n3_z)        # (H,)
     d_n3_z_n3_z /= sqrt_n3_s
-    d_n3_z_n3_z /= sqrt_n3_s
     d_n3_z_n3_z *= -1 / B
     term2 = d_n3_z
     term2 /= sqrt_n3_s
-    np.multiply(d_n3_z_n3_z, W3_h2, out=tmp4)
+    np.multiply(d_n3_z_n3_z, n3_z, out=tmp4)
     term2 += tmp4
     np.sum(term2, axis=0, out=sum_term2)                        # (H,)
     sum_term2 /= B
@@ -603,11 +605,10 @@ def _gradients(params, grads, x, y, workspace):
     d_n2_z *= n2_gamma
     np.einsum("ab,ab->b", d_n2_z, n2_z, out=d_n2_z_n2_z)        # (H,)
     d_n2_z_n2_z /= sqrt_n2_s
-    d_n2_z_n2_z /= sqrt_n2_s
     d_n2_z_n2_z *= -1 / B
     term3 = d_n2_z
     term3 /= sqrt_n2_s
-    np.multiply(d_n2_z_n2_z, W2_h1, out=tmp5)
+    np.multiply(d_n2_z_n2_z, n2_z, out=tmp5)
     term3 += tmp5
     np.sum(term3, axis=0, out=sum_term3)                        # (H,)
     sum_term3 /= B
@@ -629,11 +630,10 @@ def _gradients(params, grads, x, y, workspace):
     d_n1_z *= n1_gamma
     np.einsum("ab,ab->b", d_n1_z, n1_z, out=d_n1_z_n1_z)        # (H,)
     d_n1_z_n1_z /= sqrt_n1_s
-    d_n1_z_n1_z /= sqrt_n1_s
     d_n1_z_n1_z *= -1 / B
     term4 = d_n1_z
     term4 /= sqrt_n1_s
-    np.multiply(d_n1_z_n1_z, W1_x, out=tmp6)
+    np.multiply(d_n1_z_n1_z, n1_z, out=tmp6)
     term4 += tmp6
     # d_W1 = ... @ x.T
     np.sum(term4, axis=0, out=sum_term4)                        # (H,)
@@ -678,20 +678,16 @@ def _gradients_buffers(workspace, B, dtype):
             (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
+            (H, dtype),
             (B*H, dtype),
             (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
             (H, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
-            (H, dtype),
-            (B*H, dtype),
             (B*H, dtype),
             (max(B*C, B, B*H), dtype),
             (max(B, H), dtype),
-            (B*C, dtype),
+            (max(B*C, B*H), dtype),
             (B, dtype),
             (B, dtype),
             (B*H, bool),
@@ -700,45 +696,41 @@ def _gradients_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # P_x
             s[1][:B*H].reshape(B, H),                                   # W1_x
             s[2][:H],                                                   # sqrt_n1_s
-            s[3][:B*H].reshape(B, H),                                   # n1_z
-            s[4][:B*H].reshape(B, H),                                   # h1
-            s[5][:B*H].reshape(B, H),                                   # W2_h1
-            s[6][:H],                                                   # sqrt_n2_s
-            s[7][:B*H].reshape(B, H),                                   # n2_z
-            s[8][:B*H].reshape(B, H),                                   # tmp
-            s[8][:B*H].reshape(B, H),                                   # W3_h2
-            s[9][:H],                                                   # sqrt_n3_s
-            s[10][:B*H].reshape(B, H),                                  # n3_z
-            s[11][:B*H].reshape(B, H),                                  # h3
-            s[12][:B*H].reshape(B, H),                                  # W4_h3
-            s[13][:H],                                                  # sqrt_n4_s
-            s[14][:B*H].reshape(B, H),                                  # n4_z
-            s[15][:B*H].reshape(B, H),                                  # h4
-            s[16][:B*C].reshape(B, C),                                  # s
-            s[17][:B],                                                  # max_s
-            s[18][:B*C].reshape(B, C),                                  # exp_s
-            s[19][:B],                                                  # sum_exp_s
-            s[20][:B],                                                  # s_picked
-            s[16][:B],                                                  # tmp2
-            s[16][:B*H].reshape(B, H),                                  # d_h4
-            s[21][:B*H].reshape(B, H),                                  # mask
-            s[15][:B*H].reshape(B, H),                                  # d_n4_z
-            s[17][:H],                                                  # d_n4_z_n4_z
+            s[3][:B*H].reshape(B, H),                                   # h1
+            s[4][:B*H].reshape(B, H),                                   # W2_h1
+            s[5][:H],                                                   # sqrt_n2_s
+            s[6][:B*H].reshape(B, H),                                   # tmp
+            s[6][:B*H].reshape(B, H),                                   # W3_h2
+            s[7][:H],                                                   # sqrt_n3_s
+            s[8][:B*H].reshape(B, H),                                   # h3
+            s[9][:B*H].reshape(B, H),                                   # W4_h3
+            s[10][:H],                                                  # sqrt_n4_s
+            s[11][:B*H].reshape(B, H),                                  # h4
+            s[12][:B*C].reshape(B, C),                                  # s
+            s[13][:B],                                                  # max_s
+            s[14][:B*C].reshape(B, C),                                  # exp_s
+            s[15][:B],                                                  # sum_exp_s
+            s[16][:B],                                                  # s_picked
+            s[12][:B],                                                  # tmp2
+            s[12][:B*H].reshape(B, H),                                  # d_h4
+            s[17][:B*H].reshape(B, H),                                  # mask
+            s[11][:B*H].reshape(B, H),                                  # d_n4_z
+            s[13][:H],                                                  # d_n4_z_n4_z
             s[14][:B*H].reshape(B, H),                                  # tmp3
-            s[13][:H],                                                  # sum_term
-            s[12][:B*H].reshape(B, H),                                  # d_h3
-            s[21][:B*H].reshape(B, H),                                  # mask2
-            s[13][:H],                                                  # d_n3_z_n3_z
-            s[10][:B*H].reshape(B, H),                                  # tmp4
-            s[9][:H],                                                   # sum_term2
-            s[8][:B*H].reshape(B, H),                                   # W3_term2
-            s[21][:B*H].reshape(B, H),                                  # mask3
-            s[9][:H],                                                   # d_n2_z_n2_z
+            s[10][:H],                                                  # sum_term
+            s[9][:B*H].reshape(B, H),                                   # d_h3
+            s[17][:B*H].reshape(B, H),                                  # mask2
+            s[10][:H],                                                  # d_n3_z_n3_z
+            s[8][:B*H].reshape(B, H),                                   # tmp4
+            s[7][:H],                                                   # sum_term2
+            s[6][:B*H].reshape(B, H),                                   # W3_term2
+            s[17][:B*H].reshape(B, H),                                  # mask3
+            s[7][:H],                                                   # d_n2_z_n2_z
             s[0][:B*H].reshape(B, H),                                   # tmp5
-            s[6][:H],                                                   # sum_term3
+            s[5][:H],                                                   # sum_term3
             s[0][:B*H].reshape(B, H),                                   # d_h1
-            s[21][:B*H].reshape(B, H),                                  # mask4
-            s[6][:H],                                                   # d_n1_z_n1_z
+            s[17][:B*H].reshape(B, H),                                  # mask4
+            s[5][:H],                                                   # d_n1_z_n1_z
             s[3][:B*H].reshape(B, H),                                   # tmp6
             s[2][:H],                                                   # sum_term4
             s[2][:H],                                                   # tmp7

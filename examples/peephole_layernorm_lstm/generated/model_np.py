@@ -617,12 +617,11 @@ def _gradients(params, grads, x, y, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     (
         W, L_x, W_L_x, term, W_h_T, hs, cs, f_layer_norm_n, i_layer_norm_n, g_layer_norm_n,
-        o_layer_norm_n, h_layer_norm_n, f_layer_norm_u, f_layer_norm_s, f, i_layer_norm_u,
-        i_layer_norm_s, i, g_layer_norm_u, g_layer_norm_s, g, o_layer_norm_u, o_layer_norm_s, o,
-        h_layer_norm_u, h_layer_norm_s, tanh_h_layer_norm_gamma, p, max_p, exp_p, sum_exp_p,
+        o_layer_norm_n, h_layer_norm_n, f_layer_norm_s, f, i_layer_norm_s, i, g_layer_norm_s, g,
+        o_layer_norm_s, o, h_layer_norm_s, tanh_h_layer_norm_gamma, p, max_p, exp_p, sum_exp_p,
         p_picked, tmp, W_y_exp_p, d_c_next, d_h_next, d_a_f_d_a_i_d_a_g_d_a_o, d_c_c_prev_slope_f,
         d_i_layer_norm, d_g_layer_norm, d_o_layer_norm, d_h_layer_norm, d_W,
-        d_a_f_d_a_i_d_a_g_d_a_o_biased,
+        d_a_f_d_a_i_d_a_g_d_a_o_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -644,12 +643,12 @@ def _gradients(params, grads, x, y, workspace):
         # f.layer_norm.m[t] = mean(a_f[t])                      layers.nn:67
         f_layer_norm_m = np.sum(a_f, axis=1) / H                # (B,)
         # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]        layers.nn:68
-        np.subtract(a_f, f_layer_norm_m[:, None], out=f_layer_norm_u[t])  # (T, B, H)
+        f_layer_norm_u = a_f - f_layer_norm_m[:, None]          # (B, H)
         # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
-        np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u[t], f_layer_norm_u[t]) / H + 1e-05,
+        np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u, f_layer_norm_u) / H + 1e-05,
             out=f_layer_norm_s[t])
         # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:70
-        np.divide(f_layer_norm_u[t], f_layer_norm_s[t][:, None], out=f_layer_norm_n[t])  # (T, B, H)
+        np.divide(f_layer_norm_u, f_layer_norm_s[t][:, None], out=f_layer_norm_n[t])  # (T, B, H)
         # f[t] = sigmoid(1 + f.layer_norm.beta + f.layer_norm.gamma * f.layer_norm.n[t])  model.nn:15
         sigmoid(term + f_layer_norm_gamma * f_layer_norm_n[t], out=f[t])  # (T, B, H)
         # a_i[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[H:2*H] + p_i * c[t-1]  model.nn:13
@@ -657,24 +656,24 @@ def _gradients(params, grads, x, y, workspace):
         # i.layer_norm.m[t] = mean(a_i[t])                      layers.nn:67
         i_layer_norm_m = np.sum(a_i, axis=1) / H                # (B,)
         # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]        layers.nn:68
-        np.subtract(a_i, i_layer_norm_m[:, None], out=i_layer_norm_u[t])  # (T, B, H)
+        i_layer_norm_u = a_i - i_layer_norm_m[:, None]          # (B, H)
         # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
-        np.sqrt(np.einsum("ab,ab->a", i_layer_norm_u[t], i_layer_norm_u[t]) / H + 1e-05,
+        np.sqrt(np.einsum("ab,ab->a", i_layer_norm_u, i_layer_norm_u) / H + 1e-05,
             out=i_layer_norm_s[t])
         # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:70
-        np.divide(i_layer_norm_u[t], i_layer_norm_s[t][:, None], out=i_layer_norm_n[t])  # (T, B, H)
+        np.divide(i_layer_norm_u, i_layer_norm_s[t][:, None], out=i_layer_norm_n[t])  # (T, B, H)
         # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:71
         # i[t] = sigmoid(i.layer_norm[t])                       model.nn:16
         sigmoid(i_layer_norm_gamma * i_layer_norm_n[t] + i_layer_norm_beta, out=i[t])  # (T, B, H)
         # g.layer_norm.m[t] = mean(a_g[t])                      layers.nn:67
         g_layer_norm_m = np.sum(a_g[t], axis=1) / H             # (B,)
         # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]        layers.nn:68
-        np.subtract(a_g[t], g_layer_norm_m[:, None], out=g_layer_norm_u[t])  # (T, B, H)
+        g_layer_norm_u = a_g[t] - g_layer_norm_m[:, None]       # (B, H)
         # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
-        np.sqrt(np.einsum("ab,ab->a", g_layer_norm_u[t], g_layer_norm_u[t]) / H + 1e-05,
+        np.sqrt(np.einsum("ab,ab->a", g_layer_norm_u, g_layer_norm_u) / H + 1e-05,
             out=g_layer_norm_s[t])
         # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:70
-        np.divide(g_layer_norm_u[t], g_layer_norm_s[t][:, None], out=g_layer_norm_n[t])  # (T, B, H)
+        np.divide(g_layer_norm_u, g_layer_norm_s[t][:, None], out=g_layer_norm_n[t])  # (T, B, H)
         # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:71
         # g[t] = tanh(g.layer_norm[t])                          model.nn:17
         np.tanh(g_layer_norm_gamma * g_layer_norm_n[t] + g_layer_norm_beta, out=g[t])  # (T, B, H)
@@ -685,24 +684,24 @@ def _gradients(params, grads, x, y, workspace):
         # o.layer_norm.m[t] = mean(a_o[t])                      layers.nn:67
         o_layer_norm_m = np.sum(a_o, axis=1) / H                # (B,)
         # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]        layers.nn:68
-        np.subtract(a_o, o_layer_norm_m[:, None], out=o_layer_norm_u[t])  # (T, B, H)
+        o_layer_norm_u = a_o - o_layer_norm_m[:, None]          # (B, H)
         # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
-        np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u[t], o_layer_norm_u[t]) / H + 1e-05,
+        np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u, o_layer_norm_u) / H + 1e-05,
             out=o_layer_norm_s[t])
         # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:70
-        np.divide(o_layer_norm_u[t], o_layer_norm_s[t][:, None], out=o_layer_norm_n[t])  # (T, B, H)
+        np.divide(o_layer_norm_u, o_layer_norm_s[t][:, None], out=o_layer_norm_n[t])  # (T, B, H)
         # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:71
         # o[t] = sigmoid(o.layer_norm[t])                       model.nn:20
         sigmoid(o_layer_norm_gamma * o_layer_norm_n[t] + o_layer_norm_beta, out=o[t])  # (T, B, H)
         # h.layer_norm.m[t] = mean(c[t])                        layers.nn:67
         h_layer_norm_m = np.sum(c[t], axis=1) / H               # (B,)
         # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]          layers.nn:68
-        np.subtract(c[t], h_layer_norm_m[:, None], out=h_layer_norm_u[t])  # (T, B, H)
+        h_layer_norm_u = c[t] - h_layer_norm_m[:, None]         # (B, H)
         # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
-        np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u[t], h_layer_norm_u[t]) / H + 1e-05,
+        np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u, h_layer_norm_u) / H + 1e-05,
             out=h_layer_norm_s[t])
         # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:70
-        np.divide(h_layer_norm_u[t], h_layer_norm_s[t][:, None], out=h_layer_norm_n[t])  # (T, B, H)
+        np.divide(h_layer_norm_u, h_layer_norm_s[t][:, None], out=h_layer_norm_n[t])  # (T, B, H)
         # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:71
         np.tanh(h_layer_norm_gamma * h_layer_norm_n[t] + h_layer_norm_beta,
             out=tanh_h_layer_norm_gamma[t])
@@ -750,9 +749,9 @@ def _gradients(params, grads, x, y, workspace):
         #     o.layer_norm.n[t]) / o.layer_norm.s[t] / o.layer_norm.s[t] * (-1 / H) *
         #     o.layer_norm.u[t]
         term2 = np.einsum("ab,ab->a", d_o_layer_norm_n,
-            o_layer_norm_n[t]) / o_layer_norm_s[t] / o_layer_norm_s[t] * -1 / H
+            o_layer_norm_n[t]) / o_layer_norm_s[t] * -1 / H
         d_o_layer_norm_u = (d_o_layer_norm_n / o_layer_norm_s[t][:, None]
-                            + term2[:, None] * o_layer_norm_u[t])
+                            + term2[:, None] * o_layer_norm_n[t])
         # d_a_o[t] = d_o.layer_norm.u[t] - mean(d_o.layer_norm.u[t])
         term3 = np.sum(d_o_layer_norm_u, axis=1) / H            # (B,)
         np.subtract(d_o_layer_norm_u, term3[:, None], out=d_a_o[t])  # (T, B, H)
@@ -764,9 +763,9 @@ def _gradients(params, grads, x, y, workspace):
         #     h.layer_norm.n[t]) / h.layer_norm.s[t] / h.layer_norm.s[t] * (-1 / H) *
         #     h.layer_norm.u[t]
         term4 = np.einsum("ab,ab->a", d_h_layer_norm_n,
-            h_layer_norm_n[t]) / h_layer_norm_s[t] / h_layer_norm_s[t] * -1 / H
+            h_layer_norm_n[t]) / h_layer_norm_s[t] * -1 / H
         d_h_layer_norm_u = (d_h_layer_norm_n / h_layer_norm_s[t][:, None]
-                            + term4[:, None] * h_layer_norm_u[t])
+                            + term4[:, None] * h_layer_norm_n[t])
         # d_c[t] = d_h.layer_norm.u[t] + d_c_next[t+1] - mean(d_h.layer_norm.u[t]) + d_a_o[t] * p_o
         term5 = np.sum(d_h_layer_norm_u, axis=1) / H            # (B,)
         d_c = d_c_next + d_h_layer_norm_u - term5[:, None] + d_a_o[t] * p_o  # (B, H)
@@ -779,9 +778,9 @@ def _gradients(params, grads, x, y, workspace):
         #     i.layer_norm.n[t]) / i.layer_norm.s[t] / i.layer_norm.s[t] * (-1 / H) *
         #     i.layer_norm.u[t]
         term6 = np.einsum("ab,ab->a", d_i_layer_norm_n,
-            i_layer_norm_n[t]) / i_layer_norm_s[t] / i_layer_norm_s[t] * -1 / H
+            i_layer_norm_n[t]) / i_layer_norm_s[t] * -1 / H
         d_i_layer_norm_u = (d_i_layer_norm_n / i_layer_norm_s[t][:, None]
-                            + term6[:, None] * i_layer_norm_u[t])
+                            + term6[:, None] * i_layer_norm_n[t])
         # d_a_i[t] = d_i.layer_norm.u[t] - mean(d_i.layer_norm.u[t])
         term7 = np.sum(d_i_layer_norm_u, axis=1) / H            # (B,)
         np.subtract(d_i_layer_norm_u, term7[:, None], out=d_a_i[t])
@@ -793,9 +792,9 @@ def _gradients(params, grads, x, y, workspace):
         #     f.layer_norm.n[t]) / f.layer_norm.s[t] / f.layer_norm.s[t] * (-1 / H) *
         #     f.layer_norm.u[t]
         term8 = np.einsum("ab,ab->a", d_f_layer_norm_n,
-            f_layer_norm_n[t]) / f_layer_norm_s[t] / f_layer_norm_s[t] * -1 / H
+            f_layer_norm_n[t]) / f_layer_norm_s[t] * -1 / H
         d_f_layer_norm_u = (d_f_layer_norm_n / f_layer_norm_s[t][:, None]
-                            + term8[:, None] * f_layer_norm_u[t])
+                            + term8[:, None] * f_layer_norm_n[t])
         # d_a_f[t] = d_f.layer_norm.u[t] - mean(d_f.layer_norm.u[t])
         term9 = np.sum(d_f_layer_norm_u, axis=1) / H            # (B,)
         np.subtract(d_f_layer_norm_u, term9[:, None], out=d_a_f[t])
@@ -810,9 +809,9 @@ def _gradients(params, grads, x, y, workspace):
         #     g.layer_norm.n[t]) / g.layer_norm.s[t] / g.layer_norm.s[t] * (-1 / H) *
         #     g.layer_norm.u[t]
         term10 = np.einsum("ab,ab->a", d_g_layer_norm_n,
-            g_layer_norm_n[t]) / g_layer_norm_s[t] / g_layer_norm_s[t] * -1 / H
+            g_layer_norm_n[t]) / g_layer_norm_s[t] * -1 / H
         d_g_layer_norm_u = (d_g_layer_norm_n / g_layer_norm_s[t][:, None]
-                            + term10[:, None] * g_layer_norm_u[t])
+                            + term10[:, None] * g_layer_norm_n[t])
         # d_a_g[t] = d_g.layer_norm.u[t] - mean(d_g.layer_norm.u[t])
         term11 = np.sum(d_g_layer_norm_u, axis=1) / H           # (B,)
         np.subtract(d_g_layer_norm_u, term11[:, None], out=d_a_g[t])
@@ -848,8 +847,8 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, L_x.reshape(-1, E), out=d_W[:, H:])
     # d_L = sum[t] onehot(x[t]) @ (W[:, H:E + H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]).T
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H), W[:, H:],
-        out=d_a_f_d_a_i_d_a_g_d_a_o_biased.reshape(-1, E))
-    scatter(d_a_f_d_a_i_d_a_g_d_a_o_biased, x, out=d_L)         # (V, E)
+        out=d_a_f_d_a_i_d_a_g_d_a_o_W.reshape(-1, E))
+    scatter(d_a_f_d_a_i_d_a_g_d_a_o_W, x, out=d_L)              # (V, E)
     unstack(d_W, d_W_f, d_W_i, d_W_c, d_W_o)
     return loss
 
@@ -872,18 +871,13 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
+            (B*T, dtype),
             (B*H*T, dtype),
             (B*T, dtype),
             (B*H*T, dtype),
-            (B*H*T, dtype),
             (B*T, dtype),
             (B*H*T, dtype),
-            (B*H*T, dtype),
             (B*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*T, dtype),
-            (B*H*T, dtype),
             (B*H*T, dtype),
             (B*T, dtype),
             (B*H*T, dtype),
@@ -907,38 +901,33 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[9][:B*H*T].reshape(T, B, H),                              # g_layer_norm_n
             s[10][:B*H*T].reshape(T, B, H),                             # o_layer_norm_n
             s[11][:B*H*T].reshape(T, B, H),                             # h_layer_norm_n
-            s[12][:B*H*T].reshape(T, B, H),                             # f_layer_norm_u
-            s[13][:B*T].reshape(T, B),                                  # f_layer_norm_s
-            s[14][:B*H*T].reshape(T, B, H),                             # f
-            s[15][:B*H*T].reshape(T, B, H),                             # i_layer_norm_u
-            s[16][:B*T].reshape(T, B),                                  # i_layer_norm_s
-            s[17][:B*H*T].reshape(T, B, H),                             # i
-            s[18][:B*H*T].reshape(T, B, H),                             # g_layer_norm_u
-            s[19][:B*T].reshape(T, B),                                  # g_layer_norm_s
-            s[20][:B*H*T].reshape(T, B, H),                             # g
-            s[21][:B*H*T].reshape(T, B, H),                             # o_layer_norm_u
-            s[22][:B*T].reshape(T, B),                                  # o_layer_norm_s
-            s[23][:B*H*T].reshape(T, B, H),                             # o
-            s[24][:B*H*T].reshape(T, B, H),                             # h_layer_norm_u
-            s[25][:B*T].reshape(T, B),                                  # h_layer_norm_s
-            s[26][:B*H*T].reshape(T, B, H),                             # tanh_h_layer_norm_gamma
+            s[12][:B*T].reshape(T, B),                                  # f_layer_norm_s
+            s[13][:B*H*T].reshape(T, B, H),                             # f
+            s[14][:B*T].reshape(T, B),                                  # i_layer_norm_s
+            s[15][:B*H*T].reshape(T, B, H),                             # i
+            s[16][:B*T].reshape(T, B),                                  # g_layer_norm_s
+            s[17][:B*H*T].reshape(T, B, H),                             # g
+            s[18][:B*T].reshape(T, B),                                  # o_layer_norm_s
+            s[19][:B*H*T].reshape(T, B, H),                             # o
+            s[20][:B*T].reshape(T, B),                                  # h_layer_norm_s
+            s[21][:B*H*T].reshape(T, B, H),                             # tanh_h_layer_norm_gamma
             s[4][:B*T*V].reshape(T, B, V),                              # p
             s[3][:B*T].reshape(T, B),                                   # max_p
             s[2][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[27][:B*T].reshape(T, B),                                  # sum_exp_p
-            s[28][:B*T].reshape(T, B),                                  # p_picked
+            s[22][:B*T].reshape(T, B),                                  # sum_exp_p
+            s[23][:B*T].reshape(T, B),                                  # p_picked
             s[4][:B*T].reshape(T, B),                                   # tmp
             s[4][:B*H*T].reshape(T, B, H),                              # W_y_exp_p
             s[3][:B*H].reshape(B, H),                                   # d_c_next
-            s[27][:B*H].reshape(B, H),                                  # d_h_next
+            s[22][:B*H].reshape(B, H),                                  # d_h_next
             s[2][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_f_d_a_i_d_a_g_d_a_o
-            s[28][:B*H*T].reshape(T, B, H),                             # d_c_c_prev_slope_f
-            s[29][:B*H*T].reshape(T, B, H),                             # d_i_layer_norm
-            s[30][:B*H*T].reshape(T, B, H),                             # d_g_layer_norm
-            s[31][:B*H*T].reshape(T, B, H),                             # d_o_layer_norm
-            s[32][:B*H*T].reshape(T, B, H),                             # d_h_layer_norm
+            s[23][:B*H*T].reshape(T, B, H),                             # d_c_c_prev_slope_f
+            s[24][:B*H*T].reshape(T, B, H),                             # d_i_layer_norm
+            s[25][:B*H*T].reshape(T, B, H),                             # d_g_layer_norm
+            s[26][:B*H*T].reshape(T, B, H),                             # d_o_layer_norm
+            s[27][:B*H*T].reshape(T, B, H),                             # d_h_layer_norm
             s[3][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_W
-            s[1][:B*E*T].reshape(T, B, E),                              # d_a_f_d_a_i_d_a_g_d_a_o_biased
+            s[1][:B*E*T].reshape(T, B, E),                              # d_a_f_d_a_i_d_a_g_d_a_o_W
         )
     return workspace.views["gradients"]
 

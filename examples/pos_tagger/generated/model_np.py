@@ -460,8 +460,7 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         a_b_fiog, b_b, t_plus_one, end, b_W_d_a_b_fiog_T, bs, b_cs, term, b_fio, term2, b_g,
         tanh_b_c, f_b2, tmp2, u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, real_lengths_t,
         term3, s_W_term4, d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W, d_f_c_next,
-        d_f_next, d_a_f_fiog, d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W,
-        d_a_b_fiog_b_W_biased,
+        d_f_next, d_a_f_fiog, d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, term5,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -632,8 +631,8 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     scatter(d_a_b_fiog_b_W[:, :, E:], z, out=d_M)               # (S, F)
     d_M *= 1.6666666666666667
     # d_L = sum[t] onehot(x[t]) @ (1.66667 * (d_w[t] * real(uniform(w) < 0.6))[0:E]).T
-    np.multiply(1.6666666666666667, d_a_b_fiog_b_W[:, :, :E], out=d_a_b_fiog_b_W_biased)
-    scatter(d_a_b_fiog_b_W_biased, x, out=d_L)                  # (V, E)
+    np.multiply(1.6666666666666667, d_a_b_fiog_b_W[:, :, :E], out=term5)  # (T, B, E)
+    scatter(term5, x, out=d_L)                                  # (V, E)
     unstack(d_b_b, d_b_b_f, d_b_b_i, d_b_b_o, d_b_b_c)
     unstack(d_b_W, d_b_W_f, d_b_W_i, d_b_W_o, d_b_W_c)
     unstack(d_f_b, d_f_b_f, d_f_b_i, d_f_b_o, d_f_b_c)
@@ -725,7 +724,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[11][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # d_f_W
             s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # d_a_b_fiog_b_W
             s[14][:B*E*T + B*F*T].reshape(T, B, E + F),                 # d_a_f_fiog_f_W
-            s[12][:B*E*T].reshape(T, B, E),                             # d_a_b_fiog_b_W_biased
+            s[12][:B*E*T].reshape(T, B, E),                             # term5
         )
     return workspace.views["gradients"]
 

@@ -1185,10 +1185,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         h_r_3_b_g, tanh_h_r_3_b_c, h_r_3, mask, a_head_1_q, a_head_1_k, a_head_1_q_a_head_1_k,
         max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v, a_head_1, a_s_1,
         a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k,
-        sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2, a_W_o_2_a_head_2, q_m, q_s, q_n, q, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, term8, d_q, d_q_n_q_n, tmp2,
-        sum_d_q_u, d_a_head_2, d_a_head_2_a_head_2_w, d_a_head_2_w, sum_d_a_head_2_w_a_head_2_w,
-        tmp3, d_a_head_2_w_a_head_2_w_a_head_2_q, d_a_head_2_q, d_a_head_1, d_a_head_1_a_head_1_w,
+        sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2, a_W_o_2_a_head_2, q_m, q_s, q, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, term8, d_q, d_q_n_q_n, tmp2, sum_d_q_u,
+        d_a_head_2, d_a_head_2_a_head_2_w, d_a_head_2_w, sum_d_a_head_2_w_a_head_2_w, tmp3,
+        d_a_head_2_w_a_head_2_w_a_head_2_q, d_a_head_2_q, d_a_head_1, d_a_head_1_a_head_1_w,
         d_a_head_1_w, sum_d_a_head_1_w_a_head_1_w, tmp4, d_a_head_1_w_a_head_1_w_a_head_1_q,
         d_a_head_1_q, a_head_2_W_v_a_head_2_a_head_2_w,
         a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q, a_head_2_W_q_a_head_2_q,
@@ -1423,7 +1423,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     q_s += 1e-05
     np.sqrt(q_s, out=q_s)
     # q.n[t] = q.u[t] / q.s[t]                                  layers.nn:70
-    np.divide(q_u, q_s[..., None], out=q_n)                     # (T, B, 2*H)
+    q_n = q_u
+    q_n /= q_s[..., None]
     # q[t] = q.gamma * q.n[t] + q.beta                          layers.nn:71
     np.multiply(q_gamma, q_n, out=q)                            # (T, B, 2*H)
     q += q_beta
@@ -1471,11 +1472,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     #     q.u[t]
     np.einsum("abc,abc->ab", d_q_n, q_n, out=d_q_n_q_n)         # (T, B)
     d_q_n_q_n /= q_s
-    d_q_n_q_n /= q_s
     d_q_n_q_n *= -1 / (2*H)
     d_q_u = d_q_n
     d_q_u /= q_s[..., None]
-    np.multiply(d_q_n_q_n[..., None], q_u, out=tmp2)
+    np.multiply(d_q_n_q_n[..., None], q_n, out=tmp2)
     d_q_u += tmp2
     # d_a.s.2[t] = d_q.u[t] - mean(d_q.u[t])
     np.sum(d_q_u, axis=2, out=sum_d_q_u)                        # (T, B)
@@ -1842,10 +1842,9 @@ def _gradients_buffers(workspace, B, T, dtype):
             (A*B*T, dtype),
             (max(2*B*H*T, B*T), dtype),
             (2*B*H*T, dtype),
-            (2*B*H*T, dtype),
-            (max(B*C*T, B*T, B*T*T), dtype),
+            (max(B*C*T, B*T, 2*B*H*T), dtype),
             (max(B*T, B, B*H, 4*H), dtype),
-            (B*C*T, dtype),
+            (max(B*C*T, B*T*T), dtype),
             (max(B*T, B*H, 4*H), dtype),
             (max(B*T, 3*B*H, 12*H*H), dtype),
         ])
@@ -1936,51 +1935,50 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[54][:2*B*H*T].reshape(T, B, 2*H),                         # a_W_o_2_a_head_2
             s[54][:B*T].reshape(T, B),                                  # q_m
             s[54][:B*T].reshape(T, B),                                  # q_s
-            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # q_n
-            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # q
-            s[57][:B*C*T].reshape(T, B, C),                             # s
-            s[58][:B*T].reshape(T, B),                                  # max_s
-            s[59][:B*C*T].reshape(T, B, C),                             # exp_s
-            s[60][:B*T].reshape(T, B),                                  # sum_exp_s
-            s[61][:B*T].reshape(T, B),                                  # s_picked
-            s[57][:B*T].reshape(T, B),                                  # tmp
-            s[58][:B],                                                  # real_lengths_t
-            s[58][:B*T].reshape(T, B),                                  # term8
-            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # d_q
-            s[58][:B*T].reshape(T, B),                                  # d_q_n_q_n
-            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # tmp2
-            s[58][:B*T].reshape(T, B),                                  # sum_d_q_u
+            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # q
+            s[56][:B*C*T].reshape(T, B, C),                             # s
+            s[57][:B*T].reshape(T, B),                                  # max_s
+            s[58][:B*C*T].reshape(T, B, C),                             # exp_s
+            s[59][:B*T].reshape(T, B),                                  # sum_exp_s
+            s[60][:B*T].reshape(T, B),                                  # s_picked
+            s[56][:B*T].reshape(T, B),                                  # tmp
+            s[57][:B],                                                  # real_lengths_t
+            s[57][:B*T].reshape(T, B),                                  # term8
+            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # d_q
+            s[57][:B*T].reshape(T, B),                                  # d_q_n_q_n
+            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # tmp2
+            s[57][:B*T].reshape(T, B),                                  # sum_d_q_u
             s[47][:A*B*T].reshape(T, B, A),                             # d_a_head_2
             s[53][:A*B*T].reshape(T, B, A),                             # d_a_head_2_a_head_2_w
-            s[57][:B*T*T].reshape(T, T, B),                             # d_a_head_2_w
-            s[58][:B*T].reshape(T, B),                                  # sum_d_a_head_2_w_a_head_2_w
+            s[58][:B*T*T].reshape(T, T, B),                             # d_a_head_2_w
+            s[57][:B*T].reshape(T, B),                                  # sum_d_a_head_2_w_a_head_2_w
             s[47][:B*T*T].reshape(T, T, B),                             # tmp3
             s[47][:A*B*T].reshape(T, B, A),                             # d_a_head_2_w_a_head_2_w_a_head_2_q
             s[49][:A*B*T].reshape(T, B, A),                             # d_a_head_2_q
             s[50][:A*B*T].reshape(T, B, A),                             # d_a_head_1
             s[51][:A*B*T].reshape(T, B, A),                             # d_a_head_1_a_head_1_w
             s[52][:B*T*T].reshape(T, T, B),                             # d_a_head_1_w
-            s[58][:B*T].reshape(T, B),                                  # sum_d_a_head_1_w_a_head_1_w
+            s[57][:B*T].reshape(T, B),                                  # sum_d_a_head_1_w_a_head_1_w
             s[46][:B*T*T].reshape(T, T, B),                             # tmp4
             s[46][:A*B*T].reshape(T, B, A),                             # d_a_head_1_w_a_head_1_w_a_head_1_q
             s[50][:A*B*T].reshape(T, B, A),                             # d_a_head_1_q
             s[39][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_v_a_head_2_a_head_2_w
             s[48][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q
             s[54][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_q_a_head_2_q
-            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_v_a_head_1_a_head_1_w
+            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_v_a_head_1_a_head_1_w
             s[38][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q
             s[37][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_q_a_head_1_q
-            s[58][:B*H].reshape(B, H),                                  # d_h_r_3_b_c_prev
-            s[60][:B*H].reshape(B, H),                                  # d_h_r_3_b_prev
+            s[57][:B*H].reshape(B, H),                                  # d_h_r_3_b_c_prev
+            s[59][:B*H].reshape(B, H),                                  # d_h_r_3_b_prev
             s[3][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_r_3_b_fiog
-            s[61][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_b_fio
-            s[58][:4*H],                                                # d_h_r_3_b_b
-            s[61][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_b_W
-            s[60][:B*H].reshape(B, H),                                  # d_h_r_3_f_c_next
+            s[60][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_b_fio
+            s[57][:4*H],                                                # d_h_r_3_b_b
+            s[60][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_b_W
+            s[59][:B*H].reshape(B, H),                                  # d_h_r_3_f_c_next
             s[40][:B*H].reshape(B, H),                                  # d_h_r_3_f_next
             s[41][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_r_3_f_fiog
             s[42][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_f_fio
-            s[60][:4*H],                                                # d_h_r_3_f_b
+            s[59][:4*H],                                                # d_h_r_3_f_b
             s[35][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_f_W
             s[26][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_3_b_fiog_h_r_3_b_W
             s[37][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_3_f_fiog_h_r_3_f_W
