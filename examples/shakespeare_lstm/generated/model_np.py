@@ -159,7 +159,7 @@ TRAINED = (
 
 def init_state(params, seed=0):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
-    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.003))
+    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.002))
     state.update({f"m.{k}": np.zeros_like(params[k]) for k in TRAINED})
     state.update({f"v.{k}": np.zeros_like(params[k]) for k in TRAINED})
     return state
