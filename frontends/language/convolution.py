@@ -22,7 +22,8 @@ from collections.abc import Callable, Sequence
 from ...compiler.graph import Expr, GraphError, Reshape, Size, product
 from . import images
 from . import syntax as s
-from .scope import Context, Scope, text_of
+from .arithmetic import declared
+from .scope import Context, Equation, Scope, Value, text_of
 from .static import integer, size_of
 
 Builtin = Callable[[Context, s.Call, Scope], Expr]
@@ -192,10 +193,23 @@ def _channels(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     return images.over_positions(b, x)
 
 
-IMAGES: dict[str, Builtin] = {
+def _told(build: Builtin) -> Builtin:
+    """What cannot be, as a mistake of the call, with the declarations of what it reads."""
+    def told(ctx: Context, node: s.Call, scope: Scope) -> Expr:
+        try:
+            return build(ctx, node, scope)
+        except GraphError as e:
+            from .functions import values
+            plain = [a.value for a in node.args if not a.name and isinstance(a.value, s.Name)]
+            known = [n for n in plain if isinstance(scope.find(n.name), Value | Equation)]
+            ctx.fail(scope, node, str(e), *declared(ctx, scope, list(zip(known, values(ctx, list(known), scope), strict=True))))
+    return told
+
+
+IMAGES: dict[str, Builtin] = {name: _told(build) for name, build in {
     "conv": _conv, "conv_transpose": _conv_transpose, "local": _local, "max_pool": _pool("max"), "avg_pool": _pool("mean"),
     "global_max": _global("max"), "global_avg": _global("mean"), "upsample": _upsample, "flatten": _flatten,
     "channels": _channels, "windows": _windows, "correlate": _correlate,
-}
+}.items()}
 
 __all__ = ["IMAGES"]

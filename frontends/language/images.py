@@ -75,22 +75,33 @@ def padded(x: Expr, at: int, lo: int, hi: int, value: float = 0) -> Expr:
 
 def _fits(n: Size, k: Size, i: int, steps: Steps) -> None:
     """At least one window; else the formula with its numbers."""
+    (lo, hi), d = steps.padding[i], steps.dilation[i]
+    count, formula = counted(n, k, i, steps)
+    if count is not None and count < 1:
+        width = k.evaluate(steps.sizes)
+        raise GraphError(f"a window of {width if d == 1 else f'{width}, {d} apart,'} does not fit into {n_text(n, steps.sizes)}"
+                         f"{f' padded by {lo} and {hi}' if lo or hi else ''}: {formula}")
+
+
+def counted(n: Size, k: Size, i: int, steps: Steps) -> tuple[int | None, str]:
+    """How many windows there are along dimension i, and the formula: `(28 + 2*0 - 5)//1 + 1 = 24`; None where n is not known."""
     (lo, hi), s, d = steps.padding[i], steps.stride[i], steps.dilation[i]
     try:
         value, width = n.evaluate(steps.sizes), k.evaluate(steps.sizes)
     except KeyError:
-        return
+        return None, f"of {n}"
     count = (value + lo + hi - d * (width - 1) - 1) // s + 1
-    if count < 1:
-        pads = f"2*{lo}" if lo == hi else f"{lo} + {hi}"
-        reach = str(width) if d == 1 else f"({d}*({width} - 1) + 1)"
-        formula = f"({value} + {pads} - {reach})//{s} + 1 = {count}"
-        raise GraphError(f"a window of {width if d == 1 else f'{width}, {d} apart,'} does not fit into {n_text(n, value)}"
-                         f"{f' padded by {lo} and {hi}' if lo or hi else ''}: {formula}")
+    pads = f"2*{lo}" if lo == hi else f"{lo} + {hi}"
+    reach = str(width) if d == 1 else f"({d}*({width} - 1) + 1)"
+    return count, f"({value} + {pads} - {reach})//{s} + 1 = {count}"
 
 
-def n_text(n: Size, value: int) -> str:
-    return str(n) if n.value is not None else f"{n} = {value}"
+def n_text(n: Size, sizes: dict[str, int]) -> str:
+    """A size, and its number where it has one: `C = 6`."""
+    try:
+        return str(n) if n.value is not None else f"{n} = {n.evaluate(sizes)}"
+    except KeyError:
+        return str(n)
 
 
 def convolution(x: Expr, kernel: Expr, steps: Steps, groups: SizeLike = 1, flip: bool = False) -> Expr:
@@ -100,7 +111,7 @@ def convolution(x: Expr, kernel: Expr, steps: Steps, groups: SizeLike = 1, flip:
     the channels of its own group only.
     """
     dims, groups = _dimensions(x, kernel), size(groups)
-    _reads(kernel.shape[1], x.shape[0], groups)
+    _reads(kernel.shape[1], x.shape[0], groups, steps.sizes)
     if flip:
         for at in range(2, 2 + dims):
             kernel = Flip(kernel, at)
@@ -132,7 +143,7 @@ def transposed(x: Expr, kernel: Expr, steps: Steps, groups: SizeLike = 1, more: 
     n = (m - 1)*stride + dilation*(k - 1) + 1 + more - padding before and after.
     """
     dims, groups = _dimensions(x, kernel), size(groups)
-    _reads(kernel.shape[0], x.shape[0], size(1))
+    _reads(kernel.shape[0], x.shape[0], size(1), steps.sizes)
     o = kernel.shape[1] * groups
     if groups != 1:
         share = _share(kernel.shape[0], groups, "input", steps.sizes)
@@ -169,8 +180,9 @@ def correlation(g: Expr, x: Expr, kernel: Sequence[Size], steps: Steps, groups: 
     w = windows(x, kernel, steps)
     for i in range(dims):
         if len(g.shape) != dims + 1 or g.shape[1 + i] != w.shape[1 + 2 * i]:
+            formulas = [counted(x.shape[1 + k], kernel[k], k, steps)[1] for k in range(dims)]
             raise GraphError(f"{describe(g)} has not one value for each window of {describe(x)}: there are "
-                             f"{' x '.join(str(w.shape[1 + 2 * k]) for k in range(dims))}")
+                             f"{' times '.join(formulas)}")
     outputs, grouped = g.shape[0], groups != 1
     if grouped:
         g = Reshape(g, (groups, _share(outputs, groups, "output", steps.sizes), *g.shape[1:]))
@@ -192,21 +204,28 @@ def _dimensions(x: Expr, kernel: Expr) -> int:
     return dims
 
 
-def _reads(wanted: Size, channels: Size, groups: Size) -> None:
+def _reads(wanted: Size, channels: Size, groups: Size, sizes: dict[str, int]) -> None:
     """GraphError where the kernel is made for another number of channels."""
     if wanted * groups != channels:
-        told = str(wanted) if groups == 1 else f"{wanted} * {groups} = {wanted * groups}"
-        raise GraphError(f"the kernel reads {told} channels, and the image has {channels}")
+        _divides(channels, groups, "input", sizes)
+        told = n_text(wanted, sizes) if groups == 1 else f"{wanted} * {groups} = {n_text(wanted * groups, sizes)}"
+        raise GraphError(f"the kernel reads {told} channels, and the image has {n_text(channels, sizes)}")
+
+
+def _divides(n: Size, groups: Size, what: str, sizes: dict[str, int]) -> tuple[int, int]:
+    """Both numbers; GraphError where the one does not divide the other."""
+    count, parts = n.evaluate(sizes), groups.evaluate(sizes)
+    if count % parts:
+        raise GraphError(f"{n_text(n, sizes)} {what} channels are not divisible by {parts} groups: {count}/{parts} = "
+                         f"{count / parts:.4g}")
+    return count, parts
 
 
 def _share(n: Size, groups: Size, what: str, sizes: dict[str, int]) -> Size:
     """n / groups, exactly."""
     if n == groups:
         return size(1)
-    count, parts = n.evaluate(sizes), groups.evaluate(sizes)
-    if count % parts:
-        raise GraphError(f"{n_text(n, count)} {what} channels are not divisible by {parts} groups: {count}/{parts} = "
-                         f"{count / parts:.4g}")
+    count, parts = _divides(n, groups, what, sizes)
     share = n // groups.value if groups.value else None
     if share is None or share * groups != n:
         raise GraphError(f"{n} {what} channels in {groups} groups: write the number as a multiple, {groups} * {count // parts}")
@@ -243,7 +262,9 @@ def upsampled(x: Expr, factors: Sequence[int]) -> Expr:
 def over_positions(b: Expr, x: Expr) -> Expr:
     """One number for each channel, at every position of x."""
     if len(b.shape) != 1 or not x.shape or b.shape[0] != x.shape[0]:
-        raise GraphError(f"{describe(b)} is not one number for each channel of {describe(x)}")
+        channels = f"each of the {x.shape[0]} channels" if len(x.shape) > 1 else "each channel of an image"
+        shape = " x ".join(map(str, b.shape)) or "one number"
+        raise GraphError(f"one number for {channels} is needed here, not {shape}")
     return Broadcast(b, b.axes, x.shape, (0,))
 
 
@@ -256,7 +277,9 @@ def local(x: Expr, kernel: Expr, steps: Steps) -> Expr:
     w = windows(x, kernel.shape[dims + 2:], steps)
     for i in range(dims):
         if w.shape[1 + 2 * i] != kernel.shape[1 + i]:
-            raise GraphError(f"the image has {w.shape[1 + 2 * i]} positions, the kernel weights for {kernel.shape[1 + i]}")
+            _, formula = counted(x.shape[1 + i], kernel.shape[dims + 2 + i], i, steps)
+            raise GraphError(f"the kernel has weights for {n_text(kernel.shape[1 + i], steps.sizes)} positions, the image has "
+                             f"{formula}")
     places, taps, pairs = _labels(dims)
     return Contract(w, kernel, (1, *pairs), (2, *places, 1, *taps), (2, *places), w.axes)
 
