@@ -7,6 +7,8 @@
                Take(out, table, index)              out[...] = table[index[...]]: rows by number
                Pick(out, a, index)                  out[...] = a[..., index[...]]: one element of each row
                Scatter(out, a, index)               out[index[...]] += a[...], from zero; sorted, so that it repeats to the bit
+               Unfold(out, a, taps) | Refold(out, a, taps)   windows along dims, copied; windows added back where they came from
+               Pool(out, a, taps) | Unpool(out, g, a, best, taps)      maxima over windows; g where a window's first maximum is
                Fill(out, value) | Copy(out, a)      a constant; a move that no view can be
                Draw(out, kind, key)                 random numbers
                Loop(axis, reverse, body)            one step of time after the other
@@ -202,6 +204,54 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class Tap:
+    """Windows along one dim of an array: k elements, `dilation` apart, `stride` from window to window."""
+
+    dim: int
+    k: Size
+    stride: int
+    dilation: int
+
+
+@dataclass(frozen=True)
+class Unfold:
+    """out[..., i, j, ...] = a[..., i*stride + j*dilation, ...]: each tapped dim of a becomes two of out, windows and elements."""
+
+    out: View
+    a: View
+    taps: tuple[Tap, ...]
+
+
+@dataclass(frozen=True)
+class Refold:
+    """out[..., i*stride + j*dilation, ...] += a[..., i, j, ...], from zero; the taps name dims of out."""
+
+    out: View
+    a: View
+    taps: tuple[Tap, ...]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """out = the maximum of each window of a; the taps name dims of a."""
+
+    out: View
+    a: View
+    taps: tuple[Tap, ...]
+
+
+@dataclass(frozen=True)
+class Unpool:
+    """out, of a's form, is the sum of g over the windows whose first maximum, which `best` holds, stands there."""
+
+    out: View
+    g: View
+    a: View
+    best: View
+    taps: tuple[Tap, ...]
+
+
+@dataclass(frozen=True)
 class Fill:
     out: View
     value: Number
@@ -262,7 +312,7 @@ class Block:
     heading: tuple[str, ...] | None = None
 
 
-Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Fill | Copy | Draw | Loop | Block
+Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Unfold | Refold | Pool | Unpool | Fill | Copy | Draw | Loop | Block
 
 
 @dataclass
@@ -300,10 +350,12 @@ def reads(s: Stmt) -> tuple[View, ...]:
             return (a, b)
         case Kernel(_, _, body):
             return tuple(x.view for x in leaves(body) if isinstance(x, (Load, Hot)))
-        case Reduction(_, _, a) | Copy(_, a):
+        case Reduction(_, _, a) | Copy(_, a) | Unfold(_, a) | Refold(_, a) | Pool(_, a):
             return (a,)
         case Take(_, a, index) | Pick(_, a, index) | Scatter(_, a, index):
             return (a, index)
+        case Unpool(_, g, a, best):
+            return (g, a, best)
     return ()
 
 

@@ -18,13 +18,18 @@ from .program import (
     Literal,
     Load,
     Pick,
+    Pool,
     Product,
     Reduction,
+    Refold,
     Scalar,
     Scatter,
     Step,
     Stmt,
     Take,
+    Tap,
+    Unfold,
+    Unpool,
     View,
     reads,
     writes,
@@ -66,6 +71,16 @@ def check_statement(s: Stmt, axes: tuple[str, ...]) -> None:
                 raise GraphError(f"a flip along dim {flip} of {len(out.dims)}")
             if product(a.dims) != product(out.dims):
                 raise GraphError("a copy of another number of elements")
+        case Unfold(_, a, taps):
+            _taps(a.dims, out.dims, taps)
+        case Refold(_, a, taps):
+            _taps(out.dims, a.dims, taps)
+        case Pool(_, a, taps):
+            _pooled(a.dims, out.dims, taps)
+        case Unpool(_, g, a, best, taps):
+            _same(out.dims, a.dims, "the image and its adjoint")
+            _same(g.dims, best.dims, "the maxima and their adjoint")
+            _pooled(a.dims, g.dims, taps)
         case Draw(_, kind):
             if kind not in ("uniform", "normal"):
                 raise GraphError(f"no draw is called {kind}")
@@ -141,6 +156,25 @@ def _reduction(s: Reduction) -> None:
     if s.kind not in REDUCTIONS or any(not 0 <= k < len(s.a.dims) for k in s.over) or len({*s.over}) != len(s.over):
         raise GraphError(f"{s.kind} over {s.over} of {len(s.a.dims)} dims")
     _same(tuple(n for k, n in enumerate(s.a.dims) if k not in s.over), s.out.dims, "the reduced operand and the output")
+
+
+def _pooled(whole: tuple[Size, ...], pooled: tuple[Size, ...], taps: tuple[Tap, ...]) -> None:
+    """Each tapped dim becomes the number of its windows."""
+    by = {t.dim: t for t in taps}
+    dims = tuple((n - by[k].k) // by[k].stride + 1 if k in by else n for k, n in enumerate(whole))
+    _same(dims, pooled, "the windows and what is kept of them")
+
+
+def _taps(whole: tuple[Size, ...], wide: tuple[Size, ...], taps: tuple[Tap, ...]) -> None:
+    """Each tapped dim becomes two, windows and elements, and the windows fit."""
+    dims: list[Size] = []
+    by = {t.dim: t for t in taps}
+    for k, n in enumerate(whole):
+        t = by.get(k)
+        dims += [n] if t is None else [(n - (t.k - 1) * t.dilation - 1) // t.stride + 1, t.k]
+    if len(by) != len(taps) or not all(0 <= k < len(whole) for k in by):
+        raise GraphError(f"windows along the dims {[t.dim for t in taps]} of {len(whole)}")
+    _same(tuple(dims), wide, "the windows and what they are of")
 
 
 def _lookup(s: Take | Pick | Scatter) -> None:

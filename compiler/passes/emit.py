@@ -18,6 +18,7 @@ from ..graph import (
     Expr,
     Extent,
     Flip,
+    Fold,
     GraphError,
     Index,
     Map,
@@ -28,6 +29,7 @@ from ..graph import (
     Reduce,
     Reshape,
     Shift,
+    Window,
     length,
 )
 from ..program import (
@@ -41,18 +43,24 @@ from ..program import (
     Literal,
     Load,
     Pick,
+    Pool,
     Product,
     Reduction,
+    Refold,
     Scalar,
     Scatter,
     SizeOf,
     Step,
     Stmt,
     Take,
+    Tap,
+    Unfold,
+    Unpool,
     View,
 )
 from ..sizes import Size, size
 from .layout import Layout, at, move, remap
+from .orders import chain, matrices, natural, taps, touches
 from .schedule import LoopPlan, Schedule
 
 KIND = {"real": "real", "bool": "bool"}
@@ -131,8 +139,14 @@ class Emitter:
         return View(v.array, v.along, (*v.dims, hot.shape[-1]))
 
     def statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
-        """What computes one stored value."""
+        """What computes one stored value, its dims as they stand in memory."""
+        return map(natural, self._statements(n, loop))
+
+    def _statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
         ops, out = self.lay.plan.operands[n], self.lay.access(n, loop)
+        if n in self.lay.plan.pools:
+            yield self._pool(n, out)
+            return
         match n:
             case Const() | Extent() | Index():
                 yield Kernel(out.dims, out, self.scalar(n, loop))
@@ -140,7 +154,8 @@ class Emitter:
                 args = tuple(self.scalar(a, loop) for a in ops)
                 yield Kernel(out.dims, out, Call(n.f, args, KIND.get(n.type.kind, "int")))
             case Contract():
-                yield self._contract(n, out, loop)
+                s = self._contract(n, out, loop)
+                yield from matrices(s, self.lay.packed) if loop is None and touches(self.lay.plan, n) else [s]
             case Reduce():
                 names = [x for x in ops[0].axes if loop is None or x != loop.axis]
                 over = tuple(names.index(o) if isinstance(o, str) else len(names) + o for o in n.over)
@@ -162,12 +177,28 @@ class Emitter:
                 yield from self._shifted(n, out)
             case Reshape():
                 yield Copy(out, self._read(ops[0], loop))
+            case Window() | Fold():
+                yield self._windows(n, out, loop)
             case Flip():
                 yield Copy(out, self._read(ops[0], loop), len(out.dims) - len(n.shape) + n.at)
             case Noise():
                 yield Draw(out, n.kind, n.key, next((x for x in n.axes[:1] if x != BATCH), ""))
             case _:
                 raise GraphError(f"{type(n).__name__} has no lowering")
+
+    def _pool(self, n: Expr, out: View) -> Stmt:
+        """A maximum over windows, or its adjoint; the lines are those of the features after the channels."""
+        lead = len(n.axes) + 1
+        found = tuple(Tap(lead + i, x.k, x.stride, 1) for i, x in enumerate(self.lay.plan.pools[n]))
+        views = [self.lay.full(a) for a in self.lay.plan.operands[n]]
+        return Pool(out, views[0], found) if len(views) == 1 else Unpool(out, *views, found)
+
+    def _windows(self, n: Window | Fold, out: View, loop: LoopPlan | None) -> Stmt:
+        """A chain of windows, or of folds, in one statement; its taps name dims of the side without the elements."""
+        base, links = chain(self.lay.plan, n)
+        lead = len(out.dims) - len(n.shape)
+        found = tuple(sorted((Tap(lead + at, k, link.stride, link.dilation) for link, at, k in taps(links)), key=lambda t: t.dim))
+        return (Unfold if isinstance(n, Window) else Refold)(out, self._read(base, loop), found)
 
     def _joined(self, n: Concat, out: View, loop: LoopPlan | None) -> Iterable[Stmt]:
         """The pieces of a concatenation that are not computed in their place."""

@@ -42,6 +42,8 @@ from ..graph import (
 )
 from ..program import BOOL, INT, REAL, Along, Array, Fixed, View, view
 from ..sizes import Size, size
+from .orders import Order, chained, stored
+from .pooling import pools
 from .schedule import LoopPlan, Schedule
 from .sink import sink
 
@@ -57,6 +59,8 @@ class Layout:
     trail: dict[Expr, int] = field(default_factory=dict)
     part: dict[Expr, tuple[Expr, int, Size]] = field(default_factory=dict)
     copies: set[Expr] = field(default_factory=set)               # shifts that need an array of their own
+    packed: dict[tuple[Array, Order], Array] = field(default_factory=dict)       # parameters in the order that products need
+    order: dict[Expr, Order] = field(default_factory=dict)       # dims in the order of memory, where that is not their own
 
     # ------------------------------------------------------------ reading
 
@@ -101,6 +105,8 @@ class Layout:
             assert loop is not None
             k = e.axes.index(loop.axis)
             return replace(move(view(array), k, size(self.lead.get(e, 0)), e.dims), dims=e.dims)
+        if e in self.order:
+            return remap(view(array), list(self.order[e]), e.dims)
         if isinstance(e, Shift):
             return replace(move(view(array), e.axes.index(e.axis), size(max(e.s, 0)), e.dims), dims=e.dims)
         return view(array)
@@ -162,6 +168,7 @@ def step(v: View, dim: int, axis: str) -> View:
 
 def layout(plan: Schedule) -> Layout:
     """Decide the kind of every value, then give it its array."""
+    plan = pools(plan)
     sink(plan)
     out = Layout(plan, copies=_copies(plan))
     roots = set(plan.roots.values())
@@ -175,6 +182,9 @@ def layout(plan: Schedule) -> Layout:
             _parts(out, e, roots)
     for e in plan.order:
         if out.kind[e] not in ("view", "inline", "part"):
+            order = stored(plan, e, out.full) if out.kind[e] == "whole" else None
+            if order is not None:
+                out.order[e] = order
             out.arrays[e] = Array(_storage(out, e), *_owner(e), name=getattr(e, "name", "") if out.kind[e] == "leaf" else "")
     return out
 
@@ -195,6 +205,8 @@ def _storage(out: Layout, e: Expr) -> tuple[Size, ...]:
         dims[e.axes.index(loop.axis)] = length(loop.axis) + out.lead.get(e, 0) + out.trail.get(e, 0)
     elif isinstance(e, Shift):
         dims[e.axes.index(e.axis)] = length(e.axis) + abs(e.s)
+    elif e in out.order:
+        dims = [dims[d] for d in out.order[e]]
     return tuple(dims)
 
 
@@ -213,6 +225,8 @@ def _kind(out: Layout, e: Expr, roots: set[Expr]) -> str:
             return "whole" if e in out.copies else "view"
     if isinstance(e, VIEWS):
         return "view"
+    if chained(plan, e):
+        return "inline"
     if isinstance(e, Map) and e not in roots and _inlines(out, e):
         return "inline"
     loop = plan.loop[e]

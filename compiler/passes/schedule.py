@@ -10,12 +10,17 @@ is its direction. What lies outside a component is computed for all steps at onc
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import networkx as nx
 
 from ..graph import Expr, GraphError, Shift
 from ..system import System
+
+if TYPE_CHECKING:
+    from ..formulas.calls import Line
 
 
 @dataclass(eq=False)
@@ -35,16 +40,14 @@ class Schedule:
     users: dict[Expr, list[Expr]] = field(default_factory=dict)
     loop: dict[Expr, LoopPlan | None] = field(default_factory=dict)
     loops: list[LoopPlan] = field(default_factory=list)
+    pools: dict[Expr, tuple[Line, ...]] = field(default_factory=dict)    # maxima over windows and their adjoints: see `pooling`
 
 
 def schedule(system: System, roots: dict[str, Expr]) -> Schedule:
     """Order the expressions below `roots`, and find the loops."""
     plan = Schedule({k: system.resolve(e) for k, e in roots.items()})
     _visit(system, plan)
-    plan.users = {n: [] for n in plan.order}
-    for n in plan.order:
-        for a in dict.fromkeys(plan.operands[n]):
-            plan.users[a].append(n)
+    _read(plan)
     plan.loop = dict.fromkeys(plan.order)
     place = {n: i for i, n in enumerate(plan.order)}
     for members in sorted(components(plan), key=lambda c: place[c[0]]):
@@ -52,6 +55,36 @@ def schedule(system: System, roots: dict[str, Expr]) -> Schedule:
         plan.loops.append(found)
         plan.loop.update((n, found) for n in members)
     return plan
+
+
+def arranged(plan: Schedule) -> Schedule:
+    """The plan in order again after some operands have changed; what nobody needs any more is left out."""
+    plan.order = list(ordered(plan.roots.values(), plan.operands))
+    _read(plan)
+    return plan
+
+
+def ordered(roots: Iterable[Expr], operands: Mapping[Expr, tuple[Expr, ...]]) -> Iterator[Expr]:
+    """Everything below the roots, operands first; what closes a cycle is passed by."""
+    seen: set[Expr] = set()
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            node, done = stack.pop()
+            if done:
+                yield node
+            elif node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((a, False) for a in reversed(operands[node]))
+
+
+def _read(plan: Schedule) -> None:
+    """Who reads what."""
+    plan.users = {n: [] for n in plan.order}
+    for n in plan.order:
+        for a in dict.fromkeys(plan.operands[n]):
+            plan.users[a].append(n)
 
 
 def _visit(system: System, plan: Schedule) -> None:
