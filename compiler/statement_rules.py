@@ -71,16 +71,8 @@ def check_statement(s: Stmt, axes: tuple[str, ...]) -> None:
                 raise GraphError(f"a flip along dim {flip} of {len(out.dims)}")
             if product(a.dims) != product(out.dims):
                 raise GraphError("a copy of another number of elements")
-        case Unfold(_, a, taps):
-            _taps(a.dims, out.dims, taps)
-        case Refold(_, a, taps):
-            _taps(out.dims, a.dims, taps)
-        case Pool(_, a, taps):
-            _pooled(a.dims, out.dims, taps)
-        case Unpool(_, g, a, best, taps):
-            _same(out.dims, a.dims, "the image and its adjoint")
-            _same(g.dims, best.dims, "the maxima and their adjoint")
-            _pooled(a.dims, g.dims, taps)
+        case Unfold() | Refold() | Pool() | Unpool():
+            _images(s)
         case Draw(_, kind):
             if kind not in ("uniform", "normal"):
                 raise GraphError(f"no draw is called {kind}")
@@ -156,6 +148,21 @@ def _reduction(s: Reduction) -> None:
     if s.kind not in REDUCTIONS or any(not 0 <= k < len(s.a.dims) for k in s.over) or len({*s.over}) != len(s.over):
         raise GraphError(f"{s.kind} over {s.over} of {len(s.a.dims)} dims")
     _same(tuple(n for k, n in enumerate(s.a.dims) if k not in s.over), s.out.dims, "the reduced operand and the output")
+
+
+def _images(s: Unfold | Refold | Pool | Unpool) -> None:
+    """Windows that fit, and dims that follow from them."""
+    match s:
+        case Unfold(out, a, taps):
+            _taps(a.dims, out.dims, taps)
+        case Refold(out, a, taps):
+            _taps(out.dims, a.dims, taps)
+        case Pool(out, a, taps):
+            _pooled(a.dims, out.dims, taps)
+        case Unpool(out, g, a, best, taps):
+            _same(out.dims, a.dims, "the image and its adjoint")
+            _same(g.dims, best.dims, "the maxima and their adjoint")
+            _pooled(a.dims, g.dims, taps)
 
 
 def _pooled(whole: tuple[Size, ...], pooled: tuple[Size, ...], taps: tuple[Tap, ...]) -> None:

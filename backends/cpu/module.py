@@ -14,7 +14,7 @@ from ...compiler.options import Checkpoint, Options
 from ...compiler.passes.naming import quoted_tuple
 from ...compiler.pipeline import Compiled
 from ...compiler.program import Draw, flat
-from . import carrying, random_runtime, runtime
+from . import carrying, random_runtime, runtime, window_runtime
 from .checkpointing import Checkpointing
 from .entry import Entry
 from .functions import FunctionPrinter
@@ -187,7 +187,7 @@ class ModulePrinter:
 
     def helpers(self) -> str:
         """The source of every helper that the module uses, and of those that they use."""
-        source = "\n".join(map(inspect.getsource, (runtime, random_runtime)))
+        source = "\n".join(map(inspect.getsource, (runtime, random_runtime, window_runtime)))
         tree = {n.name: n for n in ast.parse(source).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         wanted: set[str] = set()
         stack = [u for u in sorted(self.uses) if u in tree]

@@ -33,7 +33,6 @@ from ...compiler.program import (
     Scatter,
     Stmt,
     Take,
-    Tap,
     Unfold,
     Unpool,
     View,
@@ -43,6 +42,7 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import Size, product
 from .expressions import UFUNC, Expressions, number
+from .images import on_image
 from .kernels import ARITHMETIC, UFUNCS, Lowered
 from .packing import joined, split
 from .products import out_text, print_product
@@ -119,12 +119,9 @@ class Statements:
                 self.uses.add("scatter")
                 yield from self.allocate(out)
                 yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
-            case Unfold(out, a, taps) | Refold(out, a, taps):
-                yield from self._windows(s, out, a, taps)
-            case Pool(out, a, taps):
-                yield from self._pooling("max_pool", out, [a], taps)
-            case Unpool(out, g, a, best, taps):
-                yield from self._pooling("max_unpool", out, [g, a, best], taps)
+            case Unfold() | Refold() | Pool() | Unpool():
+                yield from self.allocate(s.out)
+                yield on_image(s, self.uses, self.sizes)
             case Fill(out, value):
                 yield from self.allocate(out)
                 yield f"{assigned(plain(out, self.sizes))} = {number(value)}"
@@ -135,35 +132,6 @@ class Statements:
                 yield from self.allocate(out)
                 scratch = "".join(f"{x.name}, " for x in self.scratch.get(id(s), []))
                 yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)}{self._skipped(out, along)})"
-
-    def _pooling(self, name: str, out: View, read: list[View], taps: tuple[Tap, ...]) -> Iterable[str]:
-        yield from self.allocate(out)
-        self.uses.add(name)
-        axes, sizes = tuple(t.dim for t in taps), tuple(t.k for t in taps)
-        stride = tuple(t.stride for t in taps)
-        options = [*(text(v, self.sizes) for v in read), str(axes), shape_text(sizes, self.sizes)]
-        options += [] if stride == tuple(k.value for k in sizes) else [f"stride={stride}"]
-        yield f"{name}({', '.join(options)}, out={text(out, self.sizes)})"
-
-    def _windows(self, s: Unfold | Refold, out: View, a: View, taps: tuple[Tap, ...]) -> Iterable[str]:
-        """`windows(x, axes, sizes)` has the elements of the windows in its last dims; so has what `fold` adds up."""
-        yield from self.allocate(out)
-        whole, wide = (a, out) if isinstance(s, Unfold) else (out, a)
-        own = kept(whole)
-        axes = [own.index(t.dim) for t in taps]
-        options = [str(tuple(axes)) if len(axes) > 1 else f"({axes[0]},)", shape_text(tuple(t.k for t in taps), self.sizes)]
-        strides, dilations = tuple(t.stride for t in taps), tuple(t.dilation for t in taps)
-        more = ([f"stride={strides}"] if max(strides) > 1 else []) + ([f"dilation={dilations}"] if max(dilations) > 1 else [])
-        order = last_elements(kept(wide), own, [t.dim for t in taps], len(whole.dims))
-        name = "windows" if isinstance(s, Unfold) else "fold"
-        self.uses.add(name)
-        if isinstance(s, Unfold):
-            back = [order.index(d) for d in range(len(order))]
-            turn = "" if back == sorted(back) else f".transpose({', '.join(map(str, back))})"
-            yield f"{assigned(plain(out, self.sizes))} = windows({', '.join([plain(a, self.sizes), *options, *more])}){turn}"
-        else:
-            turn = "" if order == sorted(order) else f".transpose({', '.join(map(str, order))})"
-            yield f"fold({', '.join([plain(a, self.sizes) + turn, *options, *more])}, out={plain(out, self.sizes)})"
 
     def _skipped(self, out: View, along: str) -> str:
         """How many elements of a draw came before this chunk's."""
@@ -303,6 +271,8 @@ class Statements:
         if flip is not None:
             source += f"[{', '.join([':'] * flip + ['::-1'])}]"
         if out.dims != a.dims:
+            if len(kept(a)) < len(a.dims):                       # repeats are elements like others once they are reshaped
+                source = f"np.broadcast_to({source}, {shape_text(a.dims, self.sizes)})"
             source = f"{source}.reshape{shape_text(out.dims, self.sizes)}"
         yield from self.allocate(out) if not self.fresh(out) else ()
         if self.fresh(out) and out.dims:
@@ -313,20 +283,6 @@ class Statements:
             order = kept(out)
             target = plain(out, self.sizes) + ("" if order == sorted(order) else transposition(order))
             yield f"{assigned(target)} = {source}"
-
-
-def last_elements(wide: list[int], whole: list[int], tapped: list[int], rank: int) -> list[int]:
-    """Where dims of an array of windows stand, for the order of the array without elements followed by the elements.
-
-    `wide` and `whole` are the dims of both in the order of memory; each tapped dim of `whole` is two of `wide`'s.
-    """
-    places, elements = [], []
-    for d in range(rank):
-        at = d + sum(t < d for t in tapped)
-        places.append(at)
-        if d in tapped:
-            elements.append(at + 1)
-    return [wide.index(d) for d in (*(places[d] for d in whole), *elements)]
 
 
 def shape_text(dims: tuple[Size, ...], sizes: dict[str, str] | None = None) -> str:

@@ -140,13 +140,11 @@ class Emitter:
 
     def statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
         """What computes one stored value, its dims as they stand in memory."""
-        return map(natural, self._statements(n, loop))
+        found = [self._pool(n, self.lay.access(n, loop))] if n in self.lay.plan.pools else self._statements(n, loop)
+        return map(natural, found)
 
     def _statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
         ops, out = self.lay.plan.operands[n], self.lay.access(n, loop)
-        if n in self.lay.plan.pools:
-            yield self._pool(n, out)
-            return
         match n:
             case Const() | Extent() | Index():
                 yield Kernel(out.dims, out, self.scalar(n, loop))
@@ -165,9 +163,7 @@ class Emitter:
             case Concat():
                 yield from self._joined(n, out, loop)
             case Pad():
-                yield Fill(out, 0)
-                dims = _step_dims(ops[0], loop)
-                yield self.set(move(out, len(dims) - len(n.shape) + n.at, n.lo, dims), ops[0], loop)
+                yield from self._padded(n, out, loop)
             case Put(i=0 | -1):
                 yield Fill(out, 0)
                 yield self.set(at(out, n.axes.index(n.axis), n.i), ops[0], loop)
@@ -186,12 +182,25 @@ class Emitter:
             case _:
                 raise GraphError(f"{type(n).__name__} has no lowering")
 
+    def _padded(self, n: Pad, out: View, loop: LoopPlan | None) -> Iterable[Stmt]:
+        """Zeros, and inside them what is padded; several paddings of one value are one."""
+        yield Fill(out, 0)
+        base, links = chain(self.lay.plan, n)
+        inside, lead = out, len(out.dims) - len(n.shape)
+        for link in reversed(links):
+            assert isinstance(link, Pad)
+            inside = move(inside, lead + link.at, link.lo, _step_dims(link.args[0], loop))
+        yield self.set(inside, base, loop)
+
     def _pool(self, n: Expr, out: View) -> Stmt:
         """A maximum over windows, or its adjoint; the lines are those of the features after the channels."""
         lead = len(n.axes) + 1
         found = tuple(Tap(lead + i, x.k, x.stride, 1) for i, x in enumerate(self.lay.plan.pools[n]))
         views = [self.lay.full(a) for a in self.lay.plan.operands[n]]
-        return Pool(out, views[0], found) if len(views) == 1 else Unpool(out, *views, found)
+        if len(views) == 1:
+            return Pool(out, views[0], found)
+        g, a, best = views
+        return Unpool(out, g, a, best, found)
 
     def _windows(self, n: Window | Fold, out: View, loop: LoopPlan | None) -> Stmt:
         """A chain of windows, or of folds, in one statement; its taps name dims of the side without the elements."""

@@ -16,6 +16,7 @@ from ..system import System
 from .centre import centre
 from .quotients import quotients
 from .tables import factored, tabled
+from .window_rules import WINDOW_RULES
 
 x, z = any_of("x z")
 
@@ -68,6 +69,7 @@ def _array(e: Expr) -> bool:
 FINISH = Table((
     rule((1 - z) * softplus(x) + z * softplus(-x),               # the cross-entropy of sigmoid(x) with z
          term("relu", x) - z * x + term("log1p", term("exp", -term("abs", x)))),
+    *WINDOW_RULES,
 ))
 
 

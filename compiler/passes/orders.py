@@ -14,7 +14,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ..graph import Contract, Expr, Fold, Map, OneHot, Pad, Reduce, Slice, Transpose, Window
-from ..program import Along, Array, Call, Copy, Hot, Kernel, Load, Pool, Product, Reduction, Scalar, Step, Stmt, Tap, Unpool, View, leaves, view
+from ..program import (
+    Along,
+    Array,
+    Call,
+    Copy,
+    Hot,
+    Kernel,
+    Load,
+    Pool,
+    Product,
+    Reduction,
+    Scalar,
+    Step,
+    Stmt,
+    Tap,
+    Unpool,
+    View,
+    leaves,
+    view,
+)
 from ..sizes import Size
 from .schedule import Schedule
 
@@ -23,10 +42,13 @@ VIEWED = (Slice, Transpose)
 
 
 def chained(plan: Schedule, e: Expr) -> bool:
-    """Whether a window or fold is only a step to the next one: both are done in one statement."""
+    """Whether a window, fold or padding is only a step to the next one: both are done in one statement."""
     users = plan.users[e]
-    if not isinstance(e, (Window, Fold)) or e in plan.pools or len(users) != 1 or type(users[0]) is not type(e) or e in plan.roots.values():
+    if not isinstance(e, (Window, Fold, Pad)) or e in plan.pools or len(users) != 1 or type(users[0]) is not type(e) \
+            or e in plan.roots.values():
         return False
+    if isinstance(e, Pad):
+        return plan.loop[users[0]] is plan.loop[e]
     there = users[0].at  # type: ignore[attr-defined]
     apart = there not in (e.at, e.at + 1) if isinstance(e, Window) else e.at not in (there, there + 1)
     return apart and plan.loop[users[0]] is plan.loop[e]
@@ -83,7 +105,7 @@ def stored(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | Non
             gone = {a.axes.index(o) if isinstance(o, str) else len(a.axes) + o for o in e.over}
             order = _without(own(full(a)), gone)
         case Pad():
-            order = own(full(plan.operands[e][0]))
+            order = own(full(chain(plan, e)[0]))
     return _proper(order, e)
 
 
@@ -198,7 +220,7 @@ def natural(s: Stmt) -> Stmt:
         case Pool(out, a, taps) if not _plain(order := own(out), len(out.dims)):
             return Pool(_turned(out, order), _turned(a, order), _tapped(taps, order))
         case Unpool(out, g, a, best, taps) if not _plain(order := own(out), len(out.dims)):
-            return Unpool(*(_turned(v, order) for v in (out, g, a, best)), _tapped(taps, order))
+            return Unpool(_turned(out, order), _turned(g, order), _turned(a, order), _turned(best, order), _tapped(taps, order))
         case Copy(out, a, None) if out.dims == a.dims and not _plain(own(out), len(out.dims)):
             return Copy(_turned(out, own(out)), _turned(a, own(out)))
         case Reduction(kind, out, a, over) if (order := own(a)) and not _plain(order, len(a.dims)):
@@ -285,7 +307,7 @@ def _tapped(taps: tuple[Tap, ...], order: Order) -> tuple[Tap, ...]:
 def _scalar(s: Scalar, order: Order) -> Scalar:
     match s:
         case Load(v) | Hot(v):
-            return type(s)(_turned(v, order))  # type: ignore[operator]
+            return type(s)(_turned(v, order))
         case Step(dim, axis) if dim is not None:
             return Step(order.index(dim), axis)
         case Call(f, args, kind):
