@@ -120,8 +120,7 @@ class Statements:
                 yield from self.allocate(out)
                 yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
             case Unfold() | Refold() | Pool() | Unpool():
-                yield from self.allocate(s.out)
-                yield on_image(s, self.uses, self.sizes)
+                yield from (*self.allocate(s.out), on_image(s, self.uses, self.sizes))
             case Fill(out, value):
                 yield from self.allocate(out)
                 yield f"{assigned(plain(out, self.sizes))} = {number(value)}"
