@@ -25,6 +25,7 @@ from .selfcheck import selfcheck_text
 from .steps import StepPrinter
 from .updates import Updates
 
+HELPERS = (runtime, random_runtime, window_runtime)
 PUBLIC = ("init", "init_state", "predict", "evaluate", "loss_and_grads", "train_step", "Workspace", "State", "check", "PARAMS",
           "TRAINED", "start", "step", "generate")
 TAKEN = {"params", "state", "workspace", "seed", "self", "grads", "np", "int", "float", "getattr", "PARAMS", "TRAINED", "State",
@@ -56,7 +57,7 @@ class ModulePrinter:
         self.sizes = self._sizes()
         axes = sorted({base(x) for n in self.system.nodes(*self.system.inputs.values()) for x in n.axes if x != BATCH})
         self.reserved = (*PUBLIC, *self.sizes, "B", *(x for a in axes for x in (a, a.upper())),
-                         *(n for n, _ in inspect.getmembers(runtime, callable)), *(carrying.WORDS if self.cut else ()))
+                         *(n for part in HELPERS for n, _ in inspect.getmembers(part, callable)), *(carrying.WORDS if self.cut else ()))
         self.rows: dict[str, dict[str, list[int]]] = {}          # function -> value -> rows of the function's text
 
     def _sizes(self) -> list[str]:
@@ -187,7 +188,7 @@ class ModulePrinter:
 
     def helpers(self) -> str:
         """The source of every helper that the module uses, and of those that they use."""
-        source = "\n".join(map(inspect.getsource, (runtime, random_runtime, window_runtime)))
+        source = "\n".join(map(inspect.getsource, HELPERS))
         tree = {n.name: n for n in ast.parse(source).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         wanted: set[str] = set()
         stack = [u for u in sorted(self.uses) if u in tree]

@@ -9,11 +9,6 @@ from .random_runtime import normal as normal
 from .random_runtime import orthogonal as orthogonal
 from .random_runtime import philox as philox
 from .random_runtime import uniform as uniform
-from .window_runtime import fold as fold
-from .window_runtime import max_pool as max_pool
-from .window_runtime import max_unpool as max_unpool
-from .window_runtime import taps as taps
-from .window_runtime import windows as windows
 
 
 def precision(*x):
