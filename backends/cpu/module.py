@@ -57,7 +57,8 @@ class ModulePrinter:
         self.sizes = self._sizes()
         axes = sorted({base(x) for n in self.system.nodes(*self.system.inputs.values()) for x in n.axes if x != BATCH})
         self.reserved = (*PUBLIC, *self.sizes, "B", *(x for a in axes for x in (a, a.upper())),
-                         *(n for part in HELPERS for n, _ in inspect.getmembers(part, callable)), *(carrying.WORDS if self.cut else ()))
+                         *(n for part in HELPERS for n, _ in inspect.getmembers(part, callable)),
+                         *(carrying.WORDS if self.cut else ()))
         self.rows: dict[str, dict[str, list[int]]] = {}          # function -> value -> rows of the function's text
 
     def _sizes(self) -> list[str]:
