@@ -247,7 +247,7 @@ class Lowered:
         args = [places[a.place] if isinstance(a, Register) else a for a in op.args]
         indexed = "[" in out
         here = {out, *(self.same if op.out.place == OUT else ())}       # names of the memory that is written
-        if op.f in AUGMENTED:
+        if op.f in AUGMENTED and not out.endswith(")"):          # a call, such as a transposition, is no target
             if args[0] in here:
                 return [f"{out} {AUGMENTED[op.f]} {args[1]}"]
             if args[1] in here and op.f in COMMUTES:
