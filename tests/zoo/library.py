@@ -79,7 +79,7 @@ IMAGES = {                                               # the image is (C, 4, 3
     "conv_sentence": series("conv_sentence(v, H)", "H"), "lenet_head": image("lenet_head(v, H)", "H"),
 }
 FRAGMENTS |= IMAGES
-COMPILED = tuple(name for name in FRAGMENTS if name not in IMAGES)       # all, as soon as windows are lowered
+COMPILED = tuple(FRAGMENTS)
 RECURRENT = tuple(name for name, (_, equation, _) in FRAGMENTS.items() if "[t]" in equation)
 
 
