@@ -29,18 +29,22 @@ from ...compiler.program import (
     Load,
     Loop,
     Pick,
+    Pool,
     Product,
     Ranges,
     Reduction,
+    Refold,
     Stmt,
     Take,
+    Unfold,
+    Unpool,
     View,
     flat,
     leaves,
     reads,
     writes,
 )
-from .views import everything, name_of, part_text, ranges
+from .views import everything, kept, name_of, part_text, ranges
 from .words import phrase
 
 TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names
@@ -152,8 +156,8 @@ class Names:
             return self.names.get(e, name) if e is not None and name == v.array.name else name
         out = writes(s)
         e = self.values.get(out.array) if out is not None else None
-        if isinstance(e, (Pad, Put)) and e.args[0] in self.names:
-            return f"{self.names[e.args[0]]}_padded"
+        if isinstance(e, (Pad, Put)) and (inner := self._inner(e)):
+            return f"{inner}_padded"
         if isinstance(e, Concat):
             found = "_".join(self.names.get(x, "") for x in e.args)
             return found if "" not in found.split("_") and len(found) < 24 else "parts"
@@ -169,6 +173,9 @@ class Names:
                 return f"{of(a)}_picked" if of(a) else "picked"
             case Take(_, a, index) | Product(_, a, index):
                 weight, other = (index, a) if index.array.role == "param" else (a, index)
+                image = next((n.removesuffix("_windows") for n in (of(a), of(index)) if n.endswith("_windows")), "")
+                if image:
+                    return f"conv_{image}"
                 base = self._sum(e) or of(weight)
                 return f"{base}_{of(other).removeprefix('d_')}" if base and of(other) else "product"
             case Draw(key=key):
@@ -181,8 +188,23 @@ class Names:
             case Kernel(_, _, body):
                 return phrase(body, of) or "term"
             case Copy(_, a):
-                return f"{of(a) or 'copy'}{'_T' if turns(s) else ''}"
+                turned = a.array.role == "param" and kept(a) != sorted(kept(a))      # channels last
+                return f"{of(a) or 'copy'}{'_T' if turns(s) else '_last' if turned else ''}"
+            case Unfold(_, a):
+                return f"{of(a) or 'image'}_windows"
+            case Pool(_, a):
+                return f"pooled_{of(a)}"
+            case Unpool(_, _, a):
+                return f"d_{of(a)}"
+            case Refold():
+                return "folded"
         return "term"
+
+    def _inner(self, e: Expr) -> str:
+        """What stands inside paddings."""
+        while isinstance(e, (Pad, Put)):
+            e = e.args[0]
+        return self.names.get(e, getattr(e, "name", ""))
 
     def _sum(self, e: Expr | None) -> str:
         """The named sum in a loop of which e is the share that the loop does not compute."""
