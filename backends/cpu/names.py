@@ -156,6 +156,10 @@ class Names:
             return self.names.get(e, name) if e is not None and name == v.array.name else name
         out = writes(s)
         e = self.values.get(out.array) if out is not None else None
+        return (self._moved(e, s, of) if e is not None else "") or self._computed(e, s, of)
+
+    def _moved(self, e: Expr, s: Stmt, of: Callable[[View], str]) -> str:
+        """A name from what a value rearranges, or none."""
         if isinstance(e, (Pad, Put)) and (inner := self._inner(e)):
             return f"{inner}_padded"
         if isinstance(e, Concat):
@@ -164,8 +168,12 @@ class Names:
         if isinstance(e, Shift):
             return self.names.get(e) or shifted(self.words.get(self.layout.plan.operands[e][0], "value"), e.s)
         operands = self.layout.plan.operands
-        if e is not None and not e.axes and any(isinstance(x, OneHot) for u in self.layout.plan.users[e] for x in operands[u]):
+        if not e.axes and any(isinstance(x, OneHot) for u in self.layout.plan.users[e] for x in operands[u]):
             return f"{of(reads(s)[0]) or 'table'}_biased"
+        return ""
+
+    def _computed(self, e: Expr | None, s: Stmt, of: Callable[[View], str]) -> str:
+        """A name from the operation."""
         match s:
             case Reduction(kind, _, a):
                 return f"{'lse' if kind == 'logsumexp' else kind}_{of(a)}" if of(a) else kind
