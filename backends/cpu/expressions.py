@@ -104,7 +104,7 @@ class Expressions:
         return f"({out})" if " @ " in bare else out
 
     def _float(self, s: Scalar, level: int = 0) -> str:
-        """A number made of a loop's index, a Python int, as a number of the parameters' type: 1 / 0 is inf, and keeps the type."""
+        """A number made of a loop's index, a Python int, in the parameters' type: 1 / 0 is inf, and keeps the type."""
         found = [*leaves(s)]
         if any(isinstance(x, Step) and x.dim is None for x in found) and not any(isinstance(x, (Load, Hot)) for x in found):
             return f"dtype.type({self.text(s)})"

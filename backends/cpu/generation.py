@@ -63,7 +63,7 @@ class GenerationPrinter:
     # ------------------------------------------------------------ its parts
 
     def limits(self) -> list[str]:
-        """A divisor may be 0: it stands for the limit, of a temperature for the likeliest."""
+        """The numbers that the model leaves free; a divisor may be 0, its limit: of a temperature, the likeliest draw."""
         readers: dict[Expr, list[bool]] = {}
         for n in postorder(*self.feedback.args):
             for k, a in enumerate(n.args):
@@ -71,7 +71,10 @@ class GenerationPrinter:
                 if isinstance(free, Input) and free.name in self.feedback.free and not isinstance(n, Broadcast):
                     readers.setdefault(free, []).append(isinstance(n, Map) and n.f == "div" and k == 1)
         divisors = [e.name for e, divides in readers.items() if isinstance(e, Input) and all(divides)]
-        return [f"{f'    {k} = max({k}, 1e-8)':<64}# 0 stands for its limit" for k in divisors]
+        if self.feedback.free:
+            self.printed.uses.add("free_number")
+        return [f"    {k} = max(free_number({quoted(k)}, {k}, 0), 1e-8)".ljust(64) + "# 0 stands for its limit" if k in divisors
+                else f"    {k} = free_number({quoted(k)}, {k})" for k in self.feedback.free]
 
     def prompt(self) -> list[str]:
         """The prompt: given, or a single step of zeros."""

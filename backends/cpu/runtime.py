@@ -241,6 +241,13 @@ def whole_length(name, value):
     return int(value)
 
 
+def free_number(name, value, least=-np.inf):
+    """An argument that is a number, not below `least`."""
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf" or not value >= least:
+        raise ValueError(f"{name} must be a number{f' from {least} on' * (least > -np.inf)}, not {value!r}")
+    return float(value)
+
+
 def unstack(a, *parts):
     """Copy the rows of a, one block after the other, into `parts`."""
     start = 0
@@ -250,15 +257,17 @@ def unstack(a, *parts):
 
 
 def as_array(name, value):
-    """An input as an array; sequences of unequal length are none."""
+    """An input as an array; sequences of unequal length are none, nor is an object that is no sequence."""
     try:
-        value = np.asarray(value)
+        found = np.asarray(value)
     except ValueError:                                           # rows of unequal length
-        value = np.empty(0, object)
-    if value.dtype == object:
+        found = np.array([[]], object)
+    if found.dtype == object and (found.ndim == 0 or not all(hasattr(row, "__len__") for row in found.flat)):
+        raise TypeError(f"{name} must be an array of numbers, not {value!r:.60}")
+    if found.dtype == object:
         raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
                          "t being their axis")
-    return value
+    return found
 
 
 def class_input(name, value, dims, classes):
@@ -273,6 +282,8 @@ def class_input(name, value, dims, classes):
 
 def lengths_input(name, value, dims, steps):
     """How many steps of each example are its own; what the arrays hold beyond them is padding."""
+    if value is None:
+        raise TypeError(f"{name} is missing: the model declares `lengths {name.removeprefix('lengths_')}`")
     value = as_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, the lengths 0 to {steps}, not {value.dtype}")

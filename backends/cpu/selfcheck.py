@@ -60,7 +60,7 @@ def selfcheck_text(system: System, function: Function, options: Options) -> str:
         shape = f"({', '.join([*dims, *(s.format() for s in node.shape)])}{',' if len(dims) + len(node.shape) == 1 else ''})"
         counted = next((x for x in axes if node is lengths_input(x)), None)
         if counted is not None:
-            value = f"rng.integers(1, {counted}_length + 1, {shape})"
+            value = f"rng.integers(({counted}_length + 1) // 2, {counted}_length + 1, {shape})"
         elif node.type.kind == "class":
             assert node.type.n is not None
             value = f"rng.integers(0, {node.type.n.format({str(length(x)): f'{x}_length' for x in axes})}, {shape})"

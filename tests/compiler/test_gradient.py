@@ -22,6 +22,7 @@ from chainrule.compiler.graph import (
     GraphError,
     Index,
     Input,
+    Intercept,
     Noise,
     OneHot,
     Pad,
@@ -90,6 +91,7 @@ NODES = {
     "OneHot": lambda x, w: x * w * OneHot(Input("k", SEQUENCE, (2,), class_of(3)), 3),
     "Freeze": lambda x, w: Freeze(x * w, "t"),
     "Thaw": lambda x, w: Thaw(Freeze(x * w, "t"), "t") * x,
+    "Intercept": lambda x, w: Intercept(x * w, "h") * Intercept(w, "k"),
     "Stop": lambda x, w: x * w,                                  # below
 }
 

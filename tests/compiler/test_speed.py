@@ -1,9 +1,8 @@
 """What makes a step of training fast: where loops compute what, and what is computed once."""
 
+import chainrule as cr
 import numpy as np
 import pytest
-
-import chainrule as cr
 
 HEAD = "model m(V = 5, H = 4)\ninput x[t] : class(V)\ntarget y[t] : class(V)\n"
 CELL = """param W[H, V], U[H, H], Y[V, H] ~ xavier; b[H] = 0

@@ -315,6 +315,9 @@ def test_sentences() -> None:
         program.generate(params, 3, x=np.zeros((2, 0), int))
     with pytest.raises(ValueError, match="x"):
         program.generate(params, 3, x=[[7]])
+    for temperature in (-1, "warm", None, [1, 2], np.nan):
+        with pytest.raises(ValueError, match="temperature must be a number from 0 on, not"):
+            program.generate(params, 3, temperature=temperature)
     with pytest.raises(ValueError, match="the probabilities of the next step are not finite"):
         program.generate({"P": params["P"] * np.nan}, 3)
     index = Program(parse(MODELS["index"]), "float64")
@@ -342,6 +345,8 @@ feedback carry_entry[t+1] = outputs[t] * u
     steps_agree(system)
     program = Program(system)
     assert program.generate(program.init(), 3, np_=np.ones((2, 2)), u=0.5).shape == (2, 3, 2)
+    with pytest.raises(ValueError, match="u must be a number, not 'half'"):
+        program.generate(program.init(), 3, np_=np.ones((2, 2)), u="half")
 
 
 def test_a_number_made_of_an_argument_of_generate() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from chainrule.backends.cpu.program import Program
 from chainrule.frontends.language import parse
-from zoo.ragged import HEAD, MODELS, OWN, PLAIN, SIZES, STEP, TOKENS, alone, model, ragged_values
+from zoo.ragged import HEAD, MODELS, ONE, OWN, PLAIN, SIZES, STEP, TOKENS, alone, model, ragged_values
 
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -200,6 +200,10 @@ def test_models_without_lengths_hold_no_masks():
     ({"lengths_t": np.array([5.0, 2, 3, 1])}, "lengths_t must hold integers, the lengths 0 to 5, not float64"),
     ({"x": [[1, 2, 3, 4, 5], [1, 2], [1, 2, 3], [1]]},
      "x holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, t being their axis"),
+    ({"lengths_t": None}, "lengths_t is missing: the model declares `lengths t`"),
+    ({"lengths_t": {4}}, "lengths_t must be an array of numbers, not {4}"),
+    ({"x": None}, "x must be an array of numbers, not None"),
+    ({"x": [[1, None]]}, "x must be an array of numbers, not [[1, None]]"),
 ])
 def test_what_is_wrong_with_an_input_is_one_sentence(change, sentence):
     padded, _, module, _ = modules("lstm", 1)
@@ -214,3 +218,11 @@ def test_a_token_outside_its_vocabulary_is_named_with_its_place():
     values["x"][3, 4] = 6
     with pytest.raises(ValueError, match=r"x\[3, 4\] is 6; classes are 0 to 5"):
         module.predict(drawn(module), values["x"], values["lengths_t"])
+
+
+def test_the_modules_own_check_draws_no_sequence_of_one_step(capsys):
+    """Of which `max[t >= 1]` would be the maximum of nothing."""
+    text = HEAD + ONE + "m = max[t >= 1] tanh(W @ x[t])\nloss = mean[batch] squares(m, y)\n"
+    module = Program(parse(text), "float64", 1).module
+    assert max(module.check(seed=seed) for seed in range(8)) < 1e-5
+    assert "inf" not in capsys.readouterr().out
