@@ -8,7 +8,7 @@ remembers its formula (`floor_div`), so that comparison stays exact there, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Union
 
 SizeLike = Union["Size", int]
@@ -41,27 +41,19 @@ class Size:
         return tuple(sorted({s for m, _ in self.terms for s in m}))
 
     def __add__(self, other: SizeLike) -> Size:
-        terms = dict(self.terms)
-        for m, c in size(other).terms:
-            terms[m] = terms.get(m, 0) + c
-        return Size(terms)
+        return _sum(self, size(other))
 
     def __mul__(self, other: SizeLike) -> Size:
-        terms: dict[Monomial, int] = {}
-        for m, c in self.terms:
-            for n, d in size(other).terms:
-                key = tuple(sorted(m + n))
-                terms[key] = terms.get(key, 0) + c * d
-        return Size(terms)
+        return _product(self, size(other))
 
     __radd__ = __add__
     __rmul__ = __mul__
 
     def __neg__(self) -> Size:
-        return self * -1
+        return _product(self, _constant(-1))
 
     def __sub__(self, other: SizeLike) -> Size:
-        return self + -size(other)
+        return _difference(self, size(other))
 
     def __rsub__(self, other: SizeLike) -> Size:
         return size(other) - self
@@ -115,6 +107,29 @@ class Size:
                 product = product * (env[s] if s in env else _substitute_formula(s, env))
             total = total + product
         return total
+
+
+@lru_cache(maxsize=2**14)                            # few sizes meet, but in every statement that is printed
+def _sum(a: Size, b: Size) -> Size:
+    terms = dict(a.terms)
+    for m, c in b.terms:
+        terms[m] = terms.get(m, 0) + c
+    return Size(terms)
+
+
+@lru_cache(maxsize=2**14)
+def _difference(a: Size, b: Size) -> Size:
+    return a + -b
+
+
+@lru_cache(maxsize=2**14)
+def _product(a: Size, b: Size) -> Size:
+    terms: dict[Monomial, int] = {}
+    for m, c in a.terms:
+        for n, d in b.terms:
+            key = tuple(sorted(m + n))
+            terms[key] = terms.get(key, 0) + c * d
+    return Size(terms)
 
 
 def _lookup(name: str, env: Mapping[str, int]) -> int:
