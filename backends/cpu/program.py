@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import linecache
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +19,18 @@ from .checkpointing import CheckpointPlan, checkpoint_plan
 from .module import Module, ModulePrinter
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection inside: what a compiler builds lives on, and a long unrolled program is looked through many times."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 class Program:
     """A NumPy module printed from a system.
 
@@ -27,8 +42,9 @@ class Program:
 
     def __init__(self, system: System, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         self.system, self.dtype, self.level, self.options = system, dtype, level, options or Options()
-        self.compiled: Compiled = compile_system(system, self.options)
-        printed: Module = ModulePrinter(self.compiled, dtype, level, self.options).print()
+        with uncollected():
+            self.compiled: Compiled = compile_system(system, self.options)
+            printed: Module = ModulePrinter(self.compiled, dtype, level, self.options).print()
         self.source, self.lines, self.printers = printed.source, printed.lines, printed.printers
         self._module: ModuleType | None = None
 
