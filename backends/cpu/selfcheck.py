@@ -22,13 +22,17 @@ CHECK = '''def check(batch=5{lengths}, seed=0):
     for name, grad in grads.items():
         direction, kept = rng.standard_normal(grad.shape), params[name]
         direction /= np.sqrt((direction**2).sum()) or 1.0
-        h, sides = 1e-5, []
-        for sign in (1, -1):
-            params[name] = kept + sign * h * direction
-            sides.append(float(loss_and_grads(params, **inputs)[0]))
+        derived = float((grad * direction).sum())
+        for h in 1e-5, 1e-7:                                     # a smaller step where the first one meets a kink
+            sides = []
+            for sign in (1, -1):
+                params[name] = kept + sign * h * direction
+                sides.append(float(loss_and_grads(params, **inputs)[0]))
+            differences = (sides[0] - sides[1]) / (2 * h)
+            error = abs(derived - differences) / max(abs(derived), abs(differences), 1e-3)
+            if error < 1e-6:
+                break
         params[name] = kept
-        derived, differences = float((grad * direction).sum()), (sides[0] - sides[1]) / (2 * h)
-        error = abs(derived - differences) / max(abs(derived), abs(differences), 1e-3)
         worst = max(worst, error)
         print(f"{{name:<16}}{{str(grad.shape):<16}}{{derived:>16.8f}}{{differences:>16.8f}}{{error:>10.1e}}")
     print("gradients agree" if worst < 1e-5 else "GRADIENTS DIFFER")
