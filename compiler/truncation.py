@@ -32,6 +32,7 @@ from .graph import (
     Noise,
     Param,
     Reduce,
+    Ref,
     Shift,
     apply,
     describe,
@@ -128,13 +129,21 @@ def _lost(system: System, loss: Expr) -> Iterator[str]:
 
 def _check(system: System, axis: str, found: Iterable[Slot]) -> None:
     """Refuse what a chunk cannot know."""
+    nodes = reached(system, system.roots())[0]
+    other = next((x for n in nodes for x in n.axes if x != axis and base(x) == axis), None)
+    if other is not None:
+        home = _home(system, next(n for n in nodes if other in n.axes))
+        raise GraphError(f"{home} reads all steps of {axis} under its second name {shown(other)}; a chunk does not know them")
+    certain = _certain(nodes, axis)
+    if certain is not None:
+        raise GraphError(f"{_home(system, certain)} needs at every step one certain step of {axis}, which not every chunk knows")
     for x in found:
+        if _waits(system, x.init, axis):
+            raise GraphError(f"{x.key} starts from what is known after the last step of {axis} only; a chunk does not know it")
         others = [a for a in x.node.axes if a != BATCH]
         if others:
             raise GraphError(f"{x.key} is {describe(x.node)}; what is carried cannot have a time axis of its own")
-    for n in reached(system, system.roots())[0]:
-        if isinstance(n, Shift) and n.axis != axis and base(n.axis) == axis:
-            raise GraphError(f"a delay along {shown(n.axis)}, a second name of {axis}, is not carried")
+    for n in nodes:
         if isinstance(n, Noise) and axis in map(base, n.axes[n.axes[:1] == (axis,):]):
             raise GraphError(f"noise along {' and '.join(map(shown, n.axes))} does not go on from chunk to chunk")
         if isinstance(n, Extent) and str(length(axis)) in n.size.symbols and n.size.substitute({str(length(axis)): 0}) != size(0):
@@ -145,6 +154,38 @@ def _check(system: System, axis: str, found: Iterable[Slot]) -> None:
                              "does not know")
     if "carry" in (*system.inputs, *system.outputs, *system.metrics):
         raise GraphError("what is called carry needs another name: the functions take and return a carry")
+
+
+def _home(system: System, n: Expr) -> str:
+    """The equation in which a node stands first."""
+    return next((k for k, e in system.equations.items() if n in reached(system, [e])[0]), "the loss")
+
+
+def _certain(nodes: Iterable[Expr], axis: str) -> Expr | None:
+    """The first value along the axis that reads one certain step of it, other than as a boundary value."""
+    fixed = set[Expr]()
+    for n in nodes:
+        if isinstance(n, At) and n.axis == axis:
+            fixed.add(n)
+        elif any(a in fixed for a in (n.args[:1] if isinstance(n, Shift) and n.axis == axis else n.args)):
+            if axis in n.axes:
+                return n
+            fixed.add(n)
+    return None
+
+
+def _waits(system: System, init: Expr, axis: str) -> bool:
+    """Whether a boundary value needs other steps of the sequence than the first, which the first chunk knows."""
+    stack, seen = [init], set[Expr]()
+    while stack:
+        n = stack.pop()
+        if n in seen or (isinstance(n, At) and n.axis == axis and n.i == 0):
+            continue
+        seen.add(n)
+        if axis in n.axes:
+            return True
+        stack.extend((system.resolve(n),) if isinstance(n, Ref) else n.args)
+    return False
 
 
 def _compares(n: Map, axis: str) -> bool:

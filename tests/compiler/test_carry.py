@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from chainrule import parse
 from chainrule.compiler.graph import BATCH, At, GraphError, Index, Input, Noise, apply, matmul, symbol
 from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.passes.carry import carried, final, moved, numbered, offset, slots
@@ -135,6 +136,33 @@ def test_what_a_chunk_cannot_know_is_refused():
     noise = Noise("normal", "n", ("s", "t", BATCH), (H,))
     with pytest.raises(GraphError, match="noise along s and t"):
         truncated(m.loss(squares(At(m.param("w", "H") * x + noise, "s", -1), y)))
+
+
+START = """
+model start(H = 3)
+input x[t, H]
+target y[t, H]
+param W, U[H, H] ~ normal(1)
+e[t] = tanh(W @ x[t])
+"""
+REST = "loss = mean[batch, t] squares(h[t], y[t])\ntrain sgd(lr = 0.1), truncate = 2\n"
+
+
+@pytest.mark.parametrize("text, message", [
+    ("h[t] = tanh(U @ h[t-1] + e[t])   where h[-1] = e[last]", r"h\[-1\] starts from what is known after the last step of t"),
+    ("h[t] = tanh(U @ h[t-1] + e[t])   where h[-1] = mean[t] e[t]", r"h\[-1\] starts from what is known after the last step"),
+    ("h[t] = tanh(U @ h[t-1] + e[last])   where h[-1] = 0", "h needs at every step one certain step of t, which not every"),
+    ("time u over t\nh[t] = sum[u](e[t] @ x[u]) * tanh(U @ h[t-1])   where h[-1] = 0",
+     "h reads all steps of t under its second name u; a chunk does not know them"),
+])
+def test_steps_outside_of_the_chunk_are_refused(text, message):
+    with pytest.raises(GraphError, match=f"truncate = 2: {message}"):
+        truncated(parse(START + text + "\n" + REST).system)
+
+
+def test_a_start_from_the_first_step_and_statistics_are_cut():
+    truncated(parse(START + "h[t] = tanh(U @ h[t-1] + e[t])   where h[-1] = e[0]\n" + REST).system)
+    truncated(zoo.over_time())
 
 
 def test_slots_are_constant_to_the_gradient_and_learned_boundaries_are_not():
