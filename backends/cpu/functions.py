@@ -260,7 +260,8 @@ class FunctionPrinter:
                 continue
             known = self.meanings.get(name, v)
             right = formula(known, names, index=bool(self.function.axes), limit=40, inline=self.arrivals)
-            text = f"# {indexed(name, known)} = {right}"
+            summed = f"{name} count" in {**self.function.results, **self.function.numbers}       # `evaluate` gives (sum, count)
+            text = f"# {name}, summed: {right}" if summed else f"# {indexed(name, known)} = {right}"
             span = self.system.spans.get(name)
             place = f"{span.file.rsplit('/', 1)[-1]}:{span.line}" if span else ""
             rows = textwrap.wrap(text, WIDTH - 8, subsequent_indent="#     ", break_long_words=False)

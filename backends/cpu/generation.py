@@ -73,7 +73,7 @@ class GenerationPrinter:
         divisors = [e.name for e, divides in readers.items() if isinstance(e, Input) and all(divides)]
         if self.feedback.free:
             self.printed.uses.add("free_number")
-        return [f"    {k} = max(free_number({quoted(k)}, {k}, 0), 1e-8)".ljust(64) + "# 0 stands for its limit" if k in divisors
+        return [f"    {k} = max(free_number({quoted(k)}, {k}, 0), 1e-8)".ljust(62) + "  # 0 stands for its limit" if k in divisors
                 else f"    {k} = free_number({quoted(k)}, {k})" for k in self.feedback.free]
 
     def prompt(self) -> list[str]:

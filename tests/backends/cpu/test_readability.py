@@ -115,3 +115,8 @@ def test_headings_name_the_step_and_shapes_the_part_that_is_written():
 def test_where_a_line_comes_from_stands_at_one_column():
     lines = [x for x in work(source("lstm", 1)).splitlines() if "lstm.nn:" in x and x.index("lstm.nn:") < 76]
     assert len({x.index("lstm.nn:") for x in lines}) == 1
+
+
+def test_evaluate_says_that_its_loss_is_a_sum():
+    body = source("rnn").partition("def _evaluate(")[2]
+    assert "# loss, summed: sum[" in body and "# loss = " not in body
