@@ -312,7 +312,7 @@ def generate(params, length, seed=0, temperature=1.0, *, x=None, batch=1):
 
     It goes on from the prompt `x`, (B, T), or without one from a single 0; `seed` is an int, or (seed, step).
     """
-    temperature = max(temperature, 1e-8)                        # 0 stands for its limit
+    temperature = max(free_number("temperature", temperature, 0), 1e-8)  # 0 stands for its limit
     length = whole_length("length", length)
     if x is None:
         x = np.zeros((batch, 1), np.int64)
@@ -549,7 +549,7 @@ def _evaluate(params, x, y, workspace):
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = sum[t, batch](...)
+    # loss, summed: sum[t, batch](...)
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -1029,6 +1029,13 @@ def whole_length(name, value):
     return int(value)
 
 
+def free_number(name, value, least=-np.inf):
+    """An argument that is a number, not below `least`."""
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf" or not value >= least:
+        raise ValueError(f"{name} must be a number{f' from {least} on' * (least > -np.inf)}, not {value!r}")
+    return float(value)
+
+
 def unstack(a, *parts):
     """Copy the rows of a, one block after the other, into `parts`."""
     start = 0
@@ -1038,15 +1045,17 @@ def unstack(a, *parts):
 
 
 def as_array(name, value):
-    """An input as an array; sequences of unequal length are none."""
+    """An input as an array; sequences of unequal length are none, nor is an object that is no sequence."""
     try:
-        value = np.asarray(value)
+        found = np.asarray(value)
     except ValueError:                                           # rows of unequal length
-        value = np.empty(0, object)
-    if value.dtype == object:
+        found = np.array([[]], object)
+    if found.dtype == object and (found.ndim == 0 or not all(hasattr(row, "__len__") for row in found.flat)):
+        raise TypeError(f"{name} must be an array of numbers, not {value!r:.60}")
+    if found.dtype == object:
         raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
                          "t being their axis")
-    return value
+    return found
 
 
 def class_input(name, value, dims, classes):
@@ -1174,13 +1183,17 @@ def check(batch=5, t_length=4, seed=0):
     for name, grad in grads.items():
         direction, kept = rng.standard_normal(grad.shape), params[name]
         direction /= np.sqrt((direction**2).sum()) or 1.0
-        h, sides = 1e-5, []
-        for sign in (1, -1):
-            params[name] = kept + sign * h * direction
-            sides.append(float(loss_and_grads(params, **inputs)[0]))
+        derived = float((grad * direction).sum())
+        for h in 1e-5, 1e-7:                                     # a smaller step where the first one meets a kink
+            sides = []
+            for sign in (1, -1):
+                params[name] = kept + sign * h * direction
+                sides.append(float(loss_and_grads(params, **inputs)[0]))
+            differences = (sides[0] - sides[1]) / (2 * h)
+            error = abs(derived - differences) / max(abs(derived), abs(differences), 1e-3)
+            if error < 1e-6:
+                break
         params[name] = kept
-        derived, differences = float((grad * direction).sum()), (sides[0] - sides[1]) / (2 * h)
-        error = abs(derived - differences) / max(abs(derived), abs(differences), 1e-3)
         worst = max(worst, error)
         print(f"{name:<16}{str(grad.shape):<16}{derived:>16.8f}{differences:>16.8f}{error:>10.1e}")
     print("gradients agree" if worst < 1e-5 else "GRADIENTS DIFFER")
