@@ -217,17 +217,6 @@ def test_the_catalogue_is_whole():
     assert list(BACKENDS) == ["numpy"], "the README says which backends there are"
 
 
-def test_what_it_says_of_images_is_true():
-    """The sentence under "Limits" goes when compiled convolutions come."""
-    text = "model c(F = 4)\ninput x[1, 8, 8]\nparam K[F, 1, 3, 3] ~ he\nloss = sum(flatten(conv(x, K)))\n"
-    try:
-        chainrule.compile(chainrule.parse(text))
-        refused = False
-    except chainrule.NoBackend:
-        refused = True
-    assert ("`compile` refuses them" in README.read_text(encoding="utf-8")) == refused, "Limits, and the row of images"
-
-
 def test_what_is_named_is_there():
     """Paths and names of tables that the README mentions."""
     text = README.read_text(encoding="utf-8")
