@@ -145,8 +145,8 @@ class Lowered:
     def _select(self, c: Scalar, a: Scalar, b: Scalar) -> Operand:
         """b, then a where c; the branch that is an array of its own comes first, and the other is copied over it."""
         if isinstance(b, Literal) and isinstance(a, Load) and text(a.view, self.sizes) not in self.same:
-            base, value, mask = self._do("copy", [self._operand(b)], REAL), self._operand(a), self._operand(c)
-            return self._do("where", [base, value, mask], REAL, tied=True)
+            zeros = self._do("copy", [self._operand(b)], REAL)
+            return self._do("where", [zeros, self._operand(a), self._operand(c)], REAL, tied=True)
         if isinstance(b, Literal) or need(a) > need(b):
             kept, other = a, b
             mask = self._not(c) if need(a) <= need(c) else None

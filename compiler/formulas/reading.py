@@ -8,7 +8,7 @@ the other operand is implied, too.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import reduce
 from typing import Any
 
@@ -122,7 +122,7 @@ class Reader:
         """The word for images that e reads as."""
         return images.word(e, self.opaque)
 
-    size = staticmethod(str)                             # how a size is written
+    size: Callable[[Size], str] = staticmethod(str)                             # how a size is written
 
     def opaque(self, e: Expr) -> bool:
         """Whether an idiom may not look into e, since it prints as its name."""

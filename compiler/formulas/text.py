@@ -93,7 +93,7 @@ def _infix(term: Term, args: list[Piece], exact: bool) -> Piece:
     if own == PRODUCT and _mixed(op, a):
         low = NEGATIVE
     lhs, rhs = _at_least(left, low), _at_least(right, high)
-    if own == PRODUCT and right[1] == BIG:
+    if own == PRODUCT and right[1] == BIG and not (exact and b.kind == "infix"):     # a * (b @ sum[t] c) is not a * b @ sum[t] c
         return f"{lhs} {op} {right[0]}", BIG
     if own == SUM and right[1] == BIG:
         rhs = right[0]

@@ -49,7 +49,7 @@ def chained(plan: Schedule, e: Expr) -> bool:
         return False
     if isinstance(e, Pad):
         return plan.loop[users[0]] is plan.loop[e]
-    there = users[0].at  # type: ignore[attr-defined]
+    there = users[0].at
     apart = there not in (e.at, e.at + 1) if isinstance(e, Window) else e.at not in (there, there + 1)
     return apart and plan.loop[users[0]] is plan.loop[e]
 

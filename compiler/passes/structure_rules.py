@@ -209,12 +209,13 @@ def product_of_repeats(e: Expr) -> Expr | None:
 def number_to_factor(e: Expr) -> Expr | None:
     """A number before a product joins the factor of an operand that is repeated: one number, applied to the small array."""
     for c, p in (e.args, e.args[::-1]):
-        if number(c) is None or not (isinstance(p, Map) and p.f == "mul"):
+        factor = number(c)
+        if factor is None or not (isinstance(p, Map) and p.f == "mul"):
             continue
         for small, y in (p.args, p.args[::-1]):
             if isinstance(small, Broadcast) and isinstance(x := small.args[0], Map) and x.dims and x.f in ("mul", "div") \
                     and x.args[1].dims and _repeats_number(x.args[1]):
-                return Map("mul", (small.with_args((Map("mul", (x, broadcast(Const(number(c)), x.axes, x.shape))),)), y))
+                return Map("mul", (small.with_args((Map("mul", (x, broadcast(Const(factor), x.axes, x.shape))),)), y))
     return None
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...compiler.graph import Expr, GraphError, Reshape, Size, product
+from ...compiler.graph import Expr, GraphError, Reshape, Size, product, size
 from . import images
 from . import syntax as s
 from .arithmetic import declared
@@ -101,11 +101,11 @@ class Arguments:
         if node is None or len(x.shape) not in (2, 3):
             self.ctx.fail(self.scope, self.node, f"this is no call of `{self.node.f}` on an image (C, H, W) or (C, N)",
                           hint=f"it is {self.usage}")
-        return tuple(map(images.size, self.several(node, len(x.shape) - 1, 1)))
+        return tuple(map(size, self.several(node, len(x.shape) - 1, 1)))
 
     def groups(self) -> Size:
         node = self.named.get("groups")
-        return images.size(1) if node is None else size_of(self.ctx, node, self.scope, "the number of groups")
+        return size(1) if node is None else size_of(self.ctx, node, self.scope, "the number of groups")
 
 
 def _conv(ctx: Context, node: s.Call, scope: Scope) -> Expr:

@@ -206,8 +206,10 @@ class ExactReader(Reader):
     def _second_reading(self, e: Thaw) -> Term | None:
         """`k[u]` where e is the named k[t] along a second name of t."""
         frozen = e.args[0]
-        a = frozen.args[0] if isinstance(frozen, Freeze) and base(frozen.axis) == base(e.axis) else None
-        if a is None or not (isinstance(a, Input) or a in self.called):
+        if not isinstance(frozen, Freeze) or base(frozen.axis) != base(e.axis):
+            return None
+        a = frozen.args[0]
+        if not (isinstance(a, Input) or a in self.called):
             return None
         own = a.name if isinstance(a, Input) else self.called[a]
         return name(own, [self.axis(e.axis if x == frozen.axis else x) for x in a.axes if x != BATCH])

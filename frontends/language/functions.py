@@ -84,7 +84,8 @@ def _arguments_from(scope: Scope, home: Scope, f: str) -> Scope:
                  calls=scope.calls, inner=True)
 
 
-FOREIGN = {"where": "the elementwise choice is select(condition, a, b)", "if": "the elementwise choice is select(condition, a, b)",
+CHOICE = "the elementwise choice is select(condition, a, b)"
+FOREIGN = {"where": CHOICE, "if": CHOICE,
            "concat": "values stand side by side in brackets: [a, b]", "matmul": "a product is written a @ b",
            "dot": "a product is written a @ b", "transpose": "the transpose of W is W.T"}
 

@@ -151,7 +151,7 @@ def transposed(x: Expr, kernel: Expr, steps: Steps, groups: SizeLike = 1, more: 
         kernel = Reshape(kernel, (groups, share, *kernel.shape[1:]))
     places, taps, pairs = _labels(dims)
     g = (0,) if groups != 1 else ()
-    w = Contract(x, kernel, (*g, 1, *places), (*g, 1, 2, *taps), (*g, 2, *pairs), x.axes)
+    w: Expr = Contract(x, kernel, (*g, 1, *places), (*g, 1, 2, *taps), (*g, 2, *pairs), x.axes)
     if g:
         w = Reshape(w, (o, *w.shape[2:]))
     for i in reversed(range(dims)):

@@ -142,8 +142,8 @@ def _user_names(d: Derivation) -> dict[Expr, str]:
 
 
 def _lines(system: System, name: str) -> str:
-    from ...backends.interface import compile_for
-    program = compile_for(system)
+    from ...backends.cpu.program import Program
+    program = Program(system)
     source = program.source.splitlines()
     numbers = [n for n in computing(program, name) if not source[n - 1].lstrip().startswith("#")]
     return "\n".join(f"line {n:4d}   {source[n - 1].strip()}" for n in numbers)

@@ -15,7 +15,8 @@ from chainrule.compiler.system import lengths_input
 from chainrule.frontends.language import load
 from examples.regenerate import EXAMPLES, NAMES, generated
 
-SMALL = {"perceptron": {}, "sinusoid": {}, "cnn_sentences": {"V": 7, "N": 6, "E": 3, "H": 2}, "min_char_rnn": {"V": 7, "H": 4}, "rnn_unrolled": {"V": 7, "H": 4},
+SMALL = {"perceptron": {}, "sinusoid": {}, "cnn_sentences": {"V": 7, "N": 6, "E": 3, "H": 2},
+         "min_char_rnn": {"V": 7, "H": 4}, "rnn_unrolled": {"V": 7, "H": 4},
          "mlp": {"D": 6, "H1": 5, "H2": 4, "C": 3},
          "autoencoder_deep": {"D": 6, "H": 5, "K": 3}, "mnist_autoencoder": {"D": 6, "H": 5, "K": 3}}
 USUAL = {"D": 6, "H": 5, "C": 3, "V": 7, "S": 5, "E": 4, "F": 3, "A": 3, "N": 2, "L": 2, "W": 3}

@@ -444,7 +444,7 @@ def check(batch=5, seed=0):
         direction, kept = rng.standard_normal(grad.shape), params[name]
         direction /= np.sqrt((direction**2).sum()) or 1.0
         derived = float((grad * direction).sum())
-        for h in 1e-5, 1e-7:                                     # a smaller step where the first one meets a kink
+        for h in 1e-5, 1e-7:                                     # the second, smaller, if the first one meets a kink
             sides = []
             for sign in (1, -1):
                 params[name] = kept + sign * h * direction
