@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .gradient import is_zero, pullback
-from .graph import REAL, Const, Expr, GraphError, Input, Slice, size
+from .graph import REAL, Const, Expr, GraphError, Input
 from .passes.chunks import Chunks, cut, place
 from .passes.finish import finish
 from .passes.hoist import hoisted
-from .passes.pack import Packs, joined, pack
+from .passes.pack import by_members, pack, unpacked
 from .passes.preactivations import name_preactivations
 from .passes.simplify import simplify_memo
 from .surgery import without_surgery
@@ -122,7 +122,7 @@ def _forward(system: System, kinds: tuple[str, ...]) -> Piece:
     """A system that is only computed."""
     system, packs = pack(name_preactivations(without_surgery(system)))
     explained = hoisted(system.mapped(simplify_memo(system.roots(), system.sizes)))
-    final = _unpacked(finish(explained), packs)
+    final = unpacked(finish(explained), packs)
     return Piece(final, explained, _named(final, kinds))
 
 
@@ -147,31 +147,14 @@ def _pulled(system: System, seeds: Sequence[tuple[Expr, Expr]], trained: tuple[s
         outputs[e] = outputs[e] + seed if e in outputs else seed
     adjoint = pullback(system, outputs, [*params.values(), *packs, *others.values()])
     extended = adjoint.system
-    grads = {f"d_{k}": adjoint.grads[w] for k, w in params.items()}
-    for p, members in packs.items():
-        extended.names.setdefault(adjoint.grads[p], f"d_{p.name}")
-        lo = size(0)
-        for m in members:
-            if f"d_{m.name}" in grads:
-                grads[f"d_{m.name}"] = Slice(adjoint.grads[p], 0, lo, lo + m.shape[0])
-            lo = lo + m.shape[0]
+    grads = by_members(adjoint, params, packs)
     extended.equations.update(grads)
     extended.equations.update({k: adjoint.grads[n] for k, n in others.items()})
     extended = without_surgery(extended)
     memo = simplify_memo(extended.roots(), system.sizes)
     explained = hoisted(extended.mapped(memo))
-    final = _unpacked(finish(explained), packs)
+    final = unpacked(finish(explained), packs)
     found = {k: final.equations[f"d_{k}"] for k in trained if not is_zero(final.equations[f"d_{k}"])}
     results = {kind: {k: e for k, e in found.items() if not is_zero(e)}
                for kind, found in _named(final, tuple(f"d_{kind}" for kind in wrt)).items()}
     return Piece(final, explained, results, found)
-
-
-def _unpacked(system: System, packs: Packs) -> System:
-    """The system over the user's own parameters: a packed one is their concatenation."""
-    if not packs:
-        return system
-    out = system.rewrite(joined(packs))
-    for p in packs:
-        out.names[joined(packs)[p]] = p.name
-    return out

@@ -24,7 +24,7 @@ Not here: ragged arrays, complex numbers, data-dependent shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import ClassVar
 
@@ -315,8 +315,8 @@ def mean(a: Expr, over: tuple[str | int, ...]) -> Expr:
     return apply("div", Reduce("sum", a, over), count(a, over)) if over else a
 
 
-def postorder(*roots: Expr) -> Iterator[Expr]:
-    """Every node below the roots once, operands first; references are leaves."""
+def below(roots: Iterable[Expr], operands: Callable[[Expr], tuple[Expr, ...]]) -> Iterator[Expr]:
+    """Every node below the roots once, by what `operands` says of each, operands first; what closes a cycle is passed by."""
     seen: set[Expr] = set()
     for root in roots:
         stack = [(root, False)]
@@ -327,7 +327,12 @@ def postorder(*roots: Expr) -> Iterator[Expr]:
             elif node not in seen:
                 seen.add(node)
                 stack.append((node, True))
-                stack.extend((a, False) for a in reversed(node.args) if a not in seen)
+                stack.extend((a, False) for a in reversed(operands(node)) if a not in seen)
+
+
+def postorder(*roots: Expr) -> Iterator[Expr]:
+    """Every node below the roots once, operands first; references are leaves."""
+    return below(roots, lambda n: n.args)
 
 
 __all__ = [

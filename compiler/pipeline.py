@@ -22,7 +22,7 @@ from time import perf_counter
 
 from .checkpointing import Chunked, chunked
 from .gradient import Adjoint, gradient
-from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, Slice, length, postorder, size
+from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, length, postorder
 from .node import base
 from .options import Options
 from .passes.evaluation import evaluation
@@ -32,7 +32,7 @@ from .passes.layout import Layout, layout
 from .passes.lengths import masked
 from .passes.lower import lower
 from .passes.masks import padded_outputs, unmasked
-from .passes.pack import Packs, joined, pack
+from .passes.pack import by_members, pack, unpacked
 from .passes.preactivations import name_preactivations
 from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
@@ -87,7 +87,7 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
     evaluated = simplify(name_preactivations(evaluation(stable)))
     evaluated, packs = pack(evaluated)
     out.explained["evaluated"] = unmasked(evaluated, system.lengths)
-    evaluated = out.evaluated = settled(_unpacked(finish(evaluated), packs), out.truncation)
+    evaluated = out.evaluated = settled(unpacked(finish(evaluated), packs), out.truncation)
     clock.lap("simplify")
     if system.loss is not None:
         differentiate(out)
@@ -136,20 +136,13 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     system = name_preactivations(system)
     adjoint = out.adjoint = gradient(system, system.equations["loss*"], [*wrt, *packs])
     extended = adjoint.system
-    grads = {f"d_{k}": adjoint.grads[w] for k, w in zip(out.trained, wrt, strict=True)}
-    for p, members in packs.items():
-        extended.names.setdefault(adjoint.grads[p], f"d_{p.name}")
-        lo = size(0)
-        for m in members:
-            if f"d_{m.name}" in grads:
-                grads[f"d_{m.name}"] = Slice(adjoint.grads[p], 0, lo, lo + m.shape[0])
-            lo = lo + m.shape[0]
+    grads = by_members(adjoint, dict(zip(out.trained, wrt, strict=True)), packs)
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
     extended = without_surgery(extended)                         # done: the adjoint holds what it says
     memo = simplify_memo(extended.roots(), system.sizes)
     extended = hoisted(extended.mapped(memo))
     out.explained["differentiated"] = unmasked(extended, out.source.lengths)
-    final = out.differentiated = settled(_unpacked(finish(extended), packs), out.truncation)
+    final = out.differentiated = settled(unpacked(finish(extended), packs), out.truncation)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
 
 
@@ -166,16 +159,6 @@ def meanings(system: System) -> dict[str, Expr]:
     out = {n: e for e, n in system.names.items() if e in nodes}
     if "loss*" in system.equations:
         out["loss"] = system.equations["loss*"]
-    return out
-
-
-def _unpacked(system: System, packs: Packs) -> System:
-    """The system over the user's own parameters: a packed one is their concatenation."""
-    if not packs:
-        return system
-    out = system.rewrite(joined(packs))
-    for p in packs:
-        out.names[joined(packs)[p]] = p.name
     return out
 
 

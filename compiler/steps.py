@@ -14,8 +14,7 @@ from .passes.finish import finish
 from .passes.layout import Layout, layout
 from .passes.lengths import masked
 from .passes.lower import lower
-from .passes.pack import _split as split
-from .passes.pack import joined, pack
+from .passes.pack import joined, pack, split
 from .passes.preactivations import name_preactivations
 from .passes.schedule import schedule
 from .passes.simplify import simplify

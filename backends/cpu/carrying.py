@@ -8,8 +8,8 @@ from ...compiler.passes.naming import quoted
 from ...compiler.program import BOOL, INT, Array, Function, View
 from ...compiler.truncation import FIRST, Truncation
 from .expressions import number
-from .statements import DTYPES, shape_text
-from .views import kept, text
+from .statements import DTYPES
+from .views import kept, shape_text, text
 
 WORDS = ("carry", "start_from")                          # names that the functions of a truncated model use
 WIDTH = 100

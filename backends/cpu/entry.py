@@ -13,8 +13,8 @@ from ...compiler.system import System, lengths_input
 from ...compiler.truncation import Truncation
 from . import carrying
 from .functions import WIDTH, FunctionPrinter, wrapped
-from .statements import DTYPES, shape_text
-from .views import text
+from .statements import DTYPES
+from .views import shape_text, text
 
 
 def dtype_text(system: System, local: Mapping[str, str]) -> str:

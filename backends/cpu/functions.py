@@ -37,8 +37,8 @@ from ...compiler.system import System
 from .kernels import Lowered
 from .names import Names, cut, declared
 from .packing import groups, joined, together
-from .statements import Statements, shape_text
-from .views import name_of, part_dims
+from .statements import Statements
+from .views import name_of, part_dims, shape_text
 
 WIDTH = 100
 TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names

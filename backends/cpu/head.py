@@ -12,7 +12,7 @@ from ...compiler.pipeline import Compiled, meanings
 from ...compiler.random import path_key
 from ...compiler.sizes import Size, product
 from ...compiler.system import Initialiser, System
-from .statements import shape_text
+from .views import shape_text
 
 
 def header(compiled: Compiled, names: dict[Expr, str]) -> str:

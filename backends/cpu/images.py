@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ...compiler.program import Pool, Refold, Tap, Unfold, Unpool
-from ...compiler.sizes import Size
-from .views import assigned, kept, plain, text
+from .views import assigned, kept, plain, shape_text, text
 
 
 def on_image(s: Unfold | Refold | Pool | Unpool, uses: set[str], sizes: dict[str, str] | None) -> str:
@@ -28,7 +27,7 @@ def unfolded(s: Unfold | Refold, uses: set[str], sizes: dict[str, str] | None) -
     whole, wide = (a, out) if isinstance(s, Unfold) else (out, a)
     own, wide_own, source = kept(whole), kept(wide), plain(a, sizes)
     if len(kept(a)) < len(a.dims):                               # a repeats: it is read in the order of its dims
-        source = f"np.broadcast_to({text(a, sizes)}, {_shape(a.dims, sizes)})"
+        source = f"np.broadcast_to({text(a, sizes)}, {shape_text(a.dims, sizes)})"
         every = list(range(len(a.dims)))
         own, wide_own = (every, wide_own) if isinstance(s, Unfold) else (own, every)
     options = [str(tuple(own.index(t.dim) for t in s.taps)), _sizes(s.taps, sizes)]
@@ -48,11 +47,7 @@ def _turn(order: list[int]) -> str:
 
 
 def _sizes(taps: tuple[Tap, ...], sizes: dict[str, str] | None) -> str:
-    return _shape(tuple(t.k for t in taps), sizes)
-
-
-def _shape(dims: tuple[Size, ...], sizes: dict[str, str] | None) -> str:
-    return f"({', '.join(d.format(sizes) for d in dims)}{',' if len(dims) == 1 else ''})"
+    return shape_text(tuple(t.k for t in taps), sizes)
 
 
 def _last_elements(wide: list[int], whole: list[int], tapped: list[int], rank: int) -> list[int]:

@@ -40,13 +40,13 @@ from ...compiler.program import (
     reads,
     writes,
 )
-from ...compiler.sizes import Size, product
+from ...compiler.sizes import product
 from .expressions import UFUNC, Expressions, number
 from .images import on_image
 from .kernels import ARITHMETIC, UFUNCS, Lowered
 from .packing import joined, split
 from .products import out_text, print_product
-from .views import assigned, contiguous, kept, plain, text, transposition
+from .views import assigned, contiguous, kept, plain, shape_text, text, transposition
 
 DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
 REDUCTIONS = {"sum": "np.sum", "max": "np.max", "min": "np.min", "prod": "np.prod", "argmax": "np.argmax"}
@@ -284,14 +284,9 @@ class Statements:
             yield f"{assigned(target)} = {source}"
 
 
-def shape_text(dims: tuple[Size, ...], sizes: dict[str, str] | None = None) -> str:
-    """Dims as a Python tuple."""
-    return f"({', '.join(d.format(sizes) for d in dims)}{',' if len(dims) == 1 else ''})"
-
-
 def key_text(key: str) -> str:
     """The hash of a draw's path, as the generated text of an integer."""
     return hex(random.path_key(key))
 
 
-__all__ = ["Block", "Loop", "Statements", "shape_text"]
+__all__ = ["Block", "Loop", "Statements"]

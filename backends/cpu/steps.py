@@ -17,8 +17,7 @@ from .entry import Entry, _unpack, dtype_text, inwards, outwards
 from .expressions import number
 from .functions import FunctionPrinter, wrapped
 from .head import prose
-from .statements import shape_text
-from .views import kept, text
+from .views import kept, shape_text, text
 
 DTYPE = {"real": "dtype", "bool": "bool", "class": "np.int64"}
 

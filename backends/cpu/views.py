@@ -180,3 +180,8 @@ def contiguous(v: View) -> bool:
     first = next((k for k, x in enumerate(v.along) if isinstance(x, Along)), 0)
     fixed = [k for k, x in enumerate(v.along) if isinstance(x, Fixed)]
     return all(k == first for k in cut) and all(k < first for k in fixed)
+
+
+def shape_text(dims: tuple[Size, ...], sizes: dict[str, str] | None = None) -> str:
+    """Dims as a Python tuple."""
+    return f"({', '.join(d.format(sizes) for d in dims)}{',' if len(dims) == 1 else ''})"

@@ -14,10 +14,11 @@ operations on adjacent slices of the same values are merged, then biases are pac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..algebra import Rewriter, Table, structure
+from ..gradient import Adjoint
 from ..graph import Broadcast, Concat, Contract, Expr, Map, Param, Size, Slice, apply, size
 from ..system import System
 from .hoist import hoisted
@@ -40,7 +41,7 @@ class Use:
 def pack(system: System) -> tuple[System, Packs]:
     """Pack weights, then biases; `packs` maps each new parameter to its members."""
     declared = {p.node: i for i, p in enumerate(system.params.values())}
-    system = merge(hoisted(_split(system)))
+    system = merge(hoisted(split(system)))
     packs: Packs = {}
     done: set[Param] = set()
     for find in (_weights, _biases):
@@ -69,7 +70,7 @@ def _roots(system: System) -> dict[str, Expr]:
 
 # ---------------------------------------------------------------- splitting
 
-def _split(system: System) -> System:
+def split(system: System) -> System:
     """W @ [h, x] in a loop as a product each, where the loop does not compute all of the parts.
 
     A split changes what later layers read, so it goes on until nothing is left to split.
@@ -207,3 +208,27 @@ def _substitute(system: System, members: list[Param], packs: Packs) -> System:
 def joined(packs: Packs) -> dict[Expr, Expr]:
     """Every packed parameter -> the concatenation of its members, for code that is to be printed."""
     return {p: Concat(0, tuple(members)) for p, members in packs.items()}
+
+
+def unpacked(system: System, packs: Packs) -> System:
+    """The system over the user's own parameters: a packed one is their concatenation."""
+    if not packs:
+        return system
+    whole = joined(packs)
+    out = system.rewrite(whole)
+    for p in packs:
+        out.names[whole[p]] = p.name
+    return out
+
+
+def by_members(adjoint: Adjoint, wrt: Mapping[str, Expr], packs: Packs) -> dict[str, Expr]:
+    """d_name -> the gradient by every parameter; of a packed one a slice of its pack's, which is named in the adjoint system."""
+    grads = {f"d_{k}": adjoint.grads[w] for k, w in wrt.items()}
+    for p, members in packs.items():
+        adjoint.system.names.setdefault(adjoint.grads[p], f"d_{p.name}")
+        lo = size(0)
+        for m in members:
+            if f"d_{m.name}" in grads:
+                grads[f"d_{m.name}"] = Slice(adjoint.grads[p], 0, lo, lo + m.shape[0])
+            lo = lo + m.shape[0]
+    return grads

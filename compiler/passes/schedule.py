@@ -10,13 +10,12 @@ is its direction. What lies outside a component is computed for all steps at onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import networkx as nx
 
-from ..graph import Expr, GraphError, Shift
+from ..graph import Expr, GraphError, Shift, below
 from ..system import System
 
 if TYPE_CHECKING:
@@ -46,7 +45,11 @@ class Schedule:
 def schedule(system: System, roots: dict[str, Expr]) -> Schedule:
     """Order the expressions below `roots`, and find the loops."""
     plan = Schedule({k: system.resolve(e) for k, e in roots.items()})
-    _visit(system, plan)
+
+    def resolved(n: Expr) -> tuple[Expr, ...]:                   # a reference stands for its equation, so a cycle is passed by
+        return plan.operands.setdefault(n, tuple(system.resolve(a) for a in n.args))
+
+    plan.order = list(below(plan.roots.values(), resolved))
     _read(plan)
     plan.loop = dict.fromkeys(plan.order)
     place = {n: i for i, n in enumerate(plan.order)}
@@ -59,24 +62,9 @@ def schedule(system: System, roots: dict[str, Expr]) -> Schedule:
 
 def arranged(plan: Schedule) -> Schedule:
     """The plan in order again after some operands have changed; what nobody needs any more is left out."""
-    plan.order = list(ordered(plan.roots.values(), plan.operands))
+    plan.order = list(below(plan.roots.values(), plan.operands.__getitem__))
     _read(plan)
     return plan
-
-
-def ordered(roots: Iterable[Expr], operands: Mapping[Expr, tuple[Expr, ...]]) -> Iterator[Expr]:
-    """Everything below the roots, operands first; what closes a cycle is passed by."""
-    seen: set[Expr] = set()
-    for root in roots:
-        stack = [(root, False)]
-        while stack:
-            node, done = stack.pop()
-            if done:
-                yield node
-            elif node not in seen:
-                seen.add(node)
-                stack.append((node, True))
-                stack.extend((a, False) for a in reversed(operands[node]))
 
 
 def _read(plan: Schedule) -> None:
@@ -85,22 +73,6 @@ def _read(plan: Schedule) -> None:
     for n in plan.order:
         for a in dict.fromkeys(plan.operands[n]):
             plan.users[a].append(n)
-
-
-def _visit(system: System, plan: Schedule) -> None:
-    """Depth first, operands first; a reference stands for its equation, so a cycle is met and passed by."""
-    seen: set[Expr] = set()
-    for root in plan.roots.values():
-        stack = [(root, False)]
-        while stack:
-            node, done = stack.pop()
-            if done:
-                plan.order.append(node)
-            elif node not in seen:
-                seen.add(node)
-                plan.operands[node] = tuple(system.resolve(a) for a in node.args)
-                stack.append((node, True))
-                stack.extend((a, False) for a in reversed(plan.operands[node]))
 
 
 def components(plan: Schedule) -> list[tuple[Expr, ...]]:

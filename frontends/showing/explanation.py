@@ -143,7 +143,9 @@ def _user_names(d: Derivation) -> dict[Expr, str]:
 
 def _lines(system: System, name: str) -> str:
     from ...backends.cpu.program import Program
-    program = Program(system)
+    from ...backends.interface import compile_for
+    program = compile_for(system)
+    assert isinstance(program, Program)
     source = program.source.splitlines()
     numbers = [n for n in computing(program, name) if not source[n - 1].lstrip().startswith("#")]
     return "\n".join(f"line {n:4d}   {source[n - 1].strip()}" for n in numbers)

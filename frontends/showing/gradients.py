@@ -54,7 +54,9 @@ def latex_text(listed: Iterable[Equation]) -> str:
 def code_text(system: System, names: Iterable[str]) -> str:
     """The lines of the generated module that compute the named values, in its order."""
     from ...backends.cpu.program import Program
-    program = Program(system)
+    from ...backends.interface import compile_for
+    program = compile_for(system)
+    assert isinstance(program, Program)
     numbers = sorted({n for name in names for n in computing(program, name)})
     source = program.source.splitlines()
     width = len(str(numbers[-1])) if numbers else 0
