@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from .graph import BATCH, Const, Expr, Input, Param, Reduce, Ref, apply, class_of, length, postorder
 from .sizes import Size
+from .units import Energy, Estimator
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Training:
     schedule: str = "constant"
     schedule_options: tuple[tuple[str, float], ...] = ()
     patience: int | None = None                                  # early stopping on validation, in epochs
+    estimator: Estimator | None = None                           # of energy models
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class System:
     data: Data | None = None
     lengths: tuple[str, ...] = ()                                        # axes along which examples have their own lengths
     feedback: Feedback | None = None
+    energy: Energy | None = None                                         # instead of a loss
     surgery: dict[str, tuple[Input, Expr]] = field(default_factory=dict)     # equation -> (its adjoint's name, what it becomes)
     names: dict[Expr, str] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
@@ -188,7 +191,7 @@ class System:
         averages = [*([self.loss] if self.loss else []), *self.metrics.values()]
         return (*self.equations.values(), *(e for a in averages for e in (a.total, a.count)),
                 *(s.update for s in self.stats.values()), *(self.feedback.args if self.feedback else ()),
-                *(e for _, e in self.surgery.values()))
+                *((self.energy.value,) if self.energy else ()), *(e for _, e in self.surgery.values()))
 
     def nodes(self, *more: Expr) -> Iterator[Expr]:
         """Every node once, operands first."""
@@ -246,6 +249,7 @@ class System:
             loss=average(self.loss) if self.loss else None,
             metrics={k: average(a) for k, a in self.metrics.items()},
             feedback=replace(self.feedback, args=tuple(memo[e] for e in self.feedback.args)) if self.feedback else None,
+            energy=replace(self.energy, value=memo[self.energy.value]) if self.energy else None,
             surgery={k: (d, memo[e]) for k, (d, e) in self.surgery.items()},
         )
         for old, new in memo.items():
