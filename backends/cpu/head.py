@@ -73,24 +73,29 @@ def _initial(name: str, dims: tuple[Size, ...], init: Initialiser, uses: set[str
         return f"({v[0] if v else 1.0!r} * np.eye(*{shape})).astype(dtype)"
     uses.add("draw")
     rng = f"draw(seed, {hex(path_key(name))})"
-    inputs, outputs = product(dims[1:] or dims).format(), dims[0].format()
+    inputs, outputs = product(dims[1:] or dims), product((dims[0], *dims[2:]))   # how many an output reads, an input feeds
     match init.kind:
         case "normal":
             text = f"{v[0]!r} * {rng}.standard_normal({shape})"
         case "uniform":
             text = f"{rng}.uniform({v[0]!r}, {v[1]!r}, {shape})"
         case "xavier":
-            text = f"{rng}.standard_normal({shape}) / np.sqrt({inputs})"
+            text = f"{rng}.standard_normal({shape}) / np.sqrt({inputs.format()})"
         case "he":
-            text = f"{rng}.standard_normal({shape}) * np.sqrt(2 / {inputs})"
+            text = f"{rng}.standard_normal({shape}) * np.sqrt(2 / {_factor(inputs.format())})"
         case "glorot":
-            text = f"{rng}.uniform(-1, 1, {shape}) * np.sqrt(6 / ({inputs} + {outputs}))"
+            text = f"{rng}.uniform(-1, 1, {shape}) * np.sqrt(6 / ({inputs.format()} + {outputs.format()}))"
         case "orthogonal":
             uses.add("orthogonal")
             text = f"orthogonal({rng}, {shape})"
         case _:
             raise ValueError(f"no initialiser is called {init.kind}")
     return f"({text}).astype(dtype)"
+
+
+def _factor(text: str) -> str:
+    """A size below a fraction bar."""
+    return text if text.isalnum() else f"({text})"
 
 
 def prose(text: str) -> str:

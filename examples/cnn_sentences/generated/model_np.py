@@ -66,11 +66,11 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "L": (0.1 * draw(seed, 0x654898c3471bbe47).standard_normal((V, E))).astype(dtype),
-        "h3.W": (draw(seed, 0x19bf58297d9fa7b0).standard_normal((H, E, 3)) * np.sqrt(2 / 3*E)).astype(dtype),
+        "h3.W": (draw(seed, 0x19bf58297d9fa7b0).standard_normal((H, E, 3)) * np.sqrt(2 / (3*E))).astype(dtype),
         "h3.b": np.zeros((H,), dtype),
-        "h4.W": (draw(seed, 0xcd0414c6b9723663).standard_normal((H, E, 4)) * np.sqrt(2 / 4*E)).astype(dtype),
+        "h4.W": (draw(seed, 0xcd0414c6b9723663).standard_normal((H, E, 4)) * np.sqrt(2 / (4*E))).astype(dtype),
         "h4.b": np.zeros((H,), dtype),
-        "h5.W": (draw(seed, 0x2b427a0c0849c106).standard_normal((H, E, 5)) * np.sqrt(2 / 5*E)).astype(dtype),
+        "h5.W": (draw(seed, 0x2b427a0c0849c106).standard_normal((H, E, 5)) * np.sqrt(2 / (5*E))).astype(dtype),
         "h5.b": np.zeros((H,), dtype),
         "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 3*H)) / np.sqrt(3*H)).astype(dtype),
         "s.b": np.zeros((C,), dtype),

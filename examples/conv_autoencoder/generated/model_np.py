@@ -50,7 +50,7 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 3, 3)) * np.sqrt(2 / 9)).astype(dtype),
-        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 3, 3)) * np.sqrt(2 / 9*M)).astype(dtype),
+        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
         "b1": np.zeros((M,), dtype),
         "b2": np.zeros((N,), dtype),
         "K3": (draw(seed, 0x201b059dba7a256d).standard_normal((N, M, 2, 2)) / np.sqrt(4*M)).astype(dtype),

@@ -53,10 +53,10 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 3, 3)) * np.sqrt(2 / 9)).astype(dtype),
-        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 3, 3)) * np.sqrt(2 / 9*M)).astype(dtype),
+        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
         "b1": np.zeros((M,), dtype),
         "b2": np.zeros((N,), dtype),
-        "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((H, 144*N)) * np.sqrt(2 / 144*N)).astype(dtype),
+        "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((H, 144*N)) * np.sqrt(2 / (144*N))).astype(dtype),
         "W4": (draw(seed, 0x4f0da6d0e037ac14).standard_normal((C, H)) / np.sqrt(H)).astype(dtype),
         "b3": np.zeros((H,), dtype),
         "b4": np.zeros((C,), dtype),

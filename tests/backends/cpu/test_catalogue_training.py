@@ -296,6 +296,16 @@ def test_initialiser(kind):
     assert not np.array_equal(w, init(seed=4)["W"])
 
 
+@pytest.mark.parametrize(("kind", "sd"), [("xavier", np.sqrt(1 / 600)), ("he", np.sqrt(2 / 600)), ("glorot", np.sqrt(2 / 1000))])
+@pytest.mark.parametrize("channels", ["24", "M", "2*M", "M + N"])
+def test_initialisers_of_kernels(kind, sd, channels):
+    """An output reads 24 * 5 * 5 numbers, an input goes into 16 * 5 * 5, however the sizes are written."""
+    m = {"2*M": 12, "M + N": 20}.get(channels, 24)
+    program = Program(parse(f"model m(M = {m}, N = 4)\ninput x[{channels}, 9, 9]\nparam K[16, {channels}, 5, 5] ~ {kind}\n"
+                            "loss = sum(conv(x, K))\n"))
+    assert program.init(seed=1)["K"].std() == pytest.approx(sd, rel=0.05)
+
+
 @pytest.mark.parametrize("shape", ["30, 30", "20, 30", "30, 20"])
 def test_orthogonal(shape):
     w = first("~ orthogonal", shape)(seed=1)["W"].astype(float)
