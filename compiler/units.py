@@ -57,3 +57,4 @@ class Estimator:
     k: int = 1
     statistics: str = "probabilities"
     sparsity: tuple[float, float] | None = None
+    chains: int | None = None                                    # of persistent CD; None: as many as examples in a batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...compiler.graph import Param
 from ...compiler.sizes import Size
 from . import syntax as s
+from .energies import declare_units, refused
 from .equations import link
 from .inputs import RESERVED_INPUTS, axis, declare_input, second_name
 from .lengths import declare_lengths
@@ -98,21 +99,21 @@ def _item(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> None:
                  "where": "a where clause"}
         ctx.fail(scope, x, f"{words[x.twice[0]]} stands here twice", hint="`==` compares" if x.twice[0] == "value" else None)
     allowed = {"": "value where", "input": "type where", "target": "type where", "param": "init value", "stat": "value update",
-               "metric": "value"}
-    if x.keyword not in allowed:
-        ctx.fail(scope, x, f"`{x.keyword}` belongs to energy models, which are not supported yet")
+               "metric": "value", "visible": "type", "hidden": "type"}
+    if ctx.energy and refused(ctx, scope, x):
+        raise Poisoned
     given = {"type": x.type, "init": x.init, "value": x.value, "update": x.update, "where": x.bounds}
     signs = {"type": ":", "init": "~", "value": "=", "update": "<-", "where": "where"}
     for clause, content in given.items():
         if content and clause not in allowed[x.keyword].split():
             ctx.fail(scope, content if isinstance(content, s.Node) else x, f"`{signs[clause]}` has no meaning "
                      f"{'in an equation' if not x.keyword else f'after `{x.keyword}`'}", hint=_clause_hint(x.keyword, clause, x))
-    if scope.hidden and x.keyword in ("input", "target", "metric"):
+    if scope.hidden and x.keyword in ("input", "target", "metric", "visible", "hidden"):
         ctx.fail(scope, x, f"a fragment has no `{x.keyword}`", hint="what it reads are its arguments: fragment f(x[t]) -> h[t]:")
     for b in x.bounds:
         scope.owner.bounds.setdefault(_family_member(ctx, scope, b), []).append((b, scope))
     {"": _equation, "input": declare_input, "target": declare_input, "param": declare_param, "stat": _stat,
-     "metric": _metric}[x.keyword](
+     "metric": _metric, "visible": declare_units, "hidden": declare_units}[x.keyword](
         ctx, scope, x, found)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ...compiler.graph import GraphError, Ref, postorder
 from ...compiler.sizes import symbol
 from ...compiler.system import System
-from . import surgery, training
+from . import energies, surgery, training
 from . import syntax as s
 from .complaints import KEYWORDS
 from .declarations import Collected, collect
@@ -35,6 +35,8 @@ def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistake
         if q.state == "todo":
             _one(ctx, q)
     ctx.system.domains.update(ctx.domains)
+    if ctx.energy:
+        _guarded(ctx, scope, ctx.header or s.Node(0, 1), lambda: energies.energy(ctx, scope))
     _around(ctx, found)
     for q in found.equations:
         if q.state == "lost" and not ctx.diagnostics:
@@ -42,7 +44,7 @@ def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistake
     if ctx.diagnostics:
         raise ModelError(ctx.diagnostics)
     _order(ctx.system, found)
-    if not ctx.system.outputs:
+    if not ctx.system.outputs and not ctx.energy:
         ctx.system.outputs = default_outputs(ctx.system, scope, found)
     _verified(ctx, scope, found)
     return ctx.system
@@ -81,8 +83,7 @@ def _header(ctx: Context, scope: Scope, statements: tuple[s.Statement, ...], bro
             ctx.report(scope, where, "a model starts with its name and sizes", hint="model name(D = 784, H = 128)")
         return
     header = headers[0]
-    if header.keyword == "energy":
-        ctx.report(scope, header, "energy models are not supported yet")
+    ctx.header = header
     if statements[0] is not header and not broken:
         ctx.report(scope, header, "the header of a model is its first line")
     for other in headers[1:]:
@@ -122,6 +123,8 @@ def _around(ctx: Context, found: Collected) -> None:
         _guarded(ctx, scope, item, lambda: training.stat(ctx, scope, item, target, full))  # noqa: B023
     loss: s.Loss | None = None
     for x, scope in found.rest:
+        if ctx.energy and energies.refused(ctx, scope, x):
+            continue
         if isinstance(x, s.Loss):
             if loss is not None:
                 ctx.report(scope, x, "a model has one loss", hint="add the terms: loss = a + b")

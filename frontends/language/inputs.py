@@ -23,6 +23,9 @@ def axis(ctx: Context, scope: Scope, node: s.Node, name: str) -> None:
     found = scope.find(name)
     if isinstance(found, AxisName):
         return
+    if ctx.energy:
+        ctx.fail(scope, node, f"`{name}` would be a time axis, and an energy model has none",
+                 hint="a size has an upper-case name: v[D]")
     taken = scope.find(name.upper())
     if not name[:1].islower() or not name.isidentifier():
         ctx.fail(scope, node, f"a time axis has a lower-case name, not `{name}`")
@@ -60,12 +63,29 @@ def declare_input(ctx: Context, scope: Scope, x: s.Item, found: Collected) -> No
 
 
 def _one_input(ctx: Context, scope: Scope, x: s.Item, target: s.Target, items: tuple[s.Expr, ...]) -> None:
+    check_input_name(ctx, scope, target)
+    axes, shape = dims_of(ctx, scope, target, items)
+    type_, domain = _type(ctx, scope, x.type)
+    enter_input(ctx, scope, x, target, Input(target.name, (*axes, BATCH), shape, type_))
+    if x.keyword == "target":
+        ctx.system.targets = (*ctx.system.targets, target.name)
+    if domain:
+        ctx.domains[target.name] = domain
+
+
+def check_input_name(ctx: Context, scope: Scope, target: s.Target) -> None:
+    """Refuses names that cannot be arguments of the generated functions."""
     name = target.name
     legal(ctx, scope, target)
     if name in RESERVED_INPUTS or name.startswith(("lengths", "_")) or keyword.iskeyword(name) or "." in name:
         why = "a word of Python" if keyword.iskeyword(name) else "a name that the generated functions use themselves"
         ctx.fail(scope, target, f"`{name}` cannot name an input: " + ("it holds a dot" if "." in name else f"it is {why}"),
                  hint="choose another name")
+
+
+def dims_of(ctx: Context, scope: Scope, target: s.Target, items: tuple[s.Expr, ...]) -> tuple[tuple[str, ...], tuple[Size, ...]]:
+    """The time axes and the sizes in a declaration's brackets; declares axes that are new."""
+    name = target.name
     axes: list[str] = []
     shape: list[Size] = []
     for i, item in enumerate(items):
@@ -83,16 +103,16 @@ def _one_input(ctx: Context, scope: Scope, x: s.Item, target: s.Target, items: t
     if len({*axes}) < len(axes):
         ctx.fail(scope, target, f"`{name}` runs along {next(a for a in axes if axes.count(a) > 1)} twice",
                  hint="two axes have two names")
-    type_, domain = _type(ctx, scope, x.type)
-    node = Input(name, (*axes, BATCH), tuple(shape), type_)
-    if not ctx.declare(scope, name, Value(scope.source, target, f"{_article(x.keyword)} {x.keyword}", node, tuple(axes))):
+    return tuple(axes), tuple(shape)
+
+
+def enter_input(ctx: Context, scope: Scope, x: s.Item, target: s.Target, node: Input, what: str = "") -> None:
+    """Binds the name and makes the node an input of the system."""
+    axes = tuple(a for a in node.axes if a != BATCH)
+    if not ctx.declare(scope, node.name, Value(scope.source, target, what or f"{_article(x.keyword)} {x.keyword}", node, axes)):
         raise Poisoned
-    ctx.system.inputs[name] = node
-    ctx.system.spans[name] = scope.source.span(target.start, target.end)
-    if x.keyword == "target":
-        ctx.system.targets = (*ctx.system.targets, name)
-    if domain:
-        ctx.domains[name] = domain
+    ctx.system.inputs[node.name] = node
+    ctx.system.spans[node.name] = scope.source.span(target.start, target.end)
 
 
 def _article(word: str) -> str:

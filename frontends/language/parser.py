@@ -112,7 +112,7 @@ def _left_side(text: str, blanked: str) -> dict[str, tuple[int, int]]:
     """What a statement that could not be read seems to declare: the words before its sign, all of a header's."""
     first = next((i for i, (a, b) in enumerate(zip(text, blanked)) if a != b), 0)
     line = text[first:text.find("\n", first)]
-    head = line if line.lstrip().startswith("model") else re.split(r"[=~:]|->", line)[0]
+    head = line if line.lstrip().startswith(("model", "energy")) else re.split(r"[=~:]|->", line)[0]
     return {m[0]: (first + m.start(), first + m.end()) for m in re.finditer(r"[^\W\d][\w.]*", head)}
 
 

@@ -17,6 +17,7 @@ from ...compiler.node import base
 from ...compiler.system import Average, Initialiser, Parameter, Stat, System, Training
 from .boundaries import Boundaries, boundaries_of
 from .declarations import RESERVED_INPUTS
+from .estimators import estimator_text, inside
 from .exact import ExactReader, PrintingError, size_text
 from .feedback import feedback_text
 from .functions import REDUCING
@@ -65,7 +66,7 @@ class _Printer:
 
     def header(self) -> str:
         sizes = ", ".join(f"{k} = {v}" for k, v in self.system.sizes.items())
-        return f"model {self.system.name}" + (f"({sizes})" if sizes else "")
+        return f"{'energy' if self.system.energy else 'model'} {self.system.name}" + (f"({sizes})" if sizes else "")
 
     def declarations(self) -> list[str]:
         s = self.system
@@ -86,6 +87,11 @@ class _Printer:
         if BATCH not in node.axes or node.name != name:
             raise PrintingError(f"the input {name} has no batch axis")
         places = [*(a for a in node.axes if a != BATCH), *map(size_text, node.shape)]
+        units = next((u for u in self.system.energy.layers if u.node is node), None) if self.system.energy else None
+        if units is not None:
+            kind = units.kind + ("(mean)" if self.system.domains.get(name) == "unit" else "")
+            return f"{'visible' if units.visible else 'hidden'} {name}" + (f"[{', '.join(places)}]" if places else "") \
+                + f" : {kind}"
         kind = "target" if name in self.system.targets else "input"
         type_ = self.system.domains.get(name) or (str(node.type) if node.type.kind != "class" else
                                                   f"class({size_text(node.type.n or Size({}))})")
@@ -110,6 +116,8 @@ class _Printer:
             right = self.text(e, name)
             self.reader.done[name] = None
             lines.append(f"{self.left(name):<{width}} = {right}" + self.where(e, name))
+        if self.system.energy is not None:
+            lines.append(f"{'E':<{width}} = {self.text(self.system.energy.value, 'E')}")
         return lines
 
     def left(self, name: str) -> str:
@@ -205,7 +213,9 @@ def _word(value: float | str) -> str:
 def _training(t: Training) -> Iterator[str]:
     """The options of the train line, as far as they are not the defaults."""
     usual = Training()
-    if (t.optimiser, t.options) != (usual.optimiser, usual.options):
+    if t.estimator is not None:
+        yield estimator_text(t)
+    if (t.estimator is None or not inside(t)) and (t.optimiser, t.options) != (usual.optimiser, usual.options):
         yield t.optimiser + _options(t.options)
     for name in ("clip_norm", "clip_value", "truncate", "epochs", "batch", "patience"):
         value = getattr(t, name)

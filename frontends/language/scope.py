@@ -11,6 +11,7 @@ from ...compiler.graph import BATCH, Expr, length
 from ...compiler.node import shown
 from ...compiler.sizes import Size
 from ...compiler.system import Span, System
+from ...compiler.units import Units
 from . import syntax as s
 from .diagnostics import Diagnostic, Note, Source, did_you_mean
 
@@ -199,6 +200,13 @@ class Context:
     places: dict[Expr, tuple[Source, s.Node]] = field(default_factory=dict)
     assumed: dict[Expr, None] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
+    header: s.Header | None = None
+    layers: list[Units] = field(default_factory=list)                 # of an energy model
+
+    @property
+    def energy(self) -> bool:
+        """Whether the file holds an energy model."""
+        return self.header is not None and self.header.keyword == "energy"
 
     @property
     def guessing(self) -> bool:

@@ -27,6 +27,8 @@ def declare_target(ctx: Context, scope: Scope, target: s.Target, binding: Bindin
     if k is None:
         index = next((n for n in scope.names if scope.inner), None)
         hint = f"each round has its own: {target.name}[{index}] = ..., which reads {target.name}[{index}-1]" if index else None
+        if ctx.energy and target.name == "E":
+            hint = "an energy model has one E: add the terms"
         if not ctx.declare(owner, target.name, binding, hint):
             raise Poisoned
         return target.name

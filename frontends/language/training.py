@@ -14,7 +14,9 @@ from ...compiler.system import Average, Data, Initialiser, Penalty, Stat, Traini
 from . import ranges, semantics
 from . import syntax as s
 from .arithmetic import declared
+from .estimators import ESTIMATORS, descent, read_estimator
 from .expressions import check_axes, evaluate, over_items
+from .options import named_options, positive, whole
 from .parameters import number
 from .scope import Context, Equation, Family, Frame, Poisoned, Scope, Value, suggest, text_of
 
@@ -39,7 +41,7 @@ def average(ctx: Context, scope: Scope, node: s.Expr, what: str) -> Average:
         if isinstance(inner, s.Call) and inner.f == "average" and len(inner.args) == 2:
             total, count = (evaluate(ctx, a.value, scope) for a in inner.args)
             for a, e in zip(inner.args, (total, count)):
-                _one_number(ctx, scope, a.value, e, (), "total and the count of an average")
+                one_number(ctx, scope, a.value, e, (), "total and the count of an average")
             return Average(total, count)
         if isinstance(inner, s.Over) and inner.f == "mean":
             found = over_items(ctx, inner.items, scope, inner, "mean")
@@ -48,7 +50,7 @@ def average(ctx: Context, scope: Scope, node: s.Expr, what: str) -> Average:
         within = ranges.inside(ctx, inner.items, scope) if over and isinstance(inner, s.Over) else scope
         e = semantics.numeric(evaluate(ctx, node, within))
         check_axes(ctx, scope, inner, e, over, "mean[...]", node)
-        _one_number(ctx, scope, node, e, over, what)
+        one_number(ctx, scope, node, e, over, what)
         kept = ranges.condition(ctx, inner.items, scope) if over and isinstance(inner, s.Over) else None
         if kept is not None and isinstance(inner, s.Over):
             count = ranges.counted(ctx, kept, e, over, inner.items, scope)
@@ -58,7 +60,7 @@ def average(ctx: Context, scope: Scope, node: s.Expr, what: str) -> Average:
         ctx.frames.pop()
 
 
-def _one_number(ctx: Context, scope: Scope, node: s.Expr, e: Expr, over: tuple[str, ...], what: str) -> None:
+def one_number(ctx: Context, scope: Scope, node: s.Expr, e: Expr, over: tuple[str, ...], what: str) -> None:
     notes = declared(ctx, scope, [(node, e)])
     if e.type.kind == "class":
         ctx.fail(scope, node, f"the {what} is a class and no number", *notes, hint="compare it: argmax(p) != y")
@@ -199,8 +201,12 @@ def data(ctx: Context, scope: Scope, x: s.Data) -> None:
     for i, a in enumerate(x.args):
         options.append((a.name or str(i), _plain(ctx, scope, a.value)))
     columns = []
+    hidden = {u.name for u in ctx.layers if not u.visible}
     for c in x.columns:
-        if c.name not in ctx.system.inputs:
+        if c.name in hidden:
+            ctx.report(scope, c, f"`{c.name}` is hidden: its values are sampled, and no data gives them",
+                       hint=f"data gives: {', '.join(n for n in ctx.system.inputs if n not in hidden) or 'nothing'}")
+        elif c.name not in ctx.system.inputs:
             ctx.report(scope, c, f"the model has no input `{c.name}`",
                        hint=suggest(c.name, Scope(scope.source), ctx.system.inputs)
                        or f"the inputs: {', '.join(ctx.system.inputs) or 'none'}")
@@ -238,6 +244,9 @@ def train(ctx: Context, scope: Scope, x: s.Train) -> None:
             _option(ctx, scope, option, chosen)
         except Poisoned:
             pass
+    if ctx.energy and "estimator" not in chosen and not ctx.diagnostics:
+        ctx.fail(scope, x, "an energy model is trained by an estimator of the likelihood's gradient, and none is named",
+                 hint="train contrastive_divergence(k = 1, lr = 0.1); another optimiser stands beside it: ..., adam(lr = 0.001)")
     known = {f.name for f in fields(Training)}
     ctx.system.training = Training(**{k: v for k, v in chosen.items() if k in known})  # type: ignore[arg-type]
 
@@ -245,7 +254,9 @@ def train(ctx: Context, scope: Scope, x: s.Train) -> None:
 def _option(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, object]) -> None:
     def once(key: str, value: object) -> None:
         if key in chosen:
-            ctx.fail(scope, o, f"`{key}` stands twice in the train line")
+            hint = "lr and momentum stand in the estimator's parentheses, or in an optimiser's beside it"
+            ctx.fail(scope, o, f"`{key}` stands twice in the train line",
+                     hint=hint if key == "optimiser" and "estimator" in chosen else None)
         chosen[key] = value
 
     name = o.kind.name
@@ -277,39 +288,42 @@ def _option(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, object]) 
 
 def _optimiser(ctx: Context, scope: Scope, o: s.Option, once: Once) -> None:
     name = o.kind.name
+    if name in ESTIMATORS:
+        _estimator(ctx, scope, o, once)
+        return
     if name not in OPTIMISERS:
         if name in SETTINGS:
             ctx.fail(scope, o, f"`{name}` needs a value: {name} = 10")
-        ctx.fail(scope, o.kind, f"there is no optimiser `{name}`", hint=suggest(name, Scope(scope.source), OPTIMISERS)
-                 or f"optimisers: {', '.join(OPTIMISERS)}")
+        known = (*ESTIMATORS, *OPTIMISERS) if ctx.energy else tuple(OPTIMISERS)
+        ctx.fail(scope, o.kind, f"there is no {'estimator or ' if ctx.energy else ''}optimiser `{name}`",
+                 hint=suggest(name, Scope(scope.source), known)
+                 or (f"estimators: {', '.join(ESTIMATORS)}; " if ctx.energy else "") + f"optimisers: {', '.join(OPTIMISERS)}")
     defaults = OPTIMISERS[name][0]
     options = _options(ctx, scope, o.kind, tuple(defaults))
     once("optimiser", name)
     once("options", tuple({"lr": defaults["lr"], **dict(options)}.items()))
 
 
+def _estimator(ctx: Context, scope: Scope, o: s.Option, once: Once) -> None:
+    found, rates = read_estimator(ctx, scope, o)
+    once("estimator", found)
+    optimiser = descent(rates, float(OPTIMISERS["sgd"][0]["lr"]))
+    if optimiser is not None:
+        once("optimiser", optimiser[0])
+        once("options", optimiser[1])
+
+
 def _options(ctx: Context, scope: Scope, kind: s.Kind, known: tuple[str, ...]) -> tuple[tuple[str, float | str | bool], ...]:
     out: list[tuple[str, float | str | bool]] = []
-    for i, a in enumerate(kind.args):
-        name = a.name or (known[i] if i < len(known) else "")
-        if name not in known:
-            ctx.fail(scope, a, f"`{kind.name}` has no option `{a.name or text_of(scope, a)}`",
-                     hint=suggest(a.name or "", Scope(scope.source), known) or f"its options: {', '.join(known) or 'none'}")
+    for name, a in named_options(ctx, scope, kind, known):
         if name in WORD_OPTIONS:
             word = a.value.name if isinstance(a.value, s.Name) else ""
             if word not in ("true", "false"):
                 ctx.fail(scope, a, f"{name} is true or false")
             out.append((name, word == "true"))
         else:
-            out.append((name, _positive(ctx, scope, a.value, name, name in ("lr", "eps"))))
+            out.append((name, positive(ctx, scope, a.value, name, name in ("lr", "eps"))))
     return tuple(out)
-
-
-def _positive(ctx: Context, scope: Scope, node: s.Expr, what: str, strictly: bool) -> float:
-    value = number(ctx, scope, node, what)
-    if value < 0 or (strictly and value == 0):
-        ctx.fail(scope, node, f"{what} is {'above 0' if strictly else 'not negative'}, not {text_of(scope, node)}")
-    return value
 
 
 def _setting(ctx: Context, scope: Scope, o: s.Option) -> float | int:
@@ -319,12 +333,7 @@ def _setting(ctx: Context, scope: Scope, o: s.Option) -> float | int:
         hint = "it is an option of the optimiser: adam(lr = 0.001)" if any(name in v[0] for v in OPTIMISERS.values()) else None
         ctx.fail(scope, o.kind, f"the train line knows no `{name}`", hint=hint or suggest(name, Scope(scope.source), SETTINGS)
                  or f"it knows: {', '.join(SETTINGS)}, checkpoint, schedule, freeze, rate")
-    value = _positive(ctx, scope, o.value, name, True)
-    if name in COUNTS:
-        if value != int(value):
-            ctx.fail(scope, o.value, f"{name} is a whole number, not {text_of(scope, o.value)}")
-        return int(value)
-    return value
+    return whole(ctx, scope, o.value, name) if name in COUNTS else positive(ctx, scope, o.value, name, True)
 
 
 def _constraint(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, object], once: Once) -> None:
@@ -335,7 +344,7 @@ def _constraint(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, objec
                  "decoupled decay l2(weight), l1(weight)")
     if len(args) != 1:
         ctx.fail(scope, o.kind, f"`{name}` takes one number")
-    bound = _positive(ctx, scope, args[0].value, name, True)
+    bound = positive(ctx, scope, args[0].value, name, True)
     names = matching(ctx, scope, o.patterns)
     if name in ("l1", "l2"):
         chosen["decay"] = (*chosen.get("decay", ()), (name, bound, names))  # type: ignore[misc]
@@ -343,4 +352,4 @@ def _constraint(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, objec
         once(name, (bound, names))
 
 
-__all__ = ["average", "data", "loss", "metric", "output", "penalty", "stat", "train"]
+__all__ = ["average", "data", "loss", "metric", "one_number", "output", "penalty", "stat", "train"]
