@@ -1,0 +1,109 @@
+"""What a natural parameter depends on, decided by its values and not by how the energy was written.
+
+A sum that vanishes identically vanishes at random points, and one that does not is not zero there but with probability 0
+(Schwartz 1980, Zippel 1979). Only what the graph leaves open is asked here: a natural parameter in which its own layer does
+not stand is independent of it.
+
+Which unit reads which is found with 2*log2(n) examples: example k moves the units that have bit k in their index, or those
+that have not, so that each pair of units is parted by one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..graph import BATCH, Expr, GraphError, Input, Param
+from ..interpret import evaluate
+from ..reach import reached
+from ..system import System, size_value
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Whether some unit's natural parameter depends on that unit itself, and whether on another of its layer."""
+
+    own: bool
+    others: bool
+
+
+def reading(system: System, natural: Expr, units: Input, last: bool = False) -> Reading:
+    """How a natural parameter, of the features of `units`, reads them; `last`: the last feature is one unit's."""
+    try:
+        sizes = [size_value(system, s) for s in units.shape]
+        if any(n is None for n in sizes):
+            return Reading(True, True)                           # no sizes, no numbers: whatever may be
+        shape = tuple(int(n or 0) for n in sizes)
+        groups = shape[:-1] if last else shape
+        moved = _subsets(int(np.prod(groups))).reshape(-1, *groups)
+        everything = np.concatenate([np.zeros((1, *groups), bool), np.ones((1, *groups), bool), moved])
+        mask = np.broadcast_to(everything[..., None] if last else everything, (len(everything), *shape))
+        value = _values(system, natural, units, mask)
+    except GraphError:
+        return Reading(True, True)
+    changed = ~np.isclose(value, value[:1], rtol=1e-9, atol=1e-9 * max(1.0, float(np.nanmax(np.abs(value)))))
+    others = bool((changed & ~mask).any())
+    if not others:
+        return Reading(bool(changed[1].any()), False)
+    return Reading(_own(system, natural, units, shape, last), True)
+
+
+def same(system: System, a: Expr, units: Input) -> bool:
+    """Whether a does not depend on these units at all."""
+    found = reading(system, a, units)
+    return not (found.own or found.others)
+
+
+def _subsets(n: int) -> Array:
+    """For each bit of an index below n: the indices that have it, and those that have not, (2*bits, n)."""
+    bits = max(1, (n - 1).bit_length())
+    have = (np.arange(n)[None, :] >> np.arange(bits)[:, None] & 1).astype(bool)
+    return np.concatenate([have, ~have])
+
+
+def _own(system: System, natural: Expr, units: Input, shape: tuple[int, ...], last: bool) -> bool:
+    """Unit by unit, some hundred at a time."""
+    groups = shape[:-1] if last else shape
+    n = int(np.prod(groups))
+    for start in range(0, n, 128):
+        rows = np.arange(start, min(start + 128, n))
+        one = (np.arange(n)[None, :] == rows[:, None]).reshape(-1, *groups)
+        one = np.concatenate([np.zeros((1, *groups), bool), one])
+        mask = np.broadcast_to(one[..., None] if last else one, (len(one), *shape))
+        value = _values(system, natural, units, mask)
+        if (~np.isclose(value, value[:1], rtol=1e-9, atol=1e-9) & mask).any():
+            return True
+    return False
+
+
+def _values(system: System, e: Expr, units: Input, moved: Array) -> Array:
+    """e for a batch of layers that differ where `moved` says so; everything else is the same for all examples."""
+    rng = np.random.default_rng(20)
+    count = len(moved)
+    values: dict[str, Any] = {}
+    for leaf in _leaves(system, e):
+        dims = tuple(count if x == BATCH else 1 for x in leaf.axes) + tuple(int(s.evaluate(system.sizes)) for s in leaf.shape)
+        if leaf is units:
+            base, other = rng.uniform(0.5, 1.5, (2, 1, *moved.shape[1:]))
+            values[leaf.name] = np.where(moved, other, base)
+        elif leaf.type.kind == "class":
+            assert leaf.type.n is not None
+            values[leaf.name] = np.broadcast_to(rng.integers(leaf.type.n.evaluate(system.sizes), size=(1, *dims[1:])), dims)
+        else:
+            one = rng.uniform(0.5, 1.5, dims[1:] if BATCH in leaf.axes else dims)
+            values[leaf.name] = np.broadcast_to(one, dims)
+    out = evaluate(system, [e], values, {"B": count})[0]
+    return np.broadcast_to(out, moved.shape)
+
+
+def _leaves(system: System, e: Expr) -> Sequence[Input | Param]:
+    return [n for n in reached(system, [e])[0] if isinstance(n, (Input, Param))]
+
+
+__all__ = ["Mapping", "Reading", "reading", "same"]

@@ -1,0 +1,48 @@
+"""The summands of an energy as they were written: what messages name and point at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..gradient import pullback
+from ..graph import Broadcast, Const, Expr, Map
+from ..passes.simplify import simplify_exprs
+from ..system import System
+from ..units import Units
+from .probe import reading
+from .sums import reads
+
+
+def summands(e: Expr) -> list[Expr]:
+    """The terms of a sum; each is a node of it."""
+    match e:
+        case Map("add" | "sub", (a, b)):
+            return summands(a) + summands(b)
+        case Map("neg", (a,)):
+            return summands(a)
+        case Broadcast(args=(a,)) if not e.shape:
+            return summands(a)
+    return [e]
+
+
+def blame(system: System, energy: Expr, layer: Units, others: bool = False, beside: Sequence[Units] = ()) -> Expr | None:
+    """The first term whose derivative by the layer depends on the unit itself, on `others` of the layer, or on layers `beside`."""
+    terms = [t for t in summands(energy) if reads([t], [layer.node])]
+    for t in terms:
+        seed = Broadcast(Const(-1), t.axes, t.shape, ())
+        slope = simplify_exprs([pullback(system, {t: seed}, [layer.node]).grads[layer.node]], system.sizes)[0]
+        if beside:
+            if reads([slope], [u.node for u in beside]):
+                return t
+        elif reads([slope], [layer.node]):
+            found = reading(system, slope, layer.node, layer.kind == "categorical")
+            if found.others if others else found.own:
+                return t
+    return terms[0] if terms else None
+
+
+def written(system: System, energy: Expr, layer: Units, others: bool = False, beside: Sequence[Units] = ()) -> str:
+    """The term that is to blame, as a formula."""
+    from ..formulas import formula
+    term = blame(system, energy, layer, others, beside)
+    return "the energy" if term is None else formula(term, system.names)
