@@ -47,14 +47,17 @@ def __getattr__(name: str) -> Callable[..., Value]:
 # ---------------------------------------------------------------- models
 
 class Builder:
-    """A model under construction. Shapes are sizes by name or number; a lower-case name, or an Axis, is a time axis."""
+    """A model under construction. Shapes are sizes by name or number; a lower-case name, or an Axis, is a time axis.
 
-    def __init__(self, name: str, **sizes: int) -> None:
+    With `energy=True` it is an energy model: `visible`, `hidden` and `E` stand for inputs, targets and the loss.
+    """
+
+    def __init__(self, name: str, *, energy: bool = False, **sizes: int) -> None:
         self.name = checked_name(name)
         self._lines: list[tuple[str, tuple[str, int]]] = []
         self._equations: dict[str, int] = {}
         head = ", ".join(f"{checked_name(k)} = {int(v)}" for k, v in sizes.items())
-        self._add(f"model {name}" + (f"({head})" if head else ""))
+        self._add(f"{'energy' if energy else 'model'} {name}" + (f"({head})" if head else ""))
 
     # ---- declarations
 
@@ -75,6 +78,25 @@ class Builder:
     def target(self, name: str, *shape: Any, cls: Any = None, type: str | None = None) -> Variable:
         """As `input`, for what the loss compares with."""
         return self._declared("target", name, shape, cls, type)
+
+    def visible(self, name: str, *shape: Any, units: str = "binary") -> Variable:
+        """A layer of an energy model that data give; units: binary, binary(mean), spin, categorical or gaussian."""
+        return self._units("visible", name, shape, units)
+
+    def hidden(self, name: str, *shape: Any, units: str = "binary") -> Variable:
+        """A layer of an energy model that is sampled, of the kinds of `visible`."""
+        return self._units("hidden", name, shape, units)
+
+    def _units(self, keyword: str, name: str, shape: tuple[Any, ...], units: str) -> Variable:
+        kind, mark, rest = units.partition("(mean)")
+        if rest:
+            raise BuilderError(f"{units!r} is no kind of units")
+        self._add(f"{keyword} {_target(name, *_split(shape))} : {checked_name(kind)}{mark}")
+        return Variable(name)
+
+    def E(self, right: Operand) -> Variable:
+        """The energy of an energy model."""
+        return self.eq("E", right)
 
     def _declared(self, keyword: str, name: str, shape: tuple[Any, ...], cls: Any, type_: str | None) -> Variable:
         axes, sizes = _split(shape)
@@ -170,9 +192,15 @@ class Builder:
         self._add(f"output {', '.join(v.name if isinstance(v, Variable) else checked_name(v) for v in values)}")
 
     def train(self, optimiser: str, *, freeze: Iterable[str] = (), rates: Mapping[str, float] | None = None,
-              schedule: Any = None, settings: Mapping[str, float] | None = None, **options: Any) -> None:
-        """train("adam", lr=0.002, settings={"epochs": 20, "clip_norm": 5}, schedule=("cosine", {"floor": 0.1}))."""
+              schedule: Any = None, settings: Mapping[str, float] | None = None, beside: Any = None, **options: Any) -> None:
+        """train("adam", lr=0.002, settings={"epochs": 20, "clip_norm": 5}, schedule=("cosine", {"floor": 0.1})).
+
+        Of an energy model: train("contrastive_divergence", k=1, lr=0.1), or with beside=("adam", {"lr": 0.001}).
+        """
         parts = [checked_name(optimiser) + _options(options)]
+        if beside is not None:
+            kind, given = (beside, {}) if isinstance(beside, str) else beside
+            parts.append(checked_name(kind) + _options(given))
         parts += [f"{checked_name(k)} = {_number(v)}" for k, v in (settings or {}).items()]
         if schedule is not None:
             kind, given = (schedule, {}) if isinstance(schedule, str) else schedule
