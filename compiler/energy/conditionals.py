@@ -76,12 +76,12 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
         found = reading(system, slope, layer.node, layer.kind == "categorical")
     precision = None
     if layer.kind == "gaussian":
-        precision = _precision(system, energy, slope, layer)
-        found = replace(found, own=False)
         if found.others:
             raise EnergyError(f"the units of the Gaussian layer {layer.name} interact with each other in {written(system, energy, layer, True)}: "
                               "their precision would be a matrix; write an energy in which each unit has its own",
                               blame(system, energy, layer, others=True), layer.name)
+        precision = _precision(system, energy, slope, layer)
+        found = replace(found, own=False)
     elif found.own and not (found.others and _quadratic(system, slope, layer)):
         raise EnergyError(_not_affine(system, energy, layer), blame(system, energy, layer), layer.name)
     if not found.others:

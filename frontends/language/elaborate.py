@@ -41,6 +41,8 @@ def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistake
     for q in found.equations:
         if q.state == "lost" and not ctx.diagnostics:
             ctx.report(scope, q.node, f"the shape of `{q.name}` cannot be found", hint=f"declare it: {q.name}[t, H] = ...")
+    if ctx.energy and not ctx.diagnostics:
+        energies.derivable(ctx, scope)
     if ctx.diagnostics:
         raise ModelError(ctx.diagnostics)
     _order(ctx.system, found)

@@ -147,9 +147,33 @@ def _read_by(ctx: Context, scope: Scope, value: Expr, at: s.Expr) -> None:
         ctx.report(scope, at, f"E reads the stat `{name}`, and {REFUSED['stat'][0]}", hint=REFUSED["stat"][1])
 
 
+def derivable(ctx: Context, scope: Scope) -> None:
+    """Derives conditionals and free energy, and points at the term that prevents it."""
+    from ...compiler.energy import EnergyError, conditional, free_energy
+    from ...compiler.formulas import formula
+    assert ctx.system.energy is not None
+    try:
+        for side in ("hidden", "visible"):
+            conditional(ctx.system, side)
+        free_energy(ctx.system)
+    except EnergyError as error:
+        value, binding = ctx.system.energy.value, scope.find(error.layer or "E")
+        place = written_at(ctx, value, error.term) if error.term is not None else None
+        if place is None and binding is not None:
+            place = binding.source, binding.node
+        source, node = place or (scope.source, s.Node(0, 1))
+        message, _, hint = str(error).partition("; ")
+        if error.term is not None and place is not None:          # a term reads as it was written
+            message = message.replace(formula(error.term, ctx.system.names), f"`{text_of(Scope(source), node)}`")
+        declared = binding if error.layer is not None and binding is not None and binding.node is not node else None
+        ctx.report(Scope(source), node, message, (declared, f"`{error.layer}` is declared here"), hint=hint or None)
+
+
 def written_at(ctx: Context, root: Expr, inner: Expr) -> tuple[Source, s.Node] | None:
     """Where the smallest written part of `root` stands that holds a node."""
     holds: dict[Expr, bool] = {}
+    if inner in ctx.places:
+        return ctx.places[inner]
     for e in postorder(root):
         holds[e] = e is inner or any(holds[a] for a in e.args)
         if holds[e] and e in ctx.places:
@@ -157,4 +181,4 @@ def written_at(ctx: Context, root: Expr, inner: Expr) -> tuple[Source, s.Node] |
     return None
 
 
-__all__ = ["declare_units", "energy", "refused"]
+__all__ = ["declare_units", "derivable", "energy", "refused"]
