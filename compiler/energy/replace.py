@@ -30,9 +30,9 @@ from ..graph import (
     broadcast,
     order_axes,
     postorder,
-    zeros,
 )
 
+EVEN = ("square", "abs")
 MOVES = (Slice, Transpose, Reshape, Window, Fold, Pad, Flip)
 
 
@@ -89,6 +89,8 @@ def _map(f: str, args: tuple[Expr, ...]) -> Expr:
             return zero(args[0])
         case ("div" | "neg" | "square" | "abs" | "sqrt"), [True, *_]:
             return zero(args[0])
+    if f in EVEN and isinstance(args[0], Map) and args[0].f == "neg":
+        return _map(f, args[0].args)
     return Map(f, _aligned(args))
 
 
@@ -97,5 +99,3 @@ def _aligned(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     axes = order_axes({x for a in args for x in a.axes})
     return tuple(a if a.axes == axes else broadcast(a, axes, a.shape) for a in args)
 
-
-__all__ = ["replaced", "without", "zero", "zeros"]

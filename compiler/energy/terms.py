@@ -26,7 +26,7 @@ def summands(e: Expr) -> list[Expr]:
 
 
 def blame(system: System, energy: Expr, layer: Units, others: bool = False, beside: Sequence[Units] = ()) -> Expr | None:
-    """The first term whose derivative by the layer depends on the unit itself, on `others` of the layer, or on layers `beside`."""
+    """The first term whose derivative by a unit depends on that unit, on `others` of its layer, or on the layers `beside`."""
     terms = [t for t in summands(energy) if reads([t], [layer.node])]
     for t in terms:
         seed = Broadcast(Const(-1), t.axes, t.shape, ())
@@ -39,10 +39,3 @@ def blame(system: System, energy: Expr, layer: Units, others: bool = False, besi
             if found.others if others else found.own:
                 return t
     return terms[0] if terms else None
-
-
-def written(system: System, energy: Expr, layer: Units, others: bool = False, beside: Sequence[Units] = ()) -> str:
-    """The term that is to blame, as a formula."""
-    from ..formulas import formula
-    term = blame(system, energy, layer, others, beside)
-    return "the energy" if term is None else formula(term, system.names)
