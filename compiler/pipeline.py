@@ -39,7 +39,7 @@ from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
 from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
 from .steps import NoSteps, Steps, stepped
-from .surgery import without_surgery
+from .surgery import without_stops, without_surgery
 from .system import System
 from .truncation import Truncation, ends, equation, settled, truncated
 
@@ -84,7 +84,7 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
     stable = masked(stabilise(system))
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
-    evaluated = simplify(name_preactivations(evaluation(stable)))
+    evaluated = simplify(name_preactivations(without_stops(evaluation(stable))))
     evaluated, packs = pack(evaluated)
     out.explained["evaluated"] = unmasked(evaluated, system.lengths)
     evaluated = out.evaluated = settled(unpacked(finish(evaluated), packs), out.truncation)
@@ -138,7 +138,7 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     extended = adjoint.system
     grads = by_members(adjoint, dict(zip(out.trained, wrt, strict=True)), packs)
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
-    extended = without_surgery(extended)                         # done: the adjoint holds what it says
+    extended = without_stops(without_surgery(extended))          # done: the adjoint holds what they say
     memo = simplify_memo(extended.roots(), system.sizes)
     extended = hoisted(extended.mapped(memo))
     out.explained["differentiated"] = unmasked(extended, out.source.lengths)

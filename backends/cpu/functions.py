@@ -84,6 +84,8 @@ class FunctionPrinter:
         parents = {parent for parent, _, _ in self.layout.part.values()}
         self.local -= {a for a in self.local if self.values[a] in parents}       # written in pieces
         self.local |= {a for a in copied_arrays(self.function) if a.original in self.local}
+        if self.buffered:                                        # a loop draws into one array, step after step
+            self.local -= {s.out.array for s in flat(self.function.body) if isinstance(s, Draw)}
         self.statements = Statements(self.uses, self.allocated)
         self.statements.offsets = self.offsets
         self._name()
@@ -130,7 +132,7 @@ class FunctionPrinter:
             elif isinstance(s, Reduction) and s.kind in ("logsumexp", "norm") and self.buffered and not looped:
                 arrays = [Array(s.a.dims, comment="scratch")]
             elif isinstance(s, Draw) and self.buffered:
-                more = 2 if s.along in self.statements.offsets else 1        # pairs: the first and the last may be halves
+                more = 2 if s.at or s.along in self.statements.offsets else 1        # pairs: the first and the last may be halves
                 dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + more)
                 arrays = [Array(dims, DOUBLE, comment="scratch")]
             if arrays:
