@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..graph import BATCH, Const, Expr, Extent, Input, Reduce, apply, length, total
+from ..graph import BATCH, Const, Expr, Extent, Input, Reduce, apply, length, mean, total
 from ..system import Average, System
 from ..units import Estimator
-from .chains import Sides, chain, draw
+from .chains import Sides, axis_of, chain, draw
 from .conditionals import Conditional, conditional
 from .errors import EnergyError
 from .free import free_energy
@@ -30,7 +30,8 @@ class Objective:
     """A system with a loss.
 
     `chain` (persistent CD): the name of the input that holds a layer's samples at the start of the chain, `chain_h`, -> their new
-    values. An input has the features of its layer and the axes of a batch; zeros are a good start.
+    values. An input has the features of its layer and an axis of its own, so that there may be more chains than examples; zeros
+    are a good start.
     """
 
     system: System
@@ -63,8 +64,8 @@ def bare(system: System) -> System:
 
 
 def over_batch(value: Expr) -> Expr:
-    """The mean over the examples."""
-    return apply("div", Reduce("sum", value, (BATCH,)), Extent(length(BATCH))) if BATCH in value.axes else value
+    """The mean over the examples, or over the chains."""
+    return mean(value, value.axes)
 
 
 def statistics(system: System) -> System:
@@ -100,7 +101,8 @@ def _persistent(system: System, out: System, sides: Sides, est: Estimator) -> Ob
         raise EnergyError(f"persistent chains belong to no example, and this energy reads the input {foreign[0]} of each: use "
                           "contrastive_divergence")
     kept = [c.layer for c in (*sides.hidden.values(), *(c for c in sides.visible.values() if c.interacting or c.beside))]
-    inputs = {u.node: Input(f"chain_{u.name}", u.node.axes, u.node.shape) for u in kept}
+    axis = axis_of(out, "particles")
+    inputs = {u.node: Input(f"chain_{u.name}", (axis,), u.node.shape) for u in kept}
     out.inputs.update({i.name: i for i in inputs.values()})
     model = chain(out, sides, inputs, est.k, "visible")
     visible = {u.node: model[u.node] for u in system.energy.visible}
