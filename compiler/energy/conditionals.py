@@ -75,9 +75,9 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
         found = reading(system, slope, layer.node, layer.kind == "categorical")
     precision = None
     if layer.kind == "gaussian":
-        precision = _precision(system, energy, slope, layer)
         if found.others:
             raise messages.matrix(system, energy, layer)
+        precision = _precision(system, energy, slope, layer)
     elif found.own and not (found.others and _quadratic(system, slope, layer)):
         raise messages.not_affine(system, energy, layer)
     if not found.others:

@@ -32,8 +32,8 @@ def partition(system: System) -> Partition:
     enumerated, summed, bits = _smaller(system)
     if bits > LARGEST:
         names = ", ".join(u.name for u in enumerated)
-        raise EnergyError(f"an exact log Z adds up 2^{bits:.0f} configurations of {names}, and at most 2^{LARGEST} can be enumerated; "
-                          "estimate it by annealed importance sampling")
+        raise EnergyError(f"an exact log Z adds up 2^{bits:.0f} configurations of {names}, and at most 2^{LARGEST} can be "
+                          "enumerated; estimate it by annealed importance sampling")
     axis = axis_of(system, "config")
     count = 1
     for u in enumerated:

@@ -89,6 +89,8 @@ def _map(f: str, args: tuple[Expr, ...]) -> Expr:
             return zero(args[0])
         case ("div" | "neg" | "square" | "abs" | "sqrt"), [True, *_]:
             return zero(args[0])
+    if f == "div" and isinstance(args[0], Map) and args[0].f == "neg":
+        return _map("neg", (_map("div", (args[0].args[0], args[1])),))
     if f in EVEN and isinstance(args[0], Map) and args[0].f == "neg":
         return _map(f, args[0].args)
     return Map(f, _aligned(args))
