@@ -127,8 +127,7 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     """The objective's gradient by every trained parameter, simplified; `packed`: as it is computed best, not as it reads best."""
     system = out.stable
     _names_free(system)
-    frozen = {*system.training.freeze}
-    out.trained = tuple(k for k in system.params if k not in frozen)
+    out.trained = out.source.trained()
     wrt: list[Expr] = [system.params[k].node for k in out.trained]
     system = system.copy()
     system.equations["loss*"] = system.objective()

@@ -69,12 +69,15 @@ def train(
     freeze: Annotated[Many, typer.Option(metavar="PATTERN", help="do not train these parameters")] = None,
     rate: Annotated[Many, typer.Option(metavar="PATTERN=X", help="multiply the learning rate of these")] = None,
     checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None,
+    labelled: Annotated[int | None, typer.Option(metavar="N", help="train on the first N training examples; pretraining sees all")
+                        ] = None,
+    skip_pretraining: Annotated[bool, typer.Option("--skip-pretraining", help="train from initial values at once")] = False,
 ) -> None:
     """Train a model. Weights, curve, checkpoint and code go to a folder."""
     from .commands.train import TrainOptions
     from .commands.train import train as command
     options = TrainOptions(data, epochs, batch, backend, dtype, tuple(set or ()), seed, lr, patience, out, resume, weights,
-                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()), checkpoint)
+                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()), checkpoint, labelled, skip_pretraining)
     _run(lambda: command(model, options))
 
 

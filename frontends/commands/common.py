@@ -81,7 +81,7 @@ def require_training(system: System, what: str) -> None:
     """Refuses a model that has no loss, or no parameter that is trained."""
     if system.loss is None:
         raise OptionError(f"model {system.name} has no loss, so there is nothing to {what}: loss = ... is what is minimised")
-    if not set(system.params) - set(system.training.freeze):
+    if not system.trained():
         why = "all its parameters are frozen" if system.params else "it has no parameters"
         raise OptionError(f"model {system.name}: {why}, so there is nothing to {what}")
 

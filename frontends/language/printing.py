@@ -176,6 +176,7 @@ class _Printer:
             columns = [f"{k} = {v}" for k, v in d.columns]
             columns += [f"only {d.only}"] if d.only else []
             columns += [f"split {' / '.join(map(str, d.split))}"] if d.split else []
+            columns += [f"labelled {d.labelled}"] if d.labelled else []
             source = d.source + (f"({options})" if options else "")
             lines.append(f"data {source}" + (f": {', '.join(columns)}" if columns else ""))
         settings = list(_training(self.system.training))
