@@ -31,7 +31,7 @@ from .outputs import default_outputs
 from .scope import Binding, Context, Equation, Family, Lost, Poisoned, Scope, Unknown, Value, suggest, text_of
 from .targets import declare_target, legal
 
-BELONGS = (s.Item, s.Loss, s.Penalty, s.Train, s.Repeat, s.Define)      # what a block may hold
+BELONGS = (s.Item, s.Loss, s.Penalty, s.Train, s.Repeat, s.Define, s.Output)      # what a block may hold
 
 
 def block(ctx: Context, scope: Scope, x: s.Pretrain) -> None:
@@ -54,7 +54,7 @@ def block(ctx: Context, scope: Scope, x: s.Pretrain) -> None:
         raise Poisoned
     _worth_it(ctx, scope, x, sub.system, name)
     whole = sub.system.copy(equations={**main.equations, **sub.system.equations})
-    sub.system.outputs = default_outputs(whole, inner, found)
+    sub.system.outputs = sub.system.outputs or default_outputs(whole, inner, found)
     part = cut_out(main, name, _local(sub.system, name), lambda n: _input_name(main, sub.system, n), probable(ctx))
     _trains_something(ctx, scope, x, part, sub.system)
     main.pretraining = (*main.pretraining, part)
@@ -77,7 +77,7 @@ def _belongs(ctx: Context, scope: Scope, x: s.Statement, name: str) -> None:
     if not isinstance(x, BELONGS):
         word = text_of(scope, x).split()[0].split("(")[0]
         ctx.fail(scope, x, f"this stands in a model, not in a pretrain block: `{word}`",
-                 hint="a block holds equations, param, loss, penalty, metric, train, def and repeat")
+                 hint="a block holds equations, param, loss, penalty, metric, output, train, def and repeat")
     for t in x.targets if isinstance(x, s.Item) and x.keyword in ("", "param") else ():
         taken = scope.outer.find(t.name) if scope.outer is not None else None
         if isinstance(taken, Equation | Value | Family):
@@ -99,7 +99,7 @@ def _around(ctx: Context, main: System, found: Collected) -> None:
     surround(ctx, replace(found, rest=first))
     whole = ctx.system.copy(equations={**main.equations, **ctx.system.equations})
     nodes, _ = reached(whole, ctx.system.roots()) if ctx.system.loss else ([], [])
-    read = {n.name for n in nodes if isinstance(n, Param)}
+    read = {n.name for n in nodes if isinstance(n, Param)} - {*earlier(main)}
     ctx.system.params = {k: p for k, p in main.params.items() if k in read}
     surround(ctx, Collected(rest=[(x, where) for x, where in found.rest if not isinstance(x, s.Loss | s.Item)]))
 
@@ -116,13 +116,19 @@ def _trains_something(ctx: Context, scope: Scope, x: s.Pretrain, part: Pretraini
         ctx.fail(scope, x.target, f"the pretrain block `{part.name}` reads no input of the model, and no value of it")
     if part.params:
         return
-    if not own.params:
+    before = earlier(ctx.system)
+    nodes, _ = reached(ctx.system.copy(equations={**ctx.system.equations, **own.equations}), own.roots())
+    read = [k for k in ctx.system.params if any(isinstance(n, Param) and n.name == k for n in nodes)]
+    if not read:
         ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: its loss reads no parameter")
-    frozen = [k for k in own.params if k in own.training.freeze]
-    earlier = {k: p.name for p in ctx.system.pretraining if isinstance(p, Pretraining) for k in p.params}
-    why = [f"{k} ({'frozen' if k in frozen else f'trained by `{earlier[k]}`'})" for k in own.params]
-    ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: of the parameters that its loss reads none is "
-             f"left, {listing(why)}", hint="a block trains what no earlier block has trained")
+    why = [f"`{before[k]}` has trained {k}" if k in before else f"{k} is frozen" for k in read]
+    ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: {listing(why)}",
+             hint="a block trains what it reads and no earlier block has trained")
+
+
+def earlier(main: System) -> dict[str, str]:
+    """The parameters that the blocks so far train, and by which."""
+    return {k: p.name for p in main.pretraining if isinstance(p, Pretraining) for k in p.params}
 
 
 # ---------------------------------------------------------------- names

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...compiler.formulas.text import to_text as term_text
 from ...compiler.graph import BATCH, BOOL, Expr, Extent, Input, Map, Param, Reduce, Size, apply, count
@@ -22,6 +22,7 @@ from .exact import ExactReader, PrintingError, size_text
 from .feedback import feedback_text
 from .functions import REDUCING
 from .lengths import lengths_text, own_inputs
+from .printing_blocks import recipe_text
 
 WORDS = (*REDUCING, "softmax", "log_softmax", BATCH, "last", "true", "false", "inf", "pi")
 LARGEST_TREE = 200_000                                   # terms of one formula; more is a graph that no text can hold
@@ -29,9 +30,19 @@ LARGEST_TREE = 200_000                                   # terms of one formula;
 
 def to_text(system: System) -> str:
     """The model text of a system; PrintingError where it holds something that the language cannot say."""
+    check_names(system)
     printer = _Printer(system)
-    blocks = [[printer.header()], printer.declarations(), printer.equations(), printer.objective(), printer.running()]
+    recipe = recipe_text(system, printer.text, _block)
+    blocks = [[printer.header()], printer.declarations(), printer.equations(), recipe, printer.objective(), printer.running()]
     return "\n\n".join("\n".join(b) for b in blocks if b) + "\n"
+
+
+def _block(system: System, own: tuple[str, ...], feeds: Mapping[str, Expr]) -> list[str]:
+    """The statements of a pretrain block; the equations that are not its own stand in the model."""
+    printer = _Printer(system)
+    printer.reader.done.update(dict.fromkeys(n for n in printer.order if n not in own))
+    printer.order = [n for n in printer.order if n in own]
+    return [*printer.equations(), *printer.objective(), *printer.running()]
 
 
 NAME = re.compile(r"[^\W\d]\w*(\.(?!T\b)\w+)*")
@@ -49,7 +60,6 @@ def check_names(system: System) -> None:
 
 class _Printer:
     def __init__(self, system: System) -> None:
-        check_names(system)
         self.system = system
         self.order = list(ordered(system))
         self.bounds: Boundaries = boundaries_of(system)
