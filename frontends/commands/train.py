@@ -223,9 +223,9 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
 
 
 def _say_how_to_go_on(session: Session, outcome: Outcome, screen: Console) -> None:
-    usual = session.out == default_folder(session.model)
+    where = "" if session.out == default_folder(session.model) else f" --out {session.out}"
     screen.print(f"interrupted after {outcome.run.epoch} epochs and {outcome.run.position} batches; the state is saved.\n"
-                 f"Go on with: chainrule train {session.model} --resume" + ("" if usual else f" --out {session.out}"), markup=False)
+                 f"Go on with: chainrule train {session.model} --resume{where}", markup=False)
 
 
 def _ending(outcome: Outcome) -> str:

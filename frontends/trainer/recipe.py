@@ -1,10 +1,10 @@
 """Pretraining: the blocks of a model's recipe, one after the other, each trained like any other model.
 
-    pretrained(recipe, params)      the blocks in order, `params` changed in place; an Outcome of the one that was interrupted, or None
+    pretrained(recipe, params)      the blocks in order, `params` changed in place; None, or the Outcome that was interrupted
 
 What a block is fed is computed once, before it begins, from the parameters as the blocks before it have left them. Each block
-has a folder of its own, `pretrain-NAME`, with its checkpoint, its curve and its module: a resumed run takes finished blocks from there,
-goes on with the one that was interrupted, and so repeats nothing.
+has a folder of its own, `pretrain-NAME`, with its checkpoint, its curve and its module: a resumed run takes finished blocks from
+there, goes on with the one that was interrupted, and so repeats nothing.
 """
 
 from __future__ import annotations
