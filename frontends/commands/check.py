@@ -8,9 +8,9 @@ from ..trainer.errors import RunError
 from .common import compiled, console, load_model, require_training
 
 
-def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
+def check(model: str, backend: str, sizes: tuple[str, ...], seed: int, block: str | None = None) -> None:
     """Print a row a parameter; a gradient that is wrong is an error."""
-    system = load_model(model, sizes)
+    system = load_model(model, sizes, block)
     require_training(system, "check")
     if system.surgery:
         changed = ", ".join(system.surgery)

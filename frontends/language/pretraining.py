@@ -165,7 +165,8 @@ def setting(ctx: Context, scope: Scope, x: s.PretrainValue) -> None:
         if isinstance(found, Lost):
             raise Poisoned
         what = found.what if found is not None else "nothing"
-        ctx.fail(scope, x.target, f"`{text}` is {what}, and pretraining sets parameters", (found, "it is declared here"), hint=suggest(text, Scope(scope.source), ctx.system.params))
+        ctx.fail(scope, x.target, f"`{text}` is {what}, and pretraining sets parameters", (found, "it is declared here"),
+                 hint=suggest(text, Scope(scope.source), ctx.system.params))
     e = evaluate(ctx, x.value, scope)
     data = next((n for n in reached(ctx.system, [e])[0] if isinstance(n, Input)), None)
     notes = declared(ctx, scope, [(x.target, target), (x.value, e)])
