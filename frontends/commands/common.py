@@ -67,7 +67,7 @@ def load_model(path: str | Path, settings: Iterable[str] = (), block: str | None
     if block is None:
         return system
     if block not in blocks(system):
-        raise OptionError(f"--block {block}: model {system.name} has no pretrain block {block}{did_you_mean(block, blocks(system))}")
+        raise OptionError(f"--block {block}: model {system.name} has no such pretrain block{did_you_mean(block, blocks(system))}")
     return blocks(system)[block]
 
 
