@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from ...compiler.formulas.text import to_text as term_text
 from ...compiler.graph import BATCH, BOOL, Expr, Extent, Input, Map, Param, Reduce, Size, apply, count
@@ -35,14 +35,6 @@ def to_text(system: System) -> str:
     recipe = recipe_text(system, printer.text, _block)
     blocks = [[printer.header()], printer.declarations(), printer.equations(), recipe, printer.objective(), printer.running()]
     return "\n\n".join("\n".join(b) for b in blocks if b) + "\n"
-
-
-def _block(system: System, own: tuple[str, ...], feeds: Mapping[str, Expr]) -> list[str]:
-    """The statements of a pretrain block; the equations that are not its own stand in the model."""
-    printer = _Printer(system)
-    printer.reader.done.update(dict.fromkeys(n for n in printer.order if n not in own))
-    printer.order = [n for n in printer.order if n in own]
-    return [*printer.equations(), *printer.objective(), *printer.running()]
 
 
 NAME = re.compile(r"[^\W\d]\w*(\.(?!T\b)\w+)*")
@@ -191,6 +183,14 @@ class _Printer:
             lines.append(f"data {source}" + (f": {', '.join(columns)}" if columns else ""))
         settings = list(_training(self.system.training))
         return [*lines, *([f"train {', '.join(settings)}"] if settings else [])]
+
+
+def _block(system: System, own: tuple[str, ...], feeds: dict[str, Expr]) -> list[str]:
+    """The statements of a pretrain block; the equations that are not its own stand in the model."""
+    printer = _Printer(system)
+    printer.reader.done.update(dict.fromkeys(n for n in printer.order if n not in own))
+    printer.order = [n for n in printer.order if n in own]
+    return [*printer.equations(), *printer.objective(), *printer.running()]
 
 
 def _parameter(p: Parameter) -> str:
