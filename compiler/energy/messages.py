@@ -35,8 +35,8 @@ def not_affine(system: System, energy: Expr, layer: Units) -> EnergyError:
 def beside(system: System, energy: Expr, layer: Units, others: Sequence[Units]) -> EnergyError:
     term = blame(system, energy, layer, beside=others)
     return EnergyError(f"the hidden layers `{layer.name}` and `{others[0].name}` meet in {_text(system, term)}: hidden layers "
-                       "above each other (a deep Boltzmann machine) cannot be summed out; join each hidden layer with visible ones "
-                       "only, or stack machines by `pretrain`", term, layer.name)
+                       "above each other (a deep Boltzmann machine) cannot be summed out; join each hidden layer with visible "
+                       "ones only, or stack machines by `pretrain`", term, layer.name)
 
 
 def interacting(system: System, energy: Expr, layer: Units, others: Sequence[Units]) -> EnergyError:

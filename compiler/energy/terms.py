@@ -15,14 +15,19 @@ from .sums import reads
 
 def summands(e: Expr) -> list[Expr]:
     """The terms of a sum; each is a node of it."""
+    return [term for _, term in signed_summands(e)]
+
+
+def signed_summands(e: Expr, sign: int = 1) -> list[tuple[int, Expr]]:
+    """The terms of a sum, each with the sign, 1 or -1, with which it enters."""
     match e:
         case Map("add" | "sub", (a, b)):
-            return summands(a) + summands(b)
+            return signed_summands(a, sign) + signed_summands(b, sign if e.f == "add" else -sign)
         case Map("neg", (a,)):
-            return summands(a)
+            return signed_summands(a, -sign)
         case Broadcast(args=(a,)) if not e.shape:
-            return summands(a)
-    return [e]
+            return signed_summands(a, sign)
+    return [(sign, e)]
 
 
 def blame(system: System, energy: Expr, layer: Units, others: bool = False, beside: Sequence[Units] = ()) -> Expr | None:

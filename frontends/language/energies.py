@@ -149,22 +149,26 @@ def _read_by(ctx: Context, scope: Scope, value: Expr, at: s.Expr) -> None:
 
 def derivable(ctx: Context, scope: Scope) -> None:
     """Derives conditionals and free energy, and points at the term that prevents it."""
-    from ...compiler.energy import EnergyError, conditional, free_energy
+    from ...compiler.energy import EnergyError, conditional, free_energy, objective
     from ...compiler.formulas import formula
     assert ctx.system.energy is not None
+    place: tuple[Source, s.Node] | None = None
     try:
         for side in ("hidden", "visible"):
             conditional(ctx.system, side)
         free_energy(ctx.system)
+        place = ctx.estimator                                    # what is wrong now, is wrong with it
+        objective(ctx.system)
     except EnergyError as error:
         value, binding = ctx.system.energy.value, scope.find(error.layer or "E")
-        place = written_at(ctx, value, error.term) if error.term is not None else None
+        place = written_at(ctx, value, error.term) if error.term is not None else place
         if place is None and binding is not None:
             place = binding.source, binding.node
         source, node = place or (scope.source, s.Node(0, 1))
-        message, _, hint = str(error).partition("; ")
-        if error.term is not None and place is not None:          # a term reads as it was written
-            message = message.replace(formula(error.term, ctx.system.names), f"`{text_of(Scope(source), node)}`")
+        said = str(error)
+        if error.term is not None and error.term in ctx.places:   # a term reads as it was written
+            said = said.replace(f"`{formula(error.term, ctx.system.names)}`", f"`{text_of(Scope(source), node)}`")
+        message, _, hint = said.rpartition("; ") if "; " in said else (said, "", "")
         declared = binding if error.layer is not None and binding is not None and binding.node is not node else None
         ctx.report(Scope(source), node, message, (declared, f"`{error.layer}` is declared here"), hint=hint or None)
 

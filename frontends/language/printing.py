@@ -10,6 +10,7 @@ import keyword
 import re
 from collections.abc import Iterable, Iterator
 
+from ...compiler.formulas.terms import Term
 from ...compiler.formulas.text import to_text as term_text
 from ...compiler.graph import BATCH, BOOL, Expr, Extent, Input, Map, Param, Reduce, Size, apply, count
 from ...compiler.moves import Broadcast
@@ -35,6 +36,18 @@ def to_text(system: System) -> str:
     recipe = recipe_text(system, printer.text, _block)
     blocks = [[printer.header()], printer.declarations(), printer.equations(), recipe, printer.objective(), printer.running()]
     return "\n\n".join("\n".join(b) for b in blocks if b) + "\n"
+
+
+def equation_terms(system: System) -> Iterator[tuple[str, Expr, Term]]:
+    """The equations as the language writes them, each after what it reads: name, expression, right side; an energy is `E`."""
+    return _Printer(system).terms()
+
+
+def expression_text(system: System, e: Expr) -> str:
+    """Part of an equation as the language writes it."""
+    printer = _Printer(system)
+    printer.reader.done.update(dict.fromkeys(system.equations))
+    return term_text(printer.reader.term(e), exact=True)
 
 
 NAME = re.compile(r"[^\W\d]\w*(\.(?!T\b)\w+)*")
@@ -63,6 +76,16 @@ class _Printer:
         if term.weight > LARGEST_TREE:
             raise PrintingError(f"the formula of {name or 'an expression'} is too large to write: name its parts")
         return term_text(term, exact=True)
+
+    def terms(self) -> Iterator[tuple[str, Expr, Term]]:
+        """Every equation with its right side, the energy last."""
+        for name in self.order:
+            e = self.system.equations[name]
+            yield name, e, self.reader.right_side(e, name)
+            self.reader.done[name] = None
+        if self.system.energy is not None:
+            e = self.system.energy.value
+            yield "E", e, self.reader.right_side(e, "E")
 
     # ---- header and declarations
 
@@ -274,4 +297,4 @@ def ordered(system: System) -> Iterator[str]:
             yield name
 
 
-__all__ = ["PrintingError", "ordered", "to_text"]
+__all__ = ["PrintingError", "equation_terms", "expression_text", "ordered", "to_text"]

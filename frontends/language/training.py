@@ -309,6 +309,7 @@ def _optimiser(ctx: Context, scope: Scope, o: s.Option, once: Once) -> None:
 
 def _estimator(ctx: Context, scope: Scope, o: s.Option, once: Once) -> None:
     found, rates = read_estimator(ctx, scope, o)
+    ctx.estimator = (scope.source, o)
     once("estimator", found)
     optimiser = descent(rates, float(OPTIMISERS["sgd"][0]["lr"]))
     if optimiser is not None:
