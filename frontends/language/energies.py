@@ -124,7 +124,7 @@ def energy(ctx: Context, scope: Scope) -> None:
     from .training import one_number
     one_number(ctx, scope, q.item.value, q.expr, (), "energy")
     _read_by(ctx, scope, q.expr, q.item.value)
-    ctx.system.equations.pop("E")
+    ctx.system.equations.pop(q.full)
     ctx.system.energy = Energy(q.expr, tuple(ctx.layers))
     ctx.system.training = Training(estimator=Estimator())
 

@@ -4,6 +4,11 @@
         z = sigmoid(W1 @ (x * bernoulli(0.7)) + b1)
         loss = binary_cross_entropy(sigmoid(W1.T @ z + a1), x)
         train sgd(lr = 0.1), epochs = 15
+    pretrain machine:                             an energy over units, the visible ones fed by values of the model
+        visible v[H] : binary(mean) = h1
+        hidden  u[H] : binary
+        E = - u @ W2 @ v - a2 @ v - b2 @ u
+        train contrastive_divergence(k = 1, lr = 0.1)
     pretrain V1 = W1.T                            from here on V1 starts from what W1 has become
 
 A block reads every name of the model; its own equations and parameters (`layer1.V`) are its own. What is trained by which
@@ -16,10 +21,12 @@ import keyword
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ...compiler.graph import Input, Param, Ref
+from ...compiler.graph import BATCH, Expr, Input, Param, Ref
 from ...compiler.reach import reached
 from ...compiler.recipe import Pretraining, Setting, cut_out
 from ...compiler.system import System
+from ...compiler.units import Units
+from . import energies, semantics
 from . import syntax as s
 from .arithmetic import declared
 from .declarations import Collected, collect
@@ -28,7 +35,7 @@ from .equations import elaborate
 from .functions import probable
 from .inputs import RESERVED_INPUTS
 from .outputs import default_outputs
-from .scope import Binding, Context, Equation, Family, Lost, Poisoned, Scope, Unknown, Value, suggest, text_of
+from .scope import Binding, Context, Equation, Family, Frame, Lost, Poisoned, Scope, Unknown, Value, suggest, text_of
 from .targets import declare_target, legal
 
 BELONGS = (s.Item, s.Loss, s.Penalty, s.Train, s.Repeat, s.Define, s.Output)      # what a block may hold
@@ -41,23 +48,71 @@ def block(ctx: Context, scope: Scope, x: s.Pretrain) -> None:
     inner = Scope(scope.source, name, name, outer=scope)
     for statement in _inside(x.body):
         _belongs(ctx, inner, statement, name)
-    main = ctx.system
+    main, known = ctx.system, len(ctx.diagnostics)
+    body, given = _sources(ctx, scope, x.body)
     sub = Context(System(f"{main.name}.{name}", sizes=main.sizes, params=main.params), ctx.diagnostics, ctx.quiet,
-                  places=ctx.places, assumed=ctx.assumed, domains=ctx.domains)
-    known = len(ctx.diagnostics)
-    found = collect(sub, inner, x.body)
+                  places=ctx.places, assumed=ctx.assumed, domains=dict(ctx.domains),
+                  header=s.Header(x.target.start, x.target.end, "energy" if _is_energy(body) else "model", name, ()))
+    found = collect(sub, inner, body)
     for q in found.equations:
         if q.state == "todo":
             _one(sub, q)
-    _around(sub, main, found)
+    _around(sub, main, found, inner)
+    feeds = {u.name: _feed(ctx, sub, scope, u, given) for u in sub.layers if u.visible}
     if len(ctx.diagnostics) > known:
         raise Poisoned
-    _worth_it(ctx, scope, x, sub.system, name)
-    whole = sub.system.copy(equations={**main.equations, **sub.system.equations})
-    sub.system.outputs = sub.system.outputs or default_outputs(whole, inner, found)
-    part = cut_out(main, name, _local(sub.system, name), lambda n: _input_name(main, sub.system, n), probable(ctx))
-    _trains_something(ctx, scope, x, part, sub.system)
+    own = sub.system
+    _worth_it(ctx, scope, x, own, name)
+    if own.loss is not None:
+        whole = own.copy(equations={**main.equations, **own.equations})
+        own.outputs = own.outputs or default_outputs(whole, inner, found)
+    own.domains = {k: d for k, d in sub.domains.items() if k in own.inputs}
+    part = cut_out(main, name, _local(own, name), lambda n: _input_name(main, own, n), probable(ctx), feeds)
+    _trains_something(ctx, scope, x, part, own)
     main.pretraining = (*main.pretraining, part)
+
+
+# ---------------------------------------------------------------- units and what they are fed
+
+def _is_energy(body: tuple[s.Statement, ...]) -> bool:
+    return any(isinstance(x, s.Item) and x.keyword in ("visible", "hidden") for x in body)
+
+
+def _sources(ctx: Context, scope: Scope, body: tuple[s.Statement, ...]) -> tuple[tuple[s.Statement, ...], dict[str, s.Expr]]:
+    """The body without what its visible units are fed, and that: `visible v[D] : binary = x`."""
+    given: dict[str, s.Expr] = {}
+    plain: list[s.Statement] = []
+    for x in body:
+        if isinstance(x, s.Item) and x.keyword == "visible":
+            text = text_of(scope, x.targets[0])
+            if x.value is None or len(x.targets) > 1:
+                ctx.fail(scope, x, f"the visible units `{text}` of a pretrain block are fed by a value of the model",
+                         hint=f"visible {text} : binary(mean) = h; each layer on a line of its own")
+            given[x.targets[0].name] = x.value
+            x = replace(x, value=None)
+        plain.append(x)
+    return tuple(plain), given
+
+
+def _feed(ctx: Context, sub: Context, scope: Scope, units: Units, given: dict[str, s.Expr]) -> Expr:
+    """What the model computes for visible units: one value for each, for every example."""
+    from .expressions import evaluate
+    node = given[units.name]
+    ctx.frames.append(Frame(units.name))
+    try:
+        e = semantics.numeric(evaluate(ctx, node, scope))
+    finally:
+        ctx.frames.pop()
+    text = text_of(scope, node)
+    if e.axes != (BATCH,) or e.shape != units.node.shape:
+        ctx.fail(scope, node, f"the units `{units.name}` are {ctx.shape_text(units.node)}, and `{text}` is {ctx.shape_text(e)}"
+                 + ("" if BATCH in e.axes else ", the same for every example"), *declared(ctx, scope, [(node, e)]))
+    drawn = units.kind == "binary" and sub.domains.get(units.name) == "binary"
+    if drawn and ctx.domains.get(e.name if isinstance(e, Input) else "") != "binary" and probable(ctx)(e):
+        ctx.fail(scope, node, f"the units `{units.name}` are 0 or 1, and `{text}` lies between",
+                 *declared(ctx, scope, [(node, e)]),
+                 hint=f"units that take means are declared so: visible {units.name}[...] : binary(mean) = {text}")
+    return e
 
 
 def _inside(body: tuple[s.Statement, ...]) -> Iterator[s.Statement]:
@@ -77,8 +132,8 @@ def _belongs(ctx: Context, scope: Scope, x: s.Statement, name: str) -> None:
     if not isinstance(x, BELONGS):
         word = text_of(scope, x).split()[0].split("(")[0]
         ctx.fail(scope, x, f"this stands in a model, not in a pretrain block: `{word}`",
-                 hint="a block holds equations, param, loss, penalty, metric, output, train, def and repeat")
-    for t in x.targets if isinstance(x, s.Item) and x.keyword in ("", "param") else ():
+                 hint="a block holds equations, param, loss or units and E, penalty, metric, output, train, def and repeat")
+    for t in x.targets if isinstance(x, s.Item) and x.keyword != "metric" else ():
         taken = scope.outer.find(t.name) if scope.outer is not None else None
         if isinstance(taken, Equation | Value | Family):
             ctx.fail(scope, t, f"`{t.name}` is {taken.what} of the model, which `{name}` reads by this name",
@@ -92,21 +147,28 @@ def _one(ctx: Context, q: Equation) -> None:
         pass
 
 
-def _around(ctx: Context, main: System, found: Collected) -> None:
-    """The loss and the metrics; then, when it is known which parameters they read, penalties and the train line."""
+def _around(ctx: Context, main: System, found: Collected, scope: Scope) -> None:
+    """The energy, or the loss and the metrics; then, when it is known which parameters they read, penalties and the train line."""
     from .elaborate import surround
+    if ctx.energy:
+        try:
+            energies.energy(ctx, scope)
+            energies.derivable(ctx, scope)
+        except (Poisoned, Unknown):
+            pass
     first = [(x, where) for x, where in found.rest if isinstance(x, s.Loss | s.Item)]
     surround(ctx, replace(found, rest=first))
     whole = ctx.system.copy(equations={**main.equations, **ctx.system.equations})
-    nodes, _ = reached(whole, ctx.system.roots()) if ctx.system.loss else ([], [])
+    nodes, _ = reached(whole, ctx.system.roots())
     read = {n.name for n in nodes if isinstance(n, Param)} - {*earlier(main)}
     ctx.system.params = {k: p for k, p in main.params.items() if k in read}
     surround(ctx, Collected(rest=[(x, where) for x, where in found.rest if not isinstance(x, s.Loss | s.Item)]))
 
 
 def _worth_it(ctx: Context, scope: Scope, x: s.Pretrain, system: System, name: str) -> None:
-    if system.loss is None:
-        ctx.fail(scope, x.target, f"the pretrain block `{name}` has no loss", hint="loss = ... is what it minimises")
+    if system.loss is None and system.energy is None:
+        ctx.fail(scope, x.target, f"the pretrain block `{name}` has no loss and no energy",
+                 hint="loss = ... is what it minimises; or visible and hidden units, and E = ...")
     if system.training.truncate is not None:
         ctx.fail(scope, x.target, f"`{name}` has `truncate`, and a pretrain block sees its sequences whole")
 
@@ -120,7 +182,7 @@ def _trains_something(ctx: Context, scope: Scope, x: s.Pretrain, part: Pretraini
     nodes, _ = reached(ctx.system.copy(equations={**ctx.system.equations, **own.equations}), own.roots())
     read = [k for k in ctx.system.params if any(isinstance(n, Param) and n.name == k for n in nodes)]
     if not read:
-        ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: its loss reads no parameter")
+        ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: it reads no parameter")
     why = [f"`{before[k]}` has trained {k}" if k in before else f"{k} is frozen" for k in read]
     ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: {listing(why)}",
              hint="a block trains what it reads and no earlier block has trained")
