@@ -33,8 +33,8 @@ def to_text(system: System) -> str:
     """The model text of a system; PrintingError where it holds something that the language cannot say."""
     check_names(system)
     printer = _Printer(system)
-    recipe = recipe_text(system, printer.text, _block)
-    blocks = [[printer.header()], printer.declarations(), printer.equations(), recipe, printer.objective(), printer.running()]
+    blocks = [[printer.header()], printer.declarations(), printer.equations(), recipe_text(system, printer.text, _block),
+              printer.objective(), printer.running()]
     return "\n\n".join("\n".join(b) for b in blocks if b) + "\n"
 
 
@@ -208,12 +208,14 @@ class _Printer:
         return [*lines, *([f"train {', '.join(settings)}"] if settings else [])]
 
 
-def _block(system: System, own: tuple[str, ...], feeds: dict[str, Expr]) -> list[str]:
-    """The statements of a pretrain block; the equations that are not its own stand in the model."""
+def _block(system: System, own: tuple[str, ...], feeds: dict[str, str]) -> list[str]:
+    """The statements of a pretrain block; `feeds` are its visible units' sources, equations that are not its own the model's."""
     printer = _Printer(system)
+    units = [printer.input(u.name, u.node) + (f" = {feeds[u.name]}" if u.visible else "")
+             for u in (system.energy.layers if system.energy else ())]
     printer.reader.done.update(dict.fromkeys(n for n in printer.order if n not in own))
     printer.order = [n for n in printer.order if n in own]
-    return [*printer.equations(), *printer.objective(), *printer.running()]
+    return [*units, *printer.equations(), *printer.objective(), *printer.running()]
 
 
 def _parameter(p: Parameter) -> str:

@@ -9,7 +9,7 @@ from ...compiler.graph import Expr, Input
 from ...compiler.recipe import Pretraining, Setting
 from ...compiler.system import System
 
-Lines = Callable[[System, tuple[str, ...], dict[str, Expr]], list[str]]
+Lines = Callable[[System, tuple[str, ...], dict[str, str]], list[str]]
 
 
 def recipe_text(system: System, text: Callable[[Expr], str], body: Lines) -> list[str]:
@@ -20,7 +20,7 @@ def recipe_text(system: System, text: Callable[[Expr], str], body: Lines) -> lis
             out.append(f"pretrain {stage.param} = {text(stage.value)}")
         else:
             named, own = _as_written(system, stage)
-            feeds = {k: e for k, e in stage.feeds if k in _units(named)}
+            feeds = {k: text(e) for k, e in stage.feeds if k in _units(named)}
             out += [f"pretrain {stage.name}:", *(f"    {line}" for line in body(named, own, feeds))]
     return out
 
