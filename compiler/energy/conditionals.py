@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from ..algebra import number
 from ..gradient import pullback
-from ..graph import BATCH, Broadcast, Const, Expr, Input, Reduce, apply, broadcast, order_axes
+from ..graph import Broadcast, Const, Expr, Input, Reduce, apply, broadcast, order_axes
 from ..passes.simplify import simplify_exprs
 from ..rules import spread
 from ..system import System
@@ -47,9 +47,15 @@ class Conditional:
     beside: tuple[str, ...] = ()
 
     def given(self, values: Mapping[Expr, Expr]) -> Conditional:
-        """The same with layers, or anything else that it reads, replaced."""
+        """The same with layers, or anything else that it reads, replaced; along the axes of all values."""
+        axes = {x for e in values.values() for x in e.axes}
+
+        def along(e: Expr) -> Expr:
+            new = replaced(e, values)
+            return broadcast(new, order_axes({*new.axes, *axes}), new.shape)
+
         precision = None if self.precision is None else replaced(self.precision, values)
-        return replace(self, natural=replaced(self.natural, values), precision=precision, mean=replaced(self.mean, values))
+        return replace(self, natural=along(self.natural), precision=precision, mean=along(self.mean))
 
 
 def conditional(system: System, side: str) -> dict[str, Conditional]:
@@ -102,8 +108,8 @@ def slope_of(system: System, energy: Expr, layer: Input) -> Expr:
 
 
 def _wide(e: Expr, layer: Input) -> Expr:
-    """Along the axes of the layer, or of what it is given."""
-    return broadcast(e, order_axes({*e.axes, BATCH}), layer.shape)
+    """With the features of the layer, along its axes."""
+    return broadcast(e, order_axes({*e.axes, *layer.axes}), layer.shape)
 
 
 def named(system: System) -> Opaque:

@@ -98,7 +98,7 @@ def _persistent(system: System, out: System, sides: Sides, est: Estimator) -> Ob
     """The chain goes on from where it was: from samples of the hidden side (and of visible units that interact)."""
     assert system.energy is not None
     if foreign := [k for k in out.inputs if k not in {u.name for u in system.energy.visible}]:
-        raise EnergyError(f"persistent chains belong to no example, and this energy reads the input {foreign[0]} of each: use "
+        raise EnergyError(f"persistent chains belong to no example, and this energy reads the input {foreign[0]} of each; use "
                           "contrastive_divergence")
     kept = [c.layer for c in (*sides.hidden.values(), *(c for c in sides.visible.values() if c.interacting or c.beside))]
     axis = axis_of(out, "particles")
@@ -129,6 +129,7 @@ def _likelihood(system: System, out: System) -> System:
     """The negative log-likelihood of an example, in nats."""
     p = partition(system)
     out.sizes[str(length(p.axis))] = p.count
+    out.names.update(p.names)
     free = out.equation("F", free_energy(system))
     log_z = out.equation("log_Z", p.value)
     out.loss = Average(over_batch(free) + over_batch(log_z), Const(1))
@@ -152,7 +153,8 @@ def _activation(c: Conditional) -> Expr:
         return c.mean
     if c.layer.kind == "spin":
         return apply("sigmoid", 2 * c.natural)
-    raise EnergyError(f"a sparsity target is the probability that a binary or spin unit is on; {c.layer.name} is {c.layer.kind}",
+    raise EnergyError(f"a sparsity target is the probability that a binary or spin unit is on, and "
+                      f"`{c.layer.name}` is {c.layer.kind}",
                       None, c.layer.name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2
 
-from ..graph import Expr, Reduce, length
+from ..graph import Expr, Reduce
 from ..system import System
 from ..units import Units
 from .chains import axis_of
@@ -25,6 +25,7 @@ class Partition:
     value: Expr
     axis: str
     count: int
+    names: dict[Expr, str]                                       # of the configurations, `every_h`
 
 
 def partition(system: System) -> Partition:
@@ -39,8 +40,10 @@ def partition(system: System) -> Partition:
     for u in enumerated:
         n, radix = states(system, u)
         count *= radix ** n
-    free = replaced(free_energy(system, summed), configurations(system, enumerated, axis))
-    return Partition(Reduce("logsumexp", -free, (axis,)), axis, count)
+    every = configurations(system, enumerated, axis)
+    free = replaced(free_energy(system, summed), every)
+    names = {every[u.node]: f"every_{u.name}" for u in enumerated}
+    return Partition(Reduce("logsumexp", -free, (axis,)), axis, count, names)
 
 
 def _smaller(system: System) -> tuple[tuple[Units, ...], str, float]:
@@ -56,8 +59,3 @@ def _smaller(system: System) -> tuple[tuple[Units, ...], str, float]:
                           "estimate it by annealed importance sampling")
     bits, other, layers = min(found, key=lambda f: f[0])
     return layers, other, bits
-
-
-def sized(system: System, p: Partition) -> System:
-    """The system with the length of the enumeration among its sizes."""
-    return system.copy(sizes={**system.sizes, str(length(p.axis)): p.count})

@@ -55,13 +55,13 @@ def zero(like: Expr) -> Expr:
 
 
 def _rebuilt(n: Expr, args: tuple[Expr, ...]) -> Expr:
+    if isinstance(n, Broadcast):                                 # what is repeated along the batch may now be along another axis
+        return zero(n) if is_zero(args[0]) else Broadcast(args[0], args[0].axes, n.shape, n.places)
     if args == n.args:
         return n
     match n:
         case Map():
             return _map(n.f, args)
-        case Broadcast():
-            return zero(n) if is_zero(args[0]) else Broadcast(args[0], args[0].axes, n.shape, n.places)
         case Contract():
             return zero(n) if any(map(is_zero, args)) else n.with_args(args)
         case Reduce(kind="sum") if is_zero(args[0]):
