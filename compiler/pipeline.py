@@ -21,8 +21,9 @@ from functools import partial
 from time import perf_counter
 
 from .checkpointing import Chunked, chunked
+from .formulas import arrivals, equations
 from .gradient import Adjoint, gradient
-from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, length, postorder
+from .graph import BATCH, Broadcast, Concat, Const, Expr, Extent, GraphError, Input, Param, length, postorder
 from .node import base
 from .options import Options
 from .passes.evaluation import evaluation
@@ -139,10 +140,29 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
     extended = without_stops(without_surgery(extended))          # done: the adjoint holds what they say
     memo = simplify_memo(extended.roots(), system.sizes)
-    extended = hoisted(extended.mapped(memo))
+    extended = _shared_named(hoisted(extended.mapped(memo)), out)
     out.explained["differentiated"] = unmasked(extended, out.source.lengths)
     final = out.differentiated = settled(unpacked(finish(extended), packs), out.truncation)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
+
+
+def _shared_named(system: System, out: Compiled) -> System:
+    """What the gradients' formulas share, and nobody has named, as equations t1, t2, ...: the code computes it under these names.
+
+    Where examples have lengths of their own it stays nameless: a person reads those formulas without their masks.
+    """
+    if system.lengths:
+        return system
+    known = meanings(system)
+    given = {*postorder(*(known[k] for k in ("loss", *out.source.equations) if k in known))}
+    roots = {f"d_{k}": system.equations[f"d_{k}"] for k in out.trained if f"d_{k}" in system.equations}
+    taken = {*system.inputs, *system.params, *system.stats, *system.sizes}
+    found = equations(roots, {e: n for n, e in known.items()}, given, taken, arrivals(system))
+    system = system.copy()
+    for q in found:
+        if q.name not in known and q.name not in roots and q.expr not in given and not isinstance(q.expr, Concat):
+            system.equation(q.name, q.expr)
+    return system
 
 
 def _names_free(system: System) -> None:

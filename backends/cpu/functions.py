@@ -42,6 +42,7 @@ from .views import name_of, part_dims, shape_text
 
 WIDTH = 100
 TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names
+WHOLE = re.compile(r"\.(transpose|swapaxes|reshape)\([^()]*\)")
 SHAPES = 64                                              # the column at which trailing shapes stand
 
 
@@ -94,9 +95,19 @@ class FunctionPrinter:
         self._lower()
         if self.buffered:
             self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local))
-            for _, a in self.plan.arrays():
-                if a.comment == "scratch":
-                    a.name = self.namer.claim("mask" if a.kind == BOOL else "tmp")
+            self._name_scratch()
+
+    def _name_scratch(self) -> None:
+        """One name for scratch of one shape in one slot: it is one view."""
+        found: dict[tuple[int, tuple[Size, ...]], str] = {}
+        self.again: set[Array] = set()
+        for i, a in self.plan.arrays():
+            if a.comment == "scratch":
+                if (i, a.dims) in found:
+                    self.again.add(a)
+                else:
+                    found[i, a.dims] = self.namer.claim("mask" if a.kind == BOOL else "tmp")
+                a.name = found[i, a.dims]
 
     def allocated(self, a: Array) -> bool:
         """Whether an array exists before it is written."""
@@ -140,7 +151,8 @@ class FunctionPrinter:
         self.statements.scratch = self.scratch if self.buffered else {}
 
     def buffers(self) -> list[tuple[int, Array]]:
-        return list(self.plan.arrays())
+        """The slot of every array of the workspace, each view once."""
+        return [(i, a) for i, a in self.plan.arrays() if a not in self.again]
 
     # ------------------------------------------------------------ text
 
@@ -316,10 +328,14 @@ def wrapped(line: str, comment: str, opened: int = 0) -> list[str]:
 
 def breaks(code: str, depth: int) -> list[tuple[int, int]]:
     """Where a line may be broken, with how many brackets are open there: after a comma, before a plus or a minus of terms."""
-    text, out = "", list[tuple[int, int]]()
+    text, close, out = "", 0, list[tuple[int, int]]()
     for i, c in enumerate(code):
+        if i < close:                                            # an order of axes, or a shape, stays in one piece
+            continue
         if text:
             text = "" if c == text else text
+        elif m := WHOLE.match(code, i):
+            close = m.end()
         elif c in "\"'":
             text = c
         elif c in "([{":
