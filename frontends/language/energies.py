@@ -109,8 +109,8 @@ def energy(ctx: Context, scope: Scope) -> None:
     """Takes the equation `E` as the model's energy."""
     assert ctx.header is not None
     for visible, word in ((True, "visible"), (False, "hidden")):
-        lost = any(isinstance(b, Lost) for b in scope.names.values())
-        if not any(u.visible is visible for u in ctx.layers) and not lost:
+        declared = any(isinstance(b, Lost) or b.what == f"a {word} layer" for b in scope.names.values())
+        if not any(u.visible is visible for u in ctx.layers) and not declared:
             ctx.report(scope, ctx.header, f"an energy model has visible and hidden units, and this has no {word} ones",
                        hint=f"{word} {'v[D]' if visible else 'h[H]'} : binary")
     q = scope.find("E")
