@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from ...compiler.program import Pool, Refold, Tap, Unfold, Unpool
+from ...compiler.program import BOOL, REAL, Images, Pool, Refold, Tap, Unfold, Unpool, View, Winner
+from ...compiler.sizes import Size
 from .views import assigned, kept, plain, shape_text, text
 
 
-def on_image(s: Unfold | Refold | Pool | Unpool, uses: set[str], sizes: dict[str, str] | None) -> str:
+def on_image(s: Images, uses: set[str], sizes: dict[str, str] | None, scratch: list[str]) -> str:
     """The text of a statement on windows."""
-    return pooled(s, uses, sizes) if isinstance(s, Pool | Unpool) else unfolded(s, uses, sizes)
+    return unfolded(s, uses, sizes) if isinstance(s, Unfold | Refold) else pooled(s, uses, sizes, scratch)
 
 
-def pooled(s: Pool | Unpool, uses: set[str], sizes: dict[str, str] | None) -> str:
-    """`max_pool(a, axes, sizes, out=...)`, or its adjoint; the stride is given where it is not the window's size."""
-    name, read = ("max_pool", (s.a,)) if isinstance(s, Pool) else ("max_unpool", (s.g, s.a, s.best))
+def pooled(s: Pool | Winner | Unpool, uses: set[str], sizes: dict[str, str] | None, scratch: list[str]) -> str:
+    """`max_pool(a, axes, sizes, out=...)`, what its adjoint needs, or that; the stride is given where it is not the window's."""
+    read: tuple[View, ...]
+    match s:
+        case Pool(_, kind, a):
+            name, read = f"{kind}_pool", (a,)
+        case Winner(_, a, best):
+            name, read = "winners", (a, best)
+        case Unpool(_, g, won):
+            name, read = ("sum_unpool", (g,)) if won is None else ("max_unpool", (g, won))
     uses.add(name)
-    stride = tuple(t.stride for t in s.taps)
     options = [*(text(v, sizes) for v in read), str(tuple(t.dim for t in s.taps)), _sizes(s.taps, sizes)]
-    options += [] if stride == tuple(t.k.value for t in s.taps) else [f"stride={stride}"]
+    if any(t.stride != t.k.value for t in s.taps):
+        options.append(f"stride={tuple(t.stride for t in s.taps)}")
+    if any(t.dilation > 1 for t in s.taps):
+        options.append(f"dilation={tuple(t.dilation for t in s.taps)}")
+    if any(t.lo or t.hi for t in s.taps):
+        options.append(f"padding={tuple((t.lo, t.hi) for t in s.taps)}")
+    names = ("lost", "mask") if isinstance(s, Winner) else ("mask", "part")
+    options += [f"{key}={x}" for key, x in zip(names, scratch, strict=False)]
     return f"{name}({', '.join(options)}, out={text(s.out, sizes)})"
+
+
+def scratch(s: Winner | Unpool) -> list[tuple[str, tuple[Size, ...]]]:
+    """The kinds and dims of what a statement needs beside its operands: masks, and a product where windows overlap."""
+    if isinstance(s, Winner):
+        return [(BOOL, s.out.dims)] * 2
+    if s.won is None:
+        return []
+    apart = all(t.k.value is not None and (t.k.value - 1) * t.dilation < t.stride for t in s.taps)
+    return [(BOOL, s.g.dims)] if apart else [(BOOL, s.g.dims), (REAL, s.g.dims)]
 
 
 def unfolded(s: Unfold | Refold, uses: set[str], sizes: dict[str, str] | None) -> str:

@@ -53,6 +53,7 @@ from ...compiler.program import (
     Unfold,
     Unpool,
     View,
+    Winner,
     flat,
     leaves,
     reads,
@@ -252,10 +253,12 @@ class Names:
                 return f"{of(a) or 'copy'}{'_T' if turns(s) else '_last' if turned else ''}"
             case Unfold(_, a):
                 return f"{of(a) or 'image'}_windows"
-            case Pool(_, a):
+            case Pool(_, _, a):
                 return f"pooled_{of(a)}"
-            case Unpool(_, _, a):
-                return f"d_{of(a)}"
+            case Winner(_, a):
+                return f"won_{of(a)}"
+            case Unpool(_, g, won):
+                return f"unpooled_{of(g)}" if won is None else f"d_{of(won).removeprefix('won_')}"
             case Refold():
                 return "folded"
         return "term"

@@ -39,7 +39,9 @@ class Schedule:
     users: dict[Expr, list[Expr]] = field(default_factory=dict)
     loop: dict[Expr, LoopPlan | None] = field(default_factory=dict)
     loops: list[LoopPlan] = field(default_factory=list)
-    pools: dict[Expr, tuple[Line, ...]] = field(default_factory=dict)    # maxima over windows and their adjoints: see `pooling`
+    pools: dict[Expr, tuple[Line, ...]] = field(default_factory=dict)    # pooling, its winners, its adjoint: see `pooling`
+    like: dict[Expr, Expr] = field(default_factory=dict)         # of those: in which value's order of dims they stand in memory
+    winners: dict[Expr, Expr] = field(default_factory=dict)      # maxima over windows -> which element each is
 
 
 def schedule(system: System, roots: dict[str, Expr]) -> Schedule:

@@ -17,23 +17,22 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t3 = real(uniform(s) < 0.5)
     t4 = (s.W.T @ t2) * t3
     d_h5 = t4[2*H:3*H]
-    d_h5.c = d_h5[:, None] * onehot(argmax(h5.c))
-    d_a_h5.c = d_h5.c * real(h5.c > 0)
+    d_a_h5 = d_h5 * real(h5 > 0)
+    t5 = d_a_h5[:, None] * onehot(argmax(conv(e, h5.W)))
     d_h4 = t4[H:2*H]
-    d_h4.c = d_h4[:, None] * onehot(argmax(h4.c))
-    d_a_h4.c = d_h4.c * real(h4.c > 0)
+    d_a_h4 = d_h4 * real(h4 > 0)
+    t6 = d_a_h4[:, None] * onehot(argmax(conv(e, h4.W)))
     d_h3 = t4[0:H]
-    d_h3.c = d_h3[:, None] * onehot(argmax(h3.c))
-    d_a_h3.c = d_h3.c * real(h3.c > 0)
-    d_e = conv_transpose(d_a_h5.c, h5.W) + conv_transpose(d_a_h4.c, h4.W) +
-            conv_transpose(d_a_h3.c, h3.W)
+    d_a_h3 = d_h3 * real(h3 > 0)
+    t7 = d_a_h3[:, None] * onehot(argmax(conv(e, h3.W)))
+    d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     d_L = sum[batch] onehot(w).T @ d_e.T
-    d_h3.W = correlate(d_a_h3.c, e, 3)
-    d_h3.b = sum[batch, 1](d_a_h3.c)
-    d_h4.W = correlate(d_a_h4.c, e, 4)
-    d_h4.b = sum[batch, 1](d_a_h4.c)
-    d_h5.W = correlate(d_a_h5.c, e, 5)
-    d_h5.b = sum[batch, 1](d_a_h5.c)
+    d_h3.W = correlate(t7, e, 3)
+    d_h3.b = sum[batch](d_a_h3)
+    d_h4.W = correlate(t6, e, 4)
+    d_h4.b = sum[batch](d_a_h4)
+    d_h5.W = correlate(t5, e, 5)
+    d_h5.b = sum[batch](d_a_h5)
     d_s.W = t2 @ ([h3, h4, h5] * t3).T
     d_s.b = mean[batch](t1)
 
@@ -134,33 +133,36 @@ def _predict(params, w, workspace):
     w = class_input("w", w, (None, N), V)                       # (B, N)
     B = len(w)
     (
-        onehot_w, e, e_windows, h3_c, h3_h4_h5, e_windows2, h4_c, e_windows3, h5_c, s,
+        onehot_w, e, e_windows, conv_e, max_conv_e, h3_h4_h5, e_windows2, h4_W_e_windows2,
+        max_h4_W_e_windows2, e_windows3, h5_W_e_windows3, max_h5_W_e_windows3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:8
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
-    h3_c += h3_b
-    np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:85
+    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=conv_e.reshape(-1, H))
+    np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
-    np.max(h3_c, axis=1, out=h3)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
+    np.add(max_conv_e, h3_b, out=h3)
+    np.maximum(h3, 0, out=h3)
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
-    h4_c += h4_b
-    np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:85
-    np.max(h4_c, axis=1, out=h4)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
+    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T,
+        out=h4_W_e_windows2.reshape(-1, H))
+    np.max(h4_W_e_windows2, axis=1, out=max_h4_W_e_windows2)    # (B, H)
+    np.add(max_h4_W_e_windows2, h4_b, out=h4)
+    np.maximum(h4, 0, out=h4)
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
-    h5_c += h5_b
-    np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:85
-    np.max(h5_c, axis=1, out=h5)
+    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T,
+        out=h5_W_e_windows3.reshape(-1, H))
+    np.max(h5_W_e_windows3, axis=1, out=max_h5_W_e_windows3)    # (B, H)
+    np.add(max_h5_W_e_windows3, h5_b, out=h5)
+    np.maximum(h5, 0, out=h5)
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
     s += s_b
@@ -173,21 +175,24 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(B*N*V, 3*B*E*N - 6*B*E, 3*B*H), dtype),
-            (B*E*N, dtype),
-            (max(B*H*N - 2*B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E), dtype),
+            (max(B*N*V, 3*B*E*N - 6*B*E, B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E), dtype),
+            (max(B*E*N, B*H), dtype),
+            (max(B*H*N - 2*B*H, 3*B*H), dtype),
             (max(B*H*N - 3*B*H, B*H*N - 4*B*H, B*C), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[0][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
-            s[0][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[2][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
-            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
-            s[2][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
-            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
+            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[0][:B*H].reshape(B, H),                                   # max_conv_e
+            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[0][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
+            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_W_e_windows2
+            s[0][:B*H].reshape(B, H),                                   # max_h4_W_e_windows2
+            s[0][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
+            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_W_e_windows3
+            s[1][:B*H].reshape(B, H),                                   # max_h5_W_e_windows3
             s[3][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
@@ -202,34 +207,37 @@ def _evaluate(params, w, y, workspace):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, e_windows, h3_c, h3_h4_h5, e_windows2, h4_c, e_windows3, h5_c, s, max_s, exp_s,
+        onehot_w, e, e_windows, conv_e, max_conv_e, h3_h4_h5, e_windows2, h4_W_e_windows2,
+        max_h4_W_e_windows2, e_windows3, h5_W_e_windows3, max_h5_W_e_windows3, s, max_s, exp_s,
         sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:8
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
-    h3_c += h3_b
-    np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:85
+    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=conv_e.reshape(-1, H))
+    np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
-    np.max(h3_c, axis=1, out=h3)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
+    np.add(max_conv_e, h3_b, out=h3)
+    np.maximum(h3, 0, out=h3)
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
-    h4_c += h4_b
-    np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:85
-    np.max(h4_c, axis=1, out=h4)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
+    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T,
+        out=h4_W_e_windows2.reshape(-1, H))
+    np.max(h4_W_e_windows2, axis=1, out=max_h4_W_e_windows2)    # (B, H)
+    np.add(max_h4_W_e_windows2, h4_b, out=h4)
+    np.maximum(h4, 0, out=h4)
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
-    h5_c += h5_b
-    np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:85
-    np.max(h5_c, axis=1, out=h5)
+    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T,
+        out=h5_W_e_windows3.reshape(-1, H))
+    np.max(h5_W_e_windows3, axis=1, out=max_h5_W_e_windows3)    # (B, H)
+    np.add(max_h5_W_e_windows3, h5_b, out=h5)
+    np.maximum(h5, 0, out=h5)
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
     s += s_b
@@ -255,9 +263,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*N*V, 3*B*E*N - 6*B*E, 3*B*H, B*C), dtype),
-            (B*E*N, dtype),
-            (max(B*H*N - 2*B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E, B), dtype),
+            (max(B*N*V, 3*B*E*N - 6*B*E, B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E), dtype),
+            (max(B*E*N, B*H, B*C), dtype),
+            (max(B*H*N - 2*B*H, 3*B*H), dtype),
             (max(B*H*N - 3*B*H, B*H*N - 4*B*H, B*C), dtype),
             (B, dtype),
             (B, np.int64),
@@ -266,17 +274,20 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[0][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
-            s[0][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[2][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
-            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
-            s[2][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
-            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
+            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[0][:B*H].reshape(B, H),                                   # max_conv_e
+            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[0][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
+            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_W_e_windows2
+            s[0][:B*H].reshape(B, H),                                   # max_h4_W_e_windows2
+            s[0][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
+            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_W_e_windows3
+            s[1][:B*H].reshape(B, H),                                   # max_h5_W_e_windows3
             s[3][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
-            s[2][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
+            s[2][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
+            s[0][:B],                                                   # sum_exp_s
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
             s[4][:B],                                                   # real_argmax_s
@@ -294,10 +305,12 @@ def _gradients(params, grads, w, y, workspace, seed):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, e_windows, h3_c, h3_h4_h5, e_windows2, h4_c, e_windows3, h5_c, u_s, tmp, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp2, t4, argmax_h5_c, d_a_h5_c, mask, argmax_h4_c,
-        d_a_h4_c, mask2, argmax_h3_c, d_a_h3_c, mask3, h5_W_last, d_e_term_windows, d_e, h4_W_last,
-        d_e_term_windows2, d_e_term, h3_W_last, d_e_term_windows3, d_e_term2,
+        onehot_w, e, e_windows, conv_e, max_conv_e, h3_h4_h5, e_windows2, h4_W_e_windows2,
+        max_h4_W_e_windows2, e_windows3, h5_W_e_windows3, max_h5_W_e_windows3, u_s, tmp,
+        h3_h4_h5_u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, t4, d_a_h5, mask,
+        argmax_h5_W_e_windows3, t5, mask2, d_a_h4, argmax_h4_W_e_windows2, t6, mask3, d_a_h3,
+        argmax_conv_e, t7, mask4, h5_W_last, d_e_term_windows, d_e, h4_W_last, d_e_term_windows2,
+        d_e_term, h3_W_last, d_e_term_windows3, d_e_term2,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -305,32 +318,34 @@ def _gradients(params, grads, w, y, workspace, seed):
     # e = L[w].T                                                model.nn:8
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
     e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
-    h3_c += h3_b
-    np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:85
+    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=conv_e.reshape(-1, H))
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
-    np.max(h3_c, axis=1, out=h3)
+    np.add(max_conv_e, h3_b, out=h3)
+    np.maximum(h3, 0, out=h3)
     e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
-    h4_c += h4_b
-    np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:85
-    np.max(h4_c, axis=1, out=h4)
+    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T,
+        out=h4_W_e_windows2.reshape(-1, H))
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    np.max(h4_W_e_windows2, axis=1, out=max_h4_W_e_windows2)    # (B, H)
+    np.add(max_h4_W_e_windows2, h4_b, out=h4)
+    np.maximum(h4, 0, out=h4)
     e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
-    h5_c += h5_b
-    np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:85
-    np.max(h5_c, axis=1, out=h5)
+    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T,
+        out=h5_W_e_windows3.reshape(-1, H))
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    np.max(h5_W_e_windows3, axis=1, out=max_h5_W_e_windows3)    # (B, H)
+    np.add(max_h5_W_e_windows3, h5_b, out=h5)
+    np.maximum(h5, 0, out=h5)
     uniform(seed, 0xb021183d8f313c79, tmp, out=u_s)             # (B, 3*H)
     np.less(u_s, 0.5, out=u_s)
-    h3_h4_h5 *= u_s                                             # (B, 3*H)
+    np.multiply(h3_h4_h5, u_s, out=h3_h4_h5_u_s)                # (B, 3*H)
     # s = 2 * (s.W @ ([h3, h4, h5] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
-    np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
+    np.matmul(h3_h4_h5_u_s, s_W.T, out=s)                       # (B, C)
     s *= 2
     s += s_b
     np.max(s, axis=1, out=max_s)                                # (B,)
@@ -357,57 +372,53 @@ def _gradients(params, grads, w, y, workspace, seed):
     t2 = t1
     t2 *= 2 / B
     # d_s.W = t2 @ ([h3, h4, h5] * real(uniform(s) < 0.5)).T
-    np.matmul(t2.T, h3_h4_h5, out=d_s_W)                        # (C, 3*H)
+    np.matmul(t2.T, h3_h4_h5_u_s, out=d_s_W)                    # (C, 3*H)
     # t4 = (s.W.T @ t2) * real(uniform(s) < 0.5)
     np.matmul(t2, s_W, out=t4)                                  # (B, 3*H)
     t4 *= u_s
-    np.argmax(h5_c, axis=1, out=argmax_h5_c)                    # (B, H)
-    # d_h5.c = d_h5[:, None] * onehot(argmax(h5.c))
-    # d_a_h5.c = d_h5.c * real(h5.c > 0)
-    d_h3, d_h4, d_h5 = np.split(t4, 3, axis=-1)                 # (B, N - 4, H)
-    hot(argmax_h5_c, N - 4, out=mask)
-    np.multiply(d_h5[..., None], mask, out=d_a_h5_c.swapaxes(1, 2))
-    np.greater(h5_c.swapaxes(1, 2), 0, out=mask)
-    np.multiply(d_a_h5_c.swapaxes(1, 2), mask, out=d_a_h5_c.swapaxes(1, 2))
-    # d_h5.b = sum[batch, 1](d_a_h5.c)
-    np.sum(d_a_h5_c, axis=(0, 1), out=d_h5_b)                   # (H,)
-    # d_h5.W = correlate(d_a_h5.c, e, 5)
-    np.matmul(d_a_h5_c.reshape(-1, H).T, e_windows3.reshape(-1, 5*E), out=d_h5_W.reshape(-1, 5*E))
-    np.argmax(h4_c, axis=1, out=argmax_h4_c)                    # (B, H)
-    # d_h4.c = d_h4[:, None] * onehot(argmax(h4.c))
-    # d_a_h4.c = d_h4.c * real(h4.c > 0)
-    hot(argmax_h4_c, N - 3, out=mask2)                          # (B, N - 3, H)
-    np.multiply(d_h4[..., None], mask2, out=d_a_h4_c.swapaxes(1, 2))
-    np.greater(h4_c.swapaxes(1, 2), 0, out=mask2)
-    np.multiply(d_a_h4_c.swapaxes(1, 2), mask2, out=d_a_h4_c.swapaxes(1, 2))
-    # d_h4.b = sum[batch, 1](d_a_h4.c)
-    np.sum(d_a_h4_c, axis=(0, 1), out=d_h4_b)                   # (H,)
-    # d_h4.W = correlate(d_a_h4.c, e, 4)
-    np.matmul(d_a_h4_c.reshape(-1, H).T, e_windows2.reshape(-1, 4*E), out=d_h4_W.reshape(-1, 4*E))
-    np.argmax(h3_c, axis=1, out=argmax_h3_c)                    # (B, H)
-    # d_h3.c = d_h3[:, None] * onehot(argmax(h3.c))
-    # d_a_h3.c = d_h3.c * real(h3.c > 0)
-    hot(argmax_h3_c, N - 2, out=mask3)                          # (B, N - 2, H)
-    np.multiply(d_h3[..., None], mask3, out=d_a_h3_c.swapaxes(1, 2))
-    np.greater(h3_c.swapaxes(1, 2), 0, out=mask3)
-    np.multiply(d_a_h3_c.swapaxes(1, 2), mask3, out=d_a_h3_c.swapaxes(1, 2))
-    # d_h3.b = sum[batch, 1](d_a_h3.c)
-    np.sum(d_a_h3_c, axis=(0, 1), out=d_h3_b)                   # (H,)
-    # d_h3.W = correlate(d_a_h3.c, e, 3)
-    np.matmul(d_a_h3_c.reshape(-1, H).T, e_windows.reshape(-1, 3*E), out=d_h3_W.reshape(-1, 3*E))
+    # d_a_h5 = d_h5 * real(h5 > 0)
+    d_h3, d_h4, d_h5 = np.split(t4, 3, axis=-1)                 # (B, H)
+    np.greater(h5, 0, out=mask)
+    np.multiply(d_h5, mask, out=d_a_h5)
+    # d_h5.b = sum[batch](d_a_h5)
+    np.sum(d_a_h5, axis=0, out=d_h5_b)                          # (H,)
+    np.argmax(h5_W_e_windows3, axis=1, out=argmax_h5_W_e_windows3)  # (B, H)
+    # t5 = d_a_h5[:, None] * onehot(argmax(conv(e, h5.W)))
+    hot(argmax_h5_W_e_windows3, N - 4, out=mask2)               # (B, N - 4, H)
+    np.multiply(d_a_h5[..., None], mask2, out=t5.swapaxes(1, 2))
+    # d_h5.W = correlate(t5, e, 5)
+    np.matmul(t5.reshape(-1, H).T, e_windows3.reshape(-1, 5*E), out=d_h5_W.reshape(-1, 5*E))
+    # d_a_h4 = d_h4 * real(h4 > 0)
+    np.greater(h4, 0, out=mask)                                 # (B, H)
+    np.multiply(d_h4, mask, out=d_a_h4)
+    # d_h4.b = sum[batch](d_a_h4)
+    np.sum(d_a_h4, axis=0, out=d_h4_b)                          # (H,)
+    np.argmax(h4_W_e_windows2, axis=1, out=argmax_h4_W_e_windows2)  # (B, H)
+    # t6 = d_a_h4[:, None] * onehot(argmax(conv(e, h4.W)))
+    hot(argmax_h4_W_e_windows2, N - 3, out=mask3)               # (B, N - 3, H)
+    np.multiply(d_a_h4[..., None], mask3, out=t6.swapaxes(1, 2))
+    # d_h4.W = correlate(t6, e, 4)
+    np.matmul(t6.reshape(-1, H).T, e_windows2.reshape(-1, 4*E), out=d_h4_W.reshape(-1, 4*E))
+    # d_a_h3 = d_h3 * real(h3 > 0)
+    np.greater(h3, 0, out=mask)                                 # (B, H)
+    np.multiply(d_h3, mask, out=d_a_h3)
+    # d_h3.b = sum[batch](d_a_h3)
+    np.sum(d_a_h3, axis=0, out=d_h3_b)                          # (H,)
+    np.argmax(conv_e, axis=1, out=argmax_conv_e)                # (B, H)
+    # t7 = d_a_h3[:, None] * onehot(argmax(conv(e, h3.W)))
+    hot(argmax_conv_e, N - 2, out=mask4)                        # (B, N - 2, H)
+    np.multiply(d_a_h3[..., None], mask4, out=t7.swapaxes(1, 2))
+    # d_h3.W = correlate(t7, e, 3)
+    np.matmul(t7.reshape(-1, H).T, e_windows.reshape(-1, 3*E), out=d_h3_W.reshape(-1, 3*E))
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    np.matmul(d_a_h5_c.reshape(-1, H), h5_W_last.reshape(-1, H).T,
-        out=d_e_term_windows.reshape(-1, 5*E))
+    np.matmul(t5.reshape(-1, H), h5_W_last.reshape(-1, H).T, out=d_e_term_windows.reshape(-1, 5*E))
     fold(d_e_term_windows.transpose(0, 1, 3, 2), (1,), (5,), out=d_e)  # (B, N, E)
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    np.matmul(d_a_h4_c.reshape(-1, H), h4_W_last.reshape(-1, H).T,
-        out=d_e_term_windows2.reshape(-1, 4*E))
+    np.matmul(t6.reshape(-1, H), h4_W_last.reshape(-1, H).T, out=d_e_term_windows2.reshape(-1, 4*E))
     fold(d_e_term_windows2.transpose(0, 1, 3, 2), (1,), (4,), out=d_e_term)  # (B, N, E)
-    # d_e = conv_transpose(d_a_h5.c, h5.W) + conv_transpose(d_a_h4.c, h4.W) +
-    #     conv_transpose(d_a_h3.c, h3.W)
+    # d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    np.matmul(d_a_h3_c.reshape(-1, H), h3_W_last.reshape(-1, H).T,
-        out=d_e_term_windows3.reshape(-1, 3*E))
+    np.matmul(t7.reshape(-1, H), h3_W_last.reshape(-1, H).T, out=d_e_term_windows3.reshape(-1, 3*E))
     fold(d_e_term_windows3.transpose(0, 1, 3, 2), (1,), (3,), out=d_e_term2)  # (B, N, E)
     d_e += d_e_term
     d_e += d_e_term2
@@ -423,60 +434,69 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*N*V, dtype),
-            (max(B*E*N, B*H*N - 4*B*H, B*H*N - 3*B*H), dtype),
+            (max(B*E*N, B*H*N - 4*B*H), dtype),
             (3*B*E*N - 6*B*E, dtype),
             (max(B*H*N - 2*B*H, B*E*N), dtype),
+            (max(B*H, 4*B*E*N - 12*B*E), dtype),
             (max(3*B*H, 5*E*H), dtype),
-            (4*B*E*N - 12*B*E, dtype),
-            (max(B*H*N - 3*B*H, B*H*N - 2*B*H, B*E*N), dtype),
-            (5*B*E*N - 20*B*E, dtype),
-            (max(3*B*H, B*H*N - 4*B*H), dtype),
+            (max(B*H*N - 3*B*H, B*E*N), dtype),
+            (max(B*H, 5*B*E*N - 20*B*E), dtype),
+            (max(3*B*H, 3*E*H), dtype),
             (3*B*H, np.float64),
-            (B*C, dtype),
+            (3*B*H, dtype),
+            (max(B*C, B*H), dtype),
             (B, dtype),
             (B*C, dtype),
             (B, dtype),
             (B, dtype),
+            (max(B*H, B*H*N - 4*B*H, B*H*N - 3*B*H, B*H*N - 2*B*H), bool),
             (B*H, np.int64),
-            (max(B*H*N - 4*B*H, B*H*N - 3*B*H, B*H*N - 2*B*H), bool),
         ])
         workspace.views["gradients"] = (
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[2][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
-            s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
-            s[4][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[5][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
-            s[6][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
+            s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e
+            s[5][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[4][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
+            s[6][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_W_e_windows2
+            s[7][:B*H].reshape(B, H),                                   # max_h4_W_e_windows2
             s[7][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
-            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
+            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_W_e_windows3
+            s[8][:B*H].reshape(B, H),                                   # max_h5_W_e_windows3
             s[8][:3*B*H].reshape(B, 3*H),                               # u_s
             s[9][:3*B*H].reshape(B, 3*H),                               # tmp
-            s[10][:B*C].reshape(B, C),                                  # s
-            s[11][:B],                                                  # max_s
-            s[12][:B*C].reshape(B, C),                                  # exp_s
-            s[13][:B],                                                  # sum_exp_s
-            s[14][:B],                                                  # s_picked
-            s[10][:B],                                                  # tmp2
-            s[4][:3*B*H].reshape(B, 3*H),                               # t4
-            s[15][:B*H].reshape(B, H),                                  # argmax_h5_c
-            s[8][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # d_a_h5_c
-            s[16][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask
-            s[15][:B*H].reshape(B, H),                                  # argmax_h4_c
-            s[1][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # d_a_h4_c
-            s[16][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask2
-            s[15][:B*H].reshape(B, H),                                  # argmax_h3_c
-            s[6][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # d_a_h3_c
-            s[16][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask3
-            s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[10][:3*B*H].reshape(B, 3*H),                              # h3_h4_h5_u_s
+            s[11][:B*C].reshape(B, C),                                  # s
+            s[12][:B],                                                  # max_s
+            s[13][:B*C].reshape(B, C),                                  # exp_s
+            s[14][:B],                                                  # sum_exp_s
+            s[15][:B],                                                  # s_picked
+            s[11][:B],                                                  # tmp2
+            s[10][:3*B*H].reshape(B, 3*H),                              # t4
+            s[11][:B*H].reshape(B, H),                                  # d_a_h5
+            s[16][:B*H].reshape(B, H),                                  # mask
+            s[17][:B*H].reshape(B, H),                                  # argmax_h5_W_e_windows3
+            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # t5
+            s[16][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask2
+            s[11][:B*H].reshape(B, H),                                  # d_a_h4
+            s[17][:B*H].reshape(B, H),                                  # argmax_h4_W_e_windows2
+            s[6][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # t6
+            s[16][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask3
+            s[11][:B*H].reshape(B, H),                                  # d_a_h3
+            s[17][:B*H].reshape(B, H),                                  # argmax_conv_e
+            s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # t7
+            s[16][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask4
+            s[5][:5*E*H].reshape(5, E, H),                              # h5_W_last
             s[7][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # d_e_term_windows
-            s[3][:B*E*N].reshape(B, N, E),                              # d_e
-            s[4][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[5][:4*B*E*N - 12*B*E].reshape(B, N - 3, 4, E),            # d_e_term_windows2
-            s[1][:B*E*N].reshape(B, N, E),                              # d_e_term
-            s[4][:3*E*H].reshape(3, E, H),                              # h3_W_last
+            s[1][:B*E*N].reshape(B, N, E),                              # d_e
+            s[5][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[4][:4*B*E*N - 12*B*E].reshape(B, N - 3, 4, E),            # d_e_term_windows2
+            s[6][:B*E*N].reshape(B, N, E),                              # d_e_term
+            s[8][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[2][:3*B*E*N - 6*B*E].reshape(B, N - 2, 3, E),             # d_e_term_windows3
-            s[6][:B*E*N].reshape(B, N, E),                              # d_e_term2
+            s[3][:B*E*N].reshape(B, N, E),                              # d_e_term2
         )
     return workspace.views["gradients"]
 

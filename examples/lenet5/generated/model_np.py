@@ -143,8 +143,7 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, c1, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4,
-        flat_s4, c5, f6, s,
+        x_padded, x_padded_windows, c1, s2, s2_windows, K3_last, c3, s4, flat_s4, c5, f6, s,
     ) = _predict_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 32, 32)
     x_padded[:, :, 2:30, 2:30] = x
@@ -155,8 +154,7 @@ def _predict(params, x, workspace):
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
     # s2 = tanh(channels(g2, p2) * p2 + channels(b2, p2))       model.nn:13
-    c1_windows[...] = windows(c1, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c1_windows, axis=(3, 4), out=s2)                     # (B, 14, 14, M)
+    sum_pool(c1, (1, 2), (2, 2), out=s2)                        # (B, 14, 14, M)
     s2 /= 4
     s2 *= g2
     s2 += b2
@@ -169,8 +167,7 @@ def _predict(params, x, workspace):
     np.tanh(c3, out=c3)
     # p4 = avg_pool(c3, 2)                                      model.nn:15
     # s4 = tanh(channels(g4, p4) * p4 + channels(b4, p4))       model.nn:16
-    c3_windows[...] = windows(c3, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c3_windows, axis=(3, 4), out=s4)                     # (B, 5, 5, N)
+    sum_pool(c3, (1, 2), (2, 2), out=s4)                        # (B, 5, 5, N)
     s4 /= 4
     s4 *= g4
     s4 += b4
@@ -196,25 +193,23 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(1024*B, 784*B*M, 25*M*N, 100*B*N, B*F), dtype),
-            (max(19600*B, 2500*B*M), dtype),
-            (max(100*B*N, B*H, B*C), dtype),
+            (2500*B*M, dtype),
+            (max(19600*B, 196*B*M, 25*M*N, 25*B*N, B*H, B*C), dtype),
+            (max(100*B*N, B*F), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
             s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
-            s[1][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
-            s[0][:196*B*M].reshape(B, 14, 14, M),                       # s2
-            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[0][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
+            s[1][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
             s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[0][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
-            s[2][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[0][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[2][:B*H].reshape(B, H),                                   # c5
-            s[0][:B*F].reshape(B, F),                                   # f6
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[1][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[2][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[1][:B*H].reshape(B, H),                                   # c5
+            s[2][:B*F].reshape(B, F),                                   # f6
+            s[1][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -228,8 +223,8 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, c1, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4,
-        flat_s4, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        x_padded, x_padded_windows, c1, s2, s2_windows, K3_last, c3, s4, flat_s4, c5, f6, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 32, 32)
     x_padded[:, :, 2:30, 2:30] = x
@@ -240,8 +235,7 @@ def _evaluate(params, x, y, workspace):
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
     # s2 = tanh(channels(g2, p2) * p2 + channels(b2, p2))       model.nn:13
-    c1_windows[...] = windows(c1, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c1_windows, axis=(3, 4), out=s2)                     # (B, 14, 14, M)
+    sum_pool(c1, (1, 2), (2, 2), out=s2)                        # (B, 14, 14, M)
     s2 /= 4
     s2 *= g2
     s2 += b2
@@ -254,8 +248,7 @@ def _evaluate(params, x, y, workspace):
     np.tanh(c3, out=c3)
     # p4 = avg_pool(c3, 2)                                      model.nn:15
     # s4 = tanh(channels(g4, p4) * p4 + channels(b4, p4))       model.nn:16
-    c3_windows[...] = windows(c3, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c3_windows, axis=(3, 4), out=s4)                     # (B, 5, 5, N)
+    sum_pool(c3, (1, 2), (2, 2), out=s4)                        # (B, 5, 5, N)
     s4 /= 4
     s4 *= g4
     s4 += b4
@@ -294,9 +287,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(1024*B, 784*B*M, 25*M*N, 100*B*N, B*F), dtype),
-            (max(19600*B, 2500*B*M, B*C), dtype),
-            (max(100*B*N, B*H, B*C), dtype),
+            (max(2500*B*M, B*C), dtype),
+            (max(19600*B, 196*B*M, 25*M*N, 25*B*N, B*H, B*C), dtype),
+            (max(100*B*N, B*F), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -305,21 +298,19 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
             s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
-            s[1][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
-            s[0][:196*B*M].reshape(B, 14, 14, M),                       # s2
-            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[0][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
+            s[1][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
             s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[0][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
-            s[2][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[0][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[2][:B*H].reshape(B, H),                                   # c5
-            s[0][:B*F].reshape(B, F),                                   # f6
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
-            s[1][:B*C].reshape(B, C),                                   # exp_s
+            s[1][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[2][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[1][:B*H].reshape(B, H),                                   # c5
+            s[2][:B*F].reshape(B, F),                                   # f6
+            s[1][:B*C].reshape(B, C),                                   # s
+            s[2][:B],                                                   # max_s
+            s[0][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[1][:B],                                                   # s_picked
+            s[0][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
             s[3][:B],                                                   # real_argmax_s
@@ -339,9 +330,9 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, c1, c1_windows, p2, s2, s2_windows, K3_last, c3, c3_windows, p4,
-        s4, flat_s4, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3,
-        flat_d_s4, d_s4, d_c3, tmp4, d_K3_last, d_s2_windows, d_s2, tmp5, d_c1, tmp6,
+        x_padded, x_padded_windows, c1, p2, s2, s2_windows, K3_last, c3, p4, s4, flat_s4, c5, f6, s,
+        max_s, exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3, flat_d_s4, d_s4, d_c3, tmp4,
+        d_K3_last, d_s2_windows, d_s2, tmp5, d_c1, tmp6,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -353,8 +344,7 @@ def _gradients(params, grads, x, y, workspace):
     c1 += b1
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
-    c1_windows[...] = windows(c1, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c1_windows, axis=(3, 4), out=p2)                     # (B, 14, 14, M)
+    sum_pool(c1, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
     p2 /= 4
     # s2 = tanh(channels(g2, p2) * p2 + channels(b2, p2))       model.nn:13
     np.multiply(g2, p2, out=s2)                                 # (B, 14, 14, M)
@@ -367,8 +357,7 @@ def _gradients(params, grads, x, y, workspace):
     c3 += b3
     np.tanh(c3, out=c3)
     # p4 = avg_pool(c3, 2)                                      model.nn:15
-    c3_windows[...] = windows(c3, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c3_windows, axis=(3, 4), out=p4)                     # (B, 5, 5, N)
+    sum_pool(c3, (1, 2), (2, 2), out=p4)                        # (B, 5, 5, N)
     p4 /= 4
     # s4 = tanh(channels(g4, p4) * p4 + channels(b4, p4))       model.nn:16
     np.multiply(g4, p4, out=s4)                                 # (B, 5, 5, N)
@@ -447,8 +436,7 @@ def _gradients(params, grads, x, y, workspace):
     d_a_s4_scaled *= g4
     d_a_s4_scaled /= 4
     # d_c3 = unpool(d_p4 / 4, 2)
-    fold(np.broadcast_to(d_a_s4_scaled.transpose(0, 3, 1, 2)[:, :, :, None, :, None],
-        (B, N, 5, 2, 5, 2)).transpose(0, 2, 4, 1, 3, 5), (1, 2), (2, 2), stride=(2, 2), out=d_c3)
+    sum_unpool(d_a_s4_scaled, (1, 2), (2, 2), out=d_c3)         # (B, 10, 10, N)
     # d_a_c3 = d_c3 * (1 - c3^2)
     d_a_c3 = d_c3
     np.square(c3, out=tmp4)
@@ -477,8 +465,7 @@ def _gradients(params, grads, x, y, workspace):
     d_a_s2_scaled *= g2
     d_a_s2_scaled /= 4
     # d_c1 = unpool(d_p2 / 4, 2)
-    fold(np.broadcast_to(d_a_s2_scaled.transpose(0, 3, 1, 2)[:, :, :, None, :, None],
-        (B, M, 14, 2, 14, 2)).transpose(0, 2, 4, 1, 3, 5), (1, 2), (2, 2), stride=(2, 2), out=d_c1)
+    sum_unpool(d_a_s2_scaled, (1, 2), (2, 2), out=d_c1)         # (B, 28, 28, M)
     # d_a_c1 = d_c1 * (1 - c1^2)
     d_a_c1 = d_c1
     np.square(c1, out=tmp6)
@@ -519,15 +506,13 @@ def _gradients_buffers(workspace, B, dtype):
             s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
             s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
-            s[2][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # p2
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # s2
             s[4][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
             s[5][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
             s[6][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[7][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
-            s[8][:25*B*N].reshape(B, 5, 5, N),                          # p4
-            s[7][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[7][:25*B*N].reshape(B, 5, 5, N),                          # p4
+            s[8][:25*B*N].reshape(B, 5, 5, N),                          # s4
             s[9][:25*B*N].reshape(B, 25*N),                             # flat_s4
             s[10][:B*H].reshape(B, H),                                  # c5
             s[11][:B*F].reshape(B, F),                                  # f6
@@ -543,8 +528,8 @@ def _gradients_buffers(workspace, B, dtype):
             s[12][:B*H].reshape(B, H),                                  # tmp3
             s[9][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
             s[10][:25*B*N].reshape(B, N, 5, 5),                         # d_s4
-            s[8][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
-            s[7][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
+            s[7][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
+            s[8][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
             s[9][:25*M*N].reshape(N, 5, 5, M),                          # d_K3_last
             s[4][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
             s[6][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
@@ -712,6 +697,60 @@ def fold(a, axes, sizes, stride=None, dilation=None, *, out):
             part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
         out[tuple(part)] += a[(..., *at)]
     return out
+
+
+def taps(n, counts, axes, sizes, stride, dilation, padding):
+    """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
+    steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
+    for at in np.ndindex(*sizes):
+        inside, there = [slice(None)] * len(n), [slice(None)] * len(n)
+        for axis, j, s, d, (lo, _) in zip(axes, at, *steps, strict=True):
+            first = max(0, -((j * d - lo) // s))
+            last = max(first, min(counts[axis], (n[axis] - 1 + lo - j * d) // s + 1))
+            inside[axis] = slice(first, last)
+            there[axis] = slice(first * s + j * d - lo, max((last - 1) * s + j * d - lo + 1, 0), s) if first < last else slice(0)
+        yield tuple(inside), tuple(there)
+
+
+def pool(ufunc, padded, a, out, *windows):
+    """out = ufunc over the elements of each window; where elements are missing, `padded` stands in their place."""
+    views = [(out[inside], a[there]) for inside, there in taps(a.shape, out.shape, *windows)]
+    if len(views) > 1 and all(o.shape == out.shape for o, _ in views):
+        (_, first), (_, second), *views = views
+        ufunc(first, second, out=out)
+    else:
+        out[...] = padded
+    for o, x in views:
+        ufunc(o, x, out=o)
+    return out
+
+
+def sum_pool(a, axes, sizes, stride=None, dilation=None, padding=None, *, out):
+    """out = the sum of each window along some axes of a; the stride is the window's size unless it is given."""
+    return pool(np.add, 0, a, out, axes, sizes, stride, dilation, padding)
+
+
+def unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding):
+    """Each d is added to all elements of its window, or to element number `won`. Where windows are apart, nothing is added up."""
+    step = stride or sizes
+    apart = all((k - 1) * e < s for k, s, e in zip(sizes, step, dilation or (1,) * len(axes), strict=True))
+    if not apart or any(d.shape[axis] * k != out.shape[axis] for axis, k in zip(axes, sizes, strict=True)):
+        out[...] = 0
+    for k, (inside, there) in enumerate(taps(out.shape, d.shape, axes, sizes, stride, dilation, padding)):
+        x, here = d[inside], out[there]
+        if won is not None:
+            np.equal(won[inside], k, out=mask[inside])
+            x = np.multiply(x, mask[inside], out=here if apart else part[inside])
+        if not apart:
+            here += x
+        elif won is None:
+            here[...] = x
+    return out
+
+
+def sum_unpool(d, axes, sizes, stride=None, dilation=None, padding=None, *, out):
+    """The adjoint of sum_pool: each d is added to all elements of its window."""
+    return unpool(d, None, out, None, None, axes, sizes, stride, dilation, padding)
 
 
 def check(batch=5, seed=0):

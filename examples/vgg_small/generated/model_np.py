@@ -62,9 +62,9 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h7 = s.W.T @ d_s
     d_a_h7.dense_relu = 2 * d_h7 * real(uniform(h7) < 0.5) * real(h7.dense_relu > 0)
     d_p6 = reshape(h7.dense_relu.W.T @ d_a_h7.dense_relu, 4*M, 3, 3)
-    d_h6 = max_unpool(d_p6, h6, 3, stride = 2)
-    d_h6.n = d_h6 * real(h6 > 0)
-    d_h6.n.z = d_h6.n * channels(h6.n.gamma, d_h6.n)
+    d_a_p6 = d_p6 * real(p6 > 0)
+    t1 = max_unpool(d_a_p6, channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2)
+    d_h6.n.z = t1 * channels(h6.n.gamma, t1)
     d_h6.n.u = d_h6.n.z / channels(h6.n.q, d_h6.n.z) + channels((sum[batch, 1, 2] d_h6.n.z *
             h6.n.z) / h6.n.q / h6.n.q * (-1 / (49*B)), h6.n.u) * h6.n.u
     d_h6.c = d_h6.n.u - channels(mean[batch, 1, 2](d_h6.n.u), d_h6.n.u)
@@ -75,9 +75,9 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
             h5.n.z) / h5.n.q / h5.n.q * (-1 / (49*B)), h5.n.u) * h5.n.u
     d_h5.c = d_h5.n.u - channels(mean[batch, 1, 2](d_h5.n.u), d_h5.n.u)
     d_p4 = conv_transpose(d_h5.c, h5.W, padding = 1)
-    d_h4 = max_unpool(d_p4, h4, 2)
-    d_h4.n = d_h4 * real(h4 > 0)
-    d_h4.n.z = d_h4.n * channels(h4.n.gamma, d_h4.n)
+    d_a_p4 = d_p4 * real(p4 > 0)
+    t2 = max_unpool(d_a_p4, channels(h4.n.gamma, h4.n.z) * h4.n.z, 2)
+    d_h4.n.z = t2 * channels(h4.n.gamma, t2)
     d_h4.n.u = d_h4.n.z / channels(h4.n.q, d_h4.n.z) + channels((sum[batch, 1, 2] d_h4.n.z *
             h4.n.z) / h4.n.q / h4.n.q * (-1 / (196*B)), h4.n.u) * h4.n.u
     d_h4.c = d_h4.n.u - channels(mean[batch, 1, 2](d_h4.n.u), d_h4.n.u)
@@ -88,9 +88,9 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
             h3.n.z) / h3.n.q / h3.n.q * (-1 / (196*B)), h3.n.u) * h3.n.u
     d_h3.c = d_h3.n.u - channels(mean[batch, 1, 2](d_h3.n.u), d_h3.n.u)
     d_p2 = conv_transpose(d_h3.c, h3.W, padding = 1)
-    d_h2 = max_unpool(d_p2, h2, 2)
-    d_h2.n = d_h2 * real(h2 > 0)
-    d_h2.n.z = d_h2.n * channels(h2.n.gamma, d_h2.n)
+    d_a_p2 = d_p2 * real(p2 > 0)
+    t3 = max_unpool(d_a_p2, channels(h2.n.gamma, h2.n.z) * h2.n.z, 2)
+    d_h2.n.z = t3 * channels(h2.n.gamma, t3)
     d_h2.n.u = d_h2.n.z / channels(h2.n.q, d_h2.n.z) + channels((sum[batch, 1, 2] d_h2.n.z *
             h2.n.z) / h2.n.q / h2.n.q * (-1 / (784*B)), h2.n.u) * h2.n.u
     d_h2.c = d_h2.n.u - channels(mean[batch, 1, 2](d_h2.n.u), d_h2.n.u)
@@ -104,20 +104,20 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h1.n.gamma = sum[batch, 1, 2] d_h1.n * h1.n.z
     d_h1.n.beta = sum[batch, 1, 2](d_h1.n)
     d_h2.W = correlate(d_h2.c, h1, 3, padding = same)
-    d_h2.n.gamma = sum[batch, 1, 2] d_h2.n * h2.n.z
-    d_h2.n.beta = sum[batch, 1, 2](d_h2.n)
+    d_h2.n.gamma = sum[batch, 1, 2] t3 * h2.n.z
+    d_h2.n.beta = sum[batch, 1, 2](d_a_p2)
     d_h3.W = correlate(d_h3.c, p2, 3, padding = same)
     d_h3.n.gamma = sum[batch, 1, 2] d_h3.n * h3.n.z
     d_h3.n.beta = sum[batch, 1, 2](d_h3.n)
     d_h4.W = correlate(d_h4.c, h3, 3, padding = same)
-    d_h4.n.gamma = sum[batch, 1, 2] d_h4.n * h4.n.z
-    d_h4.n.beta = sum[batch, 1, 2](d_h4.n)
+    d_h4.n.gamma = sum[batch, 1, 2] t2 * h4.n.z
+    d_h4.n.beta = sum[batch, 1, 2](d_a_p4)
     d_h5.W = correlate(d_h5.c, p4, 3, padding = same)
     d_h5.n.gamma = sum[batch, 1, 2] d_h5.n * h5.n.z
     d_h5.n.beta = sum[batch, 1, 2](d_h5.n)
     d_h6.W = correlate(d_h6.c, h5, 3, padding = same)
-    d_h6.n.gamma = sum[batch, 1, 2] d_h6.n * h6.n.z
-    d_h6.n.beta = sum[batch, 1, 2](d_h6.n)
+    d_h6.n.gamma = sum[batch, 1, 2] t1 * h6.n.z
+    d_h6.n.beta = sum[batch, 1, 2](d_a_p6)
     d_h7.dense_relu.W = d_a_h7.dense_relu @ flatten(p6).T
     d_h7.dense_relu.b = sum[batch](d_a_h7.dense_relu)
     d_s.W = d_s @ h7.T
@@ -321,16 +321,15 @@ def _predict(params, x, workspace):
     np.sqrt(h2_n_q, out=h2_n_q)
     # h2.n.u = h2.c - channels(h2.n.mu, h2.c)                   conv.nn:29
     # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
-    # h2.n = channels(h2.n.gamma, h2.n.z) * h2.n.z + channels(h2.n.beta, h2.n.z)  conv.nn:33
-    # h2 = relu(h2.n)                                           conv.nn:49
-    h2 = h2_c
-    h2 -= h2_n_mu
-    h2 /= h2_n_q
-    h2 *= h2_n_gamma
-    h2 += h2_n_beta
-    np.maximum(h2, 0, out=h2)
-    # p2 = max_pool(h2, 2)                                      model.nn:9
-    max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
+    term = h2_c
+    term -= h2_n_mu
+    term /= h2_n_q
+    term *= h2_n_gamma
+    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term, (1, 2), (2, 2), out=p2)                      # (B, 14, 14, M)
+    p2 += h2_n_beta
+    np.maximum(p2, 0, out=p2)
     p2_padded[...] = 0                                          # (B, 16, 16, M)
     p2_padded[:, 1:15, 1:15] = p2
     # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
@@ -363,16 +362,15 @@ def _predict(params, x, workspace):
     np.sqrt(h4_n_q, out=h4_n_q)
     # h4.n.u = h4.c - channels(h4.n.mu, h4.c)                   conv.nn:29
     # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
-    # h4.n = channels(h4.n.gamma, h4.n.z) * h4.n.z + channels(h4.n.beta, h4.n.z)  conv.nn:33
-    # h4 = relu(h4.n)                                           conv.nn:49
-    h4 = h4_c
-    h4 -= h4_n_mu
-    h4 /= h4_n_q
-    h4 *= h4_n_gamma
-    h4 += h4_n_beta
-    np.maximum(h4, 0, out=h4)
-    # p4 = max_pool(h4, 2)                                      model.nn:12
-    max_pool(h4, (1, 2), (2, 2), out=p4)                        # (B, 7, 7, 2*M)
+    term2 = h4_c
+    term2 -= h4_n_mu
+    term2 /= h4_n_q
+    term2 *= h4_n_gamma
+    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term2, (1, 2), (2, 2), out=p4)                     # (B, 7, 7, 2*M)
+    p4 += h4_n_beta
+    np.maximum(p4, 0, out=p4)
     p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
     p4_padded[:, 1:8, 1:8] = p4
     # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
@@ -405,16 +403,16 @@ def _predict(params, x, workspace):
     np.sqrt(h6_n_q, out=h6_n_q)
     # h6.n.u = h6.c - channels(h6.n.mu, h6.c)                   conv.nn:29
     # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
-    # h6.n = channels(h6.n.gamma, h6.n.z) * h6.n.z + channels(h6.n.beta, h6.n.z)  conv.nn:33
-    # h6 = relu(h6.n)                                           conv.nn:49
-    h6 = h6_c
-    h6 -= h6_n_mu
-    h6 /= h6_n_q
-    h6 *= h6_n_gamma
-    h6 += h6_n_beta
-    np.maximum(h6, 0, out=h6)
-    # p6 = max_pool(h6, 3, stride = 2)                          model.nn:15
-    max_pool(h6, (1, 2), (3, 3), stride=(2, 2), out=p6)         # (B, 3, 3, 4*M)
+    term3 = h6_c
+    term3 -= h6_n_mu
+    term3 /= h6_n_q
+    term3 *= h6_n_gamma
+    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
+    #     None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term3, (1, 2), (3, 3), stride=(2, 2), out=p6)      # (B, 3, 3, 4*M)
+    p6 += h6_n_beta
+    np.maximum(p6, 0, out=p6)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     np.matmul(flat_p6, h7_dense_relu_W.T, out=h7_dense_relu)    # (B, H)
@@ -526,16 +524,15 @@ def _evaluate(params, x, y, workspace):
     np.sqrt(h2_n_q, out=h2_n_q)
     # h2.n.u = h2.c - channels(h2.n.mu, h2.c)                   conv.nn:29
     # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
-    # h2.n = channels(h2.n.gamma, h2.n.z) * h2.n.z + channels(h2.n.beta, h2.n.z)  conv.nn:33
-    # h2 = relu(h2.n)                                           conv.nn:49
-    h2 = h2_c
-    h2 -= h2_n_mu
-    h2 /= h2_n_q
-    h2 *= h2_n_gamma
-    h2 += h2_n_beta
-    np.maximum(h2, 0, out=h2)
-    # p2 = max_pool(h2, 2)                                      model.nn:9
-    max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
+    term = h2_c
+    term -= h2_n_mu
+    term /= h2_n_q
+    term *= h2_n_gamma
+    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term, (1, 2), (2, 2), out=p2)                      # (B, 14, 14, M)
+    p2 += h2_n_beta
+    np.maximum(p2, 0, out=p2)
     p2_padded[...] = 0                                          # (B, 16, 16, M)
     p2_padded[:, 1:15, 1:15] = p2
     # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
@@ -568,16 +565,15 @@ def _evaluate(params, x, y, workspace):
     np.sqrt(h4_n_q, out=h4_n_q)
     # h4.n.u = h4.c - channels(h4.n.mu, h4.c)                   conv.nn:29
     # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
-    # h4.n = channels(h4.n.gamma, h4.n.z) * h4.n.z + channels(h4.n.beta, h4.n.z)  conv.nn:33
-    # h4 = relu(h4.n)                                           conv.nn:49
-    h4 = h4_c
-    h4 -= h4_n_mu
-    h4 /= h4_n_q
-    h4 *= h4_n_gamma
-    h4 += h4_n_beta
-    np.maximum(h4, 0, out=h4)
-    # p4 = max_pool(h4, 2)                                      model.nn:12
-    max_pool(h4, (1, 2), (2, 2), out=p4)                        # (B, 7, 7, 2*M)
+    term2 = h4_c
+    term2 -= h4_n_mu
+    term2 /= h4_n_q
+    term2 *= h4_n_gamma
+    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term2, (1, 2), (2, 2), out=p4)                     # (B, 7, 7, 2*M)
+    p4 += h4_n_beta
+    np.maximum(p4, 0, out=p4)
     p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
     p4_padded[:, 1:8, 1:8] = p4
     # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
@@ -610,16 +606,16 @@ def _evaluate(params, x, y, workspace):
     np.sqrt(h6_n_q, out=h6_n_q)
     # h6.n.u = h6.c - channels(h6.n.mu, h6.c)                   conv.nn:29
     # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
-    # h6.n = channels(h6.n.gamma, h6.n.z) * h6.n.z + channels(h6.n.beta, h6.n.z)  conv.nn:33
-    # h6 = relu(h6.n)                                           conv.nn:49
-    h6 = h6_c
-    h6 -= h6_n_mu
-    h6 /= h6_n_q
-    h6 *= h6_n_gamma
-    h6 += h6_n_beta
-    np.maximum(h6, 0, out=h6)
-    # p6 = max_pool(h6, 3, stride = 2)                          model.nn:15
-    max_pool(h6, (1, 2), (3, 3), stride=(2, 2), out=p6)         # (B, 3, 3, 4*M)
+    term3 = h6_c
+    term3 -= h6_n_mu
+    term3 /= h6_n_q
+    term3 *= h6_n_gamma
+    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
+    #     None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term3, (1, 2), (3, 3), stride=(2, 2), out=p6)      # (B, 3, 3, 4*M)
+    p6 += h6_n_beta
+    np.maximum(p6, 0, out=p6)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     np.matmul(flat_p6, h7_dense_relu_W.T, out=h7_dense_relu)    # (B, H)
@@ -726,16 +722,18 @@ def _gradients(params, grads, x, y, workspace, seed):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         x_padded, x_padded_windows, h1_c, h1_n_q, h1, h1_padded, h1_padded_windows, h2_W_last, h2_c,
-        h2_n_q, h2, p2, p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h3_padded,
-        h3_padded_windows, h4_W_last, h4_c, h4_n_q, h4, p4, p4_padded, p4_padded_windows, h5_W_last,
-        h5_c, h5_n_q, h5, h5_padded, h5_padded_windows, h6_W_last, h6_c, h6_n_q, h6, p6, flat_p6,
-        h7_dense_relu, u_h7, tmp, h7, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h7, mask,
-        flat_d_p6, d_p6, d_h6, mask2, dot_h6_n_z, tmp3, sum_d_h6_n_u, d_h6_W_last, d_h5_windows,
-        d_h5_padded, dot_h5_n_z, tmp4, sum_d_h5_n_u, d_h5_W_last, d_p4_windows, d_p4_padded, d_h4,
-        mask3, dot_h4_n_z, tmp5, sum_d_h4_n_u, d_h4_W_last, d_h3_windows, d_h3_padded, dot_h3_n_z,
-        tmp6, sum_d_h3_n_u, d_h3_W_last, d_p2_windows, d_p2_padded, d_h2, mask4, dot_h2_n_z, tmp7,
-        sum_d_h2_n_u, d_h2_W_last, d_h1_windows, d_h1_padded, dot_h1_n_z, tmp8, sum_d_h1_n_u, tmp9,
-        tmp10, tmp11,
+        h2_n_q, h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, won_h2_n_gamma_h2_n_z, mask, mask2,
+        p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h3_padded, h3_padded_windows,
+        h4_W_last, h4_c, h4_n_q, h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, mask3, mask4,
+        won_h4_n_gamma_h4_n_z, p4_padded, p4_padded_windows, h5_W_last, h5_c, h5_n_q, h5, h5_padded,
+        h5_padded_windows, h6_W_last, h6_c, h6_n_q, h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z,
+        mask5, mask6, won_h6_n_gamma_h6_n_z, flat_p6, h7_dense_relu, u_h7, tmp, h7, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp2, d_h7, mask7, flat_d_p6, d_p6, t1, tmp3, dot_h6_n_z, tmp4,
+        sum_d_h6_n_u, d_h6_W_last, d_h5_windows, d_h5_padded, mask8, dot_h5_n_z, tmp5, sum_d_h5_n_u,
+        d_h5_W_last, d_p4_windows, d_p4_padded, t2, dot_h4_n_z, tmp6, sum_d_h4_n_u, d_h4_W_last,
+        d_h3_windows, d_h3_padded, mask9, dot_h3_n_z, tmp7, sum_d_h3_n_u, d_h3_W_last, d_p2_windows,
+        d_p2_padded, t3, dot_h2_n_z, tmp8, sum_d_h2_n_u, d_h2_W_last, d_h1_windows, d_h1_padded,
+        mask10, dot_h1_n_z, tmp9, sum_d_h1_n_u, tmp10, tmp11, tmp12,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -790,13 +788,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
     h2_n_z = h2_n_u
     h2_n_z /= h2_n_q
-    # h2.n = channels(h2.n.gamma, h2.n.z) * h2.n.z + channels(h2.n.beta, h2.n.z)  conv.nn:33
-    # h2 = relu(h2.n)                                           conv.nn:49
-    np.multiply(h2_n_gamma, h2_n_z, out=h2)                     # (B, 28, 28, M)
-    h2 += h2_n_beta
-    np.maximum(h2, 0, out=h2)
-    # p2 = max_pool(h2, 2)                                      model.nn:9
-    max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
+    np.multiply(h2_n_gamma, h2_n_z, out=h2_n_gamma_h2_n_z)      # (B, 28, 28, M)
+    max_pool(h2_n_gamma_h2_n_z, (1, 2), (2, 2), out=pooled_h2_n_gamma_h2_n_z)  # (B, 14, 14, M)
+    winners(h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, (1, 2), (2, 2), lost=mask, mask=mask2,
+        out=won_h2_n_gamma_h2_n_z)
+    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    p2 = pooled_h2_n_gamma_h2_n_z
+    p2 += h2_n_beta
+    np.maximum(p2, 0, out=p2)
     p2_padded[...] = 0                                          # (B, 16, 16, M)
     p2_padded[:, 1:15, 1:15] = p2
     p2_padded_windows[...] = windows(p2_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
@@ -850,13 +850,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
     h4_n_z = h4_n_u
     h4_n_z /= h4_n_q
-    # h4.n = channels(h4.n.gamma, h4.n.z) * h4.n.z + channels(h4.n.beta, h4.n.z)  conv.nn:33
-    # h4 = relu(h4.n)                                           conv.nn:49
-    np.multiply(h4_n_gamma, h4_n_z, out=h4)                     # (B, 14, 14, 2*M)
-    h4 += h4_n_beta
-    np.maximum(h4, 0, out=h4)
-    # p4 = max_pool(h4, 2)                                      model.nn:12
-    max_pool(h4, (1, 2), (2, 2), out=p4)                        # (B, 7, 7, 2*M)
+    np.multiply(h4_n_gamma, h4_n_z, out=h4_n_gamma_h4_n_z)      # (B, 14, 14, 2*M)
+    max_pool(h4_n_gamma_h4_n_z, (1, 2), (2, 2), out=pooled_h4_n_gamma_h4_n_z)  # (B, 7, 7, 2*M)
+    winners(h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, (1, 2), (2, 2), lost=mask3, mask=mask4,
+        out=won_h4_n_gamma_h4_n_z)
+    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    p4 = pooled_h4_n_gamma_h4_n_z
+    p4 += h4_n_beta
+    np.maximum(p4, 0, out=p4)
     p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
     p4_padded[:, 1:8, 1:8] = p4
     p4_padded_windows[...] = windows(p4_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
@@ -910,13 +912,16 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
     h6_n_z = h6_n_u
     h6_n_z /= h6_n_q
-    # h6.n = channels(h6.n.gamma, h6.n.z) * h6.n.z + channels(h6.n.beta, h6.n.z)  conv.nn:33
-    # h6 = relu(h6.n)                                           conv.nn:49
-    np.multiply(h6_n_gamma, h6_n_z, out=h6)                     # (B, 7, 7, 4*M)
-    h6 += h6_n_beta
-    np.maximum(h6, 0, out=h6)
-    # p6 = max_pool(h6, 3, stride = 2)                          model.nn:15
-    max_pool(h6, (1, 2), (3, 3), stride=(2, 2), out=p6)         # (B, 3, 3, 4*M)
+    np.multiply(h6_n_gamma, h6_n_z, out=h6_n_gamma_h6_n_z)      # (B, 7, 7, 4*M)
+    max_pool(h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), out=pooled_h6_n_gamma_h6_n_z)
+    winners(h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), lost=mask5,
+        mask=mask6, out=won_h6_n_gamma_h6_n_z)
+    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
+    #     None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    p6 = pooled_h6_n_gamma_h6_n_z
+    p6 += h6_n_beta
+    np.maximum(p6, 0, out=p6)
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     np.matmul(flat_p6, h7_dense_relu_W.T, out=h7_dense_relu)    # (B, H)
@@ -957,8 +962,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_a_h7.dense_relu = 2 * d_h7 * real(uniform(h7) < 0.5) * real(h7.dense_relu > 0)
     d_a_h7_dense_relu = d_h7
     d_a_h7_dense_relu *= u_h7
-    np.greater(h7_dense_relu, 0, out=mask)
-    d_a_h7_dense_relu *= mask
+    np.greater(h7_dense_relu, 0, out=mask7)
+    d_a_h7_dense_relu *= mask7
     d_a_h7_dense_relu *= 2
     # d_h7.dense_relu.b = sum[batch](d_a_h7.dense_relu)
     np.sum(d_a_h7_dense_relu, axis=0, out=d_h7_dense_relu_b)    # (H,)
@@ -967,18 +972,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_p6 = reshape(h7.dense_relu.W.T @ d_a_h7.dense_relu, 4*M, 3, 3)
     np.matmul(d_a_h7_dense_relu, h7_dense_relu_W, out=flat_d_p6)  # (B, 36*M)
     d_p6[...] = flat_d_p6.reshape(B, 4*M, 3, 3)                 # (B, 4*M, 3, 3)
-    # d_h6 = max_unpool(d_p6, h6, 3, stride = 2)
-    max_unpool(d_p6.transpose(0, 2, 3, 1), h6, p6, (1, 2), (3, 3), stride=(2, 2), out=d_h6)
-    # d_h6.n = d_h6 * real(h6 > 0)
-    d_h6_n = d_h6
-    np.greater(h6, 0, out=mask2)
-    d_h6_n *= mask2
-    # d_h6.n.beta = sum[batch, 1, 2](d_h6.n)
-    np.sum(d_h6_n, axis=(0, 1, 2), out=d_h6_n_beta)             # (4*M,)
-    # d_h6.n.gamma = sum[batch, 1, 2] d_h6.n * h6.n.z
-    np.einsum("abcd,abcd->d", d_h6_n, h6_n_z, out=d_h6_n_gamma)  # (4*M,)
-    # d_h6.n.z = d_h6.n * channels(h6.n.gamma, d_h6.n)
-    d_h6_n_z = d_h6_n
+    # d_a_p6 = d_p6 * real(p6 > 0)
+    d_a_p6 = p6
+    np.greater(p6, 0, out=mask5)
+    np.multiply(d_p6.transpose(0, 2, 3, 1), mask5, out=d_a_p6)
+    # d_h6.n.beta = sum[batch, 1, 2](d_a_p6)
+    np.sum(d_a_p6, axis=(0, 1, 2), out=d_h6_n_beta)             # (4*M,)
+    # t1 = max_unpool(d_a_p6, channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2)
+    max_unpool(d_a_p6, won_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), mask=mask5, part=tmp3,
+        out=t1)
+    # d_h6.n.gamma = sum[batch, 1, 2] t1 * h6.n.z
+    np.einsum("abcd,abcd->d", t1, h6_n_z, out=d_h6_n_gamma)     # (4*M,)
+    # d_h6.n.z = t1 * channels(h6.n.gamma, t1)
+    d_h6_n_z = t1
     d_h6_n_z *= h6_n_gamma
     # d_h6.n.u = d_h6.n.z / channels(h6.n.q, d_h6.n.z) + channels((sum[batch, 1, 2] d_h6.n.z *
     #     h6.n.z) / h6.n.q / h6.n.q * (-1 / (49*B)), h6.n.u) * h6.n.u
@@ -987,8 +993,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h6_n_z *= -1 / (49*B)
     d_h6_n_u = d_h6_n_z
     d_h6_n_u /= h6_n_q
-    np.multiply(dot_h6_n_z, h6_n_z, out=tmp3)
-    d_h6_n_u += tmp3
+    np.multiply(dot_h6_n_z, h6_n_z, out=tmp4)
+    d_h6_n_u += tmp4
     # d_h6.c = d_h6.n.u - channels(mean[batch, 1, 2](d_h6.n.u), d_h6.n.u)
     np.sum(d_h6_n_u, axis=(0, 1, 2), out=sum_d_h6_n_u)          # (4*M,)
     sum_d_h6_n_u /= 49*B
@@ -1005,8 +1011,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_h5.n = d_h5 * real(h5 > 0)
     d_h5_n = h5
     d_h5 = d_h5_padded[:, 1:8, 1:8]
-    np.greater(h5, 0, out=mask2)
-    np.multiply(d_h5, mask2, out=d_h5_n)
+    np.greater(h5, 0, out=mask8)
+    np.multiply(d_h5, mask8, out=d_h5_n)
     # d_h5.n.beta = sum[batch, 1, 2](d_h5.n)
     np.sum(d_h5_n, axis=(0, 1, 2), out=d_h5_n_beta)             # (4*M,)
     # d_h5.n.gamma = sum[batch, 1, 2] d_h5.n * h5.n.z
@@ -1021,8 +1027,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h5_n_z *= -1 / (49*B)
     d_h5_n_u = d_h5_n_z
     d_h5_n_u /= h5_n_q
-    np.multiply(dot_h5_n_z, h5_n_z, out=tmp4)
-    d_h5_n_u += tmp4
+    np.multiply(dot_h5_n_z, h5_n_z, out=tmp5)
+    d_h5_n_u += tmp5
     # d_h5.c = d_h5.n.u - channels(mean[batch, 1, 2](d_h5.n.u), d_h5.n.u)
     np.sum(d_h5_n_u, axis=(0, 1, 2), out=sum_d_h5_n_u)          # (4*M,)
     sum_d_h5_n_u /= 49*B
@@ -1036,19 +1042,19 @@ def _gradients(params, grads, x, y, workspace, seed):
         out=d_p4_windows.reshape(-1, 18*M))
     # d_p4 = conv_transpose(d_h5.c, h5.W, padding = 1)
     fold(d_p4_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_p4_padded)
-    # d_h4 = max_unpool(d_p4, h4, 2)
-    d_p4 = d_p4_padded[:, 1:8, 1:8]                             # (B, 14, 14, 2*M)
-    max_unpool(d_p4, h4, p4, (1, 2), (2, 2), out=d_h4)
-    # d_h4.n = d_h4 * real(h4 > 0)
-    d_h4_n = d_h4
-    np.greater(h4, 0, out=mask3)
-    d_h4_n *= mask3
-    # d_h4.n.beta = sum[batch, 1, 2](d_h4.n)
-    np.sum(d_h4_n, axis=(0, 1, 2), out=d_h4_n_beta)             # (2*M,)
-    # d_h4.n.gamma = sum[batch, 1, 2] d_h4.n * h4.n.z
-    np.einsum("abcd,abcd->d", d_h4_n, h4_n_z, out=d_h4_n_gamma)  # (2*M,)
-    # d_h4.n.z = d_h4.n * channels(h4.n.gamma, d_h4.n)
-    d_h4_n_z = d_h4_n
+    # d_a_p4 = d_p4 * real(p4 > 0)
+    d_a_p4 = p4
+    d_p4 = d_p4_padded[:, 1:8, 1:8]
+    np.greater(p4, 0, out=mask3)
+    np.multiply(d_p4, mask3, out=d_a_p4)
+    # d_h4.n.beta = sum[batch, 1, 2](d_a_p4)
+    np.sum(d_a_p4, axis=(0, 1, 2), out=d_h4_n_beta)             # (2*M,)
+    # t2 = max_unpool(d_a_p4, channels(h4.n.gamma, h4.n.z) * h4.n.z, 2)
+    max_unpool(d_a_p4, won_h4_n_gamma_h4_n_z, (1, 2), (2, 2), mask=mask3, out=t2)
+    # d_h4.n.gamma = sum[batch, 1, 2] t2 * h4.n.z
+    np.einsum("abcd,abcd->d", t2, h4_n_z, out=d_h4_n_gamma)     # (2*M,)
+    # d_h4.n.z = t2 * channels(h4.n.gamma, t2)
+    d_h4_n_z = t2
     d_h4_n_z *= h4_n_gamma
     # d_h4.n.u = d_h4.n.z / channels(h4.n.q, d_h4.n.z) + channels((sum[batch, 1, 2] d_h4.n.z *
     #     h4.n.z) / h4.n.q / h4.n.q * (-1 / (196*B)), h4.n.u) * h4.n.u
@@ -1057,8 +1063,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h4_n_z *= -1 / (196*B)
     d_h4_n_u = d_h4_n_z
     d_h4_n_u /= h4_n_q
-    np.multiply(dot_h4_n_z, h4_n_z, out=tmp5)
-    d_h4_n_u += tmp5
+    np.multiply(dot_h4_n_z, h4_n_z, out=tmp6)
+    d_h4_n_u += tmp6
     # d_h4.c = d_h4.n.u - channels(mean[batch, 1, 2](d_h4.n.u), d_h4.n.u)
     np.sum(d_h4_n_u, axis=(0, 1, 2), out=sum_d_h4_n_u)          # (2*M,)
     sum_d_h4_n_u /= 196*B
@@ -1075,8 +1081,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_h3.n = d_h3 * real(h3 > 0)
     d_h3_n = h3
     d_h3 = d_h3_padded[:, 1:15, 1:15]
-    np.greater(h3, 0, out=mask3)
-    np.multiply(d_h3, mask3, out=d_h3_n)
+    np.greater(h3, 0, out=mask9)
+    np.multiply(d_h3, mask9, out=d_h3_n)
     # d_h3.n.beta = sum[batch, 1, 2](d_h3.n)
     np.sum(d_h3_n, axis=(0, 1, 2), out=d_h3_n_beta)             # (2*M,)
     # d_h3.n.gamma = sum[batch, 1, 2] d_h3.n * h3.n.z
@@ -1091,8 +1097,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h3_n_z *= -1 / (196*B)
     d_h3_n_u = d_h3_n_z
     d_h3_n_u /= h3_n_q
-    np.multiply(dot_h3_n_z, h3_n_z, out=tmp6)
-    d_h3_n_u += tmp6
+    np.multiply(dot_h3_n_z, h3_n_z, out=tmp7)
+    d_h3_n_u += tmp7
     # d_h3.c = d_h3.n.u - channels(mean[batch, 1, 2](d_h3.n.u), d_h3.n.u)
     np.sum(d_h3_n_u, axis=(0, 1, 2), out=sum_d_h3_n_u)          # (2*M,)
     sum_d_h3_n_u /= 196*B
@@ -1106,19 +1112,19 @@ def _gradients(params, grads, x, y, workspace, seed):
         out=d_p2_windows.reshape(-1, 9*M))
     # d_p2 = conv_transpose(d_h3.c, h3.W, padding = 1)
     fold(d_p2_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_p2_padded)
-    # d_h2 = max_unpool(d_p2, h2, 2)
-    d_p2 = d_p2_padded[:, 1:15, 1:15]                           # (B, 28, 28, M)
-    max_unpool(d_p2, h2, p2, (1, 2), (2, 2), out=d_h2)
-    # d_h2.n = d_h2 * real(h2 > 0)
-    d_h2_n = d_h2
-    np.greater(h2, 0, out=mask4)
-    d_h2_n *= mask4
-    # d_h2.n.beta = sum[batch, 1, 2](d_h2.n)
-    np.sum(d_h2_n, axis=(0, 1, 2), out=d_h2_n_beta)             # (M,)
-    # d_h2.n.gamma = sum[batch, 1, 2] d_h2.n * h2.n.z
-    np.einsum("abcd,abcd->d", d_h2_n, h2_n_z, out=d_h2_n_gamma)  # (M,)
-    # d_h2.n.z = d_h2.n * channels(h2.n.gamma, d_h2.n)
-    d_h2_n_z = d_h2_n
+    # d_a_p2 = d_p2 * real(p2 > 0)
+    d_a_p2 = p2
+    d_p2 = d_p2_padded[:, 1:15, 1:15]
+    np.greater(p2, 0, out=mask2)
+    np.multiply(d_p2, mask2, out=d_a_p2)
+    # d_h2.n.beta = sum[batch, 1, 2](d_a_p2)
+    np.sum(d_a_p2, axis=(0, 1, 2), out=d_h2_n_beta)             # (M,)
+    # t3 = max_unpool(d_a_p2, channels(h2.n.gamma, h2.n.z) * h2.n.z, 2)
+    max_unpool(d_a_p2, won_h2_n_gamma_h2_n_z, (1, 2), (2, 2), mask=mask2, out=t3)  # (B, 28, 28, M)
+    # d_h2.n.gamma = sum[batch, 1, 2] t3 * h2.n.z
+    np.einsum("abcd,abcd->d", t3, h2_n_z, out=d_h2_n_gamma)     # (M,)
+    # d_h2.n.z = t3 * channels(h2.n.gamma, t3)
+    d_h2_n_z = t3
     d_h2_n_z *= h2_n_gamma
     # d_h2.n.u = d_h2.n.z / channels(h2.n.q, d_h2.n.z) + channels((sum[batch, 1, 2] d_h2.n.z *
     #     h2.n.z) / h2.n.q / h2.n.q * (-1 / (784*B)), h2.n.u) * h2.n.u
@@ -1127,8 +1133,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h2_n_z *= -1 / (784*B)
     d_h2_n_u = d_h2_n_z
     d_h2_n_u /= h2_n_q
-    np.multiply(dot_h2_n_z, h2_n_z, out=tmp7)
-    d_h2_n_u += tmp7
+    np.multiply(dot_h2_n_z, h2_n_z, out=tmp8)
+    d_h2_n_u += tmp8
     # d_h2.c = d_h2.n.u - channels(mean[batch, 1, 2](d_h2.n.u), d_h2.n.u)
     np.sum(d_h2_n_u, axis=(0, 1, 2), out=sum_d_h2_n_u)          # (M,)
     sum_d_h2_n_u /= 784*B
@@ -1144,8 +1150,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_h1.n = d_h1 * real(h1 > 0)
     d_h1_n = h1
     d_h1 = d_h1_padded[:, 1:29, 1:29]
-    np.greater(h1, 0, out=mask4)
-    np.multiply(d_h1, mask4, out=d_h1_n)
+    np.greater(h1, 0, out=mask10)
+    np.multiply(d_h1, mask10, out=d_h1_n)
     # d_h1.n.beta = sum[batch, 1, 2](d_h1.n)
     np.sum(d_h1_n, axis=(0, 1, 2), out=d_h1_n_beta)             # (M,)
     # d_h1.n.gamma = sum[batch, 1, 2] d_h1.n * h1.n.z
@@ -1160,8 +1166,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h1_n_z *= -1 / (784*B)
     d_h1_n_u = d_h1_n_z
     d_h1_n_u /= h1_n_q
-    np.multiply(dot_h1_n_z, h1_n_z, out=tmp8)
-    d_h1_n_u += tmp8
+    np.multiply(dot_h1_n_z, h1_n_z, out=tmp9)
+    d_h1_n_u += tmp9
     # d_h1.c = d_h1.n.u - channels(mean[batch, 1, 2](d_h1.n.u), d_h1.n.u)
     np.sum(d_h1_n_u, axis=(0, 1, 2), out=sum_d_h1_n_u)          # (M,)
     sum_d_h1_n_u /= 784*B
@@ -1169,42 +1175,42 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h1_c -= sum_d_h1_n_u
     # d_h1.W = correlate(d_h1.c, x, 3, padding = same)
     np.matmul(d_h1_c.reshape(-1, M).T, x_padded_windows.reshape(-1, 9), out=d_h1_W.reshape(-1, 9))
-    np.multiply(0.9, h1_n_mu, out=tmp9)
+    np.multiply(0.9, h1_n_mu, out=tmp10)
     new_h1_n_mu *= 0.09999999999999998
-    new_h1_n_mu += tmp9
-    np.multiply(0.9, h1_n_v, out=tmp9)
+    new_h1_n_mu += tmp10
+    np.multiply(0.9, h1_n_v, out=tmp10)
     new_h1_n_v *= 0.09999999999999998
-    new_h1_n_v += tmp9
-    np.multiply(0.9, h2_n_mu, out=tmp9)
+    new_h1_n_v += tmp10
+    np.multiply(0.9, h2_n_mu, out=tmp10)
     new_h2_n_mu *= 0.09999999999999998
-    new_h2_n_mu += tmp9
-    np.multiply(0.9, h2_n_v, out=tmp9)
+    new_h2_n_mu += tmp10
+    np.multiply(0.9, h2_n_v, out=tmp10)
     new_h2_n_v *= 0.09999999999999998
-    new_h2_n_v += tmp9
-    np.multiply(0.9, h3_n_mu, out=tmp10)
+    new_h2_n_v += tmp10
+    np.multiply(0.9, h3_n_mu, out=tmp11)
     new_h3_n_mu *= 0.09999999999999998
-    new_h3_n_mu += tmp10
-    np.multiply(0.9, h3_n_v, out=tmp10)
+    new_h3_n_mu += tmp11
+    np.multiply(0.9, h3_n_v, out=tmp11)
     new_h3_n_v *= 0.09999999999999998
-    new_h3_n_v += tmp10
-    np.multiply(0.9, h4_n_mu, out=tmp10)
+    new_h3_n_v += tmp11
+    np.multiply(0.9, h4_n_mu, out=tmp11)
     new_h4_n_mu *= 0.09999999999999998
-    new_h4_n_mu += tmp10
-    np.multiply(0.9, h4_n_v, out=tmp10)
+    new_h4_n_mu += tmp11
+    np.multiply(0.9, h4_n_v, out=tmp11)
     new_h4_n_v *= 0.09999999999999998
-    new_h4_n_v += tmp10
-    np.multiply(0.9, h5_n_mu, out=tmp11)
+    new_h4_n_v += tmp11
+    np.multiply(0.9, h5_n_mu, out=tmp12)
     new_h5_n_mu *= 0.09999999999999998
-    new_h5_n_mu += tmp11
-    np.multiply(0.9, h5_n_v, out=tmp11)
+    new_h5_n_mu += tmp12
+    np.multiply(0.9, h5_n_v, out=tmp12)
     new_h5_n_v *= 0.09999999999999998
-    new_h5_n_v += tmp11
-    np.multiply(0.9, h6_n_mu, out=tmp11)
+    new_h5_n_v += tmp12
+    np.multiply(0.9, h6_n_mu, out=tmp12)
     new_h6_n_mu *= 0.09999999999999998
-    new_h6_n_mu += tmp11
-    np.multiply(0.9, h6_n_v, out=tmp11)
+    new_h6_n_mu += tmp12
+    np.multiply(0.9, h6_n_v, out=tmp12)
     new_h6_n_v *= 0.09999999999999998
-    new_h6_n_v += tmp11
+    new_h6_n_v += tmp12
     return loss
 
 
@@ -1222,9 +1228,11 @@ def _gradients_buffers(workspace, B, dtype):
             (7056*B*M, dtype),
             (784*B*M, dtype),
             (M, dtype),
-            (784*B*M, dtype),
+            (max(784*B*M, 18*M*M), dtype),
             (196*B*M, dtype),
-            (max(256*B*M, 18*M*M), dtype),
+            (196*B*M, np.uint8),
+            (max(B*H, 784*B*M), bool),
+            (196*B*M, bool),
             (1764*B*M, dtype),
             (392*B*M, dtype),
             (2*M, dtype),
@@ -1233,11 +1241,11 @@ def _gradients_buffers(workspace, B, dtype):
             (3528*B*M, dtype),
             (392*B*M, dtype),
             (2*M, dtype),
-            (392*B*M, dtype),
+            (max(392*B*M, 72*M*M), dtype),
             (98*B*M, dtype),
-            (max(162*B*M, 72*M*M), dtype),
+            (98*B*M, np.uint8),
             (882*B*M, dtype),
-            (196*B*M, dtype),
+            (256*B*M, dtype),
             (4*M, dtype),
             (196*B*M, dtype),
             (max(144*M*M, 392*B*M), dtype),
@@ -1245,18 +1253,17 @@ def _gradients_buffers(workspace, B, dtype):
             (max(196*B*M, 144*M*M), dtype),
             (4*M, dtype),
             (196*B*M, dtype),
-            (max(36*B*M, 72*M*M), dtype),
             (196*B*M, dtype),
+            (36*B*M, np.uint8),
+            (max(B*H, 36*B*M, 72*M*M), dtype),
             (max(B*H, 36*B*M, 36*M*M), dtype),
-            (max(B*H, 18*M*M), dtype),
             (B*H, np.float64),
-            (max(B*H, 9*M*M), dtype),
-            (B*C, dtype),
+            (max(B*H, 18*M*M), dtype),
+            (max(B*C, 9*M*M), dtype),
             (max(B, 4*M), dtype),
             (B*C, dtype),
             (max(B, 2*M), dtype),
             (max(B, M), dtype),
-            (max(B*H, 784*B*M), bool),
         ])
         workspace.views["gradients"] = (
             s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
@@ -1269,91 +1276,101 @@ def _gradients_buffers(workspace, B, dtype):
             s[4][:9*M*M].reshape(M, 3, 3, M),                           # h2_W_last
             s[6][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
             s[7][:M],                                                   # h2_n_q
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # h2
-            s[9][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[10][:256*B*M].reshape(B, 16, 16, M),                      # p2_padded
-            s[11][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # p2_padded_windows
-            s[10][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_W_last
-            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_c
-            s[13][:2*M],                                                # h3_n_q
-            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
-            s[15][:512*B*M].reshape(B, 16, 16, 2*M),                    # h3_padded
-            s[16][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h3_padded_windows
-            s[15][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h4_W_last
-            s[17][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_c
-            s[18][:2*M],                                                # h4_n_q
-            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
-            s[20][:98*B*M].reshape(B, 7, 7, 2*M),                       # p4
+            s[8][:784*B*M].reshape(B, 28, 28, M),                       # h2_n_gamma_h2_n_z
+            s[9][:196*B*M].reshape(B, 14, 14, M),                       # pooled_h2_n_gamma_h2_n_z
+            s[10][:196*B*M].reshape(B, 14, 14, M),                      # won_h2_n_gamma_h2_n_z
+            s[11][:196*B*M].reshape(B, 14, 14, M),                      # mask
+            s[12][:196*B*M].reshape(B, 14, 14, M),                      # mask2
+            s[8][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
+            s[13][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # p2_padded_windows
+            s[8][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
+            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_c
+            s[15][:2*M],                                                # h3_n_q
+            s[16][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
+            s[17][:512*B*M].reshape(B, 16, 16, 2*M),                    # h3_padded
+            s[18][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h3_padded_windows
+            s[17][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h4_W_last
+            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_c
+            s[20][:2*M],                                                # h4_n_q
+            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_n_gamma_h4_n_z
+            s[22][:98*B*M].reshape(B, 7, 7, 2*M),                       # pooled_h4_n_gamma_h4_n_z
+            s[11][:98*B*M].reshape(B, 7, 7, 2*M),                       # mask3
+            s[12][:98*B*M].reshape(B, 7, 7, 2*M),                       # mask4
+            s[23][:98*B*M].reshape(B, 7, 7, 2*M),                       # won_h4_n_gamma_h4_n_z
             s[21][:162*B*M].reshape(B, 9, 9, 2*M),                      # p4_padded
-            s[22][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # p4_padded_windows
+            s[24][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # p4_padded_windows
             s[21][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_W_last
-            s[23][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
-            s[24][:4*M],                                                # h5_n_q
-            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
-            s[26][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
-            s[27][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
-            s[26][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
-            s[28][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
-            s[29][:4*M],                                                # h6_n_q
-            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
-            s[31][:36*B*M].reshape(B, 3, 3, 4*M),                       # p6
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
+            s[26][:4*M],                                                # h5_n_q
+            s[27][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
+            s[28][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
+            s[29][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
+            s[28][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
+            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
+            s[31][:4*M],                                                # h6_n_q
+            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_n_gamma_h6_n_z
+            s[33][:36*B*M].reshape(B, 3, 3, 4*M),                       # pooled_h6_n_gamma_h6_n_z
+            s[11][:36*B*M].reshape(B, 3, 3, 4*M),                       # mask5
+            s[12][:36*B*M].reshape(B, 3, 3, 4*M),                       # mask6
+            s[34][:36*B*M].reshape(B, 3, 3, 4*M),                       # won_h6_n_gamma_h6_n_z
             s[32][:36*B*M].reshape(B, 36*M),                            # flat_p6
-            s[33][:B*H].reshape(B, H),                                  # h7_dense_relu
-            s[34][:B*H].reshape(B, H),                                  # u_h7
-            s[35][:B*H].reshape(B, H),                                  # tmp
-            s[36][:B*H].reshape(B, H),                                  # h7
-            s[37][:B*C].reshape(B, C),                                  # s
-            s[38][:B],                                                  # max_s
-            s[39][:B*C].reshape(B, C),                                  # exp_s
-            s[40][:B],                                                  # sum_exp_s
-            s[41][:B],                                                  # s_picked
-            s[37][:B],                                                  # tmp2
-            s[36][:B*H].reshape(B, H),                                  # d_h7
-            s[42][:B*H].reshape(B, H),                                  # mask
-            s[32][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
-            s[33][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
-            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6
-            s[42][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask2
-            s[38][:4*M],                                                # dot_h6_n_z
-            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp3
-            s[29][:4*M],                                                # sum_d_h6_n_u
-            s[28][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
-            s[27][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_windows
-            s[26][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h5_padded
-            s[29][:4*M],                                                # dot_h5_n_z
-            s[28][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
-            s[24][:4*M],                                                # sum_d_h5_n_u
-            s[31][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
-            s[22][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # d_p4_windows
-            s[21][:162*B*M].reshape(B, 9, 9, 2*M),                      # d_p4_padded
-            s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4
-            s[42][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask3
-            s[40][:2*M],                                                # dot_h4_n_z
-            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp5
-            s[18][:2*M],                                                # sum_d_h4_n_u
-            s[33][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h4_W_last
-            s[16][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_windows
-            s[15][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h3_padded
-            s[18][:2*M],                                                # dot_h3_n_z
-            s[17][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp6
-            s[13][:2*M],                                                # sum_d_h3_n_u
-            s[34][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
-            s[11][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # d_p2_windows
-            s[10][:256*B*M].reshape(B, 16, 16, M),                      # d_p2_padded
-            s[22][:784*B*M].reshape(B, 28, 28, M),                      # d_h2
-            s[42][:784*B*M].reshape(B, 28, 28, M),                      # mask4
-            s[41][:M],                                                  # dot_h2_n_z
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # tmp7
+            s[35][:B*H].reshape(B, H),                                  # h7_dense_relu
+            s[36][:B*H].reshape(B, H),                                  # u_h7
+            s[37][:B*H].reshape(B, H),                                  # tmp
+            s[38][:B*H].reshape(B, H),                                  # h7
+            s[39][:B*C].reshape(B, C),                                  # s
+            s[40][:B],                                                  # max_s
+            s[41][:B*C].reshape(B, C),                                  # exp_s
+            s[42][:B],                                                  # sum_exp_s
+            s[43][:B],                                                  # s_picked
+            s[39][:B],                                                  # tmp2
+            s[38][:B*H].reshape(B, H),                                  # d_h7
+            s[11][:B*H].reshape(B, H),                                  # mask7
+            s[35][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
+            s[36][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
+            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # t1
+            s[35][:36*B*M].reshape(B, 3, 3, 4*M),                       # tmp3
+            s[40][:4*M],                                                # dot_h6_n_z
+            s[33][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
+            s[31][:4*M],                                                # sum_d_h6_n_u
+            s[30][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
+            s[29][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_windows
+            s[28][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h5_padded
+            s[11][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask8
+            s[31][:4*M],                                                # dot_h5_n_z
+            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
+            s[26][:4*M],                                                # sum_d_h5_n_u
+            s[35][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
+            s[24][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # d_p4_windows
+            s[25][:162*B*M].reshape(B, 9, 9, 2*M),                      # d_p4_padded
+            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # t2
+            s[42][:2*M],                                                # dot_h4_n_z
+            s[28][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp6
+            s[20][:2*M],                                                # sum_d_h4_n_u
+            s[36][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h4_W_last
+            s[18][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_windows
+            s[17][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h3_padded
+            s[11][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask9
+            s[20][:2*M],                                                # dot_h3_n_z
+            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp7
+            s[15][:2*M],                                                # sum_d_h3_n_u
+            s[38][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
+            s[13][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # d_p2_windows
+            s[25][:256*B*M].reshape(B, 16, 16, M),                      # d_p2_padded
+            s[8][:784*B*M].reshape(B, 28, 28, M),                       # t3
+            s[43][:M],                                                  # dot_h2_n_z
+            s[24][:784*B*M].reshape(B, 28, 28, M),                      # tmp8
             s[7][:M],                                                   # sum_d_h2_n_u
-            s[36][:9*M*M].reshape(M, 3, 3, M),                          # d_h2_W_last
+            s[39][:9*M*M].reshape(M, 3, 3, M),                          # d_h2_W_last
             s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # d_h1_windows
             s[4][:900*B*M].reshape(B, 30, 30, M),                       # d_h1_padded
+            s[11][:784*B*M].reshape(B, 28, 28, M),                      # mask10
             s[7][:M],                                                   # dot_h1_n_z
-            s[6][:784*B*M].reshape(B, 28, 28, M),                       # tmp8
+            s[6][:784*B*M].reshape(B, 28, 28, M),                       # tmp9
             s[2][:M],                                                   # sum_d_h1_n_u
-            s[2][:M],                                                   # tmp9
-            s[13][:2*M],                                                # tmp10
-            s[24][:4*M],                                                # tmp11
+            s[2][:M],                                                   # tmp10
+            s[15][:2*M],                                                # tmp11
+            s[26][:4*M],                                                # tmp12
         )
     return workspace.views["gradients"]
 
@@ -1539,34 +1556,74 @@ def fold(a, axes, sizes, stride=None, dilation=None, *, out):
     return out
 
 
-def taps(a, axes, sizes, stride):
-    """For each element of the windows along some axes of a the view of it in all windows."""
+def taps(n, counts, axes, sizes, stride, dilation, padding):
+    """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
+    steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
     for at in np.ndindex(*sizes):
-        part = [slice(None)] * a.ndim
-        for axis, j, k, s in zip(axes, at, sizes, stride, strict=True):
-            part[axis] = slice(j, j + (a.shape[axis] - k) // s * s + 1, s)
-        yield a[tuple(part)]
+        inside, there = [slice(None)] * len(n), [slice(None)] * len(n)
+        for axis, j, s, d, (lo, _) in zip(axes, at, *steps, strict=True):
+            first = max(0, -((j * d - lo) // s))
+            last = max(first, min(counts[axis], (n[axis] - 1 + lo - j * d) // s + 1))
+            inside[axis] = slice(first, last)
+            there[axis] = slice(first * s + j * d - lo, max((last - 1) * s + j * d - lo + 1, 0), s) if first < last else slice(0)
+        yield tuple(inside), tuple(there)
 
 
-def max_pool(a, axes, sizes, stride=None, *, out):
+def pool(ufunc, padded, a, out, *windows):
+    """out = ufunc over the elements of each window; where elements are missing, `padded` stands in their place."""
+    views = [(out[inside], a[there]) for inside, there in taps(a.shape, out.shape, *windows)]
+    if len(views) > 1 and all(o.shape == out.shape for o, _ in views):
+        (_, first), (_, second), *views = views
+        ufunc(first, second, out=out)
+    else:
+        out[...] = padded
+    for o, x in views:
+        ufunc(o, x, out=o)
+    return out
+
+
+def max_pool(a, axes, sizes, stride=None, dilation=None, padding=None, *, out):
     """out = the largest element of each window along some axes of a; the stride is the window's size unless it is given."""
-    first, *others = taps(a, axes, sizes, stride or sizes)
-    out[...] = first
-    for x in others:
-        np.maximum(out, x, out=out)
-    return out
+    return pool(np.maximum, -np.inf, a, out, axes, sizes, stride, dilation, padding)
 
 
-def max_unpool(d, a, best, axes, sizes, stride=None, *, out):
-    """The adjoint of best = max_pool(a): each d is added to the first largest element of its window."""
+def winners(a, best, axes, sizes, stride=None, dilation=None, padding=None, *, lost=None, mask=None, out):
+    """Which element of each window, counted row by row, is its first that equals best = max_pool(a)."""
+    lost = np.empty(best.shape, bool) if lost is None else lost
+    mask = np.empty(best.shape, bool) if mask is None else mask
+    lost[...] = True
     out[...] = 0
-    free = np.ones(best.shape, bool)
-    for x, d_x in zip(taps(a, axes, sizes, stride or sizes), taps(out, axes, sizes, stride or sizes), strict=True):
-        won = x == best
-        won &= free
-        free ^= won
-        d_x += d * won
+    *before, _ = taps(a.shape, best.shape, axes, sizes, stride, dilation, padding)
+    for inside, there in before:                 # what has lost against all before the last is the last
+        np.not_equal(a[there], best[inside], out=mask[inside])
+        lost[inside] &= mask[inside]
+        out += lost.view(np.uint8)
     return out
+
+
+def unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding):
+    """Each d is added to all elements of its window, or to element number `won`. Where windows are apart, nothing is added up."""
+    step = stride or sizes
+    apart = all((k - 1) * e < s for k, s, e in zip(sizes, step, dilation or (1,) * len(axes), strict=True))
+    if not apart or any(d.shape[axis] * k != out.shape[axis] for axis, k in zip(axes, sizes, strict=True)):
+        out[...] = 0
+    for k, (inside, there) in enumerate(taps(out.shape, d.shape, axes, sizes, stride, dilation, padding)):
+        x, here = d[inside], out[there]
+        if won is not None:
+            np.equal(won[inside], k, out=mask[inside])
+            x = np.multiply(x, mask[inside], out=here if apart else part[inside])
+        if not apart:
+            here += x
+        elif won is None:
+            here[...] = x
+    return out
+
+
+def max_unpool(d, won, axes, sizes, stride=None, dilation=None, padding=None, *, mask=None, part=None, out):
+    """The adjoint of max_pool: each d is added to the first largest element of its window, whose number is `won`."""
+    mask = np.empty(d.shape, bool) if mask is None else mask
+    part = np.empty_like(d) if part is None else part
+    return unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding)
 
 
 def check(batch=5, seed=0):
