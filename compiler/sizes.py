@@ -171,12 +171,23 @@ def _symbol_text(name: str, more: int, names: Mapping[str, str] | None) -> str:
     return name
 
 
+def _moved(s: Size, q: str, k: int) -> Size:
+    """The polynomial with q - k for q; not below other quotients."""
+    total = size(0)
+    for m, c in s.terms:
+        term = size(c)
+        for x in m:
+            term = term * (symbol(q) - k if x == q else symbol(x))
+        total = total + term
+    return total
+
+
 @lru_cache(maxsize=2**14)
 def _gathered(s: Size) -> tuple[Size, dict[str, int]]:
     """The polynomial in moved quotients q + k, where it has fewer terms: M*q^2 - 2*M*q + M is M*(q - 1)^2; and every k."""
     moved: dict[str, int] = {}
     for q in s.factors:
-        if q not in _FORMULAS:
+        if q not in _FORMULAS or q not in s.factors:
             continue
         degree = max(m.count(q) for m, _ in s.terms)
         terms = dict(s.terms)
@@ -185,7 +196,7 @@ def _gathered(s: Size) -> tuple[Size, dict[str, int]]:
             if m.count(q) == degree:
                 lower.remove(q)
                 k, rest = divmod(terms.get(tuple(lower), 0), degree * c)
-                out = s.substitute({q: symbol(q) - k}) if k and not rest else s
+                out = _moved(s, q, k) if k and not rest else s
                 if len(out.terms) < len(s.terms):
                     s, moved[q] = out, k
                     break
