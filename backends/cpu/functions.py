@@ -72,6 +72,7 @@ class FunctionPrinter:
     options: Options = field(default_factory=Options)            # how often loops are unrolled
     plan: Plan = field(default_factory=Plan)
     offsets: dict[str, str] = field(default_factory=dict)       # time axis -> how many steps came before this chunk
+    name: str = ""
     leaves: dict[Expr, str] = field(default_factory=dict)       # what slots and the offset of a chunk are called
 
     def __post_init__(self) -> None:

@@ -43,7 +43,9 @@ class Module:
 
 
 class ModulePrinter:
-    """Prints a compiled system as a NumPy module."""
+    """Prints a compiled system as a NumPy module; `Function` prints one function's work."""
+
+    Function = FunctionPrinter
 
     def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         self.compiled, self.dtype, self.level, self.options = compiled, dtype, level, options or Options()
@@ -172,7 +174,7 @@ class ModulePrinter:
         system = self.compiled.differentiated if name == "gradients" else self.compiled.evaluated
         assert system is not None
         names, explained = (self.names, "differentiated") if name == "gradients" else (system.names, "evaluated")
-        printer = FunctionPrinter(self.compiled.functions[name], self.compiled.layouts[name], system, names, self.uses,
+        printer = self.Function(self.compiled.functions[name], self.compiled.layouts[name], system, names, self.uses,
                                   self.reserved, self.level > 0, self.compiled.explained[explained], self.options,
                                   leaves=carrying.leaves(self.cut), offsets=carrying.offsets(self.cut))
         return self.framed(name, printer, Entry(name, self.system, printer, self.uses, self.cut), WORK[name])
@@ -180,6 +182,7 @@ class ModulePrinter:
     def framed(self, name: str, printer: FunctionPrinter, entry: Entry, what: str) -> str:
         """A function and its buffers: the statements of a printer between what stands around them."""
         self.module.printers[name] = printer
+        printer.name = name
         function, body = printer.function, printer.body()
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Input)}
         owned = name == "gradients" or any(v.array.role == "result" for v in function.results.values())

@@ -68,7 +68,7 @@ def scalar(s: Scalar, load: dict[View, str] | None = None) -> str:
     """A scalar body as a C expression; `load` says how a view's element is written."""
     match s:
         case Literal(value):
-            return _number(value)
+            return number(value)
         case SizeOf(size):
             return f"((real)({length(size)}))"
         case Load(v):
@@ -106,7 +106,7 @@ def call(f: str, args: list[str]) -> str:
     raise KeyError(f"{f} has no form in C")
 
 
-def _number(value: object) -> str:
+def number(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Fraction):

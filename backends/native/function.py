@@ -1,0 +1,141 @@
+"""One function of a model in C, and the lines of Python that call it.
+
+The Python around it is the NumPy module's: checks, lengths, buffers, results. What stands between them is one call, which hands
+over the address of every array and every length.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ...compiler.passes.memory import plan
+from ...compiler.passes.naming import identifier
+from ...compiler.program import DOUBLE, Array, Block, Draw, Loop, Stmt, flat, reads, writes
+from ..cpu.functions import FunctionPrinter, Text
+from .indexing import declaration
+from .statements import INDENT, Statements, loop_head
+
+KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
+register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false real
+main array number gemm PLAIN TURNED seed step total best at free k base scale INFINITY NAN""".split())
+
+
+class NativeFunction(FunctionPrinter):
+    """Prints one function: `c` is its text in C, `body` the call in Python."""
+
+    def allocated(self, a: Array) -> bool:
+        """Every array with dims has a place in the workspace; numbers are local variables."""
+        return a.role in ("param", "input", "result") or bool(a.dims)
+
+    def _lower(self) -> None:
+        self.local = set()
+        self.scratch = {}
+        self.plan = plan(self.function.body, self.kept, {}, frozenset())
+
+    def body(self, indent: str = INDENT) -> Text:
+        """The call, with the arrays in the order of their first use."""
+        self.c_names = self._c_names()
+        out = Text()
+        names = self.arrays()
+        self.returned = [a for a in dict.fromkeys(v.array for v in self.kept) if not a.dims and a.role == "value"]
+        for a in self.returned:
+            out.lines.append(f"{indent}{a.name} = np.empty((), {'np.int64' if a.kind == 'int' else 'dtype'})")
+        given = [*(a.home.name for a in names), *(a.name for a in self.returned)]
+        numbers = [*self.lengths(), *self.offsets.values()]
+        seed = ", seed" if any(isinstance(s, Draw) for s in flat(self.function.body)) else ""
+        out.lines.append(f'{indent}native("{self.name}", dtype, [{", ".join(given)}], [{", ".join(numbers)}]{seed})')
+        return out
+
+    def arrays(self) -> list[Array]:
+        """What is handed over: every array that a statement touches, storage by storage its own name."""
+        found: dict[Array, None] = {}
+        for s in flat(self.function.body):
+            for v in (*reads(s), *((writes(s),) if not isinstance(s, Loop) else ())):
+                if v is not None and (v.array.dims or v.array.role != "value"):
+                    found.setdefault(v.array.home)
+        return list(found)
+
+    def lengths(self) -> list[str]:
+        """Batch and sequence lengths that sizes depend on."""
+        return sorted({*map(str, self._symbols())})
+
+    def _symbols(self) -> set[str]:
+        own = {s for a in self.arrays() for d in a.dims for s in d.symbols}
+        loops = {s.axis.upper() for s in flat(self.function.body) if isinstance(s, Loop) and not s.straight}
+        from .kernels import symbols
+        every = {x for a in self.arrays() for d in a.dims for x in symbols(d)} | loops
+        return (every | {s for s in own if "//" not in s}) - {*self.system.sizes}
+
+    def _c_names(self) -> dict[Array, str]:
+        taken = {*KEYWORDS, *self.system.sizes}
+        out: dict[Array, str] = {}
+        for a in dict.fromkeys(x for y in self._every() for x in (y.home, y)):
+            if a.home is not a and a.name in (a.home.name, ""):
+                out[a] = out[a.home]
+                continue
+            base = re.sub(r"[^A-Za-z0-9_]", "_", identifier(a.name or "x")).strip("_") or "v"
+            word, k = base, 2
+            while word in taken or re.fullmatch(r"[ijc]\d+", word):
+                word, k = f"{base}_{k}", k + 1
+            taken.add(word)
+            out[a] = word
+        return out
+
+    def _every(self) -> list[Array]:
+        found: dict[Array, None] = {}
+        for s in flat(self.function.body):
+            for v in (*reads(s), *((writes(s),) if not isinstance(s, Loop) else ())):
+                if v is not None:
+                    found.setdefault(v.array)
+        return list(found)
+
+    # ------------------------------------------------------------ C
+
+    def c(self) -> str:
+        """The function in C."""
+        pointers = {a for a in self.arrays() if not a.dims} | {*self.returned}
+        names = {a: f"(*{n})" if a in pointers else n for a, n in self.c_names.items()}
+        statements = Statements(names.__getitem__, {k: f"offset_{k}" for k in self.offsets})
+        written = {v.array.home for s in flat(self.function.body) if not isinstance(s, Loop) and (v := writes(s)) is not None}
+        lines = [f"void {self.name}(void *const *array, const int64_t *number)", "{"]
+        numbers = [*self.lengths(), *(f"offset_{k}" for k in self.offsets)]
+        if any(isinstance(s, Draw) for s in flat(self.function.body)):
+            numbers += ["seed", "step"]
+        lines += [f"{INDENT}const int64_t {', '.join(f'{n} = number[{k}]' for k, n in enumerate(numbers))};"] if numbers else []
+        for k, a in enumerate([*self.arrays(), *self.returned]):
+            lines.append(f"{INDENT}{declaration(a, self.c_names[a], a.home not in written)} = array[{k}];")
+        for a in self._every():
+            if self.c_names[a] != self.c_names[a.home]:
+                lines.append(f"{INDENT}{declaration(a, self.c_names[a])} = {self.c_names[a.home]};")
+        loose = [self.c_names[a] for a in self._every() if a not in pointers and not a.dims]
+        kinds = {self.c_names[a]: a.kind for a in self._every()}
+        for kind, word in (("real", "real"), ("bool", "bool"), ("int", "int64_t"), (DOUBLE, "double")):
+            own = [n for n in loose if kinds[n] == kind]
+            lines += [f"{INDENT}{word} {', '.join(own)};"] if own else []
+        self.meanings_()
+        for b in self.function.body:
+            lines += self._c(b, statements, INDENT)
+        return "\n".join([*lines, "}"]) + "\n"
+
+    def meanings_(self) -> None:
+        """What headings need."""
+        from ...compiler.formulas import arrivals
+        from ...compiler.pipeline import meanings
+        explained = self.explained or self.system
+        self.arrivals, self.meanings = arrivals(explained), meanings(explained)
+        self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
+
+    def _c(self, s: Stmt, statements: Statements, pad: str) -> list[str]:
+        if isinstance(s, Block):
+            above = list(self.heading(list(s.values), pad)) if s.heading is None else [f"# {x}" for x in s.heading]
+            if any(isinstance(x, Loop) for x in s.body):
+                above = []
+            out = [f"{pad}/*{x[1:]} */" for x in above]
+            for x in s.body:
+                out += self._c(x, statements, pad)
+            return out
+        if isinstance(s, Loop):
+            inner = pad if s.straight else pad + INDENT
+            body = [line for x in s.body for line in self._c(x, statements, inner)]
+            return body if s.straight else [pad + loop_head(s), *body, pad + "}"]
+        return [pad + line for line in statements.lines(s)]
