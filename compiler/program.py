@@ -13,6 +13,7 @@
                Unpool(out, g, won, taps)            g added to the winner of its window, or to all of the window
                Fill(out, value) | Copy(out, a)      a constant; a move that no view can be
                Draw(out, kind, key)                 random numbers
+               Nest(rows, body)                     statements that share the loops over their leading dims
                Loop(axis, reverse, body)            one step of time after the other
                Block(heading, body)                 statements under the equations that they compute
     View       an affine access: buffer dim k is read at `along[k]`, an output dim plus an offset, or a fixed index
@@ -322,6 +323,14 @@ class Loop:
 
 
 @dataclass
+class Nest:
+    """Statements that share loops over rows, their leading dims: at each row one after the other (see `passes/fusion.py`)."""
+
+    rows: tuple[Size, ...]
+    body: list[Stmt]
+
+
+@dataclass
 class Block:
     """What computes one value: `values` are its expression and those computed on the way.
 
@@ -335,7 +344,7 @@ class Block:
 
 
 Images = Unfold | Refold | Pool | Winner | Unpool
-Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Images | Fill | Copy | Draw | Loop | Block
+Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Images | Fill | Copy | Draw | Loop | Nest | Block
 
 
 @dataclass
@@ -357,7 +366,7 @@ class Function:
 def flat(body: list[Stmt]) -> Iterator[Stmt]:
     """Statements in order, with blocks and loops opened; a loop comes before its body."""
     for s in body:
-        if isinstance(s, Block):
+        if isinstance(s, (Block, Nest)):
             yield from flat(s.body)
         elif isinstance(s, Loop):
             yield s
@@ -386,4 +395,4 @@ def reads(s: Stmt) -> tuple[View, ...]:
 
 def writes(s: Stmt) -> View | None:
     """The view that a statement writes."""
-    return None if isinstance(s, (Loop, Block)) else s.out
+    return None if isinstance(s, (Loop, Block, Nest)) else s.out

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ...compiler.formulas import arrivals, formula, indexed
 from ...compiler.graph import Concat, Expr, Param
@@ -61,6 +62,8 @@ class Text:
 class FunctionPrinter:
     """Prints a function's body; `buffered` keeps values in a workspace, otherwise each is a fresh array (-O0)."""
 
+    shares: ClassVar[bool] = True                                # values take the place of operands before they are named
+
     function: Function
     layout: Layout
     system: System
@@ -81,7 +84,7 @@ class FunctionPrinter:
         self.kept = (*self.function.results.values(), *self.function.carry.values())
         self.values = {a: e for e, a in self.layout.arrays.items()}
         self.namer = Namer(self.reserved)
-        if self.buffered:
+        if self.buffered and self.shares:
             share(self.function.body, self.kept)
         self.function = unroll_loops(self.function, self.options.unroll, self.options.steps)
         self.values |= {a: self.values[a.original] for a in copied_arrays(self.function) if a.original in self.values}

@@ -7,10 +7,14 @@ over the address of every array and every length.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 
-from ...compiler.passes.memory import plan
+from ...compiler.passes.fusion import fuse, scalars
+from ...compiler.passes.memory import plan, share
 from ...compiler.passes.naming import identifier
-from ...compiler.program import DOUBLE, Array, Block, Draw, Loop, Stmt, flat, reads, writes
+from ...compiler.program import DOUBLE, Array, Block, Draw, Loop, Nest, Stmt, flat, reads, writes
 from ..cpu.functions import FunctionPrinter, Text
 from .indexing import declaration
 from .statements import INDENT, Statements, loop_head
@@ -27,10 +31,19 @@ class NativeFunction(FunctionPrinter):
         """Every array with dims has a place in the workspace; numbers are local variables."""
         return a.role in ("param", "input", "result") or bool(a.dims)
 
+    shares = False
+
     def _lower(self) -> None:
-        self.local = set()
-        self.scratch = {}
-        self.plan = plan(self.function.body, self.kept, {}, frozenset())
+        self.local, self.scratch = set(), {}
+        self.function = replace(self.function, body=fuse(self.function.body))
+        share(self.function.body, self.kept)
+        count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
+                        for v in (*reads(s), writes(s)) if v is not None)
+        kept = frozenset(v.array for v in self.kept)
+        found = [s for b in _blocks(self.function.body) for s in b if isinstance(s, Nest)]
+        self.scalars = frozenset(a for n in found for a in scalars(n, count, kept) if a.storage is None)
+        self.scalars -= {a.storage for a in self.values if a.storage}
+        self.plan = plan(self.function.body, self.kept, {}, self.scalars)
 
     def body(self, indent: str = INDENT) -> Text:
         """The call, with the arrays in the order of their first use."""
@@ -44,6 +57,9 @@ class NativeFunction(FunctionPrinter):
         numbers = [*self.lengths(), *self.offsets.values()]
         seed = ", seed" if any(isinstance(s, Draw) for s in flat(self.function.body)) else ""
         out.lines.append(f'{indent}native("{self.name}", dtype, [{", ".join(given)}], [{", ".join(numbers)}]{seed})')
+        for a in dict.fromkeys(v.array for v in self.kept):
+            if a.home is not a and a.name != a.home.name:
+                out.lines.append(f"{indent}{a.name} = {a.home.name}")
         return out
 
     def arrays(self) -> list[Array]:
@@ -51,7 +67,7 @@ class NativeFunction(FunctionPrinter):
         found: dict[Array, None] = {}
         for s in flat(self.function.body):
             for v in (*reads(s), *((writes(s),) if not isinstance(s, Loop) else ())):
-                if v is not None and (v.array.dims or v.array.role != "value"):
+                if v is not None and (v.array.dims or v.array.role != "value") and v.array not in self.scalars:
                     found.setdefault(v.array.home)
         return list(found)
 
@@ -94,8 +110,9 @@ class NativeFunction(FunctionPrinter):
     def c(self) -> str:
         """The function in C."""
         pointers = {a for a in self.arrays() if not a.dims} | {*self.returned}
-        names = {a: f"(*{n})" if a in pointers else n for a, n in self.c_names.items()}
+        names = {a: f"(*{n})" if a in pointers else f"{n}!" if a in self.scalars else n for a, n in self.c_names.items()}
         statements = Statements(names.__getitem__, {k: f"offset_{k}" for k in self.offsets})
+        statements.scalars = self.scalars
         written = {v.array.home for s in flat(self.function.body) if not isinstance(s, Loop) and (v := writes(s)) is not None}
         lines = [f"void {self.name}(void *const *array, const int64_t *number)", "{"]
         numbers = [*self.lengths(), *(f"offset_{k}" for k in self.offsets)]
@@ -105,7 +122,7 @@ class NativeFunction(FunctionPrinter):
         for k, a in enumerate([*self.arrays(), *self.returned]):
             lines.append(f"{INDENT}{declaration(a, self.c_names[a], a.home not in written)} = array[{k}];")
         for a in self._every():
-            if self.c_names[a] != self.c_names[a.home]:
+            if self.c_names[a] != self.c_names[a.home] and a not in self.scalars:
                 lines.append(f"{INDENT}{declaration(a, self.c_names[a])} = {self.c_names[a.home]};")
         loose = [self.c_names[a] for a in self._every() if a not in pointers and not a.dims]
         kinds = {self.c_names[a]: a.kind for a in self._every()}
@@ -139,3 +156,13 @@ class NativeFunction(FunctionPrinter):
             body = [line for x in s.body for line in self._c(x, statements, inner)]
             return body if s.straight else [pad + loop_head(s), *body, pad + "}"]
         return [pad + line for line in statements.lines(s)]
+
+
+def _blocks(body: list[Stmt]) -> Iterator[list[Stmt]]:
+    """Lists of statements, those of loops included."""
+    for s in body:
+        if isinstance(s, Block):
+            yield s.body
+            yield from _blocks([x for x in s.body if isinstance(x, Loop)])
+        elif isinstance(s, Loop):
+            yield from _blocks(s.body)

@@ -18,10 +18,13 @@ def indices(rank: int) -> list[str]:
 
 
 def element(v: View, names: Namer, at: Sequence[str] | None = None) -> str:
-    """The element of a view at an index (that of the loops around it by default)."""
+    """The element of a view at an index (that of the loops around it by default); what `names` calls a variable has no index."""
+    word = names(v.array)
+    if word.endswith("!"):
+        return word[:-1]
     at = indices(len(v.dims)) if at is None else at
     places = [place(x, n, at) for x, n in zip(v.along, v.array.dims, strict=True)]
-    return names(v.array) + "".join(f"[{p}]" for p in places)
+    return word + "".join(f"[{p}]" for p in places)
 
 
 def place(x: Along | Fixed, n: Size, at: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ...compiler.passes.unrolled_loops import copied_arrays
+from ...compiler.passes.fusion import added_up, inner_loops, partial, walked
 from ...compiler.program import (
     Array,
     Call,
@@ -16,6 +16,7 @@ from ...compiler.program import (
     Literal,
     Load,
     Loop,
+    Nest,
     Pick,
     Pool,
     Product,
@@ -29,10 +30,11 @@ from ...compiler.program import (
     Unpool,
     View,
     leaves,
+    writes,
 )
 from ...compiler.random import path_key
 from ...compiler.sizes import Size, product
-from .indexing import Namer, dense, element, indices, start
+from .indexing import CTYPES, Namer, dense, element, indices, start
 from .kernels import length, number, scalar
 from .matrices import print_product
 
@@ -43,7 +45,8 @@ class Statements:
     """Prints the statements of one function; `names` says what an array is called."""
 
     def __init__(self, names: Namer, offsets: dict[str, str] | None = None) -> None:
-        self.names, self.offsets = names, offsets or {}
+        self.names, self.offsets, self.counted = names, offsets or {}, 0
+        self.scalars: frozenset[Array] = frozenset()
 
     def lines(self, s: Stmt) -> Iterable[str]:
         """The lines of a statement that is no loop and no block."""
@@ -84,6 +87,8 @@ class Statements:
                 yield from self._pool(s)
             case Unpool():
                 yield from self._unpool(s)
+            case Nest(over, body):
+                yield from self._nest(over, body)
             case _:
                 raise TypeError(s)
 
@@ -91,11 +96,57 @@ class Statements:
         """The element of a view at the loops' index."""
         return element(v, self.names, at)
 
-    def _reduction(self, s: Reduction) -> Iterator[str]:
+    def _nest(self, over: tuple[Size, ...], body: list[Stmt]) -> Iterator[str]:
+        """Loops over rows; at each the members' own loops, one for each run of members that share it."""
+        depth = len(over)
+        for s in body:
+            if added_up(s):
+                yield from self.lines(Fill(s.out, 0))  # type: ignore[union-attr]
+        text: list[str] = []
+        for run in inner_loops(body, depth):
+            text += self._run(run, depth)
+        yield from loops([(f"i{d}", n) for d, n in enumerate(over)], text)
+
+    def _run(self, run: list[Stmt], depth: int) -> list[str]:
+        """Members that walk through the same elements of a row."""
+        before, body, after = list[str](), list[str](), list[str]()
+        dims = walked(run[0])
+        if isinstance(first := run[0], Reduction) and partial(first, depth):
+            return list(self._reduction(first, depth))
+        for s in run:
+            b, inner, a = self._member(s, depth)
+            before, body, after = before + b, body + inner, after + a
+        over = [(f"i{d}", n) for d, n in enumerate(dims)][depth:]
+        return [*before, *loops(over, body), *after] if over else [*before, *body, *after]
+
+    def _member(self, s: Stmt, depth: int) -> tuple[list[str], list[str], list[str]]:
+        """What stands before, in and after the loop over a row's elements."""
+        if isinstance(s, Reduction):
+            at = [f"i{d}" for d in range(len(s.a.dims))]
+            target, value = self(s.out, [at[d] for d in range(len(at)) if d not in s.over]), self(s.a, at)
+            if added_up(s):
+                return [], [f"{target} += {value};"], []
+            self.counted += 1
+            x = f"{s.kind}{self.counted}"
+            first = {"sum": "0", "prod": "1", "max": "-INFINITY", "min": "INFINITY"}[s.kind]
+            step = {"sum": f"{x} += {value};", "prod": f"{x} *= {value};"}.get(s.kind, f"{x} = {s.kind}imum_({x}, {value});")
+            return [f"real {x} = {first};"], [step], [f"{target} = {x};"]
+        out = writes(s)
+        assert out is not None
+        if out.array in self.scalars:
+            loads = {x.view: element(x.view, self.names) for x in leaves(s.body) if isinstance(x, (Load, Hot))} \
+                if isinstance(s, Kernel) else {}
+            value = scalar(s.body, loads) if isinstance(s, Kernel) else next(iter(self.lines(s))).partition(" = ")[2][:-1]
+            if not isinstance(s, Kernel):
+                value = list(self.lines(s))[-1].partition(" = ")[2][:-1]
+            return [], [f"const {CTYPES.get(out.array.kind, 'real')} {self(out)} = {value};"], []
+        return [], [list(self.lines(s))[-1].strip()], []
+
+    def _reduction(self, s: Reduction, depth: int = 0) -> Iterator[str]:
         """Rows that are reduced along their last dim go through a local variable; sums over outer dims add up whole rows."""
         dims, rest = s.a.dims, [d for d in range(len(s.a.dims)) if d not in s.over]
         at = [f"i{d}" for d in range(len(dims))]
-        kept, over = [(f"i{d}", dims[d]) for d in rest], [(f"i{d}", dims[d]) for d in s.over]
+        kept, over = [(f"i{d}", dims[d]) for d in rest if d >= depth], [(f"i{d}", dims[d]) for d in s.over]
         target, value = self(s.out, [f"i{d}" for d in rest]), self(s.a, at)
         if s.kind == "sum" and rest and rest[-1] > max(s.over):
             yield from self.lines(Fill(s.out, 0))
@@ -150,10 +201,9 @@ class Statements:
     def _draw(self, s: Draw) -> Iterator[str]:
         """Random numbers go into dense memory; `at` counts those that came before in this chunk and this loop."""
         steps = [self.offsets[s.along]] if s.along in self.offsets else []
-        at = getattr(s, 'at', None)
-        if at is not None:
-            steps += ([at.axis] if at.axis else []) + ([str(at.offset)] if at.offset else [])
-        step = product(s.out.dims if at is not None else s.out.dims[1:])
+        if s.at is not None:
+            steps += ([s.at.axis] if s.at.axis else []) + ([str(s.at.offset)] if s.at.offset else [])
+        step = product(s.out.dims if s.at is not None else s.out.dims[1:])
         before = f"({' + '.join(steps)}) * ({length(step)})" if steps else "0"
         yield (f"draw_{s.kind}(seed, step, UINT64_C({path_key(s.key):#x}), {before}, {length(product(s.out.dims))}, "
                f"{start(s.out, self.names)});")
@@ -226,4 +276,4 @@ def loop_head(s: Loop) -> str:
     return f"for (int64_t {t} = {low}; {t} < {high}; {t} += {k}) {{"
 
 
-__all__ = ["Array", "Statements", "copied_arrays", "loop_head", "loops", "nest"]
+__all__ = ["Array", "Statements", "loop_head", "loops", "nest"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..program import BOOL, INT, Array, Block, Fixed, Kernel, Load, Loop, Stmt, View, flat, leaves, reads, writes
+from ..program import BOOL, INT, Array, Block, Fixed, Kernel, Load, Loop, Nest, Stmt, View, flat, leaves, reads, writes
 from ..sizes import Size, product
 
 
@@ -21,8 +21,8 @@ from ..sizes import Size, product
 class Life:
     """When a value is first written and last used, in statements; `written` and `read` count them."""
 
-    first: int
-    last: int
+    first: float
+    last: float
     written: int = 0
     readers: int = 0
     looped: bool = False                                         # written inside a time loop
@@ -49,13 +49,15 @@ class Plan:
             yield i, a
 
 
-def numbered(body: list[Stmt]) -> Iterator[tuple[int, Stmt, bool]]:
-    """Statements with their position; all of a loop's statements stand at one position."""
+def numbered(body: list[Stmt]) -> Iterator[tuple[float, Stmt, bool]]:
+    """Statements with their position: all of a loop's statements stand at one, those of a nest between two."""
     k = 0
     for s in body:
         for inner in s.body if isinstance(s, Block) else [s]:
             if isinstance(inner, Loop):
                 yield from ((k, x, True) for x in flat(inner.body))
+            elif isinstance(inner, Nest):
+                yield from ((k + j / len(inner.body), x, False) for j, x in enumerate(inner.body))
             else:
                 yield k, inner, False
             k += 1
@@ -64,7 +66,7 @@ def numbered(body: list[Stmt]) -> Iterator[tuple[int, Stmt, bool]]:
 def lives(body: list[Stmt], kept: tuple[View, ...] = ()) -> dict[Array, Life]:
     """The life of every array that a body touches; what `kept` views stays to the end."""
     found: dict[Array, Life] = {}
-    end = 0
+    end = 0.0
     for k, s, looped in numbered(body):
         end = k
         out = writes(s)
@@ -98,14 +100,14 @@ def share(body: list[Stmt], kept: tuple[View, ...]) -> None:
                 break
 
 
-def _fresh(out: View, life: dict[Array, Life], k: int) -> bool:
+def _fresh(out: View, life: dict[Array, Life], k: float) -> bool:
     """Whether an array is first written here, by this statement alone, all of it."""
     a = out.array
     return a.storage is None and a.role in ("value", "result") and life[a].first == k and life[a].written == 1 \
         and tuple(x.dim for x in out.along if hasattr(x, "dim")) == tuple(range(len(out.dims))) and a.dims[-1:] == out.dims[-1:]
 
 
-def _dies(v: View, out: View, life: dict[Array, Life], k: int, looped: bool) -> bool:
+def _dies(v: View, out: View, life: dict[Array, Life], k: float, looped: bool) -> bool:
     """Whether a value is of the same form as the output, and is read for the last time here."""
     b = v.array
     # what a loop reads as a whole it reads again at its next step
@@ -121,12 +123,12 @@ def plan(body: list[Stmt], kept: tuple[View, ...], scratch: dict[int, list[Array
     spans: dict[Array, list[int]] = {}
     for a, life in lives(body, kept).items():
         if a.home.role == "value" and a.dims and a.home not in loose:
-            span = spans.setdefault(a.home, [life.first, life.last])
-            span[:] = [min(span[0], life.first), max(span[1], life.last)]
+            span = spans.setdefault(a.home, [int(life.first), int(life.last)])
+            span[:] = [min(span[0], int(life.first)), max(span[1], int(life.last))]       # a nest's rows overlap
     out = Plan(scratch=scratch)
     for k, s, _ in numbered(body):
         for a in scratch.get(id(s), []):
-            spans[a] = [k, k]
+            spans[a] = [int(k), int(k)]
     for a, (first, last) in sorted(spans.items(), key=lambda x: (x[1][0], -x[1][1])):
         _fit(out, a, first, last)
     return out
