@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...compiler.program import BOOL, DOUBLE, INT, Along, Array, Fixed, View
+from ...compiler.program import BOOL, BYTE, DOUBLE, INT, Along, Array, Fixed, View
 from ...compiler.sizes import Size, product
 from .kernels import length
 
-CTYPES = {BOOL: "bool", INT: "int64_t", DOUBLE: "double"}
+CTYPES = {BOOL: "bool", INT: "int64_t", DOUBLE: "double", BYTE: "uint8_t"}
 Namer = Callable[[Array], str]
 
 

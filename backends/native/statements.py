@@ -29,6 +29,7 @@ from ...compiler.program import (
     Unfold,
     Unpool,
     View,
+    Winner,
     leaves,
     writes,
 )
@@ -85,6 +86,8 @@ class Statements:
                 yield from nest(a.dims, [f"{element(out, self.names, places)} += {self(a)};"])
             case Pool():
                 yield from self._pool(s)
+            case Winner():
+                yield from self._winner(s)
             case Unpool():
                 yield from self._unpool(s)
             case Nest(over, body):
@@ -208,27 +211,37 @@ class Statements:
         yield (f"draw_{s.kind}(seed, step, UINT64_C({path_key(s.key):#x}), {before}, {length(product(s.out.dims))}, "
                f"{start(s.out, self.names)});")
 
-    def _pool(self, s: Pool) -> Iterator[str]:
-        places = [f"i{d}" for d in range(len(s.a.dims))]
-        over = []
-        for k, t in enumerate(s.taps):
-            places[t.dim] = f"i{t.dim}*{t.stride} + j{k}*{t.dilation}"
+    def _windows(self, taps: tuple[Tap, ...], v: View) -> tuple[list[tuple[str, Size]], list[str], str]:
+        """The loops over a window's elements, the places in v that they stand for, and what is true of those in v."""
+        places, over, within = [f"i{d}" for d in range(len(v.dims))], list[tuple[str, Size]](), list[str]()
+        for k, t in enumerate(taps):
+            places[t.dim] = f"i{t.dim}*{t.stride} + j{k}*{t.dilation}" + (f" - {t.lo}" if t.lo else "")
             over.append((f"j{k}", t.k))
-        yield from loops([(f"i{d}", n) for d, n in enumerate(s.out.dims)],
-                         ["real best = -INFINITY;",
-                          *loops(over, [f"best = maximum_(best, {element(s.a, self.names, places)});"]),
-                          f"{self(s.out)} = best;"])
+            within += [f"{places[t.dim]} >= 0"] if t.lo else []
+            within += [f"{places[t.dim]} < {length(v.dims[t.dim])}"] if t.lo or t.hi else []
+        return over, places, " && ".join(within)
+
+    def _pool(self, s: Pool) -> Iterator[str]:
+        over, places, within = self._windows(s.taps, s.a)
+        value = element(s.a, self.names, places)
+        step = f"total += {value};" if s.kind == "sum" else f"total = maximum_(total, {value});"
+        first = "0" if s.kind == "sum" else "-INFINITY"
+        yield from nest(s.out.dims, [f"real total = {first};", *loops(over, [f"if ({within}) {step}" if within else step]),
+                                     f"{self(s.out)} = total;"])
+
+    def _winner(self, s: Winner) -> Iterator[str]:
+        over, places, within = self._windows(s.taps, s.a)
+        found = " && ".join([*([within] if within else []), f"won < 0 && {element(s.a, self.names, places)} == {self(s.best)}"])
+        yield from nest(s.out.dims, ["int won = -1, k = 0;", *loops(over, [f"if ({found}) won = k;", "k++;"]),
+                                     f"{self(s.out)} = won < 0 ? 0 : won;"])
 
     def _unpool(self, s: Unpool) -> Iterator[str]:
-        places = [f"i{d}" for d in range(len(s.a.dims))]
-        over = []
-        for k, t in enumerate(s.taps):
-            places[t.dim] = f"i{t.dim}*{t.stride} + j{k}*{t.dilation}"
-            over.append((f"j{k}", t.k))
-        first = (f"if (free && {element(s.a, self.names, places)} == {self(s.best)}) "
-                 f"{{ {element(s.out, self.names, places)} += {self(s.g)}; free = false; }}")
+        over, places, within = self._windows(s.taps, s.out)
+        told = " && ".join([*([within] if within else []), *([f"k == {self(s.won)}"] if s.won is not None else [])])
+        step = f"{'if (' + told + ') ' if told else ''}{element(s.out, self.names, places)} += {self(s.g)};"
         yield from self.lines(Fill(s.out, 0))
-        yield from loops([(f"i{d}", n) for d, n in enumerate(s.g.dims)], ["bool free = true;", *loops(over, [first])])
+        body = ["int k = 0;", *loops(over, [step, "k++;"])] if s.won is not None else list(loops(over, [step]))
+        yield from nest(s.g.dims, body)
 
 
 def _tapped(rank: int, taps: tuple[Tap, ...]) -> tuple[list[str], list[str]]:
