@@ -76,11 +76,8 @@ class NativeFunction(FunctionPrinter):
         return sorted({*map(str, self._symbols())})
 
     def _symbols(self) -> set[str]:
-        own = {s for a in self.arrays() for d in a.dims for s in d.symbols}
         loops = {s.axis.upper() for s in flat(self.function.body) if isinstance(s, Loop) and not s.straight}
-        from .kernels import symbols
-        every = {x for a in self.arrays() for d in a.dims for x in symbols(d)} | loops
-        return (every | {s for s in own if "//" not in s}) - {*self.system.sizes}
+        return ({x for a in self.arrays() for d in a.dims for x in d.symbols} | loops) - {*self.system.sizes}
 
     def _c_names(self) -> dict[Array, str]:
         taken = {*KEYWORDS, *self.system.sizes}
