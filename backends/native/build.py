@@ -15,8 +15,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-fPIC",
-         "-shared", "-Wall", "-Wno-unknown-pragmas")
+FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd",
+         "-fPIC", "-shared", "-Wall", "-Wno-unknown-pragmas")
 
 
 class NoCompiler(RuntimeError):

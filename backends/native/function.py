@@ -11,17 +11,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ...compiler.passes.fusion import fuse, scalars
+from ...compiler.passes.fusion import fuse, locals_
 from ...compiler.passes.memory import plan, share
 from ...compiler.passes.naming import identifier
 from ...compiler.program import DOUBLE, Array, Block, Draw, Loop, Nest, Stmt, flat, reads, writes
+from ...compiler.sizes import Size, product
 from ..cpu.functions import FunctionPrinter, Text
-from .indexing import declaration
+from .indexing import Indices, declaration
 from .statements import INDENT, Statements, loop_head
 
 KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false real
-main array number gemm PLAIN TURNED seed step total best at free k base scale INFINITY NAN""".split())
+main array number gemm PLAIN TURNED seed step total best at free place found base scale INFINITY NAN""".split())
 
 
 class NativeFunction(FunctionPrinter):
@@ -36,14 +37,21 @@ class NativeFunction(FunctionPrinter):
     def _lower(self) -> None:
         self.local, self.scratch = set(), {}
         self.function = replace(self.function, body=fuse(self.function.body))
-        share(self.function.body, self.kept)
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
                         for v in (*reads(s), writes(s)) if v is not None)
         kept = frozenset(v.array for v in self.kept)
         found = [s for b in _blocks(self.function.body) for s in b if isinstance(s, Nest)]
-        self.scalars = frozenset(a for n in found for a in scalars(n, count, kept) if a.storage is None)
-        self.scalars -= {a.storage for a in self.values if a.storage}
+        self.own = {a: dims for n in found for a, dims in locals_(n, count, kept, self._small).items() if a.storage is None}
+        for a in dict.fromkeys(v.array for s in flat(self.function.body) if not isinstance(s, Loop) for v in reads(s)):
+            self.own.pop(a.storage, None)  # type: ignore[arg-type]
+        share(self.function.body, self.kept, self.own)
+        self.scalars = frozenset(self.own)
         self.plan = plan(self.function.body, self.kept, {}, self.scalars)
+
+    def _small(self, dims: tuple[Size, ...]) -> bool:
+        """Whether a row's buffer may stand on the stack: its length is known, and 16 KiB of doubles hold it."""
+        n = product(dims)
+        return {*n.symbols} <= {*self.system.sizes} and n.evaluate(self.system.sizes) <= 2048
 
     def body(self, indent: str = INDENT) -> Text:
         """The call, with the arrays in the order of their first use."""
@@ -80,7 +88,7 @@ class NativeFunction(FunctionPrinter):
         return ({x for a in self.arrays() for d in a.dims for x in d.symbols} | loops) - {*self.system.sizes}
 
     def _c_names(self) -> dict[Array, str]:
-        taken = {*KEYWORDS, *self.system.sizes}
+        taken = {*KEYWORDS, *self.system.sizes, *(s.axis for s in flat(self.function.body) if isinstance(s, Loop))}
         out: dict[Array, str] = {}
         for a in dict.fromkeys(x for y in self._every() for x in (y.home, y)):
             if a.home is not a and a.name in (a.home.name, ""):
@@ -107,9 +115,13 @@ class NativeFunction(FunctionPrinter):
     def c(self) -> str:
         """The function in C."""
         pointers = {a for a in self.arrays() if not a.dims} | {*self.returned}
-        names = {a: f"(*{n})" if a in pointers else f"{n}!" if a in self.scalars else n for a, n in self.c_names.items()}
-        statements = Statements(names.__getitem__, {k: f"offset_{k}" for k in self.offsets})
-        statements.scalars = self.scalars
+        names = {a: f"(*{n})" if a in pointers else n for a, n in self.c_names.items()}
+        taken = {*self.c_names.values(), *self.system.sizes}
+        symbols = {x for s in flat(self.function.body) if not isinstance(s, Loop) for v in (*reads(s), writes(s)) if v is not None
+                   for d in (*v.dims, *v.array.dims) for x in d.symbols} - {*self.system.sizes}
+        indices = Indices(sorted(symbols), taken)
+        statements = Statements(names.__getitem__, indices, {k: f"offset_{k}" for k in self.offsets}, self.own)
+        statements.taken |= taken | KEYWORDS
         written = {v.array.home for s in flat(self.function.body) if not isinstance(s, Loop) and (v := writes(s)) is not None}
         lines = [f"void {self.name}(void *const *array, const int64_t *number)", "{"]
         numbers = [*self.lengths(), *(f"offset_{k}" for k in self.offsets)]
@@ -121,12 +133,13 @@ class NativeFunction(FunctionPrinter):
         for a in self._every():
             if self.c_names[a] != self.c_names[a.home] and a not in self.scalars:
                 lines.append(f"{INDENT}{declaration(a, self.c_names[a])} = {self.c_names[a.home]};")
-        loose = [self.c_names[a] for a in self._every() if a not in pointers and not a.dims]
+        loose = [self.c_names[a] for a in self._every() if a not in pointers and not a.dims and a not in self.own]
         kinds = {self.c_names[a]: a.kind for a in self._every()}
         for kind, word in (("real", "real"), ("bool", "bool"), ("int", "int64_t"), (DOUBLE, "double")):
             own = [n for n in loose if kinds[n] == kind]
             lines += [f"{INDENT}{word} {', '.join(own)};"] if own else []
         self.meanings_()
+        self.said: list[str] = []
         for b in self.function.body:
             lines += self._c(b, statements, INDENT)
         return "\n".join([*lines, "}"]) + "\n"
@@ -144,13 +157,16 @@ class NativeFunction(FunctionPrinter):
             above = list(self.heading(list(s.values), pad)) if s.heading is None else [f"# {x}" for x in s.heading]
             if any(isinstance(x, Loop) for x in s.body):
                 above = []
-            out = [f"{pad}/*{x[1:]} */" for x in above]
+            out = [f"{pad}/*{x[1:]} */" for x in above if x not in self.said]      # a block that goes on has its heading
+            self.said = above or self.said
             for x in s.body:
                 out += self._c(x, statements, pad)
             return out
         if isinstance(s, Loop):
             inner = pad if s.straight else pad + INDENT
+            statements.indices.open.append(s.axis)
             body = [line for x in s.body for line in self._c(x, statements, inner)]
+            statements.indices.open.pop()
             return body if s.straight else [pad + loop_head(s), *body, pad + "}"]
         return [pad + line for line in statements.lines(s)]
 

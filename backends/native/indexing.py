@@ -1,8 +1,8 @@
-"""Elements of views as C: `hs[t + 1][i0][i1]`, where arrays are pointers to rows of known sizes."""
+"""Elements of views as C: `hs[t + 1][b][i]`, where arrays are pointers to rows of known sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ...compiler.program import BOOL, BYTE, DOUBLE, INT, Along, Array, Fixed, View
 from ...compiler.sizes import Size, product
@@ -12,25 +12,35 @@ CTYPES = {BOOL: "bool", INT: "int64_t", DOUBLE: "double", BYTE: "uint8_t"}
 Namer = Callable[[Array], str]
 
 
-def indices(rank: int) -> list[str]:
-    """The loop variables of an index space."""
-    return [f"i{d}" for d in range(rank)]
+class Indices:
+    """The loop variables of index spaces: `t` and `b` along time and the batch, `i`, `j`, `k` along other dims, where free."""
+
+    def __init__(self, lengths: Collection[str] = (), taken: Collection[str] = ()) -> None:
+        self.lengths = lengths                                   # symbols that are no size of the model
+        self.letters = [x for x in "ijklmnpqr" if x not in taken]
+        self.axes = {n: next(x for x in (n.lower(), f"i{n.lower()}", f"{n.lower()}_at") if x not in taken) for n in lengths}
+        self.open: list[str] = []                                # variables of the loops around
+
+    def __call__(self, dims: Sequence[Size]) -> list[str]:
+        """One name a dim; spaces that begin with the same dims begin with the same names."""
+        out: list[str] = []
+        for n in dims:
+            axis = self.axes.get(n.format(), "")
+            free = (x for x in self.letters if x not in out)
+            out.append(axis if axis and axis not in out and axis not in self.open else next(free))
+        return out
 
 
-def element(v: View, names: Namer, at: Sequence[str] | None = None) -> str:
-    """The element of a view at an index (that of the loops around it by default); what `names` calls a variable has no index."""
-    word = names(v.array)
-    if word.endswith("!"):
-        return word[:-1]
-    at = indices(len(v.dims)) if at is None else at
-    places = [place(x, n, at) for x, n in zip(v.along, v.array.dims, strict=True)]
-    return word + "".join(f"[{p}]" for p in places)
+def element(v: View, names: Namer, at: Sequence[str], kept: Collection[int] | None = None) -> str:
+    """The element of a view at an index; `kept` says which of the array's dims it has where it is a local variable."""
+    places = [place(x, n, at) for k, (x, n) in enumerate(zip(v.along, v.array.dims, strict=True)) if kept is None or k in kept]
+    return names(v.array) + "".join(f"[{p}]" for p in places)
 
 
 def place(x: Along | Fixed, n: Size, at: Sequence[str]) -> str:
     """The index along one dim of an array."""
     if isinstance(x, Along):
-        return at[x.dim] if x.offset == 0 else f"{at[x.dim]} + {length(x.offset)}"
+        return at[x.dim] if x.offset == 0 else length(x.offset) if at[x.dim] == "0" else f"{at[x.dim]} + {length(x.offset)}"
     base = x.axis or (length(n) if x.end else "")
     if not base:
         return str(x.offset)

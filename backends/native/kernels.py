@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from ...compiler.program import (
     BOOL,
     INT,
+    REAL,
     Along,
     Array,
     Call,
@@ -25,95 +28,102 @@ from ...compiler.program import (
     leaves,
 )
 from ...compiler.sizes import Size
+from .prelude import PRELUDE
 
-PRELUDE = """#include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
-
-static inline real relu_(real x) { return x <= 0 ? 0 : x; }
-static inline real sign_(real x) { return x != x ? x : (real)((x > 0) - (x < 0)); }
-static inline real square_(real x) { return x * x; }
-static inline real maximum_(real x, real y) { return x >= y || x != x ? x : y; }
-static inline real minimum_(real x, real y) { return x <= y || x != x ? x : y; }
-static inline real safe_div_(real x, real y) { return y == 0 ? 0 : x / y; }
-static inline real sigmoid_(real x) { real e = (real)exp(-fabs((double)x)); return x >= 0 ? 1 / (1 + e) : e / (1 + e); }
-static inline real softplus_(real x) { return (real)(fmax((double)x, 0) + log1p(exp(-fabs((double)x)))); }
-static inline real logaddexp_(real x, real y) {
-    double gap = x == y ? 0 : fabs((double)x - (double)y);       /* equal infinities have no difference */
-    return (real)(maximum_(x, y) + log1p(exp(-gap)));
-}
-static inline real log1mexp_(real x) { return (real)(x > -0.6931471805599453 ? log(-expm1((double)x)) : log1p(-exp((double)x))); }
-static inline real expmoment_(int n, real x) {
-    double size = fabs((double)x), series = 0, term = 1;
-    if (size < n + 1) {
-        for (int k = 0; k < 20 + 6 * n; k++) { series += term / (n + k + 1); term *= (double)x / (k + 1); }
-        return (real)series;
-    }
-    double decay = exp(-size), top = x > 0 ? 1 : decay, value = (1 - decay) / size, half = x > 0 ? exp((double)x / 2) : 1;
-    for (int k = 1; k <= n; k++) value = (top - k * value) / (double)x;
-    return (real)(half * value * half);
-}
-"""
-BINARY = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
-          "and": "&&", "or": "||"}
-LIBRARY = {"exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1", "tanh": "tanh", "sqrt": "sqrt", "abs": "fabs",
-           "floor": "floor", "round": "rint", "sin": "sin", "cos": "cos", "arctan": "atan", "erf": "erf", "pow": "pow"}
-HELPERS = {"relu": "relu_", "sign": "sign_", "safe_div": "safe_div_", "sigmoid": "sigmoid_", "softplus": "softplus_",
-           "logaddexp": "logaddexp_", "log1mexp": "log1mexp_", "square": "square_", "maximum": "maximum_",
-           "minimum": "minimum_"}
+BINARY = {"or": ("||", 1), "and": ("&&", 2), "eq": ("==", 3), "ne": ("!=", 3), "lt": ("<", 4), "le": ("<=", 4), "gt": (">", 4),
+          "ge": (">=", 4), "add": ("+", 5), "sub": ("-", 5), "mul": ("*", 6), "div": ("/", 6)}
+SELECT, ADDED, UNARY, PRIMARY = 0, 5, 7, 8                       # how tightly a form binds
+CALLED = frozenset("""exp log log1p expm1 tanh sqrt abs floor round sin cos arctan erf pow relu sign safe_div sigmoid softplus
+logaddexp log1mexp square maximum minimum""".split())
 CTYPES = {BOOL: "bool", INT: "int64_t"}
 
 
-def scalar(s: Scalar, load: dict[View, str] | None = None) -> str:
-    """A scalar body as a C expression; `load` says how a view's element is written."""
+@dataclass(frozen=True)
+class Text:
+    """An expression in C: how tightly it binds, and whether its type is `real` (or wider) rather than an integer's."""
+
+    text: str
+    level: int = PRIMARY
+    real: bool = True
+
+    def within(self, level: int) -> str:
+        """As an operand of what binds at `level`."""
+        return self.text if self.level >= level else f"({self.text})"
+
+
+def scalar(s: Scalar, load: dict[View, str] | None = None, at: Sequence[str] | None = None) -> str:
+    """A scalar body as a C expression; `load` says how a view's element is written, `at` what the indices are called."""
+    return expression(s, load or {}, at).text
+
+
+def expression(s: Scalar, load: dict[View, str], at: Sequence[str] | None = None) -> Text:
+    """A scalar body with its precedence and type. An integer is written as one: beside a `real` it becomes real in C, too."""
     match s:
         case Literal(value):
             return number(value)
         case SizeOf(size):
-            return f"((real)({length(size)}))"
+            return Text(f"(real){_bracketed(length(size))}", UNARY)
         case Load(v):
-            return (load or {})[v]
+            return Text(load[v], real=v.array.kind not in (BOOL, INT))
         case Hot(v):
-            return f"({(load or {})[v]} == i{len(v.dims) - 1})"
+            last = len(v.dims) - 1
+            return Text(f"{load[v]} == {at[last] if at else f'i{last}'}", BINARY["eq"][1], False)
         case Step(dim, axis):
-            return f"((real){axis if dim is None else f'i{dim}'})"
+            return Text(f"(real){axis if dim is None else at[dim] if at else f'i{dim}'}", UNARY)
         case Call(f, args):
-            return call(f, [scalar(a, load) for a in args])
+            return call(f, [expression(a, load, at) for a in args], s.kind)
     raise TypeError(s)
 
 
-def call(f: str, args: list[str]) -> str:
+def call(f: str, args: list[Text], kind: str = REAL) -> Text:
     """One primitive applied to C expressions."""
     if f in BINARY:
-        return f"({args[0]} {BINARY[f]} {args[1]})"
-    if f in LIBRARY:
-        return f"((real){LIBRARY[f]}({', '.join(f'(double)({a})' for a in args)}))"
-    if f in HELPERS:
-        return f"{HELPERS[f]}({', '.join(args)})"
+        return _binary(f, args, kind)
+    if f in CALLED:
+        return Text(f"{f}_({', '.join(a.text for a in args)})")
     match f:
         case "neg":
-            return f"(-{args[0]})"
+            return Text(f"-{args[0].within(PRIMARY)}", UNARY, args[0].real)
         case "not":
-            return f"(!{args[0]})"
+            return Text(f"!{args[0].within(UNARY)}", UNARY, False)
         case "real":
-            return f"((real){args[0]})"
+            return args[0] if args[0].real else Text(f"(real){args[0].within(PRIMARY)}", UNARY)
         case "select":
-            return f"({args[0]} ? {args[1]} : {args[2]})"
+            return Text(f"{args[0].within(1)} ? {args[1].within(1)} : {args[2].within(1)}", SELECT, args[1].real or args[2].real)
         case "exprel":
-            return f"expmoment_(0, {args[0]})"
+            return Text(f"expmoment_(0, {args[0].text})")
         case "expmoment":
-            return f"expmoment_((int){args[0]}, {args[1]})"
+            return Text(f"expmoment_((int){args[0].within(PRIMARY)}, {args[1].text})")
     raise KeyError(f"{f} has no form in C")
 
 
-def number(value: object) -> str:
+def _binary(f: str, args: list[Text], kind: str) -> Text:
+    """Operators group from the left; what compilers like to see bracketed is: comparisons and conditions in each other."""
+    sign, level = BINARY[f]
+    left, right = args
+    if level < ADDED:
+        return Text(f"{left.within(ADDED)} {sign} {right.within(ADDED)}", level, False)
+    if kind == REAL and not (left.real or right.real):
+        left = Text(f"(real){left.within(PRIMARY)}", UNARY)
+    return Text(f"{left.within(level)} {sign} {right.within(level + 1)}", level, kind == REAL)
+
+
+def _bracketed(text: str) -> str:
+    return text if text.isidentifier() or text.isdigit() else f"({text})"
+
+
+def number(value: object) -> Text:
+    """A constant: integers as such, other numbers in the type of the elements."""
     if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Fraction):
-        return f"((real){value.numerator} / {value.denominator})"
+        return Text("true" if value else "false", real=False)
+    if isinstance(value, Fraction) and value.denominator != 1:
+        return Text(f"(real){value.numerator} / {value.denominator}", BINARY["div"][1])
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return "((real)NAN)" if value != value else f"((real){'-' if value < 0 else ''}INFINITY)"
-    return f"((real){value!r})"
+        return Text("NAN") if value != value else Text("-INFINITY", UNARY) if value < 0 else Text("INFINITY")
+    assert isinstance(value, (int, float, Fraction))
+    if value == int(value) and abs(value) < 2**31:
+        return Text(str(int(value)), UNARY if value < 0 else PRIMARY, False)
+    return Text(f"(real){float(value)!r}", UNARY)
 
 
 def kernel(k: Kernel, name: str) -> str:
@@ -164,3 +174,6 @@ def _place(x: Along | Fixed, n: Size) -> str:
         return f"i{x.dim}" if x.offset == 0 else f"(i{x.dim} + {length(x.offset)})"
     base = x.axis or (f"({length(n)})" if x.end else "")
     return f"({base or 0} + {x.offset})"
+
+
+__all__ = ["CTYPES", "PRELUDE", "Text", "call", "expression", "kernel", "length", "number", "operands", "scalar"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...compiler.program import Product, View
 from ...compiler.sizes import Size, product
-from .indexing import Namer, element, strides
+from .indexing import Indices, Namer, element, strides
 from .kernels import length
+from .loops import accumulate, loops
 
 Label = str | int
 WAY = {False: "PLAIN", True: "TURNED"}
@@ -23,7 +25,7 @@ class Matrix:
     transposed: bool
 
 
-def print_product(s: Product, names: Namer) -> Iterator[str]:
+def print_product(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
     """The statement's lines."""
     common = [k for k in s.lo if k in s.la and k in s.lb]
     summed = [k for k in s.la if k in s.lb and k not in s.lo]
@@ -34,7 +36,7 @@ def print_product(s: Product, names: Namer) -> Iterator[str]:
         if found is not None:
             yield from found
             return
-    yield from _loops(s, names)
+    yield from _loops(s, names, indices)
 
 
 def _gemm(s: Product, names: Namer, common: list[Label], rows: list[Label], columns: list[Label],
@@ -51,8 +53,8 @@ def _gemm(s: Product, names: Namer, common: list[Label], rows: list[Label], colu
             call = (f"gemm({WAY[left.transposed]}, {WAY[right.transposed]}, {', '.join(sizes)}, "
                     f"{left.start}, {length(left.distance)}, {right.start}, {length(right.distance)}, "
                     f"{out.start}, {length(out.distance)});")
-            loops = [f"{'    ' * i}for (int64_t c{i} = 0; c{i} < {length(size[q])}; c{i}++)" for i, q in enumerate(common)]
-            return [*loops, "    " * len(common) + call]
+            around = [f"{'    ' * i}for (int64_t c{i} = 0; c{i} < {length(size[q])}; c{i}++)" for i, q in enumerate(common)]
+            return [*around, "    " * len(common) + call]
     return None
 
 
@@ -74,7 +76,7 @@ def _matrix(v: View, labels: Sequence[Label], first: list[Label], second: list[L
     if outer is None or inner is None:
         return None
     at = [f"c{common.index(k)}" if k in common else "0" for k in labels]
-    start = ("&" if v.array.dims else "&") + element(v, names, at)
+    start = "&" + element(v, names, at)
     rows, columns = product(tuple(size[k] for k in first)), product(tuple(size[k] for k in second))
     if inner == 1 or not second:
         return Matrix(start, outer if first else columns, False)
@@ -85,7 +87,7 @@ def _matrix(v: View, labels: Sequence[Label], first: list[Label], second: list[L
 
 def _collapsed(labels: list[Label], steps: dict[Label, Size | None], size: dict[Label, Size]) -> Size | None:
     """The one step that walks along several dims, the last one fastest; None where there is none."""
-    for k, later in zip(labels, labels[1:], strict=False):
+    for k, later in pairwise(labels):
         inner = steps[later]
         if inner is None or steps[k] != inner * size[later]:
             return None
@@ -95,11 +97,12 @@ def _collapsed(labels: list[Label], steps: dict[Label, Size | None], size: dict[
 _ONE = product(())
 
 
-def _loops(s: Product, names: Namer) -> Iterator[str]:
+def _loops(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
     """out = sum over what is not in the result, element by element."""
     size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb), (s.out, s.lo)) for k, n in zip(ls, v.dims, strict=True)}
-    var = {k: f"i{i}" for i, k in enumerate(size)}
     summed = [k for k in size if k not in s.lo]
+    order = [*s.lo, *summed]
+    var = dict(zip(order, indices([size[k] for k in order]), strict=True))
     pad = ""
     for k in s.lo:
         yield f"{pad}for (int64_t {var[k]} = 0; {var[k]} < {length(size[k])}; {var[k]}++)" + (" {" if k == s.lo[-1] else "")
@@ -108,9 +111,9 @@ def _loops(s: Product, names: Namer) -> Iterator[str]:
         yield "{"
         pad = "    "
     yield f"{pad}real total = 0;"
-    for i, k in enumerate(summed):
-        yield f"{pad}{'    ' * i}for (int64_t {var[k]} = 0; {var[k]} < {length(size[k])}; {var[k]}++)"
     a, b = (element(v, names, [var[k] for k in ls]) for v, ls in ((s.a, s.la), (s.b, s.lb)))
-    yield f"{pad}{'    ' * len(summed)}total += {a} * {b};"
+    step, mark = accumulate("sum", "total", f"{a} * {b}")
+    inner = loops([(var[k], size[k]) for k in summed], [step], mark)
+    yield from (pad + line for line in inner)
     yield f"{pad}{element(s.out, names, [var[k] for k in s.lo])} = total;"
     yield pad[4:] + "}"

@@ -16,7 +16,7 @@ from ..cpu.program import Program
 from . import blas
 from .build import NoCompiler, library
 from .function import NativeFunction
-from .kernels import PRELUDE
+from .prelude import prelude
 
 HERE = Path(__file__).parent
 
@@ -37,12 +37,13 @@ class NativeProgram(Program):
     def c(self) -> str:
         """The C text of every function."""
         sizes = "".join(f"    {k} = {v},\n" for k, v in self.system.sizes.items())
-        parts = [PRELUDE]
+        parts = list[str]()
         if any(isinstance(s, Draw) for f in self.compiled.functions.values() for s in flat(f.body)):
             parts.append((HERE / "random.c").read_text(encoding="utf-8"))
         parts += [(HERE / "blas.c").read_text(encoding="utf-8"), f"enum {{\n{sizes}}};\n" if sizes else ""]
         parts += [p.c() for p in self.printers.values()]  # type: ignore[attr-defined]
-        return "\n".join(parts)
+        text = "\n".join(parts)
+        return f"{prelude(text)}\n{text}"
 
     @cached_property
     def libraries(self) -> dict[str, Any]:
@@ -51,8 +52,8 @@ class NativeProgram(Program):
     def library(self, dtype: str) -> Any:
         """The loaded library for a type."""
         if dtype not in self.libraries:
-            real = "float" if dtype == "float32" else "double"
-            found = library(self.c, identifier(self.system.name), (f"-Dreal={real}",))
+            flags = ("-DLANES", *(("-DDOUBLE",) if dtype == "float64" else ()))
+            found = library(self.c, identifier(self.system.name), flags)
             address = blas.product(dtype)
             if address is None:
                 raise NoCompiler("NumPy brings no BLAS with 64-bit sizes that C can call")

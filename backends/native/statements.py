@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ...compiler.passes.fusion import added_up, inner_loops, partial, walked
 from ...compiler.program import (
     Array,
-    Call,
     Copy,
     Draw,
     Fill,
-    Hot,
     Kernel,
-    Literal,
-    Load,
     Loop,
     Nest,
     Pick,
@@ -30,176 +25,148 @@ from ...compiler.program import (
     Unpool,
     View,
     Winner,
-    leaves,
-    writes,
+    reads,
 )
 from ...compiler.random import path_key
 from ...compiler.sizes import Size, product
-from .indexing import CTYPES, Namer, dense, element, indices, start
+from .indexing import Indices, Namer, dense, element, start
 from .kernels import length, number, scalar
+from .loops import FIRST, INDENT, accumulate, loops
 from .matrices import print_product
-
-INDENT = "    "
+from .nests import print_nest
 
 
 class Statements:
-    """Prints the statements of one function; `names` says what an array is called."""
+    """Prints the statements of one function; `names` says what an array is called, `local` which dims a local variable has."""
 
-    def __init__(self, names: Namer, offsets: dict[str, str] | None = None) -> None:
-        self.names, self.offsets, self.counted = names, offsets or {}, 0
-        self.scalars: frozenset[Array] = frozenset()
+    def __init__(self, names: Namer, indices: Indices, offsets: dict[str, str] | None = None,
+                 local: dict[Array, tuple[int, ...]] | None = None) -> None:
+        self.names, self.indices, self.offsets, self.local = names, indices, offsets or {}, local or {}
+        self.declared: set[Array] = set()
+        self.taken: set[str] = set()
+
+    def constant(self, value: object) -> str:
+        return number(value).text
 
     def lines(self, s: Stmt) -> Iterable[str]:
         """The lines of a statement that is no loop and no block."""
         match s:
-            case Kernel(dims, out, body):
-                loads = {x.view: element(x.view, self.names) for x in leaves(body) if isinstance(x, (Load, Hot))}
-                yield from nest(dims, [f"{element(out, self.names)} = {scalar(body, loads)};"])
+            case Kernel(dims, out):
+                yield from self.each(dims, [f"{self(out)} = {self.value(s)};"])
             case Product():
-                yield from print_product(s, self.names)
+                yield from print_product(s, self.names, self.indices)
             case Reduction():
                 yield from self._reduction(s)
-            case Take(out, table, index):
-                at, n = indices(len(out.dims)), len(index.dims)
-                row = element(index, self.names, at[:n])
-                yield from nest(out.dims, [f"{self(out)} = {element(table, self.names, [row, *at[n:]])};"])
-            case Pick(out, a, index):
-                at = indices(len(out.dims))
-                yield from nest(out.dims, [f"{self(out)} = {element(a, self.names, [*at, element(index, self.names, at)])};"])
+            case Take(out) | Pick(out):
+                yield from self.each(out.dims, [f"{self(out)} = {self.value(s)};"])
             case Scatter(out, a, index):
-                at, n = indices(len(a.dims)), len(index.dims)
-                row = element(index, self.names, at[:n])
+                at, n = self.indices(a.dims), len(index.dims)
                 yield from self.lines(Fill(out, 0))
-                yield from nest(a.dims, [f"{element(out, self.names, [row, *at[n:]])} += {self(a)};"])
+                yield from self.each(a.dims, [f"{self(out, [self(index, at), *at[n:]])} += {self(a)};"], simd=n < len(a.dims))
             case Fill(out, value):
-                yield from nest(out.dims, [f"{self(out)} = {number(value)};"])
+                yield from self.each(out.dims, [f"{self(out)} = {number(value).text};"])
             case Copy(out, a, flip):
                 yield from self._copy(out, a, flip)
             case Draw():
                 yield from self._draw(s)
             case Unfold(out, a, taps):
-                at, places = _tapped(len(out.dims), taps)
-                yield from nest(out.dims, [f"{self(out)} = {element(a, self.names, places)};"])
+                places = _tapped(self.indices(out.dims), taps)
+                yield from self.each(out.dims, [f"{self(out)} = {self(a, places)};"])
             case Refold(out, a, taps):
-                at, places = _tapped(len(a.dims), taps)
+                places = _tapped(self.indices(a.dims), taps)
                 yield from self.lines(Fill(out, 0))
-                yield from nest(a.dims, [f"{element(out, self.names, places)} += {self(a)};"])
+                yield from self.each(a.dims, [f"{self(out, places)} += {self(a)};"], simd=False)
             case Pool():
                 yield from self._pool(s)
             case Winner():
                 yield from self._winner(s)
             case Unpool():
                 yield from self._unpool(s)
-            case Nest(over, body):
-                yield from self._nest(over, body)
+            case Nest():
+                yield from print_nest(s, self)
             case _:
                 raise TypeError(s)
 
     def __call__(self, v: View, at: Sequence[str] | None = None) -> str:
         """The element of a view at the loops' index."""
-        return element(v, self.names, at)
+        return element(v, self.names, self.indices(v.dims) if at is None else at, self.local.get(v.array))
 
-    def _nest(self, over: tuple[Size, ...], body: list[Stmt]) -> Iterator[str]:
-        """Loops over rows; at each the members' own loops, one for each run of members that share it."""
-        depth = len(over)
-        for s in body:
-            if added_up(s):
-                yield from self.lines(Fill(s.out, 0))  # type: ignore[union-attr]
-        text: list[str] = []
-        for run in inner_loops(body, depth):
-            text += self._run(run, depth)
-        yield from loops([(f"i{d}", n) for d, n in enumerate(over)], text)
+    def value(self, s: Kernel | Take | Pick, held: dict[str, str] | None = None) -> str:
+        """What a statement writes at an index; `held` maps elements to variables that hold them."""
+        def read(v: View, at: Sequence[str] | None = None) -> str:
+            text = self(v, at)
+            return (held or {}).get(text, text)
+        match s:
+            case Kernel(dims, _, body):
+                return scalar(body, {v: read(v) for v in reads(s)}, self.indices(dims))
+            case Take(out, table, index):
+                at, n = self.indices(out.dims), len(index.dims)
+                return read(table, [read(index, at), *at[n:]])
+            case Pick(out, a, index):
+                at = self.indices(out.dims)
+                return read(a, [*at, read(index, at)])
 
-    def _run(self, run: list[Stmt], depth: int) -> list[str]:
-        """Members that walk through the same elements of a row."""
-        before, body, after = list[str](), list[str](), list[str]()
-        dims = walked(run[0])
-        if isinstance(first := run[0], Reduction) and partial(first, depth):
-            return list(self._reduction(first, depth))
-        for s in run:
-            b, inner, a = self._member(s, depth)
-            before, body, after = before + b, body + inner, after + a
-        over = [(f"i{d}", n) for d, n in enumerate(dims)][depth:]
-        return [*before, *loops(over, body), *after] if over else [*before, *body, *after]
+    def each(self, dims: Sequence[Size], body: list[str], simd: bool = True) -> Iterator[str]:
+        """Loops over an index space around a body, whose steps are independent."""
+        return loops(list(zip(self.indices(dims), dims, strict=True)), body, "SIMD " if simd else "")
 
-    def _member(self, s: Stmt, depth: int) -> tuple[list[str], list[str], list[str]]:
-        """What stands before, in and after the loop over a row's elements."""
-        if isinstance(s, Reduction):
-            at = [f"i{d}" for d in range(len(s.a.dims))]
-            target, value = self(s.out, [at[d] for d in range(len(at)) if d not in s.over]), self(s.a, at)
-            if added_up(s):
-                return [], [f"{target} += {value};"], []
-            self.counted += 1
-            x = f"{s.kind}{self.counted}"
-            first = {"sum": "0", "prod": "1", "max": "-INFINITY", "min": "INFINITY"}[s.kind]
-            step = {"sum": f"{x} += {value};", "prod": f"{x} *= {value};"}.get(s.kind, f"{x} = {s.kind}imum_({x}, {value});")
-            return [f"real {x} = {first};"], [step], [f"{target} = {x};"]
-        out = writes(s)
-        assert out is not None
-        if out.array in self.scalars:
-            loads = {x.view: element(x.view, self.names) for x in leaves(s.body) if isinstance(x, (Load, Hot))} \
-                if isinstance(s, Kernel) else {}
-            value = scalar(s.body, loads) if isinstance(s, Kernel) else next(iter(self.lines(s))).partition(" = ")[2][:-1]
-            if not isinstance(s, Kernel):
-                value = list(self.lines(s))[-1].partition(" = ")[2][:-1]
-            return [], [f"const {CTYPES.get(out.array.kind, 'real')} {self(out)} = {value};"], []
-        return [], [list(self.lines(s))[-1].strip()], []
-
-    def _reduction(self, s: Reduction, depth: int = 0) -> Iterator[str]:
+    def _reduction(self, s: Reduction) -> Iterator[str]:
         """Rows that are reduced along their last dim go through a local variable; sums over outer dims add up whole rows."""
         dims, rest = s.a.dims, [d for d in range(len(s.a.dims)) if d not in s.over]
-        at = [f"i{d}" for d in range(len(dims))]
-        kept, over = [(f"i{d}", dims[d]) for d in rest if d >= depth], [(f"i{d}", dims[d]) for d in s.over]
-        target, value = self(s.out, [f"i{d}" for d in rest]), self(s.a, at)
+        at = self.indices(dims)
+        kept, over = [(at[d], dims[d]) for d in rest], [(at[d], dims[d]) for d in s.over]
         if s.kind == "sum" and rest and rest[-1] > max(s.over):
             yield from self.lines(Fill(s.out, 0))
-            inner = [x for x in kept if x[0] != f"i{rest[-1]}"]
-            yield from loops([*inner, *over, kept[-1]], [f"{target} += {value};"])
+            body = [f"{self(s.out, [at[d] for d in rest])} += {self(s.a, at)};"]
+            yield from loops([*kept[:-1], *over, kept[-1]], body, "SIMD ")
             return
-        yield from loops(kept, self._reduced(s.kind, target, value, over, s))
+        yield from loops(kept, self.reduced(s))
 
-    def _reduced(self, kind: str, target: str, value: str, over: list[tuple[str, Size]], s: Reduction) -> list[str]:
+    def reduced(self, s: Reduction) -> list[str]:
         """One element of a reduction."""
-        match kind:
-            case "sum":
-                return ["real total = 0;", *loops(over, [f"total += {value};"]), f"{target} = total;"]
-            case "prod":
-                return ["real total = 1;", *loops(over, [f"total *= {value};"]), f"{target} = total;"]
-            case "max" | "min":
-                first = "-INFINITY" if kind == "max" else "INFINITY"
-                return [f"real best = {first};", *loops(over, [f"best = {kind}imum_(best, {value});"]), f"{target} = best;"]
+        at, total = self.indices(s.a.dims), "real total"
+        over = [(at[d], s.a.dims[d]) for d in s.over]
+        target, value = self(s.out, [x for d, x in enumerate(at) if d not in s.over]), self(s.a, at)
+        match s.kind:
+            case "sum" | "prod" | "max" | "min":
+                step, mark = accumulate(s.kind, "total", value)
+                return [f"{total} = {FIRST[s.kind]};", *loops(over, [step], mark), f"{target} = total;"]
             case "argmax":
-                return ["real best = -INFINITY;", "int64_t at = 0, k = 0;",
-                        *loops(over, [f"if ({value} > best) {{ best = {value}; at = k; }}", "k++;"]), f"{target} = at;"]
+                step = [f"if ({value} > best) {{ best = {value}; found = place; }}", "place++;"]
+                return ["real best = -INFINITY;", "int64_t found = 0, place = 0;", *loops(over, step), f"{target} = found;"]
             case "logsumexp":
-                return ["real best = -INFINITY, total = 0;", *loops(over, [f"best = maximum_(best, {value});"]),
-                        "real base = isinf(best) ? 0 : best;",
-                        *loops(over, [f"total += {scalar(Call('exp', (Literal(0),))).replace('((real)0)', f'({value} - base)')};"]),
-                        f"{target} = base + (real)log((double)total);"]
+                return ["real best = -INFINITY, total = 0;",
+                        *loops(over, [f"best = maximum_(best, {value});"], "SIMD_MAX(best) "),
+                        "const real base = isinf(best) ? 0 : best;",
+                        *loops(over, [f"total += exp_({value} - base);"], "SIMD_SUM(total) "), f"{target} = base + log_(total);"]
             case "norm":
-                return ["real best = 0, total = 0;", *loops(over, [f"best = maximum_(best, (real)fabs((double){value}));"]),
-                        "real scale = best > 0 && !isinf(best) ? best : 1;",
-                        *loops(over, [f"total += square_({value} / scale);"]), f"{target} = scale * (real)sqrt((double)total);"]
-        raise KeyError(kind)
+                return ["real best = 0, total = 0;",
+                        *loops(over, [f"best = maximum_(best, abs_({value}));"], "SIMD_MAX(best) "),
+                        "const real scale = best > 0 && !isinf(best) ? best : 1;",
+                        *loops(over, [f"total += square_({value} / scale);"], "SIMD_SUM(total) "),
+                        f"{target} = scale * sqrt_(total);"]
+        raise KeyError(s.kind)
 
     def _copy(self, out: View, a: View, flip: int | None) -> Iterator[str]:
-        at = indices(len(out.dims))
+        at = self.indices(out.dims)
         if flip is not None:
-            at[flip] = f"{length(a.dims[flip])} - 1 - i{flip}"
+            at[flip] = f"{length(a.dims[flip])} - 1 - {at[flip]}"
         if out.dims == a.dims:
-            yield from nest(out.dims, [f"{self(out)} = {element(a, self.names, at)};"])
+            yield from self.each(out.dims, [f"{self(out)} = {self(a, at)};"])
         elif dense(out):                                         # a reshape: the elements of a in their order
-            target = f"(&{element(out, self.names, ['0'] * len(out.dims))})[k++]"
-            yield from ["{", "    int64_t k = 0;", *(f"    {x}" for x in nest(a.dims, [f"{target} = {self(a)};"])), "}"]
+            target = f"({start(out, self.names)})[place++]"
+            body = self.each(a.dims, [f"{target} = {self(a)};"], simd=False)
+            yield from ["{", "    int64_t place = 0;", *(f"    {x}" for x in body), "}"]
         else:
             source = self._unravelled(a, out.dims)
-            yield from nest(out.dims, [f"{self(out)} = {source};"])
+            yield from self.each(out.dims, [f"{self(out)} = {source};"])
 
     def _unravelled(self, a: View, dims: tuple[Size, ...]) -> str:
         """The element of a whose number in row-major order is that of the index in `dims`."""
-        flat = " + ".join(f"i{d}*({length(product(dims[d + 1:]))})" for d in range(len(dims))) or "0"
+        here = self.indices(dims)
+        flat = " + ".join(f"{i}*({length(product(dims[d + 1:]))})" for d, i in enumerate(here)) or "0"
         at = [f"({flat}) / ({length(product(a.dims[k + 1:]))}) % ({length(n)})" for k, n in enumerate(a.dims)]
-        return element(a, self.names, at)
+        return self(a, at)
 
     def _draw(self, s: Draw) -> Iterator[str]:
         """Random numbers go into dense memory; `at` counts those that came before in this chunk and this loop."""
@@ -211,68 +178,48 @@ class Statements:
         yield (f"draw_{s.kind}(seed, step, UINT64_C({path_key(s.key):#x}), {before}, {length(product(s.out.dims))}, "
                f"{start(s.out, self.names)});")
 
-    def _windows(self, taps: tuple[Tap, ...], v: View) -> tuple[list[tuple[str, Size]], list[str], str]:
+    def _windows(self, taps: tuple[Tap, ...], v: View, at: list[str]) -> tuple[list[tuple[str, Size]], list[str], str]:
         """The loops over a window's elements, the places in v that they stand for, and what is true of those in v."""
-        places, over, within = [f"i{d}" for d in range(len(v.dims))], list[tuple[str, Size]](), list[str]()
+        places, over, within = [*at], list[tuple[str, Size]](), list[str]()
         for k, t in enumerate(taps):
-            places[t.dim] = f"i{t.dim}*{t.stride} + j{k}*{t.dilation}" + (f" - {t.lo}" if t.lo else "")
+            places[t.dim] = f"{at[t.dim]}*{t.stride} + j{k}*{t.dilation}" + (f" - {t.lo}" if t.lo else "")
             over.append((f"j{k}", t.k))
             within += [f"{places[t.dim]} >= 0"] if t.lo else []
             within += [f"{places[t.dim]} < {length(v.dims[t.dim])}"] if t.lo or t.hi else []
         return over, places, " && ".join(within)
 
     def _pool(self, s: Pool) -> Iterator[str]:
-        over, places, within = self._windows(s.taps, s.a)
-        value = element(s.a, self.names, places)
+        over, places, within = self._windows(s.taps, s.a, self.indices(s.out.dims))
+        value = self(s.a, places)
         step = f"total += {value};" if s.kind == "sum" else f"total = maximum_(total, {value});"
         first = "0" if s.kind == "sum" else "-INFINITY"
-        yield from nest(s.out.dims, [f"real total = {first};", *loops(over, [f"if ({within}) {step}" if within else step]),
-                                     f"{self(s.out)} = total;"])
+        yield from self.each(s.out.dims, [f"real total = {first};", *loops(over, [f"if ({within}) {step}" if within else step]),
+                                          f"{self(s.out)} = total;"], simd=False)
 
     def _winner(self, s: Winner) -> Iterator[str]:
-        over, places, within = self._windows(s.taps, s.a)
-        found = " && ".join([*([within] if within else []), f"won < 0 && {element(s.a, self.names, places)} == {self(s.best)}"])
-        yield from nest(s.out.dims, ["int won = -1, k = 0;", *loops(over, [f"if ({found}) won = k;", "k++;"]),
-                                     f"{self(s.out)} = won < 0 ? 0 : won;"])
+        over, places, within = self._windows(s.taps, s.a, self.indices(s.out.dims))
+        found = " && ".join([*([within] if within else []), f"won < 0 && {self(s.a, places)} == {self(s.best)}"])
+        yield from self.each(s.out.dims, ["int won = -1, place = 0;", *loops(over, [f"if ({found}) won = place;", "place++;"]),
+                                     f"{self(s.out)} = won < 0 ? 0 : won;"], simd=False)
 
     def _unpool(self, s: Unpool) -> Iterator[str]:
-        over, places, within = self._windows(s.taps, s.out)
-        told = " && ".join([*([within] if within else []), *([f"k == {self(s.won)}"] if s.won is not None else [])])
-        step = f"{'if (' + told + ') ' if told else ''}{element(s.out, self.names, places)} += {self(s.g)};"
+        over, places, within = self._windows(s.taps, s.out, self.indices(s.g.dims))
+        told = " && ".join([*([within] if within else []), *([f"place == {self(s.won)}"] if s.won is not None else [])])
+        step = f"{'if (' + told + ') ' if told else ''}{self(s.out, places)} += {self(s.g)};"
         yield from self.lines(Fill(s.out, 0))
-        body = ["int k = 0;", *loops(over, [step, "k++;"])] if s.won is not None else list(loops(over, [step]))
-        yield from nest(s.g.dims, body)
+        body = ["int place = 0;", *loops(over, [step, "place++;"])] if s.won is not None else list(loops(over, [step]))
+        yield from self.each(s.g.dims, body, simd=False)
 
 
-def _tapped(rank: int, taps: tuple[Tap, ...]) -> tuple[list[str], list[str]]:
-    """The index of windows and elements, and the places that it stands for: each tapped dim is two."""
-    at, places, d, k = indices(rank), [], 0, 0
+def _tapped(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
+    """The places that the index of windows and elements stands for: each tapped dim is two."""
+    places, d, k = list[str](), 0, 0
     by = {t.dim: t for t in taps}
-    while d < rank:
+    while d < len(at):
         t = by.get(k)
-        places.append(f"i{d}*{t.stride} + i{d + 1}*{t.dilation}" if t else f"i{d}")
+        places.append(f"{at[d]}*{t.stride} + {at[d + 1]}*{t.dilation}" if t else at[d])
         d, k = d + (2 if t else 1), k + 1
-    return at, places
-
-
-def nest(dims: Sequence[Size], body: list[str]) -> Iterator[str]:
-    """Loops over an index space around a body."""
-    return loops([(f"i{d}", n) for d, n in enumerate(dims)], body)
-
-
-def loops(over: Sequence[tuple[str, Size]], body: list[str]) -> Iterator[str]:
-    """One loop a line, the last one with braces where its body is more than a line."""
-    pad = ""
-    for k, (i, n) in enumerate(over):
-        brace = " {" if k == len(over) - 1 and len(body) > 1 else ""
-        yield f"{pad}for (int64_t {i} = 0; {i} < {length(n)}; {i}++){brace}"
-        pad += INDENT
-    if not over and len(body) > 1:
-        yield "{"
-        pad = INDENT
-    yield from (pad + line for line in body)
-    if len(body) > 1:
-        yield pad[:-4] + "}"
+    return places
 
 
 def loop_head(s: Loop) -> str:
@@ -289,4 +236,4 @@ def loop_head(s: Loop) -> str:
     return f"for (int64_t {t} = {low}; {t} < {high}; {t} += {k}) {{"
 
 
-__all__ = ["Array", "Statements", "loop_head", "loops", "nest"]
+__all__ = ["INDENT", "Statements", "loop_head"]

@@ -12,8 +12,8 @@ Rows end where a reduction begins: softmax, cross-entropy and layer normalisatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..graph import Expr
 from ..program import (
@@ -110,7 +110,7 @@ def _joined(s: Stmt, b: Block, groups: list[_Group], why: list[str] | None) -> b
     """Let a statement join the last group that it may join."""
     own = cuts(s)
     for k, g in enumerate(reversed(groups)):
-        if own and g.depths and g.block.section == b.section and (k == 0 or _shares(s, g)):
+        if own and g.depths and (k == 0 or _shares(s, g)):
             told, depths = _depths(s, g)
             if depths:
                 g.members.append(s)
@@ -175,7 +175,7 @@ def _clash(s: Stmt, m: Stmt) -> bool:
 
 def apart(v: View, w: View) -> bool:
     """Whether two views of one array certainly have no element in common: different steps, or parts beside each other."""
-    for x, y, n in zip(v.along, w.along, v.array.dims, strict=False):
+    for x, y in zip(v.along, w.along, strict=False):
         if isinstance(x, Fixed) and isinstance(y, Fixed):
             if (x.axis, x.end) == (y.axis, y.end) and x.offset != y.offset:
                 return True
@@ -208,7 +208,7 @@ def _name(s: Stmt) -> str:
 
 
 def inner_loops(members: Sequence[Stmt], depth: int) -> list[list[Stmt]]:
-    """The members of a nest in runs that share the loops inside a row: all of the same dims, passing values element by element."""
+    """The members of a nest in runs that share the loops inside a row: of the same dims, passing values element by element."""
     runs: list[list[Stmt]] = []
     for s in members:
         if runs and _joins(s, runs[-1], depth):
@@ -230,21 +230,40 @@ def _joins(s: Stmt, run: list[Stmt], depth: int) -> bool:
         and not any(isinstance(m, Reduction) and v.array.home is m.out.array.home for m in run for v in reads(s))
 
 
-def scalars(nest: Nest, touched: Mapping[Array, int], kept: frozenset[Array]) -> frozenset[Array]:
-    """Values that live for one element only: written and then read in the same run of a nest, and nowhere else.
+def locals_(nest: Nest, touched: Mapping[Array, int], kept: frozenset[Array],
+            small: Callable[[tuple[Size, ...]], bool] = lambda dims: False) -> dict[Array, tuple[int, ...]]:
+    """Values that one row alone needs, each with those of its dims that a variable inside the nest has.
 
-    `touched` says how many views of an array all statements have, those that write included.
+    No dims: one element, or one value of the row. Else a row's buffer, where `small` allows it. They are written in the nest
+    before they are read, at the same row, and touched by nothing else: `touched` says how many views of an array all
+    statements have, those that write included.
     """
-    out = set()
-    for run in inner_loops(nest.body, len(nest.rows)):
-        for k, s in enumerate(run):
+    out: dict[Array, tuple[int, ...]] = {}
+    depth = len(nest.rows)
+    for run in inner_loops(nest.body, depth):
+        for s in run:
             v = writes(s)
             assert v is not None
-            later = [w for m in run[k + 1:] for w in reads(m) if w.array is v.array]
-            if isinstance(s, (Kernel, Take, Pick)) and v.array.role == "value" and v.array not in kept and v.array.dims \
-                    and 1 + len(later) == touched.get(v.array, 0) and all(w.along == v.along for w in later):
-                out.add(v.array)
-    return frozenset(out)
+            a = v.array
+            if a.role != "value" or a in kept or not a.dims or isinstance(s, Fill) or added_up(s):
+                continue
+            views = [w for m in nest.body for w in _views(m) if w.array is a]
+            row = {k for k, x in enumerate(v.along) if isinstance(x, Fixed) or x.dim < depth}
+            if len(views) != touched.get(a, 0) or any(w.along[k] != v.along[k] for w in views for k in row) \
+                    or any(w.array is a for m in nest.body[:_at(s, nest.body)] for w in _views(m)):
+                continue
+            inner = tuple(k for k in range(len(a.dims)) if k not in row)
+            one = not isinstance(s, Reduction) and all(w.along == v.along for w in views) \
+                and len(views) == sum(w.array is a for m in run for w in _views(m))
+            if one or not inner:
+                out[a] = ()
+            elif small(tuple(a.dims[k] for k in inner)):
+                out[a] = inner
+    return out
 
 
-__all__ = ["added_up", "apart", "fuse", "inner_loops", "partial", "scalars", "walked"]
+def _at(s: Stmt, body: Sequence[Stmt]) -> int:
+    return next(k for k, m in enumerate(body) if m is s)
+
+
+__all__ = ["added_up", "apart", "fuse", "inner_loops", "locals_", "partial", "walked"]

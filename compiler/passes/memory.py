@@ -10,7 +10,7 @@ with anything but what is computed in their place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from ..program import BOOL, INT, Array, Block, Fixed, Kernel, Load, Loop, Nest, Stmt, View, flat, leaves, reads, writes
@@ -82,12 +82,12 @@ def lives(body: list[Stmt], kept: tuple[View, ...] = ()) -> dict[Array, Life]:
     return found
 
 
-def share(body: list[Stmt], kept: tuple[View, ...]) -> None:
-    """Let elementwise results take the place of operands that die in them."""
+def share(body: list[Stmt], kept: tuple[View, ...], loose: Collection[Array] = ()) -> None:
+    """Let elementwise results take the place of operands that die in them; `loose` arrays have no storage."""
     life = lives(body, kept)
-    taken: set[Array] = set()
+    taken: set[Array] = {*loose}
     for k, s, looped in numbered(body):
-        if not isinstance(s, Kernel) or not s.out.dims or not _fresh(s.out, life, k):
+        if not isinstance(s, Kernel) or not s.out.dims or s.out.array in loose or not _fresh(s.out, life, k):
             continue
         for leaf in leaves(s.body):
             if isinstance(leaf, Load) and _dies(leaf.view, s.out, life, k, looped) and leaf.view.array not in taken:

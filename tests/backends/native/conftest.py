@@ -12,14 +12,14 @@ FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
 
 @pytest.fixture
 def library(tmp_path):
-    """library(source, dtype): the source under a typedef of `real`, as a loaded library."""
+    """library(source, dtype): the source for elements of a type, as a loaded library."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs a C compiler: there is no cc on the path")
 
     def build(source, dtype):
         path = tmp_path / f"kernels_{np.dtype(dtype).name}.c"
-        path.write_text(f"typedef {'double' if dtype == np.float64 else 'float'} real;\n{source}")
+        path.write_text(f"{'#define DOUBLE' if dtype == np.float64 else ''}\n{source}")
         done = subprocess.run([compiler, *FLAGS, str(path), "-o", str(path.with_suffix(".so")), "-lm"],
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
