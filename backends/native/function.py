@@ -14,6 +14,7 @@ from dataclasses import replace
 from ...compiler.passes.fusion import fuse, locals_
 from ...compiler.passes.memory import plan, share
 from ...compiler.passes.naming import identifier
+from ...compiler.passes.rows import by_rows
 from ...compiler.program import DOUBLE, Array, Block, Draw, Loop, Nest, Stmt, flat, reads, writes
 from ...compiler.sizes import Size, product
 from ..cpu.functions import FunctionPrinter, Text
@@ -36,10 +37,10 @@ class NativeFunction(FunctionPrinter):
 
     def _lower(self) -> None:
         self.local, self.scratch = set(), {}
-        self.function = replace(self.function, body=fuse(self.function.body))
+        kept = frozenset(v.array for v in self.kept)
+        self.function = replace(self.function, body=fuse(by_rows(self.function.body, kept, self.namer.claim)))
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
                         for v in (*reads(s), writes(s)) if v is not None)
-        kept = frozenset(v.array for v in self.kept)
         found = [s for b in _blocks(self.function.body) for s in b if isinstance(s, Nest)]
         self.own = {a: dims for n in found for a, dims in locals_(n, count, kept, self._small).items() if a.storage is None}
         for a in dict.fromkeys(v.array for s in flat(self.function.body) if not isinstance(s, Loop) for v in reads(s)):

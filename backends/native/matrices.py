@@ -31,7 +31,7 @@ def print_product(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
     summed = [k for k in s.la if k in s.lb and k not in s.lo]
     rows = [k for k in s.lo if k in s.la and k not in s.lb]
     columns = [k for k in s.lo if k in s.lb and k not in s.la]
-    if summed and len(common) + len(rows) + len(columns) == len(s.lo):
+    if summed and (rows or columns) and len(common) + len(rows) + len(columns) == len(s.lo):
         found = _gemm(s, names, common, rows, columns, summed)
         if found is not None:
             yield from found

@@ -24,17 +24,21 @@ def print_nest(s: Nest, statements: Statements) -> Iterator[str]:
     for m in s.body:
         if isinstance(m, Reduction) and added_up(m):
             yield from statements.lines(Fill(m.out, 0))
-    rows = _Rows(len(s.rows), statements)
+    inner = any(len(walked(m)) > len(s.rows) for m in s.body)
+    rows = _Rows(len(s.rows), inner, statements)
     text = [line for run in inner_loops(s.body, rows.depth) for line in rows.run(run)]
-    inner = any(len(walked(m)) > rows.depth for m in s.body)
     yield from loops(list(zip(statements.indices(s.rows), s.rows, strict=True)), text, "" if inner else "SIMD ")
 
 
 @dataclass
 class _Rows:
-    """The body of a nest under construction: `held` maps elements of arrays to the variables that hold them for a row."""
+    """The body of a nest under construction: `held` maps elements of arrays to the variables that hold them for a row.
+
+    `inner`: there are loops inside the rows.
+    """
 
     depth: int
+    inner: bool
     print: Statements
     held: dict[str, str] = field(default_factory=dict)
 
@@ -57,9 +61,11 @@ class _Rows:
                 total, step, mark = self._total(s)
                 before += [*self._declared(s.out), f"real {total} = {FIRST[s.kind]};"]
                 body, after, marks = [*body, step], [*after, *self._stored(s.out, total)], [*marks, mark]
+            elif over:
+                before += self._declared(writes(s))
+                body.append(self._line(s))
             else:
-                before += self._declared(writes(s)) if over else []
-                body.append(self._line(s, bool(over)))
+                body += self._once(s)
         return [*before, *loops(over, body, _mark(marks)), *after] if over else [*before, *body, *after]
 
     def _held(self, run: list[Stmt], inner: list[str]) -> list[str]:
@@ -98,7 +104,17 @@ class _Rows:
         return [f"{CTYPES.get(out.array.kind, 'real')} {self.print.names(out.array)}"
                 + "".join(f"[{length(out.array.dims[k])}]" for k in kept) + ";"]
 
-    def _line(self, s: Stmt, looped: bool) -> str:
+    def _once(self, s: Stmt) -> list[str]:
+        """What a member does once a row; what later members read stands in a variable, too."""
+        out, line = writes(s), self._line(s)
+        assert out is not None
+        if out.array in self.print.local or not self.inner or isinstance(s, Reduction):
+            return [line]
+        target, _, value = line.partition(" = ")
+        self.held[target] = name = self.fresh(out)
+        return [f"const {CTYPES.get(out.array.kind, 'real')} {name} = {value}", f"{target} = {name};"]
+
+    def _line(self, s: Stmt) -> str:
         """What a member does at one element."""
         if isinstance(s, Reduction):
             at = self.print.indices(s.a.dims)
@@ -112,8 +128,6 @@ class _Rows:
         out, target = s.out, self.print(s.out)
         if self.print.local.get(out.array) == ():
             return f"const {CTYPES.get(out.array.kind, 'real')} {target} = {value};"
-        if not looped:
-            self.held.pop(target, None)
         return f"{target} = {value};"
 
     def _partial(self, s: Reduction) -> list[str]:

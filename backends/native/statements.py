@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ...compiler.passes.orders import own
 from ...compiler.program import (
     Array,
     Copy,
@@ -51,31 +52,31 @@ class Statements:
     def lines(self, s: Stmt) -> Iterable[str]:
         """The lines of a statement that is no loop and no block."""
         match s:
-            case Kernel(dims, out):
-                yield from self.each(dims, [f"{self(out)} = {self.value(s)};"])
+            case Kernel(_, out):
+                yield from self.each(out, [f"{self(out)} = {self.value(s)};"])
             case Product():
                 yield from print_product(s, self.names, self.indices)
             case Reduction():
                 yield from self._reduction(s)
             case Take(out) | Pick(out):
-                yield from self.each(out.dims, [f"{self(out)} = {self.value(s)};"])
+                yield from self.each(out, [f"{self(out)} = {self.value(s)};"])
             case Scatter(out, a, index):
                 at, n = self.indices(a.dims), len(index.dims)
                 yield from self.lines(Fill(out, 0))
-                yield from self.each(a.dims, [f"{self(out, [self(index, at), *at[n:]])} += {self(a)};"], simd=n < len(a.dims))
+                yield from self.each(a, [f"{self(out, [self(index, at), *at[n:]])} += {self(a)};"], simd=n < len(a.dims))
             case Fill(out, value):
-                yield from self.each(out.dims, [f"{self(out)} = {number(value).text};"])
+                yield from self.each(out, [f"{self(out)} = {number(value).text};"])
             case Copy(out, a, flip):
                 yield from self._copy(out, a, flip)
             case Draw():
                 yield from self._draw(s)
             case Unfold(out, a, taps):
                 places = _tapped(self.indices(out.dims), taps)
-                yield from self.each(out.dims, [f"{self(out)} = {self(a, places)};"])
+                yield from self.each(out, [f"{self(out)} = {self(a, places)};"])
             case Refold(out, a, taps):
                 places = _tapped(self.indices(a.dims), taps)
                 yield from self.lines(Fill(out, 0))
-                yield from self.each(a.dims, [f"{self(out, places)} += {self(a)};"], simd=False)
+                yield from self.each(a, [f"{self(out, places)} += {self(a)};"], simd=False)
             case Pool():
                 yield from self._pool(s)
             case Winner():
@@ -106,9 +107,13 @@ class Statements:
                 at = self.indices(out.dims)
                 return read(a, [*at, read(index, at)])
 
-    def each(self, dims: Sequence[Size], body: list[str], simd: bool = True) -> Iterator[str]:
-        """Loops over an index space around a body, whose steps are independent."""
-        return loops(list(zip(self.indices(dims), dims, strict=True)), body, "SIMD " if simd else "")
+    def each(self, v: View, body: list[str], simd: bool = True) -> Iterator[str]:
+        """Loops over a view's elements, as they stand in memory, around a body; `simd`: whose steps are independent."""
+        order = own(v)
+        over = list(zip(self.indices(v.dims), v.dims, strict=True))
+        if sorted(order) == [*range(len(over))]:
+            over = [over[d] for d in order]
+        return loops(over, body, "SIMD " if simd else "")
 
     def _reduction(self, s: Reduction) -> Iterator[str]:
         """Rows that are reduced along their last dim go through a local variable; sums over outer dims add up whole rows."""
@@ -152,14 +157,14 @@ class Statements:
         if flip is not None:
             at[flip] = f"{length(a.dims[flip])} - 1 - {at[flip]}"
         if out.dims == a.dims:
-            yield from self.each(out.dims, [f"{self(out)} = {self(a, at)};"])
+            yield from self.each(out, [f"{self(out)} = {self(a, at)};"])
         elif dense(out):                                         # a reshape: the elements of a in their order
             target = f"({start(out, self.names)})[place++]"
-            body = self.each(a.dims, [f"{target} = {self(a)};"], simd=False)
+            body = loops([*zip(self.indices(a.dims), a.dims, strict=True)], [f"{target} = {self(a)};"])
             yield from ["{", "    int64_t place = 0;", *(f"    {x}" for x in body), "}"]
         else:
             source = self._unravelled(a, out.dims)
-            yield from self.each(out.dims, [f"{self(out)} = {source};"])
+            yield from self.each(out, [f"{self(out)} = {source};"])
 
     def _unravelled(self, a: View, dims: tuple[Size, ...]) -> str:
         """The element of a whose number in row-major order is that of the index in `dims`."""
@@ -182,7 +187,7 @@ class Statements:
         """The loops over a window's elements, the places in v that they stand for, and what is true of those in v."""
         places, over, within = [*at], list[tuple[str, Size]](), list[str]()
         for k, t in enumerate(taps):
-            places[t.dim] = f"{at[t.dim]}*{t.stride} + j{k}*{t.dilation}" + (f" - {t.lo}" if t.lo else "")
+            places[t.dim] = f"{times(at[t.dim], t.stride)} + {times(f'j{k}', t.dilation)}" + (f" - {t.lo}" if t.lo else "")
             over.append((f"j{k}", t.k))
             within += [f"{places[t.dim]} >= 0"] if t.lo else []
             within += [f"{places[t.dim]} < {length(v.dims[t.dim])}"] if t.lo or t.hi else []
@@ -193,14 +198,14 @@ class Statements:
         value = self(s.a, places)
         step = f"total += {value};" if s.kind == "sum" else f"total = maximum_(total, {value});"
         first = "0" if s.kind == "sum" else "-INFINITY"
-        yield from self.each(s.out.dims, [f"real total = {first};", *loops(over, [f"if ({within}) {step}" if within else step]),
-                                          f"{self(s.out)} = total;"], simd=False)
+        yield from self.each(s.out, [f"real total = {first};", *loops(over, [f"if ({within}) {step}" if within else step]),
+                                          f"{self(s.out)} = total;"])
 
     def _winner(self, s: Winner) -> Iterator[str]:
         over, places, within = self._windows(s.taps, s.a, self.indices(s.out.dims))
         found = " && ".join([*([within] if within else []), f"won < 0 && {self(s.a, places)} == {self(s.best)}"])
-        yield from self.each(s.out.dims, ["int won = -1, place = 0;", *loops(over, [f"if ({found}) won = place;", "place++;"]),
-                                     f"{self(s.out)} = won < 0 ? 0 : won;"], simd=False)
+        yield from self.each(s.out, ["int won = -1, place = 0;", *loops(over, [f"if ({found}) won = place;", "place++;"]),
+                                     f"{self(s.out)} = won < 0 ? 0 : won;"])
 
     def _unpool(self, s: Unpool) -> Iterator[str]:
         over, places, within = self._windows(s.taps, s.out, self.indices(s.g.dims))
@@ -208,7 +213,16 @@ class Statements:
         step = f"{'if (' + told + ') ' if told else ''}{self(s.out, places)} += {self(s.g)};"
         yield from self.lines(Fill(s.out, 0))
         body = ["int place = 0;", *loops(over, [step, "place++;"])] if s.won is not None else list(loops(over, [step]))
-        yield from self.each(s.g.dims, body, simd=False)
+        yield from self.each(s.g, body, simd=alone(s.g, s.taps))
+
+
+def times(i: str, n: int) -> str:
+    return i if n == 1 else f"{i}*{n}"
+
+
+def alone(v: View, taps: tuple[Tap, ...]) -> bool:
+    """Whether what stands next to each other in memory belongs to different windows."""
+    return bool(own(v)) and own(v)[-1] not in [t.dim for t in taps]
 
 
 def _tapped(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
@@ -217,7 +231,7 @@ def _tapped(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
     by = {t.dim: t for t in taps}
     while d < len(at):
         t = by.get(k)
-        places.append(f"{at[d]}*{t.stride} + {at[d + 1]}*{t.dilation}" if t else at[d])
+        places.append(f"{times(at[d], t.stride)} + {times(at[d + 1], t.dilation)}" if t else at[d])
         d, k = d + (2 if t else 1), k + 1
     return places
 

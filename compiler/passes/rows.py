@@ -1,0 +1,131 @@
+"""Rows: what a compiled loop likes better than a library of arrays, which has a call for everything.
+
+    out[b] = sum[k] x[b, k] * y[b, k]       a product of matrices with one row: as a kernel and a sum, which join their neighbours
+    out[i] = table.T[index[i]]              the table is kept by rows, if the function made it
+    out.T[index[i]] += a[i]                 added up by rows, and then turned
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+
+from ..program import (
+    Along,
+    Array,
+    Block,
+    Call,
+    Hot,
+    Kernel,
+    Load,
+    Loop,
+    Product,
+    Reduction,
+    Scalar,
+    Scatter,
+    Stmt,
+    Take,
+    View,
+    flat,
+    reads,
+    view,
+    writes,
+)
+from .orders import Order, own
+
+Claim = Callable[[str], str]
+
+
+def by_rows(body: list[Stmt], kept: frozenset[Array], claim: Claim) -> list[Stmt]:
+    """The statements of a body in these forms; `claim` gives new arrays their names."""
+    turned = _tables(body, kept)
+    arrays = {a: replace(a, dims=tuple(a.dims[k] for k in order), views={}) for a, order in turned.items()}
+
+    def moved(v: View) -> View:
+        if v.array not in turned:
+            return v
+        return View(arrays[v.array], tuple(v.along[k] for k in turned[v.array]), v.dims)
+
+    def each(stmts: list[Stmt]) -> Iterator[Stmt]:
+        for s in stmts:
+            if isinstance(s, (Block, Loop)):
+                yield replace(s, body=[*each(s.body)])
+            else:
+                yield from (on_views(x, moved) for x in _rewritten(s, claim))
+
+    return [*each(body)]
+
+
+def _rewritten(s: Stmt, claim: Claim) -> list[Stmt]:
+    match s:
+        case Product():
+            return dot(s, claim) or [s]
+        case Scatter(out, a, index) if sorted(own(out)) == [*range(len(out.dims))] and own(out) != (*range(len(out.dims)),):
+            rows = view(Array(out.dims, out.array.kind, name=claim(f"{out.array.name}_rows")))
+            return [Scatter(rows, a, index), Kernel(out.dims, out, Load(rows))]
+    return [s]
+
+
+def dot(s: Product, claim: Claim) -> list[Stmt] | None:
+    """A product in which every label is the result's or summed in both operands, as a kernel and a sum of whole rows."""
+    if {*s.la} != {*s.lb} or not {*s.lo} < {*s.la}:
+        return None
+    for a, b, la, lb in ((s.a, s.b, s.la, s.lb), (s.b, s.a, s.lb, s.la)):
+        over = tuple(d for d, k in enumerate(la) if k not in s.lo)
+        if over in (tuple(range(len(over))), tuple(range(len(la) - len(over), len(la)))):
+            kept = [k for k in la if k in s.lo]
+            term = Array(a.dims, a.array.kind, name=claim(f"{s.out.array.name}_term"))
+            body = Call("mul", (Load(a), Load(_labelled(b, lb, la))))
+            return [Kernel(a.dims, view(term), body), Reduction("sum", _labelled(s.out, s.lo, kept), view(term), over)]
+    return None
+
+
+def _labelled(v: View, labels: tuple[str | int, ...], order: list[str | int] | tuple[str | int, ...]) -> View:
+    """v with its dims in the order of other labels."""
+    places = {d: [*order].index(k) for d, k in enumerate(labels)}
+    along = tuple(replace(x, dim=places[x.dim]) if isinstance(x, Along) else x for x in v.along)
+    return View(v.array, along, tuple(v.dims[[*labels].index(k)] for k in order))
+
+
+def _tables(body: list[Stmt], kept: frozenset[Array]) -> dict[Array, Order]:
+    """Arrays of the function's own that it only writes by kernels and looks up by numbers along what is not their first dim."""
+    wanted: dict[Array, Order] = {}
+    for s in flat(body):
+        if isinstance(s, Take) and s.table.array.role == "value" and s.table.array not in kept:
+            along = s.table.along
+            order = tuple(sorted(range(len(along)), key=lambda k, x=along: getattr(x[k], "dim", -1)))  # type: ignore[misc]
+            if order != (*range(len(order)),) and all(isinstance(x, Along) for x in along):
+                wanted.setdefault(s.table.array, order)
+    for s in flat(body):
+        for v in (() if isinstance(s, Loop) else (*reads(s), writes(s))):
+            if v is not None and v.array in wanted:
+                looked_up = isinstance(s, Take) and v is s.table and own(v) == _first(s, wanted)
+                if not looked_up and not (isinstance(s, Kernel) and v is s.out):
+                    del wanted[v.array]
+    return wanted
+
+
+def _first(s: Take, wanted: dict[Array, Order]) -> Order:
+    """What the dims of a table's view are in its array when it wants that order."""
+    order = wanted[s.table.array]
+    return tuple(order.index(k) for k in range(len(order)))
+
+
+def on_views(s: Stmt, f: Callable[[View], View]) -> Stmt:
+    """A statement with other views."""
+    def scalar(x: Scalar) -> Scalar:
+        match x:
+            case Load(v) | Hot(v):
+                return type(x)(f(v))
+            case Call(name, args, kind):
+                return Call(name, tuple(map(scalar, args)), kind)
+        return x
+
+    new = {}
+    for field in fields(s):
+        old = getattr(s, field.name)
+        new[field.name] = f(old) if isinstance(old, View) else scalar(old) if isinstance(old, (Load, Hot, Call)) else old
+    return replace(s, **new)
+
+
+__all__ = ["by_rows", "dot", "on_views"]
