@@ -138,10 +138,10 @@ class Checkpointing:
         for k, e in piece.gradients.items():
             names.setdefault(e, f"d_{k}")
         names.update((e, e.name) for e in self.leaves if isinstance(e, Input) and e.name.isidentifier())
-        printer = FunctionPrinter(compiled.functions[name], compiled.layouts[name], piece.system, names, m.uses,
-                                  (*m.reserved, *WORDS), m.level > 0, piece.explained, m.options,
-                                  offsets={self.axis: "first"} if self.chunks.numbered else {}, leaves=self.leaves)
-        m.module.printers[name] = printer
+        printer = m.Function(compiled.functions[name], compiled.layouts[name], piece.system, names, m.uses,
+                             (*m.reserved, *WORDS), m.level > 0, piece.explained, m.options,
+                             offsets={self.axis: "first"} if self.chunks.numbered else {}, leaves=self.leaves)
+        printer.name, m.module.printers[name] = name, printer
         body, entry = printer.body(), Entry(name, m.system, printer, m.uses)
         after = self._epilogue(name, piece, printer)
         lines = [*self._prologue(printer), *self._buffers(entry), *body.lines, *after]

@@ -7,12 +7,11 @@ from ...compiler.passes.naming import quoted
 from ...compiler.pipeline import Compiled
 from ...compiler.units import Units
 from .entry import Entry
-from .functions import FunctionPrinter, wrapped
+from .functions import wrapped
 from .guards import quiet
 from .head import constants, header, init_text
 from .module import Module, ModulePrinter, draws, trimmed
 from .selfcheck import energy_selfcheck
-from .updates import Updates
 from .views import text
 
 WORK = {"gradients": "The objective; its gradients go into the arrays of `grads`.",
@@ -55,12 +54,12 @@ class EnergyPrinter(ModulePrinter):
         assert compiled.model is not None and compiled.model.energy is not None
         self.uses.add("State")
         self.reserved = (*self.reserved, *PUBLIC)
-        updates = Updates(compiled, self.uses)
+        updates = self.Updates(compiled, self.uses)
         public = [updates.init_state(), updates.train_step(self.arguments("gradients"), self.seeded),
                   *(self.function(k) for k in ("hidden", "visible", "gibbs", "free_energy") if k in compiled.parts),
                   self.statistics()]
         private = [self.work("gradients"), *(self.part(k) for k in compiled.parts), updates.rule()]
-        top = [header(compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
+        top = [header(compiled, self.names), self.imports, constants(self.system, self.sizes)]
         body = [init_text(self.system, self.dtype, self.uses), *public, *private]
         body = [*map(quiet, body), self.helpers(), energy_selfcheck(compiled.model)]
         self.module.source = "\n".join(trimmed(c) for c in top) + "\n\n" + "\n\n".join(trimmed(c) for c in body if c)
@@ -121,8 +120,8 @@ class EnergyPrinter(ModulePrinter):
     def _framed(self, name: str, part: Compiled, names: dict[Expr, str], explained: str) -> str:
         system = part.differentiated or part.evaluated
         assert system is not None
-        printer = FunctionPrinter(part.functions[name], part.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0, part.explained[explained], self.options)
+        printer = self.Function(part.functions[name], part.layouts[name], system, names, self.uses, self.reserved,
+                                self.level > 0, part.explained[explained], self.options)
         entry = UnitsEntry(name, system, printer, self.uses)
         model = self.compiled.model
         assert model is not None

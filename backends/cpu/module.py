@@ -43,9 +43,12 @@ class Module:
 
 
 class ModulePrinter:
-    """Prints a compiled system as a NumPy module; `Function` prints one function's work."""
+    """Prints a compiled system as a NumPy module; `Function` prints one function's work, `Updates` the training step."""
 
     Function = FunctionPrinter
+    Updates = Updates
+    imports = "import numpy as np\n"
+    carried = HELPERS                                            # modules whose functions a printed module may carry
 
     def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         self.compiled, self.dtype, self.level, self.options = compiled, dtype, level, options or Options()
@@ -58,7 +61,7 @@ class ModulePrinter:
         self.sizes = self._sizes()
         axes = sorted({base(x) for n in self.system.nodes(*self.system.inputs.values()) for x in n.axes if x != BATCH})
         self.reserved = (*PUBLIC, *self.sizes, "B", *(x for a in axes for x in (a, a.upper())),
-                         *(n for part in HELPERS for n, _ in inspect.getmembers(part, callable)),
+                         *(n for part in self.carried for n, _ in inspect.getmembers(part, callable)),
                          *(carrying.WORDS if self.cut else ()))
         self.rows: dict[str, dict[str, list[int]]] = {}          # function -> value -> rows of the function's text
 
@@ -85,12 +88,12 @@ class ModulePrinter:
             public.append(self.predict())
         if "gradients" in self.compiled.functions:
             self.uses.add("State")
-            updates = Updates(self.compiled, self.uses)
+            updates = self.Updates(self.compiled, self.uses)
             inputs = self.arguments("gradients")
             public += [self.evaluate(), self.loss_and_grads(), updates.init_state(), updates.train_step(inputs, self.seeded)]
             private += [updates.rule(), selfcheck_text(self.system, self.compiled.functions["gradients"], self.options)]
         public += self.steps()
-        top = [header(self.compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
+        top = [header(self.compiled, self.names), self.imports, constants(self.system, self.sizes)]
         *work, last = private or [""]
         body = [init_text(self.system, self.dtype, self.uses), *public, *work]
         body = [*map(quiet, body), self.helpers(), quiet(last)] if public[1:] else [*map(quiet, [*body, last]), self.helpers()]
@@ -195,7 +198,7 @@ class ModulePrinter:
 
     def helpers(self) -> str:
         """The source of every helper that the module uses, and of those that they use."""
-        source = "\n".join(map(inspect.getsource, HELPERS))
+        source = "\n".join(map(inspect.getsource, self.carried))
         tree = {n.name: n for n in ast.parse(source).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         wanted: set[str] = set()
         stack = [u for u in sorted(self.uses) if u in tree]

@@ -139,28 +139,35 @@ class Updates:
         add(f"    grads = workspace.gradients({'{**params, **state}' if chain else 'params'}, {every})")
         add('    step, lr = int(state["step"]), float(state["lr"])')
         if self.rule_.look is not None:
-            mu = dict(OPTIMISERS[t.optimiser][0], **dict(t.options))["momentum"]
-            self._reserve(add)
-            add("    for k in TRAINED:                                           # the gradient is taken further on")
-            add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
-            add(f"            w += np.multiply({mu!r}, u, out={_scratch(0)}[:w.size])")
+            self._look(add)
         seed = ['(int(state["seed"]), step)'] if seeded else []
         result = ", ".join(["loss", *carry])
         held += [f"state[{quoted(k)}]" for k in chain]
         add(f"    {result} = _gradients({', '.join(['params', 'grads', *held, *carry, 'workspace', *seed])})")
         for k in chain:
             add(f"    state[{quoted(k)}][...] = grads[{quoted(k)}]")
-        for average, update in ((False, "[...] = grads[k]"), (True, " += (grads[k] - params[k]) / (step + 1)")):
-            written = [k for k, s in stats.items() if bool(s.average) == average]
-            if written:
-                add(f"    for k in {'STATS' if len(written) == len(stats) else quoted_tuple(written)}:")
-                add(f"        params[k]{update}")
+        self._stats(add)
         self._clipping(add, bool(more))
         self._loop(add)
         self._constraints(add)
         add('    state["step"][...] = step + 1')
         add(f"    return {result}")
         return "\n".join(out.lines) + "\n"
+
+    def _look(self, add) -> None:  # type: ignore[no-untyped-def]
+        mu = dict(OPTIMISERS[self.training.optimiser][0], **dict(self.training.options))["momentum"]
+        self._reserve(add)
+        add("    for k in TRAINED:                                           # the gradient is taken further on")
+        add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
+        add(f"            w += np.multiply({mu!r}, u, out={_scratch(0)}[:w.size])")
+
+    def _stats(self, add) -> None:  # type: ignore[no-untyped-def]
+        stats = self.system.stats
+        for average, update in ((False, "[...] = grads[k]"), (True, " += (grads[k] - params[k]) / (step + 1)")):
+            written = [k for k, s in stats.items() if bool(s.average) == average]
+            if written:
+                add(f"    for k in {'STATS' if len(written) == len(stats) else quoted_tuple(written)}:")
+                add(f"        params[k]{update}")
 
     def _clipping(self, add, stats: bool) -> None:  # type: ignore[no-untyped-def]
         t = self.training

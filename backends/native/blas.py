@@ -1,38 +1,40 @@
-"""The BLAS that NumPy carries: its matrix products and the number of its threads, by the symbols of the library."""
-
-from __future__ import annotations
+"""The BLAS that NumPy carries: its matrix products and the number of its threads, by the symbols of its library."""
 
 import ctypes
-from functools import cache
+import os
 from pathlib import Path
 
 import numpy as np
 
-PRODUCTS = ("scipy_cblas_{}gemm64_", "cblas_{}gemm64_")                  # those with 64-bit sizes
 
-
-@cache
-def libraries() -> list[ctypes.CDLL]:
-    """Libraries that NumPy's wheel brings, and NumPy's own core, whose symbols reach them."""
+def blas_symbol(*names):
+    """The first of these functions that a library of NumPy's wheel has, or None."""
     here = Path(np.__file__).parent
-    found = [*sorted((here.parent / "numpy.libs").glob("*openblas*")), *sorted((here / ".dylibs").glob("*openblas*"))]
-    out = []
-    for path in found:
+    folders = (here.parent / "numpy.libs", here / ".dylibs")
+    for path in (p for folder in folders for p in sorted(folder.glob("*openblas*"))):
         try:
-            out.append(ctypes.CDLL(str(path)))
+            found = ctypes.CDLL(str(path))
         except OSError:
             continue
-    return out
-
-
-@cache
-def product(dtype: str) -> int | None:
-    """The address of the matrix product for float32 or float64; None where NumPy carries none with 64-bit sizes."""
-    letter = "s" if dtype == "float32" else "d"
-    for lib in libraries():
-        for name in PRODUCTS:
-            try:
-                return ctypes.cast(getattr(lib, name.format(letter)), ctypes.c_void_p).value
-            except AttributeError:
-                continue
+        for name in names:
+            if hasattr(found, name):
+                return getattr(found, name)
     return None
+
+
+def blas_product(dtype):
+    """The matrix product for float32 or float64, with 64-bit sizes; None where NumPy brings none."""
+    letter = "s" if dtype == "float32" else "d"
+    return blas_symbol(f"scipy_cblas_{letter}gemm64_", f"cblas_{letter}gemm64_")
+
+
+def set_threads(n=None):
+    """How many threads matrix products may use: n, or what CHAINRULE_THREADS says; the printed loops use one."""
+    n = n or os.environ.get("CHAINRULE_THREADS")
+    if n is None:
+        return
+    if not str(n).isdigit() or int(n) < 1:
+        raise ValueError(f"the number of threads must be a whole number from 1 on, not {n!r}; CHAINRULE_THREADS or set_threads says it")
+    setter = blas_symbol("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_")
+    if setter is not None:
+        setter(ctypes.c_int(int(n)))

@@ -1,86 +1,104 @@
-"""Native libraries: C compiled once by the system's compiler, kept in a cache by content, and loaded.
+"""Libraries made of C: compiled once by the system's compiler, kept in a cache by content, loaded. A module carries this text.
 
-A library's name is the hash of everything that made it: the text, the flags, the compiler. It is compiled under a name of its
-own and then renamed, so that several processes may want the same one, and one that is killed leaves nothing that another reads.
+A library's name is the hash of all that made it: text, flags, compiler, machine. It is compiled in a folder of its own inside
+the cache and then renamed, so that several processes may want the same one, and one that is killed leaves nothing that another
+reads. CHAINRULE_CACHE names the folder, CC the compiler, CHAINRULE_CFLAGS further flags.
 """
-
-from __future__ import annotations
 
 import ctypes
 import hashlib
 import os
+import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
-from functools import cache
+import time
 from pathlib import Path
-
-FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd",
-         "-fPIC", "-shared", "-Wall", "-Wno-unknown-pragmas")
 
 
 class NoCompiler(RuntimeError):
-    """There is no C compiler, or it cannot compile what it is given."""
+    """There is no C compiler, it cannot compile what it is given, or its work cannot be stored."""
 
 
-def cache_folder() -> Path:
+def cache_folder():
     """$CHAINRULE_CACHE, or the user's cache folder."""
     if own := os.environ.get("CHAINRULE_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chainrule"
 
 
-@cache
-def compiler() -> tuple[str, str]:
-    """The C compiler's path and what it says of itself."""
-    wanted = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "")
-    path = shutil.which(wanted) if wanted else None
+def compiler_command():
+    """The C compiler's path, with the options that CC gives after it."""
+    wanted = shlex.split(os.environ.get("CC", "")) or [next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "")]
+    path = shutil.which(wanted[0]) if wanted[0] else None
     if path is None:
-        raise NoCompiler("the native backend needs a C compiler, and there is no cc, gcc or clang on the path; "
-                         "install one, name one in CC, or compile with backend=\"numpy\"")
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-    return path, said.split("\n")[0]
+        what = f"CC names {wanted[0]}, which is not there" if wanted[0] else "there is no cc, gcc or clang on the path"
+        raise NoCompiler(f"the native backend needs a C compiler, and {what}; install one, name one in CC, "
+                         'or take the backend "numpy"')
+    return [path, *wanted[1:]]
 
 
-def library(source: str, name: str, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """The text as a loaded library, compiled where the cache does not hold it. NoCompiler says what went wrong."""
-    path, version = compiler()
-    given = (*FLAGS, *flags)
-    key = hashlib.sha256("\0".join([source, version, _machine(), *given]).encode()).hexdigest()[:24]
-    folder = cache_folder()
-    target = folder / f"{name}-{key}.so"
-    if not target.exists():
-        _compile(path, given, source, target)
+def compiler_version(path):
+    """What tells one compiler from another, without running it."""
+    found = os.stat(os.path.realpath(path))
+    return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}"
+
+
+def machine():
+    """What -march=native depends on."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return platform.processor()
+
+
+def compiler_flags(dtype):
+    """Optimised for this machine; NaN and infinities keep their meaning, signalling ones and errno do not."""
+    own = shlex.split(os.environ.get("CHAINRULE_CFLAGS", ""))
+    tuned = () if any(flag.startswith(("-march", "-mcpu")) for flag in own) else ("-march=native",)
+    return ["-std=c11", "-O3", *tuned, "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-fPIC", "-shared",
+            f"-Dreal={'float' if dtype == 'float32' else 'double'}", *own]
+
+
+def load_library(source, name, dtype):
+    """The text as a loaded library for elements of a type; compiled where the cache does not hold it."""
+    command, flags = compiler_command(), compiler_flags(dtype)
+    made_of = [source, compiler_version(command[0]), machine(), *command[1:], *flags]
+    key = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:24]
+    target = cache_folder() / f"{name}-{key}.so"
+    if target.is_file():
+        try:
+            return ctypes.CDLL(str(target))
+        except OSError:                                          # cut off by a full disk, or copied from another system
+            pass
+    compile_library([*command, *flags], source, target)
     return ctypes.CDLL(str(target))
 
 
-def _machine() -> str:
-    """What -march=native depends on."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        import platform
-        return platform.processor()
-    return next((line for line in text.split("\n") if line.startswith("flags")), "")
-
-
-def _compile(compiler: str, flags: tuple[str, ...], source: str, target: Path) -> None:
+def compile_library(command, source, target):
+    """Compile in a folder of its own, then rename; the text stands beside the library."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, made = tempfile.mkstemp(".so", target.stem, target.parent)
+        for left in target.parent.glob("making-*"):              # what a killed compilation left behind
+            if time.time() - left.stat().st_mtime > 3600:
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp("", "making-", target.parent))
     except OSError as e:
-        raise NoCompiler(f"the cache of compiled models cannot be written: {e}; CHAINRULE_CACHE names another folder") from None
-    os.close(handle)
-    text = target.with_suffix(".c")
+        raise NoCompiler(f"the cache of compiled models cannot be written: {e.strerror}: {str(target.parent)!r}; "
+                         "CHAINRULE_CACHE names another folder") from None
+    text, made, kept = folder / f"{target.stem}.c", folder / target.name, target.with_suffix(".c")
     try:
-        written = Path(made).with_suffix(".c")
-        written.write_text(source, encoding="utf-8")
-        done = subprocess.run([compiler, *flags, str(written), "-o", made, "-lm"], capture_output=True, text=True, check=False)
-        os.replace(written, text)
+        text.write_text(source, encoding="utf-8")
+        done = subprocess.run([*command, text.name, "-o", made.name, "-lm"], cwd=folder, capture_output=True, text=True, check=False)
+        os.replace(text, kept)
         if done.returncode:
-            first = next((line for line in done.stderr.split("\n") if "error" in line), done.stderr.strip())
-            raise NoCompiler(f"{compiler} cannot compile {text}: {first}")
+            said = next((line for line in done.stderr.split("\n") if "error" in line), done.stderr.strip()) or f"status {done.returncode}"
+            raise NoCompiler(f"{command[0]} cannot compile {kept}: {said}")
         os.replace(made, target)
+    except OSError as e:
+        raise NoCompiler(f"the cache of compiled models cannot be written: {e.strerror}: {str(target.parent)!r}; "
+                         "CHAINRULE_CACHE names another folder") from None
     finally:
-        Path(made).unlink(missing_ok=True)
-        Path(made).with_suffix(".c").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)

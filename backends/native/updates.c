@@ -1,0 +1,49 @@
+/* What an update does beside the optimiser's rule: each works on n numbers. */
+static inline double squares_(int64_t n, const real *g) {
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) total += (double)g[i] * (double)g[i];
+    return total;
+}
+static inline void scale_(int64_t n, real *w, double by) {
+    for (int64_t i = 0; i < n; i++) w[i] *= (real)by;
+}
+static inline void clip_(int64_t n, real *g, double bound) {
+    const real most = (real)bound;
+    for (int64_t i = 0; i < n; i++) g[i] = g[i] < -most ? -most : g[i] > most ? most : g[i];
+}
+static inline void assign_(int64_t n, real *w, const real *value) {
+    for (int64_t i = 0; i < n; i++) w[i] = value[i];
+}
+static inline void average_(int64_t n, real *w, const real *value, double count) {
+    for (int64_t i = 0; i < n; i++) w[i] += (value[i] - w[i]) / (real)count;
+}
+static inline void decay_l1_(int64_t n, real *w, double amount) {
+    for (int64_t i = 0; i < n; i++) w[i] -= (real)amount * (real)((w[i] > 0) - (w[i] < 0));
+}
+static inline void limit_norms_(int64_t rows, int64_t n, real *w, double bound) {      /* max-norm, row by row */
+    for (int64_t r = 0; r < rows; r++) {
+        const double norm = sqrt(squares_(n, w + r * n));
+        if (norm > bound) scale_(n, w + r * n, bound / norm);
+    }
+}
+static inline void project_l1_(int64_t n, real *w, double bound) {      /* the nearest w with sum(|w|) <= bound (Michelot 1986) */
+    double excess = 0, above = 0;
+    int64_t count = n, before = n + 1;
+    for (int64_t i = 0; i < n; i++) above += fabs((double)w[i]);
+    if (!(above > bound)) return;
+    while (count < before) {                                     /* what is not above the excess is set to zero, and does not count */
+        excess = (above - bound) / (double)count;
+        before = count, count = 0, above = 0;
+        for (int64_t i = 0; i < n; i++)
+            if (fabs((double)w[i]) > excess) above += fabs((double)w[i]), count++;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const double size = fabs((double)w[i]) - excess;
+        w[i] = (real)(size <= 0 ? 0 : w[i] > 0 ? size : -size);
+    }
+}
+static inline int outside_(int64_t n, const int64_t *index, int64_t count) {           /* whether an index is not in 0 ... count - 1 */
+    int found = 0;
+    for (int64_t i = 0; i < n; i++) found |= (index[i] < 0) | (index[i] >= count);
+    return found;
+}

@@ -1,0 +1,241 @@
+"""The training step in C: look ahead, gradient, statistics, clipping, the optimiser's equations, constraints; all in place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ...compiler.graph import BATCH, Expr, Input
+from ...compiler.graph import length as axis_length
+from ...compiler.optimisers import OPTIMISERS
+from ...compiler.passes.layout import layout
+from ...compiler.passes.lower import lower
+from ...compiler.passes.naming import Namer, quoted, quoted_tuple
+from ...compiler.passes.schedule import schedule
+from ...compiler.passes.simplify import simplify_exprs
+from ...compiler.pipeline import Compiled
+from ...compiler.program import Kernel, View, flat, reads
+from ...compiler.sizes import product
+from ...compiler.system import System, lengths_input
+from ..cpu.updates import Updates
+from .function import NativeFunction
+from .kernels import length, scalar
+
+PAD = "    "
+
+
+class NativeUpdates(Updates):
+    """Prints `init_state` as for NumPy, `train_step` as one call, and the functions in C that it calls."""
+
+    def __init__(self, compiled: Compiled, uses: set[str]) -> None:
+        super().__init__(compiled, set())                        # helpers of the NumPy text are not needed
+        self.uses = uses
+        self.direct: NativeFunction | None = None                # the gradient that a step calls, where that is one function
+
+    def rule(self) -> str:
+        """Nothing in Python."""
+        return ""
+
+    # ------------------------------------------------------------ Python
+
+    def train_step(self, args: list[str], seeded: bool) -> str:
+        """`train_step`: prepared once for arrays that stay where they are, then one call."""
+        self.uses |= {"update_arrays"}
+        if self.direct is None:
+            self.uses |= {"update"}
+            return super().train_step(args, seeded)
+        self.uses |= {"TrainingStep", "Preparing"}
+        held = Namer((*args, "workspace")).claim("held")
+        values = f"({', '.join(args)}{',' if len(args) == 1 else ''})"
+        call = f"{', '.join(['params', 'state', *args])}, workspace"
+        return "\n".join([
+            f"def train_step({', '.join(['params', 'state', *args, '*', 'workspace=None'])}):",
+            f'    """One step of {self.training.optimiser}, in place; the loss before it."""',
+            '    workspace = workspace or getattr(state, "workspace", None) or Workspace()',
+            f'    {held} = workspace.views.get("step")',
+            f"    if {held} is None or not {held}.fits(params, state, {values}):",
+            f'        {held} = workspace.views["step"] = _prepared_step({call})',
+            f"    loss = {held}.run(state, {values}, {seeded})",
+            f"    return _prepared_step({call}) if loss is None else loss    # it says what is out of range",
+        ]) + "\n\n\n" + self._prepared(self.direct, args, values, call, seeded)
+
+    def _prepared(self, printer: NativeFunction, args: list[str], values: str, call: str, seeded: bool) -> str:
+        """`_prepared_step`: checks as in NumPy, and the addresses."""
+        loss = len(printer.arrays()) + printer.returned.index(printer.function.results["loss"].array)
+        places = [self._place(printer, k) for k in args]
+        given = [*args, "Preparing(workspace)", *(['(int(state["seed"]), 0)'] if seeded else [])]
+        return "\n".join([
+            f"def _prepared_step({call}):",
+            '    """The addresses of all that a step in C works on; the checks of what it is given."""',
+            "    check_params(params, PARAMS)",
+            f"    grads = workspace.gradients(params, {self._every()})",
+            f"    more = update_arrays(params, grads, state, {self._tables()})",
+            f"    call = _gradients({', '.join(['params', 'grads', *given])})",
+            '    function = LIBRARY.function("train_step", params[TRAINED[0]].dtype)',
+            "    places = (                                                   # of each input: its place, the order of its axes",
+            *(f"        {p}," for p in places),
+            "    )",
+            f"    return TrainingStep(function, call, more, params, state, {values}, places, {loss})"]) + "\n"
+
+    def _every(self) -> str:
+        more = [*(["*STATS"] if self.system.stats else []), *map(quoted, self.compiled.chain)]
+        return f"(*TRAINED, {', '.join(more)})" if more else "TRAINED"
+
+    def _tables(self) -> str:
+        return f"TRAINED, {quoted_tuple(self.rule_.slots)}, {'STATS' if self.system.stats else '()'}"
+
+    def _place(self, printer: NativeFunction, key: str) -> str:
+        """An input's place among the gradient's arrays, and the order of its axes there, seen from the caller's."""
+        e = self.system.inputs[key]
+        found = next(k for k, a in enumerate(printer.arrays()) if printer.values.get(a) is e)
+        axes, dims = len(e.axes), len(e.axes) + len(e.shape)
+        turned = axes > 1 and BATCH in e.axes
+        order = (axes - 1, *range(axes - 1), *range(axes, dims)) if turned else tuple(range(dims))
+        return f"({found}, {order})"
+
+    def _stats(self, add: Any) -> None:
+        """In C."""
+
+    def _clipping(self, add: Any, stats: bool) -> None:
+        """In C."""
+
+    def _constraints(self, add: Any) -> None:
+        """In C."""
+
+    def _look(self, add: Any) -> None:
+        add(f'    update(LIBRARY, "look", update_arrays(params, grads, state, {self._tables()}))')
+
+    def _loop(self, add: Any) -> None:
+        add(f'    update(LIBRARY, "update", update_arrays(params, grads, state, {self._tables()}), lr, step + 1)')
+
+    # ------------------------------------------------------------ C
+
+    def c(self) -> str:
+        """The rule and the step."""
+        name = self.training.optimiser
+        doc = (OPTIMISERS[name][1].__doc__ or "").strip().split("\n")[0]
+        parts = [self._function(f"{name}_", self.rule_.equations, doc), self._update()]
+        if self.rule_.look is not None:
+            parts += [self._function(f"{name}_look_", {"w": self.rule_.look}, "Where the gradient is taken."), self._looks()]
+        if self.direct is not None:
+            parts.append(self._step(self.direct))
+        return "\n".join(parts)
+
+    def _function(self, name: str, equations: dict[str, Expr], doc: str) -> str:
+        """Equations for each element of w, its gradient and its slots, in one loop; what is no array is computed before it."""
+        exprs = simplify_exprs(list(equations.values()))
+        system = System(name, equations=dict(zip(equations, exprs, strict=True)))
+        lay = layout(schedule(system, dict(system.equations)))
+        names = {a: e.name for e, a in lay.arrays.items() if a.role in ("param", "input")}  # type: ignore[attr-defined]
+        targets = {lay.arrays[e].home: k for k, e in system.equations.items()}
+        namer, once, each = Namer((*self.arguments, "lr", "step", "n", "i")), list[str](), list[str]()
+        for s in flat(list(lower(lay))):
+            if not isinstance(s, Kernel):
+                continue
+            key, wide = targets.get(s.out.array.home), not s.out.dims
+            loads = {v: _read(names[v.array.home], v, wide) for v in reads(s)}
+            text, word = scalar(s.body, loads), namer.claim(f"{key}_new" if key else "c" if wide else "t")
+            (once if wide else each).append(f"const {'double' if wide else 'real'} {word} = {_wide(text) if wide else text};")
+            names[s.out.array.home] = word
+        each += [f"{k}[i] = {names[lay.arrays[e].home]};" for k, e in system.equations.items()]
+        given = [f"const real *restrict {k}" if k not in system.equations else f"real *restrict {k}" for k in self.arguments]
+        return "\n".join([
+            f"static void {name}(int64_t n, {', '.join(given)}, double lr, double step)", f"{{   /* {doc} */",
+            *(f"{PAD}{line}" for line in once), f"{PAD}(void)lr, (void)step, (void)g;", f"{PAD}for (int64_t i = 0; i < n; i++) {{",
+            *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n"
+
+    def _arrays(self) -> Iterator[tuple[str, str, int, str]]:
+        """Of every trained parameter: its name, its length, its place among the arrays, and what the rule takes."""
+        at = 0
+        for k in self.trained:
+            n = 2 + len(self.rule_.slots)
+            yield k, self._length(k), at, ", ".join(f"array[{at + j}]" for j in range(n))
+            at += n
+
+    def _length(self, key: str) -> str:
+        node = self.system.params[key].node if key in self.system.params else self.system.stats[key].node
+        return length(product(node.shape))
+
+    def _update(self) -> str:
+        """All that follows the gradient."""
+        t, name, rates = self.training, self.training.optimiser, dict(self.training.rates)
+        lines = ["void update(void *const *array, const double *option)", "{",
+                 f"{PAD}const double lr = option[0], step = option[1];", f"{PAD}(void)lr, (void)step;"]
+        lines += [PAD + line for line in (*self._averages(), *self._clipped())]
+        for k, n, _, given in self._arrays():
+            rate = f"lr * {rates[k]!r}" if k in rates else "lr"
+            lines.append(f"{PAD}{name}_({n}, {given}, {rate}, step);".ljust(72) + f"/* {k} */")
+        return "\n".join([*lines, *(PAD + line for line in self._constrained()), "}"]) + "\n"
+
+    def _averages(self) -> Iterator[str]:
+        """Statistics, whose arrays follow the trained parameters'."""
+        at = len(self.trained) * (2 + len(self.rule_.slots))
+        for k, s in self.system.stats.items():
+            call = f"average_({self._length(k)}, array[{at}], array[{at + 1}], step);" if s.average else \
+                f"assign_({self._length(k)}, array[{at}], array[{at + 1}]);"
+            yield call.ljust(68) + f"/* {k} */"
+            at += 2
+
+    def _clipped(self) -> Iterator[str]:
+        t = self.training
+        if t.clip_value is not None:
+            yield from (f"clip_({n}, array[{at + 1}], {t.clip_value!r});" for _, n, at, _ in self._arrays())
+        if t.clip_norm is not None and self.trained:
+            yield "double total = 0;"
+            yield from (f"total += squares_({n}, array[{at + 1}]);" for _, n, at, _ in self._arrays())
+            yield "total = sqrt(total);"
+            yield f"if (total > {t.clip_norm!r}) {{"
+            yield from (f"{PAD}scale_({n}, array[{at + 1}], {t.clip_norm!r} / total);" for _, n, at, _ in self._arrays())
+            yield "}"
+
+    def _constrained(self) -> Iterator[str]:
+        t, places = self.training, {k: (n, f"array[{at}]") for k, n, at, _ in self._arrays()}
+        for kind, amount, names in t.decay:
+            for k in (k for k in names if k in places):
+                n, w = places[k]
+                yield f"scale_({n}, {w}, {1 - amount!r});" if kind == "l2" else f"decay_l1_({n}, {w}, {amount!r});"
+        for k in (k for k in (t.max_norm[1] if t.max_norm is not None else ()) if k in places):
+            shape = self.system.params[k].node.shape
+            yield f"limit_norms_({length(shape[0])}, {length(product(shape[1:]))}, {places[k][1]}, {t.max_norm[0]!r});"  # type: ignore[index]
+        for k in (k for k in (t.l1_ball[1] if t.l1_ball is not None else ()) if k in places):
+            yield f"project_l1_({places[k][0]}, {places[k][1]}, {t.l1_ball[0]!r});"  # type: ignore[index]
+
+    def _looks(self) -> str:
+        lines = [f"{PAD}{self.training.optimiser}_look_({n}, {given}, 0, 0);" for _, n, _, given in self._arrays()]
+        return "\n".join(["void look(void *const *array, const double *option)", "{", f"{PAD}(void)option;", *lines, "}"]) + "\n"
+
+    def _step(self, printer: NativeFunction) -> str:
+        """The whole step; 1, and nothing done, where an index is out of range."""
+        arrays, lengths = printer.arrays(), printer.lengths()
+        count = len(arrays) + len(printer.returned)
+        checks = [f"{PAD}if (outside_({length(product(a.dims))}, array[{k}], {limit})) return 1;"
+                  for k, a in enumerate(arrays) if (limit := self._limit(printer.values.get(a)))]
+        numbers = [f"{n} = number[{k}]" for k, n in enumerate(lengths)] if checks else []
+        numbers = [x for x in numbers if re.search(rf"\b{x.split(' ')[0]}\b", "".join(checks))]
+        look = [f"{PAD}look(array + {count}, option);"] if self.rule_.look is not None else []
+        return "\n".join([
+            "int train_step(void *const *array, const int64_t *number, const double *option)", "{",
+            *([f"{PAD}const int64_t {', '.join(numbers)};"] if numbers else []), *checks, *look, f"{PAD}gradients(array, number);",
+            f"{PAD}update(array + {count}, option);", f"{PAD}return 0;", "}"]) + "\n"
+
+    def _limit(self, e: Expr | None) -> str:
+        """How many values an input of indices may have."""
+        if not isinstance(e, Input):
+            return ""
+        if e.name.startswith("lengths_") and e is lengths_input(e.name.removeprefix("lengths_")):
+            return f"{axis_length(e.name.removeprefix('lengths_'))} + 1"
+        return length(e.type.n) if e.type.kind == "class" and e.type.n is not None else ""
+
+
+def _read(name: str, v: View, wide: bool) -> str:
+    """An element of an array; a number, which is a double, as it is or in the arrays' type."""
+    if v.array.dims:
+        return name if name.endswith("_new") or name[:1] == "t" else f"{name}[i]"
+    return name if wide else f"(real){name}"
+
+
+def _wide(text: str) -> str:
+    """A number's formula in double precision: C's own functions, no casts."""
+    own = {"abs": "fabs", "round": "rint", "arctan": "atan"}
+    return re.sub(r"\b(\w+)_\(", lambda m: f"{own.get(m[1], m[1])}(", text.replace("(real)", ""))
