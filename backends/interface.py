@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,9 @@ from ..compiler.graph import GraphError
 from ..compiler.options import Options
 from ..compiler.system import System
 from .cpu.program import Program
+from .native.blas import blas_product
+from .native.build import NoCompiler, compiler_command
+from .native.program import NativeProgram
 
 Arrays = dict[str, Any]
 
@@ -47,21 +51,52 @@ class CompiledModel(Protocol):
     def save(self, path: str | Path) -> Path: ...
 
 
+class NumpyInstead(RuntimeWarning):
+    """Why "auto" is not "native"."""
+
+
 class NoBackend(ValueError):
     """A backend that does not exist, or that cannot do what a model asks for."""
 
 
 def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1,
                 options: Options | None = None) -> CompiledModel:
-    """The system compiled for a backend by name; `level` 0 prints for reading, 1 for speed; `options` are its schedule."""
+    """The system compiled for a backend by name; `level` 0 prints for reading, 1 for speed; `options` are its schedule.
+
+    "auto" is "native" where there is a C compiler, else "numpy", with a warning that says why.
+    """
+    if backend == "auto":
+        backend, why = chosen()
+        if why:
+            warnings.warn(why, NumpyInstead, stacklevel=3)
     if backend not in BACKENDS:
-        raise NoBackend(f"no backend is called {backend!r}; there is {', '.join(sorted(BACKENDS))}")
+        raise NoBackend(f"no backend is called {backend!r}; there is {', '.join(sorted(BACKENDS))}, and auto")
     if dtype not in ("float32", "float64"):
         raise NoBackend(f"the dtype is float32 or float64, not {dtype!r}")
     try:
+        if backend == "native":
+            available()
         return BACKENDS[backend](system, dtype, level, (options or Options()).over(system.training.checkpoint))
+    except NoCompiler as e:
+        raise NoBackend(str(e)) from None
     except GraphError as e:                                      # a name that is taken, a form that has no code
         raise NoBackend(f"{system.name}: {e}") from None
 
 
-BACKENDS: dict[str, Callable[[System, str, int, Options], CompiledModel]] = {"numpy": Program}
+def chosen() -> tuple[str, str]:
+    """What "auto" stands for on this machine, and a sentence where that is not the fastest."""
+    try:
+        available()
+    except NoCompiler as e:
+        return "numpy", f"--backend auto takes numpy: {e}"
+    return "native", ""
+
+
+def available() -> None:
+    """Whether the native backend can run here. NoCompiler says what it lacks."""
+    compiler_command()
+    if blas_product("float32") is None:
+        raise NoCompiler('the native backend needs the BLAS that NumPy\'s wheels bring, and this NumPy has none; take the backend "numpy"')
+
+
+BACKENDS: dict[str, Callable[[System, str, int, Options], CompiledModel]] = {"numpy": Program, "native": NativeProgram}

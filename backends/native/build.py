@@ -58,8 +58,8 @@ def compiler_flags(dtype):
     """Optimised for this machine; NaN and infinities keep their meaning, signalling ones and errno do not."""
     own = shlex.split(os.environ.get("CHAINRULE_CFLAGS", ""))
     tuned = () if any(flag.startswith(("-march", "-mcpu")) for flag in own) else ("-march=native",)
-    return ["-std=c11", "-O3", *tuned, "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-fPIC", "-shared",
-            f"-Dreal={'float' if dtype == 'float32' else 'double'}", *own]
+    return ["-std=c11", "-O3", *tuned, "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-DLANES",
+            "-fPIC", "-shared", *(["-DDOUBLE"] if dtype == "float64" else []), *own]
 
 
 def load_library(source, name, dtype):

@@ -11,19 +11,21 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ...compiler.graph import Expr
 from ...compiler.passes.fusion import fuse, locals_
 from ...compiler.passes.memory import plan, share
 from ...compiler.passes.naming import identifier
 from ...compiler.passes.rows import by_rows
 from ...compiler.program import DOUBLE, Array, Block, Draw, Loop, Nest, Stmt, flat, reads, writes
 from ...compiler.sizes import Size, product
-from ..cpu.functions import FunctionPrinter, Text
+from ..cpu.functions import FunctionPrinter, Text, wrapped
 from .indexing import Indices, declaration
 from .statements import INDENT, Statements, loop_head
 
 KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false real
 main array number gemm PLAIN TURNED seed step total best at free place found base scale INFINITY NAN""".split())
+NONE: list[Expr] = []
 
 
 class NativeFunction(FunctionPrinter):
@@ -34,6 +36,7 @@ class NativeFunction(FunctionPrinter):
         return a.role in ("param", "input", "result") or bool(a.dims)
 
     shares = False
+    prepared = False                                             # whether a caller may want the call itself
 
     def _lower(self) -> None:
         self.local, self.scratch = set(), {}
@@ -65,7 +68,13 @@ class NativeFunction(FunctionPrinter):
         given = [*(a.home.name for a in names), *(a.name for a in self.returned)]
         numbers = [*self.lengths(), *self.offsets.values()]
         seed = ", seed" if any(isinstance(s, Draw) for s in flat(self.function.body)) else ""
-        out.lines.append(f'{indent}native("{self.name}", dtype, [{", ".join(given)}], [{", ".join(numbers)}]{seed})')
+        call = f'LIBRARY.call("{self.name}", dtype, [{", ".join(given)}], [{", ".join(numbers)}]{seed})'
+        if self.prepared:                                        # a training step makes the call itself
+            out.lines += [*wrapped(f"{indent}call = {call}", ""), f"{indent}if isinstance(workspace, Preparing):",
+                          f"{indent}    return call", f"{indent}call()"]
+        else:
+            out.lines += wrapped(f"{indent}{call}()", "")
+        out.lines += [f"{indent}{a.name} = {a.name}[()]" for a in self.returned]
         for a in dict.fromkeys(v.array for v in self.kept):
             if a.home is not a and a.name != a.home.name:
                 out.lines.append(f"{indent}{a.name} = {a.home.name}")
@@ -141,8 +150,12 @@ class NativeFunction(FunctionPrinter):
             lines += [f"{INDENT}{word} {', '.join(own)};"] if own else []
         self.meanings_()
         self.said: list[str] = []
+        self.rows: dict[str, list[int]] = {}                     # value -> rows of this text
         for b in self.function.body:
-            lines += self._c(b, statements, INDENT)
+            for line, values in self._c(b, statements, INDENT):
+                for name in dict.fromkeys(self.names[v] for v in values if v in self.names):
+                    self.rows.setdefault(name, []).append(len(lines))
+                lines.append(line)
         return "\n".join([*lines, "}"]) + "\n"
 
     def meanings_(self) -> None:
@@ -153,23 +166,28 @@ class NativeFunction(FunctionPrinter):
         self.arrivals, self.meanings = arrivals(explained), meanings(explained)
         self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
 
-    def _c(self, s: Stmt, statements: Statements, pad: str) -> list[str]:
+    def _c(self, s: Stmt, statements: Statements, pad: str, values: list[Expr] = NONE) -> Iterator[tuple[str, list[Expr]]]:
+        """The lines of a statement, each with the values that it computes."""
         if isinstance(s, Block):
             above = list(self.heading(list(s.values), pad)) if s.heading is None else [f"# {x}" for x in s.heading]
             if any(isinstance(x, Loop) for x in s.body):
                 above = []
-            out = [f"{pad}/*{x[1:]} */" for x in above if x not in self.said]      # a block that goes on has its heading
+            found = [*s.values, *(self.layout.part[v][0] for v in s.values if v in self.layout.part)]
+            yield from ((f"{pad}/*{x[1:]} */", found) for x in above if x not in self.said)  # a block that goes on has its heading
             self.said = above or self.said
             for x in s.body:
-                out += self._c(x, statements, pad)
-            return out
-        if isinstance(s, Loop):
-            inner = pad if s.straight else pad + INDENT
+                yield from self._c(x, statements, pad, found)
+        elif isinstance(s, Loop):
             statements.indices.open.append(s.axis)
-            body = [line for x in s.body for line in self._c(x, statements, inner)]
+            if not s.straight:
+                yield pad + loop_head(s), NONE
+            for x in s.body:
+                yield from self._c(x, statements, pad if s.straight else pad + INDENT, values)
+            if not s.straight:
+                yield pad + "}", NONE
             statements.indices.open.pop()
-            return body if s.straight else [pad + loop_head(s), *body, pad + "}"]
-        return [pad + line for line in statements.lines(s)]
+        else:
+            yield from ((pad + line, values) for line in statements.lines(s))
 
 
 def _blocks(body: list[Stmt]) -> Iterator[list[Stmt]]:

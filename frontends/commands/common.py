@@ -26,12 +26,12 @@ def guarded(action: Callable[[], None]) -> int:
 
     With CHAINRULE_DEBUG set, a mistake of the compiler itself shows its trace.
     """
-    from ...backends.interface import NoBackend
+    from ...backends.interface import NoBackend, NoCompiler
     from ..language.diagnostics import ModelError
     from ..showing import ShowingError
     try:
         action()
-    except (RunError, ModelError, ShowingError, NoBackend) as e:
+    except (RunError, ModelError, ShowingError, NoBackend, NoCompiler) as e:
         print(_text(e), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -99,10 +99,14 @@ def require_training(system: System, what: str) -> None:
 
 def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1, **schedule: Any) -> Any:
     """The program of a system; an unknown backend or precision is a NoBackend. `schedule`: unroll, steps, checkpoint."""
-    from ...backends.interface import compile_for
+    from ...backends.interface import chosen, compile_for
     from ...compiler.options import BadOption, Options
     try:
         options = Options(**schedule)
     except BadOption as e:
         raise OptionError(str(e)) from None
+    if backend == "auto":
+        backend, why = chosen()
+        if why:
+            print(why, file=sys.stderr)
     return compile_for(system, backend, dtype, level, options)

@@ -1,4 +1,7 @@
-"""C functions compiled with warnings as errors, and loaded; skipped where there is no compiler."""
+"""C functions compiled with warnings as errors, and loaded; skipped where there is no compiler.
+
+Whole models are compiled with little optimisation, for speed; their cache is the test session's.
+"""
 
 import ctypes
 import shutil
@@ -6,6 +9,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from chainrule.backends.native.build import NoCompiler, compiler_command
 
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
 
@@ -36,3 +40,16 @@ def call():
         function(*(ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.c_int64(a) for a in arguments))
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def native(request, tmp_path_factory, monkeypatch):
+    """What a test marked `native` needs: a compiler, or it is skipped, and a cache of the tests' own."""
+    if request.node.get_closest_marker("native") is None:
+        return
+    try:
+        compiler_command()
+    except NoCompiler as e:
+        pytest.skip(str(e))
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path_factory.getbasetemp() / "native"))
+    monkeypatch.setenv("CHAINRULE_CFLAGS", "-O1")

@@ -3,21 +3,10 @@
 import numpy as np
 import pytest
 from chainrule.backends.cpu.program import Program
-from chainrule.backends.native.build import NoCompiler, compiler
 from chainrule.backends.native.program import NativeProgram
 from chainrule.compiler.graph import BATCH
 from zoo.build import LENGTHS, values
 from zoo.catalogue import ZOO
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory, monkeypatch):
-    """Libraries of the tests' own, where there is a compiler."""
-    try:
-        compiler()
-    except NoCompiler as e:
-        pytest.skip(str(e))
-    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path_factory.getbasetemp() / "native"))
 
 
 def outside(system, at):

@@ -1,0 +1,98 @@
+"""The module around functions in C: what Python does before and after them, and their text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...compiler.graph import Input
+from ...compiler.passes.naming import identifier
+from ...compiler.program import Draw, flat
+from ...compiler.system import lengths_input
+from ..cpu.energies import EnergyPrinter
+from ..cpu.entry import Entry
+from ..cpu.functions import FunctionPrinter
+from ..cpu.module import HELPERS, ModulePrinter
+from . import blas, build, calls
+from .function import NativeFunction
+from .prelude import prelude
+from .updates import NativeUpdates
+
+HERE = Path(__file__).parent
+IMPORTS = """import ctypes
+import hashlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+"""
+WORDS = ("LIBRARY", "call")
+
+
+class NativePrinter(ModulePrinter):
+    """Prints a compiled system as a module whose work is done in C; the C text stands in it."""
+
+    Function = NativeFunction
+    Updates = NativeUpdates
+    imports = IMPORTS
+    carried = (*HELPERS, build, blas, calls)
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.reserved = (*self.reserved, *WORDS)
+        self.uses |= {"Library"}
+        self.natives: list[NativeFunction] = []
+        self.updates: NativeUpdates | None = None
+        self.Updates = self._updates                             # type: ignore[assignment, misc]
+
+    def _updates(self, compiled: Any, uses: set[str]) -> NativeUpdates:
+        """The training step: one call in C, where the gradient is one, and its inputs are checked in C."""
+        self.updates = NativeUpdates(compiled, uses)
+        self.updates.direct = next((p for p in self.natives if p.prepared), None)
+        return self.updates
+
+    def framed(self, name: str, printer: FunctionPrinter, entry: Entry, what: str) -> str:
+        """A function, whose statements are printed in C."""
+        assert isinstance(printer, NativeFunction)
+        printer.prepared = name == "gradients" and self._direct(printer)
+        self.uses |= {"Preparing"} if printer.prepared else set()
+        self.natives.append(printer)
+        return super().framed(name, printer, entry, what)
+
+    def _direct(self, printer: NativeFunction) -> bool:
+        """Whether a training step can prepare the gradient's call: all that changes from step to step are the inputs' values."""
+        known = all(printer.values.get(a) is not None for a in printer.arrays() if a.role == "input")
+        read = {e for a in printer.arrays() if isinstance(e := printer.values.get(a), Input)}
+        return (self.cut is None and not self.compiled.chain and self.compiled.chunked is None and not printer.function.free
+                and self.system.energy is None and known and {*read} == {self.system.inputs[k] for k in printer.function.inputs}
+                and printer.function.results["loss"].array in {v.array for v in printer.kept if not v.array.dims})
+
+    def helpers(self) -> str:
+        """The helpers, and the C text."""
+        return f'{super().helpers()}\n\nLIBRARY = Library("{identifier(self.system.name)}", r"""{self.c()}""")\n'
+
+    def c(self) -> str:
+        """The C text of all functions."""
+        sizes = "".join(f"    {k} = {v},\n" for k, v in self.system.sizes.items())
+        parts = list[str]()
+        if any(isinstance(s, Draw) for p in self.natives for s in flat(p.function.body)):
+            parts.append((HERE / "random.c").read_text(encoding="utf-8"))
+        parts += [(HERE / "blas.c").read_text(encoding="utf-8"), f"enum {{\n{sizes}}};\n" if sizes else ""]
+        for p in self.natives:
+            parts.append(p.c())
+            if p.name == "gradients":
+                self.rows["void gradients"] = p.rows
+        parts += [self.updates.c()] if self.updates is not None else []
+        text = "\n".join(parts)
+        return f"{prelude(text)}\n{text}"
+
+
+class NativeEnergyPrinter(NativePrinter, EnergyPrinter):
+    """The same of an energy model."""
