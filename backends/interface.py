@@ -96,7 +96,8 @@ def available() -> None:
     """Whether the native backend can run here. NoCompiler says what it lacks."""
     compiler_command()
     if blas_product("float32") is None:
-        raise NoCompiler('the native backend needs the BLAS that NumPy\'s wheels bring, and this NumPy has none; take the backend "numpy"')
+        raise NoCompiler("the native backend needs the BLAS that NumPy's wheels bring, and this NumPy has none; "
+                         'take the backend "numpy"')
 
 
 BACKENDS: dict[str, Callable[[System, str, int, Options], CompiledModel]] = {"numpy": Program, "native": NativeProgram}

@@ -34,7 +34,7 @@ def set_threads(n=None):
     if n is None:
         return
     if not str(n).isdigit() or int(n) < 1:
-        raise ValueError(f"the number of threads must be a whole number from 1 on, not {n!r}; CHAINRULE_THREADS or set_threads says it")
+        raise ValueError(f"the number of threads must be a whole number from 1 on, not {n!r} (CHAINRULE_THREADS)")
     setter = blas_symbol("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_")
     if setter is not None:
         setter(ctypes.c_int(int(n)))

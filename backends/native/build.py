@@ -91,11 +91,12 @@ def compile_library(command, source, target):
     text, made, kept = folder / f"{target.stem}.c", folder / target.name, target.with_suffix(".c")
     try:
         text.write_text(source, encoding="utf-8")
-        done = subprocess.run([*command, text.name, "-o", made.name, "-lm"], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, text.name, "-o", made.name, "-lm"], cwd=folder, capture_output=True, text=True,
+                              check=False)
         os.replace(text, kept)
         if done.returncode:
-            said = next((line for line in done.stderr.split("\n") if "error" in line), done.stderr.strip()) or f"status {done.returncode}"
-            raise NoCompiler(f"{command[0]} cannot compile {kept}: {said}")
+            said = next((line for line in done.stderr.split("\n") if "error" in line), done.stderr.strip())
+            raise NoCompiler(f"{command[0]} cannot compile {kept}: {said or f'it ends with status {done.returncode}'}")
         os.replace(made, target)
     except OSError as e:
         raise NoCompiler(f"the cache of compiled models cannot be written: {e.strerror}: {str(target.parent)!r}; "

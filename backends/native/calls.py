@@ -157,8 +157,10 @@ def update_arrays(params, grads, state, trained, slots, stats):
 
 def check_in_place(name, a, shape, dtype):
     """Refuse an array on which a step cannot work in place."""
-    if not isinstance(a, np.ndarray) or a.dtype != dtype:
-        raise TypeError(f"{name} must be an array of type {dtype}, not {getattr(a, 'dtype', type(a).__name__)}")
+    if not isinstance(a, np.ndarray):
+        raise ValueError(f"{name} is {type(a).__name__}, not an array; a training step works in place")
+    if a.dtype != dtype:
+        raise TypeError(f"{name} must be of type {dtype} like the other parameters, not {a.dtype}")
     if a.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}, not {a.shape}")
     if not a.flags.writeable:

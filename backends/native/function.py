@@ -19,6 +19,8 @@ from ...compiler.passes.rows import by_rows
 from ...compiler.program import DOUBLE, Array, Block, Draw, Loop, Nest, Stmt, flat, reads, writes
 from ...compiler.sizes import Size, product
 from ..cpu.functions import FunctionPrinter, Text, wrapped
+from ..cpu.names import cut, declared
+from ..cpu.views import name_of
 from .indexing import Indices, declaration
 from .statements import INDENT, Statements, loop_head
 
@@ -78,6 +80,10 @@ class NativeFunction(FunctionPrinter):
         for a in dict.fromkeys(v.array for v in self.kept):
             if a.home is not a and a.name != a.home.name:
                 out.lines.append(f"{indent}{a.name} = {a.home.name}")
+        parts = cut(self.function.body, self.kept)
+        for v in self.kept:                                      # of some arrays, a part has the name
+            if v.array in parts and name_of(v) != v.array.name:
+                out.lines.append(indent + declared(v.array, parts.pop(v.array)))
         return out
 
     def arrays(self) -> list[Array]:
@@ -173,7 +179,8 @@ class NativeFunction(FunctionPrinter):
             if any(isinstance(x, Loop) for x in s.body):
                 above = []
             found = [*s.values, *(self.layout.part[v][0] for v in s.values if v in self.layout.part)]
-            yield from ((f"{pad}/*{x[1:]} */", found) for x in above if x not in self.said)  # a block that goes on has its heading
+            new = [x for x in above if x not in self.said]       # a block that goes on has its heading
+            yield from ((f"{pad}/*{x[1:]} */", found) for x in new)
             self.said = above or self.said
             for x in s.body:
                 yield from self._c(x, statements, pad, found)

@@ -8,7 +8,6 @@ from typing import Any
 from ...compiler.graph import Input
 from ...compiler.passes.naming import identifier
 from ...compiler.program import Draw, flat
-from ...compiler.system import lengths_input
 from ..cpu.energies import EnergyPrinter
 from ..cpu.entry import Entry
 from ..cpu.functions import FunctionPrinter

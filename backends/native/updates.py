@@ -136,7 +136,8 @@ class NativeUpdates(Updates):
             key, wide = targets.get(s.out.array.home), not s.out.dims
             loads = {v: _read(names[v.array.home], v, wide) for v in reads(s)}
             text, word = scalar(s.body, loads), namer.claim(f"{key}_new" if key else "c" if wide else "t")
-            (once if wide else each).append(f"const {'double' if wide else 'real'} {word} = {_wide(text) if wide else text};")
+            text = _wide(text) if wide else text
+            (once if wide else each).append(f"const {'double' if wide else 'real'} {word} = {text};")
             names[s.out.array.home] = word
         each += [f"{k}[i] = {names[lay.arrays[e].home]};" for k, e in system.equations.items()]
         given = [f"const real *restrict {k}" if k not in system.equations else f"real *restrict {k}" for k in self.arguments]
@@ -159,7 +160,7 @@ class NativeUpdates(Updates):
 
     def _update(self) -> str:
         """All that follows the gradient."""
-        t, name, rates = self.training, self.training.optimiser, dict(self.training.rates)
+        name, rates = self.training.optimiser, dict(self.training.rates)
         lines = ["void update(void *const *array, const double *option)", "{",
                  f"{PAD}const double lr = option[0], step = option[1];", f"{PAD}(void)lr, (void)step;"]
         lines += [PAD + line for line in (*self._averages(), *self._clipped())]
@@ -216,8 +217,8 @@ class NativeUpdates(Updates):
         look = [f"{PAD}look(array + {count}, option);"] if self.rule_.look is not None else []
         return "\n".join([
             "int train_step(void *const *array, const int64_t *number, const double *option)", "{",
-            *([f"{PAD}const int64_t {', '.join(numbers)};"] if numbers else []), *checks, *look, f"{PAD}gradients(array, number);",
-            f"{PAD}update(array + {count}, option);", f"{PAD}return 0;", "}"]) + "\n"
+            *([f"{PAD}const int64_t {', '.join(numbers)};"] if numbers else []), *checks, *look,
+            f"{PAD}gradients(array, number);", f"{PAD}update(array + {count}, option);", f"{PAD}return 0;", "}"]) + "\n"
 
     def _limit(self, e: Expr | None) -> str:
         """How many values an input of indices may have."""
