@@ -16,7 +16,7 @@ from ...compiler.passes.fusion import fuse, locals_
 from ...compiler.passes.memory import plan, share
 from ...compiler.passes.naming import identifier
 from ...compiler.passes.rows import by_rows
-from ...compiler.program import DOUBLE, Array, Block, Draw, Loop, Nest, Stmt, flat, reads, writes
+from ...compiler.program import DOUBLE, Array, Block, Draw, Kernel, Loop, Nest, SizeOf, Stmt, flat, leaves, reads, writes
 from ...compiler.sizes import Size, product
 from ..cpu.functions import FunctionPrinter, Text, wrapped
 from ..cpu.names import cut, declared
@@ -101,7 +101,9 @@ class NativeFunction(FunctionPrinter):
 
     def _symbols(self) -> set[str]:
         loops = {s.axis.upper() for s in flat(self.function.body) if isinstance(s, Loop) and not s.straight}
-        return ({x for a in self.arrays() for d in a.dims for x in d.symbols} | loops) - {*self.system.sizes}
+        read = {n for s in flat(self.function.body) if isinstance(s, Kernel) for x in leaves(s.body) if isinstance(x, SizeOf)
+                for n in x.size.symbols}
+        return ({x for a in self.arrays() for d in a.dims for x in d.symbols} | loops | read) - {*self.system.sizes}
 
     def _c_names(self) -> dict[Array, str]:
         taken = {*KEYWORDS, *self.system.sizes, *(s.axis for s in flat(self.function.body) if isinstance(s, Loop))}

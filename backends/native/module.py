@@ -47,7 +47,6 @@ class NativePrinter(ModulePrinter):
         super().__init__(*given, **more)
         self.reserved = (*self.reserved, *WORDS)
         self.uses |= {"Library"}
-        self.natives: list[NativeFunction] = []
         self.updates: NativeUpdates | None = None
         self.Updates = self._updates                             # type: ignore[assignment, misc]
 
@@ -62,8 +61,14 @@ class NativePrinter(ModulePrinter):
         assert isinstance(printer, NativeFunction)
         printer.prepared = name == "gradients" and self._direct(printer)
         self.uses |= {"Preparing"} if printer.prepared else set()
-        self.natives.append(printer)
         return super().framed(name, printer, entry, what)
+
+    @property
+    def natives(self) -> list[NativeFunction]:
+        """The functions in C: a gradient in chunks of time is several."""
+        chunked = "chunk_backward" in self.module.printers
+        found = {k: p for k, p in self.module.printers.items() if not (chunked and k == "gradients")}
+        return [p for p in found.values() if isinstance(p, NativeFunction)]
 
     def _direct(self, printer: NativeFunction) -> bool:
         """Whether a training step can prepare the gradient's call: all that changes from step to step are the inputs' values."""
@@ -86,8 +91,7 @@ class NativePrinter(ModulePrinter):
         parts += [(HERE / "blas.c").read_text(encoding="utf-8"), f"enum {{\n{sizes}}};\n" if sizes else ""]
         for p in self.natives:
             parts.append(p.c())
-            if p.name == "gradients":
-                self.rows["void gradients"] = p.rows
+            self.rows[f"void {p.name}"] = p.rows if p.name in ("gradients", "chunk_backward") else {}
         parts += [self.updates.c()] if self.updates is not None else []
         text = "\n".join(parts)
         return f"{prelude(text)}\n{text}"

@@ -143,7 +143,8 @@ class NativeUpdates(Updates):
         given = [f"const real *restrict {k}" if k not in system.equations else f"real *restrict {k}" for k in self.arguments]
         return "\n".join([
             f"static void {name}(int64_t n, {', '.join(given)}, double lr, double step)", f"{{   /* {doc} */",
-            *(f"{PAD}{line}" for line in once), f"{PAD}(void)lr, (void)step, (void)g;", f"{PAD}for (int64_t i = 0; i < n; i++) {{",
+            *(f"{PAD}{line}" for line in once), f"{PAD}(void)lr, (void)step, (void)g;",
+            f"{PAD}for (int64_t i = 0; i < n; i++) {{",
             *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n"
 
     def _arrays(self) -> Iterator[tuple[str, str, int, str]]:
