@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...compiler.passes.fusion import added_up, inner_loops, partial, walked
-from ...compiler.program import Fill, Kernel, Nest, Pick, Reduction, Stmt, Take, View, reads, writes
+from ...compiler.program import Fill, Kernel, Nest, Pick, Reduction, Scatter, Stmt, Take, View, reads, writes
 from .indexing import CTYPES
 from .kernels import length
 from .loops import FIRST, accumulate, loops
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def print_nest(s: Nest, statements: Statements) -> Iterator[str]:
     """The nest's lines; sums of rows start from zero before it."""
     for m in s.body:
-        if isinstance(m, Reduction) and added_up(m):
+        if isinstance(m, (Reduction, Scatter)) and added_up(m):
             yield from statements.lines(Fill(m.out, 0))
     inner = any(len(walked(m)) > len(s.rows) for m in s.body)
     rows = _Rows(len(s.rows), inner, statements)
@@ -108,7 +108,7 @@ class _Rows:
         """What a member does once a row; what later members read stands in a variable, too."""
         out, line = writes(s), self._line(s)
         assert out is not None
-        if out.array in self.print.local or not self.inner or isinstance(s, Reduction):
+        if out.array in self.print.local or not self.inner or isinstance(s, (Reduction, Scatter)):
             return [line]
         target, _, value = line.partition(" = ")
         self.held[target] = name = self.fresh(out)
@@ -116,9 +116,13 @@ class _Rows:
 
     def _line(self, s: Stmt) -> str:
         """What a member does at one element."""
-        if isinstance(s, Reduction):
+        if isinstance(s, (Reduction, Scatter)):
             at = self.print.indices(s.a.dims)
             text = self.print(s.a, at)
+            if isinstance(s, Scatter):
+                row = self.print(s.index)
+                at = [self.held.get(row, row), *at[len(s.index.dims):]]
+                return f"{self.print(s.out, at)} += {self.held.get(text, text)};"
             return f"{self.print(s.out, [x for d, x in enumerate(at) if d not in s.over])} += {self.held.get(text, text)};"
         if isinstance(s, Fill):
             value = self.print.constant(s.value)

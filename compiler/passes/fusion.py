@@ -27,6 +27,7 @@ from ..program import (
     Nest,
     Pick,
     Reduction,
+    Scatter,
     Stmt,
     Take,
     View,
@@ -82,7 +83,7 @@ def walked(s: Stmt) -> tuple[Size, ...]:
             return dims
         case Take(out) | Pick(out) | Fill(out):
             return out.dims
-        case Reduction(_, _, a):
+        case Reduction(_, _, a) | Scatter(_, a):
             return a.dims
     return ()
 
@@ -92,6 +93,8 @@ def cuts(s: Stmt) -> frozenset[int]:
     match s:
         case Kernel() | Take() | Pick() | Fill():
             return frozenset(range(1, len(walked(s)) + 1))
+        case Scatter(_, a, index) if len(index.dims) < len(a.dims):
+            return frozenset({len(index.dims)})                  # rows added to rows
         case Reduction(kind, _, a, over) if kind in ROWWISE and over:
             outer, n = len(a.dims) - len(over), len(over)
             if over == tuple(range(outer, len(a.dims))):
@@ -102,7 +105,9 @@ def cuts(s: Stmt) -> frozenset[int]:
 
 
 def added_up(s: Stmt) -> bool:
-    """Whether a statement adds up whole rows."""
+    """Whether a statement adds up whole rows: all of them, or those of each number."""
+    if isinstance(s, Scatter):
+        return True
     return isinstance(s, Reduction) and s.over == tuple(range(len(s.over))) and len(s.over) < len(s.a.dims)
 
 

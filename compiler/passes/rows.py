@@ -3,6 +3,7 @@
     out[b] = sum[k] x[b, k] * y[b, k]       a product of matrices with one row: as a kernel and a sum, which join their neighbours
     out[i] = table.T[index[i]]              the table is kept by rows, if the function made it
     out.T[index[i]] += a[i]                 added up by rows, and then turned
+    out[t, i] = table[index[t, i]]          looked up in the loop that reads it step by step, and never stored
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ..program import (
     Array,
     Block,
     Call,
+    Fixed,
     Hot,
     Kernel,
     Load,
@@ -38,6 +40,7 @@ Claim = Callable[[str], str]
 
 def by_rows(body: list[Stmt], kept: frozenset[Array], claim: Claim) -> list[Stmt]:
     """The statements of a body in these forms; `claim` gives new arrays their names."""
+    body = _looked_up_late(body, kept, claim)
     turned = _tables(body, kept)
     arrays = {a: replace(a, dims=tuple(a.dims[k] for k in order), views={}) for a, order in turned.items()}
 
@@ -109,6 +112,62 @@ def _first(s: Take, wanted: dict[Array, Order]) -> Order:
     """What the dims of a table's view are in its array when it wants that order."""
     order = wanted[s.table.array]
     return tuple(order.index(k) for k in range(len(order)))
+
+
+def _looked_up_late(body: list[Stmt], kept: frozenset[Array], claim: Claim) -> list[Stmt]:
+    """Look-ups that loops read at their own step only go into the loops; each loop has its own."""
+    late = _stepwise(body, kept)
+    names: set[str] = set()
+
+    def lookup(v: View, made: dict[tuple[Array, Fixed], Array]) -> Take | None:
+        a, step = v.array, v.along[0]
+        assert isinstance(step, Fixed)
+        if (a, step) in made:
+            return None
+        made[a, step] = Array(a.dims[1:], a.kind, name=claim(a.name) if a.name in names else a.name)
+        names.add(a.name)
+        return _at_step(late[a], step, made[a, step])
+
+    def each(stmts: list[Stmt], looped: bool) -> list[Stmt]:
+        out, made = list[Stmt](), dict[tuple[Array, Fixed], Array]()
+        for s in stmts:
+            if isinstance(s, (Block, Loop)):
+                out.append(replace(s, body=each(s.body, looped or isinstance(s, Loop))))
+            elif looped:
+                out += [x for v in reads(s) if v.array in late and (x := lookup(v, made))]
+                out.append(on_views(s, lambda v: _without_step(v, made) if v.array in late else v))
+            elif not any(s is x for x in late.values()):
+                out.append(s)
+        return out
+
+    return each(body, False) if late else body
+
+
+def _stepwise(body: list[Stmt], kept: frozenset[Array]) -> dict[Array, Take]:
+    """Look-ups outside loops whose results are read inside of them only, one step at a time."""
+    inside = {id(x) for s in flat(body) if isinstance(s, Loop) for x in flat(s.body)}
+    takes = {s.out.array: s for s in flat(body) if isinstance(s, Take) and s.out.whole and s.out.array.role == "value"
+             and s.out.array not in kept and s.index.dims and Along(0) in s.index.along and id(s) not in inside}
+    for s in flat(body):
+        for v in () if isinstance(s, Loop) else (*reads(s), writes(s)):
+            if v is not None and v.array in takes and s is not takes[v.array]:
+                step = v.along[0]
+                if id(s) not in inside or v is writes(s) or not isinstance(step, Fixed) or not step.axis or step.end:
+                    del takes[v.array]
+    return takes
+
+
+def _at_step(s: Take, step: Fixed, to: Array) -> Take:
+    """One step of a look-up."""
+    index = s.index
+    along = tuple(step if x == Along(0) else replace(x, dim=x.dim - 1) if isinstance(x, Along) else x for x in index.along)
+    return Take(view(to), s.table, View(index.array, along, index.dims[1:]))
+
+
+def _without_step(v: View, made: dict[tuple[Array, Fixed], Array]) -> View:
+    step = v.along[0]
+    assert isinstance(step, Fixed)
+    return View(made[v.array, step], v.along[1:], v.dims)
 
 
 def on_views(s: Stmt, f: Callable[[View], View]) -> Stmt:

@@ -1,0 +1,74 @@
+"""What C functions look like: rows in variables, products that are sums joined to their rows, look-ups by rows, names of loops."""
+
+import re
+
+import chainrule as cr
+import pytest
+from chainrule.backends.native.program import NativeProgram
+
+LAYER_NORM = """
+model m(V = 12, H = 8)
+input x[t] : class(V)
+target y[t] : class(V)
+param W[H, V], U[H, H], s[H] ~ xavier
+param b[H] = 0
+param W_y[V, H] ~ xavier
+a[t] = W @ onehot(x[t]) + b + U @ h[t-1]
+h[t] = tanh(s * (a[t] - mean(a[t])) / sqrt(mean((a[t] - mean(a[t]))^2) + 1e-5))      where h[-1] = 0
+loss = mean[batch, t] cross_entropy(softmax(W_y @ h[t]), y[t])
+train sgd(lr = 0.1)
+"""
+
+
+def system(text):
+    m = cr.parse(text)
+    return getattr(m, "system", m)
+
+
+@pytest.fixture(scope="module")
+def gradients():
+    """The body of one function in C."""
+    c = NativeProgram(system(LAYER_NORM)).c
+    return c[c.index("void gradients("):]
+
+
+def test_a_row_is_worked_off_in_one_nest(gradients):
+    """Softmax, loss and gradient at one row: its maximum and sum are variables, its exponentials a buffer on the stack."""
+    for line in ("real exp_", "SIMD_MAX(max_", "SIMD_SUM(sum_exp_"):
+        assert line in gradients
+    assert not re.search(r"\bmax_\w+\[|\bsum_exp_\w+\[", gradients)
+    nest = gradients[gradients.index("real max_"):]
+    assert nest.index("exp_(") < nest.index("log_(") < nest.index("\n        }\n")
+
+
+def test_dot_products_are_sums_in_their_rows(gradients):
+    """mean(d^2) and the sums of layer normalisation's gradient are no matrix products of one row."""
+    assert not re.search(r"gemm\(\w+, \w+, 1, 1,", gradients)
+    assert re.search(r"SIMD_SUM\(dot_\w+\)", gradients)
+
+
+def test_look_ups_go_by_rows(gradients):
+    """The table is stored class by class and looked up in the loop; its gradient is added up by rows, then turned."""
+    assert re.search(r"W_biased\[x_row\]\[\w\]", gradients)
+    assert re.search(r"d_W_rows\[x_row\]\[\w\] \+= ", gradients)
+    assert gradients.index("for (int64_t t = 0;") < gradients.index("[x_row]")
+
+
+def test_names_and_numbers(gradients):
+    """Time and batch have their letters unless a parameter has it; integers stay integers; no brackets that say nothing."""
+    assert "for (int64_t ib = 0; ib < B; ib++)" in gradients                     # b is the bias
+    assert "for (int64_t t = 0; t < T; t++)" in gradients or "for (int64_t t = 0; t < T; t += 1)" in gradients
+    assert "((real)" not in gradients and "1 - square_(" in gradients
+    assert "(real)(B*T)" in gradients or "(real)(T*B)" in gradients
+
+
+def test_division_of_integers_is_of_real_numbers():
+    """In C 1/2 is 0."""
+    from chainrule.backends.native.kernels import scalar
+    from chainrule.compiler.program import Call, Literal, SizeOf
+    from chainrule.compiler.sizes import size
+    assert scalar(Call("div", (Literal(1), Literal(2)))) == "(real)1 / 2"
+    assert scalar(Call("div", (Literal(-1), SizeOf(size(3))))) == "-1 / (real)3"
+    assert scalar(Call("sub", (Literal(1), Call("sub", (SizeOf(size(3)), Literal(0.5)))))) == "1 - ((real)3 - (real)0.5)"
+    assert scalar(Call("mul", (Call("add", (SizeOf(size(3)), Literal(2))), Literal(4)))) == "((real)3 + 2) * 4"
+    assert scalar(Call("neg", (Call("neg", (SizeOf(size(3)),)),))) == "-(-((real)3))"
