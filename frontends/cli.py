@@ -107,6 +107,13 @@ def compile_(model: Model, out: Out = None, backend: Backend = "numpy", dtype: D
 
 
 @app.command()
+def cache(clear: Annotated[bool, typer.Option("--clear", help="remove them")] = False) -> None:
+    """Say where the native backend keeps compiled models. CHAINRULE_CACHE names another folder."""
+    from .commands import cache as command
+    _run(lambda: command.cache(clear))
+
+
+@app.command()
 def check(model: Model, backend: Backend = "numpy", set: Set = None,
           seed: Annotated[int, typer.Option(help="of the random point")] = 0, block: Block = None) -> None:
     """Compare the gradient of every parameter with finite differences."""

@@ -140,22 +140,22 @@ class Entry:
         buffers = printer.buffers()
         if not buffers:
             return ""
-        lengths = self.lengths()
+        lengths, held = self.lengths(), quoted(printer.kept_as.format(name))
         lines = [f"def _{name}_buffers({', '.join(['workspace', *lengths, 'dtype'])}):",
                  '    """The memory plan: values that are never needed at the same time share a slot."""',
                  f"    key = ({', '.join([*lengths, 'dtype'])}{'' if lengths else ','})",
-                 f"    if workspace.keys.get({quoted(name)}) != key:", f"        workspace.keys[{quoted(name)}] = key",
-                 f"        s = workspace.reserve({quoted(name)}, ["]
+                 f"    if workspace.keys.get({held}) != key:", f"        workspace.keys[{held}] = key",
+                 f"        s = workspace.reserve({held}, ["]
         for slot in printer.plan.slots:
             sizes = [s.format() for s in _largest(slot.sizes, {*self.system.sizes})]
             count = f"max({', '.join(sizes)})" if len(sizes) > 1 else sizes[0]
             lines += wrapped(f"            ({count}, {DTYPES.get(slot.kind, 'dtype')}),", "")
-        lines += ["        ])", f"        workspace.views[{quoted(name)}] = ("]
+        lines += ["        ])", f"        workspace.views[{held}] = ("]
         for i, a in buffers:
             shaped = f".reshape{shape_text(a.dims)}" if len(a.dims) > 1 else ""
             view = f"            s[{i}][:{product(a.dims).format()}]{shaped},"
             lines.append(f"{view:<{72}}# {a.name}")
-        lines += ["        )", f"    return workspace.views[{quoted(name)}]"]
+        lines += ["        )", f"    return workspace.views[{held}]"]
         self.uses.add("Workspace")
         return "\n".join(lines) + "\n"
 

@@ -62,6 +62,7 @@ class Text:
 class FunctionPrinter:
     """Prints a function's body; `buffered` keeps values in a workspace, otherwise each is a fresh array (-O0)."""
 
+    kept_as: ClassVar[str] = "{}"                                # under which name a workspace holds the buffers
     shares: ClassVar[bool] = True                                # values take the place of operands before they are named
 
     function: Function

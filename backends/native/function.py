@@ -37,6 +37,7 @@ class NativeFunction(FunctionPrinter):
         """Every array with dims has a place in the workspace; numbers are local variables."""
         return a.role in ("param", "input", "result") or bool(a.dims)
 
+    kept_as = "{} in C"                                          # a state may go from one backend to the other
     shares = False
     prepared = False                                             # whether a caller may want the call itself
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from chainrule.backends.native import build
 from chainrule.backends.native.build import NoCompiler, load_library
+from chainrule.frontends.commands import cache as command
 
 TEXT = "int answer(void) { return %d; }\n"
 FOLDER = str(Path(build.__file__).parent)                        # the file needs nothing of the package
@@ -118,5 +119,19 @@ def test_no_compiler(cc, why, tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(NoCompiler, match="the cache of compiled models cannot be written: .*; CHAINRULE_CACHE names another folder"):
+    with pytest.raises(NoCompiler, match=r"cache of compiled models cannot be written: .*; CHAINRULE_CACHE names another"):
         load_library(TEXT % 1, "m", "float32")
+
+
+def test_the_cache_is_cleared(cache, capsys):
+    """Compiled models go, and with them what killed compilations left; other files stay."""
+    cache.mkdir()
+    key = "0123456789abcdef01234567"
+    for name in (f"m-{key}.so", f"m-{key}.c", "notes.txt"):
+        (cache / name).write_text("")
+    (cache / "making-x").mkdir()
+    command.cache(clear=False)
+    assert "1 compiled model, 0.0 MB" in capsys.readouterr().out
+    assert len([*cache.iterdir()]) == 4
+    command.cache(clear=True)
+    assert [p.name for p in cache.iterdir()] == ["notes.txt"]
