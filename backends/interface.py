@@ -94,8 +94,8 @@ def chosen() -> tuple[str, str]:
 
 def available() -> None:
     """Whether the native backend can run here. NoCompiler says what it lacks."""
-    compiler_command()
-    if blas_product("float32") is None:
+    compiler_command()                                           # type: ignore[no-untyped-call]
+    if blas_product("float32") is None:                          # type: ignore[no-untyped-call]
         raise NoCompiler("the native backend needs the BLAS that NumPy's wheels bring, and this NumPy has none; "
                          'take the backend "numpy"')
 

@@ -7,6 +7,7 @@ import inspect
 import keyword
 import unicodedata
 from dataclasses import dataclass, field
+from types import ModuleType
 
 from ...compiler.graph import BATCH, Expr, GraphError, Input, postorder
 from ...compiler.node import base, length
@@ -48,7 +49,7 @@ class ModulePrinter:
     Function = FunctionPrinter
     Updates = Updates
     imports = "import numpy as np\n"
-    carried = HELPERS                                            # modules whose functions a printed module may carry
+    carried: tuple[ModuleType, ...] = HELPERS                                            # modules whose functions a printed module may carry
 
     def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         self.compiled, self.dtype, self.level, self.options = compiled, dtype, level, options or Options()

@@ -48,7 +48,7 @@ class NativePrinter(ModulePrinter):
         self.reserved = (*self.reserved, *WORDS)
         self.uses |= {"Library"}
         self.updates: NativeUpdates | None = None
-        self.Updates = self._updates                             # type: ignore[assignment, misc]
+        self.Updates = self._updates                             # type: ignore[assignment]
 
     def _updates(self, compiled: Any, uses: set[str]) -> NativeUpdates:
         """The training step: one call in C, where the gradient is one, and its inputs are checked in C."""
