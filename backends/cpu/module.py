@@ -49,7 +49,7 @@ class ModulePrinter:
     Function = FunctionPrinter
     Updates = Updates
     imports = "import numpy as np\n"
-    carried: tuple[ModuleType, ...] = HELPERS                                            # modules whose functions a printed module may carry
+    carried: tuple[ModuleType, ...] = HELPERS              # modules whose functions a printed module may carry
 
     def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         self.compiled, self.dtype, self.level, self.options = compiled, dtype, level, options or Options()
