@@ -116,11 +116,11 @@ def number(value: object) -> Text:
     """A constant: integers as such, other numbers in the type of the elements."""
     if isinstance(value, bool):
         return Text("true" if value else "false", real=False)
+    assert isinstance(value, (int, float, Fraction))
     if isinstance(value, Fraction) and value.denominator != 1:
         return Text(f"(real){value.numerator} / {value.denominator}", BINARY["div"][1])
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return Text("NAN") if value != value else Text("-INFINITY", UNARY) if value < 0 else Text("INFINITY")
-    assert isinstance(value, (int, float, Fraction))
     if value == int(value) and abs(value) < 2**31:
         return Text(str(int(value)), UNARY if value < 0 else PRIMARY, False)
     return Text(f"(real){float(value)!r}", UNARY)

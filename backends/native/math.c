@@ -80,9 +80,10 @@ static inline real log1p_(real x) {
     real u = 1 + x, lost = x >= 1 ? 1 - (u - x) : x - (u - 1);       /* what rounding took from u */
     word_ w = bits_(u) - SQRT_HALF + ((word_)BIAS_ << FRACTION_), k = (w >> FRACTION_) - BIAS_;
     real m = from_bits_((w & (((word_)1 << FRACTION_) - 1)) + SQRT_HALF), n = count_(k);
-    real y = log_near_(n == 0 ? x : m - 1, n) + (n == 0 ? 0 : lost / u);
+    real y = log_near_(m - 1, n) + lost / u;
     y = u > 0 ? y : u == 0 ? -INFINITY : NAN;
-    return x < INFINITY && x != 0 ? y : x;
+    y = x < INFINITY ? y : x;                                    /* one condition at a time: gcc makes no branch of it */
+    return x == 0 ? x : y;
 }
 static inline real tanh_(real x) {
     real size = abs_(x), z = x * x, near = x + x * TANH_Q(z), far = 1 - 2 / (exp_(2 * size) + 1);

@@ -137,8 +137,8 @@ class Statements:
                 step, mark = accumulate(s.kind, "total", value)
                 return [f"{total} = {FIRST[s.kind]};", *loops(over, [step], mark), f"{target} = total;"]
             case "argmax":
-                step = [f"if ({value} > best) {{ best = {value}; found = place; }}", "place++;"]
-                return ["real best = -INFINITY;", "int64_t found = 0, place = 0;", *loops(over, step), f"{target} = found;"]
+                steps = [f"if ({value} > best) {{ best = {value}; found = place; }}", "place++;"]
+                return ["real best = -INFINITY;", "int64_t found = 0, place = 0;", *loops(over, steps), f"{target} = found;"]
             case "logsumexp":
                 return ["real best = -INFINITY, total = 0;",
                         *loops(over, [f"best = maximum_(best, {value});"], "SIMD_MAX(best) "),

@@ -184,7 +184,7 @@ def on_views(s: Stmt, f: Callable[[View], View]) -> Stmt:
     for field in fields(s):
         old = getattr(s, field.name)
         new[field.name] = f(old) if isinstance(old, View) else scalar(old) if isinstance(old, (Load, Hot, Call)) else old
-    return replace(s, **new)
+    return replace(s, **new)  # type: ignore[arg-type]
 
 
 __all__ = ["by_rows", "dot", "on_views"]

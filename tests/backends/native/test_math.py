@@ -1,6 +1,8 @@
-"""Elementary functions in C: units in the last place against long doubles (or mpmath), special values, which of them are printed."""
+"""Elementary functions in C: units in the last place against long doubles and mpmath, special values, which are printed."""
 
 import re
+import shutil
+import subprocess
 
 import mpmath
 import numpy as np
@@ -65,6 +67,26 @@ def test_against_many_digits(library, call):
             for a, b in zip(x.tolist(), found.tolist(), strict=True):
                 want = f(mpmath.mpf(a))
                 assert abs(b - want) <= 2 * np.spacing(abs(float(want))), (name, a, b)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("dtype", TYPES)
+def test_loops_over_them_are_vectorised(dtype, tmp_path):
+    """Each alone, and together as a loss combines them: gcc says so of every loop."""
+    said = subprocess.run(["gcc", "--version"], capture_output=True, text=True).stdout if shutil.which("gcc") else ""
+    if "Free Software Foundation" not in said:
+        pytest.skip("needs gcc, which says what it vectorised")
+    loss = "y[i] = relu_(x[i]) + log1p_(exp_(-abs_(x[i]))) + sigmoid_(x[i]) / 3; "
+    lines = [*LOOPS.splitlines(),
+             f"void loss(const real *x, real *y, int64_t n) {{ SIMD for (int64_t i = 0; i < n; i++) {loss}}}"]
+    path = tmp_path / "m.c"
+    path.write_text(f"{'#define DOUBLE' if dtype == np.float64 else ''}\n{PRELUDE}" + "\n".join(lines) + "\n")
+    first = len(path.read_text().splitlines()) - len(lines) + 1
+    flags = ["-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopt-info-vec"]
+    command = ["gcc", *flags, "-c", str(path), "-o", str(tmp_path / "m.o")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = {int(n) for n in re.findall(r"m\.c:(\d+):\d+: optimized: loop vectorized", done.stderr)}
+    assert found >= {*range(first, first + len(lines))}
 
 
 @pytest.mark.native

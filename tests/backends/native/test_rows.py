@@ -1,4 +1,4 @@
-"""What C functions look like: rows in variables, products that are sums joined to their rows, look-ups by rows, names of loops."""
+"""What C functions look like: rows in variables, sums of products in their rows, look-ups by rows, names of loops."""
 
 import re
 
