@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ...compiler.graph import Number
 from ...compiler.program import (
     BOOL,
     INT,
@@ -112,11 +113,10 @@ def _bracketed(text: str) -> str:
     return text if text.isidentifier() or text.isdigit() else f"({text})"
 
 
-def number(value: object) -> Text:
+def number(value: Number | bool) -> Text:
     """A constant: integers as such, other numbers in the type of the elements."""
     if isinstance(value, bool):
         return Text("true" if value else "false", real=False)
-    assert isinstance(value, (int, float, Fraction))
     if isinstance(value, Fraction) and value.denominator != 1:
         return Text(f"(real){value.numerator} / {value.denominator}", BINARY["div"][1])
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):

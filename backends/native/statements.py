@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ...compiler.graph import Number
 from ...compiler.passes.orders import own
 from ...compiler.program import (
     Array,
@@ -46,7 +47,7 @@ class Statements:
         self.declared: set[Array] = set()
         self.taken: set[str] = set()
 
-    def constant(self, value: object) -> str:
+    def constant(self, value: Number | bool) -> str:
         return number(value).text
 
     def lines(self, s: Stmt) -> Iterable[str]:
