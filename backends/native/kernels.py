@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite, isnan
 
 from ...compiler.graph import Number
 from ...compiler.program import (
@@ -119,8 +120,8 @@ def number(value: Number | bool) -> Text:
         return Text("true" if value else "false", real=False)
     if isinstance(value, Fraction) and value.denominator != 1:
         return Text(f"(real){value.numerator} / {value.denominator}", BINARY["div"][1])
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return Text("NAN") if value != value else Text("-INFINITY", UNARY) if value < 0 else Text("INFINITY")
+    if isinstance(value, float) and not isfinite(value):
+        return Text("NAN") if isnan(value) else Text("-INFINITY", UNARY) if value < 0 else Text("INFINITY")
     if value == int(value) and abs(value) < 2**31:
         return Text(str(int(value)), UNARY if value < 0 else PRIMARY, False)
     return Text(f"(real){float(value)!r}", UNARY)
