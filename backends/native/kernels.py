@@ -122,7 +122,7 @@ def number(value: Number | bool) -> Text:
         return Text(f"(real){value.numerator} / {value.denominator}", BINARY["div"][1])
     if isinstance(value, float) and not isfinite(value):
         return Text("NAN") if isnan(value) else Text("-INFINITY", UNARY) if value < 0 else Text("INFINITY")
-    if value == int(value) and abs(value) < 2**31:
+    if value == int(value) and -(2**31) < value < 2**31:
         return Text(str(int(value)), UNARY if value < 0 else PRIMARY, False)
     return Text(f"(real){float(value)!r}", UNARY)
 
