@@ -8,6 +8,7 @@
                Pick(out, a, index)                  out[...] = a[..., index[...]]: one element of each row
                Scatter(out, a, index)               out[index[...]] += a[...], from zero; sorted, so that it repeats to the bit
                Unfold(out, a, taps) | Refold(out, a, taps)   windows along dims, copied; windows added back where they came from
+               Convolve(out, x, kernel, how) | Correlate(out, x, g, how)      a convolution, its adjoint in the kernel
                Pool(out, a, taps) | Unpool(out, g, a, best, taps)      maxima over windows; g where a window's first maximum is
                Fill(out, value) | Copy(out, a)      a constant; a move that no view can be
                Draw(out, kind, key)                 random numbers
@@ -205,12 +206,17 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Tap:
-    """Windows along one dim of an array: k elements, `dilation` apart, `stride` from window to window."""
+    """Windows along one dim of an array: k elements, `dilation` apart, `stride` from window to window.
+
+    `lo` and `hi`: zeros that stand before and after the array, where a statement reads it as padded.
+    """
 
     dim: int
     k: Size
     stride: int
     dilation: int
+    lo: int = 0
+    hi: int = 0
 
 
 @dataclass(frozen=True)
@@ -229,6 +235,41 @@ class Refold:
     out: View
     a: View
     taps: tuple[Tap, ...]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How windows are read: `block` examples at a time, and all of their elements copied ("blocks"), those along the last dim
+    ("rows"), or none ("each", where every channel has a kernel of its own). `groups`: channels that see each other.
+    """
+
+    name: str
+    taps: tuple[Tap, ...]
+    groups: Size
+    block: int
+
+
+@dataclass(frozen=True)
+class Convolve:
+    """out[b, i, o] = the sum over elements p and channels c of x[b, i*stride + p*dilation - lo, c] * kernel[p, c, o]; x is 0
+    outside. The dims of out are (b, places, o), of x (b, positions, c); of groups each has channels c and o of its own, and the
+    dims of kernel are those in which its way reads it.
+    """
+
+    out: View
+    x: View
+    kernel: View
+    how: Way
+
+
+@dataclass(frozen=True)
+class Correlate:
+    """out[p, c, o] = the sum over examples b and places i of x[b, i*stride + p*dilation - lo, c] * g[b, i, o]."""
+
+    out: View
+    x: View
+    g: View
+    how: Way
 
 
 @dataclass(frozen=True)
@@ -259,11 +300,11 @@ class Fill:
 
 @dataclass(frozen=True)
 class Copy:
-    """out[...] = a, or a reshaped, or flipped along a dim."""
+    """out[...] = a, or a reshaped, or flipped along some dims."""
 
     out: View
     a: View
-    flip: int | None = None
+    flip: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -312,7 +353,8 @@ class Block:
     heading: tuple[str, ...] | None = None
 
 
-Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Unfold | Refold | Pool | Unpool | Fill | Copy | Draw | Loop | Block
+Stmt = (Product | Kernel | Reduction | Take | Pick | Scatter | Unfold | Refold | Convolve | Correlate | Pool | Unpool | Fill | Copy
+        | Draw | Loop | Block)
 
 
 @dataclass
@@ -356,6 +398,8 @@ def reads(s: Stmt) -> tuple[View, ...]:
             return (a, index)
         case Unpool(_, g, a, best):
             return (g, a, best)
+        case Convolve(_, x, other) | Correlate(_, x, other):
+            return (x, other)
     return ()
 
 

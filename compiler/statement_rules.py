@@ -10,7 +10,9 @@ from .program import (
     REAL,
     Along,
     Call,
+    Convolve,
     Copy,
+    Correlate,
     Draw,
     Fill,
     Hot,
@@ -31,6 +33,7 @@ from .program import (
     Unfold,
     Unpool,
     View,
+    Way,
     reads,
     writes,
 )
@@ -67,11 +70,12 @@ def check_statement(s: Stmt, axes: tuple[str, ...]) -> None:
         case Take() | Pick() | Scatter():
             _lookup(s)
         case Copy(_, a, flip):
-            if flip is not None and not 0 <= flip < len(out.dims):
-                raise GraphError(f"a flip along dim {flip} of {len(out.dims)}")
+            for k in flip:
+                if not 0 <= k < len(a.dims):
+                    raise GraphError(f"a flip along dim {k} of {len(a.dims)}")
             if product(a.dims) != product(out.dims):
                 raise GraphError("a copy of another number of elements")
-        case Unfold() | Refold() | Pool() | Unpool():
+        case Unfold() | Refold() | Pool() | Unpool() | Convolve() | Correlate():
             _images(s)
         case Draw(_, kind):
             if kind not in ("uniform", "normal"):
@@ -150,7 +154,7 @@ def _reduction(s: Reduction) -> None:
     _same(tuple(n for k, n in enumerate(s.a.dims) if k not in s.over), s.out.dims, "the reduced operand and the output")
 
 
-def _images(s: Unfold | Refold | Pool | Unpool) -> None:
+def _images(s: Unfold | Refold | Pool | Unpool | Convolve | Correlate) -> None:
     """Windows that fit, and dims that follow from them."""
     match s:
         case Unfold(out, a, taps):
@@ -163,6 +167,20 @@ def _images(s: Unfold | Refold | Pool | Unpool) -> None:
             _same(out.dims, a.dims, "the image and its adjoint")
             _same(g.dims, best.dims, "the maxima and their adjoint")
             _pooled(a.dims, g.dims, taps)
+        case Convolve(out, x, kernel, how):
+            _convolved(x.dims, out.dims, kernel.dims, how)
+        case Correlate(out, x, g, how):
+            _convolved(x.dims, g.dims, out.dims, how)
+
+
+def _convolved(image: tuple[Size, ...], result: tuple[Size, ...], kernel: tuple[Size, ...], how: Way) -> None:
+    """The places of the windows, and a kernel of as many elements as they and their channels have."""
+    places = tuple((n + t.lo + t.hi - (t.k - 1) * t.dilation - 1) // t.stride + 1
+                   for n, t in zip(image[1:-1], how.taps, strict=True))
+    _same((image[0], *places), result[:-1], "the windows and the result")
+    elements = product((*(t.k for t in how.taps), image[-1], result[-1]))
+    if product(kernel) * how.groups != elements:
+        raise GraphError(f"a kernel of {product(kernel)} elements in {how.groups} groups for {elements} products")
 
 
 def _pooled(whole: tuple[Size, ...], pooled: tuple[Size, ...], taps: tuple[Tap, ...]) -> None:

@@ -20,6 +20,8 @@ from ...compiler.program import (
     DOUBLE,
     Array,
     Block,
+    Convolve,
+    Correlate,
     Draw,
     Fixed,
     Function,
@@ -34,6 +36,7 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import Size, product, size
 from ...compiler.system import System
+from .images import scratch
 from .kernels import Lowered
 from .names import Names, cut, declared
 from .packing import groups, joined, together
@@ -94,7 +97,7 @@ class FunctionPrinter:
             self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local))
             for _, a in self.plan.arrays():
                 if a.comment == "scratch":
-                    a.name = self.namer.claim("mask" if a.kind == BOOL else "tmp")
+                    a.name = self.namer.claim("mask" if a.kind == BOOL else a.name if a.name.isidentifier() else "tmp")
 
     def allocated(self, a: Array) -> bool:
         """Whether an array exists before it is written."""
@@ -133,6 +136,8 @@ class FunctionPrinter:
                 more = 2 if s.along in self.statements.offsets else 1        # pairs: the first and the last may be halves
                 dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + more)
                 arrays = [Array(dims, DOUBLE, comment="scratch")]
+            elif isinstance(s, Convolve | Correlate) and self.buffered:
+                arrays = scratch(s)
             if arrays:
                 self.scratch[id(s)] = arrays
         self.statements.scratch = self.scratch if self.buffered else {}

@@ -21,7 +21,9 @@ from ...compiler.program import (
     Array,
     Block,
     Call,
+    Convolve,
     Copy,
+    Correlate,
     Draw,
     Fixed,
     Function,
@@ -197,9 +199,13 @@ class Names:
                 return phrase(body, of) or "term"
             case Copy(_, a):
                 turned = a.array.role == "param" and kept(a) != sorted(kept(a))      # channels last
-                return f"{of(a) or 'copy'}{'_T' if turns(s) else '_last' if turned else ''}"
+                return f"{of(a) or 'copy'}{'_turned' if s.flip else '_T' if turns(s) else '_last' if turned else ''}"
             case Unfold(_, a):
                 return f"{of(a) or 'image'}_windows"
+            case Convolve(_, a):
+                return f"conv_{of(a)}" if of(a) else "conv"
+            case Correlate():
+                return "d_kernel"
             case Pool(_, a):
                 return f"pooled_{of(a)}"
             case Unpool(_, _, a):

@@ -37,7 +37,7 @@ def _part_of(s: Copy) -> bool:
 
 
 def _straight(s: Copy) -> bool:
-    return s.flip is None and s.out.dims == s.a.dims and ranges(s.a) is not None and ranges(s.out) is not None \
+    return not s.flip and s.out.dims == s.a.dims and ranges(s.a) is not None and ranges(s.out) is not None \
         and kept(s.a) == list(range(len(s.a.dims)))
 
 

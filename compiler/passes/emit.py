@@ -59,6 +59,7 @@ from ..program import (
     View,
 )
 from ..sizes import Size, size
+from .convolved import convolved
 from .layout import Layout, at, move, remap
 from .orders import chain, matrices, natural, taps, touches
 from .schedule import LoopPlan, Schedule
@@ -140,6 +141,8 @@ class Emitter:
 
     def statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
         """What computes one stored value, its dims as they stand in memory."""
+        if n in self.lay.plan.convolutions:
+            return convolved(self.lay, n)
         found = [self._pool(n, self.lay.access(n, loop))] if n in self.lay.plan.pools else self._statements(n, loop)
         return map(natural, found)
 
@@ -176,7 +179,7 @@ class Emitter:
             case Window() | Fold():
                 yield self._windows(n, out, loop)
             case Flip():
-                yield Copy(out, self._read(ops[0], loop), len(out.dims) - len(n.shape) + n.at)
+                yield Copy(out, self._read(ops[0], loop), (len(out.dims) - len(n.shape) + n.at,))
             case Noise():
                 yield Draw(out, n.kind, n.key, next((x for x in n.axes[:1] if x != BATCH), ""))
             case _:

@@ -42,6 +42,7 @@ from ..graph import (
 )
 from ..program import BOOL, INT, REAL, Along, Array, Fixed, View, view
 from ..sizes import Size, size
+from .convolution import convolutions
 from .orders import Order, chained, stored
 from .pooling import pools
 from .schedule import LoopPlan, Schedule
@@ -73,6 +74,8 @@ class Layout:
         """The view of all of e; a value that keeps one step only is repeated along its axis."""
         a = self.plan.operands[e][0] if self.plan.operands[e] else e
         n = len(e.axes)
+        if e in self.plan.convolutions:
+            return self._own(e)
         match e:
             case Broadcast():
                 places = [*(e.axes.index(x) for x in a.axes), *(n + p for p in e.places)]
@@ -168,7 +171,7 @@ def step(v: View, dim: int, axis: str) -> View:
 
 def layout(plan: Schedule) -> Layout:
     """Decide the kind of every value, then give it its array."""
-    plan = pools(plan)
+    plan = convolutions(pools(plan))
     sink(plan)
     out = Layout(plan, copies=_copies(plan))
     roots = set(plan.roots.values())
@@ -212,6 +215,8 @@ def _storage(out: Layout, e: Expr) -> tuple[Size, ...]:
 
 def _kind(out: Layout, e: Expr, roots: set[Expr]) -> str:
     plan = out.plan
+    if e in plan.convolutions:
+        return "whole"
     match e:
         case Const() | Extent() | Index() if e in roots or _in_kernels(plan, e):
             return "inline"
@@ -241,7 +246,7 @@ def _in_kernels(plan: Schedule, e: Expr) -> bool:
 
 def _base(plan: Schedule, e: Expr) -> Expr:
     """The value below a chain of views."""
-    while isinstance(e, (*VIEWS, Shift)):
+    while isinstance(e, (*VIEWS, Shift)) and e not in plan.convolutions:
         e = plan.operands[e][0]
     return e
 

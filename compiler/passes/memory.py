@@ -10,7 +10,7 @@ with anything but what is computed in their place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..program import BOOL, INT, Array, Block, Fixed, Kernel, Load, Loop, Stmt, View, flat, leaves, reads, writes
@@ -136,7 +136,7 @@ def _fit(out: Plan, a: Array, first: int, last: int) -> None:
     """The free slot whose size comes nearest, or a new one."""
     need = product(a.dims)
     free = [s for s in out.slots if s.kind == a.kind and all(last < f or first > e for _, f, e in s.members)]
-    best = min(free, key=lambda s: abs(_nominal(need) - max(map(_nominal, s.sizes))), default=None)
+    best = min(free, key=lambda s: abs(nominal(need) - max(map(nominal, s.sizes))), default=None)
     if best is None:
         best = Slot(a.kind)
         out.slots.append(best)
@@ -145,9 +145,9 @@ def _fit(out: Plan, a: Array, first: int, last: int) -> None:
     best.members.append((a, first, last))
 
 
-def _nominal(s: Size) -> int:
-    """A size as a number, for comparing: what has no value counts as 64."""
-    return s.evaluate(_Nominal())
+def nominal(s: Size, known: Mapping[str, int] | None = None) -> int:
+    """A size as a number, for comparing: what has no value, nor is known, counts as 64."""
+    return s.evaluate(_Nominal(known or {}))
 
 
 class _Nominal(dict[str, int]):
@@ -158,4 +158,4 @@ class _Nominal(dict[str, int]):
         return True
 
 
-__all__ = ["BOOL", "INT", "Life", "Plan", "Slot", "lives", "numbered", "plan", "share"]
+__all__ = ["BOOL", "INT", "Life", "Plan", "Slot", "lives", "nominal", "numbered", "plan", "share"]
