@@ -27,6 +27,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .convolving import Convolve as Convolve
+from .convolving import Correlate as Correlate
+from .convolving import Way as Way
 from .graph import Expr, Number
 from .sizes import Size, size
 
@@ -238,41 +241,6 @@ class Refold:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How windows are read: `block` examples at a time, and all of their elements copied ("blocks"), those along the last dim
-    ("rows"), or none ("each", where every channel has a kernel of its own). `groups`: channels that see each other.
-    """
-
-    name: str
-    taps: tuple[Tap, ...]
-    groups: Size
-    block: int
-
-
-@dataclass(frozen=True)
-class Convolve:
-    """out[b, i, o] = the sum over elements p and channels c of x[b, i*stride + p*dilation - lo, c] * kernel[p, c, o]; x is 0
-    outside. The dims of out are (b, places, o), of x (b, positions, c); of groups each has channels c and o of its own, and the
-    dims of kernel are those in which its way reads it.
-    """
-
-    out: View
-    x: View
-    kernel: View
-    how: Way
-
-
-@dataclass(frozen=True)
-class Correlate:
-    """out[p, c, o] = the sum over examples b and places i of x[b, i*stride + p*dilation - lo, c] * g[b, i, o]."""
-
-    out: View
-    x: View
-    g: View
-    how: Way
-
-
-@dataclass(frozen=True)
 class Pool:
     """out = the maximum of each window of a; the taps name dims of a."""
 
@@ -353,8 +321,8 @@ class Block:
     heading: tuple[str, ...] | None = None
 
 
-Stmt = (Product | Kernel | Reduction | Take | Pick | Scatter | Unfold | Refold | Convolve | Correlate | Pool | Unpool | Fill | Copy
-        | Draw | Loop | Block)
+Stmt = (Product | Kernel | Reduction | Take | Pick | Scatter | Unfold | Refold | Convolve | Correlate | Pool | Unpool | Fill
+        | Copy | Draw | Loop | Block)
 
 
 @dataclass

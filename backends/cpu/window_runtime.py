@@ -107,7 +107,9 @@ def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1
 
 
 def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
-    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j]."""
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
     sums = out.reshape(-1, len(block), *part.shape[2:])
     sums[...] = 0
     for windows, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
@@ -119,7 +121,9 @@ def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *
 
 
 def shifts(x, y, block, part, elements, padding, stride, dilation):
-    """For a block of examples after the other, and every element of a kernel: its number, x shifted by it, and the places of y."""
+    """For a block of examples after the other, and every element of a kernel: its index, x shifted by it, the places of y, and
+    as many of `part`. The block holds x with zeros around it.
+    """
     above, before = padding or (0, 0)
     block[...] = 0
     rows, columns = y.shape[1:3]
@@ -144,7 +148,7 @@ def convolve_each(x, K, block, part, padding=None, stride=(1, 1), dilation=(1, 1
 
 
 def correlate_each(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
-    """The adjoint of convolve_each in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...] * g[b, i, j]."""
+    """The adjoint of convolve_each in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j] * g[b, i, j]."""
     out[...] = 0
     for p, q, shifted, y, tmp in shifts(x, g, block, part, out.shape[:2], padding, stride, dilation):
         out[p, q] += np.multiply(shifted, y, out=tmp).sum((0, 1, 2))

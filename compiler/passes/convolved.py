@@ -65,7 +65,7 @@ def _order(dims: int, swapped: bool) -> Order:
 
 
 def _arranged(c: Convolution, cut: tuple[Size, ...], swapped: bool, kind: str) -> tuple[Array, View]:
-    """An array in the order that products of this way read, and its view as (groups, o, c, positions); no groups where there is one.
+    """An array in the order that products of this way read, and its view as (groups, o, c, positions); one group is left out.
 
     Every row has its groups; where all elements are copied side by side, every group has its rows.
     """

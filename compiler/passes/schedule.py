@@ -42,7 +42,7 @@ class Schedule:
     loop: dict[Expr, LoopPlan | None] = field(default_factory=dict)
     loops: list[LoopPlan] = field(default_factory=list)
     pools: dict[Expr, tuple[Line, ...]] = field(default_factory=dict)    # maxima over windows and their adjoints: see `pooling`
-    convolutions: dict[Expr, Convolution] = field(default_factory=dict)  # those that read image and kernel alone: see `convolution`
+    convolutions: dict[Expr, Convolution] = field(default_factory=dict)  # what reads image and kernel alone: see `convolution`
     choices: dict[Expr, Choice] = field(default_factory=dict)            # the costs of the ways of every convolution
     sizes: Mapping[str, int] = field(default_factory=dict)               # declared sizes
 

@@ -33,6 +33,7 @@ from ...compiler.program import (
     View,
 )
 from ...compiler.system import System
+from .convolutions import ways
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
@@ -45,7 +46,7 @@ def schedule_text(compiled: Compiled) -> str:
     for name, lay in compiled.layouts.items():
         system = compiled.differentiated if name == "gradients" else compiled.evaluated
         assert system is not None
-        parts.append("\n".join([f"{name}:", *_steps(lay.plan, system)]))
+        parts.append("\n".join([f"{name}:", *_steps(lay.plan, system), *ways(lay.plan, system)]))
     return "\n\n".join(parts)
 
 

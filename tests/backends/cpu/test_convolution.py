@@ -1,4 +1,4 @@
-"""Convolutions by every way that there is: values and gradients as the reference interpreter has them; what is chosen, and why."""
+"""Convolutions by every way: values and gradients as the reference interpreter has them; what is chosen, and why."""
 
 from functools import partial
 
@@ -9,6 +9,7 @@ from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.passes import layout
 from chainrule.compiler.passes.convolution import convolutions
 from chainrule.compiler.verify_program import verify_program
+from chainrule.frontends.showing import stage_text
 
 WAYS = ("whole", "blocks", "rows", "each")
 MODEL = """
@@ -18,6 +19,14 @@ param A[4, 4, {ones}], K[{K}] ~ normal(0.5)
 h = sin(conv(x, A))
 y = {y}
 loss = sum(sin(y))
+output y
+"""
+WIDE = """
+model wide
+input x[32, 32, 32]
+param A[32, 32, 1, 1], K[32, 32, 3, 3] ~ he
+y = conv(relu(conv(x, A)), K, padding = same)
+loss = sum(y^2)
 output y
 """
 # image after the channels, kernel, options of the convolution
@@ -30,8 +39,10 @@ PLANES = [
     ("7, 9", "8, 1, 3, 3", "groups = 4"), ("5, 6", "6, 4, 3, 3", "padding = same, flip = true"),
     ("5, 6", "6, 4, 1, 1", ""), ("5, 6", "6, 4, 1, 1", "stride = 2"), ("5, 6", "6, 4, 5, 6", ""),
 ]
-LINES = [("11", "6, 4, 3", "padding = same"), ("11", "6, 4, 3", "stride = 2"), ("11", "6, 4, 2", "padding = [[2, 0]], dilation = 2"),
-         ("11", "4, 1, 3", "groups = 4, padding = 1"), ("11", "6, 2, 3", "groups = 2"), ("11", "6, 4, 1", "")]
+LINES = [("11", "6, 4, 3", "padding = same"), ("11", "6, 4, 3", "stride = 2"),
+         ("11", "6, 4, 2", "padding = [[2, 0]], dilation = 2"),
+         ("11", "4, 1, 3", "groups = 4, padding = 1"),
+         ("11", "6, 2, 3", "groups = 2"), ("11", "6, 4, 1", "")]
 
 
 def forced(way):
@@ -46,7 +57,8 @@ def compiled(monkeypatch, text, way, dtype="float64"):
 
 def model(image, kernel, options, y="conv(h, K{options})"):
     dims = image.count(",") + 1
-    return MODEL.format(x=f"4, {image}", ones=", ".join("1" * dims), K=kernel, y=y.format(options=f", {options}" if options else ""))
+    y = y.format(options=f", {options}" if options else "")
+    return MODEL.format(x=f"4, {image}", ones=", ".join("1" * dims), K=kernel, y=y)
 
 
 def expected(program, params, x):
@@ -75,10 +87,55 @@ def check(program, batch=11):
         verify_program(printer.function, program.system.sizes, printer.plan, (3,))
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", [*PLANES, *LINES], ids=lambda c: ", ".join(filter(None, c)).replace(" ", ""))
+def ways(case):
+    """The ways that the convolution by K can go."""
+    image, kernel, options = case
+    out = [] if kernel.endswith("1, 1") and not options else ["blocks"]
+    out += ["rows"] if "," in image and out and not kernel.endswith("1, 1") and "stride = 2" not in options else []
+    out += ["each"] if kernel.startswith("4, 1") else []
+    return out + (["whole"] if not out or case in (PLANES[0], LINES[0]) else [])
+
+
+@pytest.mark.parametrize("case, way", [(c, w) for c in (*PLANES, *LINES) for w in ways(c)],
+                         ids=lambda c: c if isinstance(c, str) else "|".join(filter(None, c)).replace(" ", ""))
 def test_every_way_computes_the_same(monkeypatch, case, way):
     program = compiled(monkeypatch, model(*case), way)
     check(program)
-    ways = {c.way for c in program.compiled.layouts["gradients"].plan.choices.values() if way in c.costs}
-    assert ways <= {way}
+    chosen = [c for c in program.compiled.layouts["gradients"].plan.choices.values() if way in c.costs]
+    assert all(c.way == way for c in chosen) and len(chosen) >= (way != "whole")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("y", ["conv_transpose(h, K)", "conv_transpose(h, K, padding = 1, dilation = 2)",
+                               "conv_transpose(h, K, stride = 2)"])
+def test_a_transposed_convolution_as_well(monkeypatch, y, way):
+    check(compiled(monkeypatch, model("5, 6", "4, 3, 3, 2", "", y), way))
+
+
+def test_a_wide_image_goes_by_rows_and_its_windows_are_not_kept():
+    program = cr.compile(cr.parse(WIDE))
+    plan = program.compiled.layouts["gradients"].plan
+    assert {c.call.name: c.way for c in plan.choices.values()} == {"conv": "rows", "correlate": "rows", "conv_transpose": "rows"}
+    biggest = max(np.prod([n.evaluate({"B": 64}) for n in a.dims]) for _, a in program.printers["gradients"].buffers())
+    assert biggest == 64 * 32 * 32 * 32                          # an image; all windows would be nine times as many
+    assert " fold(" not in program.source and " windows(" not in program.source
+
+
+def test_the_schedule_tells_the_costs():
+    text = stage_text(cr.parse(WIDE).system, "schedule")
+    assert "conv(relu(conv(x, A)), K, padding = same): rows, 3 copies of the image instead of 9" in text and "whole" in text
+
+
+def test_costs_order_the_ways():
+    """One element is a plain product; a depthwise kernel goes channel by channel; the cheapest way is taken."""
+    for options, kernel, way in (("", "64, 32, 1, 1", "plain"), ("groups = 32, padding = same", "32, 1, 3, 3", "each")):
+        text = WIDE.replace("K[32, 32, 3, 3]", f"K[{kernel}]").replace("K, padding = same", f"K, {options}".rstrip(", "))
+        plan = cr.compile(cr.parse(text)).compiled.layouts["gradients"].plan
+        found = [c for c in plan.choices.values() if c.call.operands[-1] is plan_param(plan, "K") or c.call.name == "correlate"]
+        assert way in {c.way for c in found}
+    for c in plan.choices.values():
+        assert c.shared or c.costs[c.way] == min(c.costs.values())
+
+
+def plan_param(plan, name):
+    return next(e for e in plan.order if getattr(e, "name", "") == name)
