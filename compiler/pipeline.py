@@ -21,8 +21,9 @@ from functools import partial
 from time import perf_counter
 
 from .checkpointing import Chunked, chunked
+from .formulas import arrivals, equations
 from .gradient import Adjoint, gradient
-from .graph import BATCH, Broadcast, Const, Expr, Extent, GraphError, Input, Param, length, postorder
+from .graph import BATCH, Broadcast, Concat, Const, Expr, Extent, GraphError, Input, Param, length, postorder
 from .node import base
 from .options import Options
 from .passes.evaluation import evaluation
@@ -39,7 +40,7 @@ from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
 from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
 from .steps import NoSteps, Steps, stepped
-from .surgery import without_surgery
+from .surgery import without_stops, without_surgery
 from .system import System
 from .truncation import Truncation, ends, equation, settled, truncated
 
@@ -84,7 +85,7 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
     stable = masked(stabilise(system))
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
-    evaluated = simplify(name_preactivations(evaluation(stable)))
+    evaluated = simplify(name_preactivations(without_stops(evaluation(stable))))
     evaluated, packs = pack(evaluated)
     out.explained["evaluated"] = unmasked(evaluated, system.lengths)
     evaluated = out.evaluated = settled(unpacked(finish(evaluated), packs), out.truncation)
@@ -127,8 +128,7 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     """The objective's gradient by every trained parameter, simplified; `packed`: as it is computed best, not as it reads best."""
     system = out.stable
     _names_free(system)
-    frozen = {*system.training.freeze}
-    out.trained = tuple(k for k in system.params if k not in frozen)
+    out.trained = out.source.trained()
     wrt: list[Expr] = [system.params[k].node for k in out.trained]
     system = system.copy()
     system.equations["loss*"] = system.objective()
@@ -138,12 +138,31 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     extended = adjoint.system
     grads = by_members(adjoint, dict(zip(out.trained, wrt, strict=True)), packs)
     extended.equations.update({k: e for k, e in grads.items() if k not in extended.equations})
-    extended = without_surgery(extended)                         # done: the adjoint holds what it says
+    extended = without_stops(without_surgery(extended))          # done: the adjoint holds what they say
     memo = simplify_memo(extended.roots(), system.sizes)
-    extended = hoisted(extended.mapped(memo))
+    extended = _shared_named(hoisted(extended.mapped(memo)), out)
     out.explained["differentiated"] = unmasked(extended, out.source.lengths)
     final = out.differentiated = settled(unpacked(finish(extended), packs), out.truncation)
     out.gradients = {k: final.equations.get(f"d_{k}", Const(0)) for k in out.trained}
+
+
+def _shared_named(system: System, out: Compiled) -> System:
+    """What the gradients' formulas share, and nobody has named, as equations t1, t2, ...: the code computes it under these names.
+
+    Where examples have lengths of their own it stays nameless: a person reads those formulas without their masks.
+    """
+    if system.lengths:
+        return system
+    known = meanings(system)
+    given = {*postorder(*(known[k] for k in ("loss", *out.source.equations) if k in known))}
+    roots = {f"d_{k}": system.equations[f"d_{k}"] for k in out.trained if f"d_{k}" in system.equations}
+    taken = {*system.inputs, *system.params, *system.stats, *system.sizes}
+    found = equations(roots, {e: n for n, e in known.items()}, given, taken, arrivals(system))
+    system = system.copy()
+    for q in found:
+        if q.name not in known and q.name not in roots and q.expr not in given and not isinstance(q.expr, Concat):
+            system.equation(q.name, q.expr)
+    return system
 
 
 def _names_free(system: System) -> None:

@@ -281,6 +281,7 @@ class Draw:
     kind: str
     key: str
     along: str = ""                                      # the time axis that comes first: in a chunk, a draw goes on along it
+    at: Fixed | None = None                              # the step of a loop along it, where the loop draws step by step
 
 
 @dataclass

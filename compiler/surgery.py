@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .graph import Expr, GraphError, Input, Intercept, describe, postorder
+from .graph import Expr, GraphError, Input, Intercept, Stop, describe, postorder
 from .reach import reached
 from .system import System
 
@@ -45,12 +45,20 @@ def intercepted(system: System, roots: Iterable[Expr]) -> dict[str, tuple[Input,
 
 def without_surgery(system: System) -> System:
     """The same values with the true derivatives: no interception is left."""
-    found: dict[Expr, Expr] = {n: _inner(n) for n in system.nodes() if isinstance(n, Intercept)}
-    out = system.rewrite(found) if found else system
+    out = _without(system, Intercept)
     return out.copy(surgery={}) if out.surgery else out
 
 
-def _inner(n: Expr) -> Expr:
-    while isinstance(n, Intercept):
-        n = n.args[0]
-    return n
+def without_stops(system: System) -> System:
+    """The same values, once all is differentiated: no stop is left."""
+    return _without(system, Stop)
+
+
+def _without(system: System, kind: type[Expr]) -> System:
+    """Nodes of a kind that only matters to gradients, replaced by what stands in them."""
+    def inner(n: Expr) -> Expr:
+        while isinstance(n, kind):
+            n = n.args[0]
+        return n
+    found = {n: inner(n) for n in system.nodes() if isinstance(n, kind)}
+    return system.rewrite(found) if found else system

@@ -2,6 +2,7 @@
 
     System   name, sizes, inputs, targets, params, stats, equations, outputs, loss, penalties, metrics, training, data
              lengths, feedback, surgery: what is said of sequences
+    energy, pretraining: what stands instead of a loss, and before training
              names, spans: how nodes are called and where they were written; outside identity
 
 An equation is an expression; where another equation reads it, the expression itself stands (interned), and a `Ref` only
@@ -12,10 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from .graph import BATCH, Const, Expr, Input, Param, Reduce, Ref, apply, class_of, length, postorder
 from .sizes import Size
 from .units import Energy, Estimator
+
+if TYPE_CHECKING:
+    from .recipe import Stage
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ class Training:
 class Data:
     """The `data` line: a source, its options, and the inputs as formulas (text) over the source's columns.
 
-    `only` is the formula that is true of the examples that are read; "" reads all.
+    `only` is the formula that is true of the examples that are read; "" reads all. `labelled`: how many examples of the training
+    part are trained on, while pretraining sees all of it; 0 is all.
     """
 
     source: str
@@ -121,6 +127,7 @@ class Data:
     columns: tuple[tuple[str, str], ...] = ()
     split: tuple[int, ...] = ()
     only: str = ""
+    labelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,7 @@ class System:
     lengths: tuple[str, ...] = ()                                        # axes along which examples have their own lengths
     feedback: Feedback | None = None
     energy: Energy | None = None                                         # instead of a loss
+    pretraining: tuple[Stage, ...] = ()                                  # what comes before training: see `recipe`
     surgery: dict[str, tuple[Input, Expr]] = field(default_factory=dict)     # equation -> (its adjoint's name, what it becomes)
     names: dict[Expr, str] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
@@ -185,6 +193,12 @@ class System:
         while isinstance(e, Ref):
             e = self.equations[e.name]
         return e
+
+    def trained(self) -> tuple[str, ...]:
+        """The parameters that training changes: neither frozen nor read by the recipe before it alone."""
+        from .recipe import only_pretrained
+        fixed = {*self.training.freeze, *(only_pretrained(self) if self.pretraining else ())}
+        return tuple(k for k in self.params if k not in fixed)
 
     def roots(self) -> tuple[Expr, ...]:
         """Every expression that the system holds: equations, losses, metrics, updates."""

@@ -15,6 +15,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="H=256", help="a
 Backend = Annotated[str, typer.Option(help="what to generate: numpy")]
 Dtype = Annotated[str, typer.Option(help="float32 or float64")]
 Out = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH", help="where to write")]
+Block = Annotated[str | None, typer.Option("--block", metavar="NAME", help="a pretrain block, instead of the whole model")]
 Many = list[str] | None
 CHECKPOINT = "chunks of time that are computed anew going back: sqrt, 'every 50' or 'memory 200MB'"
 
@@ -69,12 +70,15 @@ def train(
     freeze: Annotated[Many, typer.Option(metavar="PATTERN", help="do not train these parameters")] = None,
     rate: Annotated[Many, typer.Option(metavar="PATTERN=X", help="multiply the learning rate of these")] = None,
     checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None,
+    labelled: Annotated[int | None, typer.Option(metavar="N", help="train on the first N training examples; pretraining sees all")
+                        ] = None,
+    skip_pretraining: Annotated[bool, typer.Option("--skip-pretraining", help="train from initial values at once")] = False,
 ) -> None:
     """Train a model. Weights, curve, checkpoint and code go to a folder."""
     from .commands.train import TrainOptions
     from .commands.train import train as command
     options = TrainOptions(data, epochs, batch, backend, dtype, tuple(set or ()), seed, lr, patience, out, resume, weights,
-                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()), checkpoint)
+                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()), checkpoint, labelled, skip_pretraining)
     _run(lambda: command(model, options))
 
 
@@ -83,10 +87,11 @@ def grad(model: Model,
          wrt: Annotated[str | None, typer.Option(metavar="W", help="one parameter only")] = None,
          format: Annotated[str, typer.Option(help="formula, latex or code")] = "formula", set: Set = None,
          terms: Annotated[bool, typer.Option("--terms", help="through time, as a sum over the steps")] = False,
-         unroll: Annotated[int, typer.Option(metavar="T", min=1, help="with --terms: how many steps")] = 3) -> None:
+         unroll: Annotated[int, typer.Option(metavar="T", min=1, help="with --terms: how many steps")] = 3,
+         block: Block = None) -> None:
     """Print the derived gradient as formulas, LaTeX or code."""
     from .commands import inspect
-    _run(lambda: inspect.grad(model, wrt, format, tuple(set or ()), terms, unroll))
+    _run(lambda: inspect.grad(model, wrt, format, tuple(set or ()), terms, unroll, block))
 
 
 @app.command("compile")
@@ -94,26 +99,27 @@ def compile_(model: Model, out: Out = None, backend: Backend = "numpy", dtype: D
              plain: Annotated[bool, typer.Option("-O0", help="one plain expression an equation, for reading")] = False,
              unroll: Annotated[str, typer.Option(metavar="N", help="steps of time in a loop's body, or full")] = "1",
              steps: Annotated[int | None, typer.Option(metavar="T", help="the length of a full unroll")] = None,
-             checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None) -> None:
+             checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None, block: Block = None) -> None:
     """Write the generated module, which imports nothing but numpy."""
     from .commands import inspect
     schedule = {"unroll": unroll, "steps": steps, "checkpoint": checkpoint}
-    _run(lambda: inspect.generate(model, out, backend, dtype, tuple(set or ()), plain, schedule))
+    _run(lambda: inspect.generate(model, out, backend, dtype, tuple(set or ()), plain, schedule, block))
 
 
 @app.command()
 def check(model: Model, backend: Backend = "numpy", set: Set = None,
-          seed: Annotated[int, typer.Option(help="of the random point")] = 0) -> None:
+          seed: Annotated[int, typer.Option(help="of the random point")] = 0, block: Block = None) -> None:
     """Compare the gradient of every parameter with finite differences."""
     from .commands import check as command
-    _run(lambda: command.check(model, backend, tuple(set or ()), seed))
+    _run(lambda: command.check(model, backend, tuple(set or ()), seed, block))
 
 
 @app.command()
-def explain(model: Model, name: Annotated[str, typer.Argument(help="a gradient, such as d_W2")], set: Set = None) -> None:
+def explain(model: Model, name: Annotated[str, typer.Argument(help="a gradient, such as d_W2")], set: Set = None,
+            block: Block = None) -> None:
     """Say where a gradient comes from. The terms of the chain rule, the rewrites, the lines that compute it."""
     from .commands import inspect
-    _run(lambda: inspect.explain(model, name, tuple(set or ())))
+    _run(lambda: inspect.explain(model, name, tuple(set or ()), block))
 
 
 @app.command()
@@ -122,10 +128,10 @@ def show(model: Model,
                                                  "graph or weights")] = "system",
          out: Out = None,
          weights: Annotated[str | None, typer.Option(metavar="FILE", help="with --stage weights")] = None,
-         set: Set = None) -> None:
+         set: Set = None, block: Block = None) -> None:
     """Print a stage of the compiler, from the model to the code."""
     from .commands import inspect
-    _run(lambda: inspect.show(model, stage, out, weights, tuple(set or ())))
+    _run(lambda: inspect.show(model, stage, out, weights, tuple(set or ()), block))
 
 
 @app.command()

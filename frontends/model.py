@@ -24,6 +24,12 @@ class Model:
     def __init__(self, system: System) -> None:
         self.system = system
 
+    @property
+    def pretraining(self) -> dict[str, Model]:
+        """The pretrain blocks as models of their own, in the order in which they are trained."""
+        from ..compiler.recipe import Pretraining
+        return {s.name: Model(s.system) for s in self.system.pretraining if isinstance(s, Pretraining)}
+
     def gradient(self, wrt: str | None = None) -> Formula:
         """The derived gradient by one parameter, or by all; KeyError names an unknown one."""
         if wrt is not None and wrt not in self.system.params:

@@ -276,8 +276,7 @@ class Checkpointing:
 
     def _top(self) -> list[str]:
         names = ["loss", "d_sums", *(["d_shared"] if self.it.pieces["top"].results.get("d_value") else [])]
-        stats = [*self.module.system.stats]
-        every = f"(*TRAINED, *{quoted_tuple(stats)})" if stats else "TRAINED"
+        every = "(*TRAINED, *STATS)" if self.module.system.stats else "TRAINED"
         call = self._assigned("    ", names, self._call("top", chunk=False))
         return [f"    for k in {every}:", "        grads[k][...] = 0", *call]
 

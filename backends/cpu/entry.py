@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from ...compiler.formulas import formula
 from ...compiler.graph import BATCH, REAL, Input, Param, length
 from ...compiler.passes.naming import quoted, quoted_tuple
-from ...compiler.sizes import product
+from ...compiler.sizes import Size, product
 from ...compiler.system import System, lengths_input
 from ...compiler.truncation import Truncation
 from . import carrying
@@ -139,9 +140,9 @@ class Entry:
                  f"    if workspace.keys.get({quoted(name)}) != key:", f"        workspace.keys[{quoted(name)}] = key",
                  f"        s = workspace.reserve({quoted(name)}, ["]
         for slot in printer.plan.slots:
-            sizes = ", ".join(s.format() for s in slot.sizes)
-            count = f"max({sizes})" if len(slot.sizes) > 1 else sizes
-            lines.append(f"            ({count}, {DTYPES.get(slot.kind, 'dtype')}),")
+            sizes = [s.format() for s in _largest(slot.sizes, {*self.system.sizes})]
+            count = f"max({', '.join(sizes)})" if len(sizes) > 1 else sizes[0]
+            lines += wrapped(f"            ({count}, {DTYPES.get(slot.kind, 'dtype')}),", "")
         lines += ["        ])", f"        workspace.views[{quoted(name)}] = ("]
         for i, a in buffers:
             shaped = f".reshape{shape_text(a.dims)}" if len(a.dims) > 1 else ""
@@ -150,6 +151,18 @@ class Entry:
         lines += ["        )", f"    return workspace.views[{quoted(name)}]"]
         self.uses.add("Workspace")
         return "\n".join(lines) + "\n"
+
+
+def _largest(sizes: Sequence[Size], declared: set[str]) -> list[Size]:
+    """The sizes of which none is at most another for whatever lengths: declared sizes are 1 or more, a batch may be empty."""
+    def below(a: Size, b: Size) -> bool:
+        if len(a.terms) != 1 or len(b.terms) != 1:
+            return False
+        (((has, n),), ((other, m),)) = (a.terms, b.terms)
+        more = Counter(other)
+        more.subtract(has)
+        return n <= m and all(c == 0 or (c > 0 and k in declared) for k, c in more.items())
+    return [a for a in sizes if not any(b != a and below(a, b) for b in sizes)]
 
 
 def _demanded(length: str, steps: int) -> list[str]:

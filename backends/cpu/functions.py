@@ -45,6 +45,7 @@ from .views import name_of, part_dims, shape_text
 
 WIDTH = 100
 TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names
+WHOLE = re.compile(r"\.(transpose|swapaxes|reshape)\([^()]*\)")
 SHAPES = 64                                              # the column at which trailing shapes stand
 
 
@@ -87,6 +88,8 @@ class FunctionPrinter:
         parents = {parent for parent, _, _ in self.layout.part.values()}
         self.local -= {a for a in self.local if self.values[a] in parents}       # written in pieces
         self.local |= {a for a in copied_arrays(self.function) if a.original in self.local}
+        if self.buffered:                                        # a loop draws into one array, step after step
+            self.local -= {s.out.array for s in flat(self.function.body) if isinstance(s, Draw)}
         self.statements = Statements(self.uses, self.allocated)
         self.statements.offsets = self.offsets
         self._name()
@@ -95,9 +98,20 @@ class FunctionPrinter:
         self._lower()
         if self.buffered:
             self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local))
-            for _, a in self.plan.arrays():
-                if a.comment == "scratch":
-                    a.name = self.namer.claim("mask" if a.kind == BOOL else a.name if a.name.isidentifier() else "tmp")
+            self._name_scratch()
+
+    def _name_scratch(self) -> None:
+        """One name for scratch of one shape in one slot: it is one view."""
+        found: dict[tuple[int, tuple[Size, ...]], str] = {}
+        self.again: set[Array] = set()
+        for i, a in self.plan.arrays():
+            if a.comment == "scratch":
+                if (i, a.dims) in found:
+                    self.again.add(a)
+                else:
+                    word = a.name if a.name.isidentifier() else "tmp"
+                    found[i, a.dims] = self.namer.claim("mask" if a.kind == BOOL else word)
+                a.name = found[i, a.dims]
 
     def allocated(self, a: Array) -> bool:
         """Whether an array exists before it is written."""
@@ -133,7 +147,7 @@ class FunctionPrinter:
             elif isinstance(s, Reduction) and s.kind in ("logsumexp", "norm") and self.buffered and not looped:
                 arrays = [Array(s.a.dims, comment="scratch")]
             elif isinstance(s, Draw) and self.buffered:
-                more = 2 if s.along in self.statements.offsets else 1        # pairs: the first and the last may be halves
+                more = 2 if s.at or s.along in self.statements.offsets else 1        # pairs: the first and the last may be halves
                 dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + more)
                 arrays = [Array(dims, DOUBLE, comment="scratch")]
             elif isinstance(s, Convolve | Correlate) and self.buffered:
@@ -143,7 +157,8 @@ class FunctionPrinter:
         self.statements.scratch = self.scratch if self.buffered else {}
 
     def buffers(self) -> list[tuple[int, Array]]:
-        return list(self.plan.arrays())
+        """The slot of every array of the workspace, each view once."""
+        return [(i, a) for i, a in self.plan.arrays() if a not in self.again]
 
     # ------------------------------------------------------------ text
 
@@ -319,10 +334,14 @@ def wrapped(line: str, comment: str, opened: int = 0) -> list[str]:
 
 def breaks(code: str, depth: int) -> list[tuple[int, int]]:
     """Where a line may be broken, with how many brackets are open there: after a comma, before a plus or a minus of terms."""
-    text, out = "", list[tuple[int, int]]()
+    text, close, out = "", 0, list[tuple[int, int]]()
     for i, c in enumerate(code):
+        if i < close:                                            # an order of axes, or a shape, stays in one piece
+            continue
         if text:
             text = "" if c == text else text
+        elif m := WHOLE.match(code, i):
+            close = m.end()
         elif c in "\"'":
             text = c
         elif c in "([{":

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from ...compiler.formulas import arrivals, equations, formula, indexed
 from ...compiler.graph import Expr, Map, postorder
 from ...compiler.ops import PRIMITIVES
-from ...compiler.passes.naming import printable, quoted
+from ...compiler.passes.naming import printable, quoted, quoted_tuple
 from ...compiler.pipeline import Compiled, meanings
 from ...compiler.random import path_key
 from ...compiler.sizes import Size, product
 from ...compiler.system import Initialiser, System
 from .views import shape_text
+
+WIDTH = 100
 
 
 def header(compiled: Compiled, names: dict[Expr, str]) -> str:
@@ -47,9 +50,20 @@ def constants(system: System, sizes: list[str]) -> str:
     for k, p in system.params.items():
         lines.append(f"    {quoted(k)}: {shape_text(p.node.shape)},")
     for k, st in system.stats.items():
-        lines.append(f"    {quoted(k)}: {shape_text(st.node.shape)},{'':<8}# written by train_step, not trained")
+        lines.append(f"    {quoted(k)}: {shape_text(st.node.shape)},")
     lines.append("}")
+    if system.stats:
+        lines += ["# those of them that train_step writes and nobody trains", *tuple_lines("STATS", [*system.stats])]
     return "\n".join(lines).strip("\n") + "\n"
+
+
+def tuple_lines(name: str, keys: Sequence[str]) -> list[str]:
+    """`name = ("a", "b")`, in rows where a line does not hold it."""
+    line = f"{name} = {quoted_tuple(keys)}"
+    if len(line) <= WIDTH:
+        return [line]
+    rows = textwrap.wrap(", ".join(map(quoted, keys)), WIDTH - 5, break_long_words=False, break_on_hyphens=False)
+    return [f"{name} = (", *(f"    {r}" for r in rows[:-1]), f"    {rows[-1]},", ")"]
 
 
 def init_text(system: System, dtype: str, uses: set[str]) -> str:
@@ -60,7 +74,9 @@ def init_text(system: System, dtype: str, uses: set[str]) -> str:
     inits = {**{k: (p.node.shape, p.init) for k, p in system.params.items()},
              **{k: (st.node.shape, st.init) for k, st in system.stats.items()}}
     for k, (shape, init) in inits.items():
-        lines.append(f"        {quoted(k)}: {_initial(k, shape, init, uses)},")
+        line = f"        {quoted(k)}: {_initial(k, shape, init, uses)},"
+        cut = max(line.rfind(f" {op} np.sqrt") for op in "*/") if len(line) > WIDTH else -1
+        lines += [line] if cut < 0 else [line[:cut], f"{'':<{len(quoted(k)) + 11}}{line[cut + 1:]}"]
     return "\n".join([*lines, "    }"]) + "\n"
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from ...compiler.graph import BATCH, Expr, GraphError, Input, postorder
 from ...compiler.node import base
 from ...compiler.options import Checkpoint, Options
-from ...compiler.passes.naming import quoted_tuple
 from ...compiler.pipeline import Compiled
 from ...compiler.program import Draw, flat
 from . import carrying, random_runtime, runtime, window_runtime
@@ -27,9 +26,9 @@ from .updates import Updates
 
 HELPERS = (runtime, random_runtime, window_runtime)
 PUBLIC = ("init", "init_state", "predict", "evaluate", "loss_and_grads", "train_step", "Workspace", "State", "check", "PARAMS",
-          "TRAINED", "start", "step", "generate")
-TAKEN = {"params", "state", "workspace", "seed", "self", "grads", "np", "int", "float", "getattr", "PARAMS", "TRAINED", "State",
-         "Workspace", "blocks", "clip_by_norm", "clip_by_value", "decay_l1", "limit_norms", "project_l1"}
+          "TRAINED", "STATS", "start", "step", "generate")
+TAKEN = {"params", "state", "workspace", "seed", "self", "grads", "np", "int", "float", "getattr", "PARAMS", "TRAINED", "STATS",
+         "State", "Workspace", "blocks", "clip_by_norm", "clip_by_value", "decay_l1", "limit_norms", "project_l1"}
 WORK = {"gradients": "The loss; the gradients go into the arrays of `grads`.", "predict": "The outputs.",
         "evaluate": "Sums and counts."}
 
@@ -150,7 +149,7 @@ class ModulePrinter:
     def loss_and_grads(self) -> str:
         """`loss_and_grads`: the objective and fresh gradients."""
         inputs, trained, stats = self.arguments("gradients"), self.compiled.trained, [*self.system.stats]
-        every = f"(*TRAINED, *{quoted_tuple(stats)})" if stats else "TRAINED"
+        every = "(*TRAINED, *STATS)" if stats else "TRAINED"
         if len(trained) == len(self.system.params):
             every = "PARAMS"
         more, carry = self.chunk

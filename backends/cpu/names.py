@@ -10,7 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ...compiler.graph import Concat, Contract, Expr, Map, OneHot, Pad, Put, Shift, Slice
+from ...compiler.graph import (
+    Concat,
+    Contract,
+    Expr,
+    Fold,
+    Map,
+    OneHot,
+    Pad,
+    Put,
+    Reduce,
+    Reshape,
+    Shift,
+    Slice,
+    Transpose,
+)
 from ...compiler.passes.layout import Layout
 from ...compiler.passes.memory import numbered
 from ...compiler.passes.naming import Namer
@@ -47,7 +61,7 @@ from ...compiler.program import (
     writes,
 )
 from .views import everything, kept, name_of, part_text, ranges
-from .words import phrase
+from .words import phrase, scales
 
 TELLING = ("exp", "log", "tanh", "sigmoid", "softplus", "square", "sqrt", "abs", "neg", "relu", "real")  # ops in names
 
@@ -75,6 +89,8 @@ class Names:
             own = self.values.get(a)
             if not a.name and own is not None and own in self.names:
                 self._call(a, self.names[own] + a.suffix)
+        self.turned = {s.a.array: s.out.array for s in flat(self.function.body) if isinstance(s, Copy)
+                       and s.a.array not in self.values and s.out.array.name}
         self._slices()
         self._factors()
         self._shares()
@@ -158,10 +174,15 @@ class Names:
             return self.names.get(e, name) if e is not None and name == v.array.name else name
         out = writes(s)
         e = self.values.get(out.array) if out is not None else None
-        return (self._moved(e, s, of) if e is not None else "") or self._computed(e, s, of)
+        if e is None and out is not None and out.array in self.turned:
+            return f"{self.turned[out.array].name}_last"
+        found = (self._moved(e, s, of) or self._becomes(e, s)) if e is not None else ""
+        return found or self._computed(e, s, of)
 
     def _moved(self, e: Expr, s: Stmt, of: Callable[[View], str]) -> str:
         """A name from what a value rearranges, or none."""
+        if isinstance(e, Reshape) and isinstance(s, Copy) and len(e.shape) == 1 and of(s.a):
+            return f"flat_{of(s.a)}"
         if isinstance(e, (Pad, Put)) and (inner := self._inner(e)):
             return f"{inner}_padded"
         if isinstance(e, Concat):
@@ -174,6 +195,34 @@ class Names:
             return f"{of(reads(s)[0]) or 'table'}_biased"
         return ""
 
+    def _becomes(self, e: Expr, s: Stmt) -> str:
+        """A name from the one value into which this one goes, or none: `flat_d_p` is turned into d_p, `d_h_term` added to d_h."""
+        how: dict[str, None] = {}                                # windows, padded, term: what e is of that value
+        while len(users := self.layout.plan.users[e]) == 1:
+            before, e = e, users[0]
+            name = self.names.get(e, "")
+            match e:
+                case Reshape() if name and len(before.shape) == 1 and not how:
+                    return f"flat_{name}"
+                case Slice():
+                    how["padded"] = None
+                case Transpose():
+                    how["last"] = None
+                case Fold() if isinstance(s, Product):
+                    how["windows"] = None
+                case Map("add") if isinstance(s, Refold) or (isinstance(s, Product) and how):
+                    how["term"] = None
+                case Reduce() if isinstance(s, Kernel) and not how:
+                    how["terms"] = None
+                case Map("mul" | "div") if "terms" in how or "term" in how:
+                    pass
+                case _:
+                    return ""
+            if name:
+                word = next((w for w in ("windows", "padded", "last", "terms") if w in how), "")
+                return "_".join(x for x in (name, "term" if "term" in how else "", word) if x)
+        return ""
+
     def _computed(self, e: Expr | None, s: Stmt, of: Callable[[View], str]) -> str:
         """A name from the operation."""
         match s:
@@ -183,10 +232,12 @@ class Names:
                 return f"{of(a)}_picked" if of(a) else "picked"
             case Take(_, a, index) | Product(_, a, index):
                 weight, other = (index, a) if index.array.role == "param" else (a, index)
-                image = next((n.removesuffix("_windows") for n in (of(a), of(index)) if n.endswith("_windows")), "")
+                image = next((n for n in (of(a), of(index)) if n.endswith("_windows")), "")
                 if image:
-                    return f"conv_{image}"
+                    return f"conv_{image.removesuffix('_windows').removesuffix('_padded')}"
                 base = self._sum(e) or of(weight)
+                if isinstance(s, Product) and {*s.lo} <= {*s.la} & {*s.lb} and of(a):        # summed over the rest of both
+                    return f"dot_{of(index) if of(a).startswith('d_') else of(a)}"
                 return f"{base}_{of(other).removeprefix('d_')}" if base and of(other) else "product"
             case Draw(key=key):
                 return f"u_{key}"
@@ -196,7 +247,8 @@ class Names:
             case Kernel(_, out) if out.array.kind == BOOL:
                 return "mask"
             case Kernel(_, _, body):
-                return phrase(body, of) or "term"
+                first = next((of(x.view) for x in leaves(body) if isinstance(x, Load) and of(x.view)), "")
+                return phrase(body, of) or (f"{first}_scaled" if first and scales(body) else "term")
             case Copy(_, a):
                 turned = a.array.role == "param" and kept(a) != sorted(kept(a))      # channels last
                 return f"{of(a) or 'copy'}{'_turned' if s.flip else '_T' if turns(s) else '_last' if turned else ''}"

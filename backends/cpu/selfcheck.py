@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ...compiler.graph import BATCH, length
 from ...compiler.options import Options
-from ...compiler.passes.naming import quoted
 from ...compiler.program import Function
 from ...compiler.system import System, lengths_input
+from .head import tuple_lines
 
 CHECK = '''def check(batch=5{lengths}, seed=0):
     """Gradients against central differences in float64, along random directions, for every parameter."""
@@ -75,9 +75,10 @@ def selfcheck_text(system: System, function: Function, options: Options) -> str:
         rows.append(f"        {k}={value},")
     axes = sorted({*axes, *(x for x in function.axes if str(length(x)) in function.free)})
     rows += [f"        {n}={'batch' if n == 'B' else n.lower() + '_length'}," for n in function.free]
-    positive = "".join(f"    params[{quoted(k)}] = np.abs(params[{quoted(k)}]) + 0.5\n" for k, s in system.stats.items()
-                       if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0)
+    above = [k for k, s in system.stats.items() if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0]
+    positive = [*tuple_lines("above_zero", above), "for k in above_zero:", "    params[k] = np.abs(params[k]) + 0.5"]
+    lines = "".join(f"    {line}\n" for line in positive if above)
     if system.surgery:
         return CHANGED.format(names=", ".join(system.surgery))
     return CHECK.format(lengths="".join(f", {x}_length={options.steps or 4}" for x in axes), inputs="\n".join(rows),
-                        positive=positive, carry="" if system.training.truncate is None else ", _")
+                        positive=lines, carry="" if system.training.truncate is None else ", _")

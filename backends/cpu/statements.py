@@ -130,18 +130,21 @@ class Statements:
                 yield f"{assigned(plain(out, self.sizes))} = {number(value)}"
             case Copy(out, a, flip):
                 yield from self._copy(out, a, flip)
-            case Draw(out, kind, key, along):
+            case Draw(out, kind, key):
                 self.uses.add(kind)
                 yield from self.allocate(out)
                 scratch = "".join(f"{x.name}, " for x in self.scratch.get(id(s), []))
-                yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)}{self._skipped(out, along)})"
+                yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)}{self._skipped(s)})"
 
-    def _skipped(self, out: View, along: str) -> str:
-        """How many elements of a draw came before this chunk's."""
-        if along not in self.offsets:
-            return ""
-        step = product(out.dims[1:]).format(self.sizes)
-        return f", at={self.offsets[along]}*{f'({step})' if ' ' in step else step}"
+    def _skipped(self, s: Draw) -> str:
+        """How many elements of a draw came before this chunk's, and before this step's."""
+        steps = [self.offsets[s.along]] if s.along in self.offsets else []
+        if s.at is not None:
+            steps += ([s.at.axis] if s.at.axis else []) + ([str(s.at.offset)] if s.at.offset else [])
+        step = product(s.out.dims if s.at is not None else s.out.dims[1:]).format(self.sizes)
+        before = " + ".join(steps)
+        step = f"*{f'({step})' if ' ' in step else step}" if step != "1" else ""
+        return f", at={f'({before})' if len(steps) > 1 and step else before}{step}" if steps else ""
 
     def together(self, run: tuple[Stmt, ...]) -> Iterable[str]:
         """Copies that one call does: parts side by side, or an array's parts into arrays of their own."""

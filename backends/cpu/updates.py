@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 
 from ...compiler.optimisers import OPTIMISERS, Rule, rule
 from ...compiler.passes.layout import layout
@@ -16,7 +15,8 @@ from ...compiler.pipeline import Compiled
 from ...compiler.program import Array, Block, Copy, Function, Kernel, Stmt, view, writes
 from ...compiler.system import System, Training
 from .carrying import CHUNK
-from .functions import WIDTH, Text
+from .functions import Text
+from .head import tuple_lines
 from .kernels import Lowered
 from .statements import Statements
 
@@ -105,10 +105,7 @@ class Updates:
                  '    """What a step keeps: the optimiser\'s slots, the step, the seed, the learning rate; and a workspace."""',
                  f'    state = State(step=np.array(0), seed=np.array(seed), lr=np.array({float(options["lr"])!r}))']
         lines += [f'    state.update({{f"{s}.{{k}}": np.zeros_like(params[k]) for k in TRAINED}})' for s in self.rule_.slots]
-        trained = f"TRAINED = {quoted_tuple(self.trained)}"
-        if len(trained) > WIDTH:
-            rows = textwrap.wrap(", ".join(map(quoted, self.trained)), WIDTH - 5, break_long_words=False, break_on_hyphens=False)
-            trained = "\n".join(["TRAINED = (", *(f"    {r}" for r in rows[:-1]), f"    {rows[-1]},", ")"])
+        trained = "\n".join(tuple_lines("TRAINED", self.trained))
         return trained + "\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
 
     def train_step(self, args: list[str], seeded: bool) -> str:
@@ -116,7 +113,7 @@ class Updates:
         cut = self.compiled.truncation is not None
         carry = ["carry"] if cut else []
         t, stats = self.training, self.system.stats
-        every = f"(*TRAINED, {', '.join(map(repr, stats))})" if stats else "TRAINED"
+        every = "(*TRAINED, *STATS)" if stats else "TRAINED"
         out = Text()
         add = out.lines.append
         add(f"def train_step({', '.join(['params', 'state', *args, '*', *(f'{c}=None' for c in carry), 'workspace=None'])}):")
@@ -138,11 +135,11 @@ class Updates:
         seed = ['(int(state["seed"]), step)'] if seeded else []
         result = ", ".join(["loss", *carry])
         add(f"    {result} = _gradients({', '.join(['params', 'grads', *held, *carry, 'workspace', *seed])})")
-        for k, s in stats.items():
-            if s.average:
-                add(f"    params[{quoted(k)}] += (grads[{quoted(k)}] - params[{quoted(k)}]) / (step + 1)")
-            else:
-                add(f"    params[{quoted(k)}][...] = grads[{quoted(k)}]")
+        for average, update in ((False, "[...] = grads[k]"), (True, " += (grads[k] - params[k]) / (step + 1)")):
+            written = [k for k, s in stats.items() if bool(s.average) == average]
+            if written:
+                add(f"    for k in {'STATS' if len(written) == len(stats) else quoted_tuple(written)}:")
+                add(f"        params[k]{update}")
         self._clipping(add, bool(stats))
         self._loop(add)
         self._constraints(add)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...compiler.program import Call, Hot, Literal, Load, Scalar, Step, View
+from ...compiler.program import BOOL, Call, Hot, Literal, Load, Scalar, Step, View
 
 LIMIT = 24
 JOINED = {"add": "plus", "sub": "minus", "mul": "times", "div": "over", "maximum": "or", "minimum": "or"}
@@ -43,3 +43,10 @@ def _phrase(s: Scalar, of: Callable[[View], str]) -> str:
     if len(words) == 2 and s.f in JOINED:
         return f"{words[0]}_{JOINED[s.f]}_{words[1]}" if s.f != "mul" else "_".join(words)
     return f"{s.f}_{words[0]}" if len(words) == 1 else ""
+
+
+def scales(s: Scalar) -> bool:
+    """Whether a formula is a product: one value, times and over others."""
+    if isinstance(s, Call):
+        return (s.f in ("mul", "div", "real") or s.kind == BOOL) and all(map(scales, s.args))
+    return True

@@ -16,18 +16,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..algebra import number
 from ..gradient import pullback
-from ..graph import BATCH, Broadcast, Const, Expr, Input, Map, Reduce, apply, broadcast, order_axes
+from ..graph import Broadcast, Const, Expr, Input, Reduce, apply, broadcast, order_axes
 from ..passes.simplify import simplify_exprs
 from ..rules import spread
 from ..system import System
 from ..units import Units
-from .errors import EnergyError
+from . import messages
 from .positive import sign
 from .probe import Reading, reading, same
 from .replace import replaced, without
-from .sums import arranged, built, collected, monomials, ordered, reads
-from .terms import blame, written
+from .sums import Opaque, arranged, built, collected, monomials, ordered, reads
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,15 @@ class Conditional:
     beside: tuple[str, ...] = ()
 
     def given(self, values: Mapping[Expr, Expr]) -> Conditional:
-        """The same with layers, or anything else that it reads, replaced."""
+        """The same with layers, or anything else that it reads, replaced; along the axes of all values."""
+        axes = {x for e in values.values() for x in e.axes}
+
+        def along(e: Expr) -> Expr:
+            new = replaced(e, values)
+            return broadcast(new, order_axes({*new.axes, *axes}), new.shape)
+
         precision = None if self.precision is None else replaced(self.precision, values)
-        return replace(self, natural=replaced(self.natural, values), precision=precision, mean=replaced(self.mean, values))
+        return replace(self, natural=along(self.natural), precision=precision, mean=along(self.mean))
 
 
 def conditional(system: System, side: str) -> dict[str, Conditional]:
@@ -67,33 +73,32 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
     """One layer's conditional under the system's energy, or another `value`; `side` holds the layers of its side."""
     assert system.energy is not None
     energy = system.energy.value if value is None else value
-    units = system.energy.layers
-    slope = slope_of(system, energy, layer.node)
     if not reads([energy], [layer.node]):
-        raise EnergyError(f"{layer.name} stands in no term of the energy: nothing would be said of its units", None, layer.name)
+        raise messages.absent(layer)
+    slope = slope_of(system, energy, layer.node)
     found = Reading(False, False)
     if reads([slope], [layer.node]):
         found = reading(system, slope, layer.node, layer.kind == "categorical")
     precision = None
     if layer.kind == "gaussian":
-        precision = _precision(system, energy, slope, layer)
-        found = replace(found, own=False)
         if found.others:
-            raise EnergyError(f"the units of the Gaussian layer {layer.name} interact with each other in {written(system, energy, layer, True)}: "
-                              "their precision would be a matrix; write an energy in which each unit has its own",
-                              blame(system, energy, layer, others=True), layer.name)
+            raise messages.matrix(system, energy, layer)
+        precision = _precision(system, energy, slope, layer)
     elif found.own and not (found.others and _quadratic(system, slope, layer)):
-        raise EnergyError(_not_affine(system, energy, layer), blame(system, energy, layer), layer.name)
+        raise messages.not_affine(system, energy, layer)
     if not found.others:
         slope = without(slope, layer.node)
-    beside = tuple(u.name for u in side if u is not layer and reads([slope], [u.node]))
+    beside = tuple(u for u in side if u is not layer and _depends(system, slope, u))
     if beside and not layer.visible:
-        raise EnergyError(f"the hidden layers {layer.name} and {beside[0]} interact: a layer above another hidden one (a deep Boltzmann "
-                          "machine) cannot be summed out; connect hidden layers with visible ones only, or stack machines by `pretrain`",
-                          blame(system, energy, layer, beside=[u for u in side if u.name in beside]), layer.name)
-    nodes = [u.node for u in units]
-    natural = _wide(ordered(simplify_exprs([slope], system.sizes)[0], nodes, _named(system)), layer.node)
-    return Conditional(layer, natural, precision, mean_of(layer, natural, precision, nodes), found.others, beside)
+        raise messages.beside(system, energy, layer, beside)
+    nodes = [u.node for u in system.energy.layers]
+    natural = _wide(ordered(simplify_exprs([slope], system.sizes)[0], nodes, named(system)), layer.node)
+    return Conditional(layer, natural, precision, mean_of(layer, natural, precision, nodes), found.others,
+                       tuple(u.name for u in beside))
+
+
+def _depends(system: System, slope: Expr, other: Units) -> bool:
+    return reads([slope], [other.node]) and not same(system, slope, other.node)
 
 
 def slope_of(system: System, energy: Expr, layer: Input) -> Expr:
@@ -103,12 +108,12 @@ def slope_of(system: System, energy: Expr, layer: Input) -> Expr:
 
 
 def _wide(e: Expr, layer: Input) -> Expr:
-    """Along the axes of the layer, or of what it is given."""
-    return broadcast(e, order_axes({*e.axes, BATCH}), layer.shape)
+    """With the features of the layer, along its axes."""
+    return broadcast(e, order_axes({*e.axes, *layer.axes}), layer.shape)
 
 
-def _named(system: System) -> Mapping[Expr, str] | object:
-    """Nodes with names of their own are not opened."""
+def named(system: System) -> Opaque:
+    """Nodes with names of their own are not opened: a formula keeps the user's words."""
     return lambda e: e in system.names and bool(e.args)
 
 
@@ -139,25 +144,26 @@ def over(natural: Expr, precision: Expr, units: Sequence[Expr] = ()) -> Expr:
 
 def _precision(system: System, energy: Expr, slope: Expr, layer: Units) -> Expr:
     """The second derivative of the energy by each unit of a layer."""
+    assert system.energy is not None
     u = layer.node
-    if not reads([slope], [u]):
-        raise EnergyError(f"the energy does not grow with the square of the Gaussian unit {layer.name}: its curvature is 0, and exp(-E) has "
-                          f"no finite sum; add a term such as sum({layer.name}^2)/2", blame(system, energy, layer), layer.name)
-    ones = Broadcast(Const(-1), slope.axes, slope.shape, ())
-    curve = simplify_exprs([pullback(system, {slope: ones}, [u]).grads[u]], system.sizes)[0]
+    curve = _derivative(system, slope, u, -1)
     if reads([curve], [u]):
         if not same(system, curve, u):
-            raise EnergyError(f"the energy is not quadratic in the Gaussian unit {layer.name}: {written(system, energy, layer)} has a "
-                              f"curvature that depends on {layer.name}; write a quadratic such as sum(({layer.name} - b)^2)/2",
-                              blame(system, energy, layer), layer.name)
+            raise messages.not_quadratic(system, energy, layer)
         curve = simplify_exprs([without(curve, u)], system.sizes)[0]
-    assert system.energy is not None
     curve = _plain(ordered(curve, [x.node for x in system.energy.layers]))
-    binary = [x.node for x in system.energy.layers if x.kind in ("binary", "categorical")]
-    found = sign(curve, binary)
+    if number(curve) == 0:
+        raise messages.flat(system, energy, layer)
+    found = sign(curve, [x.node for x in system.energy.layers if x.kind in ("binary", "categorical")])
     if found <= 0:
-        raise EnergyError(_curvature(system, curve, layer, found), blame(system, energy, layer), layer.name)
+        raise messages.curvature(system, energy, layer, curve, found)
     return curve
+
+
+def _derivative(system: System, slope: Expr, u: Input, seed: int) -> Expr:
+    """seed * the sum over a layer's natural parameters of their derivatives by u."""
+    seeds = Broadcast(Const(seed), slope.axes, slope.shape, ())
+    return simplify_exprs([pullback(system, {slope: seeds}, [u]).grads[u]], system.sizes)[0]
 
 
 def _plain(e: Expr) -> Expr:
@@ -165,32 +171,15 @@ def _plain(e: Expr) -> Expr:
     return Broadcast(e.args[0], e.args[0].axes, e.shape, e.places) if isinstance(e, Broadcast) else e
 
 
-def _curvature(system: System, curve: Expr, layer: Units, found: int) -> str:
-    from ..formulas import formula
-    text = formula(curve, system.names)
-    if found < 0:
-        return (f"the energy curves down in the Gaussian unit {layer.name}: its second derivative is {text}, and exp(-E) has no "
-                f"finite sum; change the sign of the square of {layer.name}")
-    return (f"the second derivative of the energy by the Gaussian unit {layer.name} is {text}, which may be negative: write it as something "
-            "positive, such as exp(z), softplus(z) or s^2")
-
 
 # ---------------------------------------------------------------- what is not affine
 
 def _quadratic(system: System, slope: Expr, layer: Units) -> bool:
-    """Whether a unit's own square is all that makes theta depend on it (u^2 is u, and s^2 is 1): theta is affine in the layer."""
+    """Whether theta is affine in its own layer: a unit's square is then all that theta depends on it by (u^2 is u, s^2 is 1)."""
     if layer.kind not in ("binary", "spin"):
         return False
-    ones = Broadcast(Const(1), slope.axes, slope.shape, ())
-    curve = simplify_exprs([pullback(system, {slope: ones}, [layer.node]).grads[layer.node]], system.sizes)[0]
+    curve = _derivative(system, slope, layer.node, 1)
     return not reads([curve], [layer.node]) or same(system, curve, layer.node)
 
 
-def _not_affine(system: System, energy: Expr, layer: Units) -> str:
-    square = {"binary": f"{layer.name}^2 is {layer.name} for units that are 0 or 1", "spin": f"{layer.name}^2 is 1 for units that are -1 or 1",
-              "categorical": f"{layer.name}^2 is {layer.name} for one-hot units"}[layer.kind]
-    return (f"the energy is not affine in the {layer.kind} unit {layer.name}: the derivative of {written(system, energy, layer)} by {layer.name} "
-            f"depends on {layer.name} itself; write an energy of first degree in each unit ({square})")
-
-
-__all__ = ["Conditional", "Map", "conditional", "mean_of", "of_layer", "over", "slope_of"]
+__all__ = ["Conditional", "conditional", "mean_of", "named", "of_layer", "over", "slope_of"]

@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..graph import Const, Expr, Reduce, apply, broadcast, order_axes, product, total
+from ..algebra import constant, number
+from ..graph import Const, Expr, Reduce, apply, product, total
 from ..system import System
 from ..units import Units
-from .conditionals import Conditional, of_layer
-from .errors import EnergyError
+from . import messages
+from .conditionals import Conditional, named, of_layer, over
 from .replace import without
 from .sums import ordered
-from .terms import blame, written
 
 
 def free_energy(system: System, over: str = "hidden") -> Expr:
@@ -39,27 +39,18 @@ def summed_out(system: System, layers: Sequence[Units], value: Expr | None = Non
     found = [of_layer(system, u, layers, energy) for u in layers]
     for c in found:
         if c.interacting or c.beside:
-            raise EnergyError(_interact(system, energy, c, layers),
-                              blame(system, energy, c.layer, True, [u for u in layers if u.name in c.beside]), c.layer.name)
+            raise messages.interacting(system, energy, c.layer, [u for u in layers if u.name in c.beside])
     nodes = [u.node for u in system.energy.layers]
     rest = without(energy, *(u.node for u in layers))
-    rest = ordered(rest, nodes, lambda e: e in system.names and bool(e.args))
+    rest = ordered(rest, nodes, named(system))
     for c in found:
         for part in log_sums(c):
             rest = apply("sub", rest, part)
     return rest
 
 
-def _interact(system: System, energy: Expr, c: Conditional, layers: Sequence[Units]) -> str:
-    beside = [u for u in layers if u.name in c.beside]
-    term = written(system, energy, c.layer, True, beside)
-    what = f"units of {c.layer.name} with each other" if not beside else f"{c.layer.name} with {beside[0].name}"
-    return (f"{c.layer.name} cannot be summed out: {term} joins {what}; the free energy has a closed form only where the units of a "
-            "layer meet units of the other side")
-
-
 def log_sums(c: Conditional) -> list[Expr]:
-    """log sum_u exp(theta u) over the values of each unit (Gaussian: the integral), summed over the units: the parts of the sum."""
+    """The log of each unit's sum of exp(theta u) over its values (Gaussian: the integral), added up over the units, in parts."""
     theta = c.natural
     match c.layer.kind:
         case "binary":
@@ -69,21 +60,9 @@ def log_sums(c: Conditional) -> list[Expr]:
         case "categorical":
             return [total(Reduce("logsumexp", theta, (len(theta.shape) - 1,)))]
     assert c.precision is not None
-    a = c.precision
-    units = product(c.layer.node.shape)
-    if a.rank == 0 or not a.shape or _constant(a) is not None:
-        level = _constant(a)
-        square = total(apply("square", theta)) / 2 if level == 1 else total(apply("div", apply("square", theta), 2 * a))
-        scale = apply("log", apply("div", 2 * math.pi, a)) if level is None else Const(math.log(2 * math.pi / level))
-        return [square, apply("mul", units, scale) / 2]
-    return [total(apply("square", theta) / (2 * _spread(a, theta))), total(apply("log", apply("div", 2 * math.pi, a))) / 2]
+    if (a := number(c.precision)) is not None:
+        level = Const(math.log(2 * math.pi / a) / 2)
+        return [total(apply("square", theta)) / Const(2 * a), apply("mul", level, product(theta.shape))]
+    square = over(apply("square", theta), 2 * c.precision)
+    return [total(square), total(apply("log", over(constant(2 * math.pi, c.precision), c.precision))) / 2]
 
-
-def _constant(a: Expr) -> float | None:
-    from ..algebra import number
-    value = number(a)
-    return None if value is None else float(value)
-
-
-def _spread(a: Expr, theta: Expr) -> Expr:
-    return broadcast(a, order_axes({*a.axes, *theta.axes}), theta.shape)

@@ -10,7 +10,7 @@ that have not, so that each pair of units is parted by one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,3 @@ def _values(system: System, e: Expr, units: Input, moved: Array) -> Array:
 
 def _leaves(system: System, e: Expr) -> Sequence[Input | Param]:
     return [n for n in reached(system, [e])[0] if isinstance(n, (Input, Param))]
-
-
-__all__ = ["Mapping", "Reading", "reading", "same"]

@@ -30,9 +30,9 @@ from ..graph import (
     broadcast,
     order_axes,
     postorder,
-    zeros,
 )
 
+EVEN = ("square", "abs")
 MOVES = (Slice, Transpose, Reshape, Window, Fold, Pad, Flip)
 
 
@@ -55,13 +55,13 @@ def zero(like: Expr) -> Expr:
 
 
 def _rebuilt(n: Expr, args: tuple[Expr, ...]) -> Expr:
+    if isinstance(n, Broadcast):                                 # what is repeated along the batch may now be along another axis
+        return zero(n) if is_zero(args[0]) else Broadcast(args[0], args[0].axes, n.shape, n.places)
     if args == n.args:
         return n
     match n:
         case Map():
             return _map(n.f, args)
-        case Broadcast():
-            return zero(n) if is_zero(args[0]) else Broadcast(args[0], args[0].axes, n.shape, n.places)
         case Contract():
             return zero(n) if any(map(is_zero, args)) else n.with_args(args)
         case Reduce(kind="sum") if is_zero(args[0]):
@@ -89,6 +89,10 @@ def _map(f: str, args: tuple[Expr, ...]) -> Expr:
             return zero(args[0])
         case ("div" | "neg" | "square" | "abs" | "sqrt"), [True, *_]:
             return zero(args[0])
+    if f == "div" and isinstance(args[0], Map) and args[0].f == "neg":
+        return _map("neg", (_map("div", (args[0].args[0], args[1])),))
+    if f in EVEN and isinstance(args[0], Map) and args[0].f == "neg":
+        return _map(f, args[0].args)
     return Map(f, _aligned(args))
 
 
@@ -97,5 +101,3 @@ def _aligned(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     axes = order_axes({x for a in args for x in a.axes})
     return tuple(a if a.axes == axes else broadcast(a, axes, a.shape) for a in args)
 
-
-__all__ = ["replaced", "without", "zero", "zeros"]

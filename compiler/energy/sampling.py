@@ -55,5 +55,3 @@ def _one_of(p: Expr, u: Expr) -> Expr:
     upper = Concat(at, (inner, Broadcast(Const(1), *low, ())))
     return upper - Concat(at, (Broadcast(Const(0), *low, ()), inner))
 
-
-__all__ = ["sample"]

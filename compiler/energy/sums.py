@@ -188,5 +188,3 @@ def ordered(e: Expr, units: Sequence[Expr], opaque: Opaque = lambda e: False) ->
     """e as a sum of products in the order of a textbook."""
     return built(arranged(collected(monomials(e, opaque)), units), e)
 
-
-__all__ = ["Monomial", "arranged", "built", "collected", "monomials", "ordered", "reads"]

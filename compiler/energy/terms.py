@@ -15,18 +15,23 @@ from .sums import reads
 
 def summands(e: Expr) -> list[Expr]:
     """The terms of a sum; each is a node of it."""
+    return [term for _, term in signed_summands(e)]
+
+
+def signed_summands(e: Expr, sign: int = 1) -> list[tuple[int, Expr]]:
+    """The terms of a sum, each with the sign, 1 or -1, with which it enters."""
     match e:
         case Map("add" | "sub", (a, b)):
-            return summands(a) + summands(b)
+            return signed_summands(a, sign) + signed_summands(b, sign if e.f == "add" else -sign)
         case Map("neg", (a,)):
-            return summands(a)
+            return signed_summands(a, -sign)
         case Broadcast(args=(a,)) if not e.shape:
-            return summands(a)
-    return [e]
+            return signed_summands(a, sign)
+    return [(sign, e)]
 
 
 def blame(system: System, energy: Expr, layer: Units, others: bool = False, beside: Sequence[Units] = ()) -> Expr | None:
-    """The first term whose derivative by the layer depends on the unit itself, on `others` of the layer, or on layers `beside`."""
+    """The first term whose derivative by a unit depends on that unit, on `others` of its layer, or on the layers `beside`."""
     terms = [t for t in summands(energy) if reads([t], [layer.node])]
     for t in terms:
         seed = Broadcast(Const(-1), t.axes, t.shape, ())
@@ -39,10 +44,3 @@ def blame(system: System, energy: Expr, layer: Units, others: bool = False, besi
             if found.others if others else found.own:
                 return t
     return terms[0] if terms else None
-
-
-def written(system: System, energy: Expr, layer: Units, others: bool = False, beside: Sequence[Units] = ()) -> str:
-    """The term that is to blame, as a formula."""
-    from ..formulas import formula
-    term = blame(system, energy, layer, others, beside)
-    return "the energy" if term is None else formula(term, system.names)

@@ -57,6 +57,10 @@ def _piece(term: Term, args: list[Piece]) -> Piece:
     match term.kind:
         case "name":
             return symbol_latex(term.head), ATOM
+        case "text":
+            return rf"\text{{{_escaped(term.head)}}}", ATOM
+        case "grouped":
+            return rf"\left({args[0][0]}\right)", ATOM
         case "size":
             return term.head.replace("*", r"\,"), SUM if "+" in term.head or "-" in term.head else ATOM
         case "number":
@@ -137,6 +141,19 @@ def _call(term: Term, args: list[str]) -> Piece:
     return rf"{f}\left({', '.join(args)}\right)", POSTFIX
 
 
+def _rank(term: Term) -> int | None:
+    """How many features a term has, where that is known."""
+    if term.source is not None:
+        return len(term.source.shape)
+    return _rank(term.args[0]) if term.kind in ("transpose", "prefix", "grouped", "index") else None
+
+
+def _row(term: Term) -> bool:
+    """Whether a vector stands as a row: h.T @ W."""
+    inner = term.args[0] if term.kind in ("prefix", "grouped") else term
+    return inner.kind == "infix" and inner.head == "@" and _rank(inner.args[0]) == 1
+
+
 def _infix(term: Term, args: list[Piece]) -> Piece:
     op, (a, b) = term.head, term.args
     own = BINDING[op]
@@ -150,6 +167,8 @@ def _infix(term: Term, args: list[Piece]) -> Piece:
             dot = r"\," if op == "@" or a.scalar or b.scalar else r"\odot"
             if a.kind == b.kind == "number":
                 dot = r"\cdot"
+            if op == "@" and _rank(a) == 1 and not _row(a) and not (b.kind == "transpose" and _rank(b) == 1):
+                left = rf"{_at_least(left, ATOM)}^{{\top}}", POWER          # an inner product, or a vector before a matrix
             return f"{_at_least(left, PRODUCT)} {dot} {_at_least(right, POWER)}", PRODUCT
         case "+" | "-":
             return f"{_at_least(left, SUM)} {op} {_at_least(right, SUM if op == '+' else BIG)}", SUM

@@ -38,6 +38,7 @@ from ..program import (
     Copy,
     Draw,
     Fill,
+    Fixed,
     Hot,
     Kernel,
     Literal,
@@ -181,7 +182,8 @@ class Emitter:
             case Flip():
                 yield Copy(out, self._read(ops[0], loop), (len(out.dims) - len(n.shape) + n.at,))
             case Noise():
-                yield Draw(out, n.kind, n.key, next((x for x in n.axes[:1] if x != BATCH), ""))
+                yield Draw(out, n.kind, n.key, next((x for x in n.axes[:1] if x != BATCH), ""),
+                           None if loop is None else Fixed(loop.axis, 0))
             case _:
                 raise GraphError(f"{type(n).__name__} has no lowering")
 

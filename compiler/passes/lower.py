@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import networkx as nx
 
-from ..graph import Broadcast, Concat, Expr, GraphError, Map, Param, Shift, length
+from ..graph import Broadcast, Concat, Expr, GraphError, Map, Param, Shift, Slice, length
 from ..program import Along, Block, Fixed, Loop, Stmt, View
 from .emit import Emitter
 from .layout import Layout, at, move
@@ -66,7 +66,7 @@ class Lowering:
     def _emit(self, n: Expr, loop: LoopPlan | None) -> None:
         body = list(self.emit.statements(n, loop))
         if body:
-            self.blocks.append(Block((n, *self._inlined(n)), body))
+            self.blocks.append(Block((n, *self._inlined(n), *(self._cut(n) if loop is None else ())), body))
 
     def _inlined(self, n: Expr) -> Iterable[Expr]:
         """What n's kernel computes on the way."""
@@ -74,6 +74,13 @@ class Lowering:
             if self.lay.kind[a] == "inline" and isinstance(a, Map):
                 yield a
                 yield from self._inlined(a)
+
+    def _cut(self, n: Expr) -> list[Expr]:
+        """The named values that are cut from n, which has no name: what stands within a padding."""
+        if n in self.names:
+            return []
+        cuts = [u for u in self.lay.plan.users[n] if isinstance(u, Slice) and self.lay.kind[u] == "view"]
+        return [v for u in cuts for v in ([u] if u in self.names else self._cut(u))]
 
     # ------------------------------------------------------------ loops
 

@@ -2,6 +2,7 @@
 
     slope[t] = 1 - h[t]^2, then a loop that reads slope[t]   ->   the loop computes 1 - h[t]^2 from h[t]
     u = [a[t], b[t]] of a loop's values, after it            ->   u[t] = [a[t], b[t]] in that loop, where a stands elsewhere, too
+    noise that one loop reads, each step its own             ->   a draw in every step: a long chain keeps no numbers
 
 What a step needs is then computed while it is in the cache, and nothing is kept for all steps. A sum to which no loop belongs,
 such as W @ x[t] + b, stays outside: there it is one big product.
@@ -9,7 +10,7 @@ such as W @ x[t] + b, stays outside: there it is one big product.
 
 from __future__ import annotations
 
-from ..graph import Broadcast, Concat, Const, Expr, Extent, Map, Slice, Stop, Transpose
+from ..graph import Broadcast, Concat, Const, Expr, Extent, Map, Noise, Slice, Stop, Transpose
 from .schedule import LoopPlan, Schedule
 
 SEEN_THROUGH = (Broadcast, Slice, Stop, Transpose)
@@ -22,6 +23,10 @@ def sink(plan: Schedule) -> None:
         if isinstance(e, Map) and e not in roots:
             loop = _reader(plan, e)
             if loop is not None and loop.axis in e.axes and _elementwise(plan, e, loop):
+                _move(plan, e, loop)
+        elif isinstance(e, Noise) and e not in roots:
+            loop = _reader(plan, e)
+            if loop is not None and e.axes[:1] == (loop.axis,):
                 _move(plan, e, loop)
     for e in plan.order:
         if isinstance(e, Concat) and plan.loop[e] is None:

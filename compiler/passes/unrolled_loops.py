@@ -146,6 +146,8 @@ class _Move:
             return self.view(x)
         if isinstance(x, (Load, Hot, Step, Call)):
             return self.scalar(x)
+        if isinstance(x, Fixed):
+            return self.along(x)
         return x
 
     def view(self, v: View) -> View:

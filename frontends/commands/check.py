@@ -1,16 +1,47 @@
-"""`chainrule check`: the gradients of the generated code against finite differences."""
+"""`chainrule check`: the gradients of the generated code against finite differences.
+
+Of an energy model: those of E at random values of all units, and of the free energy F at random values of the visible ones. What
+training follows is made of these.
+"""
 
 from __future__ import annotations
 
+from ...compiler.energy import free_energy
+from ...compiler.energy.objectives import bare
 from ...compiler.surgery import without_surgery
+from ...compiler.system import System, Training
+from ..language.semantics import average
 from ..trainer.differences import TOLERANCE, differences, moved, random_inputs
 from ..trainer.errors import RunError
 from .common import compiled, console, load_model, require_training
 
 
-def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
+def check(model: str, backend: str, sizes: tuple[str, ...], seed: int, block: str | None = None) -> None:
     """Print a row a parameter; a gradient that is wrong is an error."""
-    system = load_model(model, sizes)
+    system = load_model(model, sizes, block)
+    wrong = [name for part in parts(system) for name in _checked(part, backend, seed)]
+    if wrong:
+        raise RunError(f"the gradient of {', '.join(dict.fromkeys(wrong))} differs from finite differences by more than "
+                       f"{TOLERANCE:g}")
+
+
+def parts(system: System) -> list[System]:
+    """The system, or what of an energy model has gradients: its energy and its free energy as means over a batch."""
+    if system.energy is None:
+        return [system]
+    means = {"E": (system.energy.value, system.copy()), "F": (free_energy(system), bare(system))}
+    found = []
+    for name, (value, out) in means.items():
+        out.name, out.energy, out.data = f"{name} of {system.name}", None, None
+        out.training = Training(freeze=system.training.freeze)
+        out.equation(name, value)
+        out.loss = average(value)
+        found.append(out)
+    return found
+
+
+def _checked(system: System, backend: str, seed: int) -> list[str]:
+    """Prints the table of one system; the parameters whose gradients are wrong."""
     require_training(system, "check")
     if system.surgery:
         changed = ", ".join(system.surgery)
@@ -26,6 +57,4 @@ def check(model: str, backend: str, sizes: tuple[str, ...], seed: int) -> None:
         mark = "" if r.right else "  wrong"
         table.add_row(r.name, str(r.shape), f"{r.norm:.4g}", f"{r.derived:+.7e}", f"{r.measured:+.7e}", f"{r.error:.1e}{mark}")
     console().print(table)
-    wrong = [r.name for r in rows if not r.right]
-    if wrong:
-        raise RunError(f"the gradient of {', '.join(wrong)} differs from finite differences by more than {TOLERANCE:g}")
+    return [r.name for r in rows if not r.right]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..trainer.errors import OptionError, RunError
+from ..trainer.errors import OptionError, RunError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,14 +56,25 @@ def _text(e: Exception) -> str:
     return str(e) if ": error: " in str(e) else f"error: {e}"      # a model's errors bring their own heads
 
 
-def load_model(path: str | Path, settings: Iterable[str] = ()) -> System:
-    """The model of a file, with the sizes of `--set H=256` instead of its defaults."""
+def load_model(path: str | Path, settings: Iterable[str] = (), block: str | None = None) -> System:
+    """The model of a file, with the sizes of `--set H=256` instead of its defaults; or one of its pretrain blocks."""
     from ..language import load
     path = Path(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         raise OptionError(f"the model file {path} {what}")
-    return load(path, parse_settings(settings))
+    system = load(path, parse_settings(settings))
+    if block is None:
+        return system
+    if block not in blocks(system):
+        raise OptionError(f"--block {block}: model {system.name} has no such pretrain block{did_you_mean(block, blocks(system))}")
+    return blocks(system)[block]
+
+
+def blocks(system: System) -> dict[str, System]:
+    """The pretrain blocks of a model, by name, in their order."""
+    from ...compiler.recipe import Pretraining
+    return {s.name: s.system for s in system.pretraining if isinstance(s, Pretraining)}
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, int]:
@@ -81,7 +92,7 @@ def require_training(system: System, what: str) -> None:
     """Refuses a model that has no loss, or no parameter that is trained."""
     if system.loss is None:
         raise OptionError(f"model {system.name} has no loss, so there is nothing to {what}: loss = ... is what is minimised")
-    if not set(system.params) - set(system.training.freeze):
+    if not system.trained():
         why = "all its parameters are frozen" if system.params else "it has no parameters"
         raise OptionError(f"model {system.name}: {why}, so there is nothing to {what}")
 

@@ -9,16 +9,17 @@ from typing import Any
 from ..trainer.errors import OptionError, did_you_mean
 from ..trainer.reports import draw_weights
 from ..trainer.weights import load_arrays, write_atomic
-from .common import compiled, console, load_model
+from .common import blocks, compiled, console, load_model
 
 FORMATS = ("formula", "latex", "code")
 
 
-def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...], terms: bool = False, steps: int = 3) -> None:
+def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...], terms: bool = False, steps: int = 3,
+         block: str | None = None) -> None:
     """Print the derived gradient; `terms`: as the sum over the steps of backpropagation through time."""
     if form not in FORMATS:
         raise OptionError(f"--format {form}: there is no such format{did_you_mean(form, FORMATS)}")
-    system = load_model(model, sizes)
+    system = load_model(model, sizes, block)
     if wrt is not None and wrt not in system.params:
         raise OptionError(f"--wrt {wrt}: model {system.name} has no parameter {wrt}{did_you_mean(wrt, system.params)}")
     if terms:
@@ -30,25 +31,35 @@ def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...], terms: 
 
 
 def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple[str, ...], plain: bool,
-             schedule: dict[str, Any]) -> None:
-    """Write the generated module; to the standard output without a file name. `schedule`: unroll, steps, checkpoint."""
-    program = compiled(load_model(model, sizes), backend, dtype, 0 if plain else 1, **schedule)
+             schedule: dict[str, Any], block: str | None = None) -> None:
+    """Write the generated module; to the standard output without a file name. `schedule`: unroll, steps, checkpoint.
+
+    The modules of pretrain blocks stand beside it: model_np_layer1.py.
+    """
+    system = load_model(model, sizes, block)
+    program = compiled(system, backend, dtype, 0 if plain else 1, **schedule)
     if out is None or out == "-":
         sys.stdout.write(program.source)
         return
-    write_atomic(Path(out), program.source.encode())
-    console().print(f"{out}: {program.source.count(chr(10))} lines; python {out} checks it", markup=False)
+    path = Path(out)
+    programs = {path: program}
+    for name, part in blocks(system).items():
+        programs[path.with_name(f"{path.stem}_{name}{path.suffix}")] = compiled(part, backend, dtype, 0 if plain else 1)
+    for file, each in programs.items():
+        write_atomic(file, each.source.encode())
+        console().print(f"{file}: {each.source.count(chr(10))} lines; python {file} checks it", markup=False, soft_wrap=True)
 
 
-def explain(model: str, name: str, sizes: tuple[str, ...]) -> None:
+def explain(model: str, name: str, sizes: tuple[str, ...], block: str | None = None) -> None:
     """Print where a gradient comes from: the terms of the chain rule, the rewrites, the lines that compute it."""
     from ..showing import explain_text
-    sys.stdout.write(_line(explain_text(load_model(model, sizes), name)))
+    sys.stdout.write(_line(explain_text(load_model(model, sizes, block), name)))
 
 
-def show(model: str, stage: str, out: str | None, weights: str | None, sizes: tuple[str, ...]) -> None:
+def show(model: str, stage: str, out: str | None, weights: str | None, sizes: tuple[str, ...],
+         block: str | None = None) -> None:
     """Print a stage of the compiler; `graph` is DOT, or SVG where --out ends so; `weights` is a histogram of a file."""
-    system = load_model(model, sizes)
+    system = load_model(model, sizes, block)
     if stage == "weights":
         _show_weights(system.name, weights, out)
         return

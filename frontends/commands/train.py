@@ -16,6 +16,7 @@ from ..trainer.errors import OptionError, WeightsError
 from ..trainer.loop import CHECKPOINT, Outcome, Trainer
 from ..trainer.mistakes import report_mistakes
 from ..trainer.progress import progress_for
+from ..trainer.recipe import Recipe, checkpoints, pretrained
 from ..trainer.reports import draw_curve, report_classes, results_table, transfer_table, write_curve
 from ..trainer.run import Options, load_run
 from ..trainer.time import truncated_axis
@@ -46,11 +47,13 @@ class TrainOptions:
     freeze: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
     checkpoint: str | None = None
+    labelled: int | None = None
+    skip_pretraining: bool = False
 
 
 # what a resumed run takes from its checkpoint where the command line is silent
 _KEPT = ("data", "epochs", "batch", "backend", "dtype", "sizes", "seed", "lr", "patience", "freeze", "rates",
-         "checkpoint")
+         "checkpoint", "labelled", "skip_pretraining")
 
 
 def train(model: str, options: TrainOptions) -> None:
@@ -58,10 +61,15 @@ def train(model: str, options: TrainOptions) -> None:
     screen = console()
     out = Path(options.out) if options.out else default_folder(Path(model))
     if options.resume:
-        options = _resumed(options, out / CHECKPOINT)
+        options = _resumed(options, out)
     system = with_training(load_model(model, options.sizes), options)
     session = prepare(system, Path(model), options, out, screen)
     screen.print(f"{session.trainer.data.describe()}", markup=False)
+    if session.recipe is not None:
+        interrupted = pretrained(session.recipe, session.trainer.run.params)
+        if interrupted is not None:
+            _say_how_to_go_on(session, interrupted, screen)
+            return
     outcome = session.trainer.train()
     finish(session, outcome, screen)
 
@@ -72,8 +80,11 @@ def default_folder(model: Path) -> Path:
     return Path("runs") / name
 
 
-def _resumed(options: TrainOptions, path: Path) -> TrainOptions:
+def _resumed(options: TrainOptions, out: Path) -> TrainOptions:
     """The options that the run was started with, and those that the command line changes."""
+    path = out / CHECKPOINT
+    if not path.is_file():
+        path = next(reversed(checkpoints(out)), path)    # interrupted in pretraining
     if not path.is_file():
         raise WeightsError(f"there is no checkpoint {path}: nothing to resume")
     stored = load_run(path)[2].get("command", {})
@@ -123,6 +134,7 @@ class Session:
     model: Path
     out: Path
     files: list[Path] = field(default_factory=list)
+    recipe: Recipe | None = None                     # what is still to come before training
 
 
 def prepare(system: System, model: Path, options: TrainOptions, out: Path, screen: Console) -> Session:
@@ -139,20 +151,40 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
     command = {k: getattr(options, k) for k in _KEPT}
     if system.training.checkpoint is not None:
         screen.print(str(program.checkpoint_plan(**_lengths(system, data, run_options.batch))), markup=False, soft_wrap=True)
-    trainer = Trainer(program, data, run_options, out, progress_for(screen), _diagnosis(system, run_options.seed),
+    trainer = Trainer(program, _labelled(system, data, options), run_options, out, progress_for(screen),
+                      _diagnosis(system, run_options.seed),
                       extra={"command": command, "model": system.name, "preparation": data.preparation})
     session = Session(system, program, trainer, model, out)
-    if options.resume:
+    in_training = not options.resume or (out / CHECKPOINT).is_file()
+    if system.pretraining and not options.skip_pretraining and not (options.resume and in_training):
+        session.recipe = Recipe(
+            system, data, lambda s: compiled(s, options.backend, options.dtype), run_options.seed, out, options.resume,
+            lambda: progress_for(screen), lambda s: _diagnosis(s, run_options.seed),
+            lambda text: screen.print(text, markup=False, soft_wrap=True), trainer.extra, session.files)
+    if options.resume and in_training:
         trainer.resume()
         screen.print(f"resumed after {trainer.run.epoch} epochs and {trainer.run.position} batches", markup=False)
         return session
     params = program.init(seed=options.seed)
     if options.weights is not None:
         screen.print(transfer_table(transfer(params, options.weights, options.skip), system))
-    if (out / CHECKPOINT).is_file():                 # a new run in the same folder does not destroy the old one's state
-        (out / CHECKPOINT).replace(out / f"previous-{CHECKPOINT}")
+    for old in (out / CHECKPOINT, *checkpoints(out)) if not options.resume else ():
+        if old.is_file():                            # a new run in the same folder does not destroy the old one's state
+            old.replace(old.with_name(f"previous-{CHECKPOINT}"))
     trainer.start(params)
     return session
+
+
+def _labelled(system: System, data: Dataset, options: TrainOptions) -> Dataset:
+    """The data that training sees: of the training part the first examples, if only so many count as labelled."""
+    declared = system.data.labelled if system.data is not None else 0
+    n, there = declared if options.labelled is None else options.labelled, data.count("train")
+    if not n:
+        return data
+    if not 0 < n <= there or data.stream:
+        raise OptionError(f"labelled: {n} of the {there} examples of the training part" + (
+            " are none; it is one sequence" if data.stream else "; write a number from 1 to that"))
+    return replace(data, parts={**data.parts, "train": {k: a[:n] for k, a in data.parts["train"].items()}})
 
 
 def _lengths(system: System, data: Dataset, batch: int) -> dict[str, int]:
@@ -173,9 +205,7 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
     trainer, out = session.trainer, session.out
     if outcome.status == "interrupted":
         _write_curves(session, outcome)
-        resume = f"chainrule train {session.model} --resume" + ("" if out == default_folder(session.model) else f" --out {out}")
-        screen.print(f"interrupted after {outcome.run.epoch} epochs and {outcome.run.position} batches; the state is saved.\n"
-                     f"Go on with: {resume}", markup=False)
+        _say_how_to_go_on(session, outcome, screen)
         return
     results = {part: trainer.evaluate(part, outcome.params) for part in trainer.data.parts}
     screen.print(f"{session.system.name}: {_ending(outcome)}", markup=False, soft_wrap=True)
@@ -190,6 +220,12 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
         session.files += report_mistakes(out, session.system, trainer, outcome.params)
     screen.print(results_table(results))
     screen.print("written: " + ", ".join(str(f) for f in session.files), markup=False, soft_wrap=True)
+
+
+def _say_how_to_go_on(session: Session, outcome: Outcome, screen: Console) -> None:
+    where = "" if session.out == default_folder(session.model) else f" --out {session.out}"
+    screen.print(f"interrupted after {outcome.run.epoch} epochs and {outcome.run.position} batches; the state is saved.\n"
+                 f"Go on with: chainrule train {session.model} --resume{where}", markup=False)
 
 
 def _ending(outcome: Outcome) -> str:

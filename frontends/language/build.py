@@ -58,6 +58,13 @@ class Builder(Transformer_NonRecursive[Any, Any]):
         index, first, last, body = c
         return s.Repeat(index.start_pos, index.end_pos, str(index), first, last, body)
 
+    def pretrain(self, m: Any, c: list[Any]) -> s.Pretrain:
+        target, body = c
+        return s.Pretrain(target.start, target.end, target, body)
+
+    def pretrain_value(self, m: Any, c: list[Any]) -> s.PretrainValue:
+        return s.PretrainValue(m.start_pos, m.end_pos, c[0], c[1])
+
     def formal(self, m: Any, c: list[Any]) -> s.Formal:
         return s.Formal(m.start_pos, m.end_pos, str(c[0]), _items(c[1]), c[2])
 
@@ -157,13 +164,14 @@ class Builder(Transformer_NonRecursive[Any, Any]):
         return s.Surgery(m.start_pos, m.end_pos, c[0], c[1])
 
     def data(self, m: Any, c: list[Any]) -> s.Data:
-        columns, split, only = c[2] or ((), (), None)
-        return s.Data(m.start_pos, m.end_pos, str(c[0]), c[1] or (), columns, split, only)
+        columns, split, only, labelled = c[2] or ((), (), None, None)
+        return s.Data(m.start_pos, m.end_pos, str(c[0]), c[1] or (), columns, split, only, labelled)
 
-    def columns(self, m: Any, c: list[Any]) -> tuple[tuple[s.Column, ...], tuple[str, ...], str | None]:
+    def columns(self, m: Any, c: list[Any]) -> tuple[tuple[s.Column, ...], tuple[str, ...], str | None, s.Number | None]:
         split = next((x for x in c if isinstance(x, tuple)), ())
         only = next((x for x in c if isinstance(x, str)), None)
-        return tuple(x for x in c if isinstance(x, s.Column)), split, only
+        labelled = next((x for x in c if isinstance(x, s.Number)), None)
+        return tuple(x for x in c if isinstance(x, s.Column)), split, only, labelled
 
     def column(self, m: Any, c: list[Any]) -> s.Column:
         if len(c) == 1:
@@ -175,6 +183,9 @@ class Builder(Transformer_NonRecursive[Any, Any]):
 
     def only(self, m: Any, c: list[Any]) -> str:
         return f"{c[0].start}:{c[0].end}"
+
+    def labelled(self, m: Any, c: list[Any]) -> s.Number:
+        return s.Number(c[0].start_pos, c[0].end_pos, _number(str(c[0])))
 
     def train(self, m: Any, c: list[Any]) -> s.Train:
         return s.Train(m.start_pos, m.end_pos, tuple(c))

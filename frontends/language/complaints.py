@@ -8,7 +8,8 @@ from typing import Any
 from .diagnostics import Diagnostic, Note, Source, did_you_mean
 
 KEYWORDS = ("model", "input", "target", "param", "stat", "metric", "loss", "output", "def", "penalty", "data", "train",
-            "fragment", "repeat", "time", "lengths", "feedback", "on_backward", "energy", "visible", "hidden")
+            "fragment", "repeat", "time", "lengths", "feedback", "on_backward", "energy", "visible", "hidden",
+            "pretrain")
 _WORDS = {"on": "`on` is expected", "NAME": "a name", "NUMBER": "a number", "PATTERN": "a parameter's name or pattern",
           "_NL": "the end of the line", "$END": "the end of the text", "RPAR": "`)`", "RSQB": "`]`", "EQUAL": "`=`",
           "COLON": "`:`", "LPAR": "`(`", "LSQB": "`[`", "COMMA": "`,`"}
@@ -70,7 +71,8 @@ def _explain(source: Source, text: str, first: int, at: int, word: str, expected
         shown = word if word.isprintable() else f"\\x{ord(word):02x}" if word else ""
         return f"`{shown}` has no meaning here", _STRANGERS.get(word), ()
     start = text.split("\n")[first - 1].split()[:1]
-    if start in (["fragment"], ["repeat"]) and "COLON" in expected and (not word or first < text.count("\n", 0, at) + 1):
+    ended = not word or first < text.count("\n", 0, at) + 1
+    if start in (["fragment"], ["repeat"], ["pretrain"]) and "COLON" in expected and ended:
         return f"the first line of a {start[0]} ends with a colon", "its body stands below it, indented", ()
     if word in (")", "]") and opened is None:
         return f"`{word}` closes no bracket", None, ()

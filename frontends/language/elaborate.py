@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ...compiler.graph import GraphError, Ref, postorder
 from ...compiler.sizes import symbol
 from ...compiler.system import System
-from . import energies, surgery, training
+from . import energies, pretraining, surgery, training
 from . import syntax as s
 from .complaints import KEYWORDS
 from .declarations import Collected, collect
@@ -37,10 +37,12 @@ def elaborate_model(source: Source, statements: tuple[s.Statement, ...], mistake
     ctx.system.domains.update(ctx.domains)
     if ctx.energy:
         _guarded(ctx, scope, ctx.header or s.Node(0, 1), lambda: energies.energy(ctx, scope))
-    _around(ctx, found)
+    surround(ctx, found)
     for q in found.equations:
         if q.state == "lost" and not ctx.diagnostics:
             ctx.report(scope, q.node, f"the shape of `{q.name}` cannot be found", hint=f"declare it: {q.name}[t, H] = ...")
+    if ctx.energy and not ctx.diagnostics:
+        energies.derivable(ctx, scope)
     if ctx.diagnostics:
         raise ModelError(ctx.diagnostics)
     _order(ctx.system, found)
@@ -115,7 +117,7 @@ def _size(ctx: Context, scope: Scope, f: s.Formal, given: dict[str, int]) -> Non
         ctx.system.sizes[f.name] = value
 
 
-def _around(ctx: Context, found: Collected) -> None:
+def surround(ctx: Context, found: Collected) -> None:
     """Everything but equations, in the order in which the parts need each other."""
     for owner in dict.fromkeys(q.scope.owner for q in found.equations if q.scope is not None):
         _bounds(ctx, owner)
@@ -165,6 +167,10 @@ def _statement(ctx: Context, scope: Scope, x: s.Statement) -> None:
             training.train(ctx, scope, x)
         case s.Surgery():
             surgery.surgery(ctx, scope, x)
+        case s.Pretrain():
+            pretraining.block(ctx, scope, x)
+        case s.PretrainValue():
+            pretraining.setting(ctx, scope, x)
         case s.Feedback():
             from .feedback import feedback
             feedback(ctx, scope, x)

@@ -109,8 +109,8 @@ def energy(ctx: Context, scope: Scope) -> None:
     """Takes the equation `E` as the model's energy."""
     assert ctx.header is not None
     for visible, word in ((True, "visible"), (False, "hidden")):
-        lost = any(isinstance(b, Lost) for b in scope.names.values())
-        if not any(u.visible is visible for u in ctx.layers) and not lost:
+        declared = any(isinstance(b, Lost) or b.what == f"a {word} layer" for b in scope.names.values())
+        if not any(u.visible is visible for u in ctx.layers) and not declared:
             ctx.report(scope, ctx.header, f"an energy model has visible and hidden units, and this has no {word} ones",
                        hint=f"{word} {'v[D]' if visible else 'h[H]'} : binary")
     q = scope.find("E")
@@ -124,7 +124,7 @@ def energy(ctx: Context, scope: Scope) -> None:
     from .training import one_number
     one_number(ctx, scope, q.item.value, q.expr, (), "energy")
     _read_by(ctx, scope, q.expr, q.item.value)
-    ctx.system.equations.pop("E")
+    ctx.system.equations.pop(q.full)
     ctx.system.energy = Energy(q.expr, tuple(ctx.layers))
     ctx.system.training = Training(estimator=Estimator())
 
@@ -147,9 +147,37 @@ def _read_by(ctx: Context, scope: Scope, value: Expr, at: s.Expr) -> None:
         ctx.report(scope, at, f"E reads the stat `{name}`, and {REFUSED['stat'][0]}", hint=REFUSED["stat"][1])
 
 
+def derivable(ctx: Context, scope: Scope) -> None:
+    """Derives conditionals and free energy, and points at the term that prevents it."""
+    from ...compiler.energy import EnergyError, conditional, free_energy, objective
+    from ...compiler.formulas import formula
+    assert ctx.system.energy is not None
+    place: tuple[Source, s.Node] | None = None
+    try:
+        for side in ("hidden", "visible"):
+            conditional(ctx.system, side)
+        free_energy(ctx.system)
+        place = ctx.estimator                                    # what is wrong now, is wrong with it
+        objective(ctx.system)
+    except EnergyError as error:
+        value, binding = ctx.system.energy.value, scope.find(error.layer or "E")
+        place = written_at(ctx, value, error.term) if error.term is not None else place
+        if place is None and binding is not None:
+            place = binding.source, binding.node
+        source, node = place or (scope.source, s.Node(0, 1))
+        said = str(error)
+        if error.term is not None and error.term in ctx.places:   # a term reads as it was written
+            said = said.replace(f"`{formula(error.term, ctx.system.names)}`", f"`{text_of(Scope(source), node)}`")
+        message, _, hint = said.rpartition("; ") if "; " in said else (said, "", "")
+        declared = binding if error.layer is not None and binding is not None and binding.node is not node else None
+        ctx.report(Scope(source), node, message, (declared, f"`{error.layer}` is declared here"), hint=hint or None)
+
+
 def written_at(ctx: Context, root: Expr, inner: Expr) -> tuple[Source, s.Node] | None:
     """Where the smallest written part of `root` stands that holds a node."""
     holds: dict[Expr, bool] = {}
+    if inner in ctx.places:
+        return ctx.places[inner]
     for e in postorder(root):
         holds[e] = e is inner or any(holds[a] for a in e.args)
         if holds[e] and e in ctx.places:
@@ -157,4 +185,4 @@ def written_at(ctx: Context, root: Expr, inner: Expr) -> tuple[Source, s.Node] |
     return None
 
 
-__all__ = ["declare_units", "energy", "refused"]
+__all__ = ["declare_units", "derivable", "energy", "refused"]

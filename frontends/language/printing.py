@@ -10,6 +10,7 @@ import keyword
 import re
 from collections.abc import Iterable, Iterator
 
+from ...compiler.formulas.terms import Term
 from ...compiler.formulas.text import to_text as term_text
 from ...compiler.graph import BATCH, BOOL, Expr, Extent, Input, Map, Param, Reduce, Size, apply, count
 from ...compiler.moves import Broadcast
@@ -22,6 +23,7 @@ from .exact import ExactReader, PrintingError, size_text
 from .feedback import feedback_text
 from .functions import REDUCING
 from .lengths import lengths_text, own_inputs
+from .printing_blocks import recipe_text
 
 WORDS = (*REDUCING, "softmax", "log_softmax", BATCH, "last", "true", "false", "inf", "pi")
 LARGEST_TREE = 200_000                                   # terms of one formula; more is a graph that no text can hold
@@ -29,9 +31,23 @@ LARGEST_TREE = 200_000                                   # terms of one formula;
 
 def to_text(system: System) -> str:
     """The model text of a system; PrintingError where it holds something that the language cannot say."""
+    check_names(system)
     printer = _Printer(system)
-    blocks = [[printer.header()], printer.declarations(), printer.equations(), printer.objective(), printer.running()]
+    blocks = [[printer.header()], printer.declarations(), printer.equations(), recipe_text(system, printer.text, _block),
+              printer.objective(), printer.running()]
     return "\n\n".join("\n".join(b) for b in blocks if b) + "\n"
+
+
+def equation_terms(system: System) -> Iterator[tuple[str, Expr, Term]]:
+    """The equations as the language writes them, each after what it reads: name, expression, right side; an energy is `E`."""
+    return _Printer(system).terms()
+
+
+def expression_text(system: System, e: Expr) -> str:
+    """Part of an equation as the language writes it."""
+    printer = _Printer(system)
+    printer.reader.done.update(dict.fromkeys(system.equations))
+    return term_text(printer.reader.term(e), exact=True)
 
 
 NAME = re.compile(r"[^\W\d]\w*(\.(?!T\b)\w+)*")
@@ -49,7 +65,6 @@ def check_names(system: System) -> None:
 
 class _Printer:
     def __init__(self, system: System) -> None:
-        check_names(system)
         self.system = system
         self.order = list(ordered(system))
         self.bounds: Boundaries = boundaries_of(system)
@@ -61,6 +76,16 @@ class _Printer:
         if term.weight > LARGEST_TREE:
             raise PrintingError(f"the formula of {name or 'an expression'} is too large to write: name its parts")
         return term_text(term, exact=True)
+
+    def terms(self) -> Iterator[tuple[str, Expr, Term]]:
+        """Every equation with its right side, the energy last."""
+        for name in self.order:
+            e = self.system.equations[name]
+            yield name, e, self.reader.right_side(e, name)
+            self.reader.done[name] = None
+        if self.system.energy is not None:
+            e = self.system.energy.value
+            yield "E", e, self.reader.right_side(e, "E")
 
     # ---- header and declarations
 
@@ -176,10 +201,21 @@ class _Printer:
             columns = [f"{k} = {v}" for k, v in d.columns]
             columns += [f"only {d.only}"] if d.only else []
             columns += [f"split {' / '.join(map(str, d.split))}"] if d.split else []
+            columns += [f"labelled {d.labelled}"] if d.labelled else []
             source = d.source + (f"({options})" if options else "")
             lines.append(f"data {source}" + (f": {', '.join(columns)}" if columns else ""))
         settings = list(_training(self.system.training))
         return [*lines, *([f"train {', '.join(settings)}"] if settings else [])]
+
+
+def _block(system: System, own: tuple[str, ...], feeds: dict[str, str]) -> list[str]:
+    """The statements of a pretrain block; `feeds` are its visible units' sources, equations that are not its own the model's."""
+    printer = _Printer(system)
+    units = [printer.input(u.name, u.node) + (f" = {feeds[u.name]}" if u.visible else "")
+             for u in (system.energy.layers if system.energy else ())]
+    printer.reader.done.update(dict.fromkeys(n for n in printer.order if n not in own))
+    printer.order = [n for n in printer.order if n in own]
+    return [*units, *printer.equations(), *printer.objective(), *printer.running()]
 
 
 def _parameter(p: Parameter) -> str:
@@ -263,4 +299,4 @@ def ordered(system: System) -> Iterator[str]:
             yield name
 
 
-__all__ = ["PrintingError", "ordered", "to_text"]
+__all__ = ["PrintingError", "equation_terms", "expression_text", "ordered", "to_text"]

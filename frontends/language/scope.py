@@ -202,6 +202,7 @@ class Context:
     domains: dict[str, str] = field(default_factory=dict)
     header: s.Header | None = None
     layers: list[Units] = field(default_factory=list)                 # of an energy model
+    estimator: tuple[Source, s.Node] | None = None                    # of an energy model, where it stands
 
     @property
     def energy(self) -> bool:

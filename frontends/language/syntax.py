@@ -243,6 +243,7 @@ class Data(Statement):
     columns: tuple[Column, ...]
     split: tuple[str, ...]
     only: str | None
+    labelled: Number | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,6 +275,22 @@ class Repeat(Statement):
     first: Expr
     last: Expr
     body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrain(Statement):
+    """pretrain name: and the statements of a block"""
+
+    target: Target
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainValue(Statement):
+    """pretrain V = W.T"""
+
+    target: Target
+    value: Expr
 
 
 def children(node: Node) -> Iterator[Node]:

@@ -218,7 +218,10 @@ def data(ctx: Context, scope: Scope, x: s.Data) -> None:
     if any(n <= 0 for n in split[:2]) or any(n < 0 for n in split) or (split and not 2 <= len(split) <= 3):
         ctx.report(scope, x, f"a split is two or three counts of examples, not {' / '.join(x.split)}",
                    hint="split 1400 / 397 (training, test), or split 50000 / 10000 / 10000; a third count of 0 is no test part")
-    ctx.system.data = Data(x.source, tuple(options), tuple(columns), split, "" if x.only is None else _formula(scope, x.only))
+    if x.labelled is not None and (not isinstance(x.labelled.value, int) or x.labelled.value < 1):
+        ctx.fail(scope, x.labelled, "labelled says how many examples are trained on: a whole number of at least 1")
+    ctx.system.data = Data(x.source, tuple(options), tuple(columns), split, "" if x.only is None else _formula(scope, x.only),
+                           0 if x.labelled is None else int(x.labelled.value))
 
 
 def _formula(scope: Scope, place: str) -> str:
@@ -306,6 +309,7 @@ def _optimiser(ctx: Context, scope: Scope, o: s.Option, once: Once) -> None:
 
 def _estimator(ctx: Context, scope: Scope, o: s.Option, once: Once) -> None:
     found, rates = read_estimator(ctx, scope, o)
+    ctx.estimator = (scope.source, o)
     once("estimator", found)
     optimiser = descent(rates, float(OPTIMISERS["sgd"][0]["lr"]))
     if optimiser is not None:

@@ -67,7 +67,10 @@ class Derivation:
 
 
 def derive(system: System) -> Derivation:
-    """A model's gradient by all trained parameters. ShowingError where it has no loss."""
+    """The gradient of a model's loss, or of what an energy's estimator minimises. ShowingError where there is neither."""
+    if system.energy is not None:
+        from ...compiler.energy import objective
+        system = objective(system).system
     if system.loss is None:
         raise ShowingError(f"{system.name} has no loss, so there is nothing to differentiate")
     stabilised = stabilise(system)
@@ -80,8 +83,9 @@ def derive(system: System) -> Derivation:
 
 
 def formulas_of(system: System) -> dict[str, Expr]:
-    """The equations, and the loss under its name."""
-    return {**system.equations, **({"loss": system.loss.value} if system.loss else {})}
+    """The equations, and the loss or the energy under its name."""
+    return {**system.equations, **({"loss": system.loss.value} if system.loss else {}),
+            **({"E": system.energy.value} if system.energy else {})}
 
 
 def notes_of(system: System, source: System) -> dict[str, list[str]]:

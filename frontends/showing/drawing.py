@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import networkx as nx
 
 FILL = {"input": "#dbeafe", "target": "#ede9fe", "param": "#fef3c7", "stat": "#fde2c8", "equation": "#ffffff", "loss": "#fee2e2",
-        "metric": "#dcfce7"}
-LEGEND = ("input", "target", "param", "stat", "equation", "loss", "metric")
+        "metric": "#dcfce7", "visible": "#dbeafe", "hidden": "#ede9fe", "energy": "#fee2e2"}
+LEGEND = ("input", "visible", "hidden", "target", "param", "stat", "equation", "loss", "energy", "metric")
 LETTER, HEIGHT, MARGIN = 6.7, 40.0, 24.0
 FONT = 'font-family="ui-monospace, Menlo, DejaVu Sans Mono, monospace"'
 

@@ -16,6 +16,9 @@ from .gradients import computing, formula_text
 
 def explain_text(system: System, name: str) -> str:
     """What `d_W2` (or W2, or an equation) is made of. ShowingError where nothing is called so."""
+    if system.energy is not None:
+        from .energies import explain_energy
+        return explain_energy(system, name)
     d = derive(system)
     adjoint, root = root_of(d, name)
     bare = adjoint[2:]

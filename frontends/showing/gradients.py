@@ -23,6 +23,9 @@ def grad_text(system: System, wrt: str | None = None, format: str = "formula") -
     """
     if format not in FORMATS:
         raise ShowingError(f"a gradient is shown as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not as {format}")
+    if system.energy is not None and format != "code":
+        from .energies import energy_text
+        return energy_text(system, wrt, format)
     d = derive(system)
     listed = gradient_equations(d, wrt)
     if format == "latex":

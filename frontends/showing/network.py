@@ -1,6 +1,7 @@
 """The reading graph of a model: who reads whom, and how many steps back or ahead.
 
-    nodes   inputs, targets, params, stats, equations, loss, metrics; attributes kind, shape, axes, formula
+    nodes   inputs, targets, params, stats, equations, loss, metrics, and visible, hidden, E of an energy model; attributes kind,
+            shape, axes, formula
     edges   from what is read to its reader; attribute delays: {(axis, steps), ...} as a tuple, () where nothing is shifted
 
 An equation is one node; its expression is walked down to the next named node, so an edge is one reading in the formula.
@@ -56,8 +57,11 @@ def graph(system: System) -> nx.DiGraph:
     """The reading graph as a networkx DiGraph; see the head of this file."""
     import networkx as nx
     g = nx.DiGraph(name=system.name)
+    layers = system.energy.layers if system.energy else ()
+    units = {u.name: "visible" if u.visible else "hidden" for u in layers}
     for name, node in system.inputs.items():
-        g.add_node(name, **_attributes("target" if name in system.targets else "input", node, ""))
+        kind = units.get(name) or ("target" if name in system.targets else "input")
+        g.add_node(name, **_attributes(kind, node, ""))
     for name, parameter in system.params.items():
         g.add_node(name, **_attributes("param", parameter.node, ""))
     for name, stat in system.stats.items():
@@ -65,6 +69,8 @@ def graph(system: System) -> nx.DiGraph:
     named = [(name, "equation", e) for name, e in system.equations.items()]
     if system.loss:
         named.append(("loss", "loss", system.loss.value))
+    if system.energy:
+        named.append(("E", "energy", system.energy.value))
     named += [(name, "metric", a.value) for name, a in system.metrics.items()]
     for name, kind, e in named:
         g.add_node(name, **_attributes(kind, e, formula(e, system.names, limit=60)))

@@ -41,6 +41,8 @@ def _listed(system: System) -> list[Equation]:
     roots = {k: e for k, e in system.equations.items() if not k.endswith("*")}
     if system.loss:
         roots["loss"] = system.loss.value
+    if system.energy:
+        roots["E"] = system.energy.value
     names = {**system.names, **{e: k for k, e in roots.items()}}
     return equations(roots, names)
 

@@ -19,8 +19,9 @@ def generated(name: str) -> dict[Path, str]:
     model = cr.load(EXAMPLES / name / "model.nn")
     levels = {"model_np.py": 1, **({"model_np_O0.py": 0} if name in PLAIN else {})}
     schedule = SCHEDULES.get(name, {})
-    return {EXAMPLES / name / "generated" / file: cr.compile(model, level=level, **schedule).source
-            for file, level in levels.items()}
+    modules = {file: cr.compile(model, level=level, **schedule) for file, level in levels.items()}
+    modules |= {f"model_np_{block}.py": cr.compile(part) for block, part in model.pretraining.items()}
+    return {EXAMPLES / name / "generated" / file: module.source for file, module in modules.items()}
 
 
 def main(names: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ from zoo.catalogue import ZOO
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = [*sorted(ROOT.glob("examples/*/*.nn")), ROOT / "frontends/trainer/demo.nn"]
 PARTS = ("name", "sizes", "inputs", "targets", "domains", "params", "stats", "outputs", "loss", "penalties", "metrics",
-         "training", "data")
+         "training", "data", "energy")
 UNNAMEABLE = {"batch_norm": "var", "masked": "lengths"}         # zoo systems with names that the language reserves
 
 
@@ -100,6 +100,34 @@ g = threshold(h)
 z = max(h) + norm(h) + logsumexp(h) + var(h) + mean(h) * D + prod(h) + H/D + 2^3
 r = (U * 2) @ softmax(h) - x / H * -2
 loss = squares(r, x) + z + squares(r, 1)
+""",
+    "rbm": """
+energy rbm(D = 12, H = 5)
+visible v[D] : binary
+hidden h[H] : binary
+param W[H, D] ~ normal(0.01)
+param b[D], c[H] = 0
+E = -h @ W @ v - b @ v - c @ h
+penalty l2(0.0002) on W
+data mnist: v = round(image / 255)
+train persistent_contrastive_divergence(k = 15, lr = 0.1, momentum = 0.9, statistics = samples, sparsity = 0.1,
+    sparsity_weight = 0.3, chains = 20), epochs = 15, batch = 20, freeze c
+""",
+    "conditional_gaussian": """
+energy gauss(D = 10, H = 5, K = 3, M = 2, C = 4)
+visible v[D] : gaussian
+visible y[M, C] : categorical
+visible u[D] : binary(mean)
+hidden h[H] : spin
+input x[K] : unit
+input k : class(K)
+param W[H, D], A[D, K] ~ normal(0.01)
+param b[D], z[D], P[M, C], q[K] = 0
+s = exp(z)
+m = b + A @ x
+own = sum((v - m)^2 / s^2) / 2
+E = own - h @ W @ (v / s) - h @ W @ u - sum(P * y) - sum(h) * q[k]
+train likelihood, adam(lr = 0.001)
 """,
     "coupled": """
 model coupled(H = 3)

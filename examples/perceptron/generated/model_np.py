@@ -19,7 +19,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_c = -sum[batch](t2)
     t3 = select(-z * q >= 0, 1 / B, 0) * z
     d_q = -t3
-    d_v = sum[batch] d_q * stop(real(a > 0))
+    d_v = sum[batch] d_q * real(a > 0)
     d_d = -sum[batch](t3)
 
 At kinks
@@ -111,7 +111,7 @@ def _predict(params, x, workspace):
     np.matmul(x, U.T, out=U_x)                                  # (B, M)
     U_x += c
     np.greater(U_x, 0, out=U_x)
-    # q = v @ stop(real(a > 0)) + d                             model.nn:17
+    # q = v @ real(a > 0) + d                                   model.nn:17
     # f = real(q > 0)                                           model.nn:18
     np.matmul(v, U_x.T, out=f)                                  # (B,)
     f += d
@@ -165,7 +165,7 @@ def _evaluate(params, x, y, t, z, workspace):
     np.negative(minus_t_a_or_zero, out=minus_t_a_or_zero)
     np.maximum(minus_t_a_or_zero, 0, out=minus_t_a_or_zero)
     np.sum(minus_t_a_or_zero, axis=1, out=sum_minus_t_a_or_zero)  # (B,)
-    # q = v @ stop(real(a > 0)) + d                             model.nn:17
+    # q = v @ real(a > 0) + d                                   model.nn:17
     real_a = a
     np.greater(a, 0, out=real_a)
     np.matmul(v, real_a.T, out=q)                               # (B,)
@@ -258,7 +258,7 @@ def _gradients(params, grads, x, y, t, z, workspace):
     np.sum(neg_t_or_zero, axis=1, out=sum_neg_t_or_zero)        # (B,)
     real_a = a
     np.greater(a, 0, out=real_a)
-    # q = v @ stop(real(a > 0)) + d                             model.nn:17
+    # q = v @ real(a > 0) + d                                   model.nn:17
     np.matmul(v, real_a.T, out=v_real_a)                        # (B,)
     v_real_a += d
     v_real_a *= z
@@ -282,7 +282,7 @@ def _gradients(params, grads, x, y, t, z, workspace):
     # d_q = -select(-z * q >= 0, 1 / B, 0) * z
     d_q = v_real_a
     np.negative(v_real_a, out=d_q)
-    # d_v = sum[batch] d_q * stop(real(a > 0))
+    # d_v = sum[batch] d_q * real(a > 0)
     np.matmul(d_q, real_a, out=d_v)                             # (M,)
     np.greater_equal(neg_t, 0, out=mask2)
     np.logical_not(mask2, out=mask2)
