@@ -254,12 +254,10 @@ class Names:
                 return f"{of(a) or 'copy'}{'_turned' if s.flip else '_T' if turns(s) else '_last' if turned else ''}"
             case Unfold(_, a):
                 return f"{of(a) or 'image'}_windows"
-            case Convolve(_, a):
-                return f"conv_{of(a)}" if of(a) else "conv"
             case Correlate():
                 return "d_kernel"
-            case Pool(_, a):
-                return f"pooled_{of(a)}"
+            case Pool(_, a) | Convolve(_, a):
+                return f"{'pooled' if isinstance(s, Pool) else 'conv'}_{of(a)}"
             case Unpool(_, _, a):
                 return f"d_{of(a)}"
             case Refold():

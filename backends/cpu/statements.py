@@ -121,10 +121,8 @@ class Statements:
                 self.uses.add("scatter")
                 yield from self.allocate(out)
                 yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
-            case Convolve() | Correlate():
+            case Unfold() | Refold() | Convolve() | Correlate() | Pool() | Unpool():
                 yield from (*self.allocate(s.out), on_image(s, self.uses, self.sizes, self.scratch.get(id(s))))
-            case Unfold() | Refold() | Pool() | Unpool():
-                yield from (*self.allocate(s.out), on_image(s, self.uses, self.sizes))
             case Fill(out, value):
                 yield from self.allocate(out)
                 yield f"{assigned(plain(out, self.sizes))} = {number(value)}"

@@ -96,9 +96,9 @@ def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1
     time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
     """
     K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
-    for windows, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
         for p, k in enumerate(K):
-            lines = windows[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
             if p == 0:
                 np.matmul(lines, k[:, None], out=y)
             else:
@@ -112,9 +112,9 @@ def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *
     """
     sums = out.reshape(-1, len(block), *part.shape[2:])
     sums[...] = 0
-    for windows, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
         for p, total in enumerate(sums):
-            lines = windows[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
             for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
                 total += each
     return out
