@@ -130,7 +130,7 @@ def _belongs(ctx: Context, scope: Scope, x: s.Statement, name: str) -> None:
     if isinstance(x, s.Item) and x.keyword == "stat":
         ctx.fail(scope, x, "a pretrain block has no `stat` of its own", hint="declare it in the model")
     if not isinstance(x, BELONGS):
-        word = text_of(scope, x).split()[0].split("(")[0]
+        word = "pretrain" if isinstance(x, s.Pretrain) else text_of(scope, x).split()[0].split("(")[0]
         ctx.fail(scope, x, f"this stands in a model, not in a pretrain block: `{word}`",
                  hint="a block holds equations, param, loss or units and E, penalty, metric, output, train, def and repeat")
     for t in x.targets if isinstance(x, s.Item) and x.keyword != "metric" else ():
@@ -183,8 +183,10 @@ def _trains_something(ctx: Context, scope: Scope, x: s.Pretrain, part: Pretraini
     read = [k for k in ctx.system.params if any(isinstance(n, Param) and n.name == k for n in nodes)]
     if not read:
         ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: it reads no parameter")
-    why = [f"`{before[k]}` has trained {k}" if k in before else f"{k} is frozen" for k in read]
-    ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: {listing(why)}",
+    groups = {b: [k for k in read if before.get(k) == b] for b in dict.fromkeys(map(before.get, read))}
+    why = [f"{listing(names)} {'are' if len(names) > 1 else 'is'} frozen" if block is None else
+           f"`{block}` has trained {listing(names)}" for block, names in groups.items()]
+    ctx.fail(scope, x.target, f"the pretrain block `{part.name}` trains nothing: {'; '.join(why)}",
              hint="a block trains what it reads and no earlier block has trained")
 
 

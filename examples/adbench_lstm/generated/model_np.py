@@ -317,8 +317,8 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*D*T, dtype),
-            (max(B*D*T, B*T), dtype),
-            (max(B*D + B*D*T, B*D*T, B*T), dtype),
+            (B*D*T, dtype),
+            (max(B*D + B*D*T, B*D*T), dtype),
             (max(B*D + B*D*T, B*T), dtype),
             (B*T, dtype),
         ])
@@ -359,7 +359,7 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
     (
         xs, E0_x, h1_o, h1_cs, h1s, h2_o, h2_f, h2_cs, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
-        x_next_n,
+        dot_x_next,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     xs[:-1] = x                                                 # (T + 1, B, D)
     xs[-1] = 0
@@ -424,9 +424,9 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # loss, summed: (sum[t, batch] x[t+1] @ (y[t] - (0.693147 + softplus(log(sum(exp(y[t] -
     #     max(y[t])))) - (0.693147 - max(y[t])))))) * (-1 / (D*T - D))
     x_next = xs[1:]                                             # (T, B)
-    np.einsum("abc,abc->ab", x_next, n, out=x_next_n)
-    sum_x_next_n = np.sum(x_next_n)
-    loss = sum_x_next_n * -1 / (D*T - D)
+    np.einsum("abc,abc->ab", x_next, n, out=dot_x_next)
+    sum_dot_x_next = np.sum(dot_x_next)
+    loss = sum_dot_x_next * -1 / (D*T - D)
     return {"loss": (loss, B), "penalty": 0.0}
 
 
@@ -438,8 +438,8 @@ def _evaluate_buffers(workspace, B, T, dtype):
         s = workspace.reserve("evaluate", [
             (B*D + B*D*T, dtype),
             (B*D*T, dtype),
-            (max(B*D*T, B*T), dtype),
-            (max(B*D + B*D*T, B*D*T, B*T), dtype),
+            (B*D*T, dtype),
+            (max(B*D + B*D*T, B*D*T), dtype),
             (max(B*D + B*D*T, B*T), dtype),
             (B*T, dtype),
         ])
@@ -459,7 +459,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[4][:B*T].reshape(T, B),                                   # sum_exp_y
             s[3][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # tmp2
-            s[5][:B*T].reshape(T, B),                                   # x_next_n
+            s[5][:B*T].reshape(T, B),                                   # dot_x_next
         )
     return workspace.views["evaluate"]
 
@@ -486,9 +486,9 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
     (
         xs, E0_x, h1_o, h1_f, h1_cs, h1s, tanh_h1_c, h1_g, h1_a, h2_o, h2_f, h2_cs, h2s, tanh_h2_c,
-        h2_g, h2_a, y, max_y, exp_y, sum_exp_y, tmp, term, tmp2, x_next_n, sum_x_next, tmp3, tmp4,
-        d_h2_c_next, d_h2_next, d_a_h2_g, d_h2_c, d_a_h2_a, tmp5, tmp6, tmp7, tmp8, tmp9,
-        d_h1_c_next, d_h1_next, d_h1_c, d_a_h1_g, d_a_h1_a, tmp10, tmp11, tmp12, tmp13, tmp14,
+        h2_g, h2_a, y, max_y, exp_y, sum_exp_y, tmp, term, tmp2, dot_x_next, sum_x_next, tmp3,
+        d_h2_c_next, d_h2_next, d_a_h2_g, d_h2_c, d_a_h2_a, tmp4, tmp5, tmp6, d_h1_c_next,
+        d_h1_next, d_h1_c, d_a_h1_g, d_a_h1_a, tmp7, tmp8, tmp9,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -557,23 +557,23 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     n -= term[..., None]
     # loss = (sum[t, batch] x[t+1] @ n[t]) * (-1 / (D*T - D)) / B
     x_next = xs[1:]                                             # (T, B)
-    np.einsum("abc,abc->ab", x_next, n, out=x_next_n)
-    sum_x_next_n = np.sum(x_next_n)
-    loss = sum_x_next_n * -1 / (D*T - D) / B
+    np.einsum("abc,abc->ab", x_next, n, out=dot_x_next)
+    sum_dot_x_next = np.sum(dot_x_next)
+    loss = sum_dot_x_next * -1 / (D*T - D) / B
 
     # ---- backward
     # d_n[t] = -1 / (D*T - D) / B * x[t+1]
     # d_y[t] = d_n[t] - sum(x[t+1]) * sigmoid(logsumexp(y[t]) - 0.693147) * (-1 / (B*D*T - B*D))
     #     * softmax(y[t])
     np.sum(x_next, axis=2, out=sum_x_next)                      # (T, B)
-    sigmoid(max_y, out=tmp3)
-    sum_x_next *= tmp3
+    sigmoid(max_y, out=tmp2)
+    sum_x_next *= tmp2
     sum_x_next *= -1 / (B*D*T - B*D)
     d_y = exp_y
-    np.multiply(-1 / (D*T - D) / B, x_next, out=tmp4)
+    np.multiply(-1 / (D*T - D) / B, x_next, out=tmp3)
     d_y /= sum_exp_y[..., None]
     d_y *= sum_x_next[..., None]
-    np.subtract(tmp4, d_y, out=d_y)
+    np.subtract(tmp3, d_y, out=d_y)
     # d_E2 = sum[t, batch](d_y[t])
     np.sum(d_y, axis=(0, 1), out=d_E2)                          # (D,)
     # d_E1 = sum[t, batch] d_y[t] * h2[t]
@@ -608,10 +608,10 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h2.o[t] = d_h2[t] * tanh(h2.c[t])
     # d_a_h2.o[t] = d_h2.o[t] * h2.o[t] * (1 - h2.o[t])
     d_a_h2_o = h2_o
-    np.multiply(d_h2, tanh_h2_c, out=tmp5)
-    np.subtract(1, h2_o, out=tmp6)
-    d_a_h2_o *= tmp6
+    np.multiply(d_h2, tanh_h2_c, out=tmp4)
+    np.subtract(1, h2_o, out=tmp5)
     d_a_h2_o *= tmp5
+    d_a_h2_o *= tmp4
     # d_h2.b_o = sum[t, batch](d_a_h2.o[t])
     np.sum(d_a_h2_o, axis=(0, 1), out=d_h2_b_o)                 # (D,)
     # d_h2.W_o = sum[t, batch] d_a_h2.o[t] * h1[t]
@@ -619,18 +619,18 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h2.f[t] = d_h2.c[t] * h2.c[t-1]
     # d_a_h2.f[t] = d_h2.f[t] * h2.f[t] * (1 - h2.f[t])
     d_a_h2_f = h2_f
-    np.multiply(d_h2_c, h2_c_prev, out=tmp7)
-    np.subtract(1, h2_f, out=tmp8)
-    d_a_h2_f *= tmp8
-    d_a_h2_f *= tmp7
+    np.multiply(d_h2_c, h2_c_prev, out=tmp6)
+    np.subtract(1, h2_f, out=tmp4)
+    d_a_h2_f *= tmp4
+    d_a_h2_f *= tmp6
     # d_h2.b_f = sum[t, batch](d_a_h2.f[t])
     np.sum(d_a_h2_f, axis=(0, 1), out=d_h2_b_f)                 # (D,)
     # d_h2.W_f = sum[t, batch] d_a_h2.f[t] * h1[t]
     np.einsum("abc,abc->c", d_a_h2_f, h1, out=d_h2_W_f)         # (D,)
     d_h1 = d_a_h2_o
     d_h1 *= h2_W_o
-    np.multiply(d_a_h2_f, h2_W_f, out=tmp9)
-    d_h1 += tmp9
+    np.multiply(d_a_h2_f, h2_W_f, out=tmp6)
+    d_h1 += tmp6
     d_h1_c_next[...] = 0                                        # (B, D)
     d_h1_next[...] = 0                                          # (B, D)
     for t in reversed(range(T)):
@@ -659,10 +659,10 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h1.o[t] = d_h1[t] * tanh(h1.c[t])
     # d_a_h1.o[t] = d_h1.o[t] * h1.o[t] * (1 - h1.o[t])
     d_a_h1_o = h1_o
-    np.multiply(d_h1, tanh_h1_c, out=tmp10)
-    np.subtract(1, h1_o, out=tmp11)
-    d_a_h1_o *= tmp11
-    d_a_h1_o *= tmp10
+    np.multiply(d_h1, tanh_h1_c, out=tmp7)
+    np.subtract(1, h1_o, out=tmp8)
+    d_a_h1_o *= tmp8
+    d_a_h1_o *= tmp7
     # d_h1.b_o = sum[t, batch](d_a_h1.o[t])
     np.sum(d_a_h1_o, axis=(0, 1), out=d_h1_b_o)                 # (D,)
     # d_h1.W_o = sum[t, batch] d_a_h1.o[t] * E0 * x[t]
@@ -670,17 +670,17 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h1.f[t] = d_h1.c[t] * h1.c[t-1]
     # d_a_h1.f[t] = d_h1.f[t] * h1.f[t] * (1 - h1.f[t])
     d_a_h1_f = h1_f
-    np.multiply(d_h1_c, h1_c_prev, out=tmp12)
-    np.subtract(1, h1_f, out=tmp13)
-    d_a_h1_f *= tmp13
-    d_a_h1_f *= tmp12
+    np.multiply(d_h1_c, h1_c_prev, out=tmp9)
+    np.subtract(1, h1_f, out=tmp7)
+    d_a_h1_f *= tmp7
+    d_a_h1_f *= tmp9
     # d_h1.b_f = sum[t, batch](d_a_h1.f[t])
     np.sum(d_a_h1_f, axis=(0, 1), out=d_h1_b_f)                 # (D,)
     # d_E0 = sum[t, batch] (d_a_h1.o[t] * h1.W_o + d_a_h1.f[t] * h1.W_f) * x[t]
     term2 = d_a_h1_o
     term2 *= h1_W_o
-    np.multiply(d_a_h1_f, h1_W_f, out=tmp14)
-    term2 += tmp14
+    np.multiply(d_a_h1_f, h1_W_f, out=tmp9)
+    term2 += tmp9
     np.einsum("abc,abc->c", term2, x, out=d_E0)                 # (D,)
     # d_h1.W_f = sum[t, batch] d_a_h1.f[t] * E0 * x[t]
     np.einsum("abc,abc->c", d_a_h1_f, E0_x, out=d_h1_W_f)       # (D,)
@@ -713,7 +713,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             (max(B*T, B*D), dtype),
             (B*D*T, dtype),
             (max(B*T, B*D), dtype),
-            (max(B*T, B*D*T), dtype),
+            (B*D*T, dtype),
             (B*T, dtype),
         ])
         workspace.views["gradients"] = (
@@ -740,30 +740,25 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[20][:B*T].reshape(T, B),                                  # tmp
             s[20][:B*T].reshape(T, B),                                  # term
             s[21][:B*T].reshape(T, B),                                  # tmp2
-            s[20][:B*T].reshape(T, B),                                  # x_next_n
+            s[20][:B*T].reshape(T, B),                                  # dot_x_next
             s[20][:B*T].reshape(T, B),                                  # sum_x_next
-            s[21][:B*T].reshape(T, B),                                  # tmp3
-            s[16][:B*D*T].reshape(T, B, D),                             # tmp4
+            s[16][:B*D*T].reshape(T, B, D),                             # tmp3
             s[17][:B*D].reshape(B, D),                                  # d_h2_c_next
             s[19][:B*D].reshape(B, D),                                  # d_h2_next
             s[0][:B*D*T].reshape(T, B, D),                              # d_a_h2_g
             s[16][:B*D*T].reshape(T, B, D),                             # d_h2_c
             s[20][:B*D*T].reshape(T, B, D),                             # d_a_h2_a
-            s[14][:B*D*T].reshape(T, B, D),                             # tmp5
-            s[15][:B*D*T].reshape(T, B, D),                             # tmp6
-            s[13][:B*D*T].reshape(T, B, D),                             # tmp7
-            s[14][:B*D*T].reshape(T, B, D),                             # tmp8
-            s[13][:B*D*T].reshape(T, B, D),                             # tmp9
+            s[14][:B*D*T].reshape(T, B, D),                             # tmp4
+            s[15][:B*D*T].reshape(T, B, D),                             # tmp5
+            s[13][:B*D*T].reshape(T, B, D),                             # tmp6
             s[17][:B*D].reshape(B, D),                                  # d_h1_c_next
             s[19][:B*D].reshape(B, D),                                  # d_h1_next
             s[10][:B*D*T].reshape(T, B, D),                             # d_h1_c
             s[13][:B*D*T].reshape(T, B, D),                             # d_a_h1_g
             s[14][:B*D*T].reshape(T, B, D),                             # d_a_h1_a
-            s[7][:B*D*T].reshape(T, B, D),                              # tmp10
-            s[8][:B*D*T].reshape(T, B, D),                              # tmp11
-            s[6][:B*D*T].reshape(T, B, D),                              # tmp12
-            s[7][:B*D*T].reshape(T, B, D),                              # tmp13
-            s[6][:B*D*T].reshape(T, B, D),                              # tmp14
+            s[7][:B*D*T].reshape(T, B, D),                              # tmp7
+            s[8][:B*D*T].reshape(T, B, D),                              # tmp8
+            s[6][:B*D*T].reshape(T, B, D),                              # tmp9
         )
     return workspace.views["gradients"]
 

@@ -33,8 +33,10 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W": (draw(seed, 0x5f25922d93df1b9e).uniform(-1, 1, (H, D)) * np.sqrt(6 / (D + H))).astype(dtype),
-        "V": (draw(seed, 0x3c8566c849700a7).uniform(-1, 1, (D, H)) * np.sqrt(6 / (H + D))).astype(dtype),
+        "W": (draw(seed, 0x5f25922d93df1b9e).uniform(-1, 1, (H, D))
+              * np.sqrt(6 / (D + H))).astype(dtype),
+        "V": (draw(seed, 0x3c8566c849700a7).uniform(-1, 1, (D, H))
+              * np.sqrt(6 / (H + D))).astype(dtype),
         "b": np.zeros((H,), dtype),
         "d": np.zeros((D,), dtype),
     }
@@ -136,10 +138,10 @@ def _evaluate(params, x, workspace):
     V_h += d
     sigmoid(V_h, out=V_h)
     V_h -= x
-    V_h_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
+    dot_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
     # loss, summed: 0.5 * sum[batch] (r - x) @ (r - x)
-    loss = 0.5 * V_h_V_h
-    squared_error = V_h_V_h / D
+    loss = 0.5 * dot_V_h
+    squared_error = dot_V_h / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
@@ -181,21 +183,23 @@ def _gradients(params, grads, x, workspace):
     sigmoid(r, out=r)
     np.subtract(r, x, out=r_minus_x)                            # (B, D)
     # loss = (0.5 * sum[batch, 0] (r - x)^2) / B
-    r_minus_x_r_minus_x = r_minus_x.reshape(-1) @ r_minus_x.reshape(-1)
-    loss = 0.5 * r_minus_x_r_minus_x / B
+    dot_r_minus_x = r_minus_x.reshape(-1) @ r_minus_x.reshape(-1)
+    loss = 0.5 * dot_r_minus_x / B
 
     # ---- backward
+    # t1 = (r - x) * r * (1 - r)
+    t1 = r_minus_x
     np.subtract(1, r, out=tmp)
     tmp *= r
-    r_minus_x *= tmp
-    # d_d = mean[batch] (r - x) * r * (1 - r)
-    np.sum(r_minus_x, axis=0, out=d_d)                          # (D,)
+    t1 *= tmp
+    # d_d = mean[batch](t1)
+    np.sum(t1, axis=0, out=d_d)                                 # (D,)
     d_d /= B
-    # d_V = ((r - x) * r * (1 - r)) @ h.T / B
-    np.matmul(r_minus_x.T, h, out=d_V)                          # (D, H)
+    # d_V = t1 @ h.T / B
+    np.matmul(t1.T, h, out=d_V)                                 # (D, H)
     d_V /= B
-    # d_a_h = (V.T @ ((r - x) * r * (1 - r))) * h * (1 - h) / B
-    np.matmul(r_minus_x, V, out=d_a_h)                          # (B, H)
+    # d_a_h = (V.T @ t1) * h * (1 - h) / B
+    np.matmul(t1, V, out=d_a_h)                                 # (B, H)
     np.subtract(1, h, out=tmp2)
     tmp2 *= h
     d_a_h *= tmp2

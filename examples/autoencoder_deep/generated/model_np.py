@@ -49,10 +49,14 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D)) * np.sqrt(6 / (D + H))).astype(dtype),
-        "W2": (draw(seed, 0x8e601c7636111b8a).uniform(-1, 1, (K, H)) * np.sqrt(6 / (H + K))).astype(dtype),
-        "W3": (draw(seed, 0xb1c9b7a943ea8474).uniform(-1, 1, (H, K)) * np.sqrt(6 / (K + H))).astype(dtype),
-        "W4": (draw(seed, 0x4f0da6d0e037ac14).uniform(-1, 1, (D, H)) * np.sqrt(6 / (H + D))).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D))
+               * np.sqrt(6 / (D + H))).astype(dtype),
+        "W2": (draw(seed, 0x8e601c7636111b8a).uniform(-1, 1, (K, H))
+               * np.sqrt(6 / (H + K))).astype(dtype),
+        "W3": (draw(seed, 0xb1c9b7a943ea8474).uniform(-1, 1, (H, K))
+               * np.sqrt(6 / (K + H))).astype(dtype),
+        "W4": (draw(seed, 0x4f0da6d0e037ac14).uniform(-1, 1, (D, H))
+               * np.sqrt(6 / (H + D))).astype(dtype),
         "b1": np.zeros((H,), dtype),
         "b2": np.zeros((K,), dtype),
         "b3": np.zeros((H,), dtype),
@@ -156,7 +160,7 @@ def _evaluate(params, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h1, k, h3, a_r, term, tmp = _evaluate_buffers(workspace, B, dtype)
+    h1, k, h3, a_r, loss_terms, tmp = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1
@@ -171,21 +175,21 @@ def _evaluate(params, x, workspace):
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4
     # loss, summed: sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
-    np.maximum(a_r, 0, out=term)                                # (B, D)
+    np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
-    term -= tmp
+    loss_terms -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    term += tmp
-    loss = np.sum(term)
+    loss_terms += tmp
+    loss = np.sum(loss_terms)
     # r = sigmoid(a_r)                                          model.nn:10
     sigmoid_a_r_minus_x = a_r
     sigmoid(a_r, out=sigmoid_a_r_minus_x)
     sigmoid_a_r_minus_x -= x
-    sigmoid_a_r_minus_x_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
-    squared_error = sigmoid_a_r_minus_x_sigmoid_a_r_minus_x / D
+    dot_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
+    squared_error = dot_sigmoid_a_r_minus_x / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
@@ -204,7 +208,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:B*K].reshape(B, K),                                   # k
             s[0][:B*H].reshape(B, H),                                   # h3
             s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # term
+            s[0][:B*D].reshape(B, D),                                   # loss_terms
             s[2][:B*D].reshape(B, D),                                   # tmp
         )
     return workspace.views["evaluate"]
@@ -219,9 +223,7 @@ def _gradients(params, grads, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    (
-        h1, k, h3, a_r, term, tmp, d_h3, mask, d_k, d_h1, mask2,
-    ) = _gradients_buffers(workspace, B, dtype)
+    h1, k, h3, a_r, loss_terms, tmp, d_h3, mask, d_k, d_h1 = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
@@ -238,16 +240,16 @@ def _gradients(params, grads, x, workspace):
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4
     # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
-    np.maximum(a_r, 0, out=term)                                # (B, D)
+    np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
-    term -= tmp
+    loss_terms -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    term += tmp
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms += tmp
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:10
@@ -280,8 +282,8 @@ def _gradients(params, grads, x, workspace):
     np.matmul(d_k, W2, out=d_h1)                                # (B, H)
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
-    np.greater(h1, 0, out=mask2)
-    d_a_h1 *= mask2
+    np.greater(h1, 0, out=mask)
+    d_a_h1 *= mask
     # d_b1 = sum[batch](d_a_h1)
     np.sum(d_a_h1, axis=0, out=d_b1)                            # (H,)
     # d_W1 = d_a_h1 @ x.T
@@ -308,13 +310,12 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*K].reshape(B, K),                                   # k
             s[2][:B*H].reshape(B, H),                                   # h3
             s[3][:B*D].reshape(B, D),                                   # a_r
-            s[4][:B*D].reshape(B, D),                                   # term
+            s[4][:B*D].reshape(B, D),                                   # loss_terms
             s[5][:B*D].reshape(B, D),                                   # tmp
             s[4][:B*H].reshape(B, H),                                   # d_h3
             s[6][:B*H].reshape(B, H),                                   # mask
             s[1][:B*K].reshape(B, K),                                   # d_k
             s[2][:B*H].reshape(B, H),                                   # d_h1
-            s[6][:B*H].reshape(B, H),                                   # mask2
         )
     return workspace.views["gradients"]
 

@@ -33,7 +33,8 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W": (draw(seed, 0x5f25922d93df1b9e).uniform(-1, 1, (H, D)) * np.sqrt(6 / (D + H))).astype(dtype),
+        "W": (draw(seed, 0x5f25922d93df1b9e).uniform(-1, 1, (H, D))
+              * np.sqrt(6 / (D + H))).astype(dtype),
         "b": np.zeros((H,), dtype),
         "d": np.zeros((D,), dtype),
     }
@@ -125,7 +126,7 @@ def _evaluate(params, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, term, tmp = _evaluate_buffers(workspace, B, dtype)
+    h, a_r, loss_terms, tmp = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:9
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
@@ -134,21 +135,21 @@ def _evaluate(params, x, workspace):
     a_r += d
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
-    np.maximum(a_r, 0, out=term)                                # (B, D)
+    np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
-    term -= tmp
+    loss_terms -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    term += tmp
-    loss = np.sum(term)
+    loss_terms += tmp
+    loss = np.sum(loss_terms)
     # r = sigmoid(a_r)                                          model.nn:10
     sigmoid_a_r_minus_n = a_r
     sigmoid(a_r, out=sigmoid_a_r_minus_n)
     sigmoid_a_r_minus_n -= x
-    sigmoid_a_r_minus_n_sigmoid_a_r_minus_n = sigmoid_a_r_minus_n.reshape(-1) @ sigmoid_a_r_minus_n.reshape(-1)
-    squared_error = sigmoid_a_r_minus_n_sigmoid_a_r_minus_n / D
+    dot_sigmoid_a_r_minus_n = sigmoid_a_r_minus_n.reshape(-1) @ sigmoid_a_r_minus_n.reshape(-1)
+    squared_error = dot_sigmoid_a_r_minus_n / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
@@ -165,7 +166,7 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # term
+            s[0][:B*D].reshape(B, D),                                   # loss_terms
             s[2][:B*D].reshape(B, D),                                   # tmp
         )
     return workspace.views["evaluate"]
@@ -180,7 +181,9 @@ def _gradients(params, grads, x, workspace, seed):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    n, tmp, mask, h, a_r, term, tmp2, d_h, tmp3, d_a_r_h = _gradients_buffers(workspace, B, dtype)
+    (
+        n, tmp, mask, h, a_r, loss_terms, tmp2, d_h, tmp3, d_a_r_h,
+    ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # n = 1.42857 * x * real(uniform(n) < 0.7)                  model.nn:8
@@ -195,16 +198,16 @@ def _gradients(params, grads, x, workspace, seed):
     np.matmul(h, W, out=a_r)                                    # (B, D)
     a_r += d
     # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
-    np.maximum(a_r, 0, out=term)                                # (B, D)
+    np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp2)
-    term -= tmp2
+    loss_terms -= tmp2
     np.abs(a_r, out=tmp2)
     np.negative(tmp2, out=tmp2)
     np.exp(tmp2, out=tmp2)
     np.log1p(tmp2, out=tmp2)
-    term += tmp2
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms += tmp2
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:10
@@ -251,7 +254,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*D].reshape(B, D),                                   # mask
             s[3][:B*H].reshape(B, H),                                   # h
             s[4][:B*D].reshape(B, D),                                   # a_r
-            s[5][:B*D].reshape(B, D),                                   # term
+            s[5][:B*D].reshape(B, D),                                   # loss_terms
             s[6][:B*D].reshape(B, D),                                   # tmp2
             s[5][:B*H].reshape(B, H),                                   # d_h
             s[6][:B*H].reshape(B, H),                                   # tmp3

@@ -121,7 +121,7 @@ def _evaluate(params, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, term, tmp, square_W = _evaluate_buffers(workspace, B, dtype)
+    h, a_r, loss_terms, tmp, square_W = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
@@ -130,15 +130,15 @@ def _evaluate(params, x, workspace):
     a_r += d
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
-    np.maximum(a_r, 0, out=term)                                # (B, D)
+    np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
-    term -= tmp
+    loss_terms -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    term += tmp
-    loss = np.sum(term)
+    loss_terms += tmp
+    loss = np.sum(loss_terms)
     np.square(W, out=square_W)                                  # (H, D)
     sum_square_W = np.sum(square_W)
     penalty = sum_square_W * 5e-05
@@ -146,8 +146,8 @@ def _evaluate(params, x, workspace):
     sigmoid_a_r_minus_x = a_r
     sigmoid(a_r, out=sigmoid_a_r_minus_x)
     sigmoid_a_r_minus_x -= x
-    sigmoid_a_r_minus_x_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
-    squared_error = sigmoid_a_r_minus_x_sigmoid_a_r_minus_x / D
+    dot_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
+    squared_error = dot_sigmoid_a_r_minus_x / D
     return {"loss": (loss, B), "penalty": penalty, "squared_error": (squared_error, B)}
 
 
@@ -164,7 +164,7 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # term
+            s[0][:B*D].reshape(B, D),                                   # loss_terms
             s[2][:B*D].reshape(B, D),                                   # tmp
             s[0][:D*H].reshape(H, D),                                   # square_W
         )
@@ -202,8 +202,8 @@ def _gradients(params, grads, x, workspace):
     sum_term = np.sum(term)
     # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
     #     5e-05
-    W_W = W.reshape(-1) @ W.reshape(-1)
-    loss = sum_term / B + W_W * 5e-05
+    dot_W = W.reshape(-1) @ W.reshape(-1)
+    loss = sum_term / B + dot_W * 5e-05
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:8

@@ -105,15 +105,15 @@ def _evaluate(params, x, workspace):
     a_r = h @ W + d                                             # (B, D)
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
-    term = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
-    loss = np.sum(term)
+    loss_terms = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
+    loss = np.sum(loss_terms)
     square_W = W**2                                             # (H, D)
     sum_square_W = np.sum(square_W)
     penalty = sum_square_W * 5e-05
     # r = sigmoid(a_r)                                          model.nn:8
     sigmoid_a_r_minus_x = sigmoid(a_r) - x                      # (B, D)
-    sigmoid_a_r_minus_x_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
-    squared_error = sigmoid_a_r_minus_x_sigmoid_a_r_minus_x / D
+    dot_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
+    squared_error = dot_sigmoid_a_r_minus_x / D
     return {"loss": (loss, B), "penalty": penalty, "squared_error": (squared_error, B)}
 
 
@@ -135,8 +135,8 @@ def _gradients(params, grads, x, workspace):
     sum_term = np.sum(term)
     # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
     #     5e-05
-    W_W = W.reshape(-1) @ W.reshape(-1)
-    loss = sum_term / B + W_W * 5e-05
+    dot_W = W.reshape(-1) @ W.reshape(-1)
+    loss = sum_term / B + dot_W * 5e-05
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:8

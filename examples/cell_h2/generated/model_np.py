@@ -219,7 +219,7 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(2*H*V, 2*H*H, H*H, B*T*V), dtype),
+            (max(2*H*V, 2*H*H, B*T*V), dtype),
             (max(2*H, 2*B*H*T), dtype),
             (2*H*H, dtype),
             (2*B*H + B*H*T, dtype),
@@ -297,10 +297,10 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(2*H*V, 2*H*H, H*H, B*T*V), dtype),
-            (max(2*H, 2*B*H*T, B*T), dtype),
+            (max(2*H*V, 2*H*H, B*T*V), dtype),
+            (max(2*H, 2*B*H*T), dtype),
             (max(2*H*H, B*T), dtype),
-            (max(2*B*H + B*H*T, B*T*V, B*T), dtype),
+            (max(2*B*H + B*H*T, B*T*V), dtype),
             (B*T, dtype),
             (B*T, np.int64),
         ])
@@ -340,8 +340,8 @@ def _gradients(params, grads, x, y, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     (
         W_gW, b_gb, W_gW_biased_x, U, U_T, U_2_T, hs, U_T_h_prev, g, one_minus_g, U_2_T_h_prev2, p,
-        max_p, exp_p, sum_exp_p, p_picked, tmp, W_y_exp_p, d_h_next2s, d_h_next, d_a_g_d_a_h, parts,
-        d_a_h_one_minus_g, d_h_next2_plus_d_h_next, d_U, d_b_gb, d_W_gW,
+        max_p, exp_p, sum_exp_p, p_picked, tmp, W_y_t1, d_h_next2s, d_h_next, d_a_g_d_a_h, parts,
+        t4, d_h1_terms, d_U, d_b_gb, d_W_gW,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -383,16 +383,18 @@ def _gradients(params, grads, x, y, workspace):
     loss = sum_p_picked / (B*T)
 
     # ---- backward
-    exp_p /= sum_exp_p[..., None]
-    add_onehot(exp_p, y, -1)
-    # d_b_y = mean[t, batch](softmax(p[t]) - onehot(y[t]))
-    np.sum(exp_p, axis=(0, 1), out=d_b_y)                       # (V,)
+    # t1[t] = softmax(p[t]) - onehot(y[t])
+    t1 = exp_p
+    t1 /= sum_exp_p[..., None]
+    add_onehot(t1, y, -1)
+    # d_b_y = mean[t, batch](t1[t])
+    np.sum(t1, axis=(0, 1), out=d_b_y)                          # (V,)
     d_b_y /= B*T
-    # d_W_y = (sum[t] (softmax(p[t]) - onehot(y[t])) @ h[t].T) / (B*T)
-    np.matmul(exp_p.reshape(-1, V).T, h.reshape(-1, H), out=d_W_y)  # (V, H)
+    # d_W_y = (sum[t] t1[t] @ h[t].T) / (B*T)
+    np.matmul(t1.reshape(-1, V).T, h.reshape(-1, H), out=d_W_y)  # (V, H)
     d_W_y /= B*T
-    np.matmul(exp_p.reshape(-1, V), W_y, out=W_y_exp_p.reshape(-1, H))  # (T, B, H)
-    W_y_exp_p /= B*T
+    np.matmul(t1.reshape(-1, V), W_y, out=W_y_t1.reshape(-1, H))  # (T, B, H)
+    W_y_t1 /= B*T
     d_h_next2s[-2] = 0                                          # (T + 2, B, H)
     d_h_next2s[-1] = 0
     d_h_next[...] = 0                                           # (B, H)
@@ -400,26 +402,27 @@ def _gradients(params, grads, x, y, workspace):
     d_a_h = d_a_g_d_a_h[..., H:]
     d_a_g = parts[..., H:]
     for t in reversed(range(T)):
-        # d_h[t] = W_y.T @ (softmax(p[t]) - onehot(y[t])) / (B*T) + d_h_next2[t+2] + d_h_next[t+1]
+        # d_h[t] = W_y.T @ t1[t] / (B*T) + d_h_next2[t+2] + d_h_next[t+1]
         # d_a_h[t] = d_h[t] * (1 - h[t]^2)
-        d_a_h[t] = (d_h_next2_ahead2[t] + d_h_next + W_y_exp_p[t]) * (1 - h[t]**2)  # (T, B, H)
+        d_a_h[t] = (d_h_next2_ahead2[t] + d_h_next + W_y_t1[t]) * (1 - h[t]**2)  # (T, B, H)
         np.multiply(d_a_h[t], g[t], out=parts[t, :, :H])        # (T, B, 2*H)
         # d_g[t] = d_a_h[t] * (U @ h[t-1])[0:H] - d_a_h[t] * (U_2 @ h[t-2])
         # d_a_g[t] = d_g[t] * g[t] * (1 - g[t])
         d_a_g[t] = d_a_h[t] * (U_T_h_prev[t, :, :H] - U_2_T_h_prev2[t]) * g[t] * one_minus_g[t]
         # d_h_next[t] = U.T @ [d_a_h[t] * g[t], d_a_g[t]]
         np.matmul(parts[t], U, out=d_h_next)
-        np.multiply(d_a_h[t], one_minus_g[t], out=d_a_h_one_minus_g[t])  # (T, B, H)
-        # d_h_next2[t] = U_2.T @ (d_a_h[t] * (1 - g[t]))
-        np.matmul(d_a_h_one_minus_g[t], U_2, out=d_h_next2[t])
+        # t4[t] = d_a_h[t] * (1 - g[t])
+        np.multiply(d_a_h[t], one_minus_g[t], out=t4[t])        # (T, B, H)
+        # d_h_next2[t] = U_2.T @ t4[t]
+        np.matmul(t4[t], U_2, out=d_h_next2[t])
         d_a_g_d_a_h[t, :, :H] = d_a_g[t]                        # (T, B, 2*H)
     # d_h2 = sum[batch](d_h_next2[0])
     np.sum(d_h_next2s[0], axis=0, out=d_h2)                     # (H,)
-    # d_U_2 = sum[t] (d_a_h[t] * (1 - g[t])) @ h[t-2].T
-    np.matmul(d_a_h_one_minus_g.reshape(-1, H).T, h_prev2.reshape(-1, H), out=d_U_2)  # (H, H)
+    # d_U_2 = sum[t] t4[t] @ h[t-2].T
+    np.matmul(t4.reshape(-1, H).T, h_prev2.reshape(-1, H), out=d_U_2)  # (H, H)
     # d_h1 = sum[batch](d_h_next2[1] + d_h_next[0])
-    np.add(d_h_next2s[1], d_h_next, out=d_h_next2_plus_d_h_next)  # (B, H)
-    np.sum(d_h_next2_plus_d_h_next, axis=0, out=d_h1)           # (H,)
+    np.add(d_h_next2s[1], d_h_next, out=d_h1_terms)             # (B, H)
+    np.sum(d_h1_terms, axis=0, out=d_h1)                        # (H,)
     # d_U = sum[t] [d_a_h[t] * g[t], d_a_g[t]] @ h[t-1].T
     np.matmul(parts.reshape(-1, 2*H).T, h_prev.reshape(-1, H), out=d_U)  # (2*H, H)
     # d_b_gb = sum[t, batch]([d_a_g[t], d_a_h[t]])
@@ -440,15 +443,15 @@ def _gradients_buffers(workspace, B, T, dtype):
         s = workspace.reserve("gradients", [
             (max(2*H*V, 2*H*H, B*H), dtype),
             (max(2*H, 2*B*H*T, B*T*V, 2*B*H + B*H*T), dtype),
-            (max(2*H*H, B*T*V, B*T, B*H*T, 2*H*V), dtype),
+            (max(2*H*H, B*T*V, B*H*T, 2*H*V), dtype),
             (max(H*H, B*T, B*H, 2*H), dtype),
             (2*B*H + B*H*T, dtype),
             (2*B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
-            (max(B*T, 2*B*H*T), dtype),
-            (max(B*T, 2*B*H*T), dtype),
+            (2*B*H*T, dtype),
+            (2*B*H*T, dtype),
             (B*H*T, dtype),
         ])
         workspace.views["gradients"] = (
@@ -469,13 +472,13 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[9][:B*T].reshape(T, B),                                   # sum_exp_p
             s[10][:B*T].reshape(T, B),                                  # p_picked
             s[2][:B*T].reshape(T, B),                                   # tmp
-            s[2][:B*H*T].reshape(T, B, H),                              # W_y_exp_p
+            s[2][:B*H*T].reshape(T, B, H),                              # W_y_t1
             s[1][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # d_h_next2s
             s[3][:B*H].reshape(B, H),                                   # d_h_next
             s[9][:2*B*H*T].reshape(T, B, 2*H),                          # d_a_g_d_a_h
             s[10][:2*B*H*T].reshape(T, B, 2*H),                         # parts
-            s[11][:B*H*T].reshape(T, B, H),                             # d_a_h_one_minus_g
-            s[0][:B*H].reshape(B, H),                                   # d_h_next2_plus_d_h_next
+            s[11][:B*H*T].reshape(T, B, H),                             # t4
+            s[0][:B*H].reshape(B, H),                                   # d_h1_terms
             s[0][:2*H*H].reshape(2*H, H),                               # d_U
             s[3][:2*H],                                                 # d_b_gb
             s[2][:2*H*V].reshape(2*H, V),                               # d_W_gW

@@ -88,15 +88,21 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "e.L": (0.1 * draw(seed, 0xf001cdee4d18db66).standard_normal((V, E))).astype(dtype),
-        "h1.W_z": (draw(seed, 0x7cd348ba59f6f357).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h1.W_r": (draw(seed, 0xe3325bcf8a281870).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h1.W_g": (draw(seed, 0xcb74e82b6475fde6).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
+        "h1.W_z": (draw(seed, 0x7cd348ba59f6f357).standard_normal((H, E + H))
+                   / np.sqrt(E + H)).astype(dtype),
+        "h1.W_r": (draw(seed, 0xe3325bcf8a281870).standard_normal((H, E + H))
+                   / np.sqrt(E + H)).astype(dtype),
+        "h1.W_g": (draw(seed, 0xcb74e82b6475fde6).standard_normal((H, E + H))
+                   / np.sqrt(E + H)).astype(dtype),
         "h1.b_z": np.zeros((H,), dtype),
         "h1.b_r": np.zeros((H,), dtype),
         "h1.b_g": np.zeros((H,), dtype),
-        "h2.W_z": (draw(seed, 0xe24ac5a7346fd58).standard_normal((H, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "h2.W_r": (draw(seed, 0xf7f0c6f55dd6fde).standard_normal((H, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "h2.W_g": (draw(seed, 0x5ad6f768d2b97bb2).standard_normal((H, 2*H)) / np.sqrt(2*H)).astype(dtype),
+        "h2.W_z": (draw(seed, 0xe24ac5a7346fd58).standard_normal((H, 2*H))
+                   / np.sqrt(2*H)).astype(dtype),
+        "h2.W_r": (draw(seed, 0xf7f0c6f55dd6fde).standard_normal((H, 2*H))
+                   / np.sqrt(2*H)).astype(dtype),
+        "h2.W_g": (draw(seed, 0x5ad6f768d2b97bb2).standard_normal((H, 2*H))
+                   / np.sqrt(2*H)).astype(dtype),
         "h2.b_z": np.zeros((H,), dtype),
         "h2.b_r": np.zeros((H,), dtype),
         "h2.b_g": np.zeros((H,), dtype),
@@ -313,9 +319,9 @@ def _predict_buffers(workspace, B, T, dtype):
         s = workspace.reserve("predict", [
             (max(6*H*H, B*H + B*H*T), dtype),
             (max(3*E*H + 3*H*H, B*H + B*H*T), dtype),
-            (max(B*E*T, 3*H, 2*H*H, H*H, B*T*V), dtype),
+            (max(B*E*T, 3*H, 2*H*H, B*T*V), dtype),
             (3*B*H*T, dtype),
-            (max(H*H, 3*H, 2*H*H), dtype),
+            (max(3*H, 2*H*H), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:6*H*H].reshape(3*H, 2*H),                             # h2_W
@@ -424,9 +430,9 @@ def _evaluate_buffers(workspace, B, T, dtype):
         s = workspace.reserve("evaluate", [
             (max(6*H*H, B*H + B*H*T), dtype),
             (max(3*E*H + 3*H*H, B*H + B*H*T), dtype),
-            (max(B*E*T, 3*H, 2*H*H, H*H, B*T*V), dtype),
-            (max(3*B*H*T, B*T*V, B*T), dtype),
-            (max(H*H, 3*H, 2*H*H, B*T), dtype),
+            (max(B*E*T, 3*H, 2*H*H, B*T*V), dtype),
+            (max(3*B*H*T, B*T*V), dtype),
+            (max(3*H, 2*H*H, B*T), dtype),
             (B*T, dtype),
             (B*T, dtype),
             (B*T, np.int64),
@@ -564,17 +570,18 @@ def _gradients(params, grads, x, y, carry, workspace):
         # d_h2.g[t] = d_h2[t] * h2.z[t]
         # d_a_h2.g[t] = d_h2.g[t] * (1 - h2.g[t]^2)
         d_a_h2_g[t] = d_h2[t] * h2_z[t] * (1 - h2_g[t]**2)      # (T, B, H)
-        d_a_h2_g_h2_W = d_a_h2_g[t] @ h2_W[2*H:, :H]            # (B, H)
+        # t1[t] = h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]
+        t1 = d_a_h2_g[t] @ h2_W[2*H:, :H]                       # (B, H)
         # d_h2.z[t] = d_h2[t] * h2.g[t] - d_h2[t] * h2[t-1]
         d_h2_z[...] = d_h2[t] * (h2_g[t] - h2_prev[t])          # (B, H)
-        # d_h2.r[t] = (h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]) * h2[t-1]
-        np.multiply(d_a_h2_g_h2_W, h2_prev[t], out=d_h2_r)
+        # d_h2.r[t] = t1[t] * h2[t-1]
+        np.multiply(t1, h2_prev[t], out=d_h2_r)
         # d_a_h2.zr[t] = d_h2.zr[t] * h2.zr[t] * (1 - h2.zr[t])
         d_a_h2_zr[t] = d_h2_zr * h2_zr[t] * (1 - h2_zr[t])      # (T, B, 2*H)
-        # d_h2_next[t] = (h2.W[2*H:3*H, 0:H].T @ d_a_h2.g[t]) * h2.r[t] + d_h2[t] * (1 - h2.z[t]) +
-        #     h2.W[0:2*H, 0:H].T @ d_a_h2.zr[t]
+        # d_h2_next[t] = t1[t] * h2.r[t] + d_h2[t] * (1 - h2.z[t]) + h2.W[0:2*H, 0:H].T @
+        #     d_a_h2.zr[t]
         np.matmul(d_a_h2_zr[t], h2_W[:2*H, :H], out=d_h2_next)
-        d_h2_next += d_a_h2_g_h2_W * h2_r[t] + d_h2[t] * one_minus_h2_z[t]
+        d_h2_next += t1 * h2_r[t] + d_h2[t] * one_minus_h2_z[t]
     # d_h2.b = sum[t, batch]([d_a_h2.zr[t], d_a_h2.g[t]])
     np.sum(d_a_h2_zr_d_a_h2_g, axis=(0, 1), out=d_h2_b)         # (3*H,)
     np.matmul(d_a_h2_zr.reshape(-1, 2*H).T, h2_prev.reshape(-1, H), out=d_h2_W[:2*H, :H])
@@ -590,17 +597,18 @@ def _gradients(params, grads, x, y, carry, workspace):
         # d_h1.g[t] = d_h1[t] * h1.z[t]
         # d_a_h1.g[t] = d_h1.g[t] * (1 - h1.g[t]^2)
         d_a_h1_g[t] = d_h1[t] * h1_z[t] * (1 - h1_g[t]**2)      # (T, B, H)
-        d_a_h1_g_h1_W = d_a_h1_g[t] @ h1_W[2*H:, :H]            # (B, H)
+        # t3[t] = h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]
+        t3 = d_a_h1_g[t] @ h1_W[2*H:, :H]                       # (B, H)
         # d_h1.z[t] = d_h1[t] * h1.g[t] - d_h1[t] * h1[t-1]
         d_h1_z[...] = d_h1[t] * (h1_g[t] - h1_prev[t])          # (B, H)
-        # d_h1.r[t] = (h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]) * h1[t-1]
-        np.multiply(d_a_h1_g_h1_W, h1_prev[t], out=d_h1_r)
+        # d_h1.r[t] = t3[t] * h1[t-1]
+        np.multiply(t3, h1_prev[t], out=d_h1_r)
         # d_a_h1.zr[t] = d_h1.zr[t] * h1.zr[t] * (1 - h1.zr[t])
         d_a_h1_zr[t] = d_h1_zr * h1_zr[t] * (1 - h1_zr[t])      # (T, B, 2*H)
-        # d_h1_next[t] = (h1.W[2*H:3*H, 0:H].T @ d_a_h1.g[t]) * h1.r[t] + d_h1[t] * (1 - h1.z[t]) +
-        #     h1.W[0:2*H, 0:H].T @ d_a_h1.zr[t]
+        # d_h1_next[t] = t3[t] * h1.r[t] + d_h1[t] * (1 - h1.z[t]) + h1.W[0:2*H, 0:H].T @
+        #     d_a_h1.zr[t]
         np.matmul(d_a_h1_zr[t], h1_W[:2*H, :H], out=d_h1_next)
-        d_h1_next += d_a_h1_g_h1_W * h1_r[t] + d_h1[t] * one_minus_h1_z[t]
+        d_h1_next += t3 * h1_r[t] + d_h1[t] * one_minus_h1_z[t]
     # d_h1.b = sum[t, batch]([d_a_h1.zr[t], d_a_h1.g[t]])
     np.sum(d_a_h1_zr_d_a_h1_g, axis=(0, 1), out=d_h1_b)         # (3*H,)
     np.matmul(d_a_h1_zr.reshape(-1, 2*H).T, h1_prev.reshape(-1, H), out=d_h1_W[:2*H, :H])
@@ -628,7 +636,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             (3*E*H + 3*H*H, dtype),
             (B*E*T, dtype),
             (max(3*B*H*T, B*T*V), dtype),
-            (max(3*H, 2*H*H, B*T*V, B*T, B*H*T), dtype),
+            (max(3*H, 2*H*H, B*T*V, B*H*T), dtype),
             (max(H*H, 3*H, B*T, B*H), dtype),
             (B*H + B*H*T, dtype),
             (B*H*T, dtype),

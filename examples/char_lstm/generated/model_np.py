@@ -61,10 +61,14 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W_f": (draw(seed, 0x41bed1027c2e1336).standard_normal((H, H + V)) / np.sqrt(H + V)).astype(dtype),
-        "W_i": (draw(seed, 0x27c74cea7d44003c).standard_normal((H, H + V)) / np.sqrt(H + V)).astype(dtype),
-        "W_c": (draw(seed, 0xf9f8e5c433179e1e).standard_normal((H, H + V)) / np.sqrt(H + V)).astype(dtype),
-        "W_o": (draw(seed, 0x8650b9f088566ae5).standard_normal((H, H + V)) / np.sqrt(H + V)).astype(dtype),
+        "W_f": (draw(seed, 0x41bed1027c2e1336).standard_normal((H, H + V))
+                / np.sqrt(H + V)).astype(dtype),
+        "W_i": (draw(seed, 0x27c74cea7d44003c).standard_normal((H, H + V))
+                / np.sqrt(H + V)).astype(dtype),
+        "W_c": (draw(seed, 0xf9f8e5c433179e1e).standard_normal((H, H + V))
+                / np.sqrt(H + V)).astype(dtype),
+        "W_o": (draw(seed, 0x8650b9f088566ae5).standard_normal((H, H + V))
+                / np.sqrt(H + V)).astype(dtype),
         "b_f": np.ones((H,), dtype),
         "b_i": np.zeros((H,), dtype),
         "b_c": np.zeros((H,), dtype),
@@ -319,10 +323,10 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(4*H*H + 4*H*V, B*H + B*H*T), dtype),
-            (max(4*H, 4*B*H*T, B*T), dtype),
+            (max(4*H, 4*B*H*T), dtype),
             (max(4*H*V, 4*H*H, B*T*V), dtype),
             (B*H + B*H*T, dtype),
-            (max(B*T*V, B*T), dtype),
+            (B*T*V, dtype),
             (B*T, dtype),
             (B*T, dtype),
             (B*T, np.int64),
@@ -458,8 +462,8 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (4*H*H + 4*H*V, dtype),
-            (max(4*H, 4*B*H*T, B*T), dtype),
-            (max(4*H*V, 4*H*H, B*T*V, B*T, B*H*T), dtype),
+            (max(4*H, 4*B*H*T), dtype),
+            (max(4*H*V, 4*H*H, B*T*V, B*H*T), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),

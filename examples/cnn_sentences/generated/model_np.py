@@ -66,13 +66,17 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "L": (0.1 * draw(seed, 0x654898c3471bbe47).standard_normal((V, E))).astype(dtype),
-        "h3.W": (draw(seed, 0x19bf58297d9fa7b0).standard_normal((H, E, 3)) * np.sqrt(2 / (3*E))).astype(dtype),
+        "h3.W": (draw(seed, 0x19bf58297d9fa7b0).standard_normal((H, E, 3))
+                 * np.sqrt(2 / (3*E))).astype(dtype),
         "h3.b": np.zeros((H,), dtype),
-        "h4.W": (draw(seed, 0xcd0414c6b9723663).standard_normal((H, E, 4)) * np.sqrt(2 / (4*E))).astype(dtype),
+        "h4.W": (draw(seed, 0xcd0414c6b9723663).standard_normal((H, E, 4))
+                 * np.sqrt(2 / (4*E))).astype(dtype),
         "h4.b": np.zeros((H,), dtype),
-        "h5.W": (draw(seed, 0x2b427a0c0849c106).standard_normal((H, E, 5)) * np.sqrt(2 / (5*E))).astype(dtype),
+        "h5.W": (draw(seed, 0x2b427a0c0849c106).standard_normal((H, E, 5))
+                 * np.sqrt(2 / (5*E))).astype(dtype),
         "h5.b": np.zeros((H,), dtype),
-        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 3*H)) / np.sqrt(3*H)).astype(dtype),
+        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 3*H))
+                / np.sqrt(3*H)).astype(dtype),
         "s.b": np.zeros((C,), dtype),
     }
 
@@ -135,27 +139,27 @@ def _predict(params, w, workspace):
     # e = L[w].T                                                model.nn:8
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:82
+    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
     e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
     np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
     h3_c += h3_b
     np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:83
+    # h3 = global_max(h3.c)                                     conv.nn:85
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.max(h3_c, axis=1, out=h3)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:82
+    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
     e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
     np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
     h4_c += h4_b
     np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:83
+    # h4 = global_max(h4.c)                                     conv.nn:85
     np.max(h4_c, axis=1, out=h4)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:82
+    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
     e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
     np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
     h5_c += h5_b
     np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:83
+    # h5 = global_max(h5.c)                                     conv.nn:85
     np.max(h5_c, axis=1, out=h5)
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
@@ -204,27 +208,27 @@ def _evaluate(params, w, y, workspace):
     # e = L[w].T                                                model.nn:8
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:82
+    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
     e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
     np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
     h3_c += h3_b
     np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:83
+    # h3 = global_max(h3.c)                                     conv.nn:85
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.max(h3_c, axis=1, out=h3)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:82
+    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
     e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
     np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
     h4_c += h4_b
     np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:83
+    # h4 = global_max(h4.c)                                     conv.nn:85
     np.max(h4_c, axis=1, out=h4)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:82
+    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
     e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
     np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
     h5_c += h5_b
     np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:83
+    # h5 = global_max(h5.c)                                     conv.nn:85
     np.max(h5_c, axis=1, out=h5)
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
@@ -251,8 +255,8 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*N*V, 3*B*E*N - 6*B*E, 3*B*H, B*C, B), dtype),
-            (max(B*E*N, B), dtype),
+            (max(B*N*V, 3*B*E*N - 6*B*E, 3*B*H, B*C), dtype),
+            (B*E*N, dtype),
             (max(B*H*N - 2*B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E, B), dtype),
             (max(B*H*N - 3*B*H, B*H*N - 4*B*H, B*C), dtype),
             (B, dtype),
@@ -291,9 +295,9 @@ def _gradients(params, grads, w, y, workspace, seed):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         onehot_w, e, e_windows, h3_c, h3_h4_h5, e_windows2, h4_c, e_windows3, h5_c, u_s, tmp, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp2, s_W_exp_s, argmax_h5_c, d_a_h5_c, mask,
-        argmax_h4_c, d_a_h4_c, mask2, argmax_h3_c, d_a_h3_c, mask3, h5_W_last, d_a_h5_c_h5_W_last,
-        d_e, h4_W_last, d_a_h4_c_h4_W_last, folded, h3_W_last, d_a_h3_c_h3_W_last, folded2,
+        max_s, exp_s, sum_exp_s, s_picked, tmp2, t4, argmax_h5_c, d_a_h5_c, mask, argmax_h4_c,
+        d_a_h4_c, mask2, argmax_h3_c, d_a_h3_c, mask3, h5_W_last, d_e_term_windows, d_e, h4_W_last,
+        d_e_term_windows2, d_e_term, h3_W_last, d_e_term_windows3, d_e_term2,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -301,26 +305,26 @@ def _gradients(params, grads, w, y, workspace, seed):
     # e = L[w].T                                                model.nn:8
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
     e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:82
+    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
     np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
     h3_c += h3_b
     np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:83
+    # h3 = global_max(h3.c)                                     conv.nn:85
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.max(h3_c, axis=1, out=h3)
     e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:82
+    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
     np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
     h4_c += h4_b
     np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:83
+    # h4 = global_max(h4.c)                                     conv.nn:85
     np.max(h4_c, axis=1, out=h4)
     e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:82
+    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
     np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
     h5_c += h5_b
     np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:83
+    # h5 = global_max(h5.c)                                     conv.nn:85
     np.max(h5_c, axis=1, out=h5)
     uniform(seed, 0xb021183d8f313c79, tmp, out=u_s)             # (B, 3*H)
     np.less(u_s, 0.5, out=u_s)
@@ -342,20 +346,25 @@ def _gradients(params, grads, w, y, workspace, seed):
     loss = sum_s_picked / B
 
     # ---- backward
-    exp_s /= sum_exp_s[:, None]
-    add_onehot(exp_s, y, -1)
-    # d_s.b = mean[batch](softmax(s) - onehot(y))
-    np.sum(exp_s, axis=0, out=d_s_b)                            # (C,)
+    # t1 = softmax(s) - onehot(y)
+    t1 = exp_s
+    t1 /= sum_exp_s[:, None]
+    add_onehot(t1, y, -1)
+    # d_s.b = mean[batch](t1)
+    np.sum(t1, axis=0, out=d_s_b)                               # (C,)
     d_s_b /= B
-    exp_s *= 2 / B
-    # d_s.W = ((softmax(s) - onehot(y)) * (2 / B)) @ ([h3, h4, h5] * real(uniform(s) < 0.5)).T
-    np.matmul(exp_s.T, h3_h4_h5, out=d_s_W)                     # (C, 3*H)
-    np.matmul(exp_s, s_W, out=s_W_exp_s)                        # (B, 3*H)
-    s_W_exp_s *= u_s
+    # t2 = t1 * (2 / B)
+    t2 = t1
+    t2 *= 2 / B
+    # d_s.W = t2 @ ([h3, h4, h5] * real(uniform(s) < 0.5)).T
+    np.matmul(t2.T, h3_h4_h5, out=d_s_W)                        # (C, 3*H)
+    # t4 = (s.W.T @ t2) * real(uniform(s) < 0.5)
+    np.matmul(t2, s_W, out=t4)                                  # (B, 3*H)
+    t4 *= u_s
     np.argmax(h5_c, axis=1, out=argmax_h5_c)                    # (B, H)
     # d_h5.c = d_h5[:, None] * onehot(argmax(h5.c))
     # d_a_h5.c = d_h5.c * real(h5.c > 0)
-    d_h3, d_h4, d_h5 = np.split(s_W_exp_s, 3, axis=-1)          # (B, N - 4, H)
+    d_h3, d_h4, d_h5 = np.split(t4, 3, axis=-1)                 # (B, N - 4, H)
     hot(argmax_h5_c, N - 4, out=mask)
     np.multiply(d_h5[..., None], mask, out=d_a_h5_c.swapaxes(1, 2))
     np.greater(h5_c.swapaxes(1, 2), 0, out=mask)
@@ -388,20 +397,20 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.matmul(d_a_h3_c.reshape(-1, H).T, e_windows.reshape(-1, 3*E), out=d_h3_W.reshape(-1, 3*E))
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
     np.matmul(d_a_h5_c.reshape(-1, H), h5_W_last.reshape(-1, H).T,
-        out=d_a_h5_c_h5_W_last.reshape(-1, 5*E))
-    fold(d_a_h5_c_h5_W_last.transpose(0, 1, 3, 2), (1,), (5,), out=d_e)  # (B, N, E)
+        out=d_e_term_windows.reshape(-1, 5*E))
+    fold(d_e_term_windows.transpose(0, 1, 3, 2), (1,), (5,), out=d_e)  # (B, N, E)
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
     np.matmul(d_a_h4_c.reshape(-1, H), h4_W_last.reshape(-1, H).T,
-        out=d_a_h4_c_h4_W_last.reshape(-1, 4*E))
-    fold(d_a_h4_c_h4_W_last.transpose(0, 1, 3, 2), (1,), (4,), out=folded)  # (B, N, E)
+        out=d_e_term_windows2.reshape(-1, 4*E))
+    fold(d_e_term_windows2.transpose(0, 1, 3, 2), (1,), (4,), out=d_e_term)  # (B, N, E)
     # d_e = conv_transpose(d_a_h5.c, h5.W) + conv_transpose(d_a_h4.c, h4.W) +
     #     conv_transpose(d_a_h3.c, h3.W)
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
     np.matmul(d_a_h3_c.reshape(-1, H), h3_W_last.reshape(-1, H).T,
-        out=d_a_h3_c_h3_W_last.reshape(-1, 3*E))
-    fold(d_a_h3_c_h3_W_last.transpose(0, 1, 3, 2), (1,), (3,), out=folded2)  # (B, N, E)
-    d_e += folded
-    d_e += folded2
+        out=d_e_term_windows3.reshape(-1, 3*E))
+    fold(d_e_term_windows3.transpose(0, 1, 3, 2), (1,), (3,), out=d_e_term2)  # (B, N, E)
+    d_e += d_e_term
+    d_e += d_e_term2
     # d_L = sum[batch] onehot(w).T @ d_e.T
     np.matmul(onehot_w.reshape(-1, V).T, d_e.reshape(-1, E), out=d_L)  # (V, E)
     return loss
@@ -417,13 +426,13 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*E*N, B*H*N - 4*B*H, B*H*N - 3*B*H), dtype),
             (3*B*E*N - 6*B*E, dtype),
             (max(B*H*N - 2*B*H, B*E*N), dtype),
-            (max(3*B*H, 5*E*H, 4*E*H, 3*E*H), dtype),
+            (max(3*B*H, 5*E*H), dtype),
             (4*B*E*N - 12*B*E, dtype),
             (max(B*H*N - 3*B*H, B*H*N - 2*B*H, B*E*N), dtype),
             (5*B*E*N - 20*B*E, dtype),
             (max(3*B*H, B*H*N - 4*B*H), dtype),
             (3*B*H, np.float64),
-            (max(B*C, B), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B*C, dtype),
             (B, dtype),
@@ -449,7 +458,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[13][:B],                                                  # sum_exp_s
             s[14][:B],                                                  # s_picked
             s[10][:B],                                                  # tmp2
-            s[4][:3*B*H].reshape(B, 3*H),                               # s_W_exp_s
+            s[4][:3*B*H].reshape(B, 3*H),                               # t4
             s[15][:B*H].reshape(B, H),                                  # argmax_h5_c
             s[8][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # d_a_h5_c
             s[16][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask
@@ -460,14 +469,14 @@ def _gradients_buffers(workspace, B, dtype):
             s[6][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # d_a_h3_c
             s[16][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask3
             s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[7][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # d_a_h5_c_h5_W_last
+            s[7][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # d_e_term_windows
             s[3][:B*E*N].reshape(B, N, E),                              # d_e
             s[4][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[5][:4*B*E*N - 12*B*E].reshape(B, N - 3, 4, E),            # d_a_h4_c_h4_W_last
-            s[1][:B*E*N].reshape(B, N, E),                              # folded
+            s[5][:4*B*E*N - 12*B*E].reshape(B, N - 3, 4, E),            # d_e_term_windows2
+            s[1][:B*E*N].reshape(B, N, E),                              # d_e_term
             s[4][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[2][:3*B*E*N - 6*B*E].reshape(B, N - 2, 3, E),             # d_a_h3_c_h3_W_last
-            s[6][:B*E*N].reshape(B, N, E),                              # folded2
+            s[2][:3*B*E*N - 6*B*E].reshape(B, N - 2, 3, E),             # d_e_term_windows3
+            s[6][:B*E*N].reshape(B, N, E),                              # d_e_term2
         )
     return workspace.views["gradients"]
 

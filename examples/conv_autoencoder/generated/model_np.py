@@ -49,12 +49,16 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 3, 3)) * np.sqrt(2 / 9)).astype(dtype),
-        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
+        "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 3, 3))
+               * np.sqrt(2 / 9)).astype(dtype),
+        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 3, 3))
+               * np.sqrt(2 / (9*M))).astype(dtype),
         "b1": np.zeros((M,), dtype),
         "b2": np.zeros((N,), dtype),
-        "K3": (draw(seed, 0x201b059dba7a256d).standard_normal((N, M, 2, 2)) / np.sqrt(4*M)).astype(dtype),
-        "K4": (draw(seed, 0x31257953d2edb977).standard_normal((M, 1, 2, 2)) / np.sqrt(4)).astype(dtype),
+        "K3": (draw(seed, 0x201b059dba7a256d).standard_normal((N, M, 2, 2))
+               / np.sqrt(4*M)).astype(dtype),
+        "K4": (draw(seed, 0x31257953d2edb977).standard_normal((M, 1, 2, 2))
+               / np.sqrt(4)).astype(dtype),
         "b3": np.zeros((M,), dtype),
         "b4": np.zeros((1,), dtype),
     }
@@ -111,38 +115,38 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, conv_h_padded, k,
-        K3_last, k_K3_last, u, K4_last, u_K4_last, folded, r,
+        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, conv_h, k, K3_last,
+        a_u_term_windows, u, K4_last, a_r_term_windows, a_r_term, r,
     ) = _predict_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 30, 30)
     x_padded[:, :, 1:29, 1:29] = x
     # h = relu(conv(x, K1, b1, stride = 2, padding = 1))        model.nn:8
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3), stride=(2, 2)).transpose(0, 2, 3, 1,
-        4, 5)
+    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3),
+        stride=(2, 2)).transpose(0, 2, 3, 1, 4, 5)
     np.matmul(x_padded_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h.reshape(-1, M))
     h += b1
     np.maximum(h, 0, out=h)
     h_padded[...] = 0                                           # (B, 16, 16, M)
     h_padded[:, 1:15, 1:15] = h
     # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
-    h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
+    h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
     np.matmul(h_padded_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T,
-        out=conv_h_padded.reshape(-1, N))
-    np.add(conv_h_padded.transpose(0, 3, 1, 2), b2[:, None, None], out=k)  # (B, N, 7, 7)
+        out=conv_h.reshape(-1, N))
+    np.add(conv_h.transpose(0, 3, 1, 2), b2[:, None, None], out=k)  # (B, N, 7, 7)
     np.maximum(k, 0, out=k)
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
-    np.einsum("abcd,efgb->acdefg", k, K3_last, out=k_K3_last)   # (B, 7, 7, 2, 2, M)
+    np.einsum("abcd,efgb->acdefg", k, K3_last, out=a_u_term_windows)  # (B, 7, 7, 2, 2, M)
     # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
-    fold(k_K3_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
+    fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
-    np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=u_K4_last.reshape(-1, 4))
+    np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
     # r = sigmoid(conv_transpose(u, K4, b4, stride = 2))        model.nn:11
-    fold(u_K4_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=folded)
-    np.add(folded.transpose(0, 3, 1, 2), b4[:, None, None], out=r)  # (B, 1, 28, 28)
+    fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r_term)
+    np.add(a_r_term.transpose(0, 3, 1, 2), b4[:, None, None], out=r)  # (B, 1, 28, 28)
     sigmoid(r, out=r)
     return {"r": r, "k": k}
 
@@ -153,7 +157,7 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(900*B, 196*B*M, 441*B*M, 4*M), dtype),
+            (max(900*B, 441*B*M, 4*M), dtype),
             (max(1764*B, 256*B*M, 9*M*N, 49*B*N), dtype),
             (max(49*B*N, 4*M*N, 196*B*M, 784*B), dtype),
             (784*B, dtype),
@@ -165,14 +169,14 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:256*B*M].reshape(B, 16, 16, M),                       # h_padded
             s[0][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # h_padded_windows
             s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
-            s[2][:49*B*N].reshape(B, 7, 7, N),                          # conv_h_padded
+            s[2][:49*B*N].reshape(B, 7, 7, N),                          # conv_h
             s[1][:49*B*N].reshape(B, N, 7, 7),                          # k
             s[2][:4*M*N].reshape(2, 2, M, N),                           # K3_last
-            s[0][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # k_K3_last
+            s[0][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
             s[2][:196*B*M].reshape(B, 14, 14, M),                       # u
             s[0][:4*M].reshape(2, 2, 1, M),                             # K4_last
-            s[3][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # u_K4_last
-            s[2][:784*B].reshape(B, 28, 28, 1),                         # folded
+            s[3][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
+            s[2][:784*B].reshape(B, 28, 28, 1),                         # a_r_term
             s[3][:784*B].reshape(B, 1, 28, 28),                         # r
         )
     return workspace.views["predict"]
@@ -187,52 +191,52 @@ def _evaluate(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, k, K3_last, k_K3_last,
-        u, K4_last, u_K4_last, a_r, tmp, term,
+        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, k, K3_last,
+        a_u_term_windows, u, K4_last, a_r_term_windows, a_r, tmp, loss_terms,
     ) = _evaluate_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 30, 30)
     x_padded[:, :, 1:29, 1:29] = x
     # h = relu(conv(x, K1, b1, stride = 2, padding = 1))        model.nn:8
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3), stride=(2, 2)).transpose(0, 2, 3, 1,
-        4, 5)
+    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3),
+        stride=(2, 2)).transpose(0, 2, 3, 1, 4, 5)
     np.matmul(x_padded_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h.reshape(-1, M))
     h += b1
     np.maximum(h, 0, out=h)
     h_padded[...] = 0                                           # (B, 16, 16, M)
     h_padded[:, 1:15, 1:15] = h
     # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
-    h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
+    h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
     np.matmul(h_padded_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=k.reshape(-1, N))
     k += b2
     np.maximum(k, 0, out=k)
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
-    np.matmul(k.reshape(-1, N), K3_last.reshape(-1, N).T, out=k_K3_last.reshape(-1, 4*M))
+    np.matmul(k.reshape(-1, N), K3_last.reshape(-1, N).T, out=a_u_term_windows.reshape(-1, 4*M))
     # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
-    fold(k_K3_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
+    fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
-    np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=u_K4_last.reshape(-1, 4))
-    fold(u_K4_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)
+    np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
+    fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)
     a_r += b4
     # loss, summed: sum[batch, 0, 1, 2](...)
-    np.maximum(a_r, 0, out=term)                                # (B, 28, 28, 1)
+    np.maximum(a_r, 0, out=loss_terms)                          # (B, 28, 28, 1)
     np.multiply(x.transpose(0, 2, 3, 1), a_r, out=tmp)
-    term -= tmp
+    loss_terms -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    term += tmp
-    loss = np.sum(term)
+    loss_terms += tmp
+    loss = np.sum(loss_terms)
     # r = sigmoid(a_r)                                          model.nn:11
     sigmoid_a_r_minus_x = a_r
     sigmoid(a_r, out=sigmoid_a_r_minus_x)
     sigmoid_a_r_minus_x -= x.transpose(0, 2, 3, 1)
-    sigmoid_a_r_minus_x_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
-    squared_error = 1 / 784 * sigmoid_a_r_minus_x_sigmoid_a_r_minus_x
+    dot_sigmoid_a_r_minus_x = sigmoid_a_r_minus_x.reshape(-1) @ sigmoid_a_r_minus_x.reshape(-1)
+    squared_error = 1 / 784 * dot_sigmoid_a_r_minus_x
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
 
 
@@ -242,8 +246,8 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(900*B, 196*B*M, 441*B*M, 784*B), dtype),
-            (max(1764*B, 256*B*M, 9*M*N, 4*M*N, 196*B*M, 784*B), dtype),
+            (max(900*B, 441*B*M), dtype),
+            (max(1764*B, 256*B*M, 9*M*N), dtype),
             (max(49*B*N, 4*M, 784*B), dtype),
         ])
         workspace.views["evaluate"] = (
@@ -255,13 +259,13 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
             s[2][:49*B*N].reshape(B, 7, 7, N),                          # k
             s[1][:4*M*N].reshape(2, 2, M, N),                           # K3_last
-            s[0][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # k_K3_last
+            s[0][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
             s[1][:196*B*M].reshape(B, 14, 14, M),                       # u
             s[2][:4*M].reshape(2, 2, 1, M),                             # K4_last
-            s[0][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # u_K4_last
+            s[0][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
             s[2][:784*B].reshape(B, 28, 28, 1),                         # a_r
             s[0][:784*B].reshape(B, 28, 28, 1),                         # tmp
-            s[1][:784*B].reshape(B, 28, 28, 1),                         # term
+            s[1][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
         )
     return workspace.views["evaluate"]
 
@@ -276,50 +280,51 @@ def _gradients(params, grads, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, k, K3_last, k_K3_last,
-        u, K4_last, u_K4_last, a_r, term, tmp, d_a_r_windows, conv_d_a_r, d_u, mask, d_a_u_windows,
-        conv_d_a_u, d_k, mask2, conv_h_padded, d_a_k_K2_last, folded, mask3,
+        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, k, K3_last,
+        a_u_term_windows, u, K4_last, a_r_term_windows, a_r, loss_terms, tmp, d_a_r_windows,
+        d_K4_last, d_u, mask, d_a_u_windows, d_K3_last, d_k, mask2, d_K2_last, d_h_windows,
+        d_h_padded,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     x_padded[...] = 0                                           # (B, 1, 30, 30)
     x_padded[:, :, 1:29, 1:29] = x
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3), stride=(2, 2)).transpose(0, 2, 3, 1,
-        4, 5)
+    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3),
+        stride=(2, 2)).transpose(0, 2, 3, 1, 4, 5)
     # h = relu(conv(x, K1, b1, stride = 2, padding = 1))        model.nn:8
     np.matmul(x_padded_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h.reshape(-1, M))
     h += b1
     np.maximum(h, 0, out=h)
     h_padded[...] = 0                                           # (B, 16, 16, M)
     h_padded[:, 1:15, 1:15] = h
-    h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
+    h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
     np.matmul(h_padded_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=k.reshape(-1, N))
     k += b2
     np.maximum(k, 0, out=k)
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
-    np.matmul(k.reshape(-1, N), K3_last.reshape(-1, N).T, out=k_K3_last.reshape(-1, 4*M))
+    np.matmul(k.reshape(-1, N), K3_last.reshape(-1, N).T, out=a_u_term_windows.reshape(-1, 4*M))
     # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
-    fold(k_K3_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
+    fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
-    np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=u_K4_last.reshape(-1, 4))
-    fold(u_K4_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)
+    np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
+    fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)
     a_r += b4
     # loss = (sum[batch, 0, 1, 2](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
-    np.maximum(a_r, 0, out=term)                                # (B, 28, 28, 1)
+    np.maximum(a_r, 0, out=loss_terms)                          # (B, 28, 28, 1)
     np.multiply(x.transpose(0, 2, 3, 1), a_r, out=tmp)
-    term -= tmp
+    loss_terms -= tmp
     np.abs(a_r, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    term += tmp
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms += tmp
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
     # r = sigmoid(a_r)                                          model.nn:11
@@ -332,8 +337,8 @@ def _gradients(params, grads, x, workspace):
     np.sum(d_a_r, axis=(0, 1, 2), out=d_b4)                     # (1,)
     d_a_r_windows[...] = windows(d_a_r, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # d_K4 = correlate(u, d_a_r, 2, stride = 2)
-    np.matmul(u.reshape(-1, M).T, d_a_r_windows.reshape(-1, 4), out=conv_d_a_r.reshape(-1, 4))
-    d_K4[...] = conv_d_a_r.transpose(0, 3, 1, 2)                # (M, 1, 2, 2)
+    np.matmul(u.reshape(-1, M).T, d_a_r_windows.reshape(-1, 4), out=d_K4_last.reshape(-1, 4))
+    d_K4[...] = d_K4_last.transpose(0, 3, 1, 2)                 # (M, 1, 2, 2)
     # d_u = conv(d_a_r, K4, stride = 2)
     np.matmul(d_a_r_windows.reshape(-1, 4), K4_last.reshape(-1, M), out=d_u.reshape(-1, M))
     # d_a_u = d_u * real(u > 0)
@@ -344,8 +349,8 @@ def _gradients(params, grads, x, workspace):
     np.sum(d_a_u, axis=(0, 1, 2), out=d_b3)                     # (M,)
     d_a_u_windows[...] = windows(d_a_u, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # d_K3 = correlate(k, d_a_u, 2, stride = 2)
-    np.matmul(k.reshape(-1, N).T, d_a_u_windows.reshape(-1, 4*M), out=conv_d_a_u.reshape(-1, 4*M))
-    d_K3[...] = conv_d_a_u.transpose(0, 3, 1, 2)                # (N, M, 2, 2)
+    np.matmul(k.reshape(-1, N).T, d_a_u_windows.reshape(-1, 4*M), out=d_K3_last.reshape(-1, 4*M))
+    d_K3[...] = d_K3_last.transpose(0, 3, 1, 2)                 # (N, M, 2, 2)
     # d_k = conv(d_a_u, K3, stride = 2)
     np.matmul(d_a_u_windows.reshape(-1, 4*M), K3_last.reshape(-1, N), out=d_k.reshape(-1, N))
     # d_a_k = d_k * real(k > 0)
@@ -356,15 +361,16 @@ def _gradients(params, grads, x, workspace):
     np.sum(d_a_k, axis=(0, 1, 2), out=d_b2)                     # (N,)
     # d_K2 = correlate(d_a_k, h, 3, stride = 2, padding = 1)
     np.matmul(d_a_k.reshape(-1, N).T, h_padded_windows.reshape(-1, 9*M),
-        out=conv_h_padded.reshape(-1, 9*M))
-    d_K2[...] = conv_h_padded.transpose(0, 3, 1, 2)             # (N, M, 3, 3)
-    np.matmul(d_a_k.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_a_k_K2_last.reshape(-1, 9*M))
+        out=d_K2_last.reshape(-1, 9*M))
+    d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 3, 3)
+    np.matmul(d_a_k.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_h_windows.reshape(-1, 9*M))
+    # d_h = conv_transpose(d_a_k, K2, stride = 2, padding = 1, more = 1)
+    fold(d_h_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2), out=d_h_padded)
     # d_a_h = d_h * real(h > 0)
-    fold(d_a_k_K2_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2), out=folded)
     d_a_h = h
-    d_h = folded[:, 1:15, 1:15]
-    np.greater(h, 0, out=mask3)
-    np.multiply(d_h, mask3, out=d_a_h)
+    d_h = d_h_padded[:, 1:15, 1:15]
+    np.greater(h, 0, out=mask)
+    np.multiply(d_h, mask, out=d_a_h)
     # d_b1 = sum[batch, 1, 2](d_a_h)
     np.sum(d_a_h, axis=(0, 1, 2), out=d_b1)                     # (M,)
     # d_K1 = correlate(d_a_h, x, 3, stride = 2, padding = 1)
@@ -400,25 +406,24 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
             s[4][:49*B*N].reshape(B, 7, 7, N),                          # k
             s[5][:4*M*N].reshape(2, 2, M, N),                           # K3_last
-            s[6][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # k_K3_last
+            s[6][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
             s[7][:196*B*M].reshape(B, 14, 14, M),                       # u
             s[6][:4*M].reshape(2, 2, 1, M),                             # K4_last
-            s[8][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # u_K4_last
+            s[8][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
             s[9][:784*B].reshape(B, 28, 28, 1),                         # a_r
-            s[8][:784*B].reshape(B, 28, 28, 1),                         # term
+            s[8][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
             s[10][:784*B].reshape(B, 28, 28, 1),                        # tmp
             s[8][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # d_a_r_windows
-            s[9][:4*M].reshape(M, 2, 2, 1),                             # conv_d_a_r
+            s[9][:4*M].reshape(M, 2, 2, 1),                             # d_K4_last
             s[9][:196*B*M].reshape(B, 14, 14, M),                       # d_u
             s[11][:196*B*M].reshape(B, 14, 14, M),                      # mask
             s[6][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # d_a_u_windows
-            s[8][:4*M*N].reshape(N, 2, 2, M),                           # conv_d_a_u
+            s[8][:4*M*N].reshape(N, 2, 2, M),                           # d_K3_last
             s[8][:49*B*N].reshape(B, 7, 7, N),                          # d_k
             s[11][:49*B*N].reshape(B, 7, 7, N),                         # mask2
-            s[10][:9*M*N].reshape(N, 3, 3, M),                          # conv_h_padded
-            s[3][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # d_a_k_K2_last
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # folded
-            s[11][:196*B*M].reshape(B, 14, 14, M),                      # mask3
+            s[10][:9*M*N].reshape(N, 3, 3, M),                          # d_K2_last
+            s[3][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # d_h_windows
+            s[2][:256*B*M].reshape(B, 16, 16, M),                       # d_h_padded
         )
     return workspace.views["gradients"]
 

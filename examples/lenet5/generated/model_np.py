@@ -73,15 +73,18 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 5, 5)) / np.sqrt(25)).astype(dtype),
-        "K3": (draw(seed, 0x201b059dba7a256d).standard_normal((N, M, 5, 5)) / np.sqrt(25*M)).astype(dtype),
+        "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 5, 5))
+               / np.sqrt(25)).astype(dtype),
+        "K3": (draw(seed, 0x201b059dba7a256d).standard_normal((N, M, 5, 5))
+               / np.sqrt(25*M)).astype(dtype),
         "b1": np.zeros((M,), dtype),
         "b3": np.zeros((N,), dtype),
         "g2": np.ones((M,), dtype),
         "g4": np.ones((N,), dtype),
         "b2": np.zeros((M,), dtype),
         "b4": np.zeros((N,), dtype),
-        "W5": (draw(seed, 0xa8bb09e805bf4a8c).standard_normal((H, 25*N)) / np.sqrt(25*N)).astype(dtype),
+        "W5": (draw(seed, 0xa8bb09e805bf4a8c).standard_normal((H, 25*N))
+               / np.sqrt(25*N)).astype(dtype),
         "W6": (draw(seed, 0xe1ea0161cb424725).standard_normal((F, H)) / np.sqrt(H)).astype(dtype),
         "W7": (draw(seed, 0x2c7e2a467b722d15).standard_normal((C, F)) / np.sqrt(F)).astype(dtype),
         "b5": np.zeros((H,), dtype),
@@ -141,7 +144,7 @@ def _predict(params, x, workspace):
     B = len(x)
     (
         x_padded, x_padded_windows, c1, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4,
-        s4_2, c5, f6, s,
+        flat_s4, c5, f6, s,
     ) = _predict_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 32, 32)
     x_padded[:, :, 2:30, 2:30] = x
@@ -173,8 +176,8 @@ def _predict(params, x, workspace):
     s4 += b4
     np.tanh(s4, out=s4)
     # c5 = tanh(W5 @ flatten(s4) + b5)                          model.nn:17
-    s4_2[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)       # (B, 25*N)
-    np.matmul(s4_2, W5.T, out=c5)                               # (B, H)
+    flat_s4[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
+    np.matmul(flat_s4, W5.T, out=c5)                            # (B, H)
     c5 += b5
     np.tanh(c5, out=c5)
     # f6 = tanh(W6 @ c5 + b6)                                   model.nn:18
@@ -193,9 +196,9 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(1024*B, 784*B*M, 196*B*M, 25*M*N, 100*B*N, 25*B*N, B*F), dtype),
-            (max(19600*B, 784*B*M, 2500*B*M), dtype),
-            (max(100*B*N, 25*B*N, B*H, B*C), dtype),
+            (max(1024*B, 784*B*M, 25*M*N, 100*B*N, B*F), dtype),
+            (max(19600*B, 2500*B*M), dtype),
+            (max(100*B*N, B*H, B*C), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
@@ -208,7 +211,7 @@ def _predict_buffers(workspace, B, dtype):
             s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
             s[0][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
             s[2][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[0][:25*B*N].reshape(B, 25*N),                             # s4_2
+            s[0][:25*B*N].reshape(B, 25*N),                             # flat_s4
             s[2][:B*H].reshape(B, H),                                   # c5
             s[0][:B*F].reshape(B, F),                                   # f6
             s[2][:B*C].reshape(B, C),                                   # s
@@ -226,7 +229,7 @@ def _evaluate(params, x, y, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         x_padded, x_padded_windows, c1, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4,
-        s4_2, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        flat_s4, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 32, 32)
     x_padded[:, :, 2:30, 2:30] = x
@@ -258,8 +261,8 @@ def _evaluate(params, x, y, workspace):
     s4 += b4
     np.tanh(s4, out=s4)
     # c5 = tanh(W5 @ flatten(s4) + b5)                          model.nn:17
-    s4_2[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)       # (B, 25*N)
-    np.matmul(s4_2, W5.T, out=c5)                               # (B, H)
+    flat_s4[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
+    np.matmul(flat_s4, W5.T, out=c5)                            # (B, H)
     c5 += b5
     np.tanh(c5, out=c5)
     # f6 = tanh(W6 @ c5 + b6)                                   model.nn:18
@@ -291,9 +294,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(1024*B, 784*B*M, 196*B*M, 25*M*N, 100*B*N, 25*B*N, B*F, B), dtype),
-            (max(19600*B, 784*B*M, 2500*B*M, B*C, B), dtype),
-            (max(100*B*N, 25*B*N, B*H, B*C), dtype),
+            (max(1024*B, 784*B*M, 25*M*N, 100*B*N, B*F), dtype),
+            (max(19600*B, 2500*B*M, B*C), dtype),
+            (max(100*B*N, B*H, B*C), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -309,7 +312,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
             s[0][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
             s[2][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[0][:25*B*N].reshape(B, 25*N),                             # s4_2
+            s[0][:25*B*N].reshape(B, 25*N),                             # flat_s4
             s[2][:B*H].reshape(B, H),                                   # c5
             s[0][:B*F].reshape(B, F),                                   # f6
             s[2][:B*C].reshape(B, C),                                   # s
@@ -337,8 +340,8 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         x_padded, x_padded_windows, c1, c1_windows, p2, s2, s2_windows, K3_last, c3, c3_windows, p4,
-        s4, s4_2, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3,
-        W5_a_c5, d_s4, d_c3, tmp4, conv_s2, d_a_c3_K3_last, d_s2, tmp5, d_c1, tmp6,
+        s4, flat_s4, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3,
+        flat_d_s4, d_s4, d_c3, tmp4, d_K3_last, d_s2_windows, d_s2, tmp5, d_c1, tmp6,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -371,9 +374,9 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(g4, p4, out=s4)                                 # (B, 5, 5, N)
     s4 += b4
     np.tanh(s4, out=s4)
-    s4_2[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)       # (B, 25*N)
+    flat_s4[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     # c5 = tanh(W5 @ flatten(s4) + b5)                          model.nn:17
-    np.matmul(s4_2, W5.T, out=c5)                               # (B, H)
+    np.matmul(flat_s4, W5.T, out=c5)                            # (B, H)
     c5 += b5
     np.tanh(c5, out=c5)
     # f6 = tanh(W6 @ c5 + b6)                                   model.nn:18
@@ -426,10 +429,10 @@ def _gradients(params, grads, x, y, workspace):
     # d_b5 = sum[batch](d_a_c5)
     np.sum(d_a_c5, axis=0, out=d_b5)                            # (H,)
     # d_W5 = d_a_c5 @ flatten(s4).T
-    np.matmul(d_a_c5.T, s4_2, out=d_W5)                         # (H, 25*N)
+    np.matmul(d_a_c5.T, flat_s4, out=d_W5)                      # (H, 25*N)
     # d_s4 = reshape(W5.T @ d_a_c5, N, 5, 5)
-    np.matmul(d_a_c5, W5, out=W5_a_c5)                          # (B, 25*N)
-    d_s4[...] = W5_a_c5.reshape(B, N, 5, 5)                     # (B, N, 5, 5)
+    np.matmul(d_a_c5, W5, out=flat_d_s4)                        # (B, 25*N)
+    d_s4[...] = flat_d_s4.reshape(B, N, 5, 5)                   # (B, N, 5, 5)
     # d_a_s4 = d_s4 * (1 - s4^2)
     d_a_s4 = s4
     np.square(s4, out=d_a_s4)
@@ -440,11 +443,11 @@ def _gradients(params, grads, x, y, workspace):
     # d_g4 = sum[batch, 1, 2] d_a_s4 * p4
     np.einsum("abcd,abcd->d", d_a_s4, p4, out=d_g4)             # (N,)
     # d_p4 = d_a_s4 * channels(g4, d_a_s4)
-    term = d_a_s4
-    term *= g4
-    term /= 4
+    d_a_s4_scaled = d_a_s4
+    d_a_s4_scaled *= g4
+    d_a_s4_scaled /= 4
     # d_c3 = unpool(d_p4 / 4, 2)
-    fold(np.broadcast_to(term.transpose(0, 3, 1, 2)[:, :, :, None, :, None],
+    fold(np.broadcast_to(d_a_s4_scaled.transpose(0, 3, 1, 2)[:, :, :, None, :, None],
         (B, N, 5, 2, 5, 2)).transpose(0, 2, 4, 1, 3, 5), (1, 2), (2, 2), stride=(2, 2), out=d_c3)
     # d_a_c3 = d_c3 * (1 - c3^2)
     d_a_c3 = d_c3
@@ -454,12 +457,12 @@ def _gradients(params, grads, x, y, workspace):
     # d_b3 = sum[batch, 1, 2](d_a_c3)
     np.sum(d_a_c3, axis=(0, 1, 2), out=d_b3)                    # (N,)
     # d_K3 = correlate(d_a_c3, s2, 5)
-    np.matmul(d_a_c3.reshape(-1, N).T, s2_windows.reshape(-1, 25*M), out=conv_s2.reshape(-1, 25*M))
-    d_K3[...] = conv_s2.transpose(0, 3, 1, 2)                   # (N, M, 5, 5)
-    np.matmul(d_a_c3.reshape(-1, N), K3_last.reshape(-1, 25*M),
-        out=d_a_c3_K3_last.reshape(-1, 25*M))
+    np.matmul(d_a_c3.reshape(-1, N).T, s2_windows.reshape(-1, 25*M),
+        out=d_K3_last.reshape(-1, 25*M))
+    d_K3[...] = d_K3_last.transpose(0, 3, 1, 2)                 # (N, M, 5, 5)
+    np.matmul(d_a_c3.reshape(-1, N), K3_last.reshape(-1, 25*M), out=d_s2_windows.reshape(-1, 25*M))
     # d_s2 = conv_transpose(d_a_c3, K3)
-    fold(d_a_c3_K3_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_s2)  # (B, 14, 14, M)
+    fold(d_s2_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_s2)  # (B, 14, 14, M)
     # d_a_s2 = d_s2 * (1 - s2^2)
     d_a_s2 = d_s2
     np.square(s2, out=tmp5)
@@ -470,11 +473,11 @@ def _gradients(params, grads, x, y, workspace):
     # d_g2 = sum[batch, 1, 2] d_a_s2 * p2
     np.einsum("abcd,abcd->d", d_a_s2, p2, out=d_g2)             # (M,)
     # d_p2 = d_a_s2 * channels(g2, d_a_s2)
-    term2 = d_a_s2
-    term2 *= g2
-    term2 /= 4
+    d_a_s2_scaled = d_a_s2
+    d_a_s2_scaled *= g2
+    d_a_s2_scaled /= 4
     # d_c1 = unpool(d_p2 / 4, 2)
-    fold(np.broadcast_to(term2.transpose(0, 3, 1, 2)[:, :, :, None, :, None],
+    fold(np.broadcast_to(d_a_s2_scaled.transpose(0, 3, 1, 2)[:, :, :, None, :, None],
         (B, M, 14, 2, 14, 2)).transpose(0, 2, 4, 1, 3, 5), (1, 2), (2, 2), stride=(2, 2), out=d_c1)
     # d_a_c1 = d_c1 * (1 - c1^2)
     d_a_c1 = d_c1
@@ -496,17 +499,17 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (max(1024*B, 784*B*M), dtype),
             (19600*B, dtype),
-            (max(784*B*M, 196*B*M), dtype),
-            (max(196*B*M, 784*B*M), dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
             (2500*B*M, dtype),
             (25*M*N, dtype),
             (max(100*B*N, 196*B*M), dtype),
-            (max(100*B*N, 25*B*N, 196*B*M), dtype),
-            (max(25*B*N, 100*B*N), dtype),
+            (max(100*B*N, 196*B*M), dtype),
+            (100*B*N, dtype),
             (max(25*B*N, 25*M*N), dtype),
             (max(B*H, 25*B*N), dtype),
             (max(B*F, B*H), dtype),
-            (max(B*C, B, B*F, B*H), dtype),
+            (max(B*C, B*F, B*H), dtype),
             (B, dtype),
             (max(B*C, B*F), dtype),
             (B, dtype),
@@ -525,7 +528,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[7][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
             s[8][:25*B*N].reshape(B, 5, 5, N),                          # p4
             s[7][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[9][:25*B*N].reshape(B, 25*N),                             # s4_2
+            s[9][:25*B*N].reshape(B, 25*N),                             # flat_s4
             s[10][:B*H].reshape(B, H),                                  # c5
             s[11][:B*F].reshape(B, F),                                  # f6
             s[12][:B*C].reshape(B, C),                                  # s
@@ -538,12 +541,12 @@ def _gradients_buffers(workspace, B, dtype):
             s[14][:B*F].reshape(B, F),                                  # tmp2
             s[11][:B*H].reshape(B, H),                                  # d_c5
             s[12][:B*H].reshape(B, H),                                  # tmp3
-            s[9][:25*B*N].reshape(B, 25*N),                             # W5_a_c5
+            s[9][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
             s[10][:25*B*N].reshape(B, N, 5, 5),                         # d_s4
             s[8][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
             s[7][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
-            s[9][:25*M*N].reshape(N, 5, 5, M),                          # conv_s2
-            s[4][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_a_c3_K3_last
+            s[9][:25*M*N].reshape(N, 5, 5, M),                          # d_K3_last
+            s[4][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
             s[6][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
             s[7][:196*B*M].reshape(B, 14, 14, M),                       # tmp5
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # d_c1

@@ -60,12 +60,16 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 5, 5)) * np.sqrt(2 / 25)).astype(dtype),
-        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 5, 5)) * np.sqrt(2 / (25*M))).astype(dtype),
+        "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 5, 5))
+               * np.sqrt(2 / 25)).astype(dtype),
+        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 5, 5))
+               * np.sqrt(2 / (25*M))).astype(dtype),
         "b1": np.zeros((M,), dtype),
         "b2": np.zeros((N,), dtype),
-        "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((H, 25*N)) * np.sqrt(2 / (25*N))).astype(dtype),
-        "W4": (draw(seed, 0x4f0da6d0e037ac14).standard_normal((F, H)) * np.sqrt(2 / H)).astype(dtype),
+        "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((H, 25*N))
+               * np.sqrt(2 / (25*N))).astype(dtype),
+        "W4": (draw(seed, 0x4f0da6d0e037ac14).standard_normal((F, H))
+               * np.sqrt(2 / H)).astype(dtype),
         "W5": (draw(seed, 0xa8bb09e805bf4a8c).standard_normal((C, F)) / np.sqrt(F)).astype(dtype),
         "b3": np.zeros((H,), dtype),
         "b4": np.zeros((F,), dtype),
@@ -123,18 +127,17 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, conv_x_padded, h1, h1_windows, K2_last, conv_h1, h2, h2_2, h3,
-        h4, s,
+        x_padded, x_padded_windows, conv_x, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4,
+        s,
     ) = _predict_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 32, 32)
     x_padded[:, :, 2:30, 2:30] = x
     # h1 = max_pool(relu(conv(x, K1, b1, padding = same)), 2)   model.nn:8
     x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T,
-        out=conv_x_padded.reshape(-1, M))
-    conv_x_padded += b1
-    np.maximum(conv_x_padded, 0, out=conv_x_padded)
-    max_pool(conv_x_padded, (1, 2), (2, 2), out=h1)             # (B, 14, 14, M)
+    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=conv_x.reshape(-1, M))
+    conv_x += b1
+    np.maximum(conv_x, 0, out=conv_x)
+    max_pool(conv_x, (1, 2), (2, 2), out=h1)                    # (B, 14, 14, M)
     # h2 = max_pool(relu(conv(h1, K2, b2)), 2)                  model.nn:9
     h1_windows[...] = windows(h1, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
@@ -143,8 +146,8 @@ def _predict(params, x, workspace):
     np.maximum(conv_h1, 0, out=conv_h1)
     max_pool(conv_h1, (1, 2), (2, 2), out=h2)                   # (B, 5, 5, N)
     # h3 = relu(W3 @ flatten(h2) + b3)                          model.nn:10
-    h2_2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)       # (B, 25*N)
-    np.matmul(h2_2, W3.T, out=h3)                               # (B, H)
+    flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
+    np.matmul(flat_h2, W3.T, out=h3)                            # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
     # h4 = relu(W4 @ h3 + b4)                                   model.nn:11
@@ -163,20 +166,20 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(1024*B, 784*B*M, 2500*B*M), dtype),
+            (2500*B*M, dtype),
             (max(19600*B, 196*B*M, 25*M*N, 25*B*N, B*H, B*C), dtype),
-            (max(100*B*N, 25*B*N, B*F), dtype),
+            (max(100*B*N, B*F), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
             s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x_padded
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
             s[1][:196*B*M].reshape(B, 14, 14, M),                       # h1
             s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
             s[1][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
             s[2][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
             s[1][:25*B*N].reshape(B, 5, 5, N),                          # h2
-            s[2][:25*B*N].reshape(B, 25*N),                             # h2_2
+            s[2][:25*B*N].reshape(B, 25*N),                             # flat_h2
             s[1][:B*H].reshape(B, H),                                   # h3
             s[2][:B*F].reshape(B, F),                                   # h4
             s[1][:B*C].reshape(B, C),                                   # s
@@ -193,18 +196,17 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, conv_x_padded, h1, h1_windows, K2_last, conv_h1, h2, h2_2, h3,
-        h4, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        x_padded, x_padded_windows, conv_x, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4,
+        s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 32, 32)
     x_padded[:, :, 2:30, 2:30] = x
     # h1 = max_pool(relu(conv(x, K1, b1, padding = same)), 2)   model.nn:8
     x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T,
-        out=conv_x_padded.reshape(-1, M))
-    conv_x_padded += b1
-    np.maximum(conv_x_padded, 0, out=conv_x_padded)
-    max_pool(conv_x_padded, (1, 2), (2, 2), out=h1)             # (B, 14, 14, M)
+    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=conv_x.reshape(-1, M))
+    conv_x += b1
+    np.maximum(conv_x, 0, out=conv_x)
+    max_pool(conv_x, (1, 2), (2, 2), out=h1)                    # (B, 14, 14, M)
     # h2 = max_pool(relu(conv(h1, K2, b2)), 2)                  model.nn:9
     h1_windows[...] = windows(h1, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
@@ -213,8 +215,8 @@ def _evaluate(params, x, y, workspace):
     np.maximum(conv_h1, 0, out=conv_h1)
     max_pool(conv_h1, (1, 2), (2, 2), out=h2)                   # (B, 5, 5, N)
     # h3 = relu(W3 @ flatten(h2) + b3)                          model.nn:10
-    h2_2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)       # (B, 25*N)
-    np.matmul(h2_2, W3.T, out=h3)                               # (B, H)
+    flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
+    np.matmul(flat_h2, W3.T, out=h3)                            # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
     # h4 = relu(W4 @ h3 + b4)                                   model.nn:11
@@ -246,9 +248,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(1024*B, 784*B*M, 2500*B*M, B*C, B), dtype),
+            (max(2500*B*M, B*C), dtype),
             (max(19600*B, 196*B*M, 25*M*N, 25*B*N, B*H, B*C), dtype),
-            (max(100*B*N, 25*B*N, B*F, B), dtype),
+            (max(100*B*N, B*F), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -256,13 +258,13 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
             s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x_padded
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
             s[1][:196*B*M].reshape(B, 14, 14, M),                       # h1
             s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
             s[1][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
             s[2][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
             s[1][:25*B*N].reshape(B, 5, 5, N),                          # h2
-            s[2][:25*B*N].reshape(B, 25*N),                             # h2_2
+            s[2][:25*B*N].reshape(B, 25*N),                             # flat_h2
             s[1][:B*H].reshape(B, H),                                   # h3
             s[2][:B*F].reshape(B, F),                                   # h4
             s[1][:B*C].reshape(B, C),                                   # s
@@ -287,21 +289,20 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, conv_x_padded, h1, h1_windows, K2_last, conv_h1, h2, h2_2, h3,
-        h4, s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_h4, mask, d_h3, mask2, W3_a_h3, d_h2,
-        d_conv_h1, mask3, conv_h1_2, d_conv_h1_K2_last, d_h1, d_conv_x_padded, mask4,
+        x_padded, x_padded_windows, conv_x, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4,
+        s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_h4, mask, d_h3, mask2, flat_d_h2, d_h2, t2,
+        mask3, d_K2_last, d_h1_windows, d_h1, t4, mask4,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     x_padded[...] = 0                                           # (B, 1, 32, 32)
     x_padded[:, :, 2:30, 2:30] = x
     x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T,
-        out=conv_x_padded.reshape(-1, M))
-    conv_x_padded += b1
-    np.maximum(conv_x_padded, 0, out=conv_x_padded)
+    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=conv_x.reshape(-1, M))
+    conv_x += b1
+    np.maximum(conv_x, 0, out=conv_x)
     # h1 = max_pool(relu(conv(x, K1, b1, padding = same)), 2)   model.nn:8
-    max_pool(conv_x_padded, (1, 2), (2, 2), out=h1)             # (B, 14, 14, M)
+    max_pool(conv_x, (1, 2), (2, 2), out=h1)                    # (B, 14, 14, M)
     h1_windows[...] = windows(h1, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
     np.matmul(h1_windows.reshape(-1, 25*M), K2_last.reshape(-1, 25*M).T, out=conv_h1.reshape(-1, N))
@@ -309,9 +310,9 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(conv_h1, 0, out=conv_h1)
     # h2 = max_pool(relu(conv(h1, K2, b2)), 2)                  model.nn:9
     max_pool(conv_h1, (1, 2), (2, 2), out=h2)                   # (B, 5, 5, N)
-    h2_2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)       # (B, 25*N)
+    flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     # h3 = relu(W3 @ flatten(h2) + b3)                          model.nn:10
-    np.matmul(h2_2, W3.T, out=h3)                               # (B, H)
+    np.matmul(flat_h2, W3.T, out=h3)                            # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
     # h4 = relu(W4 @ h3 + b4)                                   model.nn:11
@@ -362,36 +363,31 @@ def _gradients(params, grads, x, y, workspace):
     # d_b3 = sum[batch](d_a_h3)
     np.sum(d_a_h3, axis=0, out=d_b3)                            # (H,)
     # d_W3 = d_a_h3 @ flatten(h2).T
-    np.matmul(d_a_h3.T, h2_2, out=d_W3)                         # (H, 25*N)
+    np.matmul(d_a_h3.T, flat_h2, out=d_W3)                      # (H, 25*N)
     # d_h2 = reshape(W3.T @ d_a_h3, N, 5, 5)
-    np.matmul(d_a_h3, W3, out=W3_a_h3)                          # (B, 25*N)
-    d_h2[...] = W3_a_h3.reshape(B, N, 5, 5)                     # (B, N, 5, 5)
-    max_unpool(d_h2.transpose(0, 2, 3, 1), conv_h1, h2, (1, 2), (2, 2), out=d_conv_h1)
+    np.matmul(d_a_h3, W3, out=flat_d_h2)                        # (B, 25*N)
+    d_h2[...] = flat_d_h2.reshape(B, N, 5, 5)                   # (B, N, 5, 5)
+    # t2 = max_unpool(d_h2, relu(conv(h1, K2, b2)), 2) * real(relu(conv(h1, K2, b2)) > 0)
+    max_unpool(d_h2.transpose(0, 2, 3, 1), conv_h1, h2, (1, 2), (2, 2), out=t2)  # (B, 10, 10, N)
     np.greater(conv_h1, 0, out=mask3)
-    d_conv_h1 *= mask3
-    # d_b2 = sum[batch, 1, 2] max_unpool(d_h2, relu(conv(h1, K2, b2)), 2) * real(relu(conv(h1,
-    #     K2, b2)) > 0)
-    np.sum(d_conv_h1, axis=(0, 1, 2), out=d_b2)                 # (N,)
-    # d_K2 = correlate(max_unpool(d_h2, relu(conv(h1, K2, b2)), 2) * real(relu(conv(h1, K2, b2))
-    #     > 0), h1, 5)
-    np.matmul(d_conv_h1.reshape(-1, N).T, h1_windows.reshape(-1, 25*M),
-        out=conv_h1_2.reshape(-1, 25*M))
-    d_K2[...] = conv_h1_2.transpose(0, 3, 1, 2)                 # (N, M, 5, 5)
-    np.matmul(d_conv_h1.reshape(-1, N), K2_last.reshape(-1, 25*M),
-        out=d_conv_h1_K2_last.reshape(-1, 25*M))
-    # d_h1 = conv_transpose(max_unpool(d_h2, relu(conv(h1, K2, b2)), 2) * real(relu(conv(h1, K2,
-    #     b2)) > 0), K2)
-    fold(d_conv_h1_K2_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_h1)  # (B, 14, 14, M)
-    max_unpool(d_h1, conv_x_padded, h1, (1, 2), (2, 2), out=d_conv_x_padded)  # (B, 28, 28, M)
-    np.greater(conv_x_padded, 0, out=mask4)
-    d_conv_x_padded *= mask4
-    # d_b1 = sum[batch, 1, 2] max_unpool(d_h1, relu(conv(x, K1, b1, padding = same)), 2) *
-    #     real(relu(conv(x, K1, b1, padding = same)) > 0)
-    np.sum(d_conv_x_padded, axis=(0, 1, 2), out=d_b1)           # (M,)
-    # d_K1 = correlate(max_unpool(d_h1, relu(conv(x, K1, b1, padding = same)), 2) *
-    #     real(relu(conv(x, K1, b1, padding = same)) > 0), x, 5, padding = same)
-    np.matmul(d_conv_x_padded.reshape(-1, M).T, x_padded_windows.reshape(-1, 25),
-        out=d_K1.reshape(-1, 25))
+    t2 *= mask3
+    # d_b2 = sum[batch, 1, 2](t2)
+    np.sum(t2, axis=(0, 1, 2), out=d_b2)                        # (N,)
+    # d_K2 = correlate(t2, h1, 5)
+    np.matmul(t2.reshape(-1, N).T, h1_windows.reshape(-1, 25*M), out=d_K2_last.reshape(-1, 25*M))
+    d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 5, 5)
+    np.matmul(t2.reshape(-1, N), K2_last.reshape(-1, 25*M), out=d_h1_windows.reshape(-1, 25*M))
+    # d_h1 = conv_transpose(t2, K2)
+    fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_h1)  # (B, 14, 14, M)
+    # t4 = max_unpool(d_h1, relu(conv(x, K1, b1, padding = same)), 2) * real(relu(conv(x, K1,
+    #     b1, padding = same)) > 0)
+    max_unpool(d_h1, conv_x, h1, (1, 2), (2, 2), out=t4)        # (B, 28, 28, M)
+    np.greater(conv_x, 0, out=mask4)
+    t4 *= mask4
+    # d_b1 = sum[batch, 1, 2](t4)
+    np.sum(t4, axis=(0, 1, 2), out=d_b1)                        # (M,)
+    # d_K1 = correlate(t4, x, 5, padding = same)
+    np.matmul(t4.reshape(-1, M).T, x_padded_windows.reshape(-1, 25), out=d_K1.reshape(-1, 25))
     return loss
 
 
@@ -408,10 +404,10 @@ def _gradients_buffers(workspace, B, dtype):
             (25*M*N, dtype),
             (max(100*B*N, 196*B*M), dtype),
             (max(25*B*N, 25*M*N), dtype),
-            (max(25*B*N, 100*B*N, 784*B*M), dtype),
+            (max(100*B*N, 784*B*M), dtype),
             (max(B*H, 25*B*N), dtype),
             (max(B*F, B*H), dtype),
-            (max(B*C, B, B*F), dtype),
+            (max(B*C, B*F), dtype),
             (B, dtype),
             (B*C, dtype),
             (B, dtype),
@@ -421,13 +417,13 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.views["gradients"] = (
             s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
             s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x_padded
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
             s[2][:196*B*M].reshape(B, 14, 14, M),                       # h1
             s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
             s[4][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
             s[5][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
             s[6][:25*B*N].reshape(B, 5, 5, N),                          # h2
-            s[7][:25*B*N].reshape(B, 25*N),                             # h2_2
+            s[7][:25*B*N].reshape(B, 25*N),                             # flat_h2
             s[8][:B*H].reshape(B, H),                                   # h3
             s[9][:B*F].reshape(B, F),                                   # h4
             s[10][:B*C].reshape(B, C),                                  # s
@@ -440,14 +436,14 @@ def _gradients_buffers(workspace, B, dtype):
             s[15][:B*F].reshape(B, F),                                  # mask
             s[9][:B*H].reshape(B, H),                                   # d_h3
             s[15][:B*H].reshape(B, H),                                  # mask2
-            s[7][:25*B*N].reshape(B, 25*N),                             # W3_a_h3
+            s[7][:25*B*N].reshape(B, 25*N),                             # flat_d_h2
             s[8][:25*B*N].reshape(B, N, 5, 5),                          # d_h2
-            s[7][:100*B*N].reshape(B, 10, 10, N),                       # d_conv_h1
+            s[7][:100*B*N].reshape(B, 10, 10, N),                       # t2
             s[15][:100*B*N].reshape(B, 10, 10, N),                      # mask3
-            s[6][:25*M*N].reshape(N, 5, 5, M),                          # conv_h1_2
-            s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_conv_h1_K2_last
+            s[6][:25*M*N].reshape(N, 5, 5, M),                          # d_K2_last
+            s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_h1_windows
             s[5][:196*B*M].reshape(B, 14, 14, M),                       # d_h1
-            s[7][:784*B*M].reshape(B, 28, 28, M),                       # d_conv_x_padded
+            s[7][:784*B*M].reshape(B, 28, 28, M),                       # t4
             s[15][:784*B*M].reshape(B, 28, 28, M),                      # mask4
         )
     return workspace.views["gradients"]

@@ -94,8 +94,8 @@ def _evaluate(params, x, y, workspace):
     max_s = np.max(s, axis=1)                                   # (B,)
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
     # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
-    term = np.log(np.sum(exp_s, axis=1)) - (pick(s, y) - max_s)  # (B,)
-    loss = np.sum(term)
+    loss_terms = np.log(np.sum(exp_s, axis=1)) - (pick(s, y) - max_s)  # (B,)
+    loss = np.sum(loss_terms)
     real_argmax_s = np.asarray(np.argmax(s, axis=1) != y, dtype)  # (B,)
     error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
@@ -118,9 +118,9 @@ def _gradients(params, grads, x, y, workspace):
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
     sum_exp_s = np.sum(exp_s, axis=1)                           # (B,)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y))
-    term = np.log(sum_exp_s) - (pick(s, y) - max_s)             # (B,)
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms = np.log(sum_exp_s) - (pick(s, y) - max_s)       # (B,)
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B

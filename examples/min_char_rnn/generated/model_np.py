@@ -198,7 +198,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
         s = workspace.reserve("evaluate", [
             (max(H*V, H*H, B*T), dtype),
             (max(B*H*T, B*T*V), dtype),
-            (max(B*H + B*H*T, B*T*V, B*T), dtype),
+            (max(B*H + B*H*T, B*T*V), dtype),
             (B*T, dtype),
             (B*T, dtype),
             (B*T, np.int64),
@@ -232,8 +232,7 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        Wxh_biased, a_h_x, Whh_T, hs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, Why_exp_s,
-        d_h_next,
+        Wxh_biased, a_h_x, Whh_T, hs, s, max_s, exp_s, sum_exp_s, s_picked, tmp, Why_t1, d_h_next,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -261,22 +260,24 @@ def _gradients(params, grads, x, y, workspace):
     loss = sum_s_picked / (B*T)
 
     # ---- backward
-    exp_s /= sum_exp_s[..., None]
-    add_onehot(exp_s, y, -1)
-    # d_by = mean[t, batch](softmax(s[t]) - onehot(y[t]))
-    np.sum(exp_s, axis=(0, 1), out=d_by)                        # (V,)
+    # t1[t] = softmax(s[t]) - onehot(y[t])
+    t1 = exp_s
+    t1 /= sum_exp_s[..., None]
+    add_onehot(t1, y, -1)
+    # d_by = mean[t, batch](t1[t])
+    np.sum(t1, axis=(0, 1), out=d_by)                           # (V,)
     d_by /= B*T
-    # d_Why = (sum[t] (softmax(s[t]) - onehot(y[t])) @ h[t].T) / (B*T)
-    np.matmul(exp_s.reshape(-1, V).T, h.reshape(-1, H), out=d_Why)  # (V, H)
+    # d_Why = (sum[t] t1[t] @ h[t].T) / (B*T)
+    np.matmul(t1.reshape(-1, V).T, h.reshape(-1, H), out=d_Why)  # (V, H)
     d_Why /= B*T
-    np.matmul(exp_s.reshape(-1, V), Why, out=Why_exp_s.reshape(-1, H))  # (T, B, H)
-    Why_exp_s /= B*T
+    np.matmul(t1.reshape(-1, V), Why, out=Why_t1.reshape(-1, H))  # (T, B, H)
+    Why_t1 /= B*T
     d_h_next[...] = 0                                           # (B, H)
-    d_a_h = Why_exp_s
+    d_a_h = Why_t1
     for t in reversed(range(T)):
-        # d_h[t] = Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
+        # d_h[t] = Why.T @ t1[t] / (B*T) + d_h_next[t+1]
         # d_a_h[t] = d_h[t] * (1 - h[t]^2)
-        d_a_h[t] = (d_h_next + Why_exp_s[t]) * (1 - h[t]**2)
+        d_a_h[t] = (d_h_next + Why_t1[t]) * (1 - h[t]**2)
         # d_h_next[t] = Whh.T @ d_a_h[t]
         np.matmul(d_a_h[t], Whh, out=d_h_next)
     # d_Whh = sum[t] d_a_h[t] @ h[t-1].T
@@ -295,7 +296,7 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(H*V, H*H, B*T, B*H), dtype),
-            (max(B*H*T, B*T*V, B*T), dtype),
+            (max(B*H*T, B*T*V), dtype),
             (B*H + B*H*T, dtype),
             (B*T*V, dtype),
             (B*T, dtype),
@@ -312,7 +313,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[4][:B*T].reshape(T, B),                                   # sum_exp_s
             s[5][:B*T].reshape(T, B),                                   # s_picked
             s[1][:B*T].reshape(T, B),                                   # tmp
-            s[1][:B*H*T].reshape(T, B, H),                              # Why_exp_s
+            s[1][:B*H*T].reshape(T, B, H),                              # Why_t1
             s[0][:B*H].reshape(B, H),                                   # d_h_next
         )
     return workspace.views["gradients"]

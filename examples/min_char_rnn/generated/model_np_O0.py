@@ -152,8 +152,8 @@ def _evaluate(params, x, y, workspace):
     max_s = np.max(s, axis=2)                                   # (T, B)
     exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
     # loss, summed: sum[t, batch](...)
-    term = np.log(np.sum(exp_s, axis=2)) - (pick(s, y) - max_s)  # (T, B)
-    loss = np.sum(term)
+    loss_terms = np.log(np.sum(exp_s, axis=2)) - (pick(s, y) - max_s)  # (T, B)
+    loss = np.sum(loss_terms)
     real_argmax_s = np.asarray(np.argmax(s, axis=2) != y, dtype)  # (T, B)
     error = np.sum(real_argmax_s)
     return {"loss": (loss, B*T), "penalty": 0.0, "error": (error, B*T)}
@@ -187,24 +187,25 @@ def _gradients(params, grads, x, y, workspace):
     exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
     sum_exp_s = np.sum(exp_s, axis=2)                           # (T, B)
     # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
-    term = np.log(sum_exp_s) - (pick(s, y) - max_s)             # (T, B)
-    sum_term = np.sum(term)
-    loss = sum_term / (B*T)
+    loss_terms = np.log(sum_exp_s) - (pick(s, y) - max_s)       # (T, B)
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / (B*T)
 
     # ---- backward
-    term2 = exp_s / sum_exp_s[..., None] - onehot(y, V, dtype)  # (T, B, V)
-    # d_by = mean[t, batch](softmax(s[t]) - onehot(y[t]))
-    d_by[...] = np.sum(term2, axis=(0, 1)) / (B*T)              # (V,)
-    # d_Why = (sum[t] (softmax(s[t]) - onehot(y[t])) @ h[t].T) / (B*T)
-    d_Why[...] = term2.reshape(-1, V).T @ h.reshape(-1, H) / (B*T)  # (V, H)
-    term3 = (term2.reshape(-1, V) @ Why).reshape(T, B, H) / (B*T)  # (T, B, H)
+    # t1[t] = softmax(s[t]) - onehot(y[t])
+    t1 = exp_s / sum_exp_s[..., None] - onehot(y, V, dtype)     # (T, B, V)
+    # d_by = mean[t, batch](t1[t])
+    d_by[...] = np.sum(t1, axis=(0, 1)) / (B*T)                 # (V,)
+    # d_Why = (sum[t] t1[t] @ h[t].T) / (B*T)
+    d_Why[...] = t1.reshape(-1, V).T @ h.reshape(-1, H) / (B*T)  # (V, H)
+    Why_t1_scaled = (t1.reshape(-1, V) @ Why).reshape(T, B, H) / (B*T)  # (T, B, H)
     d_h_next = np.empty((B, H), dtype)                          # (B, H)
     d_h_next[...] = 0
     d_a_h = np.empty((T, B, H), dtype)
     for t in reversed(range(T)):
-        # d_h[t] = Why.T @ (softmax(s[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
+        # d_h[t] = Why.T @ t1[t] / (B*T) + d_h_next[t+1]
         # d_a_h[t] = d_h[t] * (1 - h[t]^2)
-        d_a_h[t] = (d_h_next + term3[t]) * (1 - h[t]**2)        # (T, B, H)
+        d_a_h[t] = (d_h_next + Why_t1_scaled[t]) * (1 - h[t]**2)  # (T, B, H)
         # d_h_next[t] = Whh.T @ d_a_h[t]
         d_h_next = d_a_h[t] @ Whh
     # d_Whh = sum[t] d_a_h[t] @ h[t-1].T

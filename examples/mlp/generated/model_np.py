@@ -43,9 +43,11 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).standard_normal((H1, D)) * np.sqrt(2 / D)).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).standard_normal((H1, D))
+               * np.sqrt(2 / D)).astype(dtype),
         "b1": np.zeros((H1,), dtype),
-        "W2": (draw(seed, 0x8e601c7636111b8a).standard_normal((H2, H1)) / np.sqrt(H1)).astype(dtype),
+        "W2": (draw(seed, 0x8e601c7636111b8a).standard_normal((H2, H1))
+               / np.sqrt(H1)).astype(dtype),
         "b2": np.zeros((H2,), dtype),
         "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((C, H2)) / np.sqrt(H2)).astype(dtype),
         "b3": np.zeros((C,), dtype),
@@ -177,8 +179,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H1, B*C), dtype),
-            (max(B*H2, B), dtype),
-            (max(B*C, B), dtype),
+            (B*H2, dtype),
+            (B*C, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -277,7 +279,7 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*H1, dtype),
             (max(B*H2, B*H1), dtype),
-            (max(B*C, B, B*H2), dtype),
+            (max(B*C, B*H2), dtype),
             (B, dtype),
             (max(B*C, B*H2), dtype),
             (B, dtype),

@@ -43,9 +43,11 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).standard_normal((H1, D)) * np.sqrt(2 / D)).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).standard_normal((H1, D))
+               * np.sqrt(2 / D)).astype(dtype),
         "b1": np.zeros((H1,), dtype),
-        "W2": (draw(seed, 0x8e601c7636111b8a).standard_normal((H2, H1)) / np.sqrt(H1)).astype(dtype),
+        "W2": (draw(seed, 0x8e601c7636111b8a).standard_normal((H2, H1))
+               / np.sqrt(H1)).astype(dtype),
         "b2": np.zeros((H2,), dtype),
         "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((C, H2)) / np.sqrt(H2)).astype(dtype),
         "b3": np.zeros((C,), dtype),
@@ -126,8 +128,8 @@ def _evaluate(params, x, y, workspace):
     max_s = np.max(s, axis=1)                                   # (B,)
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
     # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
-    term = np.log(np.sum(exp_s, axis=1)) - (pick(s, y) - max_s)  # (B,)
-    loss = np.sum(term)
+    loss_terms = np.log(np.sum(exp_s, axis=1)) - (pick(s, y) - max_s)  # (B,)
+    loss = np.sum(loss_terms)
     real_argmax_s = np.asarray(np.argmax(s, axis=1) != y, dtype)  # (B,)
     error = np.sum(real_argmax_s)
     return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
@@ -154,9 +156,9 @@ def _gradients(params, grads, x, y, workspace):
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
     sum_exp_s = np.sum(exp_s, axis=1)                           # (B,)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y))
-    term = np.log(sum_exp_s) - (pick(s, y) - max_s)             # (B,)
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms = np.log(sum_exp_s) - (pick(s, y) - max_s)       # (B,)
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B

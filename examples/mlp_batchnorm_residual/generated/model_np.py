@@ -91,24 +91,30 @@ PARAMS = {
     "n3.beta": (H,),
     "n4.gamma": (H,),
     "n4.beta": (H,),
-    "n1.mu": (H,),        # written by train_step, not trained
-    "n1.v": (H,),        # written by train_step, not trained
-    "n2.mu": (H,),        # written by train_step, not trained
-    "n2.v": (H,),        # written by train_step, not trained
-    "n3.mu": (H,),        # written by train_step, not trained
-    "n3.v": (H,),        # written by train_step, not trained
-    "n4.mu": (H,),        # written by train_step, not trained
-    "n4.v": (H,),        # written by train_step, not trained
+    "n1.mu": (H,),
+    "n1.v": (H,),
+    "n2.mu": (H,),
+    "n2.v": (H,),
+    "n3.mu": (H,),
+    "n3.v": (H,),
+    "n4.mu": (H,),
+    "n4.v": (H,),
 }
+# those of them that train_step writes and nobody trains
+STATS = ("n1.mu", "n1.v", "n2.mu", "n2.v", "n3.mu", "n3.v", "n4.mu", "n4.v")
 
 
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).standard_normal((H, D)) * np.sqrt(2 / D)).astype(dtype),
-        "W2": (draw(seed, 0x8e601c7636111b8a).standard_normal((H, H)) * np.sqrt(2 / H)).astype(dtype),
-        "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((H, H)) * np.sqrt(2 / H)).astype(dtype),
-        "W4": (draw(seed, 0x4f0da6d0e037ac14).standard_normal((H, H)) * np.sqrt(2 / H)).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).standard_normal((H, D))
+               * np.sqrt(2 / D)).astype(dtype),
+        "W2": (draw(seed, 0x8e601c7636111b8a).standard_normal((H, H))
+               * np.sqrt(2 / H)).astype(dtype),
+        "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((H, H))
+               * np.sqrt(2 / H)).astype(dtype),
+        "W4": (draw(seed, 0x4f0da6d0e037ac14).standard_normal((H, H))
+               * np.sqrt(2 / H)).astype(dtype),
         "P": (draw(seed, 0xd68fec89549df36f).standard_normal((H, D)) / np.sqrt(D)).astype(dtype),
         "W5": (draw(seed, 0xa8bb09e805bf4a8c).standard_normal((C, H)) / np.sqrt(H)).astype(dtype),
         "b5": np.zeros((C,), dtype),
@@ -165,17 +171,11 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of adam, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    grads = workspace.gradients(params, (*TRAINED, 'n1.mu', 'n1.v', 'n2.mu', 'n2.v', 'n3.mu', 'n3.v', 'n4.mu', 'n4.v'))
+    grads = workspace.gradients(params, (*TRAINED, *STATS))
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, grads, x, y, workspace)
-    params["n1.mu"][...] = grads["n1.mu"]
-    params["n1.v"][...] = grads["n1.v"]
-    params["n2.mu"][...] = grads["n2.mu"]
-    params["n2.v"][...] = grads["n2.v"]
-    params["n3.mu"][...] = grads["n3.mu"]
-    params["n3.v"][...] = grads["n3.v"]
-    params["n4.mu"][...] = grads["n4.mu"]
-    params["n4.v"][...] = grads["n4.v"]
+    for k in STATS:
+        params[k][...] = grads[k]
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, m, v in blocks(params[k], grads[k], state[f"m.{k}"], state[f"v.{k}"]):
@@ -195,7 +195,7 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, tmp2, s,
+        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, s,
     ) = _predict_buffers(workspace, B, dtype)
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
     np.matmul(x, W1.T, out=W1_x)                                # (B, H)
@@ -242,11 +242,11 @@ def _predict(params, x, workspace):
     np.add(n4_v, 1e-05, out=sqrt_n4_v)                          # (H,)
     np.sqrt(sqrt_n4_v, out=sqrt_n4_v)
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp2)
-    tmp2 /= sqrt_n4_v
-    tmp2 *= n4_gamma
-    tmp2 += n4_beta
-    h4 += tmp2
+    np.subtract(W4_h3, n4_mu, out=tmp)
+    tmp /= sqrt_n4_v
+    tmp *= n4_gamma
+    tmp += n4_beta
+    h4 += tmp
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
@@ -276,7 +276,6 @@ def _predict_buffers(workspace, B, dtype):
             s[2][:H],                                                   # sqrt_n3_v
             s[2][:B*H].reshape(B, H),                                   # W4_h3
             s[1][:H],                                                   # sqrt_n4_v
-            s[3][:B*H].reshape(B, H),                                   # tmp2
             s[1][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
@@ -294,8 +293,8 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, tmp2, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp3, argmax_s, real_argmax_s,
+        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp2, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
     np.matmul(x, W1.T, out=W1_x)                                # (B, H)
@@ -342,11 +341,11 @@ def _evaluate(params, x, y, workspace):
     np.add(n4_v, 1e-05, out=sqrt_n4_v)                          # (H,)
     np.sqrt(sqrt_n4_v, out=sqrt_n4_v)
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp2)
-    tmp2 /= sqrt_n4_v
-    tmp2 *= n4_gamma
-    tmp2 += n4_beta
-    h4 += tmp2
+    np.subtract(W4_h3, n4_mu, out=tmp)
+    tmp /= sqrt_n4_v
+    tmp *= n4_gamma
+    tmp += n4_beta
+    h4 += tmp
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
@@ -358,8 +357,8 @@ def _evaluate(params, x, y, workspace):
     # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
-    np.subtract(s_picked, max_s, out=tmp3)
-    sum_exp_s -= tmp3
+    np.subtract(s_picked, max_s, out=tmp2)
+    sum_exp_s -= tmp2
     loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
     np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
@@ -373,10 +372,10 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B), dtype),
+            (B*H, dtype),
             (max(B*H, H, B*C), dtype),
-            (max(H, B*H, B*C, B), dtype),
-            (max(B*H, B), dtype),
+            (max(H, B*H, B*C), dtype),
+            (B*H, dtype),
             (B, dtype),
             (B, np.int64),
         ])
@@ -391,13 +390,12 @@ def _evaluate_buffers(workspace, B, dtype):
             s[2][:H],                                                   # sqrt_n3_v
             s[2][:B*H].reshape(B, H),                                   # W4_h3
             s[1][:H],                                                   # sqrt_n4_v
-            s[3][:B*H].reshape(B, H),                                   # tmp2
             s[1][:B*C].reshape(B, C),                                   # s
             s[0][:B],                                                   # max_s
             s[2][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
             s[2][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp3
+            s[4][:B],                                                   # tmp2
             s[5][:B],                                                   # argmax_s
             s[4][:B],                                                   # real_argmax_s
         )
@@ -422,10 +420,9 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         P_x, W1_x, sqrt_n1_s, h1, W2_h1, sqrt_n2_s, tmp, W3_h2, sqrt_n3_s, h3, W4_h3, sqrt_n4_s, h4,
-        s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h4, mask, d_n4_z, d_n4_z_n4_z, tmp3, sum_term,
-        d_h3, mask2, d_n3_z_n3_z, tmp4, sum_term2, W3_term2, mask3, d_n2_z_n2_z, tmp5, sum_term3,
-        d_h1, mask4, d_n1_z_n1_z, tmp6, sum_term4, tmp7, tmp8, tmp9, tmp10, tmp11, tmp12, tmp13,
-        tmp14,
+        s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h4, mask, d_n4_z, dot_n4_z, tmp3, sum_t2,
+        d_h3, dot_n3_z, tmp4, sum_t5, W3_t6, dot_n2_z, tmp5, sum_t8, d_h1, dot_n1_z, tmp6, sum_t11,
+        tmp7,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -550,24 +547,28 @@ def _gradients(params, grads, x, y, workspace):
     np.einsum("ab,ab->b", d_a_h4, n4_z, out=d_n4_gamma)         # (H,)
     # d_n4.z = d_a_h4 * n4.gamma
     np.multiply(d_a_h4, n4_gamma, out=d_n4_z)                   # (B, H)
-    np.einsum("ab,ab->b", d_n4_z, n4_z, out=d_n4_z_n4_z)        # (H,)
-    d_n4_z_n4_z /= sqrt_n4_s
-    d_n4_z_n4_z *= -1 / B
-    term = d_n4_z
-    term /= sqrt_n4_s
-    np.multiply(d_n4_z_n4_z, n4_z, out=tmp3)
-    term += tmp3
-    np.sum(term, axis=0, out=sum_term)                          # (H,)
-    sum_term /= B
-    term -= sum_term
-    # d_W4 = ... @ h3.T
-    np.matmul(term.T, h3, out=d_W4)                             # (H, H)
-    # d_h3 = W4.T @ ...
-    np.matmul(term, W4, out=d_h3)                               # (B, H)
+    # t2 = d_n4.z / sqrt(n4.s + 1e-05) + (sum[batch] d_n4.z * n4.z) / sqrt(n4.s + 1e-05) /
+    #     sqrt(n4.s + 1e-05) * (-1 / B) * (W4 @ h3 - n4.m)
+    np.einsum("ab,ab->b", d_n4_z, n4_z, out=dot_n4_z)           # (H,)
+    dot_n4_z /= sqrt_n4_s
+    dot_n4_z *= -1 / B
+    t2 = d_n4_z
+    t2 /= sqrt_n4_s
+    np.multiply(dot_n4_z, n4_z, out=tmp3)
+    t2 += tmp3
+    # t3 = t2 - mean[batch](t2)
+    np.sum(t2, axis=0, out=sum_t2)                              # (H,)
+    sum_t2 /= B
+    t3 = t2
+    t3 -= sum_t2
+    # d_W4 = t3 @ h3.T
+    np.matmul(t3.T, h3, out=d_W4)                               # (H, H)
+    # d_h3 = W4.T @ t3
+    np.matmul(t3, W4, out=d_h3)                                 # (B, H)
     # d_n3 = d_h3 * real(h3 > 0)
     d_n3 = d_h3
-    np.greater(h3, 0, out=mask2)
-    d_n3 *= mask2
+    np.greater(h3, 0, out=mask)
+    d_n3 *= mask
     # d_n3.beta = sum[batch](d_n3)
     np.sum(d_n3, axis=0, out=d_n3_beta)                         # (H,)
     # d_n3.gamma = sum[batch] d_n3 * n3.z
@@ -575,25 +576,29 @@ def _gradients(params, grads, x, y, workspace):
     # d_n3.z = d_n3 * n3.gamma
     d_n3_z = d_n3
     d_n3_z *= n3_gamma
-    np.einsum("ab,ab->b", d_n3_z, n3_z, out=d_n3_z_n3_z)        # (H,)
-    d_n3_z_n3_z /= sqrt_n3_s
-    d_n3_z_n3_z *= -1 / B
-    term2 = d_n3_z
-    term2 /= sqrt_n3_s
-    np.multiply(d_n3_z_n3_z, n3_z, out=tmp4)
-    term2 += tmp4
-    np.sum(term2, axis=0, out=sum_term2)                        # (H,)
-    sum_term2 /= B
-    term2 -= sum_term2
-    # d_W3 = ... @ h2.T
-    np.matmul(term2.T, h2, out=d_W3)                            # (H, H)
-    # d_h2 = d_a_h4 + ...
+    # t5 = d_n3.z / sqrt(n3.s + 1e-05) + (sum[batch] d_n3.z * n3.z) / sqrt(n3.s + 1e-05) /
+    #     sqrt(n3.s + 1e-05) * (-1 / B) * (W3 @ h2 - n3.m)
+    np.einsum("ab,ab->b", d_n3_z, n3_z, out=dot_n3_z)           # (H,)
+    dot_n3_z /= sqrt_n3_s
+    dot_n3_z *= -1 / B
+    t5 = d_n3_z
+    t5 /= sqrt_n3_s
+    np.multiply(dot_n3_z, n3_z, out=tmp4)
+    t5 += tmp4
+    # t6 = t5 - mean[batch](t5)
+    np.sum(t5, axis=0, out=sum_t5)                              # (H,)
+    sum_t5 /= B
+    t6 = t5
+    t6 -= sum_t5
+    # d_W3 = t6 @ h2.T
+    np.matmul(t6.T, h2, out=d_W3)                               # (H, H)
+    # d_h2 = d_a_h4 + W3.T @ t6
     # d_a_h2 = d_h2 * real(h2 > 0)
-    np.matmul(term2, W3, out=W3_term2)                          # (B, H)
+    np.matmul(t6, W3, out=W3_t6)                                # (B, H)
     d_a_h2 = d_a_h4
-    d_a_h2 += W3_term2
-    np.greater(h2, 0, out=mask3)
-    d_a_h2 *= mask3
+    d_a_h2 += W3_t6
+    np.greater(h2, 0, out=mask)
+    d_a_h2 *= mask
     # d_P = d_a_h2 @ x.T
     np.matmul(d_a_h2.T, x, out=d_P)                             # (H, D)
     # d_n2.beta = sum[batch](d_a_h2)
@@ -603,24 +608,28 @@ def _gradients(params, grads, x, y, workspace):
     # d_n2.z = d_a_h2 * n2.gamma
     d_n2_z = d_a_h2
     d_n2_z *= n2_gamma
-    np.einsum("ab,ab->b", d_n2_z, n2_z, out=d_n2_z_n2_z)        # (H,)
-    d_n2_z_n2_z /= sqrt_n2_s
-    d_n2_z_n2_z *= -1 / B
-    term3 = d_n2_z
-    term3 /= sqrt_n2_s
-    np.multiply(d_n2_z_n2_z, n2_z, out=tmp5)
-    term3 += tmp5
-    np.sum(term3, axis=0, out=sum_term3)                        # (H,)
-    sum_term3 /= B
-    term3 -= sum_term3
-    # d_W2 = ... @ h1.T
-    np.matmul(term3.T, h1, out=d_W2)                            # (H, H)
-    # d_h1 = W2.T @ ...
-    np.matmul(term3, W2, out=d_h1)                              # (B, H)
+    # t8 = d_n2.z / sqrt(n2.s + 1e-05) + (sum[batch] d_n2.z * n2.z) / sqrt(n2.s + 1e-05) /
+    #     sqrt(n2.s + 1e-05) * (-1 / B) * (W2 @ h1 - n2.m)
+    np.einsum("ab,ab->b", d_n2_z, n2_z, out=dot_n2_z)           # (H,)
+    dot_n2_z /= sqrt_n2_s
+    dot_n2_z *= -1 / B
+    t8 = d_n2_z
+    t8 /= sqrt_n2_s
+    np.multiply(dot_n2_z, n2_z, out=tmp5)
+    t8 += tmp5
+    # t9 = t8 - mean[batch](t8)
+    np.sum(t8, axis=0, out=sum_t8)                              # (H,)
+    sum_t8 /= B
+    t9 = t8
+    t9 -= sum_t8
+    # d_W2 = t9 @ h1.T
+    np.matmul(t9.T, h1, out=d_W2)                               # (H, H)
+    # d_h1 = W2.T @ t9
+    np.matmul(t9, W2, out=d_h1)                                 # (B, H)
     # d_n1 = d_h1 * real(h1 > 0)
     d_n1 = d_h1
-    np.greater(h1, 0, out=mask4)
-    d_n1 *= mask4
+    np.greater(h1, 0, out=mask)
+    d_n1 *= mask
     # d_n1.beta = sum[batch](d_n1)
     np.sum(d_n1, axis=0, out=d_n1_beta)                         # (H,)
     # d_n1.gamma = sum[batch] d_n1 * n1.z
@@ -628,42 +637,45 @@ def _gradients(params, grads, x, y, workspace):
     # d_n1.z = d_n1 * n1.gamma
     d_n1_z = d_n1
     d_n1_z *= n1_gamma
-    np.einsum("ab,ab->b", d_n1_z, n1_z, out=d_n1_z_n1_z)        # (H,)
-    d_n1_z_n1_z /= sqrt_n1_s
-    d_n1_z_n1_z *= -1 / B
-    term4 = d_n1_z
-    term4 /= sqrt_n1_s
-    np.multiply(d_n1_z_n1_z, n1_z, out=tmp6)
-    term4 += tmp6
-    # d_W1 = ... @ x.T
-    np.sum(term4, axis=0, out=sum_term4)                        # (H,)
-    sum_term4 /= B
-    term4 -= sum_term4
-    np.matmul(term4.T, x, out=d_W1)                             # (H, D)
+    # t11 = d_n1.z / sqrt(n1.s + 1e-05) + (sum[batch] d_n1.z * n1.z) / sqrt(n1.s + 1e-05) /
+    #     sqrt(n1.s + 1e-05) * (-1 / B) * (W1 @ x - n1.m)
+    np.einsum("ab,ab->b", d_n1_z, n1_z, out=dot_n1_z)           # (H,)
+    dot_n1_z /= sqrt_n1_s
+    dot_n1_z *= -1 / B
+    t11 = d_n1_z
+    t11 /= sqrt_n1_s
+    np.multiply(dot_n1_z, n1_z, out=tmp6)
+    t11 += tmp6
+    # d_W1 = (t11 - mean[batch](t11)) @ x.T
+    np.sum(t11, axis=0, out=sum_t11)                            # (H,)
+    sum_t11 /= B
+    t11_minus_sum_t11 = t11
+    t11_minus_sum_t11 -= sum_t11
+    np.matmul(t11_minus_sum_t11.T, x, out=d_W1)                 # (H, D)
     np.multiply(0.9, n1_mu, out=tmp7)
     new_n1_mu *= 0.1
     new_n1_mu += tmp7
-    np.multiply(0.9, n1_v, out=tmp8)
+    np.multiply(0.9, n1_v, out=tmp7)
     new_n1_v *= 0.1
-    new_n1_v += tmp8
-    np.multiply(0.9, n2_mu, out=tmp9)
+    new_n1_v += tmp7
+    np.multiply(0.9, n2_mu, out=tmp7)
     new_n2_mu *= 0.1
-    new_n2_mu += tmp9
-    np.multiply(0.9, n2_v, out=tmp10)
+    new_n2_mu += tmp7
+    np.multiply(0.9, n2_v, out=tmp7)
     new_n2_v *= 0.1
-    new_n2_v += tmp10
-    np.multiply(0.9, n3_mu, out=tmp11)
+    new_n2_v += tmp7
+    np.multiply(0.9, n3_mu, out=tmp7)
     new_n3_mu *= 0.1
-    new_n3_mu += tmp11
-    np.multiply(0.9, n3_v, out=tmp12)
+    new_n3_mu += tmp7
+    np.multiply(0.9, n3_v, out=tmp7)
     new_n3_v *= 0.1
-    new_n3_v += tmp12
-    np.multiply(0.9, n4_mu, out=tmp13)
+    new_n3_v += tmp7
+    np.multiply(0.9, n4_mu, out=tmp7)
     new_n4_mu *= 0.1
-    new_n4_mu += tmp13
-    np.multiply(0.9, n4_v, out=tmp14)
+    new_n4_mu += tmp7
+    np.multiply(0.9, n4_v, out=tmp7)
     new_n4_v *= 0.1
-    new_n4_v += tmp14
+    new_n4_v += tmp7
     return loss
 
 
@@ -685,7 +697,7 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
             (H, dtype),
             (B*H, dtype),
-            (max(B*C, B, B*H), dtype),
+            (max(B*C, B*H), dtype),
             (max(B, H), dtype),
             (max(B*C, B*H), dtype),
             (B, dtype),
@@ -715,32 +727,22 @@ def _gradients_buffers(workspace, B, dtype):
             s[12][:B*H].reshape(B, H),                                  # d_h4
             s[17][:B*H].reshape(B, H),                                  # mask
             s[11][:B*H].reshape(B, H),                                  # d_n4_z
-            s[13][:H],                                                  # d_n4_z_n4_z
+            s[13][:H],                                                  # dot_n4_z
             s[14][:B*H].reshape(B, H),                                  # tmp3
-            s[10][:H],                                                  # sum_term
+            s[10][:H],                                                  # sum_t2
             s[9][:B*H].reshape(B, H),                                   # d_h3
-            s[17][:B*H].reshape(B, H),                                  # mask2
-            s[10][:H],                                                  # d_n3_z_n3_z
+            s[10][:H],                                                  # dot_n3_z
             s[8][:B*H].reshape(B, H),                                   # tmp4
-            s[7][:H],                                                   # sum_term2
-            s[6][:B*H].reshape(B, H),                                   # W3_term2
-            s[17][:B*H].reshape(B, H),                                  # mask3
-            s[7][:H],                                                   # d_n2_z_n2_z
+            s[7][:H],                                                   # sum_t5
+            s[6][:B*H].reshape(B, H),                                   # W3_t6
+            s[7][:H],                                                   # dot_n2_z
             s[0][:B*H].reshape(B, H),                                   # tmp5
-            s[5][:H],                                                   # sum_term3
+            s[5][:H],                                                   # sum_t8
             s[0][:B*H].reshape(B, H),                                   # d_h1
-            s[17][:B*H].reshape(B, H),                                  # mask4
-            s[5][:H],                                                   # d_n1_z_n1_z
+            s[5][:H],                                                   # dot_n1_z
             s[3][:B*H].reshape(B, H),                                   # tmp6
-            s[2][:H],                                                   # sum_term4
+            s[2][:H],                                                   # sum_t11
             s[2][:H],                                                   # tmp7
-            s[2][:H],                                                   # tmp8
-            s[2][:H],                                                   # tmp9
-            s[2][:H],                                                   # tmp10
-            s[2][:H],                                                   # tmp11
-            s[2][:H],                                                   # tmp12
-            s[2][:H],                                                   # tmp13
-            s[2][:H],                                                   # tmp14
         )
     return workspace.views["gradients"]
 
@@ -885,10 +887,9 @@ def check(batch=5, seed=0):
     """Gradients against central differences in float64, along random directions, for every parameter."""
     rng = np.random.default_rng(seed)
     params = {k: rng.normal(0.0, 0.3, np.shape(v)) for k, v in init(seed).items()}
-    params["n1.v"] = np.abs(params["n1.v"]) + 0.5
-    params["n2.v"] = np.abs(params["n2.v"]) + 0.5
-    params["n3.v"] = np.abs(params["n3.v"]) + 0.5
-    params["n4.v"] = np.abs(params["n4.v"]) + 0.5
+    above_zero = ("n1.v", "n2.v", "n3.v", "n4.v")
+    for k in above_zero:
+        params[k] = np.abs(params[k]) + 0.5
     inputs = dict(
         x=rng.random((batch, D)),
         y=rng.integers(0, C, (batch,)),

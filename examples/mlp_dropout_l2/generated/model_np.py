@@ -45,8 +45,10 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).standard_normal((H, D)) * np.sqrt(2 / D)).astype(dtype),
-        "W2": (draw(seed, 0x8e601c7636111b8a).standard_normal((H, H)) * np.sqrt(2 / H)).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).standard_normal((H, D))
+               * np.sqrt(2 / D)).astype(dtype),
+        "W2": (draw(seed, 0x8e601c7636111b8a).standard_normal((H, H))
+               * np.sqrt(2 / H)).astype(dtype),
         "b1": np.zeros((H,), dtype),
         "b2": np.zeros((H,), dtype),
         "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((C, H)) / np.sqrt(H)).astype(dtype),
@@ -188,8 +190,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*C), dtype),
-            (max(B*H, B, D*H, H*H, C*H), dtype),
-            (max(B*C, B), dtype),
+            (max(B*H, D*H, H*H, C*H), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -222,8 +224,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        u_h1, tmp, mask, h1, tmp2, u_h2, h1_u_h2, h2, tmp3, u_s, h2_u_s, s, max_s, exp_s, sum_exp_s,
-        s_picked, tmp4, tmp5, d_a_h2, mask2, tmp6, d_a_h1, mask3, tmp7,
+        u_h1, tmp, mask, h1, tmp2, u_h2, h1_u_h2, h2, u_s, h2_u_s, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp3, tmp4, d_a_h2, mask2, tmp5, d_a_h1, tmp6,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -243,7 +245,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     h2 *= 1.4285714285714286
     h2 += b2
     np.maximum(h2, 0, out=h2)
-    uniform(seed, 0xb021183d8f313c79, tmp3, out=u_s)            # (B, H)
+    uniform(seed, 0xb021183d8f313c79, tmp2, out=u_s)            # (B, H)
     np.less(u_s, 0.7, out=u_s)
     np.multiply(h2, u_s, out=h2_u_s)                            # (B, H)
     # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3   model.nn:12
@@ -255,55 +257,58 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
     pick(s, y, out=s_picked)                                    # (B,)
-    np.log(sum_exp_s, out=tmp4)
+    np.log(sum_exp_s, out=tmp3)
     s_picked -= max_s
-    np.subtract(tmp4, s_picked, out=s_picked)
+    np.subtract(tmp3, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
-    W1_W1 = W1.reshape(-1) @ W1.reshape(-1)
-    W2_W2 = W2.reshape(-1) @ W2.reshape(-1)
+    dot_W1 = W1.reshape(-1) @ W1.reshape(-1)
+    dot_W2 = W2.reshape(-1) @ W2.reshape(-1)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 5e-05 * (sum(W1^2) + sum(W2^2) +
     #     sum(W3^2))
-    W3_W3 = W3.reshape(-1) @ W3.reshape(-1)
-    loss = sum_s_picked / B + 5e-05 * (W1_W1 + W2_W2 + W3_W3)
+    dot_W3 = W3.reshape(-1) @ W3.reshape(-1)
+    loss = sum_s_picked / B + 5e-05 * (dot_W1 + dot_W2 + dot_W3)
 
     # ---- backward
-    exp_s /= sum_exp_s[:, None]
-    add_onehot(exp_s, y, -1)
-    # d_b3 = mean[batch](softmax(s) - onehot(y))
-    np.sum(exp_s, axis=0, out=d_b3)                             # (C,)
+    # t1 = softmax(s) - onehot(y)
+    t1 = exp_s
+    t1 /= sum_exp_s[:, None]
+    add_onehot(t1, y, -1)
+    # d_b3 = mean[batch](t1)
+    np.sum(t1, axis=0, out=d_b3)                                # (C,)
     d_b3 /= B
-    exp_s *= 1.4285714285714286 / B
-    # d_W3 = 0.0001 * W3 + ((softmax(s) - onehot(y)) * (1.42857 / B)) @ (h2 * real(uniform(s) <
-    #     0.7)).T
-    np.matmul(exp_s.T, h2_u_s, out=d_W3)                        # (C, H)
-    np.multiply(0.0001, W3, out=tmp5)
-    d_W3 += tmp5
-    # d_h2 = (W3.T @ ((softmax(s) - onehot(y)) * (1.42857 / B))) * real(uniform(s) < 0.7)
+    # t2 = t1 * (1.42857 / B)
+    t2 = t1
+    t2 *= 1.4285714285714286 / B
+    # d_W3 = 0.0001 * W3 + t2 @ (h2 * real(uniform(s) < 0.7)).T
+    np.matmul(t2.T, h2_u_s, out=d_W3)                           # (C, H)
+    np.multiply(0.0001, W3, out=tmp4)
+    d_W3 += tmp4
+    # d_h2 = (W3.T @ t2) * real(uniform(s) < 0.7)
     # d_a_h2 = d_h2 * real(h2 > 0)
-    np.matmul(exp_s, W3, out=d_a_h2)                            # (B, H)
+    np.matmul(t2, W3, out=d_a_h2)                               # (B, H)
     d_a_h2 *= u_s
     np.greater(h2, 0, out=mask2)
     d_a_h2 *= mask2
     # d_b2 = sum[batch](d_a_h2)
     np.sum(d_a_h2, axis=0, out=d_b2)                            # (H,)
-    term = d_a_h2
-    term *= 1.4285714285714286
+    d_a_h2_scaled = d_a_h2
+    d_a_h2_scaled *= 1.4285714285714286
     # d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * real(uniform(h2) < 0.7)).T
-    np.matmul(term.T, h1_u_h2, out=d_W2)                        # (H, H)
-    np.multiply(0.0001, W2, out=tmp6)
-    d_W2 += tmp6
+    np.matmul(d_a_h2_scaled.T, h1_u_h2, out=d_W2)               # (H, H)
+    np.multiply(0.0001, W2, out=tmp5)
+    d_W2 += tmp5
     # d_h1 = (W2.T @ (d_a_h2 * 1.42857)) * real(uniform(h2) < 0.7)
     # d_a_h1 = d_h1 * real(h1 > 0)
-    np.matmul(term, W2, out=d_a_h1)                             # (B, H)
+    np.matmul(d_a_h2_scaled, W2, out=d_a_h1)                    # (B, H)
     d_a_h1 *= u_h2
-    np.greater(h1, 0, out=mask3)
-    d_a_h1 *= mask3
+    np.greater(h1, 0, out=mask2)
+    d_a_h1 *= mask2
     # d_b1 = sum[batch](d_a_h1)
     np.sum(d_a_h1, axis=0, out=d_b1)                            # (H,)
     # d_W1 = 0.0001 * W1 + d_a_h1 @ (1.11111 * x * real(uniform(h1) < 0.9)).T
     np.matmul(d_a_h1.T, u_h1, out=d_W1)                         # (H, D)
-    np.multiply(0.0001, W1, out=tmp7)
-    d_W1 += tmp7
+    np.multiply(0.0001, W1, out=tmp6)
+    d_W1 += tmp6
     return loss
 
 
@@ -322,7 +327,7 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
             (B*H, dtype),
             (max(B*H, C*H), dtype),
-            (max(B*C, B), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B*C, dtype),
             (B, dtype),
@@ -337,7 +342,6 @@ def _gradients_buffers(workspace, B, dtype):
             s[4][:B*H].reshape(B, H),                                   # u_h2
             s[5][:B*H].reshape(B, H),                                   # h1_u_h2
             s[6][:B*H].reshape(B, H),                                   # h2
-            s[1][:B*H].reshape(B, H),                                   # tmp3
             s[7][:B*H].reshape(B, H),                                   # u_s
             s[8][:B*H].reshape(B, H),                                   # h2_u_s
             s[9][:B*C].reshape(B, C),                                   # s
@@ -345,14 +349,13 @@ def _gradients_buffers(workspace, B, dtype):
             s[11][:B*C].reshape(B, C),                                  # exp_s
             s[12][:B],                                                  # sum_exp_s
             s[13][:B],                                                  # s_picked
-            s[9][:B],                                                   # tmp4
-            s[8][:C*H].reshape(C, H),                                   # tmp5
+            s[9][:B],                                                   # tmp3
+            s[8][:C*H].reshape(C, H),                                   # tmp4
             s[8][:B*H].reshape(B, H),                                   # d_a_h2
             s[2][:B*H].reshape(B, H),                                   # mask2
-            s[5][:H*H].reshape(H, H),                                   # tmp6
+            s[5][:H*H].reshape(H, H),                                   # tmp5
             s[5][:B*H].reshape(B, H),                                   # d_a_h1
-            s[2][:B*H].reshape(B, H),                                   # mask3
-            s[0][:D*H].reshape(H, D),                                   # tmp7
+            s[0][:D*H].reshape(H, D),                                   # tmp6
         )
     return workspace.views["gradients"]
 

@@ -52,11 +52,14 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 3, 3)) * np.sqrt(2 / 9)).astype(dtype),
-        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
+        "K1": (draw(seed, 0x444185d677e98c62).standard_normal((M, 1, 3, 3))
+               * np.sqrt(2 / 9)).astype(dtype),
+        "K2": (draw(seed, 0xe8718246df01e5fb).standard_normal((N, M, 3, 3))
+               * np.sqrt(2 / (9*M))).astype(dtype),
         "b1": np.zeros((M,), dtype),
         "b2": np.zeros((N,), dtype),
-        "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((H, 144*N)) * np.sqrt(2 / (144*N))).astype(dtype),
+        "W3": (draw(seed, 0xb1c9b7a943ea8474).standard_normal((H, 144*N))
+               * np.sqrt(2 / (144*N))).astype(dtype),
         "W4": (draw(seed, 0x4f0da6d0e037ac14).standard_normal((C, H)) / np.sqrt(H)).astype(dtype),
         "b3": np.zeros((H,), dtype),
         "b4": np.zeros((C,), dtype),
@@ -112,7 +115,9 @@ def _predict(params, x, workspace):
     dtype = params["K1"].dtype
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
-    x_windows, h1, h1_windows, K2_last, h2, p2, p2_2, h3, s = _predict_buffers(workspace, B, dtype)
+    (
+        x_windows, h1, h1_windows, K2_last, h2, p2, flat_p2, h3, s,
+    ) = _predict_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
     x_windows[...] = windows(x, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)  # (B, 26, 26, 1, 3, 3)
     np.matmul(x_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h1.reshape(-1, M))
@@ -127,8 +132,8 @@ def _predict(params, x, workspace):
     # p2 = max_pool(h2, 2)                                      model.nn:10
     max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 12, 12, N)
     # h3 = relu(W3 @ flatten(p2) + b3)                          model.nn:11
-    p2_2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)      # (B, 144*N)
-    np.matmul(p2_2, W3.T, out=h3)                               # (B, H)
+    flat_p2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)   # (B, 144*N)
+    np.matmul(flat_p2, W3.T, out=h3)                            # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
     # s = W4 @ h3 + b4                                          model.nn:12
@@ -145,7 +150,7 @@ def _predict_buffers(workspace, B, dtype):
         s = workspace.reserve("predict", [
             (max(6084*B, 5184*B*M), dtype),
             (max(676*B*M, 9*M*N, 144*B*N, B*H), dtype),
-            (max(576*B*N, 144*B*N, B*C), dtype),
+            (max(576*B*N, B*C), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:6084*B].reshape(B, 26, 26, 1, 3, 3),                  # x_windows
@@ -154,7 +159,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
             s[2][:576*B*N].reshape(B, 24, 24, N),                       # h2
             s[1][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[2][:144*B*N].reshape(B, 144*N),                           # p2_2
+            s[2][:144*B*N].reshape(B, 144*N),                           # flat_p2
             s[1][:B*H].reshape(B, H),                                   # h3
             s[2][:B*C].reshape(B, C),                                   # s
         )
@@ -170,8 +175,8 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_windows, h1, h1_windows, K2_last, h2, p2, p2_2, h3, s, max_s, exp_s, sum_exp_s, s_picked,
-        tmp, argmax_s, real_argmax_s,
+        x_windows, h1, h1_windows, K2_last, h2, p2, flat_p2, h3, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
     x_windows[...] = windows(x, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)  # (B, 26, 26, 1, 3, 3)
@@ -187,8 +192,8 @@ def _evaluate(params, x, y, workspace):
     # p2 = max_pool(h2, 2)                                      model.nn:10
     max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 12, 12, N)
     # h3 = relu(W3 @ flatten(p2) + b3)                          model.nn:11
-    p2_2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)      # (B, 144*N)
-    np.matmul(p2_2, W3.T, out=h3)                               # (B, H)
+    flat_p2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)   # (B, 144*N)
+    np.matmul(flat_p2, W3.T, out=h3)                            # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
     # s = W4 @ h3 + b4                                          model.nn:12
@@ -216,9 +221,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(6084*B, 5184*B*M, B*C, B), dtype),
-            (max(676*B*M, 9*M*N, 144*B*N, B*H, B), dtype),
-            (max(576*B*N, 144*B*N, B*C), dtype),
+            (max(6084*B, 5184*B*M, B*C), dtype),
+            (max(676*B*M, 9*M*N, 144*B*N, B*H), dtype),
+            (max(576*B*N, B*C), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -230,7 +235,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
             s[2][:576*B*N].reshape(B, 24, 24, N),                       # h2
             s[1][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[2][:144*B*N].reshape(B, 144*N),                           # p2_2
+            s[2][:144*B*N].reshape(B, 144*N),                           # flat_p2
             s[1][:B*H].reshape(B, H),                                   # h3
             s[2][:B*C].reshape(B, C),                                   # s
             s[1][:B],                                                   # max_s
@@ -254,9 +259,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_windows, h1, h1_windows, K2_last, h2, pooled_h2, u_p2, tmp, p2, p2_2, W3_p2_2, tmp2, u_h3,
-        h3, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, d_h3, mask, W3_term, d_p2, d_h2, mask2,
-        conv_h1, d_a_h2_K2_last, d_h1, mask3,
+        x_windows, h1, h1_windows, K2_last, h2, pooled_h2, u_p2, tmp, p2, flat_p2, W3_flat_p2, tmp2,
+        u_h3, h3, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, d_h3, mask, flat_d_p2, d_p2, d_h2,
+        mask2, d_K2_last, d_h1_windows, d_h1, mask3,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -277,14 +282,14 @@ def _gradients(params, grads, x, y, workspace, seed):
     # p2 = 1.33333 * max_pool(h2, 2) * real(uniform(p2) < 0.75)  model.nn:10
     np.multiply(pooled_h2, u_p2.transpose(0, 2, 3, 1), out=p2)  # (B, 12, 12, N)
     p2 *= 1.3333333333333333
-    p2_2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)      # (B, 144*N)
-    np.matmul(p2_2, W3.T, out=W3_p2_2)                          # (B, H)
-    W3_p2_2 += b3
-    np.maximum(W3_p2_2, 0, out=W3_p2_2)
+    flat_p2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)   # (B, 144*N)
+    np.matmul(flat_p2, W3.T, out=W3_flat_p2)                    # (B, H)
+    W3_flat_p2 += b3
+    np.maximum(W3_flat_p2, 0, out=W3_flat_p2)
     uniform(seed, 0x5f9001f9dd5449a9, tmp2, out=u_h3)           # (B, H)
     np.less(u_h3, 0.5, out=u_h3)
     # h3 = 2 * relu(W3 @ flatten(p2) + b3) * real(uniform(h3) < 0.5)  model.nn:11
-    np.multiply(W3_p2_2, u_h3, out=h3)                          # (B, H)
+    np.multiply(W3_flat_p2, u_h3, out=h3)                       # (B, H)
     h3 *= 2
     # s = W4 @ h3 + b4                                          model.nn:12
     np.matmul(h3, W4.T, out=s)                                  # (B, C)
@@ -313,26 +318,24 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_s.T, h3, out=d_W4)                              # (C, H)
     # d_h3 = W4.T @ d_s
     np.matmul(d_s, W4, out=d_h3)                                # (B, H)
-    term = d_h3
-    term *= u_h3
-    np.greater(W3_p2_2, 0, out=mask)
-    term *= mask
-    term *= 2
-    # d_b3 = sum[batch] 2 * d_h3 * real(uniform(h3) < 0.5) * real(relu(W3 @ flatten(p2) + b3) >
-    #     0)
-    np.sum(term, axis=0, out=d_b3)                              # (H,)
-    # d_W3 = (2 * d_h3 * real(uniform(h3) < 0.5) * real(relu(W3 @ flatten(p2) + b3) > 0)) @
-    #     flatten(p2).T
-    np.matmul(term.T, p2_2, out=d_W3)                           # (H, 144*N)
-    # d_p2 = reshape(W3.T @ (2 * d_h3 * real(uniform(h3) < 0.5) * real(relu(W3 @ flatten(p2) +
-    #     b3) > 0)), N, 12, 12)
-    np.matmul(term, W3, out=W3_term)                            # (B, 144*N)
-    d_p2[...] = W3_term.reshape(B, N, 12, 12)                   # (B, N, 12, 12)
+    # t1 = 2 * d_h3 * real(uniform(h3) < 0.5) * real(relu(W3 @ flatten(p2) + b3) > 0)
+    t1 = d_h3
+    t1 *= u_h3
+    np.greater(W3_flat_p2, 0, out=mask)
+    t1 *= mask
+    t1 *= 2
+    # d_b3 = sum[batch](t1)
+    np.sum(t1, axis=0, out=d_b3)                                # (H,)
+    # d_W3 = t1 @ flatten(p2).T
+    np.matmul(t1.T, flat_p2, out=d_W3)                          # (H, 144*N)
+    # d_p2 = reshape(W3.T @ t1, N, 12, 12)
+    np.matmul(t1, W3, out=flat_d_p2)                            # (B, 144*N)
+    d_p2[...] = flat_d_p2.reshape(B, N, 12, 12)                 # (B, N, 12, 12)
     # d_h2 = max_unpool(1.33333 * d_p2 * real(uniform(p2) < 0.75), h2, 2)
-    term2 = d_p2
-    term2 *= u_p2
-    term2 *= 1.3333333333333333
-    max_unpool(term2.transpose(0, 2, 3, 1), h2, pooled_h2, (1, 2), (2, 2), out=d_h2)
+    d_p2_scaled = d_p2
+    d_p2_scaled *= u_p2
+    d_p2_scaled *= 1.3333333333333333
+    max_unpool(d_p2_scaled.transpose(0, 2, 3, 1), h2, pooled_h2, (1, 2), (2, 2), out=d_h2)
     # d_a_h2 = d_h2 * real(h2 > 0)
     d_a_h2 = d_h2
     np.greater(h2, 0, out=mask2)
@@ -340,11 +343,11 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_b2 = sum[batch, 1, 2](d_a_h2)
     np.sum(d_a_h2, axis=(0, 1, 2), out=d_b2)                    # (N,)
     # d_K2 = correlate(d_a_h2, h1, 3)
-    np.matmul(d_a_h2.reshape(-1, N).T, h1_windows.reshape(-1, 9*M), out=conv_h1.reshape(-1, 9*M))
-    d_K2[...] = conv_h1.transpose(0, 3, 1, 2)                   # (N, M, 3, 3)
-    np.matmul(d_a_h2.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_a_h2_K2_last.reshape(-1, 9*M))
+    np.matmul(d_a_h2.reshape(-1, N).T, h1_windows.reshape(-1, 9*M), out=d_K2_last.reshape(-1, 9*M))
+    d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 3, 3)
+    np.matmul(d_a_h2.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_h1_windows.reshape(-1, 9*M))
     # d_h1 = conv_transpose(d_a_h2, K2)
-    fold(d_a_h2_K2_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1)  # (B, 26, 26, M)
+    fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1)  # (B, 26, 26, M)
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
     np.greater(h1, 0, out=mask3)
@@ -368,13 +371,13 @@ def _gradients_buffers(workspace, B, dtype):
             (9*M*N, dtype),
             (max(576*B*N, 676*B*M), dtype),
             (144*B*N, dtype),
-            (max(144*B*N, 576*B*N), dtype),
+            (576*B*N, dtype),
             (max(144*B*N, B*H), np.float64),
             (max(144*B*N, B*H), dtype),
             (144*B*N, dtype),
             (max(B*H, 9*M*N), dtype),
             (B*H, dtype),
-            (max(B*C, B), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B*C, dtype),
             (B, dtype),
@@ -391,8 +394,8 @@ def _gradients_buffers(workspace, B, dtype):
             s[6][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
             s[7][:144*B*N].reshape(B, N, 12, 12),                       # tmp
             s[8][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[9][:144*B*N].reshape(B, 144*N),                           # p2_2
-            s[8][:B*H].reshape(B, H),                                   # W3_p2_2
+            s[9][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[8][:B*H].reshape(B, H),                                   # W3_flat_p2
             s[7][:B*H].reshape(B, H),                                   # tmp2
             s[10][:B*H].reshape(B, H),                                  # u_h3
             s[11][:B*H].reshape(B, H),                                  # h3
@@ -404,12 +407,12 @@ def _gradients_buffers(workspace, B, dtype):
             s[12][:B],                                                  # tmp3
             s[11][:B*H].reshape(B, H),                                  # d_h3
             s[17][:B*H].reshape(B, H),                                  # mask
-            s[8][:144*B*N].reshape(B, 144*N),                           # W3_term
+            s[8][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
             s[9][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
             s[6][:576*B*N].reshape(B, 24, 24, N),                       # d_h2
             s[17][:576*B*N].reshape(B, 24, 24, N),                      # mask2
-            s[10][:9*M*N].reshape(N, 3, 3, M),                          # conv_h1
-            s[2][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # d_a_h2_K2_last
+            s[10][:9*M*N].reshape(N, 3, 3, M),                          # d_K2_last
+            s[2][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # d_h1_windows
             s[4][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
             s[17][:676*B*M].reshape(B, 26, 26, M),                      # mask3
         )

@@ -135,7 +135,7 @@ def _evaluate_buffers(workspace, B, dtype):
         s = workspace.reserve("evaluate", [
             (B*C, dtype),
             (B, dtype),
-            (max(B*C, B), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -199,7 +199,7 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*C, B), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B*C, dtype),
             (B, dtype),

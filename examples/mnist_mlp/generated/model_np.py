@@ -32,7 +32,8 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D)) * np.sqrt(6 / (D + H))).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D))
+               * np.sqrt(6 / (D + H))).astype(dtype),
         "b1": np.zeros((H,), dtype),
         "W2": np.zeros((C, H), dtype),
         "b2": np.zeros((C,), dtype),
@@ -158,9 +159,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B, D*H, C*H), dtype),
+            (max(B*H, D*H, C*H), dtype),
             (B*C, dtype),
-            (max(B*C, B), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -211,10 +212,10 @@ def _gradients(params, grads, x, y, workspace):
     s_picked -= max_s
     np.subtract(tmp, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
-    W1_W1 = W1.reshape(-1) @ W1.reshape(-1)
+    dot_W1 = W1.reshape(-1) @ W1.reshape(-1)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.0001 * (sum(W1^2) + sum(W2^2))
-    W2_W2 = W2.reshape(-1) @ W2.reshape(-1)
-    loss = sum_s_picked / B + 0.0001 * (W1_W1 + W2_W2)
+    dot_W2 = W2.reshape(-1) @ W2.reshape(-1)
+    loss = sum_s_picked / B + 0.0001 * (dot_W1 + dot_W2)
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
@@ -251,7 +252,7 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(B*H, D*H), dtype),
-            (max(B*C, B, C*H, B*H), dtype),
+            (max(B*C, C*H, B*H), dtype),
             (B, dtype),
             (max(B*C, B*H), dtype),
             (B, dtype),

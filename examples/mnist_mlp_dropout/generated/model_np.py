@@ -42,9 +42,12 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D)) * np.sqrt(6 / (D + H))).astype(dtype),
-        "W2": (draw(seed, 0x8e601c7636111b8a).uniform(-1, 1, (H, H)) * np.sqrt(6 / (H + H))).astype(dtype),
-        "W3": (draw(seed, 0xb1c9b7a943ea8474).uniform(-1, 1, (C, H)) * np.sqrt(6 / (H + C))).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D))
+               * np.sqrt(6 / (D + H))).astype(dtype),
+        "W2": (draw(seed, 0x8e601c7636111b8a).uniform(-1, 1, (H, H))
+               * np.sqrt(6 / (H + H))).astype(dtype),
+        "W3": (draw(seed, 0xb1c9b7a943ea8474).uniform(-1, 1, (C, H))
+               * np.sqrt(6 / (H + C))).astype(dtype),
         "b1": np.zeros((H,), dtype),
         "b2": np.zeros((H,), dtype),
         "b3": np.zeros((C,), dtype),
@@ -176,8 +179,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*C), dtype),
-            (max(B*H, B), dtype),
-            (max(B*C, B), dtype),
+            (B*H, dtype),
+            (B*C, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -207,8 +210,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        W1_x, u_h1, tmp, h1, W2_h1, tmp2, u_h2, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp3,
-        d_h2, mask, d_h1, mask2,
+        W1_x, u_h1, tmp, h1, W2_h1, u_h2, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h2,
+        mask, d_h1,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -223,7 +226,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     W2_h1 += b2
     np.maximum(W2_h1, 0, out=W2_h1)
-    uniform(seed, 0x8783b036c9281b26, tmp2, out=u_h2)           # (B, H)
+    uniform(seed, 0x8783b036c9281b26, tmp, out=u_h2)            # (B, H)
     np.less(u_h2, 0.8, out=u_h2)
     # h2 = 1.25 * relu(W2 @ h1 + b2) * real(uniform(h2) < 0.8)  model.nn:11
     np.multiply(W2_h1, u_h2, out=h2)                            # (B, H)
@@ -237,9 +240,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
     # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
-    np.log(sum_exp_s, out=tmp3)
+    np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
-    np.subtract(tmp3, s_picked, out=s_picked)
+    np.subtract(tmp2, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     loss = sum_s_picked / B
 
@@ -255,26 +258,28 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_s.T, h2, out=d_W3)                              # (C, H)
     # d_h2 = W3.T @ d_s
     np.matmul(d_s, W3, out=d_h2)                                # (B, H)
-    term = d_h2
-    term *= u_h2
+    # t1 = 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
+    t1 = d_h2
+    t1 *= u_h2
     np.greater(W2_h1, 0, out=mask)
-    term *= mask
-    term *= 1.25
-    # d_b2 = sum[batch] 1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)
-    np.sum(term, axis=0, out=d_b2)                              # (H,)
-    # d_W2 = (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0)) @ h1.T
-    np.matmul(term.T, h1, out=d_W2)                             # (H, H)
-    # d_h1 = W2.T @ (1.25 * d_h2 * real(uniform(h2) < 0.8) * real(relu(W2 @ h1 + b2) > 0))
-    np.matmul(term, W2, out=d_h1)                               # (B, H)
-    term2 = d_h1
-    term2 *= u_h1
-    np.greater(W1_x, 0, out=mask2)
-    term2 *= mask2
-    term2 *= 1.25
-    # d_b1 = sum[batch] 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
-    np.sum(term2, axis=0, out=d_b1)                             # (H,)
-    # d_W1 = (1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)) @ x.T
-    np.matmul(term2.T, x, out=d_W1)                             # (H, D)
+    t1 *= mask
+    t1 *= 1.25
+    # d_b2 = sum[batch](t1)
+    np.sum(t1, axis=0, out=d_b2)                                # (H,)
+    # d_W2 = t1 @ h1.T
+    np.matmul(t1.T, h1, out=d_W2)                               # (H, H)
+    # d_h1 = W2.T @ t1
+    np.matmul(t1, W2, out=d_h1)                                 # (B, H)
+    # t2 = 1.25 * d_h1 * real(uniform(h1) < 0.8) * real(relu(W1 @ x + b1) > 0)
+    t2 = d_h1
+    t2 *= u_h1
+    np.greater(W1_x, 0, out=mask)
+    t2 *= mask
+    t2 *= 1.25
+    # d_b1 = sum[batch](t2)
+    np.sum(t2, axis=0, out=d_b1)                                # (H,)
+    # d_W1 = t2 @ x.T
+    np.matmul(t2.T, x, out=d_W1)                                # (H, D)
     return loss
 
 
@@ -291,7 +296,7 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (max(B*C, B), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B*C, dtype),
             (B, dtype),
@@ -304,7 +309,6 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # tmp
             s[3][:B*H].reshape(B, H),                                   # h1
             s[4][:B*H].reshape(B, H),                                   # W2_h1
-            s[2][:B*H].reshape(B, H),                                   # tmp2
             s[5][:B*H].reshape(B, H),                                   # u_h2
             s[6][:B*H].reshape(B, H),                                   # h2
             s[7][:B*C].reshape(B, C),                                   # s
@@ -312,11 +316,10 @@ def _gradients_buffers(workspace, B, dtype):
             s[9][:B*C].reshape(B, C),                                   # exp_s
             s[10][:B],                                                  # sum_exp_s
             s[11][:B],                                                  # s_picked
-            s[7][:B],                                                   # tmp3
+            s[7][:B],                                                   # tmp2
             s[6][:B*H].reshape(B, H),                                   # d_h2
             s[12][:B*H].reshape(B, H),                                  # mask
             s[3][:B*H].reshape(B, H),                                   # d_h1
-            s[12][:B*H].reshape(B, H),                                  # mask2
         )
     return workspace.views["gradients"]
 

@@ -13,9 +13,9 @@ Equations
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_s[t] = 1 / steps * (1 - y[t]) * sigmoid(s[t]) - 1 / steps * y[t] * sigmoid(-s[t])
-    t1[t] = d_s[t] * 2
+    t3[t] = d_s[t] * 2
     t2[t] = real(uniform(s) < 0.5)
-    d_h[t] = (s.W.T @ t1[t]) * t2[t] + d_h_next[t+1]
+    d_h[t] = (s.W.T @ t3[t]) * t2[t] + d_h_next[t+1]
     d_h.c[t] = d_h[t] * h.o[t] * (1 - tanh(h.c[t])^2) + d_h.c_next[t+1]
     d_h.f[t] = d_h.c[t] * h.c[t-1]
     d_h.i[t] = d_h.c[t] * h.g[t]
@@ -38,7 +38,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h.b_i = d_h.b[H:2*H]
     d_h.b_o = d_h.b[2*H:3*H]
     d_h.b_c = d_h.b[3*H:4*H]
-    d_s.W = sum[t] t1[t] @ (h[t] * t2[t]).T
+    d_s.W = sum[t] t3[t] @ (h[t] * t2[t]).T
     d_s.b = sum[t, batch](d_s[t])
 """
 
@@ -64,10 +64,14 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "h.W_f": (draw(seed, 0xe2f54b7755087d25).standard_normal((H, H + N)) / np.sqrt(H + N)).astype(dtype),
-        "h.W_i": (draw(seed, 0xf7bea3003af8aa68).standard_normal((H, H + N)) / np.sqrt(H + N)).astype(dtype),
-        "h.W_o": (draw(seed, 0x9aef507dbf978bee).standard_normal((H, H + N)) / np.sqrt(H + N)).astype(dtype),
-        "h.W_c": (draw(seed, 0x993d73e4a9faea5e).standard_normal((H, H + N)) / np.sqrt(H + N)).astype(dtype),
+        "h.W_f": (draw(seed, 0xe2f54b7755087d25).standard_normal((H, H + N))
+                  / np.sqrt(H + N)).astype(dtype),
+        "h.W_i": (draw(seed, 0xf7bea3003af8aa68).standard_normal((H, H + N))
+                  / np.sqrt(H + N)).astype(dtype),
+        "h.W_o": (draw(seed, 0x9aef507dbf978bee).standard_normal((H, H + N))
+                  / np.sqrt(H + N)).astype(dtype),
+        "h.W_c": (draw(seed, 0x993d73e4a9faea5e).standard_normal((H, H + N))
+                  / np.sqrt(H + N)).astype(dtype),
         "h.b_f": np.ones((H,), dtype),
         "h.b_i": np.zeros((H,), dtype),
         "h.b_o": np.zeros((H,), dtype),
@@ -236,7 +240,7 @@ def _predict_buffers(workspace, B, T, dtype):
         s = workspace.reserve("predict", [
             (B*T, bool),
             (max(4*H*H + 4*H*N, B*H + B*H*T), dtype),
-            (max(B*N*T, 4*H, 4*H*H), dtype),
+            (max(B*N*T, 4*H*H), dtype),
             (4*B*H*T, dtype),
             (B*H + B*H*T, dtype),
         ])
@@ -267,7 +271,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, h_W, term, a_h_fiog, h_b, h_W_T, hs, h_cs, s, tmp, tmp2, real_lengths_t,
+        padding, h_W, term, a_h_fiog, h_b, h_W_T, hs, h_cs, s, tmp, tmp2, steps_terms,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
@@ -296,22 +300,22 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.matmul(h.reshape(-1, H), s_W.T, out=s.reshape(-1, N))    # (T, B, N)
     s += s_b
     # loss, summed: sum[t, batch, 0](...)
-    term2 = s
+    loss_terms = s
     tmp[...] = y
     np.copyto(tmp, 0, where=padding[..., None])
     tmp *= s
     np.maximum(s, 0, out=tmp2)
     np.subtract(tmp2, tmp, out=tmp)
-    np.abs(s, out=term2)
-    np.negative(term2, out=term2)
-    np.exp(term2, out=term2)
-    np.log1p(term2, out=term2)
-    term2 += tmp
-    np.copyto(term2, 0, where=padding[..., None])
-    loss = np.sum(term2)
+    np.abs(s, out=loss_terms)
+    np.negative(loss_terms, out=loss_terms)
+    np.exp(loss_terms, out=loss_terms)
+    np.log1p(loss_terms, out=loss_terms)
+    loss_terms += tmp
+    np.copyto(loss_terms, 0, where=padding[..., None])
+    loss = np.sum(loss_terms)
     # steps = sum[batch](real(lengths_t))
-    real_lengths_t[...] = lengths_t                             # (B,)
-    loss_count = np.sum(real_lengths_t)
+    steps_terms[...] = lengths_t                                # (B,)
+    loss_count = np.sum(steps_terms)
     return {"loss": (loss, loss_count), "penalty": 0.0}
 
 
@@ -323,7 +327,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
         s = workspace.reserve("evaluate", [
             (B*T, bool),
             (max(4*H*H + 4*H*N, B*H + B*H*T, B*N*T), dtype),
-            (max(B*N*T, 4*H, 4*H*H, B), dtype),
+            (max(B*N*T, 4*H*H, B), dtype),
             (4*B*H*T, dtype),
             (max(B*H + B*H*T, B*N*T), dtype),
         ])
@@ -339,7 +343,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[2][:B*N*T].reshape(T, B, N),                              # s
             s[1][:B*N*T].reshape(T, B, N),                              # tmp
             s[4][:B*N*T].reshape(T, B, N),                              # tmp2
-            s[2][:B],                                                   # real_lengths_t
+            s[2][:B],                                                   # steps_terms
         )
     return workspace.views["evaluate"]
 
@@ -361,8 +365,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
         padding, h_W, u_h, tmp, tmp2, mask, a_h_fiog, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c,
-        tmp3, u_s, h_u_s, s, term, term2, tmp4, real_lengths_t, term3, tmp5, tmp6, s_W_s_two,
-        d_h_c_next, d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W,
+        tmp3, u_s, h_u_s, s, term, loss_terms, tmp4, steps_terms, t1, tmp5, s_W_t3, d_h_c_next,
+        d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -406,51 +410,53 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
     s += s_b
     term[...] = y                                               # (T, B, N)
     np.copyto(term, 0, where=padding[..., None])
-    np.maximum(s, 0, out=term2)                                 # (T, B, N)
+    np.maximum(s, 0, out=loss_terms)                            # (T, B, N)
     np.multiply(term, s, out=tmp4)
-    term2 -= tmp4
+    loss_terms -= tmp4
     np.abs(s, out=tmp4)
     np.negative(tmp4, out=tmp4)
     np.exp(tmp4, out=tmp4)
     np.log1p(tmp4, out=tmp4)
-    term2 += tmp4
-    np.copyto(term2, 0, where=padding[..., None])
-    sum_term2 = np.sum(term2)
+    loss_terms += tmp4
+    np.copyto(loss_terms, 0, where=padding[..., None])
+    sum_loss_terms = np.sum(loss_terms)
     # steps = sum[batch](real(lengths_t))
-    real_lengths_t[...] = lengths_t                             # (B,)
-    steps = np.sum(real_lengths_t)
+    steps_terms[...] = lengths_t                                # (B,)
+    steps = np.sum(steps_terms)
     # loss = (sum[t, batch, 0](softplus(-s[t]) * y[t] + softplus(s[t]) * (1 - y[t]))) / steps
-    loss = sum_term2 / steps
+    loss = sum_loss_terms / steps
 
     # ---- backward
+    # t1[t] = 1 / steps
+    t1[...] = 1 / steps                                         # (T, B)
+    np.copyto(t1, 0, where=padding)
     # d_s[t] = 1 / steps * (1 - y[t]) * sigmoid(s[t]) - 1 / steps * y[t] * sigmoid(-s[t])
-    term3[...] = 1 / steps                                      # (T, B)
-    np.copyto(term3, 0, where=padding)
     d_s = term
-    np.subtract(1, term, out=tmp5)
-    tmp5 *= term3[..., None]
-    sigmoid(s, out=tmp6)
-    tmp5 *= tmp6
-    d_s *= term3[..., None]
-    np.negative(s, out=tmp6)
-    sigmoid(tmp6, out=tmp6)
-    d_s *= tmp6
-    np.subtract(tmp5, d_s, out=d_s)
+    np.subtract(1, term, out=tmp4)
+    tmp4 *= t1[..., None]
+    sigmoid(s, out=tmp5)
+    tmp4 *= tmp5
+    d_s *= t1[..., None]
+    np.negative(s, out=tmp5)
+    sigmoid(tmp5, out=tmp5)
+    d_s *= tmp5
+    np.subtract(tmp4, d_s, out=d_s)
     # d_s.b = sum[t, batch](d_s[t])
     np.sum(d_s, axis=(0, 1), out=d_s_b)                         # (N,)
-    d_s_two = d_s
-    d_s_two *= 2
-    # d_s.W = sum[t] (d_s[t] * 2) @ (h[t] * real(uniform(s) < 0.5)).T
-    np.matmul(d_s_two.reshape(-1, N).T, h_u_s.reshape(-1, H), out=d_s_W)  # (N, H)
-    np.matmul(d_s_two.reshape(-1, N), s_W, out=s_W_s_two.reshape(-1, H))  # (T, B, H)
-    d_h = s_W_s_two
+    # t3[t] = d_s[t] * 2
+    t3 = d_s
+    t3 *= 2
+    # d_s.W = sum[t] t3[t] @ (h[t] * real(uniform(s) < 0.5)).T
+    np.matmul(t3.reshape(-1, N).T, h_u_s.reshape(-1, H), out=d_s_W)  # (N, H)
+    np.matmul(t3.reshape(-1, N), s_W, out=s_W_t3.reshape(-1, H))  # (T, B, H)
+    d_h = s_W_t3
     d_h *= u_s
     d_h_c_next[...] = 0                                         # (B, H)
     d_h_next[...] = 0                                           # (B, H)
     d_h_f, d_h_i, d_h_o = np.split(d_h_fio, 3, axis=-1)
     d_a_h_fio, d_a_h_g = d_a_h_fiog[..., :3*H], d_a_h_fiog[..., 3*H:]
     for t in reversed(range(T)):
-        # d_h[t] = (s.W.T @ (d_s[t] * 2)) * real(uniform(s) < 0.5) + d_h_next[t+1]
+        # d_h[t] = (s.W.T @ t3[t]) * real(uniform(s) < 0.5) + d_h_next[t+1]
         d_h[t] += d_h_next
         # d_h.c[t] = d_h[t] * h.o[t] * (1 - tanh(h.c[t])^2) + d_h.c_next[t+1]
         d_h_c = d_h_c_next + d_h[t] * h_o[t] * (1 - tanh_h_c[t]**2)  # (B, H)
@@ -488,9 +494,9 @@ def _gradients_buffers(workspace, B, T, dtype):
             (max(4*H*H + 4*H*N, 4*H), dtype),
             (B*N*T, dtype),
             (max(B*N*T, B*H*T), np.float64),
-            (max(B*N*T, 4*B*H*T, B*H*T), dtype),
+            (max(B*N*T, 4*B*H*T), dtype),
             (B*N*T, bool),
-            (max(4*H, 4*H*H, B*H*T, B*H, 4*H*H + 4*H*N), dtype),
+            (max(4*H*H, B*H*T, B*H, 4*H*H + 4*H*N), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
@@ -498,7 +504,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*H*T, dtype),
             (max(B*N*T, B*H*T), dtype),
             (max(B*N*T, B*H), dtype),
-            (max(B*N*T, B, B*T, 3*B*H), dtype),
+            (max(B*N*T, 3*B*H), dtype),
             (B*N*T, dtype),
             (B*N*T, dtype),
         ])
@@ -522,13 +528,12 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[4][:B*H*T].reshape(T, B, H),                              # h_u_s
             s[12][:B*N*T].reshape(T, B, N),                             # s
             s[13][:B*N*T].reshape(T, B, N),                             # term
-            s[14][:B*N*T].reshape(T, B, N),                             # term2
+            s[14][:B*N*T].reshape(T, B, N),                             # loss_terms
             s[15][:B*N*T].reshape(T, B, N),                             # tmp4
-            s[14][:B],                                                  # real_lengths_t
-            s[14][:B*T].reshape(T, B),                                  # term3
-            s[15][:B*N*T].reshape(T, B, N),                             # tmp5
-            s[16][:B*N*T].reshape(T, B, N),                             # tmp6
-            s[12][:B*H*T].reshape(T, B, H),                             # s_W_s_two
+            s[14][:B],                                                  # steps_terms
+            s[14][:B*T].reshape(T, B),                                  # t1
+            s[16][:B*N*T].reshape(T, B, N),                             # tmp5
+            s[12][:B*H*T].reshape(T, B, H),                             # s_W_t3
             s[6][:B*H].reshape(B, H),                                   # d_h_c_next
             s[13][:B*H].reshape(B, H),                                  # d_h_next
             s[4][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_fiog

@@ -140,10 +140,14 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "L": (0.1 * draw(seed, 0x654898c3471bbe47).standard_normal((V, E))).astype(dtype),
-        "W_f": (draw(seed, 0x41bed1027c2e1336).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "W_i": (draw(seed, 0x27c74cea7d44003c).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "W_c": (draw(seed, 0xf9f8e5c433179e1e).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "W_o": (draw(seed, 0x8650b9f088566ae5).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
+        "W_f": (draw(seed, 0x41bed1027c2e1336).standard_normal((H, E + H))
+                / np.sqrt(E + H)).astype(dtype),
+        "W_i": (draw(seed, 0x27c74cea7d44003c).standard_normal((H, E + H))
+                / np.sqrt(E + H)).astype(dtype),
+        "W_c": (draw(seed, 0xf9f8e5c433179e1e).standard_normal((H, E + H))
+                / np.sqrt(E + H)).astype(dtype),
+        "W_o": (draw(seed, 0x8650b9f088566ae5).standard_normal((H, E + H))
+                / np.sqrt(E + H)).astype(dtype),
         "p_f": (0.1 * draw(seed, 0xf2e091b801a724e1).standard_normal((H,))).astype(dtype),
         "p_i": (0.1 * draw(seed, 0x54163da4572713a8).standard_normal((H,))).astype(dtype),
         "p_o": (0.1 * draw(seed, 0x6ee73292b85fabf9).standard_normal((H,))).astype(dtype),
@@ -238,39 +242,39 @@ def step(params, carry, x):
     a_i = h_before @ W_i[:, :H].T + L_x @ W_i[:, H:].T + p_i * c_before  # (B, H)
     # a_g[t] = W_c @ z[t]                                       model.nn:14
     a_g = h_before @ W_c[:, :H].T + L_x @ W_c[:, H:].T          # (B, H)
-    # f.layer_norm.m[t] = mean(a_f[t])                          layers.nn:67
+    # f.layer_norm.m[t] = mean(a_f[t])                          layers.nn:71
     f_layer_norm_m = np.sum(a_f, axis=1) / H                    # (B,)
-    # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]            layers.nn:68
+    # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]            layers.nn:72
     f_layer_norm_u = a_f - f_layer_norm_m[:, None]              # (B, H)
-    # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+    # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
     f_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u, f_layer_norm_u) / H + 1e-05)
-    # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:70
+    # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:74
     f_layer_norm_n = f_layer_norm_u / f_layer_norm_s[:, None]   # (B, H)
-    # f.layer_norm[t] = f.layer_norm.gamma * f.layer_norm.n[t] + f.layer_norm.beta  layers.nn:71
+    # f.layer_norm[t] = f.layer_norm.gamma * f.layer_norm.n[t] + f.layer_norm.beta  layers.nn:75
     f_layer_norm = f_layer_norm_gamma * f_layer_norm_n + f_layer_norm_beta  # (B, H)
     # f[t] = sigmoid(1 + f.layer_norm[t])                       model.nn:15
     f = sigmoid(1 + f_layer_norm)                               # (B, H)
-    # i.layer_norm.m[t] = mean(a_i[t])                          layers.nn:67
+    # i.layer_norm.m[t] = mean(a_i[t])                          layers.nn:71
     i_layer_norm_m = np.sum(a_i, axis=1) / H                    # (B,)
-    # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]            layers.nn:68
+    # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]            layers.nn:72
     i_layer_norm_u = a_i - i_layer_norm_m[:, None]              # (B, H)
-    # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+    # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
     i_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", i_layer_norm_u, i_layer_norm_u) / H + 1e-05)
-    # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:70
+    # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:74
     i_layer_norm_n = i_layer_norm_u / i_layer_norm_s[:, None]   # (B, H)
-    # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:71
+    # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:75
     i_layer_norm = i_layer_norm_gamma * i_layer_norm_n + i_layer_norm_beta  # (B, H)
     # i[t] = sigmoid(i.layer_norm[t])                           model.nn:16
     i = sigmoid(i_layer_norm)                                   # (B, H)
-    # g.layer_norm.m[t] = mean(a_g[t])                          layers.nn:67
+    # g.layer_norm.m[t] = mean(a_g[t])                          layers.nn:71
     g_layer_norm_m = np.sum(a_g, axis=1) / H                    # (B,)
-    # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]            layers.nn:68
+    # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]            layers.nn:72
     g_layer_norm_u = a_g - g_layer_norm_m[:, None]              # (B, H)
-    # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+    # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
     g_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", g_layer_norm_u, g_layer_norm_u) / H + 1e-05)
-    # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:70
+    # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:74
     g_layer_norm_n = g_layer_norm_u / g_layer_norm_s[:, None]   # (B, H)
-    # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:71
+    # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:75
     g_layer_norm = g_layer_norm_gamma * g_layer_norm_n + g_layer_norm_beta  # (B, H)
     # g[t] = tanh(g.layer_norm[t])                              model.nn:17
     g = np.tanh(g_layer_norm)                                   # (B, H)
@@ -278,27 +282,27 @@ def step(params, carry, x):
     c = f * c_before + i * g                                    # (B, H)
     # a_o[t] = W_o @ z[t] + p_o * c[t]                          model.nn:19
     a_o = h_before @ W_o[:, :H].T + L_x @ W_o[:, H:].T + p_o * c  # (B, H)
-    # o.layer_norm.m[t] = mean(a_o[t])                          layers.nn:67
+    # o.layer_norm.m[t] = mean(a_o[t])                          layers.nn:71
     o_layer_norm_m = np.sum(a_o, axis=1) / H                    # (B,)
-    # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]            layers.nn:68
+    # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]            layers.nn:72
     o_layer_norm_u = a_o - o_layer_norm_m[:, None]              # (B, H)
-    # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+    # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
     o_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u, o_layer_norm_u) / H + 1e-05)
-    # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:70
+    # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:74
     o_layer_norm_n = o_layer_norm_u / o_layer_norm_s[:, None]   # (B, H)
-    # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:71
+    # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:75
     o_layer_norm = o_layer_norm_gamma * o_layer_norm_n + o_layer_norm_beta  # (B, H)
     # o[t] = sigmoid(o.layer_norm[t])                           model.nn:20
     o = sigmoid(o_layer_norm)                                   # (B, H)
-    # h.layer_norm.m[t] = mean(c[t])                            layers.nn:67
+    # h.layer_norm.m[t] = mean(c[t])                            layers.nn:71
     h_layer_norm_m = np.sum(c, axis=1) / H                      # (B,)
-    # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]              layers.nn:68
+    # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]              layers.nn:72
     h_layer_norm_u = c - h_layer_norm_m[:, None]                # (B, H)
-    # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+    # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
     h_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u, h_layer_norm_u) / H + 1e-05)
-    # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:70
+    # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:74
     h_layer_norm_n = h_layer_norm_u / h_layer_norm_s[:, None]   # (B, H)
-    # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:71
+    # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:75
     h_layer_norm = h_layer_norm_gamma * h_layer_norm_n + h_layer_norm_beta  # (B, H)
     # h[t] = o[t] * tanh(h.layer_norm[t])                       model.nn:21
     h = o * np.tanh(h_layer_norm)                               # (B, H)
@@ -364,33 +368,33 @@ def _predict(params, x, workspace):
         W_L_x[t] += h_prev[t] @ W_T
         # a_f[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[0:H] + p_f * c[t-1]  model.nn:12
         a_f = W_L_x[t, :, :H] + p_f * c_prev[t]                 # (B, H)
-        # f.layer_norm.m[t] = mean(a_f[t])                      layers.nn:67
+        # f.layer_norm.m[t] = mean(a_f[t])                      layers.nn:71
         f_layer_norm_m = np.sum(a_f, axis=1) / H                # (B,)
-        # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]        layers.nn:68
+        # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]        layers.nn:72
         f_layer_norm_u = a_f - f_layer_norm_m[:, None]          # (B, H)
-        # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         f_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u, f_layer_norm_u) / H + 1e-05)
         # a_i[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[H:2*H] + p_i * c[t-1]  model.nn:13
         a_i = W_L_x[t, :, H:2*H] + p_i * c_prev[t]              # (B, H)
-        # i.layer_norm.m[t] = mean(a_i[t])                      layers.nn:67
+        # i.layer_norm.m[t] = mean(a_i[t])                      layers.nn:71
         i_layer_norm_m = np.sum(a_i, axis=1) / H                # (B,)
-        # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]        layers.nn:68
+        # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]        layers.nn:72
         i_layer_norm_u = a_i - i_layer_norm_m[:, None]          # (B, H)
-        # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         i_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", i_layer_norm_u, i_layer_norm_u) / H + 1e-05)
-        # g.layer_norm.m[t] = mean(a_g[t])                      layers.nn:67
+        # g.layer_norm.m[t] = mean(a_g[t])                      layers.nn:71
         g_layer_norm_m = np.sum(a_g[t], axis=1) / H             # (B,)
-        # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]        layers.nn:68
+        # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]        layers.nn:72
         g_layer_norm_u = a_g[t] - g_layer_norm_m[:, None]       # (B, H)
-        # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         g_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", g_layer_norm_u, g_layer_norm_u) / H + 1e-05)
-        # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:70
+        # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:74
         # f[t] = sigmoid(1 + f.layer_norm.beta + f.layer_norm.gamma * f.layer_norm.n[t])  model.nn:15
-        # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:70
-        # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:71
+        # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:74
+        # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:75
         # i[t] = sigmoid(i.layer_norm[t])                       model.nn:16
-        # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:70
-        # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:71
+        # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:74
+        # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:75
         # g[t] = tanh(g.layer_norm[t])                          model.nn:17
         # c[t] = f[t] * c[t-1] + i[t] * g[t]                    model.nn:18
         c[t] = sigmoid(term[t]
@@ -400,23 +404,23 @@ def _predict(params, x, workspace):
                         + i_layer_norm_beta) * np.tanh(g_layer_norm_gamma * g_layer_norm_u / g_layer_norm_s[:, None] + g_layer_norm_beta)
         # a_o[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[3*H:4*H] + p_o * c[t]  model.nn:19
         a_o = W_L_x[t, :, 3*H:] + p_o * c[t]                    # (B, H)
-        # o.layer_norm.m[t] = mean(a_o[t])                      layers.nn:67
+        # o.layer_norm.m[t] = mean(a_o[t])                      layers.nn:71
         o_layer_norm_m = np.sum(a_o, axis=1) / H                # (B,)
-        # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]        layers.nn:68
+        # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]        layers.nn:72
         o_layer_norm_u = a_o - o_layer_norm_m[:, None]          # (B, H)
-        # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         o_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u, o_layer_norm_u) / H + 1e-05)
-        # h.layer_norm.m[t] = mean(c[t])                        layers.nn:67
+        # h.layer_norm.m[t] = mean(c[t])                        layers.nn:71
         h_layer_norm_m = np.sum(c[t], axis=1) / H               # (B,)
-        # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]          layers.nn:68
+        # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]          layers.nn:72
         h_layer_norm_u = c[t] - h_layer_norm_m[:, None]         # (B, H)
-        # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         h_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u, h_layer_norm_u) / H + 1e-05)
-        # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:70
-        # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:71
+        # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:74
+        # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:75
         # o[t] = sigmoid(o.layer_norm[t])                       model.nn:20
-        # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:70
-        # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:71
+        # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:74
+        # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:75
         # h[t] = o[t] * tanh(h.layer_norm[t])                   model.nn:21
         h[t] = sigmoid(o_layer_norm_gamma * o_layer_norm_u / o_layer_norm_s[:, None]
             + o_layer_norm_beta) * np.tanh(h_layer_norm_gamma * h_layer_norm_u / h_layer_norm_s[:,
@@ -485,33 +489,33 @@ def _evaluate(params, x, y, workspace):
         W_L_x[t] += h_prev[t] @ W_T
         # a_f[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[0:H] + p_f * c[t-1]  model.nn:12
         a_f = W_L_x[t, :, :H] + p_f * c_prev[t]                 # (B, H)
-        # f.layer_norm.m[t] = mean(a_f[t])                      layers.nn:67
+        # f.layer_norm.m[t] = mean(a_f[t])                      layers.nn:71
         f_layer_norm_m = np.sum(a_f, axis=1) / H                # (B,)
-        # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]        layers.nn:68
+        # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]        layers.nn:72
         f_layer_norm_u = a_f - f_layer_norm_m[:, None]          # (B, H)
-        # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         f_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u, f_layer_norm_u) / H + 1e-05)
         # a_i[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[H:2*H] + p_i * c[t-1]  model.nn:13
         a_i = W_L_x[t, :, H:2*H] + p_i * c_prev[t]              # (B, H)
-        # i.layer_norm.m[t] = mean(a_i[t])                      layers.nn:67
+        # i.layer_norm.m[t] = mean(a_i[t])                      layers.nn:71
         i_layer_norm_m = np.sum(a_i, axis=1) / H                # (B,)
-        # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]        layers.nn:68
+        # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]        layers.nn:72
         i_layer_norm_u = a_i - i_layer_norm_m[:, None]          # (B, H)
-        # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         i_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", i_layer_norm_u, i_layer_norm_u) / H + 1e-05)
-        # g.layer_norm.m[t] = mean(a_g[t])                      layers.nn:67
+        # g.layer_norm.m[t] = mean(a_g[t])                      layers.nn:71
         g_layer_norm_m = np.sum(a_g[t], axis=1) / H             # (B,)
-        # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]        layers.nn:68
+        # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]        layers.nn:72
         g_layer_norm_u = a_g[t] - g_layer_norm_m[:, None]       # (B, H)
-        # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         g_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", g_layer_norm_u, g_layer_norm_u) / H + 1e-05)
-        # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:70
+        # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:74
         # f[t] = sigmoid(1 + f.layer_norm.beta + f.layer_norm.gamma * f.layer_norm.n[t])  model.nn:15
-        # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:70
-        # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:71
+        # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:74
+        # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:75
         # i[t] = sigmoid(i.layer_norm[t])                       model.nn:16
-        # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:70
-        # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:71
+        # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:74
+        # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:75
         # g[t] = tanh(g.layer_norm[t])                          model.nn:17
         # c[t] = f[t] * c[t-1] + i[t] * g[t]                    model.nn:18
         c[t] = sigmoid(term[t]
@@ -521,23 +525,23 @@ def _evaluate(params, x, y, workspace):
                         + i_layer_norm_beta) * np.tanh(g_layer_norm_gamma * g_layer_norm_u / g_layer_norm_s[:, None] + g_layer_norm_beta)
         # a_o[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[3*H:4*H] + p_o * c[t]  model.nn:19
         a_o = W_L_x[t, :, 3*H:] + p_o * c[t]                    # (B, H)
-        # o.layer_norm.m[t] = mean(a_o[t])                      layers.nn:67
+        # o.layer_norm.m[t] = mean(a_o[t])                      layers.nn:71
         o_layer_norm_m = np.sum(a_o, axis=1) / H                # (B,)
-        # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]        layers.nn:68
+        # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]        layers.nn:72
         o_layer_norm_u = a_o - o_layer_norm_m[:, None]          # (B, H)
-        # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         o_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u, o_layer_norm_u) / H + 1e-05)
-        # h.layer_norm.m[t] = mean(c[t])                        layers.nn:67
+        # h.layer_norm.m[t] = mean(c[t])                        layers.nn:71
         h_layer_norm_m = np.sum(c[t], axis=1) / H               # (B,)
-        # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]          layers.nn:68
+        # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]          layers.nn:72
         h_layer_norm_u = c[t] - h_layer_norm_m[:, None]         # (B, H)
-        # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         h_layer_norm_s = np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u, h_layer_norm_u) / H + 1e-05)
-        # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:70
-        # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:71
+        # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:74
+        # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:75
         # o[t] = sigmoid(o.layer_norm[t])                       model.nn:20
-        # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:70
-        # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:71
+        # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:74
+        # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:75
         # h[t] = o[t] * tanh(h.layer_norm[t])                   model.nn:21
         h[t] = sigmoid(o_layer_norm_gamma * o_layer_norm_u / o_layer_norm_s[:, None]
             + o_layer_norm_beta) * np.tanh(h_layer_norm_gamma * h_layer_norm_u / h_layer_norm_s[:,
@@ -567,9 +571,9 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(4*E*H + 4*H*H, B*H + B*H*T, B*T*V, B*T), dtype),
+            (max(4*E*H + 4*H*H, B*H + B*H*T, B*T*V), dtype),
             (max(B*E*T, B*H*T, B*T*V), dtype),
-            (max(4*B*H*T, B*T), dtype),
+            (4*B*H*T, dtype),
             (max(4*H*H, B*T), dtype),
             (max(B*H + B*H*T, B*T), dtype),
             (B*T, np.int64),
@@ -619,9 +623,8 @@ def _gradients(params, grads, x, y, workspace):
         W, L_x, W_L_x, term, W_h_T, hs, cs, f_layer_norm_n, i_layer_norm_n, g_layer_norm_n,
         o_layer_norm_n, h_layer_norm_n, f_layer_norm_s, f, i_layer_norm_s, i, g_layer_norm_s, g,
         o_layer_norm_s, o, h_layer_norm_s, tanh_h_layer_norm_gamma, p, max_p, exp_p, sum_exp_p,
-        p_picked, tmp, W_y_exp_p, d_c_next, d_h_next, d_a_f_d_a_i_d_a_g_d_a_o, d_c_c_prev_slope_f,
-        d_i_layer_norm, d_g_layer_norm, d_o_layer_norm, d_h_layer_norm, d_W,
-        d_a_f_d_a_i_d_a_g_d_a_o_W,
+        p_picked, tmp, W_y_t1, d_c_next, d_h_next, d_a_f_d_a_i_d_a_g_d_a_o, t2, d_i_layer_norm,
+        d_g_layer_norm, d_o_layer_norm, d_h_layer_norm, d_W, d_a_f_d_a_i_d_a_g_d_a_o_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -640,69 +643,69 @@ def _gradients(params, grads, x, y, workspace):
         W_L_x[t] += h_prev[t] @ W_h_T
         # a_f[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[0:H] + p_f * c[t-1]  model.nn:12
         a_f = W_L_x[t, :, :H] + p_f * c_prev[t]                 # (B, H)
-        # f.layer_norm.m[t] = mean(a_f[t])                      layers.nn:67
+        # f.layer_norm.m[t] = mean(a_f[t])                      layers.nn:71
         f_layer_norm_m = np.sum(a_f, axis=1) / H                # (B,)
-        # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]        layers.nn:68
+        # f.layer_norm.u[t] = a_f[t] - f.layer_norm.m[t]        layers.nn:72
         f_layer_norm_u = a_f - f_layer_norm_m[:, None]          # (B, H)
-        # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # f.layer_norm.s[t] = sqrt(mean(f.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         np.sqrt(np.einsum("ab,ab->a", f_layer_norm_u, f_layer_norm_u) / H + 1e-05,
             out=f_layer_norm_s[t])
-        # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:70
+        # f.layer_norm.n[t] = f.layer_norm.u[t] / f.layer_norm.s[t]  layers.nn:74
         np.divide(f_layer_norm_u, f_layer_norm_s[t][:, None], out=f_layer_norm_n[t])  # (T, B, H)
         # f[t] = sigmoid(1 + f.layer_norm.beta + f.layer_norm.gamma * f.layer_norm.n[t])  model.nn:15
         sigmoid(term + f_layer_norm_gamma * f_layer_norm_n[t], out=f[t])  # (T, B, H)
         # a_i[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[H:2*H] + p_i * c[t-1]  model.nn:13
         a_i = W_L_x[t, :, H:2*H] + p_i * c_prev[t]              # (B, H)
-        # i.layer_norm.m[t] = mean(a_i[t])                      layers.nn:67
+        # i.layer_norm.m[t] = mean(a_i[t])                      layers.nn:71
         i_layer_norm_m = np.sum(a_i, axis=1) / H                # (B,)
-        # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]        layers.nn:68
+        # i.layer_norm.u[t] = a_i[t] - i.layer_norm.m[t]        layers.nn:72
         i_layer_norm_u = a_i - i_layer_norm_m[:, None]          # (B, H)
-        # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # i.layer_norm.s[t] = sqrt(mean(i.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         np.sqrt(np.einsum("ab,ab->a", i_layer_norm_u, i_layer_norm_u) / H + 1e-05,
             out=i_layer_norm_s[t])
-        # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:70
+        # i.layer_norm.n[t] = i.layer_norm.u[t] / i.layer_norm.s[t]  layers.nn:74
         np.divide(i_layer_norm_u, i_layer_norm_s[t][:, None], out=i_layer_norm_n[t])  # (T, B, H)
-        # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:71
+        # i.layer_norm[t] = i.layer_norm.gamma * i.layer_norm.n[t] + i.layer_norm.beta  layers.nn:75
         # i[t] = sigmoid(i.layer_norm[t])                       model.nn:16
         sigmoid(i_layer_norm_gamma * i_layer_norm_n[t] + i_layer_norm_beta, out=i[t])  # (T, B, H)
-        # g.layer_norm.m[t] = mean(a_g[t])                      layers.nn:67
+        # g.layer_norm.m[t] = mean(a_g[t])                      layers.nn:71
         g_layer_norm_m = np.sum(a_g[t], axis=1) / H             # (B,)
-        # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]        layers.nn:68
+        # g.layer_norm.u[t] = a_g[t] - g.layer_norm.m[t]        layers.nn:72
         g_layer_norm_u = a_g[t] - g_layer_norm_m[:, None]       # (B, H)
-        # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # g.layer_norm.s[t] = sqrt(mean(g.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         np.sqrt(np.einsum("ab,ab->a", g_layer_norm_u, g_layer_norm_u) / H + 1e-05,
             out=g_layer_norm_s[t])
-        # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:70
+        # g.layer_norm.n[t] = g.layer_norm.u[t] / g.layer_norm.s[t]  layers.nn:74
         np.divide(g_layer_norm_u, g_layer_norm_s[t][:, None], out=g_layer_norm_n[t])  # (T, B, H)
-        # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:71
+        # g.layer_norm[t] = g.layer_norm.gamma * g.layer_norm.n[t] + g.layer_norm.beta  layers.nn:75
         # g[t] = tanh(g.layer_norm[t])                          model.nn:17
         np.tanh(g_layer_norm_gamma * g_layer_norm_n[t] + g_layer_norm_beta, out=g[t])  # (T, B, H)
         # c[t] = f[t] * c[t-1] + i[t] * g[t]                    model.nn:18
         c[t] = f[t] * c_prev[t] + i[t] * g[t]
         # a_o[t] = (W[:, 0:H] @ h[t-1] + W[:, H:E + H] @ L[x[t]])[3*H:4*H] + p_o * c[t]  model.nn:19
         a_o = W_L_x[t, :, 3*H:] + p_o * c[t]                    # (B, H)
-        # o.layer_norm.m[t] = mean(a_o[t])                      layers.nn:67
+        # o.layer_norm.m[t] = mean(a_o[t])                      layers.nn:71
         o_layer_norm_m = np.sum(a_o, axis=1) / H                # (B,)
-        # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]        layers.nn:68
+        # o.layer_norm.u[t] = a_o[t] - o.layer_norm.m[t]        layers.nn:72
         o_layer_norm_u = a_o - o_layer_norm_m[:, None]          # (B, H)
-        # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # o.layer_norm.s[t] = sqrt(mean(o.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         np.sqrt(np.einsum("ab,ab->a", o_layer_norm_u, o_layer_norm_u) / H + 1e-05,
             out=o_layer_norm_s[t])
-        # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:70
+        # o.layer_norm.n[t] = o.layer_norm.u[t] / o.layer_norm.s[t]  layers.nn:74
         np.divide(o_layer_norm_u, o_layer_norm_s[t][:, None], out=o_layer_norm_n[t])  # (T, B, H)
-        # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:71
+        # o.layer_norm[t] = o.layer_norm.gamma * o.layer_norm.n[t] + o.layer_norm.beta  layers.nn:75
         # o[t] = sigmoid(o.layer_norm[t])                       model.nn:20
         sigmoid(o_layer_norm_gamma * o_layer_norm_n[t] + o_layer_norm_beta, out=o[t])  # (T, B, H)
-        # h.layer_norm.m[t] = mean(c[t])                        layers.nn:67
+        # h.layer_norm.m[t] = mean(c[t])                        layers.nn:71
         h_layer_norm_m = np.sum(c[t], axis=1) / H               # (B,)
-        # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]          layers.nn:68
+        # h.layer_norm.u[t] = c[t] - h.layer_norm.m[t]          layers.nn:72
         h_layer_norm_u = c[t] - h_layer_norm_m[:, None]         # (B, H)
-        # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:69
+        # h.layer_norm.s[t] = sqrt(mean(h.layer_norm.u[t]^2) + 1e-05)  layers.nn:73
         np.sqrt(np.einsum("ab,ab->a", h_layer_norm_u, h_layer_norm_u) / H + 1e-05,
             out=h_layer_norm_s[t])
-        # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:70
+        # h.layer_norm.n[t] = h.layer_norm.u[t] / h.layer_norm.s[t]  layers.nn:74
         np.divide(h_layer_norm_u, h_layer_norm_s[t][:, None], out=h_layer_norm_n[t])  # (T, B, H)
-        # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:71
+        # h.layer_norm[t] = h.layer_norm.gamma * h.layer_norm.n[t] + h.layer_norm.beta  layers.nn:75
         np.tanh(h_layer_norm_gamma * h_layer_norm_n[t] + h_layer_norm_beta,
             out=tanh_h_layer_norm_gamma[t])
         # h[t] = o[t] * tanh(h.layer_norm[t])                   model.nn:21
@@ -723,22 +726,24 @@ def _gradients(params, grads, x, y, workspace):
     loss = sum_p_picked / (B*T)
 
     # ---- backward
-    exp_p /= sum_exp_p[..., None]
-    add_onehot(exp_p, y, -1)
-    # d_b_y = mean[t, batch](softmax(p[t]) - onehot(y[t]))
-    np.sum(exp_p, axis=(0, 1), out=d_b_y)                       # (V,)
+    # t1[t] = softmax(p[t]) - onehot(y[t])
+    t1 = exp_p
+    t1 /= sum_exp_p[..., None]
+    add_onehot(t1, y, -1)
+    # d_b_y = mean[t, batch](t1[t])
+    np.sum(t1, axis=(0, 1), out=d_b_y)                          # (V,)
     d_b_y /= B*T
-    # d_W_y = (sum[t] (softmax(p[t]) - onehot(y[t])) @ h[t].T) / (B*T)
-    np.matmul(exp_p.reshape(-1, V).T, h.reshape(-1, H), out=d_W_y)  # (V, H)
+    # d_W_y = (sum[t] t1[t] @ h[t].T) / (B*T)
+    np.matmul(t1.reshape(-1, V).T, h.reshape(-1, H), out=d_W_y)  # (V, H)
     d_W_y /= B*T
-    np.matmul(exp_p.reshape(-1, V), W_y, out=W_y_exp_p.reshape(-1, H))  # (T, B, H)
-    d_h = W_y_exp_p
+    np.matmul(t1.reshape(-1, V), W_y, out=W_y_t1.reshape(-1, H))  # (T, B, H)
+    d_h = W_y_t1
     d_h /= B*T
     d_c_next[...] = 0                                           # (B, H)
     d_h_next[...] = 0                                           # (B, H)
     d_a_f, d_a_i, d_a_g, d_a_o = np.split(d_a_f_d_a_i_d_a_g_d_a_o, 4, axis=-1)
     for t in reversed(range(T)):
-        # d_h[t] = W_y.T @ (softmax(p[t]) - onehot(y[t])) / (B*T) + d_h_next[t+1]
+        # d_h[t] = W_y.T @ t1[t] / (B*T) + d_h_next[t+1]
         d_h[t] += d_h_next
         # d_o[t] = d_h[t] * tanh(h.layer_norm[t])
         # d_o.layer_norm[t] = d_o[t] * o[t] * (1 - o[t])
@@ -748,13 +753,13 @@ def _gradients(params, grads, x, y, workspace):
         # d_o.layer_norm.u[t] = d_o.layer_norm.n[t] / o.layer_norm.s[t] + sum(d_o.layer_norm.n[t] *
         #     o.layer_norm.n[t]) / o.layer_norm.s[t] / o.layer_norm.s[t] * (-1 / H) *
         #     o.layer_norm.u[t]
-        term2 = np.einsum("ab,ab->a", d_o_layer_norm_n,
+        dot_o_layer_norm_n_scaled = np.einsum("ab,ab->a", d_o_layer_norm_n,
             o_layer_norm_n[t]) / o_layer_norm_s[t] * -1 / H
         d_o_layer_norm_u = (d_o_layer_norm_n / o_layer_norm_s[t][:, None]
-                            + term2[:, None] * o_layer_norm_n[t])
+                            + dot_o_layer_norm_n_scaled[:, None] * o_layer_norm_n[t])
         # d_a_o[t] = d_o.layer_norm.u[t] - mean(d_o.layer_norm.u[t])
-        term3 = np.sum(d_o_layer_norm_u, axis=1) / H            # (B,)
-        np.subtract(d_o_layer_norm_u, term3[:, None], out=d_a_o[t])  # (T, B, H)
+        sum_d_o_layer_norm_u_scaled = np.sum(d_o_layer_norm_u, axis=1) / H  # (B,)
+        np.subtract(d_o_layer_norm_u, sum_d_o_layer_norm_u_scaled[:, None], out=d_a_o[t])
         # d_h.layer_norm[t] = d_h[t] * o[t] * (1 - tanh(h.layer_norm[t])^2)
         d_h_layer_norm[t] = d_h[t] * o[t] * (1 - tanh_h_layer_norm_gamma[t]**2)  # (T, B, H)
         # d_h.layer_norm.n[t] = d_h.layer_norm[t] * h.layer_norm.gamma
@@ -762,13 +767,13 @@ def _gradients(params, grads, x, y, workspace):
         # d_h.layer_norm.u[t] = d_h.layer_norm.n[t] / h.layer_norm.s[t] + sum(d_h.layer_norm.n[t] *
         #     h.layer_norm.n[t]) / h.layer_norm.s[t] / h.layer_norm.s[t] * (-1 / H) *
         #     h.layer_norm.u[t]
-        term4 = np.einsum("ab,ab->a", d_h_layer_norm_n,
+        dot_h_layer_norm_n_scaled = np.einsum("ab,ab->a", d_h_layer_norm_n,
             h_layer_norm_n[t]) / h_layer_norm_s[t] * -1 / H
         d_h_layer_norm_u = (d_h_layer_norm_n / h_layer_norm_s[t][:, None]
-                            + term4[:, None] * h_layer_norm_n[t])
+                            + dot_h_layer_norm_n_scaled[:, None] * h_layer_norm_n[t])
         # d_c[t] = d_h.layer_norm.u[t] + d_c_next[t+1] - mean(d_h.layer_norm.u[t]) + d_a_o[t] * p_o
-        term5 = np.sum(d_h_layer_norm_u, axis=1) / H            # (B,)
-        d_c = d_c_next + d_h_layer_norm_u - term5[:, None] + d_a_o[t] * p_o  # (B, H)
+        sum_d_h_layer_norm_u_scaled = np.sum(d_h_layer_norm_u, axis=1) / H  # (B,)
+        d_c = d_c_next + d_h_layer_norm_u - sum_d_h_layer_norm_u_scaled[:, None] + d_a_o[t] * p_o
         # d_i[t] = d_c[t] * g[t]
         # d_i.layer_norm[t] = d_i[t] * i[t] * (1 - i[t])
         d_i_layer_norm[t] = d_c * g[t] * i[t] * (1 - i[t])      # (T, B, H)
@@ -777,27 +782,28 @@ def _gradients(params, grads, x, y, workspace):
         # d_i.layer_norm.u[t] = d_i.layer_norm.n[t] / i.layer_norm.s[t] + sum(d_i.layer_norm.n[t] *
         #     i.layer_norm.n[t]) / i.layer_norm.s[t] / i.layer_norm.s[t] * (-1 / H) *
         #     i.layer_norm.u[t]
-        term6 = np.einsum("ab,ab->a", d_i_layer_norm_n,
+        dot_i_layer_norm_n_scaled = np.einsum("ab,ab->a", d_i_layer_norm_n,
             i_layer_norm_n[t]) / i_layer_norm_s[t] * -1 / H
         d_i_layer_norm_u = (d_i_layer_norm_n / i_layer_norm_s[t][:, None]
-                            + term6[:, None] * i_layer_norm_n[t])
+                            + dot_i_layer_norm_n_scaled[:, None] * i_layer_norm_n[t])
         # d_a_i[t] = d_i.layer_norm.u[t] - mean(d_i.layer_norm.u[t])
-        term7 = np.sum(d_i_layer_norm_u, axis=1) / H            # (B,)
-        np.subtract(d_i_layer_norm_u, term7[:, None], out=d_a_i[t])
+        sum_d_i_layer_norm_u_scaled = np.sum(d_i_layer_norm_u, axis=1) / H  # (B,)
+        np.subtract(d_i_layer_norm_u, sum_d_i_layer_norm_u_scaled[:, None], out=d_a_i[t])
         # d_f[t] = d_c[t] * c[t-1]
-        d_c_c_prev_slope_f[t] = d_c * c_prev[t] * f[t] * (1 - f[t])  # (T, B, H)
-        # d_f.layer_norm.n[t] = d_f[t] * f[t] * (1 - f[t]) * f.layer_norm.gamma
-        d_f_layer_norm_n = d_c_c_prev_slope_f[t] * f_layer_norm_gamma  # (B, H)
+        # t2[t] = d_f[t] * f[t] * (1 - f[t])
+        t2[t] = d_c * c_prev[t] * f[t] * (1 - f[t])             # (T, B, H)
+        # d_f.layer_norm.n[t] = t2[t] * f.layer_norm.gamma
+        d_f_layer_norm_n = t2[t] * f_layer_norm_gamma           # (B, H)
         # d_f.layer_norm.u[t] = d_f.layer_norm.n[t] / f.layer_norm.s[t] + sum(d_f.layer_norm.n[t] *
         #     f.layer_norm.n[t]) / f.layer_norm.s[t] / f.layer_norm.s[t] * (-1 / H) *
         #     f.layer_norm.u[t]
-        term8 = np.einsum("ab,ab->a", d_f_layer_norm_n,
+        dot_f_layer_norm_n_scaled = np.einsum("ab,ab->a", d_f_layer_norm_n,
             f_layer_norm_n[t]) / f_layer_norm_s[t] * -1 / H
         d_f_layer_norm_u = (d_f_layer_norm_n / f_layer_norm_s[t][:, None]
-                            + term8[:, None] * f_layer_norm_n[t])
+                            + dot_f_layer_norm_n_scaled[:, None] * f_layer_norm_n[t])
         # d_a_f[t] = d_f.layer_norm.u[t] - mean(d_f.layer_norm.u[t])
-        term9 = np.sum(d_f_layer_norm_u, axis=1) / H            # (B,)
-        np.subtract(d_f_layer_norm_u, term9[:, None], out=d_a_f[t])
+        sum_d_f_layer_norm_u_scaled = np.sum(d_f_layer_norm_u, axis=1) / H  # (B,)
+        np.subtract(d_f_layer_norm_u, sum_d_f_layer_norm_u_scaled[:, None], out=d_a_f[t])
         # d_c_next[t] = d_a_i[t] * p_i + d_c[t] * f[t] + d_a_f[t] * p_f
         d_c_next[...] = d_a_i[t] * p_i + d_c * f[t] + d_a_f[t] * p_f
         # d_g[t] = d_c[t] * i[t]
@@ -808,13 +814,13 @@ def _gradients(params, grads, x, y, workspace):
         # d_g.layer_norm.u[t] = d_g.layer_norm.n[t] / g.layer_norm.s[t] + sum(d_g.layer_norm.n[t] *
         #     g.layer_norm.n[t]) / g.layer_norm.s[t] / g.layer_norm.s[t] * (-1 / H) *
         #     g.layer_norm.u[t]
-        term10 = np.einsum("ab,ab->a", d_g_layer_norm_n,
+        dot_g_layer_norm_n_scaled = np.einsum("ab,ab->a", d_g_layer_norm_n,
             g_layer_norm_n[t]) / g_layer_norm_s[t] * -1 / H
         d_g_layer_norm_u = (d_g_layer_norm_n / g_layer_norm_s[t][:, None]
-                            + term10[:, None] * g_layer_norm_n[t])
+                            + dot_g_layer_norm_n_scaled[:, None] * g_layer_norm_n[t])
         # d_a_g[t] = d_g.layer_norm.u[t] - mean(d_g.layer_norm.u[t])
-        term11 = np.sum(d_g_layer_norm_u, axis=1) / H           # (B,)
-        np.subtract(d_g_layer_norm_u, term11[:, None], out=d_a_g[t])
+        sum_d_g_layer_norm_u_scaled = np.sum(d_g_layer_norm_u, axis=1) / H  # (B,)
+        np.subtract(d_g_layer_norm_u, sum_d_g_layer_norm_u_scaled[:, None], out=d_a_g[t])
         # d_h_next[t] = W[:, 0:H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]
         np.matmul(d_a_f_d_a_i_d_a_g_d_a_o[t], W_h, out=d_h_next)
     # d_h.layer_norm.beta = sum[t, batch](d_h.layer_norm[t])
@@ -835,10 +841,10 @@ def _gradients(params, grads, x, y, workspace):
     np.sum(d_i_layer_norm, axis=(0, 1), out=d_i_layer_norm_beta)  # (H,)
     # d_i.layer_norm.gamma = sum[t, batch] d_i.layer_norm[t] * i.layer_norm.n[t]
     np.einsum("abc,abc->c", d_i_layer_norm, i_layer_norm_n, out=d_i_layer_norm_gamma)  # (H,)
-    # d_f.layer_norm.beta = sum[t, batch] d_f[t] * f[t] * (1 - f[t])
-    np.sum(d_c_c_prev_slope_f, axis=(0, 1), out=d_f_layer_norm_beta)  # (H,)
-    # d_f.layer_norm.gamma = sum[t, batch] d_f[t] * f[t] * (1 - f[t]) * f.layer_norm.n[t]
-    np.einsum("abc,abc->c", d_c_c_prev_slope_f, f_layer_norm_n, out=d_f_layer_norm_gamma)  # (H,)
+    # d_f.layer_norm.beta = sum[t, batch](t2[t])
+    np.sum(t2, axis=(0, 1), out=d_f_layer_norm_beta)            # (H,)
+    # d_f.layer_norm.gamma = sum[t, batch] t2[t] * f.layer_norm.n[t]
+    np.einsum("abc,abc->c", t2, f_layer_norm_n, out=d_f_layer_norm_gamma)  # (H,)
     # d_p_i = sum[t, batch] d_a_i[t] * c[t-1]
     np.einsum("abc,abc->c", d_a_i, c_prev, out=d_p_i)           # (H,)
     # d_p_f = sum[t, batch] d_a_f[t] * c[t-1]
@@ -863,7 +869,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*E*T, dtype),
             (max(4*B*H*T, B*T*V), dtype),
             (max(H, B*T, B*H, 4*E*H + 4*H*H), dtype),
-            (max(4*H*H, B*T*V, B*T, B*H*T), dtype),
+            (max(4*H*H, B*T*V, B*H*T), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (B*H*T, dtype),
@@ -882,7 +888,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*T, dtype),
             (B*H*T, dtype),
             (max(B*T, B*H), dtype),
-            (max(B*T, B*H*T), dtype),
+            (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
@@ -917,11 +923,11 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[22][:B*T].reshape(T, B),                                  # sum_exp_p
             s[23][:B*T].reshape(T, B),                                  # p_picked
             s[4][:B*T].reshape(T, B),                                   # tmp
-            s[4][:B*H*T].reshape(T, B, H),                              # W_y_exp_p
+            s[4][:B*H*T].reshape(T, B, H),                              # W_y_t1
             s[3][:B*H].reshape(B, H),                                   # d_c_next
             s[22][:B*H].reshape(B, H),                                  # d_h_next
             s[2][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_f_d_a_i_d_a_g_d_a_o
-            s[23][:B*H*T].reshape(T, B, H),                             # d_c_c_prev_slope_f
+            s[23][:B*H*T].reshape(T, B, H),                             # t2
             s[24][:B*H*T].reshape(T, B, H),                             # d_i_layer_norm
             s[25][:B*H*T].reshape(T, B, H),                             # d_g_layer_norm
             s[26][:B*H*T].reshape(T, B, H),                             # d_o_layer_norm

@@ -200,12 +200,12 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*K, dtype),
-            (max(B*K, B*M, B), dtype),
+            (max(B*K, B*M), dtype),
             (B, dtype),
-            (max(B*M, B), dtype),
+            (B*M, dtype),
             (B, dtype),
-            (max(B*K, B), bool),
-            (max(B*K, B), bool),
+            (B*K, bool),
+            (B*K, bool),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*K].reshape(B, K),                                   # s
@@ -271,46 +271,52 @@ def _gradients(params, grads, x, y, t, z, workspace):
     loss = sum_sum_W_x_or_zero / B
 
     # ---- backward
+    # t3 = select(-z * q >= 0, 1 / B, 0) * z
+    t3 = v_real_a
     np.greater_equal(v_real_a, 0, out=mask)
     np.logical_not(mask, out=mask)
-    v_real_a[...] = 1 / B
-    np.copyto(v_real_a, 0, where=mask)
-    v_real_a *= z
-    # d_d = -sum[batch] select(-z * q >= 0, 1 / B, 0) * z
-    sum_v_real_a = np.sum(v_real_a)
-    d_d2 = -sum_v_real_a
-    # d_q = -select(-z * q >= 0, 1 / B, 0) * z
-    d_q = v_real_a
-    np.negative(v_real_a, out=d_q)
+    t3[...] = 1 / B
+    np.copyto(t3, 0, where=mask)
+    t3 *= z
+    # d_d = -sum[batch](t3)
+    sum_t3 = np.sum(t3)
+    d_d2 = -sum_t3
+    # d_q = -t3
+    d_q = t3
+    np.negative(t3, out=d_q)
     # d_v = sum[batch] d_q * real(a > 0)
     np.matmul(d_q, real_a, out=d_v)                             # (M,)
+    # t2 = select(-t * a >= 0, 1 / B, 0) * t
+    t2 = neg_t
     np.greater_equal(neg_t, 0, out=mask2)
     np.logical_not(mask2, out=mask2)
-    neg_t[...] = 1 / B
-    np.copyto(neg_t, 0, where=mask2)
-    neg_t *= t
-    # d_c = -sum[batch] select(-t * a >= 0, 1 / B, 0) * t
-    np.sum(neg_t, axis=0, out=d_c)                              # (M,)
+    t2[...] = 1 / B
+    np.copyto(t2, 0, where=mask2)
+    t2 *= t
+    # d_c = -sum[batch](t2)
+    np.sum(t2, axis=0, out=d_c)                                 # (M,)
     np.negative(d_c, out=d_c)
-    # d_a = -select(-t * a >= 0, 1 / B, 0) * t
-    d_a = neg_t
-    np.negative(neg_t, out=d_a)
+    # d_a = -t2
+    d_a = t2
+    np.negative(t2, out=d_a)
     # d_U = d_a @ x.T
     np.matmul(d_a.T, x, out=d_U)                                # (M, D)
+    # t1 = select(-y * s >= 0, 1 / B, 0) * y
+    t1 = W_x
     np.greater_equal(W_x, 0, out=mask3)
     np.logical_not(mask3, out=mask3)
-    W_x[...] = 1 / B
-    np.copyto(W_x, 0, where=mask3)
-    W_x *= y
-    # d_b = -sum[batch] select(-y * s >= 0, 1 / B, 0) * y
-    np.sum(W_x, axis=0, out=d_b)                                # (K,)
+    t1[...] = 1 / B
+    np.copyto(t1, 0, where=mask3)
+    t1 *= y
+    # d_b = -sum[batch](t1)
+    np.sum(t1, axis=0, out=d_b)                                 # (K,)
     np.negative(d_b, out=d_b)
-    # d_s = -select(-y * s >= 0, 1 / B, 0) * y
-    d_s = W_x
-    np.negative(W_x, out=d_s)
+    # d_s = -t1
+    d_s = t1
+    np.negative(t1, out=d_s)
     # d_W = d_s @ x.T
     np.matmul(d_s.T, x, out=d_W)                                # (K, D)
-    # d_d = -sum[batch] select(-z * q >= 0, 1 / B, 0) * z
+    # d_d = -sum[batch](t3)
     d_d[...] = d_d2
     return loss
 
@@ -325,10 +331,10 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*K, B*M), dtype),
             (B, dtype),
             (B*M, dtype),
-            (max(B*M, B), dtype),
+            (B*M, dtype),
             (B, dtype),
             (B, dtype),
-            (max(B, B*M, B*K), bool),
+            (max(B*M, B*K), bool),
         ])
         workspace.views["gradients"] = (
             s[0][:B*K].reshape(B, K),                                   # W_x

@@ -114,23 +114,32 @@ def init(seed=0, dtype=np.float32):
     return {
         "L": (0.1 * draw(seed, 0x654898c3471bbe47).standard_normal((V, E))).astype(dtype),
         "M": (0.1 * draw(seed, 0x6ba3cff52f7a5cae).standard_normal((S, F))).astype(dtype),
-        "f.W_f": (draw(seed, 0xe85536b2edab8353).standard_normal((H, E + F + H)) / np.sqrt(E + F + H)).astype(dtype),
-        "f.W_i": (draw(seed, 0x83f6275531dea49b).standard_normal((H, E + F + H)) / np.sqrt(E + F + H)).astype(dtype),
-        "f.W_o": (draw(seed, 0xcd7032ccc76f5b2d).standard_normal((H, E + F + H)) / np.sqrt(E + F + H)).astype(dtype),
-        "f.W_c": (draw(seed, 0x3e45ccc42c470c6d).standard_normal((H, E + F + H)) / np.sqrt(E + F + H)).astype(dtype),
+        "f.W_f": (draw(seed, 0xe85536b2edab8353).standard_normal((H, E + F + H))
+                  / np.sqrt(E + F + H)).astype(dtype),
+        "f.W_i": (draw(seed, 0x83f6275531dea49b).standard_normal((H, E + F + H))
+                  / np.sqrt(E + F + H)).astype(dtype),
+        "f.W_o": (draw(seed, 0xcd7032ccc76f5b2d).standard_normal((H, E + F + H))
+                  / np.sqrt(E + F + H)).astype(dtype),
+        "f.W_c": (draw(seed, 0x3e45ccc42c470c6d).standard_normal((H, E + F + H))
+                  / np.sqrt(E + F + H)).astype(dtype),
         "f.b_f": np.ones((H,), dtype),
         "f.b_i": np.zeros((H,), dtype),
         "f.b_o": np.zeros((H,), dtype),
         "f.b_c": np.zeros((H,), dtype),
-        "b.W_f": (draw(seed, 0x976c11a583873317).standard_normal((H, E + F + H)) / np.sqrt(E + F + H)).astype(dtype),
-        "b.W_i": (draw(seed, 0x126760a7c972768d).standard_normal((H, E + F + H)) / np.sqrt(E + F + H)).astype(dtype),
-        "b.W_o": (draw(seed, 0xc24aa991ccd926f7).standard_normal((H, E + F + H)) / np.sqrt(E + F + H)).astype(dtype),
-        "b.W_c": (draw(seed, 0x8a10193227096309).standard_normal((H, E + F + H)) / np.sqrt(E + F + H)).astype(dtype),
+        "b.W_f": (draw(seed, 0x976c11a583873317).standard_normal((H, E + F + H))
+                  / np.sqrt(E + F + H)).astype(dtype),
+        "b.W_i": (draw(seed, 0x126760a7c972768d).standard_normal((H, E + F + H))
+                  / np.sqrt(E + F + H)).astype(dtype),
+        "b.W_o": (draw(seed, 0xc24aa991ccd926f7).standard_normal((H, E + F + H))
+                  / np.sqrt(E + F + H)).astype(dtype),
+        "b.W_c": (draw(seed, 0x8a10193227096309).standard_normal((H, E + F + H))
+                  / np.sqrt(E + F + H)).astype(dtype),
         "b.b_f": np.ones((H,), dtype),
         "b.b_i": np.zeros((H,), dtype),
         "b.b_o": np.zeros((H,), dtype),
         "b.b_c": np.zeros((H,), dtype),
-        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 2*H)) / np.sqrt(2*H)).astype(dtype),
+        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 2*H))
+                / np.sqrt(2*H)).astype(dtype),
         "s.b": np.zeros((C,), dtype),
     }
 
@@ -265,8 +274,8 @@ def _predict_buffers(workspace, B, T, dtype):
             (max(4*E*H + 4*F*H + 4*H*H, B*H + B*H*T, B*C*T), dtype),
             (max(B*E*T + B*F*T, B*H + B*H*T, 2*B*H*T), dtype),
             (4*B*H*T, dtype),
-            (max(4*H, 4*H*H, 4*E*H + 4*F*H + 4*H*H, B*H + B*H*T), dtype),
-            (max(B*H + B*H*T, 4*H, T, 4*H*H), dtype),
+            (max(4*H*H, 4*E*H + 4*F*H + 4*H*H, B*H + B*H*T), dtype),
+            (max(B*H + B*H*T, T, 4*H*H), dtype),
             (B*T, bool),
         ])
         workspace.views["predict"] = (
@@ -311,7 +320,7 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
         padding, f_W, w, a_f_fiog, f_b, f_W_T, fs, f_cs, b_W, a_b_fiog, b_b, t_plus_one, end, b_W_T,
-        bs, b_cs, f_b2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, argmax_s, term2,
+        bs, b_cs, f_b2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, steps_terms, argmax_s, term2,
         mask,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding[t] = t >= lengths_t
@@ -377,8 +386,8 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     np.copyto(sum_exp_s, 0, where=padding)
     loss = np.sum(sum_exp_s)
     # steps = sum[batch](real(lengths_t))
-    real_lengths_t[...] = lengths_t                             # (B,)
-    loss_count = np.sum(real_lengths_t)
+    steps_terms[...] = lengths_t                                # (B,)
+    loss_count = np.sum(steps_terms)
     np.argmax(s, axis=2, out=argmax_s)                          # (T, B)
     np.not_equal(argmax_s, y, out=mask)                         # (T, B)
     term2[...] = mask
@@ -394,11 +403,11 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*T, bool),
-            (max(4*E*H + 4*F*H + 4*H*H, B*H + B*H*T, B*C*T, B*T), dtype),
-            (max(B*E*T + B*F*T, B*H + B*H*T, 2*B*H*T, B*T), dtype),
-            (max(4*B*H*T, B*T), dtype),
-            (max(4*H, 4*H*H, 4*E*H + 4*F*H + 4*H*H, B*H + B*H*T, B*T, B), dtype),
-            (max(B*H + B*H*T, 4*H, T, 4*H*H, B*C*T, B*T), dtype),
+            (max(4*E*H + 4*F*H + 4*H*H, B*H + B*H*T, B*C*T), dtype),
+            (max(B*E*T + B*F*T, B*H + B*H*T, 2*B*H*T), dtype),
+            (4*B*H*T, dtype),
+            (max(4*H*H, 4*E*H + 4*F*H + 4*H*H, B*H + B*H*T, B*T, B), dtype),
+            (max(B*H + B*H*T, T, 4*H*H, B*C*T), dtype),
             (B*T, bool),
             (B*T, np.int64),
         ])
@@ -426,7 +435,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[2][:B*T].reshape(T, B),                                   # sum_exp_s
             s[5][:B*T].reshape(T, B),                                   # s_picked
             s[3][:B*T].reshape(T, B),                                   # tmp
-            s[4][:B],                                                   # real_lengths_t
+            s[4][:B],                                                   # steps_terms
             s[7][:B*T].reshape(T, B),                                   # argmax_s
             s[1][:B*T].reshape(T, B),                                   # term2
             s[6][:B*T].reshape(T, B),                                   # mask
@@ -458,9 +467,9 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     (
         padding, f_W, parts, u_w, tmp, a_f_fiog, f_b, f_W_f2_T, fs, f_cs, f_fio, f_g, tanh_f_c, b_W,
         a_b_fiog, b_b, t_plus_one, end, b_W_d_a_b_fiog_T, bs, b_cs, term, b_fio, term2, b_g,
-        tanh_b_c, f_b2, tmp2, u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, real_lengths_t,
-        term3, s_W_term4, d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W, d_f_c_next,
-        d_f_next, d_a_f_fiog, d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, term5,
+        tanh_b_c, f_b2, tmp2, u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, steps_terms, term3,
+        t3, d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W, d_f_c_next, d_f_next,
+        d_a_f_fiog, d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, t4_scaled,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -544,8 +553,8 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     np.copyto(s_picked, 0, where=padding)
     sum_s_picked = np.sum(s_picked)
     # steps = sum[batch](real(lengths_t))
-    real_lengths_t[...] = lengths_t                             # (B,)
-    steps = np.sum(real_lengths_t)
+    steps_terms[...] = lengths_t                                # (B,)
+    steps = np.sum(steps_terms)
     # loss = (sum[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))) / steps
     loss = sum_s_picked / steps
 
@@ -559,19 +568,21 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     d_s *= term3[..., None]
     # d_s.b = sum[t, batch](d_s[t])
     np.sum(d_s, axis=(0, 1), out=d_s_b)                         # (C,)
-    term4 = d_s
-    term4 *= 1.6666666666666667
-    # d_s.W = sum[t] (d_s[t] * 1.66667) @ ([f[t], b[t]] * real(uniform(s) < 0.6)).T
-    np.matmul(term4.reshape(-1, C).T, f_b2.reshape(-1, 2*H), out=d_s_W)  # (C, 2*H)
-    np.matmul(term4.reshape(-1, C), s_W, out=s_W_term4.reshape(-1, 2*H))  # (T, B, 2*H)
-    s_W_term4 *= u_s
+    # t1[t] = d_s[t] * 1.66667
+    t1 = d_s
+    t1 *= 1.6666666666666667
+    # d_s.W = sum[t] t1[t] @ ([f[t], b[t]] * real(uniform(s) < 0.6)).T
+    np.matmul(t1.reshape(-1, C).T, f_b2.reshape(-1, 2*H), out=d_s_W)  # (C, 2*H)
+    # t3[t] = (s.W.T @ t1[t]) * real(uniform(s) < 0.6)
+    np.matmul(t1.reshape(-1, C), s_W, out=t3.reshape(-1, 2*H))  # (T, B, 2*H)
+    t3 *= u_s
     d_b_c_prev[...] = 0                                         # (B, H)
     d_b_prev[...] = 0                                           # (B, H)
-    d_f_s_W, d_b_s_W = s_W_term4[..., :H], s_W_term4[..., H:]
+    d_f_s_W, d_b_s_W = t3[..., :H], t3[..., H:]
     d_b_f, d_b_i, d_b_o = np.split(d_b_fio, 3, axis=-1)
     d_a_b_fio, d_a_b_g = d_a_b_fiog[..., :3*H], d_a_b_fiog[..., 3*H:]
     for t in range(T):
-        # d_b[t] = ((s.W.T @ (d_s[t] * 1.66667)) * real(uniform(s) < 0.6))[H:2*H] + d_b_prev[t-1]
+        # d_b[t] = t3[t, H:2*H] + d_b_prev[t-1]
         d_b = d_b_prev + d_b_s_W[t]                             # (B, H)
         # d_b.c[t] = d_b[t] * b.o[t] * (1 - tanh(b.c[t])^2) + d_b.c_prev[t-1]
         d_b_c = d_b_c_prev + d_b * b_o[t] * (1 - tanh_b_c[t]**2)  # (B, H)
@@ -599,7 +610,7 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     d_f_f, d_f_i, d_f_o = np.split(d_f_fio, 3, axis=-1)
     d_a_f_fio, d_a_f_g = d_a_f_fiog[..., :3*H], d_a_f_fiog[..., 3*H:]
     for t in reversed(range(T)):
-        # d_f[t] = ((s.W.T @ (d_s[t] * 1.66667)) * real(uniform(s) < 0.6))[0:H] + d_f_next[t+1]
+        # d_f[t] = t3[t, 0:H] + d_f_next[t+1]
         d_f = d_f_next + d_f_s_W[t]                             # (B, H)
         # d_f.c[t] = d_f[t] * f.o[t] * (1 - tanh(f.c[t])^2) + d_f.c_next[t+1]
         d_f_c = d_f_c_next + d_f * f_o[t] * (1 - tanh_f_c[t]**2)  # (B, H)
@@ -624,15 +635,17 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     np.matmul(d_a_f_fiog.reshape(-1, 4*H).T, w.reshape(-1, E + F), out=d_f_W[:, H:])
     np.matmul(d_a_b_fiog.reshape(-1, 4*H), b_W[:, H:], out=d_a_b_fiog_b_W.reshape(-1, E + F))
     # d_w[t] = b.W[:, H:E + F + H].T @ d_a_b.fiog[t] + f.W[:, H:E + F + H].T @ d_a_f.fiog[t]
+    # t4[t] = d_w[t] * real(uniform(w) < 0.6)
     np.matmul(d_a_f_fiog.reshape(-1, 4*H), f_W[:, H:], out=d_a_f_fiog_f_W.reshape(-1, E + F))
-    d_a_b_fiog_b_W += d_a_f_fiog_f_W
-    d_a_b_fiog_b_W *= u_w
-    # d_M = 1.66667 * sum[t] onehot(z[t]) @ (d_w[t] * real(uniform(w) < 0.6))[E:E + F].T
-    scatter(d_a_b_fiog_b_W[:, :, E:], z, out=d_M)               # (S, F)
+    t4 = d_a_b_fiog_b_W
+    t4 += d_a_f_fiog_f_W
+    t4 *= u_w
+    # d_M = 1.66667 * sum[t] onehot(z[t]) @ t4[t, E:E + F].T
+    scatter(t4[:, :, E:], z, out=d_M)                           # (S, F)
     d_M *= 1.6666666666666667
-    # d_L = sum[t] onehot(x[t]) @ (1.66667 * (d_w[t] * real(uniform(w) < 0.6))[0:E]).T
-    np.multiply(1.6666666666666667, d_a_b_fiog_b_W[:, :, :E], out=term5)  # (T, B, E)
-    scatter(term5, x, out=d_L)                                  # (V, E)
+    # d_L = sum[t] onehot(x[t]) @ (1.66667 * t4[t, 0:E]).T
+    np.multiply(1.6666666666666667, t4[:, :, :E], out=t4_scaled)  # (T, B, E)
+    scatter(t4_scaled, x, out=d_L)                              # (V, E)
     unstack(d_b_b, d_b_b_f, d_b_b_i, d_b_b_o, d_b_b_c)
     unstack(d_b_W, d_b_W_f, d_b_W_i, d_b_W_o, d_b_W_c)
     unstack(d_f_b, d_f_b_f, d_f_b_i, d_f_b_o, d_f_b_c)
@@ -651,25 +664,25 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*E*T + B*F*T, dtype),
             (B*E*T + B*F*T, dtype),
             (max(B*E*T + B*F*T, 2*B*H*T), np.float64),
-            (max(4*B*H*T, B*T), dtype),
-            (max(4*H, 4*H*H, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (4*B*H*T, dtype),
+            (max(4*H*H, 4*E*H + 4*F*H + 4*H*H), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
             (max(B*H*T, 4*H), dtype),
             (max(B*H*T, 4*E*H + 4*F*H + 4*H*H), dtype),
-            (max(4*H, T, 4*H*H, B*C*T, B*T, 3*B*H, B*H, B*E*T), dtype),
+            (max(T, 4*H*H, B*C*T, 3*B*H, B*E*T), dtype),
             (B*T, bool),
             (max(B*H + B*H*T, 2*B*H*T, B*E*T + B*F*T), dtype),
             (max(B*H + B*H*T, 2*B*H*T), dtype),
             (max(B*H*T, B*H), dtype),
-            (max(3*B*H*T, 4*B*H*T), dtype),
+            (4*B*H*T, dtype),
             (max(B*H*T, 3*B*H), dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*C*T, dtype),
             (max(B*T, B*H, 4*H), dtype),
-            (max(B*T, B, B*H, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (max(B*T, B*H, 4*E*H + 4*F*H + 4*H*H), dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
@@ -707,9 +720,9 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[22][:B*T].reshape(T, B),                                  # sum_exp_s
             s[23][:B*T].reshape(T, B),                                  # s_picked
             s[12][:B*T].reshape(T, B),                                  # tmp3
-            s[23][:B],                                                  # real_lengths_t
+            s[23][:B],                                                  # steps_terms
             s[23][:B*T].reshape(T, B),                                  # term3
-            s[15][:2*B*H*T].reshape(T, B, 2*H),                         # s_W_term4
+            s[15][:2*B*H*T].reshape(T, B, 2*H),                         # t3
             s[22][:B*H].reshape(B, H),                                  # d_b_c_prev
             s[23][:B*H].reshape(B, H),                                  # d_b_prev
             s[5][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_b_fiog
@@ -724,7 +737,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[11][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # d_f_W
             s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # d_a_b_fiog_b_W
             s[14][:B*E*T + B*F*T].reshape(T, B, E + F),                 # d_a_f_fiog_f_W
-            s[12][:B*E*T].reshape(T, B, E),                             # term5
+            s[12][:B*E*T].reshape(T, B, E),                             # t4_scaled
         )
     return workspace.views["gradients"]
 

@@ -3,97 +3,127 @@
 Equations
     h0.c = conv(x, h0.W, padding = same)
     h0.n.m = mean[batch, 1, 2](h0.c)
-    h0.n.s = mean[batch, 1, 2] (h0.c - channels(h0.n.m, h0.c))^2
-    h0.n.z = (h0.c - channels(h0.n.m, h0.c)) / channels(sqrt(h0.n.s + 1e-05), h0.c)
+    h0.n.u = h0.c - channels(h0.n.m, h0.c)
+    h0.n.s = mean[batch, 1, 2] h0.n.u^2
+    h0.n.q = sqrt(h0.n.s + 1e-05)
+    h0.n.z = h0.n.u / channels(h0.n.q, h0.n.u)
     h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)
     h0 = relu(h0.n)
     h1.a.c = conv(h0, h1.a.W, padding = same)
     h1.a.n.m = mean[batch, 1, 2](h1.a.c)
-    h1.a.n.s = mean[batch, 1, 2] (h1.a.c - channels(h1.a.n.m, h1.a.c))^2
-    h1.a.n.z = (h1.a.c - channels(h1.a.n.m, h1.a.c)) / channels(sqrt(h1.a.n.s + 1e-05), h1.a.c)
+    h1.a.n.u = h1.a.c - channels(h1.a.n.m, h1.a.c)
+    h1.a.n.s = mean[batch, 1, 2] h1.a.n.u^2
+    h1.a.n.q = sqrt(h1.a.n.s + 1e-05)
+    h1.a.n.z = h1.a.n.u / channels(h1.a.n.q, h1.a.n.u)
     h1.a.n = channels(h1.a.n.gamma, h1.a.n.z) * h1.a.n.z + channels(h1.a.n.beta, h1.a.n.z)
     h1.a = relu(h1.a.n)
     h1.r.c = conv(h1.a, h1.r.W, padding = same)
     h1.r.n.m = mean[batch, 1, 2](h1.r.c)
-    h1.r.n.s = mean[batch, 1, 2] (h1.r.c - channels(h1.r.n.m, h1.r.c))^2
-    h1.r.n.z = (h1.r.c - channels(h1.r.n.m, h1.r.c)) / channels(sqrt(h1.r.n.s + 1e-05), h1.r.c)
+    h1.r.n.u = h1.r.c - channels(h1.r.n.m, h1.r.c)
+    h1.r.n.s = mean[batch, 1, 2] h1.r.n.u^2
+    h1.r.n.q = sqrt(h1.r.n.s + 1e-05)
+    h1.r.n.z = h1.r.n.u / channels(h1.r.n.q, h1.r.n.u)
     h1.r.n = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
     h1.r = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
     h1 = relu(h0 + h1.r.n)
     h2.a.c = conv(h1, h2.a.W, padding = same)
     h2.a.n.m = mean[batch, 1, 2](h2.a.c)
-    h2.a.n.s = mean[batch, 1, 2] (h2.a.c - channels(h2.a.n.m, h2.a.c))^2
-    h2.a.n.z = (h2.a.c - channels(h2.a.n.m, h2.a.c)) / channels(sqrt(h2.a.n.s + 1e-05), h2.a.c)
+    h2.a.n.u = h2.a.c - channels(h2.a.n.m, h2.a.c)
+    h2.a.n.s = mean[batch, 1, 2] h2.a.n.u^2
+    h2.a.n.q = sqrt(h2.a.n.s + 1e-05)
+    h2.a.n.z = h2.a.n.u / channels(h2.a.n.q, h2.a.n.u)
     h2.a.n = channels(h2.a.n.gamma, h2.a.n.z) * h2.a.n.z + channels(h2.a.n.beta, h2.a.n.z)
     h2.a = relu(h2.a.n)
     h2.r.c = conv(h2.a, h2.r.W, padding = same)
     h2.r.n.m = mean[batch, 1, 2](h2.r.c)
-    h2.r.n.s = mean[batch, 1, 2] (h2.r.c - channels(h2.r.n.m, h2.r.c))^2
-    h2.r.n.z = (h2.r.c - channels(h2.r.n.m, h2.r.c)) / channels(sqrt(h2.r.n.s + 1e-05), h2.r.c)
+    h2.r.n.u = h2.r.c - channels(h2.r.n.m, h2.r.c)
+    h2.r.n.s = mean[batch, 1, 2] h2.r.n.u^2
+    h2.r.n.q = sqrt(h2.r.n.s + 1e-05)
+    h2.r.n.z = h2.r.n.u / channels(h2.r.n.q, h2.r.n.u)
     h2.r.n = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
     h2.r = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
     h2 = relu(h1 + h2.r.n)
     h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])
     h3.a.n.m = mean[batch, 1, 2](h3.a.c)
-    h3.a.n.s = mean[batch, 1, 2] (h3.a.c - channels(h3.a.n.m, h3.a.c))^2
-    h3.a.n.z = (h3.a.c - channels(h3.a.n.m, h3.a.c)) / channels(sqrt(h3.a.n.s + 1e-05), h3.a.c)
+    h3.a.n.u = h3.a.c - channels(h3.a.n.m, h3.a.c)
+    h3.a.n.s = mean[batch, 1, 2] h3.a.n.u^2
+    h3.a.n.q = sqrt(h3.a.n.s + 1e-05)
+    h3.a.n.z = h3.a.n.u / channels(h3.a.n.q, h3.a.n.u)
     h3.a.n = channels(h3.a.n.gamma, h3.a.n.z) * h3.a.n.z + channels(h3.a.n.beta, h3.a.n.z)
     h3.a = relu(h3.a.n)
     h3.r.c = conv(h3.a, h3.r.W, padding = same)
     h3.r.n.m = mean[batch, 1, 2](h3.r.c)
-    h3.r.n.s = mean[batch, 1, 2] (h3.r.c - channels(h3.r.n.m, h3.r.c))^2
-    h3.r.n.z = (h3.r.c - channels(h3.r.n.m, h3.r.c)) / channels(sqrt(h3.r.n.s + 1e-05), h3.r.c)
+    h3.r.n.u = h3.r.c - channels(h3.r.n.m, h3.r.c)
+    h3.r.n.s = mean[batch, 1, 2] h3.r.n.u^2
+    h3.r.n.q = sqrt(h3.r.n.s + 1e-05)
+    h3.r.n.z = h3.r.n.u / channels(h3.r.n.q, h3.r.n.u)
     h3.r.n = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
     h3.r = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
     h3.p.c = conv(h2, h3.p.W, stride = 2)
     h3.p.n.m = mean[batch, 1, 2](h3.p.c)
-    h3.p.n.s = mean[batch, 1, 2] (h3.p.c - channels(h3.p.n.m, h3.p.c))^2
-    h3.p.n.z = (h3.p.c - channels(h3.p.n.m, h3.p.c)) / channels(sqrt(h3.p.n.s + 1e-05), h3.p.c)
+    h3.p.n.u = h3.p.c - channels(h3.p.n.m, h3.p.c)
+    h3.p.n.s = mean[batch, 1, 2] h3.p.n.u^2
+    h3.p.n.q = sqrt(h3.p.n.s + 1e-05)
+    h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)
     h3.p.n = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
     h3.p = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
     h3 = relu(h3.p.n + h3.r.n)
     h4.a.c = conv(h3, h4.a.W, padding = same)
     h4.a.n.m = mean[batch, 1, 2](h4.a.c)
-    h4.a.n.s = mean[batch, 1, 2] (h4.a.c - channels(h4.a.n.m, h4.a.c))^2
-    h4.a.n.z = (h4.a.c - channels(h4.a.n.m, h4.a.c)) / channels(sqrt(h4.a.n.s + 1e-05), h4.a.c)
+    h4.a.n.u = h4.a.c - channels(h4.a.n.m, h4.a.c)
+    h4.a.n.s = mean[batch, 1, 2] h4.a.n.u^2
+    h4.a.n.q = sqrt(h4.a.n.s + 1e-05)
+    h4.a.n.z = h4.a.n.u / channels(h4.a.n.q, h4.a.n.u)
     h4.a.n = channels(h4.a.n.gamma, h4.a.n.z) * h4.a.n.z + channels(h4.a.n.beta, h4.a.n.z)
     h4.a = relu(h4.a.n)
     h4.r.c = conv(h4.a, h4.r.W, padding = same)
     h4.r.n.m = mean[batch, 1, 2](h4.r.c)
-    h4.r.n.s = mean[batch, 1, 2] (h4.r.c - channels(h4.r.n.m, h4.r.c))^2
-    h4.r.n.z = (h4.r.c - channels(h4.r.n.m, h4.r.c)) / channels(sqrt(h4.r.n.s + 1e-05), h4.r.c)
+    h4.r.n.u = h4.r.c - channels(h4.r.n.m, h4.r.c)
+    h4.r.n.s = mean[batch, 1, 2] h4.r.n.u^2
+    h4.r.n.q = sqrt(h4.r.n.s + 1e-05)
+    h4.r.n.z = h4.r.n.u / channels(h4.r.n.q, h4.r.n.u)
     h4.r.n = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
     h4.r = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
     h4 = relu(h3 + h4.r.n)
     h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])
     h5.a.n.m = mean[batch, 1, 2](h5.a.c)
-    h5.a.n.s = mean[batch, 1, 2] (h5.a.c - channels(h5.a.n.m, h5.a.c))^2
-    h5.a.n.z = (h5.a.c - channels(h5.a.n.m, h5.a.c)) / channels(sqrt(h5.a.n.s + 1e-05), h5.a.c)
+    h5.a.n.u = h5.a.c - channels(h5.a.n.m, h5.a.c)
+    h5.a.n.s = mean[batch, 1, 2] h5.a.n.u^2
+    h5.a.n.q = sqrt(h5.a.n.s + 1e-05)
+    h5.a.n.z = h5.a.n.u / channels(h5.a.n.q, h5.a.n.u)
     h5.a.n = channels(h5.a.n.gamma, h5.a.n.z) * h5.a.n.z + channels(h5.a.n.beta, h5.a.n.z)
     h5.a = relu(h5.a.n)
     h5.r.c = conv(h5.a, h5.r.W, padding = same)
     h5.r.n.m = mean[batch, 1, 2](h5.r.c)
-    h5.r.n.s = mean[batch, 1, 2] (h5.r.c - channels(h5.r.n.m, h5.r.c))^2
-    h5.r.n.z = (h5.r.c - channels(h5.r.n.m, h5.r.c)) / channels(sqrt(h5.r.n.s + 1e-05), h5.r.c)
+    h5.r.n.u = h5.r.c - channels(h5.r.n.m, h5.r.c)
+    h5.r.n.s = mean[batch, 1, 2] h5.r.n.u^2
+    h5.r.n.q = sqrt(h5.r.n.s + 1e-05)
+    h5.r.n.z = h5.r.n.u / channels(h5.r.n.q, h5.r.n.u)
     h5.r.n = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
     h5.r = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
     h5.p.c = conv(h4, h5.p.W, stride = 2)
     h5.p.n.m = mean[batch, 1, 2](h5.p.c)
-    h5.p.n.s = mean[batch, 1, 2] (h5.p.c - channels(h5.p.n.m, h5.p.c))^2
-    h5.p.n.z = (h5.p.c - channels(h5.p.n.m, h5.p.c)) / channels(sqrt(h5.p.n.s + 1e-05), h5.p.c)
+    h5.p.n.u = h5.p.c - channels(h5.p.n.m, h5.p.c)
+    h5.p.n.s = mean[batch, 1, 2] h5.p.n.u^2
+    h5.p.n.q = sqrt(h5.p.n.s + 1e-05)
+    h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)
     h5.p.n = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
     h5.p = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
     h5 = relu(h5.p.n + h5.r.n)
     h6.a.c = conv(h5, h6.a.W, padding = same)
     h6.a.n.m = mean[batch, 1, 2](h6.a.c)
-    h6.a.n.s = mean[batch, 1, 2] (h6.a.c - channels(h6.a.n.m, h6.a.c))^2
-    h6.a.n.z = (h6.a.c - channels(h6.a.n.m, h6.a.c)) / channels(sqrt(h6.a.n.s + 1e-05), h6.a.c)
+    h6.a.n.u = h6.a.c - channels(h6.a.n.m, h6.a.c)
+    h6.a.n.s = mean[batch, 1, 2] h6.a.n.u^2
+    h6.a.n.q = sqrt(h6.a.n.s + 1e-05)
+    h6.a.n.z = h6.a.n.u / channels(h6.a.n.q, h6.a.n.u)
     h6.a.n = channels(h6.a.n.gamma, h6.a.n.z) * h6.a.n.z + channels(h6.a.n.beta, h6.a.n.z)
     h6.a = relu(h6.a.n)
     h6.r.c = conv(h6.a, h6.r.W, padding = same)
     h6.r.n.m = mean[batch, 1, 2](h6.r.c)
-    h6.r.n.s = mean[batch, 1, 2] (h6.r.c - channels(h6.r.n.m, h6.r.c))^2
-    h6.r.n.z = (h6.r.c - channels(h6.r.n.m, h6.r.c)) / channels(sqrt(h6.r.n.s + 1e-05), h6.r.c)
+    h6.r.n.u = h6.r.c - channels(h6.r.n.m, h6.r.c)
+    h6.r.n.s = mean[batch, 1, 2] h6.r.n.u^2
+    h6.r.n.q = sqrt(h6.r.n.s + 1e-05)
+    h6.r.n.z = h6.r.n.u / channels(h6.r.n.q, h6.r.n.u)
     h6.r.n = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
     h6.r = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
     h6 = relu(h5 + h6.r.n)
@@ -106,115 +136,91 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h6 = (s.W.T @ t2)[:, None, None]
     d_a_h6 = d_h6 * real(h6 > 0)
     d_h6.r.n.z = d_a_h6 * channels(h6.r.n.gamma, d_a_h6)
-    t3 = sqrt(h6.r.n.s + 1e-05)
-    t4 = d_h6.r.n.z / channels(t3, d_h6.r.n.z) + channels((sum[batch, 1, 2] d_h6.r.n.z * h6.r.n.z)
-            / t3 / t3 * (-1 / (49*B)), h6.r.c) * (h6.r.c - channels(h6.r.n.m, h6.r.c))
-    d_h6.r.c = t4 - channels(mean[batch, 1, 2](t4), t4)
+    d_h6.r.n.u = d_h6.r.n.z / channels(h6.r.n.q, d_h6.r.n.z) + channels((sum[batch, 1, 2]
+            d_h6.r.n.z * h6.r.n.z) / h6.r.n.q / h6.r.n.q * (-1 / (49*B)), h6.r.n.u) * h6.r.n.u
+    d_h6.r.c = d_h6.r.n.u - channels(mean[batch, 1, 2](d_h6.r.n.u), d_h6.r.n.u)
     d_h6.a = conv_transpose(d_h6.r.c, h6.r.W, padding = 1)
     d_h6.a.n = d_h6.a * real(h6.a > 0)
     d_h6.a.n.z = d_h6.a.n * channels(h6.a.n.gamma, d_h6.a.n)
-    t5 = sqrt(h6.a.n.s + 1e-05)
-    t6 = d_h6.a.n.z / channels(t5, d_h6.a.n.z) + channels((sum[batch, 1, 2] d_h6.a.n.z * h6.a.n.z)
-            / t5 / t5 * (-1 / (49*B)), h6.a.c) * (h6.a.c - channels(h6.a.n.m, h6.a.c))
-    d_h6.a.c = t6 - channels(mean[batch, 1, 2](t6), t6)
+    d_h6.a.n.u = d_h6.a.n.z / channels(h6.a.n.q, d_h6.a.n.z) + channels((sum[batch, 1, 2]
+            d_h6.a.n.z * h6.a.n.z) / h6.a.n.q / h6.a.n.q * (-1 / (49*B)), h6.a.n.u) * h6.a.n.u
+    d_h6.a.c = d_h6.a.n.u - channels(mean[batch, 1, 2](d_h6.a.n.u), d_h6.a.n.u)
     d_h5 = d_a_h6 + conv_transpose(d_h6.a.c, h6.a.W, padding = 1)
     d_a_h5 = d_h5 * real(h5 > 0)
     d_h5.r.n.z = d_a_h5 * channels(h5.r.n.gamma, d_a_h5)
-    t7 = sqrt(h5.r.n.s + 1e-05)
-    t8 = d_h5.r.n.z / channels(t7, d_h5.r.n.z) + channels((sum[batch, 1, 2] d_h5.r.n.z * h5.r.n.z)
-            / t7 / t7 * (-1 / (49*B)), h5.r.c) * (h5.r.c - channels(h5.r.n.m, h5.r.c))
-    d_h5.r.c = t8 - channels(mean[batch, 1, 2](t8), t8)
+    d_h5.r.n.u = d_h5.r.n.z / channels(h5.r.n.q, d_h5.r.n.z) + channels((sum[batch, 1, 2]
+            d_h5.r.n.z * h5.r.n.z) / h5.r.n.q / h5.r.n.q * (-1 / (49*B)), h5.r.n.u) * h5.r.n.u
+    d_h5.r.c = d_h5.r.n.u - channels(mean[batch, 1, 2](d_h5.r.n.u), d_h5.r.n.u)
     d_h5.a = conv_transpose(d_h5.r.c, h5.r.W, padding = 1)
     d_h5.a.n = d_h5.a * real(h5.a > 0)
     d_h5.a.n.z = d_h5.a.n * channels(h5.a.n.gamma, d_h5.a.n)
-    t9 = sqrt(h5.a.n.s + 1e-05)
-    t10 = d_h5.a.n.z / channels(t9, d_h5.a.n.z) + channels((sum[batch, 1, 2] d_h5.a.n.z *
-            h5.a.n.z) / t9 / t9 * (-1 / (49*B)), h5.a.c) * (h5.a.c - channels(h5.a.n.m, h5.a.c))
-    d_h5.a.c = t10 - channels(mean[batch, 1, 2](t10), t10)
+    d_h5.a.n.u = d_h5.a.n.z / channels(h5.a.n.q, d_h5.a.n.z) + channels((sum[batch, 1, 2]
+            d_h5.a.n.z * h5.a.n.z) / h5.a.n.q / h5.a.n.q * (-1 / (49*B)), h5.a.n.u) * h5.a.n.u
+    d_h5.a.c = d_h5.a.n.u - channels(mean[batch, 1, 2](d_h5.a.n.u), d_h5.a.n.u)
     d_h5.p.n.z = d_a_h5 * channels(h5.p.n.gamma, d_a_h5)
-    t11 = sqrt(h5.p.n.s + 1e-05)
-    t12 = d_h5.p.n.z / channels(t11, d_h5.p.n.z) + channels((sum[batch, 1, 2] d_h5.p.n.z *
-            h5.p.n.z) / t11 / t11 * (-1 / (49*B)), h5.p.c) * (h5.p.c - channels(h5.p.n.m, h5.p.c))
-    d_h5.p.c = t12 - channels(mean[batch, 1, 2](t12), t12)
+    d_h5.p.n.u = d_h5.p.n.z / channels(h5.p.n.q, d_h5.p.n.z) + channels((sum[batch, 1, 2]
+            d_h5.p.n.z * h5.p.n.z) / h5.p.n.q / h5.p.n.q * (-1 / (49*B)), h5.p.n.u) * h5.p.n.u
+    d_h5.p.c = d_h5.p.n.u - channels(mean[batch, 1, 2](d_h5.p.n.u), d_h5.p.n.u)
     d_h4 = conv_transpose(d_h5.a.c, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
             conv_transpose(d_h5.p.c, h5.p.W, stride = 2, more = 1)
     d_a_h4 = d_h4 * real(h4 > 0)
     d_h4.r.n.z = d_a_h4 * channels(h4.r.n.gamma, d_a_h4)
-    t13 = sqrt(h4.r.n.s + 1e-05)
-    t14 = d_h4.r.n.z / channels(t13, d_h4.r.n.z) + channels((sum[batch, 1, 2] d_h4.r.n.z *
-            h4.r.n.z) / t13 / t13 * (-1 / (196*B)), h4.r.c) * (h4.r.c - channels(h4.r.n.m,
-            h4.r.c))
-    d_h4.r.c = t14 - channels(mean[batch, 1, 2](t14), t14)
+    d_h4.r.n.u = d_h4.r.n.z / channels(h4.r.n.q, d_h4.r.n.z) + channels((sum[batch, 1, 2]
+            d_h4.r.n.z * h4.r.n.z) / h4.r.n.q / h4.r.n.q * (-1 / (196*B)), h4.r.n.u) * h4.r.n.u
+    d_h4.r.c = d_h4.r.n.u - channels(mean[batch, 1, 2](d_h4.r.n.u), d_h4.r.n.u)
     d_h4.a = conv_transpose(d_h4.r.c, h4.r.W, padding = 1)
     d_h4.a.n = d_h4.a * real(h4.a > 0)
     d_h4.a.n.z = d_h4.a.n * channels(h4.a.n.gamma, d_h4.a.n)
-    t15 = sqrt(h4.a.n.s + 1e-05)
-    t16 = d_h4.a.n.z / channels(t15, d_h4.a.n.z) + channels((sum[batch, 1, 2] d_h4.a.n.z *
-            h4.a.n.z) / t15 / t15 * (-1 / (196*B)), h4.a.c) * (h4.a.c - channels(h4.a.n.m,
-            h4.a.c))
-    d_h4.a.c = t16 - channels(mean[batch, 1, 2](t16), t16)
+    d_h4.a.n.u = d_h4.a.n.z / channels(h4.a.n.q, d_h4.a.n.z) + channels((sum[batch, 1, 2]
+            d_h4.a.n.z * h4.a.n.z) / h4.a.n.q / h4.a.n.q * (-1 / (196*B)), h4.a.n.u) * h4.a.n.u
+    d_h4.a.c = d_h4.a.n.u - channels(mean[batch, 1, 2](d_h4.a.n.u), d_h4.a.n.u)
     d_h3 = d_a_h4 + conv_transpose(d_h4.a.c, h4.a.W, padding = 1)
     d_a_h3 = d_h3 * real(h3 > 0)
     d_h3.r.n.z = d_a_h3 * channels(h3.r.n.gamma, d_a_h3)
-    t17 = sqrt(h3.r.n.s + 1e-05)
-    t18 = d_h3.r.n.z / channels(t17, d_h3.r.n.z) + channels((sum[batch, 1, 2] d_h3.r.n.z *
-            h3.r.n.z) / t17 / t17 * (-1 / (196*B)), h3.r.c) * (h3.r.c - channels(h3.r.n.m,
-            h3.r.c))
-    d_h3.r.c = t18 - channels(mean[batch, 1, 2](t18), t18)
+    d_h3.r.n.u = d_h3.r.n.z / channels(h3.r.n.q, d_h3.r.n.z) + channels((sum[batch, 1, 2]
+            d_h3.r.n.z * h3.r.n.z) / h3.r.n.q / h3.r.n.q * (-1 / (196*B)), h3.r.n.u) * h3.r.n.u
+    d_h3.r.c = d_h3.r.n.u - channels(mean[batch, 1, 2](d_h3.r.n.u), d_h3.r.n.u)
     d_h3.a = conv_transpose(d_h3.r.c, h3.r.W, padding = 1)
     d_h3.a.n = d_h3.a * real(h3.a > 0)
     d_h3.a.n.z = d_h3.a.n * channels(h3.a.n.gamma, d_h3.a.n)
-    t19 = sqrt(h3.a.n.s + 1e-05)
-    t20 = d_h3.a.n.z / channels(t19, d_h3.a.n.z) + channels((sum[batch, 1, 2] d_h3.a.n.z *
-            h3.a.n.z) / t19 / t19 * (-1 / (196*B)), h3.a.c) * (h3.a.c - channels(h3.a.n.m,
-            h3.a.c))
-    d_h3.a.c = t20 - channels(mean[batch, 1, 2](t20), t20)
+    d_h3.a.n.u = d_h3.a.n.z / channels(h3.a.n.q, d_h3.a.n.z) + channels((sum[batch, 1, 2]
+            d_h3.a.n.z * h3.a.n.z) / h3.a.n.q / h3.a.n.q * (-1 / (196*B)), h3.a.n.u) * h3.a.n.u
+    d_h3.a.c = d_h3.a.n.u - channels(mean[batch, 1, 2](d_h3.a.n.u), d_h3.a.n.u)
     d_h3.p.n.z = d_a_h3 * channels(h3.p.n.gamma, d_a_h3)
-    t21 = sqrt(h3.p.n.s + 1e-05)
-    t22 = d_h3.p.n.z / channels(t21, d_h3.p.n.z) + channels((sum[batch, 1, 2] d_h3.p.n.z *
-            h3.p.n.z) / t21 / t21 * (-1 / (196*B)), h3.p.c) * (h3.p.c - channels(h3.p.n.m,
-            h3.p.c))
-    d_h3.p.c = t22 - channels(mean[batch, 1, 2](t22), t22)
+    d_h3.p.n.u = d_h3.p.n.z / channels(h3.p.n.q, d_h3.p.n.z) + channels((sum[batch, 1, 2]
+            d_h3.p.n.z * h3.p.n.z) / h3.p.n.q / h3.p.n.q * (-1 / (196*B)), h3.p.n.u) * h3.p.n.u
+    d_h3.p.c = d_h3.p.n.u - channels(mean[batch, 1, 2](d_h3.p.n.u), d_h3.p.n.u)
     d_h2 = conv_transpose(d_h3.a.c, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
             conv_transpose(d_h3.p.c, h3.p.W, stride = 2, more = 1)
     d_a_h2 = d_h2 * real(h2 > 0)
     d_h2.r.n.z = d_a_h2 * channels(h2.r.n.gamma, d_a_h2)
-    t23 = sqrt(h2.r.n.s + 1e-05)
-    t24 = d_h2.r.n.z / channels(t23, d_h2.r.n.z) + channels((sum[batch, 1, 2] d_h2.r.n.z *
-            h2.r.n.z) / t23 / t23 * (-1 / (784*B)), h2.r.c) * (h2.r.c - channels(h2.r.n.m,
-            h2.r.c))
-    d_h2.r.c = t24 - channels(mean[batch, 1, 2](t24), t24)
+    d_h2.r.n.u = d_h2.r.n.z / channels(h2.r.n.q, d_h2.r.n.z) + channels((sum[batch, 1, 2]
+            d_h2.r.n.z * h2.r.n.z) / h2.r.n.q / h2.r.n.q * (-1 / (784*B)), h2.r.n.u) * h2.r.n.u
+    d_h2.r.c = d_h2.r.n.u - channels(mean[batch, 1, 2](d_h2.r.n.u), d_h2.r.n.u)
     d_h2.a = conv_transpose(d_h2.r.c, h2.r.W, padding = 1)
     d_h2.a.n = d_h2.a * real(h2.a > 0)
     d_h2.a.n.z = d_h2.a.n * channels(h2.a.n.gamma, d_h2.a.n)
-    t25 = sqrt(h2.a.n.s + 1e-05)
-    t26 = d_h2.a.n.z / channels(t25, d_h2.a.n.z) + channels((sum[batch, 1, 2] d_h2.a.n.z *
-            h2.a.n.z) / t25 / t25 * (-1 / (784*B)), h2.a.c) * (h2.a.c - channels(h2.a.n.m,
-            h2.a.c))
-    d_h2.a.c = t26 - channels(mean[batch, 1, 2](t26), t26)
+    d_h2.a.n.u = d_h2.a.n.z / channels(h2.a.n.q, d_h2.a.n.z) + channels((sum[batch, 1, 2]
+            d_h2.a.n.z * h2.a.n.z) / h2.a.n.q / h2.a.n.q * (-1 / (784*B)), h2.a.n.u) * h2.a.n.u
+    d_h2.a.c = d_h2.a.n.u - channels(mean[batch, 1, 2](d_h2.a.n.u), d_h2.a.n.u)
     d_h1 = d_a_h2 + conv_transpose(d_h2.a.c, h2.a.W, padding = 1)
     d_a_h1 = d_h1 * real(h1 > 0)
     d_h1.r.n.z = d_a_h1 * channels(h1.r.n.gamma, d_a_h1)
-    t27 = sqrt(h1.r.n.s + 1e-05)
-    t28 = d_h1.r.n.z / channels(t27, d_h1.r.n.z) + channels((sum[batch, 1, 2] d_h1.r.n.z *
-            h1.r.n.z) / t27 / t27 * (-1 / (784*B)), h1.r.c) * (h1.r.c - channels(h1.r.n.m,
-            h1.r.c))
-    d_h1.r.c = t28 - channels(mean[batch, 1, 2](t28), t28)
+    d_h1.r.n.u = d_h1.r.n.z / channels(h1.r.n.q, d_h1.r.n.z) + channels((sum[batch, 1, 2]
+            d_h1.r.n.z * h1.r.n.z) / h1.r.n.q / h1.r.n.q * (-1 / (784*B)), h1.r.n.u) * h1.r.n.u
+    d_h1.r.c = d_h1.r.n.u - channels(mean[batch, 1, 2](d_h1.r.n.u), d_h1.r.n.u)
     d_h1.a = conv_transpose(d_h1.r.c, h1.r.W, padding = 1)
     d_h1.a.n = d_h1.a * real(h1.a > 0)
     d_h1.a.n.z = d_h1.a.n * channels(h1.a.n.gamma, d_h1.a.n)
-    t29 = sqrt(h1.a.n.s + 1e-05)
-    t30 = d_h1.a.n.z / channels(t29, d_h1.a.n.z) + channels((sum[batch, 1, 2] d_h1.a.n.z *
-            h1.a.n.z) / t29 / t29 * (-1 / (784*B)), h1.a.c) * (h1.a.c - channels(h1.a.n.m,
-            h1.a.c))
-    d_h1.a.c = t30 - channels(mean[batch, 1, 2](t30), t30)
+    d_h1.a.n.u = d_h1.a.n.z / channels(h1.a.n.q, d_h1.a.n.z) + channels((sum[batch, 1, 2]
+            d_h1.a.n.z * h1.a.n.z) / h1.a.n.q / h1.a.n.q * (-1 / (784*B)), h1.a.n.u) * h1.a.n.u
+    d_h1.a.c = d_h1.a.n.u - channels(mean[batch, 1, 2](d_h1.a.n.u), d_h1.a.n.u)
     d_h0 = d_a_h1 + conv_transpose(d_h1.a.c, h1.a.W, padding = 1)
     d_h0.n = d_h0 * real(h0 > 0)
     d_h0.n.z = d_h0.n * channels(h0.n.gamma, d_h0.n)
-    t31 = sqrt(h0.n.s + 1e-05)
-    t32 = d_h0.n.z / channels(t31, d_h0.n.z) + channels((sum[batch, 1, 2] d_h0.n.z * h0.n.z) / t31
-            / t31 * (-1 / (784*B)), h0.c) * (h0.c - channels(h0.n.m, h0.c))
-    d_h0.c = t32 - channels(mean[batch, 1, 2](t32), t32)
+    d_h0.n.u = d_h0.n.z / channels(h0.n.q, d_h0.n.z) + channels((sum[batch, 1, 2] d_h0.n.z *
+            h0.n.z) / h0.n.q / h0.n.q * (-1 / (784*B)), h0.n.u) * h0.n.u
+    d_h0.c = d_h0.n.u - channels(mean[batch, 1, 2](d_h0.n.u), d_h0.n.u)
     d_h0.W = correlate(d_h0.c, x, 3, padding = same)
     d_h0.n.gamma = sum[batch, 1, 2] d_h0.n * h0.n.z
     d_h0.n.beta = sum[batch, 1, 2](d_h0.n)
@@ -264,6 +270,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h5.r.n.beta = d_h5.p.n.beta
 
 At kinks
+    pow: the derivative by the exponent is 0 at base 0
     relu: relu'(0) = 0
 """
 
@@ -320,88 +327,112 @@ PARAMS = {
     "h6.r.n.beta": (4*M,),
     "s.W": (C, 4*M),
     "s.b": (C,),
-    "h0.n.mu": (M,),        # written by train_step, not trained
-    "h0.n.v": (M,),        # written by train_step, not trained
-    "h1.a.n.mu": (M,),        # written by train_step, not trained
-    "h1.a.n.v": (M,),        # written by train_step, not trained
-    "h1.r.n.mu": (M,),        # written by train_step, not trained
-    "h1.r.n.v": (M,),        # written by train_step, not trained
-    "h2.a.n.mu": (M,),        # written by train_step, not trained
-    "h2.a.n.v": (M,),        # written by train_step, not trained
-    "h2.r.n.mu": (M,),        # written by train_step, not trained
-    "h2.r.n.v": (M,),        # written by train_step, not trained
-    "h3.a.n.mu": (2*M,),        # written by train_step, not trained
-    "h3.a.n.v": (2*M,),        # written by train_step, not trained
-    "h3.r.n.mu": (2*M,),        # written by train_step, not trained
-    "h3.r.n.v": (2*M,),        # written by train_step, not trained
-    "h3.p.n.mu": (2*M,),        # written by train_step, not trained
-    "h3.p.n.v": (2*M,),        # written by train_step, not trained
-    "h4.a.n.mu": (2*M,),        # written by train_step, not trained
-    "h4.a.n.v": (2*M,),        # written by train_step, not trained
-    "h4.r.n.mu": (2*M,),        # written by train_step, not trained
-    "h4.r.n.v": (2*M,),        # written by train_step, not trained
-    "h5.a.n.mu": (4*M,),        # written by train_step, not trained
-    "h5.a.n.v": (4*M,),        # written by train_step, not trained
-    "h5.r.n.mu": (4*M,),        # written by train_step, not trained
-    "h5.r.n.v": (4*M,),        # written by train_step, not trained
-    "h5.p.n.mu": (4*M,),        # written by train_step, not trained
-    "h5.p.n.v": (4*M,),        # written by train_step, not trained
-    "h6.a.n.mu": (4*M,),        # written by train_step, not trained
-    "h6.a.n.v": (4*M,),        # written by train_step, not trained
-    "h6.r.n.mu": (4*M,),        # written by train_step, not trained
-    "h6.r.n.v": (4*M,),        # written by train_step, not trained
+    "h0.n.mu": (M,),
+    "h0.n.v": (M,),
+    "h1.a.n.mu": (M,),
+    "h1.a.n.v": (M,),
+    "h1.r.n.mu": (M,),
+    "h1.r.n.v": (M,),
+    "h2.a.n.mu": (M,),
+    "h2.a.n.v": (M,),
+    "h2.r.n.mu": (M,),
+    "h2.r.n.v": (M,),
+    "h3.a.n.mu": (2*M,),
+    "h3.a.n.v": (2*M,),
+    "h3.r.n.mu": (2*M,),
+    "h3.r.n.v": (2*M,),
+    "h3.p.n.mu": (2*M,),
+    "h3.p.n.v": (2*M,),
+    "h4.a.n.mu": (2*M,),
+    "h4.a.n.v": (2*M,),
+    "h4.r.n.mu": (2*M,),
+    "h4.r.n.v": (2*M,),
+    "h5.a.n.mu": (4*M,),
+    "h5.a.n.v": (4*M,),
+    "h5.r.n.mu": (4*M,),
+    "h5.r.n.v": (4*M,),
+    "h5.p.n.mu": (4*M,),
+    "h5.p.n.v": (4*M,),
+    "h6.a.n.mu": (4*M,),
+    "h6.a.n.v": (4*M,),
+    "h6.r.n.mu": (4*M,),
+    "h6.r.n.v": (4*M,),
 }
+# those of them that train_step writes and nobody trains
+STATS = (
+    "h0.n.mu", "h0.n.v", "h1.a.n.mu", "h1.a.n.v", "h1.r.n.mu", "h1.r.n.v", "h2.a.n.mu", "h2.a.n.v",
+    "h2.r.n.mu", "h2.r.n.v", "h3.a.n.mu", "h3.a.n.v", "h3.r.n.mu", "h3.r.n.v", "h3.p.n.mu",
+    "h3.p.n.v", "h4.a.n.mu", "h4.a.n.v", "h4.r.n.mu", "h4.r.n.v", "h5.a.n.mu", "h5.a.n.v",
+    "h5.r.n.mu", "h5.r.n.v", "h5.p.n.mu", "h5.p.n.v", "h6.a.n.mu", "h6.a.n.v", "h6.r.n.mu",
+    "h6.r.n.v",
+)
 
 
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "h0.W": (draw(seed, 0x3757f8f788255e28).standard_normal((M, 1, 3, 3)) * np.sqrt(2 / 9)).astype(dtype),
+        "h0.W": (draw(seed, 0x3757f8f788255e28).standard_normal((M, 1, 3, 3))
+                 * np.sqrt(2 / 9)).astype(dtype),
         "h0.n.gamma": np.ones((M,), dtype),
         "h0.n.beta": np.zeros((M,), dtype),
-        "h1.a.W": (draw(seed, 0x9c1c040ef8587d4c).standard_normal((M, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
+        "h1.a.W": (draw(seed, 0x9c1c040ef8587d4c).standard_normal((M, M, 3, 3))
+                   * np.sqrt(2 / (9*M))).astype(dtype),
         "h1.a.n.gamma": np.ones((M,), dtype),
         "h1.a.n.beta": np.zeros((M,), dtype),
-        "h1.r.W": (draw(seed, 0x788229eb20304e58).standard_normal((M, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
+        "h1.r.W": (draw(seed, 0x788229eb20304e58).standard_normal((M, M, 3, 3))
+                   * np.sqrt(2 / (9*M))).astype(dtype),
         "h1.r.n.gamma": np.ones((M,), dtype),
         "h1.r.n.beta": np.zeros((M,), dtype),
-        "h2.a.W": (draw(seed, 0xfd14dc8359dbb262).standard_normal((M, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
+        "h2.a.W": (draw(seed, 0xfd14dc8359dbb262).standard_normal((M, M, 3, 3))
+                   * np.sqrt(2 / (9*M))).astype(dtype),
         "h2.a.n.gamma": np.ones((M,), dtype),
         "h2.a.n.beta": np.zeros((M,), dtype),
-        "h2.r.W": (draw(seed, 0x32644cc5b3b7695d).standard_normal((M, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
+        "h2.r.W": (draw(seed, 0x32644cc5b3b7695d).standard_normal((M, M, 3, 3))
+                   * np.sqrt(2 / (9*M))).astype(dtype),
         "h2.r.n.gamma": np.ones((M,), dtype),
         "h2.r.n.beta": np.zeros((M,), dtype),
-        "h3.a.W": (draw(seed, 0xb03ee9a22350c0bb).standard_normal((2*M, M, 3, 3)) * np.sqrt(2 / (9*M))).astype(dtype),
+        "h3.a.W": (draw(seed, 0xb03ee9a22350c0bb).standard_normal((2*M, M, 3, 3))
+                   * np.sqrt(2 / (9*M))).astype(dtype),
         "h3.a.n.gamma": np.ones((2*M,), dtype),
         "h3.a.n.beta": np.zeros((2*M,), dtype),
-        "h3.r.W": (draw(seed, 0x9434f0dd9edfe000).standard_normal((2*M, 2*M, 3, 3)) * np.sqrt(2 / (18*M))).astype(dtype),
+        "h3.r.W": (draw(seed, 0x9434f0dd9edfe000).standard_normal((2*M, 2*M, 3, 3))
+                   * np.sqrt(2 / (18*M))).astype(dtype),
         "h3.r.n.gamma": np.ones((2*M,), dtype),
         "h3.r.n.beta": np.zeros((2*M,), dtype),
-        "h3.p.W": (draw(seed, 0xca1ffce8152183b7).standard_normal((2*M, M, 1, 1)) * np.sqrt(2 / M)).astype(dtype),
+        "h3.p.W": (draw(seed, 0xca1ffce8152183b7).standard_normal((2*M, M, 1, 1))
+                   * np.sqrt(2 / M)).astype(dtype),
         "h3.p.n.gamma": np.ones((2*M,), dtype),
         "h3.p.n.beta": np.zeros((2*M,), dtype),
-        "h4.a.W": (draw(seed, 0x3c6d57d13e8cc93a).standard_normal((2*M, 2*M, 3, 3)) * np.sqrt(2 / (18*M))).astype(dtype),
+        "h4.a.W": (draw(seed, 0x3c6d57d13e8cc93a).standard_normal((2*M, 2*M, 3, 3))
+                   * np.sqrt(2 / (18*M))).astype(dtype),
         "h4.a.n.gamma": np.ones((2*M,), dtype),
         "h4.a.n.beta": np.zeros((2*M,), dtype),
-        "h4.r.W": (draw(seed, 0x663fb333b9c4b5d).standard_normal((2*M, 2*M, 3, 3)) * np.sqrt(2 / (18*M))).astype(dtype),
+        "h4.r.W": (draw(seed, 0x663fb333b9c4b5d).standard_normal((2*M, 2*M, 3, 3))
+                   * np.sqrt(2 / (18*M))).astype(dtype),
         "h4.r.n.gamma": np.ones((2*M,), dtype),
         "h4.r.n.beta": np.zeros((2*M,), dtype),
-        "h5.a.W": (draw(seed, 0x9811b8b84b2e31b6).standard_normal((4*M, 2*M, 3, 3)) * np.sqrt(2 / (18*M))).astype(dtype),
+        "h5.a.W": (draw(seed, 0x9811b8b84b2e31b6).standard_normal((4*M, 2*M, 3, 3))
+                   * np.sqrt(2 / (18*M))).astype(dtype),
         "h5.a.n.gamma": np.ones((4*M,), dtype),
         "h5.a.n.beta": np.zeros((4*M,), dtype),
-        "h5.r.W": (draw(seed, 0xd87da1a14008ea5a).standard_normal((4*M, 4*M, 3, 3)) * np.sqrt(2 / (36*M))).astype(dtype),
+        "h5.r.W": (draw(seed, 0xd87da1a14008ea5a).standard_normal((4*M, 4*M, 3, 3))
+                   * np.sqrt(2 / (36*M))).astype(dtype),
         "h5.r.n.gamma": np.ones((4*M,), dtype),
         "h5.r.n.beta": np.zeros((4*M,), dtype),
-        "h5.p.W": (draw(seed, 0xcd381472b3400e80).standard_normal((4*M, 2*M, 1, 1)) * np.sqrt(2 / (2*M))).astype(dtype),
+        "h5.p.W": (draw(seed, 0xcd381472b3400e80).standard_normal((4*M, 2*M, 1, 1))
+                   * np.sqrt(2 / (2*M))).astype(dtype),
         "h5.p.n.gamma": np.ones((4*M,), dtype),
         "h5.p.n.beta": np.zeros((4*M,), dtype),
-        "h6.a.W": (draw(seed, 0x6e599aefb4e28183).standard_normal((4*M, 4*M, 3, 3)) * np.sqrt(2 / (36*M))).astype(dtype),
+        "h6.a.W": (draw(seed, 0x6e599aefb4e28183).standard_normal((4*M, 4*M, 3, 3))
+                   * np.sqrt(2 / (36*M))).astype(dtype),
         "h6.a.n.gamma": np.ones((4*M,), dtype),
         "h6.a.n.beta": np.zeros((4*M,), dtype),
-        "h6.r.W": (draw(seed, 0x9b78b012522b7e55).standard_normal((4*M, 4*M, 3, 3)) * np.sqrt(2 / (36*M))).astype(dtype),
+        "h6.r.W": (draw(seed, 0x9b78b012522b7e55).standard_normal((4*M, 4*M, 3, 3))
+                   * np.sqrt(2 / (36*M))).astype(dtype),
         "h6.r.n.gamma": np.ones((4*M,), dtype),
         "h6.r.n.beta": np.zeros((4*M,), dtype),
-        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 4*M)) / np.sqrt(4*M)).astype(dtype),
+        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 4*M))
+                / np.sqrt(4*M)).astype(dtype),
         "s.b": np.zeros((C,), dtype),
         "h0.n.mu": np.zeros((M,), dtype),
         "h0.n.v": np.ones((M,), dtype),
@@ -476,39 +507,11 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, workspace=None):
     """One step of adam, in place; the loss before it."""
     workspace = workspace or getattr(state, "workspace", None) or Workspace()
-    grads = workspace.gradients(params, (*TRAINED, 'h0.n.mu', 'h0.n.v', 'h1.a.n.mu', 'h1.a.n.v', 'h1.r.n.mu', 'h1.r.n.v', 'h2.a.n.mu', 'h2.a.n.v', 'h2.r.n.mu', 'h2.r.n.v', 'h3.a.n.mu', 'h3.a.n.v', 'h3.r.n.mu', 'h3.r.n.v', 'h3.p.n.mu', 'h3.p.n.v', 'h4.a.n.mu', 'h4.a.n.v', 'h4.r.n.mu', 'h4.r.n.v', 'h5.a.n.mu', 'h5.a.n.v', 'h5.r.n.mu', 'h5.r.n.v', 'h5.p.n.mu', 'h5.p.n.v', 'h6.a.n.mu', 'h6.a.n.v', 'h6.r.n.mu', 'h6.r.n.v'))
+    grads = workspace.gradients(params, (*TRAINED, *STATS))
     step, lr = int(state["step"]), float(state["lr"])
     loss = _gradients(params, grads, x, y, workspace)
-    params["h0.n.mu"][...] = grads["h0.n.mu"]
-    params["h0.n.v"][...] = grads["h0.n.v"]
-    params["h1.a.n.mu"][...] = grads["h1.a.n.mu"]
-    params["h1.a.n.v"][...] = grads["h1.a.n.v"]
-    params["h1.r.n.mu"][...] = grads["h1.r.n.mu"]
-    params["h1.r.n.v"][...] = grads["h1.r.n.v"]
-    params["h2.a.n.mu"][...] = grads["h2.a.n.mu"]
-    params["h2.a.n.v"][...] = grads["h2.a.n.v"]
-    params["h2.r.n.mu"][...] = grads["h2.r.n.mu"]
-    params["h2.r.n.v"][...] = grads["h2.r.n.v"]
-    params["h3.a.n.mu"][...] = grads["h3.a.n.mu"]
-    params["h3.a.n.v"][...] = grads["h3.a.n.v"]
-    params["h3.r.n.mu"][...] = grads["h3.r.n.mu"]
-    params["h3.r.n.v"][...] = grads["h3.r.n.v"]
-    params["h3.p.n.mu"][...] = grads["h3.p.n.mu"]
-    params["h3.p.n.v"][...] = grads["h3.p.n.v"]
-    params["h4.a.n.mu"][...] = grads["h4.a.n.mu"]
-    params["h4.a.n.v"][...] = grads["h4.a.n.v"]
-    params["h4.r.n.mu"][...] = grads["h4.r.n.mu"]
-    params["h4.r.n.v"][...] = grads["h4.r.n.v"]
-    params["h5.a.n.mu"][...] = grads["h5.a.n.mu"]
-    params["h5.a.n.v"][...] = grads["h5.a.n.v"]
-    params["h5.r.n.mu"][...] = grads["h5.r.n.mu"]
-    params["h5.r.n.v"][...] = grads["h5.r.n.v"]
-    params["h5.p.n.mu"][...] = grads["h5.p.n.mu"]
-    params["h5.p.n.v"][...] = grads["h5.p.n.v"]
-    params["h6.a.n.mu"][...] = grads["h6.a.n.mu"]
-    params["h6.a.n.v"][...] = grads["h6.a.n.v"]
-    params["h6.r.n.mu"][...] = grads["h6.r.n.mu"]
-    params["h6.r.n.v"][...] = grads["h6.r.n.v"]
+    for k in STATS:
+        params[k][...] = grads[k]
     tmp, = workspace.reserve("update", [(32768, params[TRAINED[0]].dtype)])
     for k in TRAINED:
         for w, g, m, v in blocks(params[k], grads[k], state[f"m.{k}"], state[f"v.{k}"]):
@@ -536,297 +539,312 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h0_c, sqrt_h0_n_v, h0_padded, h0_padded_windows, h1_a_W_last,
-        h1_a_c, sqrt_h1_a_n_v, h1_a_padded, h1_a_padded_windows, h1_r_W_last, h1_r_c, sqrt_h1_r_n_v,
-        tmp, h1_padded, h1_padded_windows, h2_a_W_last, h2_a_c, sqrt_h2_a_n_v, h2_a_padded,
-        h2_a_padded_windows, h2_r_W_last, h2_r_c, sqrt_h2_r_n_v, tmp2, h2_windows, h3_p_W_last,
-        h3_p_c, sqrt_h3_p_n_v, h2_padded, h2_padded_windows, h3_a_W_last, h3_a_c, sqrt_h3_a_n_v,
-        h3_a_padded, h3_a_padded_windows, h3_r_W_last, h3_r_c, sqrt_h3_r_n_v, tmp3, h3_padded,
-        h3_padded_windows, h4_a_W_last, h4_a_c, sqrt_h4_a_n_v, h4_a_padded, h4_a_padded_windows,
-        h4_r_W_last, h4_r_c, sqrt_h4_r_n_v, tmp4, h4_windows, h5_p_W_last, h5_p_c, sqrt_h5_p_n_v,
-        h4_padded, h4_padded_windows, h5_a_W_last, h5_a_c, sqrt_h5_a_n_v, h5_a_padded,
-        h5_a_padded_windows, h5_r_W_last, h5_r_c, sqrt_h5_r_n_v, tmp5, h5_padded, h5_padded_windows,
-        h6_a_W_last, h6_a_c, sqrt_h6_a_n_v, h6_a_padded, h6_a_padded_windows, h6_r_W_last, h6_r_c,
-        sqrt_h6_r_n_v, tmp6, sum_h6, s,
+        x_padded, x_padded_windows, h0_c, h0_n_q, h0_padded, h0_padded_windows, h1_a_W_last, h1_a_c,
+        h1_a_n_q, h1_a_padded, h1_a_padded_windows, h1_r_W_last, h1_r_c, h1_r_n_q, tmp, h1_padded,
+        h1_padded_windows, h2_a_W_last, h2_a_c, h2_a_n_q, h2_a_padded, h2_a_padded_windows,
+        h2_r_W_last, h2_r_c, h2_r_n_q, h2_windows, h3_p_W_last, h3_p_c, h3_p_n_q, h2_padded,
+        h2_padded_windows, h3_a_W_last, h3_a_c, h3_a_n_q, h3_a_padded, h3_a_padded_windows,
+        h3_r_W_last, h3_r_c, h3_r_n_q, tmp2, h3_padded, h3_padded_windows, h4_a_W_last, h4_a_c,
+        h4_a_n_q, h4_a_padded, h4_a_padded_windows, h4_r_W_last, h4_r_c, h4_r_n_q, tmp3, h4_windows,
+        h5_p_W_last, h5_p_c, h5_p_n_q, h4_padded, h4_padded_windows, h5_a_W_last, h5_a_c, h5_a_n_q,
+        h5_a_padded, h5_a_padded_windows, h5_r_W_last, h5_r_c, h5_r_n_q, tmp4, h5_padded,
+        h5_padded_windows, h6_a_W_last, h6_a_c, h6_a_n_q, h6_a_padded, h6_a_padded_windows,
+        h6_r_W_last, h6_r_c, h6_r_n_q, tmp5, sum_h6, s,
     ) = _predict_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 30, 30)
     x_padded[:, :, 1:29, 1:29] = x
-    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:45
+    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:47
     x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
     np.matmul(x_padded_windows.reshape(-1, 9), h0_W.reshape(-1, 9).T, out=h0_c.reshape(-1, M))
-    # h0.n.z = (h0.c - channels(h0.n.mu, h0.c)) / channels(sqrt(h0.n.v + 1e-05), h0.c)
-    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:31
-    # h0 = relu(h0.n)                                           conv.nn:47
-    np.add(h0_n_v, 1e-05, out=sqrt_h0_n_v)                      # (M,)
-    np.sqrt(sqrt_h0_n_v, out=sqrt_h0_n_v)
+    # h0.n.q = sqrt(h0.n.v + 1e-05)                             conv.nn:31
+    np.add(h0_n_v, 1e-05, out=h0_n_q)                           # (M,)
+    np.sqrt(h0_n_q, out=h0_n_q)
+    # h0.n.u = h0.c - channels(h0.n.mu, h0.c)                   conv.nn:29
+    # h0.n.z = h0.n.u / channels(h0.n.q, h0.n.u)                conv.nn:32
+    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:33
+    # h0 = relu(h0.n)                                           conv.nn:49
     h0 = h0_c
     h0 -= h0_n_mu
-    h0 /= sqrt_h0_n_v
+    h0 /= h0_n_q
     h0 *= h0_n_gamma
     h0 += h0_n_beta
     np.maximum(h0, 0, out=h0)
     h0_padded[...] = 0                                          # (B, 30, 30, M)
     h0_padded[:, 1:29, 1:29] = h0
-    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:45
+    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:47
     h0_padded_windows[...] = windows(h0_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h1_a_W_last[...] = h1_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h0_padded_windows.reshape(-1, 9*M), h1_a_W_last.reshape(-1, 9*M).T,
         out=h1_a_c.reshape(-1, M))
-    # h1.a.n.z = (h1.a.c - channels(h1.a.n.mu, h1.a.c)) / channels(sqrt(h1.a.n.v + 1e-05),
-    #     h1.a.c)
+    # h1.a.n.q = sqrt(h1.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h1_a_n_v, 1e-05, out=h1_a_n_q)                       # (M,)
+    np.sqrt(h1_a_n_q, out=h1_a_n_q)
+    # h1.a.n.u = h1.a.c - channels(h1.a.n.mu, h1.a.c)           conv.nn:29
+    # h1.a.n.z = h1.a.n.u / channels(h1.a.n.q, h1.a.n.u)        conv.nn:32
     # h1.a.n = channels(h1.a.n.gamma, h1.a.n.z) * h1.a.n.z + channels(h1.a.n.beta, h1.a.n.z)
-    # h1.a = relu(h1.a.n)                                       conv.nn:47
-    np.add(h1_a_n_v, 1e-05, out=sqrt_h1_a_n_v)                  # (M,)
-    np.sqrt(sqrt_h1_a_n_v, out=sqrt_h1_a_n_v)
+    # h1.a = relu(h1.a.n)                                       conv.nn:49
     h1_a = h1_a_c
     h1_a -= h1_a_n_mu
-    h1_a /= sqrt_h1_a_n_v
+    h1_a /= h1_a_n_q
     h1_a *= h1_a_n_gamma
     h1_a += h1_a_n_beta
     np.maximum(h1_a, 0, out=h1_a)
     h1_a_padded[...] = 0                                        # (B, 30, 30, M)
     h1_a_padded[:, 1:29, 1:29] = h1_a
-    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:45
+    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
     h1_a_padded_windows[...] = windows(h1_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h1_r_W_last[...] = h1_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h1_a_padded_windows.reshape(-1, 9*M), h1_r_W_last.reshape(-1, 9*M).T,
         out=h1_r_c.reshape(-1, M))
-    # h1.r.n.z = (h1.r.c - channels(h1.r.n.mu, h1.r.c)) / channels(sqrt(h1.r.n.v + 1e-05),
-    #     h1.r.c)
+    # h1.r.n.q = sqrt(h1.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h1_r_n_v, 1e-05, out=h1_r_n_q)                       # (M,)
+    np.sqrt(h1_r_n_q, out=h1_r_n_q)
+    # h1.r.n.u = h1.r.c - channels(h1.r.n.mu, h1.r.c)           conv.nn:29
+    # h1.r.n.z = h1.r.n.u / channels(h1.r.n.q, h1.r.n.u)        conv.nn:32
     # h1.r.n = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
-    # h1 = relu(h0 + h1.r.n)                                    conv.nn:53
-    np.add(h1_r_n_v, 1e-05, out=sqrt_h1_r_n_v)                  # (M,)
-    np.sqrt(sqrt_h1_r_n_v, out=sqrt_h1_r_n_v)
+    # h1 = relu(h0 + h1.r.n)                                    conv.nn:55
     h1 = h0
     np.subtract(h1_r_c, h1_r_n_mu, out=tmp)
-    tmp /= sqrt_h1_r_n_v
+    tmp /= h1_r_n_q
     tmp *= h1_r_n_gamma
     tmp += h1_r_n_beta
     h1 += tmp
     np.maximum(h1, 0, out=h1)
     h1_padded[...] = 0                                          # (B, 30, 30, M)
     h1_padded[:, 1:29, 1:29] = h1
-    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:45
+    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
     h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h2_a_W_last[...] = h2_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_a_W_last.reshape(-1, 9*M).T,
         out=h2_a_c.reshape(-1, M))
-    # h2.a.n.z = (h2.a.c - channels(h2.a.n.mu, h2.a.c)) / channels(sqrt(h2.a.n.v + 1e-05),
-    #     h2.a.c)
+    # h2.a.n.q = sqrt(h2.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h2_a_n_v, 1e-05, out=h2_a_n_q)                       # (M,)
+    np.sqrt(h2_a_n_q, out=h2_a_n_q)
+    # h2.a.n.u = h2.a.c - channels(h2.a.n.mu, h2.a.c)           conv.nn:29
+    # h2.a.n.z = h2.a.n.u / channels(h2.a.n.q, h2.a.n.u)        conv.nn:32
     # h2.a.n = channels(h2.a.n.gamma, h2.a.n.z) * h2.a.n.z + channels(h2.a.n.beta, h2.a.n.z)
-    # h2.a = relu(h2.a.n)                                       conv.nn:47
-    np.add(h2_a_n_v, 1e-05, out=sqrt_h2_a_n_v)                  # (M,)
-    np.sqrt(sqrt_h2_a_n_v, out=sqrt_h2_a_n_v)
+    # h2.a = relu(h2.a.n)                                       conv.nn:49
     h2_a = h2_a_c
     h2_a -= h2_a_n_mu
-    h2_a /= sqrt_h2_a_n_v
+    h2_a /= h2_a_n_q
     h2_a *= h2_a_n_gamma
     h2_a += h2_a_n_beta
     np.maximum(h2_a, 0, out=h2_a)
     h2_a_padded[...] = 0                                        # (B, 30, 30, M)
     h2_a_padded[:, 1:29, 1:29] = h2_a
-    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:45
+    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
     h2_a_padded_windows[...] = windows(h2_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h2_r_W_last[...] = h2_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h2_a_padded_windows.reshape(-1, 9*M), h2_r_W_last.reshape(-1, 9*M).T,
         out=h2_r_c.reshape(-1, M))
-    # h2.r.n.z = (h2.r.c - channels(h2.r.n.mu, h2.r.c)) / channels(sqrt(h2.r.n.v + 1e-05),
-    #     h2.r.c)
+    # h2.r.n.q = sqrt(h2.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h2_r_n_v, 1e-05, out=h2_r_n_q)                       # (M,)
+    np.sqrt(h2_r_n_q, out=h2_r_n_q)
+    # h2.r.n.u = h2.r.c - channels(h2.r.n.mu, h2.r.c)           conv.nn:29
+    # h2.r.n.z = h2.r.n.u / channels(h2.r.n.q, h2.r.n.u)        conv.nn:32
     # h2.r.n = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
-    # h2 = relu(h1 + h2.r.n)                                    conv.nn:53
-    np.add(h2_r_n_v, 1e-05, out=sqrt_h2_r_n_v)                  # (M,)
-    np.sqrt(sqrt_h2_r_n_v, out=sqrt_h2_r_n_v)
+    # h2 = relu(h1 + h2.r.n)                                    conv.nn:55
     h2 = h1
-    np.subtract(h2_r_c, h2_r_n_mu, out=tmp2)
-    tmp2 /= sqrt_h2_r_n_v
-    tmp2 *= h2_r_n_gamma
-    tmp2 += h2_r_n_beta
-    h2 += tmp2
+    np.subtract(h2_r_c, h2_r_n_mu, out=tmp)
+    tmp /= h2_r_n_q
+    tmp *= h2_r_n_gamma
+    tmp += h2_r_n_beta
+    h2 += tmp
     np.maximum(h2, 0, out=h2)
-    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:45
+    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
     h2_windows[...] = windows(h2, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     h3_p_W_last[...] = h3_p_W.transpose(0, 2, 3, 1)             # (2*M, 1, 1, M)
     np.matmul(h2_windows.reshape(-1, M), h3_p_W_last.reshape(-1, M).T, out=h3_p_c.reshape(-1, 2*M))
-    np.add(h3_p_n_v, 1e-05, out=sqrt_h3_p_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h3_p_n_v, out=sqrt_h3_p_n_v)
+    # h3.p.n.q = sqrt(h3.p.n.v + 1e-05)                         conv.nn:31
+    np.add(h3_p_n_v, 1e-05, out=h3_p_n_q)                       # (2*M,)
+    np.sqrt(h3_p_n_q, out=h3_p_n_q)
     h2_padded[...] = 0                                          # (B, 29, 29, M)
     h2_padded[:, :28, :28] = h2
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:45
-    h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
+    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
+    h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     h3_a_W_last[...] = h3_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, M)
     np.matmul(h2_padded_windows.reshape(-1, 9*M), h3_a_W_last.reshape(-1, 9*M).T,
         out=h3_a_c.reshape(-1, 2*M))
-    # h3.a.n.z = (h3.a.c - channels(h3.a.n.mu, h3.a.c)) / channels(sqrt(h3.a.n.v + 1e-05),
-    #     h3.a.c)
+    # h3.a.n.q = sqrt(h3.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h3_a_n_v, 1e-05, out=h3_a_n_q)                       # (2*M,)
+    np.sqrt(h3_a_n_q, out=h3_a_n_q)
+    # h3.a.n.u = h3.a.c - channels(h3.a.n.mu, h3.a.c)           conv.nn:29
+    # h3.a.n.z = h3.a.n.u / channels(h3.a.n.q, h3.a.n.u)        conv.nn:32
     # h3.a.n = channels(h3.a.n.gamma, h3.a.n.z) * h3.a.n.z + channels(h3.a.n.beta, h3.a.n.z)
-    # h3.a = relu(h3.a.n)                                       conv.nn:47
-    np.add(h3_a_n_v, 1e-05, out=sqrt_h3_a_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h3_a_n_v, out=sqrt_h3_a_n_v)
+    # h3.a = relu(h3.a.n)                                       conv.nn:49
     h3_a = h3_a_c
     h3_a -= h3_a_n_mu
-    h3_a /= sqrt_h3_a_n_v
+    h3_a /= h3_a_n_q
     h3_a *= h3_a_n_gamma
     h3_a += h3_a_n_beta
     np.maximum(h3_a, 0, out=h3_a)
     h3_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
     h3_a_padded[:, 1:15, 1:15] = h3_a
-    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:45
+    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
     h3_a_padded_windows[...] = windows(h3_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h3_r_W_last[...] = h3_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h3_a_padded_windows.reshape(-1, 18*M), h3_r_W_last.reshape(-1, 18*M).T,
         out=h3_r_c.reshape(-1, 2*M))
-    # h3.p.n.z = (h3.p.c - channels(h3.p.n.mu, h3.p.c)) / channels(sqrt(h3.p.n.v + 1e-05),
-    #     h3.p.c)
+    # h3.r.n.q = sqrt(h3.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h3_r_n_v, 1e-05, out=h3_r_n_q)                       # (2*M,)
+    np.sqrt(h3_r_n_q, out=h3_r_n_q)
+    # h3.p.n.u = h3.p.c - channels(h3.p.n.mu, h3.p.c)           conv.nn:29
+    # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
     # h3.p.n = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
-    # h3.r.n.z = (h3.r.c - channels(h3.r.n.mu, h3.r.c)) / channels(sqrt(h3.r.n.v + 1e-05),
-    #     h3.r.c)
+    # h3.r.n.u = h3.r.c - channels(h3.r.n.mu, h3.r.c)           conv.nn:29
+    # h3.r.n.z = h3.r.n.u / channels(h3.r.n.q, h3.r.n.u)        conv.nn:32
     # h3.r.n = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
-    # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:60
-    np.add(h3_r_n_v, 1e-05, out=sqrt_h3_r_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h3_r_n_v, out=sqrt_h3_r_n_v)
+    # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:62
     h3 = h3_p_c
     h3 -= h3_p_n_mu
-    h3 /= sqrt_h3_p_n_v
+    h3 /= h3_p_n_q
     h3 *= h3_p_n_gamma
     h3 += h3_p_n_beta
-    np.subtract(h3_r_c, h3_r_n_mu, out=tmp3)
-    tmp3 /= sqrt_h3_r_n_v
-    tmp3 *= h3_r_n_gamma
-    tmp3 += h3_r_n_beta
-    h3 += tmp3
+    np.subtract(h3_r_c, h3_r_n_mu, out=tmp2)
+    tmp2 /= h3_r_n_q
+    tmp2 *= h3_r_n_gamma
+    tmp2 += h3_r_n_beta
+    h3 += tmp2
     np.maximum(h3, 0, out=h3)
     h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
     h3_padded[:, 1:15, 1:15] = h3
-    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:45
+    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
     h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h4_a_W_last[...] = h4_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_a_W_last.reshape(-1, 18*M).T,
         out=h4_a_c.reshape(-1, 2*M))
-    # h4.a.n.z = (h4.a.c - channels(h4.a.n.mu, h4.a.c)) / channels(sqrt(h4.a.n.v + 1e-05),
-    #     h4.a.c)
+    # h4.a.n.q = sqrt(h4.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h4_a_n_v, 1e-05, out=h4_a_n_q)                       # (2*M,)
+    np.sqrt(h4_a_n_q, out=h4_a_n_q)
+    # h4.a.n.u = h4.a.c - channels(h4.a.n.mu, h4.a.c)           conv.nn:29
+    # h4.a.n.z = h4.a.n.u / channels(h4.a.n.q, h4.a.n.u)        conv.nn:32
     # h4.a.n = channels(h4.a.n.gamma, h4.a.n.z) * h4.a.n.z + channels(h4.a.n.beta, h4.a.n.z)
-    # h4.a = relu(h4.a.n)                                       conv.nn:47
-    np.add(h4_a_n_v, 1e-05, out=sqrt_h4_a_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h4_a_n_v, out=sqrt_h4_a_n_v)
+    # h4.a = relu(h4.a.n)                                       conv.nn:49
     h4_a = h4_a_c
     h4_a -= h4_a_n_mu
-    h4_a /= sqrt_h4_a_n_v
+    h4_a /= h4_a_n_q
     h4_a *= h4_a_n_gamma
     h4_a += h4_a_n_beta
     np.maximum(h4_a, 0, out=h4_a)
     h4_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
     h4_a_padded[:, 1:15, 1:15] = h4_a
-    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:45
+    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
     h4_a_padded_windows[...] = windows(h4_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h4_r_W_last[...] = h4_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h4_a_padded_windows.reshape(-1, 18*M), h4_r_W_last.reshape(-1, 18*M).T,
         out=h4_r_c.reshape(-1, 2*M))
-    # h4.r.n.z = (h4.r.c - channels(h4.r.n.mu, h4.r.c)) / channels(sqrt(h4.r.n.v + 1e-05),
-    #     h4.r.c)
+    # h4.r.n.q = sqrt(h4.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h4_r_n_v, 1e-05, out=h4_r_n_q)                       # (2*M,)
+    np.sqrt(h4_r_n_q, out=h4_r_n_q)
+    # h4.r.n.u = h4.r.c - channels(h4.r.n.mu, h4.r.c)           conv.nn:29
+    # h4.r.n.z = h4.r.n.u / channels(h4.r.n.q, h4.r.n.u)        conv.nn:32
     # h4.r.n = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
-    # h4 = relu(h3 + h4.r.n)                                    conv.nn:53
-    np.add(h4_r_n_v, 1e-05, out=sqrt_h4_r_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h4_r_n_v, out=sqrt_h4_r_n_v)
+    # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
     h4 = h3
-    np.subtract(h4_r_c, h4_r_n_mu, out=tmp4)
-    tmp4 /= sqrt_h4_r_n_v
-    tmp4 *= h4_r_n_gamma
-    tmp4 += h4_r_n_beta
-    h4 += tmp4
+    np.subtract(h4_r_c, h4_r_n_mu, out=tmp3)
+    tmp3 /= h4_r_n_q
+    tmp3 *= h4_r_n_gamma
+    tmp3 += h4_r_n_beta
+    h4 += tmp3
     np.maximum(h4, 0, out=h4)
-    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:45
+    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
     h4_windows[...] = windows(h4, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     h5_p_W_last[...] = h5_p_W.transpose(0, 2, 3, 1)             # (4*M, 1, 1, 2*M)
     np.matmul(h4_windows.reshape(-1, 2*M), h5_p_W_last.reshape(-1, 2*M).T,
         out=h5_p_c.reshape(-1, 4*M))
-    np.add(h5_p_n_v, 1e-05, out=sqrt_h5_p_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h5_p_n_v, out=sqrt_h5_p_n_v)
+    # h5.p.n.q = sqrt(h5.p.n.v + 1e-05)                         conv.nn:31
+    np.add(h5_p_n_v, 1e-05, out=h5_p_n_q)                       # (4*M,)
+    np.sqrt(h5_p_n_q, out=h5_p_n_q)
     h4_padded[...] = 0                                          # (B, 15, 15, 2*M)
     h4_padded[:, :14, :14] = h4
-    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:45
-    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
+    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
+    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     h5_a_W_last[...] = h5_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 2*M)
     np.matmul(h4_padded_windows.reshape(-1, 18*M), h5_a_W_last.reshape(-1, 18*M).T,
         out=h5_a_c.reshape(-1, 4*M))
-    # h5.a.n.z = (h5.a.c - channels(h5.a.n.mu, h5.a.c)) / channels(sqrt(h5.a.n.v + 1e-05),
-    #     h5.a.c)
+    # h5.a.n.q = sqrt(h5.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h5_a_n_v, 1e-05, out=h5_a_n_q)                       # (4*M,)
+    np.sqrt(h5_a_n_q, out=h5_a_n_q)
+    # h5.a.n.u = h5.a.c - channels(h5.a.n.mu, h5.a.c)           conv.nn:29
+    # h5.a.n.z = h5.a.n.u / channels(h5.a.n.q, h5.a.n.u)        conv.nn:32
     # h5.a.n = channels(h5.a.n.gamma, h5.a.n.z) * h5.a.n.z + channels(h5.a.n.beta, h5.a.n.z)
-    # h5.a = relu(h5.a.n)                                       conv.nn:47
-    np.add(h5_a_n_v, 1e-05, out=sqrt_h5_a_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h5_a_n_v, out=sqrt_h5_a_n_v)
+    # h5.a = relu(h5.a.n)                                       conv.nn:49
     h5_a = h5_a_c
     h5_a -= h5_a_n_mu
-    h5_a /= sqrt_h5_a_n_v
+    h5_a /= h5_a_n_q
     h5_a *= h5_a_n_gamma
     h5_a += h5_a_n_beta
     np.maximum(h5_a, 0, out=h5_a)
     h5_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h5_a_padded[:, 1:8, 1:8] = h5_a
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:45
+    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
     h5_a_padded_windows[...] = windows(h5_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h5_r_W_last[...] = h5_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_a_padded_windows.reshape(-1, 36*M), h5_r_W_last.reshape(-1, 36*M).T,
         out=h5_r_c.reshape(-1, 4*M))
-    # h5.p.n.z = (h5.p.c - channels(h5.p.n.mu, h5.p.c)) / channels(sqrt(h5.p.n.v + 1e-05),
-    #     h5.p.c)
+    # h5.r.n.q = sqrt(h5.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h5_r_n_v, 1e-05, out=h5_r_n_q)                       # (4*M,)
+    np.sqrt(h5_r_n_q, out=h5_r_n_q)
+    # h5.p.n.u = h5.p.c - channels(h5.p.n.mu, h5.p.c)           conv.nn:29
+    # h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)        conv.nn:32
     # h5.p.n = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
-    # h5.r.n.z = (h5.r.c - channels(h5.r.n.mu, h5.r.c)) / channels(sqrt(h5.r.n.v + 1e-05),
-    #     h5.r.c)
+    # h5.r.n.u = h5.r.c - channels(h5.r.n.mu, h5.r.c)           conv.nn:29
+    # h5.r.n.z = h5.r.n.u / channels(h5.r.n.q, h5.r.n.u)        conv.nn:32
     # h5.r.n = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
-    # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:60
-    np.add(h5_r_n_v, 1e-05, out=sqrt_h5_r_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h5_r_n_v, out=sqrt_h5_r_n_v)
+    # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:62
     h5 = h5_p_c
     h5 -= h5_p_n_mu
-    h5 /= sqrt_h5_p_n_v
+    h5 /= h5_p_n_q
     h5 *= h5_p_n_gamma
     h5 += h5_p_n_beta
-    np.subtract(h5_r_c, h5_r_n_mu, out=tmp5)
-    tmp5 /= sqrt_h5_r_n_v
-    tmp5 *= h5_r_n_gamma
-    tmp5 += h5_r_n_beta
-    h5 += tmp5
+    np.subtract(h5_r_c, h5_r_n_mu, out=tmp4)
+    tmp4 /= h5_r_n_q
+    tmp4 *= h5_r_n_gamma
+    tmp4 += h5_r_n_beta
+    h5 += tmp4
     np.maximum(h5, 0, out=h5)
     h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
     h5_padded[:, 1:8, 1:8] = h5
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:45
+    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
     h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h6_a_W_last[...] = h6_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_a_W_last.reshape(-1, 36*M).T,
         out=h6_a_c.reshape(-1, 4*M))
-    # h6.a.n.z = (h6.a.c - channels(h6.a.n.mu, h6.a.c)) / channels(sqrt(h6.a.n.v + 1e-05),
-    #     h6.a.c)
+    # h6.a.n.q = sqrt(h6.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h6_a_n_v, 1e-05, out=h6_a_n_q)                       # (4*M,)
+    np.sqrt(h6_a_n_q, out=h6_a_n_q)
+    # h6.a.n.u = h6.a.c - channels(h6.a.n.mu, h6.a.c)           conv.nn:29
+    # h6.a.n.z = h6.a.n.u / channels(h6.a.n.q, h6.a.n.u)        conv.nn:32
     # h6.a.n = channels(h6.a.n.gamma, h6.a.n.z) * h6.a.n.z + channels(h6.a.n.beta, h6.a.n.z)
-    # h6.a = relu(h6.a.n)                                       conv.nn:47
-    np.add(h6_a_n_v, 1e-05, out=sqrt_h6_a_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h6_a_n_v, out=sqrt_h6_a_n_v)
+    # h6.a = relu(h6.a.n)                                       conv.nn:49
     h6_a = h6_a_c
     h6_a -= h6_a_n_mu
-    h6_a /= sqrt_h6_a_n_v
+    h6_a /= h6_a_n_q
     h6_a *= h6_a_n_gamma
     h6_a += h6_a_n_beta
     np.maximum(h6_a, 0, out=h6_a)
     h6_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h6_a_padded[:, 1:8, 1:8] = h6_a
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:45
+    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
     h6_a_padded_windows[...] = windows(h6_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h6_r_W_last[...] = h6_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h6_a_padded_windows.reshape(-1, 36*M), h6_r_W_last.reshape(-1, 36*M).T,
         out=h6_r_c.reshape(-1, 4*M))
-    # h6.r.n.z = (h6.r.c - channels(h6.r.n.mu, h6.r.c)) / channels(sqrt(h6.r.n.v + 1e-05),
-    #     h6.r.c)
+    # h6.r.n.q = sqrt(h6.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h6_r_n_v, 1e-05, out=h6_r_n_q)                       # (4*M,)
+    np.sqrt(h6_r_n_q, out=h6_r_n_q)
+    # h6.r.n.u = h6.r.c - channels(h6.r.n.mu, h6.r.c)           conv.nn:29
+    # h6.r.n.z = h6.r.n.u / channels(h6.r.n.q, h6.r.n.u)        conv.nn:32
     # h6.r.n = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
-    # h6 = relu(h5 + h6.r.n)                                    conv.nn:53
-    np.add(h6_r_n_v, 1e-05, out=sqrt_h6_r_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h6_r_n_v, out=sqrt_h6_r_n_v)
+    # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
     h6 = h5
-    np.subtract(h6_r_c, h6_r_n_mu, out=tmp6)
-    tmp6 /= sqrt_h6_r_n_v
-    tmp6 *= h6_r_n_gamma
-    tmp6 += h6_r_n_beta
-    h6 += tmp6
+    np.subtract(h6_r_c, h6_r_n_mu, out=tmp5)
+    tmp5 /= h6_r_n_q
+    tmp5 *= h6_r_n_gamma
+    tmp5 += h6_r_n_beta
+    h6 += tmp5
     np.maximum(h6, 0, out=h6)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
     np.sum(h6, axis=(1, 2), out=sum_h6)                         # (B, 4*M)
@@ -842,91 +860,90 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(900*B, 784*B*M, 1764*B*M, 3528*B*M, 392*B*M, 882*B*M, 196*B*M), dtype),
-            (max(7056*B, M, 900*B*M, 9*M*M, 784*B*M, 196*B*M, 2*M, 392*B*M, 8*M*M, 450*B*M, 72*M*M, 4*M, 324*B*M, 144*M*M, 1764*B*M), dtype),
-            (max(7056*B*M, 784*B*M, 392*B*M, 196*B*M), dtype),
-            (max(784*B*M, 9*M*M, M, 900*B*M, 2*M*M, 841*B*M, 18*M*M, 2*M, 512*B*M, 392*B*M, 196*B*M, B*C), dtype),
-            (max(392*B*M, 36*M*M, 2*M, 512*B*M, 98*B*M, 4*M, 324*B*M, 144*M*M, 4*B*M), dtype),
+            (3528*B*M, dtype),
+            (max(7056*B, 144*M*M, 1764*B*M), dtype),
+            (7056*B*M, dtype),
+            (max(900*B*M, 18*M*M, B*C), dtype),
+            (max(512*B*M, 144*M*M), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
             s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[1][:M],                                                   # sqrt_h0_n_v
+            s[1][:M],                                                   # h0_n_q
             s[1][:900*B*M].reshape(B, 30, 30, M),                       # h0_padded
             s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h0_padded_windows
             s[1][:9*M*M].reshape(M, 3, 3, M),                           # h1_a_W_last
             s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[1][:M],                                                   # sqrt_h1_a_n_v
+            s[1][:M],                                                   # h1_a_n_q
             s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_a_padded
             s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_a_padded_windows
             s[3][:9*M*M].reshape(M, 3, 3, M),                           # h1_r_W_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
-            s[3][:M],                                                   # sqrt_h1_r_n_v
+            s[3][:M],                                                   # h1_r_n_q
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp
             s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
             s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
             s[3][:9*M*M].reshape(M, 3, 3, M),                           # h2_a_W_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # h2_a_c
-            s[3][:M],                                                   # sqrt_h2_a_n_v
+            s[3][:M],                                                   # h2_a_n_q
             s[3][:900*B*M].reshape(B, 30, 30, M),                       # h2_a_padded
             s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h2_a_padded_windows
             s[1][:9*M*M].reshape(M, 3, 3, M),                           # h2_r_W_last
             s[3][:784*B*M].reshape(B, 28, 28, M),                       # h2_r_c
-            s[1][:M],                                                   # sqrt_h2_r_n_v
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp2
+            s[1][:M],                                                   # h2_r_n_q
             s[1][:196*B*M].reshape(B, 14, 14, 1, 1, M),                 # h2_windows
             s[3][:2*M*M].reshape(2*M, 1, 1, M),                         # h3_p_W_last
             s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_p_c
-            s[1][:2*M],                                                 # sqrt_h3_p_n_v
+            s[1][:2*M],                                                 # h3_p_n_q
             s[3][:841*B*M].reshape(B, 29, 29, M),                       # h2_padded
             s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # h2_padded_windows
             s[3][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_a_W_last
             s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_a_c
-            s[3][:2*M],                                                 # sqrt_h3_a_n_v
+            s[3][:2*M],                                                 # h3_a_n_q
             s[3][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_a_padded
             s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_a_padded_windows
             s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h3_r_W_last
             s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_r_c
-            s[4][:2*M],                                                 # sqrt_h3_r_n_v
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
+            s[4][:2*M],                                                 # h3_r_n_q
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
             s[4][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_padded
             s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_padded_windows
             s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_a_W_last
             s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_a_c
-            s[4][:2*M],                                                 # sqrt_h4_a_n_v
+            s[4][:2*M],                                                 # h4_a_n_q
             s[4][:512*B*M].reshape(B, 16, 16, 2*M),                     # h4_a_padded
             s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h4_a_padded_windows
             s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_r_W_last
             s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_r_c
-            s[4][:2*M],                                                 # sqrt_h4_r_n_v
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp4
+            s[4][:2*M],                                                 # h4_r_n_q
+            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
             s[4][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                  # h4_windows
             s[1][:8*M*M].reshape(4*M, 1, 1, 2*M),                       # h5_p_W_last
             s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_p_c
-            s[4][:4*M],                                                 # sqrt_h5_p_n_v
+            s[4][:4*M],                                                 # h5_p_n_q
             s[1][:450*B*M].reshape(B, 15, 15, 2*M),                     # h4_padded
             s[0][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # h4_padded_windows
             s[1][:72*M*M].reshape(4*M, 3, 3, 2*M),                      # h5_a_W_last
             s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_a_c
-            s[1][:4*M],                                                 # sqrt_h5_a_n_v
+            s[1][:4*M],                                                 # h5_a_n_q
             s[1][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_a_padded
             s[0][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_a_padded_windows
             s[1][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h5_r_W_last
             s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_r_c
-            s[1][:4*M],                                                 # sqrt_h5_r_n_v
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp5
+            s[1][:4*M],                                                 # h5_r_n_q
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
             s[4][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
             s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
             s[4][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_a_W_last
             s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_a_c
-            s[4][:4*M],                                                 # sqrt_h6_a_n_v
+            s[4][:4*M],                                                 # h6_a_n_q
             s[4][:324*B*M].reshape(B, 9, 9, 4*M),                       # h6_a_padded
             s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h6_a_padded_windows
             s[4][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_r_W_last
             s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_r_c
-            s[4][:4*M],                                                 # sqrt_h6_r_n_v
-            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp6
+            s[4][:4*M],                                                 # h6_r_n_q
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp5
             s[4][:4*B*M].reshape(B, 4*M),                               # sum_h6
             s[3][:B*C].reshape(B, C),                                   # s
         )
@@ -953,298 +970,313 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, h0_c, sqrt_h0_n_v, h0_padded, h0_padded_windows, h1_a_W_last,
-        h1_a_c, sqrt_h1_a_n_v, h1_a_padded, h1_a_padded_windows, h1_r_W_last, h1_r_c, sqrt_h1_r_n_v,
-        tmp, h1_padded, h1_padded_windows, h2_a_W_last, h2_a_c, sqrt_h2_a_n_v, h2_a_padded,
-        h2_a_padded_windows, h2_r_W_last, h2_r_c, sqrt_h2_r_n_v, tmp2, h2_windows, h3_p_W_last,
-        h3_p_c, sqrt_h3_p_n_v, h2_padded, h2_padded_windows, h3_a_W_last, h3_a_c, sqrt_h3_a_n_v,
-        h3_a_padded, h3_a_padded_windows, h3_r_W_last, h3_r_c, sqrt_h3_r_n_v, tmp3, h3_padded,
-        h3_padded_windows, h4_a_W_last, h4_a_c, sqrt_h4_a_n_v, h4_a_padded, h4_a_padded_windows,
-        h4_r_W_last, h4_r_c, sqrt_h4_r_n_v, tmp4, h4_windows, h5_p_W_last, h5_p_c, sqrt_h5_p_n_v,
-        h4_padded, h4_padded_windows, h5_a_W_last, h5_a_c, sqrt_h5_a_n_v, h5_a_padded,
-        h5_a_padded_windows, h5_r_W_last, h5_r_c, sqrt_h5_r_n_v, tmp5, h5_padded, h5_padded_windows,
-        h6_a_W_last, h6_a_c, sqrt_h6_a_n_v, h6_a_padded, h6_a_padded_windows, h6_r_W_last, h6_r_c,
-        sqrt_h6_r_n_v, tmp6, sum_h6, s, max_s, exp_s, sum_exp_s, s_picked, tmp7, argmax_s,
-        real_argmax_s,
+        x_padded, x_padded_windows, h0_c, h0_n_q, h0_padded, h0_padded_windows, h1_a_W_last, h1_a_c,
+        h1_a_n_q, h1_a_padded, h1_a_padded_windows, h1_r_W_last, h1_r_c, h1_r_n_q, tmp, h1_padded,
+        h1_padded_windows, h2_a_W_last, h2_a_c, h2_a_n_q, h2_a_padded, h2_a_padded_windows,
+        h2_r_W_last, h2_r_c, h2_r_n_q, h2_windows, h3_p_W_last, h3_p_c, h3_p_n_q, h2_padded,
+        h2_padded_windows, h3_a_W_last, h3_a_c, h3_a_n_q, h3_a_padded, h3_a_padded_windows,
+        h3_r_W_last, h3_r_c, h3_r_n_q, tmp2, h3_padded, h3_padded_windows, h4_a_W_last, h4_a_c,
+        h4_a_n_q, h4_a_padded, h4_a_padded_windows, h4_r_W_last, h4_r_c, h4_r_n_q, tmp3, h4_windows,
+        h5_p_W_last, h5_p_c, h5_p_n_q, h4_padded, h4_padded_windows, h5_a_W_last, h5_a_c, h5_a_n_q,
+        h5_a_padded, h5_a_padded_windows, h5_r_W_last, h5_r_c, h5_r_n_q, tmp4, h5_padded,
+        h5_padded_windows, h6_a_W_last, h6_a_c, h6_a_n_q, h6_a_padded, h6_a_padded_windows,
+        h6_r_W_last, h6_r_c, h6_r_n_q, tmp5, sum_h6, s, max_s, exp_s, sum_exp_s, s_picked, tmp6,
+        argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     x_padded[...] = 0                                           # (B, 1, 30, 30)
     x_padded[:, :, 1:29, 1:29] = x
-    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:45
+    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:47
     x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
     np.matmul(x_padded_windows.reshape(-1, 9), h0_W.reshape(-1, 9).T, out=h0_c.reshape(-1, M))
-    # h0.n.z = (h0.c - channels(h0.n.mu, h0.c)) / channels(sqrt(h0.n.v + 1e-05), h0.c)
-    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:31
-    # h0 = relu(h0.n)                                           conv.nn:47
-    np.add(h0_n_v, 1e-05, out=sqrt_h0_n_v)                      # (M,)
-    np.sqrt(sqrt_h0_n_v, out=sqrt_h0_n_v)
+    # h0.n.q = sqrt(h0.n.v + 1e-05)                             conv.nn:31
+    np.add(h0_n_v, 1e-05, out=h0_n_q)                           # (M,)
+    np.sqrt(h0_n_q, out=h0_n_q)
+    # h0.n.u = h0.c - channels(h0.n.mu, h0.c)                   conv.nn:29
+    # h0.n.z = h0.n.u / channels(h0.n.q, h0.n.u)                conv.nn:32
+    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:33
+    # h0 = relu(h0.n)                                           conv.nn:49
     h0 = h0_c
     h0 -= h0_n_mu
-    h0 /= sqrt_h0_n_v
+    h0 /= h0_n_q
     h0 *= h0_n_gamma
     h0 += h0_n_beta
     np.maximum(h0, 0, out=h0)
     h0_padded[...] = 0                                          # (B, 30, 30, M)
     h0_padded[:, 1:29, 1:29] = h0
-    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:45
+    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:47
     h0_padded_windows[...] = windows(h0_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h1_a_W_last[...] = h1_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h0_padded_windows.reshape(-1, 9*M), h1_a_W_last.reshape(-1, 9*M).T,
         out=h1_a_c.reshape(-1, M))
-    # h1.a.n.z = (h1.a.c - channels(h1.a.n.mu, h1.a.c)) / channels(sqrt(h1.a.n.v + 1e-05),
-    #     h1.a.c)
+    # h1.a.n.q = sqrt(h1.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h1_a_n_v, 1e-05, out=h1_a_n_q)                       # (M,)
+    np.sqrt(h1_a_n_q, out=h1_a_n_q)
+    # h1.a.n.u = h1.a.c - channels(h1.a.n.mu, h1.a.c)           conv.nn:29
+    # h1.a.n.z = h1.a.n.u / channels(h1.a.n.q, h1.a.n.u)        conv.nn:32
     # h1.a.n = channels(h1.a.n.gamma, h1.a.n.z) * h1.a.n.z + channels(h1.a.n.beta, h1.a.n.z)
-    # h1.a = relu(h1.a.n)                                       conv.nn:47
-    np.add(h1_a_n_v, 1e-05, out=sqrt_h1_a_n_v)                  # (M,)
-    np.sqrt(sqrt_h1_a_n_v, out=sqrt_h1_a_n_v)
+    # h1.a = relu(h1.a.n)                                       conv.nn:49
     h1_a = h1_a_c
     h1_a -= h1_a_n_mu
-    h1_a /= sqrt_h1_a_n_v
+    h1_a /= h1_a_n_q
     h1_a *= h1_a_n_gamma
     h1_a += h1_a_n_beta
     np.maximum(h1_a, 0, out=h1_a)
     h1_a_padded[...] = 0                                        # (B, 30, 30, M)
     h1_a_padded[:, 1:29, 1:29] = h1_a
-    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:45
+    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
     h1_a_padded_windows[...] = windows(h1_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h1_r_W_last[...] = h1_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h1_a_padded_windows.reshape(-1, 9*M), h1_r_W_last.reshape(-1, 9*M).T,
         out=h1_r_c.reshape(-1, M))
-    # h1.r.n.z = (h1.r.c - channels(h1.r.n.mu, h1.r.c)) / channels(sqrt(h1.r.n.v + 1e-05),
-    #     h1.r.c)
+    # h1.r.n.q = sqrt(h1.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h1_r_n_v, 1e-05, out=h1_r_n_q)                       # (M,)
+    np.sqrt(h1_r_n_q, out=h1_r_n_q)
+    # h1.r.n.u = h1.r.c - channels(h1.r.n.mu, h1.r.c)           conv.nn:29
+    # h1.r.n.z = h1.r.n.u / channels(h1.r.n.q, h1.r.n.u)        conv.nn:32
     # h1.r.n = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
-    # h1 = relu(h0 + h1.r.n)                                    conv.nn:53
-    np.add(h1_r_n_v, 1e-05, out=sqrt_h1_r_n_v)                  # (M,)
-    np.sqrt(sqrt_h1_r_n_v, out=sqrt_h1_r_n_v)
+    # h1 = relu(h0 + h1.r.n)                                    conv.nn:55
     h1 = h0
     np.subtract(h1_r_c, h1_r_n_mu, out=tmp)
-    tmp /= sqrt_h1_r_n_v
+    tmp /= h1_r_n_q
     tmp *= h1_r_n_gamma
     tmp += h1_r_n_beta
     h1 += tmp
     np.maximum(h1, 0, out=h1)
     h1_padded[...] = 0                                          # (B, 30, 30, M)
     h1_padded[:, 1:29, 1:29] = h1
-    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:45
+    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
     h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h2_a_W_last[...] = h2_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_a_W_last.reshape(-1, 9*M).T,
         out=h2_a_c.reshape(-1, M))
-    # h2.a.n.z = (h2.a.c - channels(h2.a.n.mu, h2.a.c)) / channels(sqrt(h2.a.n.v + 1e-05),
-    #     h2.a.c)
+    # h2.a.n.q = sqrt(h2.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h2_a_n_v, 1e-05, out=h2_a_n_q)                       # (M,)
+    np.sqrt(h2_a_n_q, out=h2_a_n_q)
+    # h2.a.n.u = h2.a.c - channels(h2.a.n.mu, h2.a.c)           conv.nn:29
+    # h2.a.n.z = h2.a.n.u / channels(h2.a.n.q, h2.a.n.u)        conv.nn:32
     # h2.a.n = channels(h2.a.n.gamma, h2.a.n.z) * h2.a.n.z + channels(h2.a.n.beta, h2.a.n.z)
-    # h2.a = relu(h2.a.n)                                       conv.nn:47
-    np.add(h2_a_n_v, 1e-05, out=sqrt_h2_a_n_v)                  # (M,)
-    np.sqrt(sqrt_h2_a_n_v, out=sqrt_h2_a_n_v)
+    # h2.a = relu(h2.a.n)                                       conv.nn:49
     h2_a = h2_a_c
     h2_a -= h2_a_n_mu
-    h2_a /= sqrt_h2_a_n_v
+    h2_a /= h2_a_n_q
     h2_a *= h2_a_n_gamma
     h2_a += h2_a_n_beta
     np.maximum(h2_a, 0, out=h2_a)
     h2_a_padded[...] = 0                                        # (B, 30, 30, M)
     h2_a_padded[:, 1:29, 1:29] = h2_a
-    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:45
+    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
     h2_a_padded_windows[...] = windows(h2_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h2_r_W_last[...] = h2_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h2_a_padded_windows.reshape(-1, 9*M), h2_r_W_last.reshape(-1, 9*M).T,
         out=h2_r_c.reshape(-1, M))
-    # h2.r.n.z = (h2.r.c - channels(h2.r.n.mu, h2.r.c)) / channels(sqrt(h2.r.n.v + 1e-05),
-    #     h2.r.c)
+    # h2.r.n.q = sqrt(h2.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h2_r_n_v, 1e-05, out=h2_r_n_q)                       # (M,)
+    np.sqrt(h2_r_n_q, out=h2_r_n_q)
+    # h2.r.n.u = h2.r.c - channels(h2.r.n.mu, h2.r.c)           conv.nn:29
+    # h2.r.n.z = h2.r.n.u / channels(h2.r.n.q, h2.r.n.u)        conv.nn:32
     # h2.r.n = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
-    # h2 = relu(h1 + h2.r.n)                                    conv.nn:53
-    np.add(h2_r_n_v, 1e-05, out=sqrt_h2_r_n_v)                  # (M,)
-    np.sqrt(sqrt_h2_r_n_v, out=sqrt_h2_r_n_v)
+    # h2 = relu(h1 + h2.r.n)                                    conv.nn:55
     h2 = h1
-    np.subtract(h2_r_c, h2_r_n_mu, out=tmp2)
-    tmp2 /= sqrt_h2_r_n_v
-    tmp2 *= h2_r_n_gamma
-    tmp2 += h2_r_n_beta
-    h2 += tmp2
+    np.subtract(h2_r_c, h2_r_n_mu, out=tmp)
+    tmp /= h2_r_n_q
+    tmp *= h2_r_n_gamma
+    tmp += h2_r_n_beta
+    h2 += tmp
     np.maximum(h2, 0, out=h2)
-    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:45
+    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
     h2_windows[...] = windows(h2, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     h3_p_W_last[...] = h3_p_W.transpose(0, 2, 3, 1)             # (2*M, 1, 1, M)
     np.matmul(h2_windows.reshape(-1, M), h3_p_W_last.reshape(-1, M).T, out=h3_p_c.reshape(-1, 2*M))
-    np.add(h3_p_n_v, 1e-05, out=sqrt_h3_p_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h3_p_n_v, out=sqrt_h3_p_n_v)
+    # h3.p.n.q = sqrt(h3.p.n.v + 1e-05)                         conv.nn:31
+    np.add(h3_p_n_v, 1e-05, out=h3_p_n_q)                       # (2*M,)
+    np.sqrt(h3_p_n_q, out=h3_p_n_q)
     h2_padded[...] = 0                                          # (B, 29, 29, M)
     h2_padded[:, :28, :28] = h2
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:45
-    h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
+    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
+    h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     h3_a_W_last[...] = h3_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, M)
     np.matmul(h2_padded_windows.reshape(-1, 9*M), h3_a_W_last.reshape(-1, 9*M).T,
         out=h3_a_c.reshape(-1, 2*M))
-    # h3.a.n.z = (h3.a.c - channels(h3.a.n.mu, h3.a.c)) / channels(sqrt(h3.a.n.v + 1e-05),
-    #     h3.a.c)
+    # h3.a.n.q = sqrt(h3.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h3_a_n_v, 1e-05, out=h3_a_n_q)                       # (2*M,)
+    np.sqrt(h3_a_n_q, out=h3_a_n_q)
+    # h3.a.n.u = h3.a.c - channels(h3.a.n.mu, h3.a.c)           conv.nn:29
+    # h3.a.n.z = h3.a.n.u / channels(h3.a.n.q, h3.a.n.u)        conv.nn:32
     # h3.a.n = channels(h3.a.n.gamma, h3.a.n.z) * h3.a.n.z + channels(h3.a.n.beta, h3.a.n.z)
-    # h3.a = relu(h3.a.n)                                       conv.nn:47
-    np.add(h3_a_n_v, 1e-05, out=sqrt_h3_a_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h3_a_n_v, out=sqrt_h3_a_n_v)
+    # h3.a = relu(h3.a.n)                                       conv.nn:49
     h3_a = h3_a_c
     h3_a -= h3_a_n_mu
-    h3_a /= sqrt_h3_a_n_v
+    h3_a /= h3_a_n_q
     h3_a *= h3_a_n_gamma
     h3_a += h3_a_n_beta
     np.maximum(h3_a, 0, out=h3_a)
     h3_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
     h3_a_padded[:, 1:15, 1:15] = h3_a
-    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:45
+    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
     h3_a_padded_windows[...] = windows(h3_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h3_r_W_last[...] = h3_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h3_a_padded_windows.reshape(-1, 18*M), h3_r_W_last.reshape(-1, 18*M).T,
         out=h3_r_c.reshape(-1, 2*M))
-    # h3.p.n.z = (h3.p.c - channels(h3.p.n.mu, h3.p.c)) / channels(sqrt(h3.p.n.v + 1e-05),
-    #     h3.p.c)
+    # h3.r.n.q = sqrt(h3.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h3_r_n_v, 1e-05, out=h3_r_n_q)                       # (2*M,)
+    np.sqrt(h3_r_n_q, out=h3_r_n_q)
+    # h3.p.n.u = h3.p.c - channels(h3.p.n.mu, h3.p.c)           conv.nn:29
+    # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
     # h3.p.n = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
-    # h3.r.n.z = (h3.r.c - channels(h3.r.n.mu, h3.r.c)) / channels(sqrt(h3.r.n.v + 1e-05),
-    #     h3.r.c)
+    # h3.r.n.u = h3.r.c - channels(h3.r.n.mu, h3.r.c)           conv.nn:29
+    # h3.r.n.z = h3.r.n.u / channels(h3.r.n.q, h3.r.n.u)        conv.nn:32
     # h3.r.n = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
-    # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:60
-    np.add(h3_r_n_v, 1e-05, out=sqrt_h3_r_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h3_r_n_v, out=sqrt_h3_r_n_v)
+    # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:62
     h3 = h3_p_c
     h3 -= h3_p_n_mu
-    h3 /= sqrt_h3_p_n_v
+    h3 /= h3_p_n_q
     h3 *= h3_p_n_gamma
     h3 += h3_p_n_beta
-    np.subtract(h3_r_c, h3_r_n_mu, out=tmp3)
-    tmp3 /= sqrt_h3_r_n_v
-    tmp3 *= h3_r_n_gamma
-    tmp3 += h3_r_n_beta
-    h3 += tmp3
+    np.subtract(h3_r_c, h3_r_n_mu, out=tmp2)
+    tmp2 /= h3_r_n_q
+    tmp2 *= h3_r_n_gamma
+    tmp2 += h3_r_n_beta
+    h3 += tmp2
     np.maximum(h3, 0, out=h3)
     h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
     h3_padded[:, 1:15, 1:15] = h3
-    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:45
+    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
     h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h4_a_W_last[...] = h4_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_a_W_last.reshape(-1, 18*M).T,
         out=h4_a_c.reshape(-1, 2*M))
-    # h4.a.n.z = (h4.a.c - channels(h4.a.n.mu, h4.a.c)) / channels(sqrt(h4.a.n.v + 1e-05),
-    #     h4.a.c)
+    # h4.a.n.q = sqrt(h4.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h4_a_n_v, 1e-05, out=h4_a_n_q)                       # (2*M,)
+    np.sqrt(h4_a_n_q, out=h4_a_n_q)
+    # h4.a.n.u = h4.a.c - channels(h4.a.n.mu, h4.a.c)           conv.nn:29
+    # h4.a.n.z = h4.a.n.u / channels(h4.a.n.q, h4.a.n.u)        conv.nn:32
     # h4.a.n = channels(h4.a.n.gamma, h4.a.n.z) * h4.a.n.z + channels(h4.a.n.beta, h4.a.n.z)
-    # h4.a = relu(h4.a.n)                                       conv.nn:47
-    np.add(h4_a_n_v, 1e-05, out=sqrt_h4_a_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h4_a_n_v, out=sqrt_h4_a_n_v)
+    # h4.a = relu(h4.a.n)                                       conv.nn:49
     h4_a = h4_a_c
     h4_a -= h4_a_n_mu
-    h4_a /= sqrt_h4_a_n_v
+    h4_a /= h4_a_n_q
     h4_a *= h4_a_n_gamma
     h4_a += h4_a_n_beta
     np.maximum(h4_a, 0, out=h4_a)
     h4_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
     h4_a_padded[:, 1:15, 1:15] = h4_a
-    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:45
+    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
     h4_a_padded_windows[...] = windows(h4_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h4_r_W_last[...] = h4_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h4_a_padded_windows.reshape(-1, 18*M), h4_r_W_last.reshape(-1, 18*M).T,
         out=h4_r_c.reshape(-1, 2*M))
-    # h4.r.n.z = (h4.r.c - channels(h4.r.n.mu, h4.r.c)) / channels(sqrt(h4.r.n.v + 1e-05),
-    #     h4.r.c)
+    # h4.r.n.q = sqrt(h4.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h4_r_n_v, 1e-05, out=h4_r_n_q)                       # (2*M,)
+    np.sqrt(h4_r_n_q, out=h4_r_n_q)
+    # h4.r.n.u = h4.r.c - channels(h4.r.n.mu, h4.r.c)           conv.nn:29
+    # h4.r.n.z = h4.r.n.u / channels(h4.r.n.q, h4.r.n.u)        conv.nn:32
     # h4.r.n = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
-    # h4 = relu(h3 + h4.r.n)                                    conv.nn:53
-    np.add(h4_r_n_v, 1e-05, out=sqrt_h4_r_n_v)                  # (2*M,)
-    np.sqrt(sqrt_h4_r_n_v, out=sqrt_h4_r_n_v)
+    # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
     h4 = h3
-    np.subtract(h4_r_c, h4_r_n_mu, out=tmp4)
-    tmp4 /= sqrt_h4_r_n_v
-    tmp4 *= h4_r_n_gamma
-    tmp4 += h4_r_n_beta
-    h4 += tmp4
+    np.subtract(h4_r_c, h4_r_n_mu, out=tmp3)
+    tmp3 /= h4_r_n_q
+    tmp3 *= h4_r_n_gamma
+    tmp3 += h4_r_n_beta
+    h4 += tmp3
     np.maximum(h4, 0, out=h4)
-    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:45
+    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
     h4_windows[...] = windows(h4, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     h5_p_W_last[...] = h5_p_W.transpose(0, 2, 3, 1)             # (4*M, 1, 1, 2*M)
     np.matmul(h4_windows.reshape(-1, 2*M), h5_p_W_last.reshape(-1, 2*M).T,
         out=h5_p_c.reshape(-1, 4*M))
-    np.add(h5_p_n_v, 1e-05, out=sqrt_h5_p_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h5_p_n_v, out=sqrt_h5_p_n_v)
+    # h5.p.n.q = sqrt(h5.p.n.v + 1e-05)                         conv.nn:31
+    np.add(h5_p_n_v, 1e-05, out=h5_p_n_q)                       # (4*M,)
+    np.sqrt(h5_p_n_q, out=h5_p_n_q)
     h4_padded[...] = 0                                          # (B, 15, 15, 2*M)
     h4_padded[:, :14, :14] = h4
-    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:45
-    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
+    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
+    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     h5_a_W_last[...] = h5_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 2*M)
     np.matmul(h4_padded_windows.reshape(-1, 18*M), h5_a_W_last.reshape(-1, 18*M).T,
         out=h5_a_c.reshape(-1, 4*M))
-    # h5.a.n.z = (h5.a.c - channels(h5.a.n.mu, h5.a.c)) / channels(sqrt(h5.a.n.v + 1e-05),
-    #     h5.a.c)
+    # h5.a.n.q = sqrt(h5.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h5_a_n_v, 1e-05, out=h5_a_n_q)                       # (4*M,)
+    np.sqrt(h5_a_n_q, out=h5_a_n_q)
+    # h5.a.n.u = h5.a.c - channels(h5.a.n.mu, h5.a.c)           conv.nn:29
+    # h5.a.n.z = h5.a.n.u / channels(h5.a.n.q, h5.a.n.u)        conv.nn:32
     # h5.a.n = channels(h5.a.n.gamma, h5.a.n.z) * h5.a.n.z + channels(h5.a.n.beta, h5.a.n.z)
-    # h5.a = relu(h5.a.n)                                       conv.nn:47
-    np.add(h5_a_n_v, 1e-05, out=sqrt_h5_a_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h5_a_n_v, out=sqrt_h5_a_n_v)
+    # h5.a = relu(h5.a.n)                                       conv.nn:49
     h5_a = h5_a_c
     h5_a -= h5_a_n_mu
-    h5_a /= sqrt_h5_a_n_v
+    h5_a /= h5_a_n_q
     h5_a *= h5_a_n_gamma
     h5_a += h5_a_n_beta
     np.maximum(h5_a, 0, out=h5_a)
     h5_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h5_a_padded[:, 1:8, 1:8] = h5_a
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:45
+    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
     h5_a_padded_windows[...] = windows(h5_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h5_r_W_last[...] = h5_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_a_padded_windows.reshape(-1, 36*M), h5_r_W_last.reshape(-1, 36*M).T,
         out=h5_r_c.reshape(-1, 4*M))
-    # h5.p.n.z = (h5.p.c - channels(h5.p.n.mu, h5.p.c)) / channels(sqrt(h5.p.n.v + 1e-05),
-    #     h5.p.c)
+    # h5.r.n.q = sqrt(h5.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h5_r_n_v, 1e-05, out=h5_r_n_q)                       # (4*M,)
+    np.sqrt(h5_r_n_q, out=h5_r_n_q)
+    # h5.p.n.u = h5.p.c - channels(h5.p.n.mu, h5.p.c)           conv.nn:29
+    # h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)        conv.nn:32
     # h5.p.n = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
-    # h5.r.n.z = (h5.r.c - channels(h5.r.n.mu, h5.r.c)) / channels(sqrt(h5.r.n.v + 1e-05),
-    #     h5.r.c)
+    # h5.r.n.u = h5.r.c - channels(h5.r.n.mu, h5.r.c)           conv.nn:29
+    # h5.r.n.z = h5.r.n.u / channels(h5.r.n.q, h5.r.n.u)        conv.nn:32
     # h5.r.n = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
-    # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:60
-    np.add(h5_r_n_v, 1e-05, out=sqrt_h5_r_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h5_r_n_v, out=sqrt_h5_r_n_v)
+    # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:62
     h5 = h5_p_c
     h5 -= h5_p_n_mu
-    h5 /= sqrt_h5_p_n_v
+    h5 /= h5_p_n_q
     h5 *= h5_p_n_gamma
     h5 += h5_p_n_beta
-    np.subtract(h5_r_c, h5_r_n_mu, out=tmp5)
-    tmp5 /= sqrt_h5_r_n_v
-    tmp5 *= h5_r_n_gamma
-    tmp5 += h5_r_n_beta
-    h5 += tmp5
+    np.subtract(h5_r_c, h5_r_n_mu, out=tmp4)
+    tmp4 /= h5_r_n_q
+    tmp4 *= h5_r_n_gamma
+    tmp4 += h5_r_n_beta
+    h5 += tmp4
     np.maximum(h5, 0, out=h5)
     h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
     h5_padded[:, 1:8, 1:8] = h5
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:45
+    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
     h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h6_a_W_last[...] = h6_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_a_W_last.reshape(-1, 36*M).T,
         out=h6_a_c.reshape(-1, 4*M))
-    # h6.a.n.z = (h6.a.c - channels(h6.a.n.mu, h6.a.c)) / channels(sqrt(h6.a.n.v + 1e-05),
-    #     h6.a.c)
+    # h6.a.n.q = sqrt(h6.a.n.v + 1e-05)                         conv.nn:31
+    np.add(h6_a_n_v, 1e-05, out=h6_a_n_q)                       # (4*M,)
+    np.sqrt(h6_a_n_q, out=h6_a_n_q)
+    # h6.a.n.u = h6.a.c - channels(h6.a.n.mu, h6.a.c)           conv.nn:29
+    # h6.a.n.z = h6.a.n.u / channels(h6.a.n.q, h6.a.n.u)        conv.nn:32
     # h6.a.n = channels(h6.a.n.gamma, h6.a.n.z) * h6.a.n.z + channels(h6.a.n.beta, h6.a.n.z)
-    # h6.a = relu(h6.a.n)                                       conv.nn:47
-    np.add(h6_a_n_v, 1e-05, out=sqrt_h6_a_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h6_a_n_v, out=sqrt_h6_a_n_v)
+    # h6.a = relu(h6.a.n)                                       conv.nn:49
     h6_a = h6_a_c
     h6_a -= h6_a_n_mu
-    h6_a /= sqrt_h6_a_n_v
+    h6_a /= h6_a_n_q
     h6_a *= h6_a_n_gamma
     h6_a += h6_a_n_beta
     np.maximum(h6_a, 0, out=h6_a)
     h6_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h6_a_padded[:, 1:8, 1:8] = h6_a
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:45
+    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
     h6_a_padded_windows[...] = windows(h6_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     h6_r_W_last[...] = h6_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h6_a_padded_windows.reshape(-1, 36*M), h6_r_W_last.reshape(-1, 36*M).T,
         out=h6_r_c.reshape(-1, 4*M))
-    # h6.r.n.z = (h6.r.c - channels(h6.r.n.mu, h6.r.c)) / channels(sqrt(h6.r.n.v + 1e-05),
-    #     h6.r.c)
+    # h6.r.n.q = sqrt(h6.r.n.v + 1e-05)                         conv.nn:31
+    np.add(h6_r_n_v, 1e-05, out=h6_r_n_q)                       # (4*M,)
+    np.sqrt(h6_r_n_q, out=h6_r_n_q)
+    # h6.r.n.u = h6.r.c - channels(h6.r.n.mu, h6.r.c)           conv.nn:29
+    # h6.r.n.z = h6.r.n.u / channels(h6.r.n.q, h6.r.n.u)        conv.nn:32
     # h6.r.n = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
-    # h6 = relu(h5 + h6.r.n)                                    conv.nn:53
-    np.add(h6_r_n_v, 1e-05, out=sqrt_h6_r_n_v)                  # (4*M,)
-    np.sqrt(sqrt_h6_r_n_v, out=sqrt_h6_r_n_v)
+    # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
     h6 = h5
-    np.subtract(h6_r_c, h6_r_n_mu, out=tmp6)
-    tmp6 /= sqrt_h6_r_n_v
-    tmp6 *= h6_r_n_gamma
-    tmp6 += h6_r_n_beta
-    h6 += tmp6
+    np.subtract(h6_r_c, h6_r_n_mu, out=tmp5)
+    tmp5 /= h6_r_n_q
+    tmp5 *= h6_r_n_gamma
+    tmp5 += h6_r_n_beta
+    h6 += tmp5
     np.maximum(h6, 0, out=h6)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
     np.sum(h6, axis=(1, 2), out=sum_h6)                         # (B, 4*M)
@@ -1258,8 +1290,8 @@ def _evaluate(params, x, y, workspace):
     # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
-    np.subtract(s_picked, max_s, out=tmp7)
-    sum_exp_s -= tmp7
+    np.subtract(s_picked, max_s, out=tmp6)
+    sum_exp_s -= tmp6
     loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
     np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
@@ -1273,99 +1305,98 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(900*B, 784*B*M, 1764*B*M, 3528*B*M, 392*B*M, 882*B*M, 196*B*M, B), dtype),
-            (max(7056*B, M, 900*B*M, 9*M*M, 784*B*M, 196*B*M, 2*M, 392*B*M, 8*M*M, 450*B*M, 72*M*M, 4*M, 324*B*M, 144*M*M, 1764*B*M, B*C, B), dtype),
-            (max(7056*B*M, 784*B*M, 392*B*M, 196*B*M, B), dtype),
-            (max(784*B*M, 9*M*M, M, 900*B*M, 2*M*M, 841*B*M, 18*M*M, 2*M, 512*B*M, 392*B*M, 196*B*M, B*C), dtype),
-            (max(392*B*M, 36*M*M, 2*M, 512*B*M, 98*B*M, 4*M, 324*B*M, 144*M*M, 4*B*M, B), dtype),
+            (3528*B*M, dtype),
+            (max(7056*B, 144*M*M, 1764*B*M, B*C), dtype),
+            (7056*B*M, dtype),
+            (max(900*B*M, 18*M*M, B*C), dtype),
+            (max(512*B*M, 144*M*M), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
             s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[1][:M],                                                   # sqrt_h0_n_v
+            s[1][:M],                                                   # h0_n_q
             s[1][:900*B*M].reshape(B, 30, 30, M),                       # h0_padded
             s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h0_padded_windows
             s[1][:9*M*M].reshape(M, 3, 3, M),                           # h1_a_W_last
             s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[1][:M],                                                   # sqrt_h1_a_n_v
+            s[1][:M],                                                   # h1_a_n_q
             s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_a_padded
             s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_a_padded_windows
             s[3][:9*M*M].reshape(M, 3, 3, M),                           # h1_r_W_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
-            s[3][:M],                                                   # sqrt_h1_r_n_v
+            s[3][:M],                                                   # h1_r_n_q
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp
             s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
             s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
             s[3][:9*M*M].reshape(M, 3, 3, M),                           # h2_a_W_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # h2_a_c
-            s[3][:M],                                                   # sqrt_h2_a_n_v
+            s[3][:M],                                                   # h2_a_n_q
             s[3][:900*B*M].reshape(B, 30, 30, M),                       # h2_a_padded
             s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h2_a_padded_windows
             s[1][:9*M*M].reshape(M, 3, 3, M),                           # h2_r_W_last
             s[3][:784*B*M].reshape(B, 28, 28, M),                       # h2_r_c
-            s[1][:M],                                                   # sqrt_h2_r_n_v
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp2
+            s[1][:M],                                                   # h2_r_n_q
             s[1][:196*B*M].reshape(B, 14, 14, 1, 1, M),                 # h2_windows
             s[3][:2*M*M].reshape(2*M, 1, 1, M),                         # h3_p_W_last
             s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_p_c
-            s[1][:2*M],                                                 # sqrt_h3_p_n_v
+            s[1][:2*M],                                                 # h3_p_n_q
             s[3][:841*B*M].reshape(B, 29, 29, M),                       # h2_padded
             s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # h2_padded_windows
             s[3][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_a_W_last
             s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_a_c
-            s[3][:2*M],                                                 # sqrt_h3_a_n_v
+            s[3][:2*M],                                                 # h3_a_n_q
             s[3][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_a_padded
             s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_a_padded_windows
             s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h3_r_W_last
             s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_r_c
-            s[4][:2*M],                                                 # sqrt_h3_r_n_v
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
+            s[4][:2*M],                                                 # h3_r_n_q
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
             s[4][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_padded
             s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_padded_windows
             s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_a_W_last
             s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_a_c
-            s[4][:2*M],                                                 # sqrt_h4_a_n_v
+            s[4][:2*M],                                                 # h4_a_n_q
             s[4][:512*B*M].reshape(B, 16, 16, 2*M),                     # h4_a_padded
             s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h4_a_padded_windows
             s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_r_W_last
             s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_r_c
-            s[4][:2*M],                                                 # sqrt_h4_r_n_v
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp4
+            s[4][:2*M],                                                 # h4_r_n_q
+            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
             s[4][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                  # h4_windows
             s[1][:8*M*M].reshape(4*M, 1, 1, 2*M),                       # h5_p_W_last
             s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_p_c
-            s[4][:4*M],                                                 # sqrt_h5_p_n_v
+            s[4][:4*M],                                                 # h5_p_n_q
             s[1][:450*B*M].reshape(B, 15, 15, 2*M),                     # h4_padded
             s[0][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # h4_padded_windows
             s[1][:72*M*M].reshape(4*M, 3, 3, 2*M),                      # h5_a_W_last
             s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_a_c
-            s[1][:4*M],                                                 # sqrt_h5_a_n_v
+            s[1][:4*M],                                                 # h5_a_n_q
             s[1][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_a_padded
             s[0][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_a_padded_windows
             s[1][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h5_r_W_last
             s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_r_c
-            s[1][:4*M],                                                 # sqrt_h5_r_n_v
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp5
+            s[1][:4*M],                                                 # h5_r_n_q
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
             s[4][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
             s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
             s[4][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_a_W_last
             s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_a_c
-            s[4][:4*M],                                                 # sqrt_h6_a_n_v
+            s[4][:4*M],                                                 # h6_a_n_q
             s[4][:324*B*M].reshape(B, 9, 9, 4*M),                       # h6_a_padded
             s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h6_a_padded_windows
             s[4][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_r_W_last
             s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_r_c
-            s[4][:4*M],                                                 # sqrt_h6_r_n_v
-            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp6
+            s[4][:4*M],                                                 # h6_r_n_q
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp5
             s[4][:4*B*M].reshape(B, 4*M),                               # sum_h6
             s[3][:B*C].reshape(B, C),                                   # s
             s[4][:B],                                                   # max_s
             s[1][:B*C].reshape(B, C),                                   # exp_s
             s[0][:B],                                                   # sum_exp_s
             s[1][:B],                                                   # s_picked
-            s[2][:B],                                                   # tmp7
+            s[2][:B],                                                   # tmp6
             s[5][:B],                                                   # argmax_s
             s[4][:B],                                                   # real_argmax_s
         )
@@ -1407,70 +1438,67 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, h0_c, sqrt_h0_n_s, h0, h0_padded, h0_padded_windows,
-        h1_a_W_last, h1_a_c, sqrt_h1_a_n_s, h1_a, h1_a_padded, h1_a_padded_windows, h1_r_W_last,
-        h1_r_c, sqrt_h1_r_n_s, h1, h1_padded, h1_padded_windows, h2_a_W_last, h2_a_c, sqrt_h2_a_n_s,
-        h2_a, h2_a_padded, h2_a_padded_windows, h2_r_W_last, h2_r_c, sqrt_h2_r_n_s, h2, h2_windows,
-        h3_p_W_last, h3_p_c, sqrt_h3_p_n_s, h2_padded, h2_padded_windows, h3_a_W_last, h3_a_c,
-        sqrt_h3_a_n_s, h3_a, h3_a_padded, h3_a_padded_windows, h3_r_W_last, h3_r_c, sqrt_h3_r_n_s,
-        h3, tmp, h3_padded, h3_padded_windows, h4_a_W_last, h4_a_c, sqrt_h4_a_n_s, h4_a,
-        h4_a_padded, h4_a_padded_windows, h4_r_W_last, h4_r_c, sqrt_h4_r_n_s, h4, h4_windows,
-        h5_p_W_last, h5_p_c, sqrt_h5_p_n_s, h4_padded, h4_padded_windows, h5_a_W_last, h5_a_c,
-        sqrt_h5_a_n_s, h5_a, h5_a_padded, h5_a_padded_windows, h5_r_W_last, h5_r_c, sqrt_h5_r_n_s,
-        h5, tmp2, h5_padded, h5_padded_windows, h6_a_W_last, h6_a_c, sqrt_h6_a_n_s, h6_a,
-        h6_a_padded, h6_a_padded_windows, h6_r_W_last, h6_r_c, sqrt_h6_r_n_s, h6, sum_h6, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp3, s_W_exp_s, mask, d_h6_r_n_z, d_h6_r_n_z_h6_r_n_z, tmp4,
-        sum_term, conv_h6_a_padded, d_h6_r_c_h6_r_W_last, folded, mask2, d_h6_a_n_z_h6_a_n_z, tmp5,
-        sum_term2, conv_h5_padded, d_h6_a_c_h6_a_W_last, folded2, mask3, d_h5_p_n_z,
-        d_h5_p_n_z_h5_p_n_z, tmp6, sum_term3, conv_h4, d_h5_r_n_z_h5_r_n_z, tmp7, sum_term4,
-        conv_h5_a_padded, d_h5_r_c_h5_r_W_last, folded3, mask4, d_h5_a_n_z_h5_a_n_z, tmp8,
-        sum_term5, conv_h4_padded, d_h5_a_c_h5_a_W_last, folded4, d_h5_p_c_h5_p_W_last, d_a_h4,
-        mask5, d_h4_r_n_z, d_h4_r_n_z_h4_r_n_z, tmp9, sum_term6, conv_h4_a_padded,
-        d_h4_r_c_h4_r_W_last, folded5, mask6, d_h4_a_n_z_h4_a_n_z, tmp10, sum_term7, conv_h3_padded,
-        d_h4_a_c_h4_a_W_last, folded6, mask7, d_h3_p_n_z, d_h3_p_n_z_h3_p_n_z, tmp11, sum_term8,
-        conv_h2, d_h3_r_n_z_h3_r_n_z, tmp12, sum_term9, conv_h3_a_padded, d_h3_r_c_h3_r_W_last,
-        folded7, mask8, d_h3_a_n_z_h3_a_n_z, tmp13, sum_term10, conv_h2_padded,
-        d_h3_a_c_h3_a_W_last, folded8, d_h3_p_c_h3_p_W_last, d_a_h2, mask9, d_h2_r_n_z,
-        d_h2_r_n_z_h2_r_n_z, tmp14, sum_term11, conv_h2_a_padded, d_h2_r_c_h2_r_W_last, folded9,
-        mask10, d_h2_a_n_z_h2_a_n_z, tmp15, sum_term12, conv_h1_padded, d_h2_a_c_h2_a_W_last,
-        folded10, mask11, d_h1_r_n_z, d_h1_r_n_z_h1_r_n_z, tmp16, sum_term13, conv_h1_a_padded,
-        d_h1_r_c_h1_r_W_last, folded11, mask12, d_h1_a_n_z_h1_a_n_z, tmp17, sum_term14,
-        conv_h0_padded, d_h1_a_c_h1_a_W_last, folded12, mask13, d_h0_n_z_h0_n_z, tmp18, sum_term15,
-        tmp19, tmp20, tmp21, tmp22, tmp23, tmp24, tmp25, tmp26, tmp27, tmp28, tmp29, tmp30, tmp31,
-        tmp32, tmp33, tmp34, tmp35, tmp36, tmp37, tmp38, tmp39, tmp40, tmp41, tmp42, tmp43, tmp44,
-        tmp45, tmp46, tmp47, tmp48,
+        x_padded, x_padded_windows, h0_c, h0_n_q, h0, h0_padded, h0_padded_windows, h1_a_W_last,
+        h1_a_c, h1_a_n_q, h1_a, h1_a_padded, h1_a_padded_windows, h1_r_W_last, h1_r_c, h1_r_n_q, h1,
+        h1_padded, h1_padded_windows, h2_a_W_last, h2_a_c, h2_a_n_q, h2_a, h2_a_padded,
+        h2_a_padded_windows, h2_r_W_last, h2_r_c, h2_r_n_q, h2, h2_windows, h3_p_W_last, h3_p_c,
+        h3_p_n_q, h2_padded, h2_padded_windows, h3_a_W_last, h3_a_c, h3_a_n_q, h3_a, h3_a_padded,
+        h3_a_padded_windows, h3_r_W_last, h3_r_c, h3_r_n_q, h3, tmp, h3_padded, h3_padded_windows,
+        h4_a_W_last, h4_a_c, h4_a_n_q, h4_a, h4_a_padded, h4_a_padded_windows, h4_r_W_last, h4_r_c,
+        h4_r_n_q, h4, h4_windows, h5_p_W_last, h5_p_c, h5_p_n_q, h4_padded, h4_padded_windows,
+        h5_a_W_last, h5_a_c, h5_a_n_q, h5_a, h5_a_padded, h5_a_padded_windows, h5_r_W_last, h5_r_c,
+        h5_r_n_q, h5, tmp2, h5_padded, h5_padded_windows, h6_a_W_last, h6_a_c, h6_a_n_q, h6_a,
+        h6_a_padded, h6_a_padded_windows, h6_r_W_last, h6_r_c, h6_r_n_q, h6, sum_h6, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp3, s_W_t2, mask, d_h6_r_n_z, dot_h6_r_n_z, tmp4,
+        sum_d_h6_r_n_u, d_h6_r_W_last, d_h6_a_windows, d_h6_a_padded, dot_h6_a_n_z, tmp5,
+        sum_d_h6_a_n_u, d_h6_a_W_last, d_h5_term_windows, d_h5_term_padded, d_h5_p_n_z,
+        dot_h5_p_n_z, tmp6, sum_d_h5_p_n_u, d_h5_p_W_last, dot_h5_r_n_z, tmp7, sum_d_h5_r_n_u,
+        d_h5_r_W_last, d_h5_a_windows, d_h5_a_padded, dot_h5_a_n_z, sum_d_h5_a_n_u, d_h5_a_W_last,
+        d_h4_term_windows, d_h4_term_padded, d_h4_term_windows2, d_a_h4, mask2, d_h4_r_n_z,
+        dot_h4_r_n_z, tmp8, sum_d_h4_r_n_u, d_h4_r_W_last, d_h4_a_windows, d_h4_a_padded,
+        dot_h4_a_n_z, tmp9, sum_d_h4_a_n_u, d_h4_a_W_last, d_h3_term_windows, d_h3_term_padded,
+        d_h3_p_n_z, dot_h3_p_n_z, tmp10, sum_d_h3_p_n_u, d_h3_p_W_last, dot_h3_r_n_z, tmp11,
+        sum_d_h3_r_n_u, d_h3_r_W_last, d_h3_a_windows, d_h3_a_padded, dot_h3_a_n_z, sum_d_h3_a_n_u,
+        d_h3_a_W_last, d_h2_term_windows, d_h2_term_padded, d_h2_term_windows2, d_a_h2, mask3,
+        d_h2_r_n_z, dot_h2_r_n_z, tmp12, sum_d_h2_r_n_u, d_h2_r_W_last, d_h2_a_windows,
+        d_h2_a_padded, dot_h2_a_n_z, tmp13, sum_d_h2_a_n_u, d_h2_a_W_last, d_h1_term_windows,
+        d_h1_term_padded, d_h1_r_n_z, dot_h1_r_n_z, tmp14, sum_d_h1_r_n_u, d_h1_r_W_last,
+        d_h1_a_windows, d_h1_a_padded, dot_h1_a_n_z, tmp15, sum_d_h1_a_n_u, d_h1_a_W_last,
+        d_h0_term_windows, d_h0_term_padded, dot_h0_n_z, tmp16, sum_d_h0_n_u, tmp17, tmp18, tmp19,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     x_padded[...] = 0                                           # (B, 1, 30, 30)
     x_padded[:, :, 1:29, 1:29] = x
     x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
-    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:45
+    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:47
     np.matmul(x_padded_windows.reshape(-1, 9), h0_W.reshape(-1, 9).T, out=h0_c.reshape(-1, M))
     # h0.n.m = mean[batch, 1, 2](h0.c)                          conv.nn:28
     h0_n_m = new_h0_n_mu                                        # (M,)
     np.sum(h0_c, axis=(0, 1, 2), out=h0_n_m)
     h0_n_m /= 784*B
-    h0_c_minus_h0_n_m = h0_c
-    h0_c_minus_h0_n_m -= h0_n_m
-    # h0.n.s = mean[batch, 1, 2] (h0.c - channels(h0.n.m, h0.c))^2  conv.nn:29
+    # h0.n.u = h0.c - channels(h0.n.m, h0.c)                    conv.nn:29
+    h0_n_u = h0_c
+    h0_n_u -= h0_n_m
+    # h0.n.s = mean[batch, 1, 2] h0.n.u^2                       conv.nn:30
     h0_n_s = new_h0_n_v                                         # (M,)
-    np.einsum("abcd,abcd->d", h0_c_minus_h0_n_m, h0_c_minus_h0_n_m, out=h0_n_s)
+    np.einsum("abcd,abcd->d", h0_n_u, h0_n_u, out=h0_n_s)
     h0_n_s /= 784*B
-    np.add(h0_n_s, 1e-05, out=sqrt_h0_n_s)                      # (M,)
-    np.sqrt(sqrt_h0_n_s, out=sqrt_h0_n_s)
-    # h0.n.z = (h0.c - channels(h0.n.m, h0.c)) / channels(sqrt(h0.n.s + 1e-05), h0.c)  conv.nn:30
-    h0_n_z = h0_c_minus_h0_n_m
-    h0_n_z /= sqrt_h0_n_s
-    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:31
-    # h0 = relu(h0.n)                                           conv.nn:47
+    # h0.n.q = sqrt(h0.n.s + 1e-05)                             conv.nn:31
+    np.add(h0_n_s, 1e-05, out=h0_n_q)                           # (M,)
+    np.sqrt(h0_n_q, out=h0_n_q)
+    # h0.n.z = h0.n.u / channels(h0.n.q, h0.n.u)                conv.nn:32
+    h0_n_z = h0_n_u
+    h0_n_z /= h0_n_q
+    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:33
+    # h0 = relu(h0.n)                                           conv.nn:49
     np.multiply(h0_n_gamma, h0_n_z, out=h0)                     # (B, 28, 28, M)
     h0 += h0_n_beta
     np.maximum(h0, 0, out=h0)
     h0_padded[...] = 0                                          # (B, 30, 30, M)
     h0_padded[:, 1:29, 1:29] = h0
     h0_padded_windows[...] = windows(h0_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:45
+    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:47
     h1_a_W_last[...] = h1_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h0_padded_windows.reshape(-1, 9*M), h1_a_W_last.reshape(-1, 9*M).T,
         out=h1_a_c.reshape(-1, M))
@@ -1478,27 +1506,28 @@ def _gradients(params, grads, x, y, workspace):
     h1_a_n_m = new_h1_a_n_mu                                    # (M,)
     np.sum(h1_a_c, axis=(0, 1, 2), out=h1_a_n_m)
     h1_a_n_m /= 784*B
-    h1_a_c_minus_h1_a_n_m = h1_a_c
-    h1_a_c_minus_h1_a_n_m -= h1_a_n_m
-    # h1.a.n.s = mean[batch, 1, 2] (h1.a.c - channels(h1.a.n.m, h1.a.c))^2  conv.nn:29
+    # h1.a.n.u = h1.a.c - channels(h1.a.n.m, h1.a.c)            conv.nn:29
+    h1_a_n_u = h1_a_c
+    h1_a_n_u -= h1_a_n_m
+    # h1.a.n.s = mean[batch, 1, 2] h1.a.n.u^2                   conv.nn:30
     h1_a_n_s = new_h1_a_n_v                                     # (M,)
-    np.einsum("abcd,abcd->d", h1_a_c_minus_h1_a_n_m, h1_a_c_minus_h1_a_n_m, out=h1_a_n_s)
+    np.einsum("abcd,abcd->d", h1_a_n_u, h1_a_n_u, out=h1_a_n_s)
     h1_a_n_s /= 784*B
-    np.add(h1_a_n_s, 1e-05, out=sqrt_h1_a_n_s)                  # (M,)
-    np.sqrt(sqrt_h1_a_n_s, out=sqrt_h1_a_n_s)
-    # h1.a.n.z = (h1.a.c - channels(h1.a.n.m, h1.a.c)) / channels(sqrt(h1.a.n.s + 1e-05),
-    #     h1.a.c)
-    h1_a_n_z = h1_a_c_minus_h1_a_n_m
-    h1_a_n_z /= sqrt_h1_a_n_s
+    # h1.a.n.q = sqrt(h1.a.n.s + 1e-05)                         conv.nn:31
+    np.add(h1_a_n_s, 1e-05, out=h1_a_n_q)                       # (M,)
+    np.sqrt(h1_a_n_q, out=h1_a_n_q)
+    # h1.a.n.z = h1.a.n.u / channels(h1.a.n.q, h1.a.n.u)        conv.nn:32
+    h1_a_n_z = h1_a_n_u
+    h1_a_n_z /= h1_a_n_q
     # h1.a.n = channels(h1.a.n.gamma, h1.a.n.z) * h1.a.n.z + channels(h1.a.n.beta, h1.a.n.z)
-    # h1.a = relu(h1.a.n)                                       conv.nn:47
+    # h1.a = relu(h1.a.n)                                       conv.nn:49
     np.multiply(h1_a_n_gamma, h1_a_n_z, out=h1_a)               # (B, 28, 28, M)
     h1_a += h1_a_n_beta
     np.maximum(h1_a, 0, out=h1_a)
     h1_a_padded[...] = 0                                        # (B, 30, 30, M)
     h1_a_padded[:, 1:29, 1:29] = h1_a
     h1_a_padded_windows[...] = windows(h1_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:45
+    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
     h1_r_W_last[...] = h1_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h1_a_padded_windows.reshape(-1, 9*M), h1_r_W_last.reshape(-1, 9*M).T,
         out=h1_r_c.reshape(-1, M))
@@ -1506,20 +1535,21 @@ def _gradients(params, grads, x, y, workspace):
     h1_r_n_m = new_h1_r_n_mu                                    # (M,)
     np.sum(h1_r_c, axis=(0, 1, 2), out=h1_r_n_m)
     h1_r_n_m /= 784*B
-    h1_r_c_minus_h1_r_n_m = h1_r_c
-    h1_r_c_minus_h1_r_n_m -= h1_r_n_m
-    # h1.r.n.s = mean[batch, 1, 2] (h1.r.c - channels(h1.r.n.m, h1.r.c))^2  conv.nn:29
+    # h1.r.n.u = h1.r.c - channels(h1.r.n.m, h1.r.c)            conv.nn:29
+    h1_r_n_u = h1_r_c
+    h1_r_n_u -= h1_r_n_m
+    # h1.r.n.s = mean[batch, 1, 2] h1.r.n.u^2                   conv.nn:30
     h1_r_n_s = new_h1_r_n_v                                     # (M,)
-    np.einsum("abcd,abcd->d", h1_r_c_minus_h1_r_n_m, h1_r_c_minus_h1_r_n_m, out=h1_r_n_s)
+    np.einsum("abcd,abcd->d", h1_r_n_u, h1_r_n_u, out=h1_r_n_s)
     h1_r_n_s /= 784*B
-    np.add(h1_r_n_s, 1e-05, out=sqrt_h1_r_n_s)                  # (M,)
-    np.sqrt(sqrt_h1_r_n_s, out=sqrt_h1_r_n_s)
-    # h1.r.n.z = (h1.r.c - channels(h1.r.n.m, h1.r.c)) / channels(sqrt(h1.r.n.s + 1e-05),
-    #     h1.r.c)
-    h1_r_n_z = h1_r_c_minus_h1_r_n_m
-    h1_r_n_z /= sqrt_h1_r_n_s
+    # h1.r.n.q = sqrt(h1.r.n.s + 1e-05)                         conv.nn:31
+    np.add(h1_r_n_s, 1e-05, out=h1_r_n_q)                       # (M,)
+    np.sqrt(h1_r_n_q, out=h1_r_n_q)
+    # h1.r.n.z = h1.r.n.u / channels(h1.r.n.q, h1.r.n.u)        conv.nn:32
+    h1_r_n_z = h1_r_n_u
+    h1_r_n_z /= h1_r_n_q
     # h1.r.n = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
-    # h1 = relu(h0 + h1.r.n)                                    conv.nn:53
+    # h1 = relu(h0 + h1.r.n)                                    conv.nn:55
     np.multiply(h1_r_n_gamma, h1_r_n_z, out=h1)                 # (B, 28, 28, M)
     h1 += h1_r_n_beta
     h1 += h0
@@ -1527,7 +1557,7 @@ def _gradients(params, grads, x, y, workspace):
     h1_padded[...] = 0                                          # (B, 30, 30, M)
     h1_padded[:, 1:29, 1:29] = h1
     h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:45
+    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
     h2_a_W_last[...] = h2_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_a_W_last.reshape(-1, 9*M).T,
         out=h2_a_c.reshape(-1, M))
@@ -1535,27 +1565,28 @@ def _gradients(params, grads, x, y, workspace):
     h2_a_n_m = new_h2_a_n_mu                                    # (M,)
     np.sum(h2_a_c, axis=(0, 1, 2), out=h2_a_n_m)
     h2_a_n_m /= 784*B
-    h2_a_c_minus_h2_a_n_m = h2_a_c
-    h2_a_c_minus_h2_a_n_m -= h2_a_n_m
-    # h2.a.n.s = mean[batch, 1, 2] (h2.a.c - channels(h2.a.n.m, h2.a.c))^2  conv.nn:29
+    # h2.a.n.u = h2.a.c - channels(h2.a.n.m, h2.a.c)            conv.nn:29
+    h2_a_n_u = h2_a_c
+    h2_a_n_u -= h2_a_n_m
+    # h2.a.n.s = mean[batch, 1, 2] h2.a.n.u^2                   conv.nn:30
     h2_a_n_s = new_h2_a_n_v                                     # (M,)
-    np.einsum("abcd,abcd->d", h2_a_c_minus_h2_a_n_m, h2_a_c_minus_h2_a_n_m, out=h2_a_n_s)
+    np.einsum("abcd,abcd->d", h2_a_n_u, h2_a_n_u, out=h2_a_n_s)
     h2_a_n_s /= 784*B
-    np.add(h2_a_n_s, 1e-05, out=sqrt_h2_a_n_s)                  # (M,)
-    np.sqrt(sqrt_h2_a_n_s, out=sqrt_h2_a_n_s)
-    # h2.a.n.z = (h2.a.c - channels(h2.a.n.m, h2.a.c)) / channels(sqrt(h2.a.n.s + 1e-05),
-    #     h2.a.c)
-    h2_a_n_z = h2_a_c_minus_h2_a_n_m
-    h2_a_n_z /= sqrt_h2_a_n_s
+    # h2.a.n.q = sqrt(h2.a.n.s + 1e-05)                         conv.nn:31
+    np.add(h2_a_n_s, 1e-05, out=h2_a_n_q)                       # (M,)
+    np.sqrt(h2_a_n_q, out=h2_a_n_q)
+    # h2.a.n.z = h2.a.n.u / channels(h2.a.n.q, h2.a.n.u)        conv.nn:32
+    h2_a_n_z = h2_a_n_u
+    h2_a_n_z /= h2_a_n_q
     # h2.a.n = channels(h2.a.n.gamma, h2.a.n.z) * h2.a.n.z + channels(h2.a.n.beta, h2.a.n.z)
-    # h2.a = relu(h2.a.n)                                       conv.nn:47
+    # h2.a = relu(h2.a.n)                                       conv.nn:49
     np.multiply(h2_a_n_gamma, h2_a_n_z, out=h2_a)               # (B, 28, 28, M)
     h2_a += h2_a_n_beta
     np.maximum(h2_a, 0, out=h2_a)
     h2_a_padded[...] = 0                                        # (B, 30, 30, M)
     h2_a_padded[:, 1:29, 1:29] = h2_a
     h2_a_padded_windows[...] = windows(h2_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:45
+    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
     h2_r_W_last[...] = h2_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
     np.matmul(h2_a_padded_windows.reshape(-1, 9*M), h2_r_W_last.reshape(-1, 9*M).T,
         out=h2_r_c.reshape(-1, M))
@@ -1563,49 +1594,51 @@ def _gradients(params, grads, x, y, workspace):
     h2_r_n_m = new_h2_r_n_mu                                    # (M,)
     np.sum(h2_r_c, axis=(0, 1, 2), out=h2_r_n_m)
     h2_r_n_m /= 784*B
-    h2_r_c_minus_h2_r_n_m = h2_r_c
-    h2_r_c_minus_h2_r_n_m -= h2_r_n_m
-    # h2.r.n.s = mean[batch, 1, 2] (h2.r.c - channels(h2.r.n.m, h2.r.c))^2  conv.nn:29
+    # h2.r.n.u = h2.r.c - channels(h2.r.n.m, h2.r.c)            conv.nn:29
+    h2_r_n_u = h2_r_c
+    h2_r_n_u -= h2_r_n_m
+    # h2.r.n.s = mean[batch, 1, 2] h2.r.n.u^2                   conv.nn:30
     h2_r_n_s = new_h2_r_n_v                                     # (M,)
-    np.einsum("abcd,abcd->d", h2_r_c_minus_h2_r_n_m, h2_r_c_minus_h2_r_n_m, out=h2_r_n_s)
+    np.einsum("abcd,abcd->d", h2_r_n_u, h2_r_n_u, out=h2_r_n_s)
     h2_r_n_s /= 784*B
-    np.add(h2_r_n_s, 1e-05, out=sqrt_h2_r_n_s)                  # (M,)
-    np.sqrt(sqrt_h2_r_n_s, out=sqrt_h2_r_n_s)
-    # h2.r.n.z = (h2.r.c - channels(h2.r.n.m, h2.r.c)) / channels(sqrt(h2.r.n.s + 1e-05),
-    #     h2.r.c)
-    h2_r_n_z = h2_r_c_minus_h2_r_n_m
-    h2_r_n_z /= sqrt_h2_r_n_s
+    # h2.r.n.q = sqrt(h2.r.n.s + 1e-05)                         conv.nn:31
+    np.add(h2_r_n_s, 1e-05, out=h2_r_n_q)                       # (M,)
+    np.sqrt(h2_r_n_q, out=h2_r_n_q)
+    # h2.r.n.z = h2.r.n.u / channels(h2.r.n.q, h2.r.n.u)        conv.nn:32
+    h2_r_n_z = h2_r_n_u
+    h2_r_n_z /= h2_r_n_q
     # h2.r.n = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
-    # h2 = relu(h1 + h2.r.n)                                    conv.nn:53
+    # h2 = relu(h1 + h2.r.n)                                    conv.nn:55
     np.multiply(h2_r_n_gamma, h2_r_n_z, out=h2)                 # (B, 28, 28, M)
     h2 += h2_r_n_beta
     h2 += h1
     np.maximum(h2, 0, out=h2)
     h2_windows[...] = windows(h2, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:45
+    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
     h3_p_W_last[...] = h3_p_W.transpose(0, 2, 3, 1)             # (2*M, 1, 1, M)
     np.matmul(h2_windows.reshape(-1, M), h3_p_W_last.reshape(-1, M).T, out=h3_p_c.reshape(-1, 2*M))
     # h3.p.n.m = mean[batch, 1, 2](h3.p.c)                      conv.nn:28
     h3_p_n_m = new_h3_p_n_mu                                    # (2*M,)
     np.sum(h3_p_c, axis=(0, 1, 2), out=h3_p_n_m)
     h3_p_n_m /= 196*B
-    h3_p_c_minus_h3_p_n_m = h3_p_c
-    h3_p_c_minus_h3_p_n_m -= h3_p_n_m
-    # h3.p.n.s = mean[batch, 1, 2] (h3.p.c - channels(h3.p.n.m, h3.p.c))^2  conv.nn:29
+    # h3.p.n.u = h3.p.c - channels(h3.p.n.m, h3.p.c)            conv.nn:29
+    h3_p_n_u = h3_p_c
+    h3_p_n_u -= h3_p_n_m
+    # h3.p.n.s = mean[batch, 1, 2] h3.p.n.u^2                   conv.nn:30
     h3_p_n_s = new_h3_p_n_v                                     # (2*M,)
-    np.einsum("abcd,abcd->d", h3_p_c_minus_h3_p_n_m, h3_p_c_minus_h3_p_n_m, out=h3_p_n_s)
+    np.einsum("abcd,abcd->d", h3_p_n_u, h3_p_n_u, out=h3_p_n_s)
     h3_p_n_s /= 196*B
-    np.add(h3_p_n_s, 1e-05, out=sqrt_h3_p_n_s)                  # (2*M,)
-    np.sqrt(sqrt_h3_p_n_s, out=sqrt_h3_p_n_s)
-    # h3.p.n.z = (h3.p.c - channels(h3.p.n.m, h3.p.c)) / channels(sqrt(h3.p.n.s + 1e-05),
-    #     h3.p.c)
-    h3_p_n_z = h3_p_c_minus_h3_p_n_m
-    h3_p_n_z /= sqrt_h3_p_n_s
+    # h3.p.n.q = sqrt(h3.p.n.s + 1e-05)                         conv.nn:31
+    np.add(h3_p_n_s, 1e-05, out=h3_p_n_q)                       # (2*M,)
+    np.sqrt(h3_p_n_q, out=h3_p_n_q)
+    # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
+    h3_p_n_z = h3_p_n_u
+    h3_p_n_z /= h3_p_n_q
     h2_padded[...] = 0                                          # (B, 29, 29, M)
     h2_padded[:, :28, :28] = h2
-    h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:45
+    h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
+    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
     h3_a_W_last[...] = h3_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, M)
     np.matmul(h2_padded_windows.reshape(-1, 9*M), h3_a_W_last.reshape(-1, 9*M).T,
         out=h3_a_c.reshape(-1, 2*M))
@@ -1613,27 +1646,28 @@ def _gradients(params, grads, x, y, workspace):
     h3_a_n_m = new_h3_a_n_mu                                    # (2*M,)
     np.sum(h3_a_c, axis=(0, 1, 2), out=h3_a_n_m)
     h3_a_n_m /= 196*B
-    h3_a_c_minus_h3_a_n_m = h3_a_c
-    h3_a_c_minus_h3_a_n_m -= h3_a_n_m
-    # h3.a.n.s = mean[batch, 1, 2] (h3.a.c - channels(h3.a.n.m, h3.a.c))^2  conv.nn:29
+    # h3.a.n.u = h3.a.c - channels(h3.a.n.m, h3.a.c)            conv.nn:29
+    h3_a_n_u = h3_a_c
+    h3_a_n_u -= h3_a_n_m
+    # h3.a.n.s = mean[batch, 1, 2] h3.a.n.u^2                   conv.nn:30
     h3_a_n_s = new_h3_a_n_v                                     # (2*M,)
-    np.einsum("abcd,abcd->d", h3_a_c_minus_h3_a_n_m, h3_a_c_minus_h3_a_n_m, out=h3_a_n_s)
+    np.einsum("abcd,abcd->d", h3_a_n_u, h3_a_n_u, out=h3_a_n_s)
     h3_a_n_s /= 196*B
-    np.add(h3_a_n_s, 1e-05, out=sqrt_h3_a_n_s)                  # (2*M,)
-    np.sqrt(sqrt_h3_a_n_s, out=sqrt_h3_a_n_s)
-    # h3.a.n.z = (h3.a.c - channels(h3.a.n.m, h3.a.c)) / channels(sqrt(h3.a.n.s + 1e-05),
-    #     h3.a.c)
-    h3_a_n_z = h3_a_c_minus_h3_a_n_m
-    h3_a_n_z /= sqrt_h3_a_n_s
+    # h3.a.n.q = sqrt(h3.a.n.s + 1e-05)                         conv.nn:31
+    np.add(h3_a_n_s, 1e-05, out=h3_a_n_q)                       # (2*M,)
+    np.sqrt(h3_a_n_q, out=h3_a_n_q)
+    # h3.a.n.z = h3.a.n.u / channels(h3.a.n.q, h3.a.n.u)        conv.nn:32
+    h3_a_n_z = h3_a_n_u
+    h3_a_n_z /= h3_a_n_q
     # h3.a.n = channels(h3.a.n.gamma, h3.a.n.z) * h3.a.n.z + channels(h3.a.n.beta, h3.a.n.z)
-    # h3.a = relu(h3.a.n)                                       conv.nn:47
+    # h3.a = relu(h3.a.n)                                       conv.nn:49
     np.multiply(h3_a_n_gamma, h3_a_n_z, out=h3_a)               # (B, 14, 14, 2*M)
     h3_a += h3_a_n_beta
     np.maximum(h3_a, 0, out=h3_a)
     h3_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
     h3_a_padded[:, 1:15, 1:15] = h3_a
     h3_a_padded_windows[...] = windows(h3_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:45
+    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
     h3_r_W_last[...] = h3_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h3_a_padded_windows.reshape(-1, 18*M), h3_r_W_last.reshape(-1, 18*M).T,
         out=h3_r_c.reshape(-1, 2*M))
@@ -1641,21 +1675,22 @@ def _gradients(params, grads, x, y, workspace):
     h3_r_n_m = new_h3_r_n_mu                                    # (2*M,)
     np.sum(h3_r_c, axis=(0, 1, 2), out=h3_r_n_m)
     h3_r_n_m /= 196*B
-    h3_r_c_minus_h3_r_n_m = h3_r_c
-    h3_r_c_minus_h3_r_n_m -= h3_r_n_m
-    # h3.r.n.s = mean[batch, 1, 2] (h3.r.c - channels(h3.r.n.m, h3.r.c))^2  conv.nn:29
+    # h3.r.n.u = h3.r.c - channels(h3.r.n.m, h3.r.c)            conv.nn:29
+    h3_r_n_u = h3_r_c
+    h3_r_n_u -= h3_r_n_m
+    # h3.r.n.s = mean[batch, 1, 2] h3.r.n.u^2                   conv.nn:30
     h3_r_n_s = new_h3_r_n_v                                     # (2*M,)
-    np.einsum("abcd,abcd->d", h3_r_c_minus_h3_r_n_m, h3_r_c_minus_h3_r_n_m, out=h3_r_n_s)
+    np.einsum("abcd,abcd->d", h3_r_n_u, h3_r_n_u, out=h3_r_n_s)
     h3_r_n_s /= 196*B
-    np.add(h3_r_n_s, 1e-05, out=sqrt_h3_r_n_s)                  # (2*M,)
-    np.sqrt(sqrt_h3_r_n_s, out=sqrt_h3_r_n_s)
-    # h3.r.n.z = (h3.r.c - channels(h3.r.n.m, h3.r.c)) / channels(sqrt(h3.r.n.s + 1e-05),
-    #     h3.r.c)
-    h3_r_n_z = h3_r_c_minus_h3_r_n_m
-    h3_r_n_z /= sqrt_h3_r_n_s
+    # h3.r.n.q = sqrt(h3.r.n.s + 1e-05)                         conv.nn:31
+    np.add(h3_r_n_s, 1e-05, out=h3_r_n_q)                       # (2*M,)
+    np.sqrt(h3_r_n_q, out=h3_r_n_q)
+    # h3.r.n.z = h3.r.n.u / channels(h3.r.n.q, h3.r.n.u)        conv.nn:32
+    h3_r_n_z = h3_r_n_u
+    h3_r_n_z /= h3_r_n_q
     # h3.p.n = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
     # h3.r.n = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
-    # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:60
+    # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:62
     np.multiply(h3_p_n_gamma, h3_p_n_z, out=h3)                 # (B, 14, 14, 2*M)
     h3 += h3_p_n_beta
     np.multiply(h3_r_n_gamma, h3_r_n_z, out=tmp)
@@ -1665,7 +1700,7 @@ def _gradients(params, grads, x, y, workspace):
     h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
     h3_padded[:, 1:15, 1:15] = h3
     h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:45
+    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
     h4_a_W_last[...] = h4_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_a_W_last.reshape(-1, 18*M).T,
         out=h4_a_c.reshape(-1, 2*M))
@@ -1673,27 +1708,28 @@ def _gradients(params, grads, x, y, workspace):
     h4_a_n_m = new_h4_a_n_mu                                    # (2*M,)
     np.sum(h4_a_c, axis=(0, 1, 2), out=h4_a_n_m)
     h4_a_n_m /= 196*B
-    h4_a_c_minus_h4_a_n_m = h4_a_c
-    h4_a_c_minus_h4_a_n_m -= h4_a_n_m
-    # h4.a.n.s = mean[batch, 1, 2] (h4.a.c - channels(h4.a.n.m, h4.a.c))^2  conv.nn:29
+    # h4.a.n.u = h4.a.c - channels(h4.a.n.m, h4.a.c)            conv.nn:29
+    h4_a_n_u = h4_a_c
+    h4_a_n_u -= h4_a_n_m
+    # h4.a.n.s = mean[batch, 1, 2] h4.a.n.u^2                   conv.nn:30
     h4_a_n_s = new_h4_a_n_v                                     # (2*M,)
-    np.einsum("abcd,abcd->d", h4_a_c_minus_h4_a_n_m, h4_a_c_minus_h4_a_n_m, out=h4_a_n_s)
+    np.einsum("abcd,abcd->d", h4_a_n_u, h4_a_n_u, out=h4_a_n_s)
     h4_a_n_s /= 196*B
-    np.add(h4_a_n_s, 1e-05, out=sqrt_h4_a_n_s)                  # (2*M,)
-    np.sqrt(sqrt_h4_a_n_s, out=sqrt_h4_a_n_s)
-    # h4.a.n.z = (h4.a.c - channels(h4.a.n.m, h4.a.c)) / channels(sqrt(h4.a.n.s + 1e-05),
-    #     h4.a.c)
-    h4_a_n_z = h4_a_c_minus_h4_a_n_m
-    h4_a_n_z /= sqrt_h4_a_n_s
+    # h4.a.n.q = sqrt(h4.a.n.s + 1e-05)                         conv.nn:31
+    np.add(h4_a_n_s, 1e-05, out=h4_a_n_q)                       # (2*M,)
+    np.sqrt(h4_a_n_q, out=h4_a_n_q)
+    # h4.a.n.z = h4.a.n.u / channels(h4.a.n.q, h4.a.n.u)        conv.nn:32
+    h4_a_n_z = h4_a_n_u
+    h4_a_n_z /= h4_a_n_q
     # h4.a.n = channels(h4.a.n.gamma, h4.a.n.z) * h4.a.n.z + channels(h4.a.n.beta, h4.a.n.z)
-    # h4.a = relu(h4.a.n)                                       conv.nn:47
+    # h4.a = relu(h4.a.n)                                       conv.nn:49
     np.multiply(h4_a_n_gamma, h4_a_n_z, out=h4_a)               # (B, 14, 14, 2*M)
     h4_a += h4_a_n_beta
     np.maximum(h4_a, 0, out=h4_a)
     h4_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
     h4_a_padded[:, 1:15, 1:15] = h4_a
     h4_a_padded_windows[...] = windows(h4_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:45
+    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
     h4_r_W_last[...] = h4_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
     np.matmul(h4_a_padded_windows.reshape(-1, 18*M), h4_r_W_last.reshape(-1, 18*M).T,
         out=h4_r_c.reshape(-1, 2*M))
@@ -1701,26 +1737,27 @@ def _gradients(params, grads, x, y, workspace):
     h4_r_n_m = new_h4_r_n_mu                                    # (2*M,)
     np.sum(h4_r_c, axis=(0, 1, 2), out=h4_r_n_m)
     h4_r_n_m /= 196*B
-    h4_r_c_minus_h4_r_n_m = h4_r_c
-    h4_r_c_minus_h4_r_n_m -= h4_r_n_m
-    # h4.r.n.s = mean[batch, 1, 2] (h4.r.c - channels(h4.r.n.m, h4.r.c))^2  conv.nn:29
+    # h4.r.n.u = h4.r.c - channels(h4.r.n.m, h4.r.c)            conv.nn:29
+    h4_r_n_u = h4_r_c
+    h4_r_n_u -= h4_r_n_m
+    # h4.r.n.s = mean[batch, 1, 2] h4.r.n.u^2                   conv.nn:30
     h4_r_n_s = new_h4_r_n_v                                     # (2*M,)
-    np.einsum("abcd,abcd->d", h4_r_c_minus_h4_r_n_m, h4_r_c_minus_h4_r_n_m, out=h4_r_n_s)
+    np.einsum("abcd,abcd->d", h4_r_n_u, h4_r_n_u, out=h4_r_n_s)
     h4_r_n_s /= 196*B
-    np.add(h4_r_n_s, 1e-05, out=sqrt_h4_r_n_s)                  # (2*M,)
-    np.sqrt(sqrt_h4_r_n_s, out=sqrt_h4_r_n_s)
-    # h4.r.n.z = (h4.r.c - channels(h4.r.n.m, h4.r.c)) / channels(sqrt(h4.r.n.s + 1e-05),
-    #     h4.r.c)
-    h4_r_n_z = h4_r_c_minus_h4_r_n_m
-    h4_r_n_z /= sqrt_h4_r_n_s
+    # h4.r.n.q = sqrt(h4.r.n.s + 1e-05)                         conv.nn:31
+    np.add(h4_r_n_s, 1e-05, out=h4_r_n_q)                       # (2*M,)
+    np.sqrt(h4_r_n_q, out=h4_r_n_q)
+    # h4.r.n.z = h4.r.n.u / channels(h4.r.n.q, h4.r.n.u)        conv.nn:32
+    h4_r_n_z = h4_r_n_u
+    h4_r_n_z /= h4_r_n_q
     # h4.r.n = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
-    # h4 = relu(h3 + h4.r.n)                                    conv.nn:53
+    # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
     np.multiply(h4_r_n_gamma, h4_r_n_z, out=h4)                 # (B, 14, 14, 2*M)
     h4 += h4_r_n_beta
     h4 += h3
     np.maximum(h4, 0, out=h4)
     h4_windows[...] = windows(h4, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:45
+    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
     h5_p_W_last[...] = h5_p_W.transpose(0, 2, 3, 1)             # (4*M, 1, 1, 2*M)
     np.matmul(h4_windows.reshape(-1, 2*M), h5_p_W_last.reshape(-1, 2*M).T,
         out=h5_p_c.reshape(-1, 4*M))
@@ -1728,23 +1765,24 @@ def _gradients(params, grads, x, y, workspace):
     h5_p_n_m = new_h5_p_n_mu                                    # (4*M,)
     np.sum(h5_p_c, axis=(0, 1, 2), out=h5_p_n_m)
     h5_p_n_m /= 49*B
-    h5_p_c_minus_h5_p_n_m = h5_p_c
-    h5_p_c_minus_h5_p_n_m -= h5_p_n_m
-    # h5.p.n.s = mean[batch, 1, 2] (h5.p.c - channels(h5.p.n.m, h5.p.c))^2  conv.nn:29
+    # h5.p.n.u = h5.p.c - channels(h5.p.n.m, h5.p.c)            conv.nn:29
+    h5_p_n_u = h5_p_c
+    h5_p_n_u -= h5_p_n_m
+    # h5.p.n.s = mean[batch, 1, 2] h5.p.n.u^2                   conv.nn:30
     h5_p_n_s = new_h5_p_n_v                                     # (4*M,)
-    np.einsum("abcd,abcd->d", h5_p_c_minus_h5_p_n_m, h5_p_c_minus_h5_p_n_m, out=h5_p_n_s)
+    np.einsum("abcd,abcd->d", h5_p_n_u, h5_p_n_u, out=h5_p_n_s)
     h5_p_n_s /= 49*B
-    np.add(h5_p_n_s, 1e-05, out=sqrt_h5_p_n_s)                  # (4*M,)
-    np.sqrt(sqrt_h5_p_n_s, out=sqrt_h5_p_n_s)
-    # h5.p.n.z = (h5.p.c - channels(h5.p.n.m, h5.p.c)) / channels(sqrt(h5.p.n.s + 1e-05),
-    #     h5.p.c)
-    h5_p_n_z = h5_p_c_minus_h5_p_n_m
-    h5_p_n_z /= sqrt_h5_p_n_s
+    # h5.p.n.q = sqrt(h5.p.n.s + 1e-05)                         conv.nn:31
+    np.add(h5_p_n_s, 1e-05, out=h5_p_n_q)                       # (4*M,)
+    np.sqrt(h5_p_n_q, out=h5_p_n_q)
+    # h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)        conv.nn:32
+    h5_p_n_z = h5_p_n_u
+    h5_p_n_z /= h5_p_n_q
     h4_padded[...] = 0                                          # (B, 15, 15, 2*M)
     h4_padded[:, :14, :14] = h4
-    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3), stride=(2, 2)).transpose(0, 1, 2, 4,
-        5, 3)
-    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:45
+    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3),
+        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
+    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
     h5_a_W_last[...] = h5_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 2*M)
     np.matmul(h4_padded_windows.reshape(-1, 18*M), h5_a_W_last.reshape(-1, 18*M).T,
         out=h5_a_c.reshape(-1, 4*M))
@@ -1752,27 +1790,28 @@ def _gradients(params, grads, x, y, workspace):
     h5_a_n_m = new_h5_a_n_mu                                    # (4*M,)
     np.sum(h5_a_c, axis=(0, 1, 2), out=h5_a_n_m)
     h5_a_n_m /= 49*B
-    h5_a_c_minus_h5_a_n_m = h5_a_c
-    h5_a_c_minus_h5_a_n_m -= h5_a_n_m
-    # h5.a.n.s = mean[batch, 1, 2] (h5.a.c - channels(h5.a.n.m, h5.a.c))^2  conv.nn:29
+    # h5.a.n.u = h5.a.c - channels(h5.a.n.m, h5.a.c)            conv.nn:29
+    h5_a_n_u = h5_a_c
+    h5_a_n_u -= h5_a_n_m
+    # h5.a.n.s = mean[batch, 1, 2] h5.a.n.u^2                   conv.nn:30
     h5_a_n_s = new_h5_a_n_v                                     # (4*M,)
-    np.einsum("abcd,abcd->d", h5_a_c_minus_h5_a_n_m, h5_a_c_minus_h5_a_n_m, out=h5_a_n_s)
+    np.einsum("abcd,abcd->d", h5_a_n_u, h5_a_n_u, out=h5_a_n_s)
     h5_a_n_s /= 49*B
-    np.add(h5_a_n_s, 1e-05, out=sqrt_h5_a_n_s)                  # (4*M,)
-    np.sqrt(sqrt_h5_a_n_s, out=sqrt_h5_a_n_s)
-    # h5.a.n.z = (h5.a.c - channels(h5.a.n.m, h5.a.c)) / channels(sqrt(h5.a.n.s + 1e-05),
-    #     h5.a.c)
-    h5_a_n_z = h5_a_c_minus_h5_a_n_m
-    h5_a_n_z /= sqrt_h5_a_n_s
+    # h5.a.n.q = sqrt(h5.a.n.s + 1e-05)                         conv.nn:31
+    np.add(h5_a_n_s, 1e-05, out=h5_a_n_q)                       # (4*M,)
+    np.sqrt(h5_a_n_q, out=h5_a_n_q)
+    # h5.a.n.z = h5.a.n.u / channels(h5.a.n.q, h5.a.n.u)        conv.nn:32
+    h5_a_n_z = h5_a_n_u
+    h5_a_n_z /= h5_a_n_q
     # h5.a.n = channels(h5.a.n.gamma, h5.a.n.z) * h5.a.n.z + channels(h5.a.n.beta, h5.a.n.z)
-    # h5.a = relu(h5.a.n)                                       conv.nn:47
+    # h5.a = relu(h5.a.n)                                       conv.nn:49
     np.multiply(h5_a_n_gamma, h5_a_n_z, out=h5_a)               # (B, 7, 7, 4*M)
     h5_a += h5_a_n_beta
     np.maximum(h5_a, 0, out=h5_a)
     h5_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h5_a_padded[:, 1:8, 1:8] = h5_a
     h5_a_padded_windows[...] = windows(h5_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:45
+    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
     h5_r_W_last[...] = h5_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_a_padded_windows.reshape(-1, 36*M), h5_r_W_last.reshape(-1, 36*M).T,
         out=h5_r_c.reshape(-1, 4*M))
@@ -1780,21 +1819,22 @@ def _gradients(params, grads, x, y, workspace):
     h5_r_n_m = new_h5_r_n_mu                                    # (4*M,)
     np.sum(h5_r_c, axis=(0, 1, 2), out=h5_r_n_m)
     h5_r_n_m /= 49*B
-    h5_r_c_minus_h5_r_n_m = h5_r_c
-    h5_r_c_minus_h5_r_n_m -= h5_r_n_m
-    # h5.r.n.s = mean[batch, 1, 2] (h5.r.c - channels(h5.r.n.m, h5.r.c))^2  conv.nn:29
+    # h5.r.n.u = h5.r.c - channels(h5.r.n.m, h5.r.c)            conv.nn:29
+    h5_r_n_u = h5_r_c
+    h5_r_n_u -= h5_r_n_m
+    # h5.r.n.s = mean[batch, 1, 2] h5.r.n.u^2                   conv.nn:30
     h5_r_n_s = new_h5_r_n_v                                     # (4*M,)
-    np.einsum("abcd,abcd->d", h5_r_c_minus_h5_r_n_m, h5_r_c_minus_h5_r_n_m, out=h5_r_n_s)
+    np.einsum("abcd,abcd->d", h5_r_n_u, h5_r_n_u, out=h5_r_n_s)
     h5_r_n_s /= 49*B
-    np.add(h5_r_n_s, 1e-05, out=sqrt_h5_r_n_s)                  # (4*M,)
-    np.sqrt(sqrt_h5_r_n_s, out=sqrt_h5_r_n_s)
-    # h5.r.n.z = (h5.r.c - channels(h5.r.n.m, h5.r.c)) / channels(sqrt(h5.r.n.s + 1e-05),
-    #     h5.r.c)
-    h5_r_n_z = h5_r_c_minus_h5_r_n_m
-    h5_r_n_z /= sqrt_h5_r_n_s
+    # h5.r.n.q = sqrt(h5.r.n.s + 1e-05)                         conv.nn:31
+    np.add(h5_r_n_s, 1e-05, out=h5_r_n_q)                       # (4*M,)
+    np.sqrt(h5_r_n_q, out=h5_r_n_q)
+    # h5.r.n.z = h5.r.n.u / channels(h5.r.n.q, h5.r.n.u)        conv.nn:32
+    h5_r_n_z = h5_r_n_u
+    h5_r_n_z /= h5_r_n_q
     # h5.p.n = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
     # h5.r.n = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
-    # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:60
+    # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:62
     np.multiply(h5_p_n_gamma, h5_p_n_z, out=h5)                 # (B, 7, 7, 4*M)
     h5 += h5_p_n_beta
     np.multiply(h5_r_n_gamma, h5_r_n_z, out=tmp2)
@@ -1804,7 +1844,7 @@ def _gradients(params, grads, x, y, workspace):
     h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
     h5_padded[:, 1:8, 1:8] = h5
     h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:45
+    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
     h6_a_W_last[...] = h6_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_a_W_last.reshape(-1, 36*M).T,
         out=h6_a_c.reshape(-1, 4*M))
@@ -1812,27 +1852,28 @@ def _gradients(params, grads, x, y, workspace):
     h6_a_n_m = new_h6_a_n_mu                                    # (4*M,)
     np.sum(h6_a_c, axis=(0, 1, 2), out=h6_a_n_m)
     h6_a_n_m /= 49*B
-    h6_a_c_minus_h6_a_n_m = h6_a_c
-    h6_a_c_minus_h6_a_n_m -= h6_a_n_m
-    # h6.a.n.s = mean[batch, 1, 2] (h6.a.c - channels(h6.a.n.m, h6.a.c))^2  conv.nn:29
+    # h6.a.n.u = h6.a.c - channels(h6.a.n.m, h6.a.c)            conv.nn:29
+    h6_a_n_u = h6_a_c
+    h6_a_n_u -= h6_a_n_m
+    # h6.a.n.s = mean[batch, 1, 2] h6.a.n.u^2                   conv.nn:30
     h6_a_n_s = new_h6_a_n_v                                     # (4*M,)
-    np.einsum("abcd,abcd->d", h6_a_c_minus_h6_a_n_m, h6_a_c_minus_h6_a_n_m, out=h6_a_n_s)
+    np.einsum("abcd,abcd->d", h6_a_n_u, h6_a_n_u, out=h6_a_n_s)
     h6_a_n_s /= 49*B
-    np.add(h6_a_n_s, 1e-05, out=sqrt_h6_a_n_s)                  # (4*M,)
-    np.sqrt(sqrt_h6_a_n_s, out=sqrt_h6_a_n_s)
-    # h6.a.n.z = (h6.a.c - channels(h6.a.n.m, h6.a.c)) / channels(sqrt(h6.a.n.s + 1e-05),
-    #     h6.a.c)
-    h6_a_n_z = h6_a_c_minus_h6_a_n_m
-    h6_a_n_z /= sqrt_h6_a_n_s
+    # h6.a.n.q = sqrt(h6.a.n.s + 1e-05)                         conv.nn:31
+    np.add(h6_a_n_s, 1e-05, out=h6_a_n_q)                       # (4*M,)
+    np.sqrt(h6_a_n_q, out=h6_a_n_q)
+    # h6.a.n.z = h6.a.n.u / channels(h6.a.n.q, h6.a.n.u)        conv.nn:32
+    h6_a_n_z = h6_a_n_u
+    h6_a_n_z /= h6_a_n_q
     # h6.a.n = channels(h6.a.n.gamma, h6.a.n.z) * h6.a.n.z + channels(h6.a.n.beta, h6.a.n.z)
-    # h6.a = relu(h6.a.n)                                       conv.nn:47
+    # h6.a = relu(h6.a.n)                                       conv.nn:49
     np.multiply(h6_a_n_gamma, h6_a_n_z, out=h6_a)               # (B, 7, 7, 4*M)
     h6_a += h6_a_n_beta
     np.maximum(h6_a, 0, out=h6_a)
     h6_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h6_a_padded[:, 1:8, 1:8] = h6_a
     h6_a_padded_windows[...] = windows(h6_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:45
+    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
     h6_r_W_last[...] = h6_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h6_a_padded_windows.reshape(-1, 36*M), h6_r_W_last.reshape(-1, 36*M).T,
         out=h6_r_c.reshape(-1, 4*M))
@@ -1840,20 +1881,21 @@ def _gradients(params, grads, x, y, workspace):
     h6_r_n_m = new_h6_r_n_mu                                    # (4*M,)
     np.sum(h6_r_c, axis=(0, 1, 2), out=h6_r_n_m)
     h6_r_n_m /= 49*B
-    h6_r_c_minus_h6_r_n_m = h6_r_c
-    h6_r_c_minus_h6_r_n_m -= h6_r_n_m
-    # h6.r.n.s = mean[batch, 1, 2] (h6.r.c - channels(h6.r.n.m, h6.r.c))^2  conv.nn:29
+    # h6.r.n.u = h6.r.c - channels(h6.r.n.m, h6.r.c)            conv.nn:29
+    h6_r_n_u = h6_r_c
+    h6_r_n_u -= h6_r_n_m
+    # h6.r.n.s = mean[batch, 1, 2] h6.r.n.u^2                   conv.nn:30
     h6_r_n_s = new_h6_r_n_v                                     # (4*M,)
-    np.einsum("abcd,abcd->d", h6_r_c_minus_h6_r_n_m, h6_r_c_minus_h6_r_n_m, out=h6_r_n_s)
+    np.einsum("abcd,abcd->d", h6_r_n_u, h6_r_n_u, out=h6_r_n_s)
     h6_r_n_s /= 49*B
-    np.add(h6_r_n_s, 1e-05, out=sqrt_h6_r_n_s)                  # (4*M,)
-    np.sqrt(sqrt_h6_r_n_s, out=sqrt_h6_r_n_s)
-    # h6.r.n.z = (h6.r.c - channels(h6.r.n.m, h6.r.c)) / channels(sqrt(h6.r.n.s + 1e-05),
-    #     h6.r.c)
-    h6_r_n_z = h6_r_c_minus_h6_r_n_m
-    h6_r_n_z /= sqrt_h6_r_n_s
+    # h6.r.n.q = sqrt(h6.r.n.s + 1e-05)                         conv.nn:31
+    np.add(h6_r_n_s, 1e-05, out=h6_r_n_q)                       # (4*M,)
+    np.sqrt(h6_r_n_q, out=h6_r_n_q)
+    # h6.r.n.z = h6.r.n.u / channels(h6.r.n.q, h6.r.n.u)        conv.nn:32
+    h6_r_n_z = h6_r_n_u
+    h6_r_n_z /= h6_r_n_q
     # h6.r.n = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
-    # h6 = relu(h5 + h6.r.n)                                    conv.nn:53
+    # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
     np.multiply(h6_r_n_gamma, h6_r_n_z, out=h6)                 # (B, 7, 7, 4*M)
     h6 += h6_r_n_beta
     h6 += h5
@@ -1876,55 +1918,56 @@ def _gradients(params, grads, x, y, workspace):
     loss = sum_s_picked / B
 
     # ---- backward
-    exp_s /= sum_exp_s[:, None]
-    add_onehot(exp_s, y, -1)
-    # d_s.b = mean[batch](softmax(s) - onehot(y))
-    np.sum(exp_s, axis=0, out=d_s_b)                            # (C,)
+    # t1 = softmax(s) - onehot(y)
+    t1 = exp_s
+    t1 /= sum_exp_s[:, None]
+    add_onehot(t1, y, -1)
+    # d_s.b = mean[batch](t1)
+    np.sum(t1, axis=0, out=d_s_b)                               # (C,)
     d_s_b /= B
-    exp_s *= 1 / 49 / B
-    # d_s.W = ((softmax(s) - onehot(y)) * (1/49 / B)) @ (sum[1, 2](h6)).T
-    np.matmul(exp_s.T, sum_h6, out=d_s_W)                       # (C, 4*M)
+    # t2 = t1 * (1/49 / B)
+    t2 = t1
+    t2 *= 1 / 49 / B
+    # d_s.W = t2 @ (sum[1, 2](h6)).T
+    np.matmul(t2.T, sum_h6, out=d_s_W)                          # (C, 4*M)
     # d_a_h6 = d_h6 * real(h6 > 0)
-    np.matmul(exp_s, s_W, out=s_W_exp_s)                        # (B, 4*M)
+    np.matmul(t2, s_W, out=s_W_t2)                              # (B, 4*M)
     d_a_h6 = h6
     np.greater(h6, 0, out=mask)
-    np.multiply(s_W_exp_s[:, None, None], mask, out=d_a_h6)
+    np.multiply(s_W_t2[:, None, None], mask, out=d_a_h6)
     # d_h6.r.n.beta = sum[batch, 1, 2](d_a_h6)
     np.sum(d_a_h6, axis=(0, 1, 2), out=d_h6_r_n_beta)           # (4*M,)
     # d_h6.r.n.gamma = sum[batch, 1, 2] d_a_h6 * h6.r.n.z
     np.einsum("abcd,abcd->d", d_a_h6, h6_r_n_z, out=d_h6_r_n_gamma)  # (4*M,)
     # d_h6.r.n.z = d_a_h6 * channels(h6.r.n.gamma, d_a_h6)
     np.multiply(d_a_h6, h6_r_n_gamma, out=d_h6_r_n_z)           # (B, 7, 7, 4*M)
-    np.einsum("abcd,abcd->d", d_h6_r_n_z, h6_r_n_z, out=d_h6_r_n_z_h6_r_n_z)  # (4*M,)
-    d_h6_r_n_z_h6_r_n_z /= sqrt_h6_r_n_s
-    d_h6_r_n_z_h6_r_n_z *= -1 / (49*B)
-    term = d_h6_r_n_z
-    term /= sqrt_h6_r_n_s
-    np.multiply(d_h6_r_n_z_h6_r_n_z, h6_r_n_z, out=tmp4)
-    term += tmp4
-    # d_h6.r.c = d_h6.r.n.z / channels(sqrt(h6.r.n.s + 1e-05), d_h6.r.n.z) +
-    #     channels((sum[batch, 1, 2] d_h6.r.n.z * h6.r.n.z) / sqrt(h6.r.n.s + 1e-05) /
-    #     sqrt(h6.r.n.s + 1e-05) * (-1 / (49*B)), h6.r.c) * (h6.r.c - channels(h6.r.n.m,
-    #     h6.r.c)) - channels(mean[batch, 1, 2](d_h6.r.n.z / channels(sqrt(h6.r.n.s + 1e-05),
-    #     d_h6.r.n.z) + channels((sum[batch, 1, 2] d_h6.r.n.z * h6.r.n.z) / sqrt(h6.r.n.s +
-    #     1e-05) / sqrt(h6.r.n.s + 1e-05) * (-1 / (49*B)), h6.r.c) * (h6.r.c -
-    #     channels(h6.r.n.m, h6.r.c))), d_h6.r.n.z)
-    np.sum(term, axis=(0, 1, 2), out=sum_term)                  # (4*M,)
-    sum_term /= 49*B
-    d_h6_r_c = term
-    d_h6_r_c -= sum_term
+    # d_h6.r.n.u = d_h6.r.n.z / channels(h6.r.n.q, d_h6.r.n.z) + channels((sum[batch, 1, 2]
+    #     d_h6.r.n.z * h6.r.n.z) / h6.r.n.q / h6.r.n.q * (-1 / (49*B)), h6.r.n.u) * h6.r.n.u
+    np.einsum("abcd,abcd->d", d_h6_r_n_z, h6_r_n_z, out=dot_h6_r_n_z)  # (4*M,)
+    dot_h6_r_n_z /= h6_r_n_q
+    dot_h6_r_n_z *= -1 / (49*B)
+    d_h6_r_n_u = d_h6_r_n_z
+    d_h6_r_n_u /= h6_r_n_q
+    np.multiply(dot_h6_r_n_z, h6_r_n_z, out=tmp4)
+    d_h6_r_n_u += tmp4
+    # d_h6.r.c = d_h6.r.n.u - channels(mean[batch, 1, 2](d_h6.r.n.u), d_h6.r.n.u)
+    np.sum(d_h6_r_n_u, axis=(0, 1, 2), out=sum_d_h6_r_n_u)      # (4*M,)
+    sum_d_h6_r_n_u /= 49*B
+    d_h6_r_c = d_h6_r_n_u
+    d_h6_r_c -= sum_d_h6_r_n_u
     # d_h6.r.W = correlate(d_h6.r.c, h6.a, 3, padding = same)
     np.matmul(d_h6_r_c.reshape(-1, 4*M).T, h6_a_padded_windows.reshape(-1, 36*M),
-        out=conv_h6_a_padded.reshape(-1, 36*M))
-    d_h6_r_W[...] = conv_h6_a_padded.transpose(0, 3, 1, 2)      # (4*M, 4*M, 3, 3)
+        out=d_h6_r_W_last.reshape(-1, 36*M))
+    d_h6_r_W[...] = d_h6_r_W_last.transpose(0, 3, 1, 2)         # (4*M, 4*M, 3, 3)
     np.matmul(d_h6_r_c.reshape(-1, 4*M), h6_r_W_last.reshape(-1, 36*M),
-        out=d_h6_r_c_h6_r_W_last.reshape(-1, 36*M))
+        out=d_h6_a_windows.reshape(-1, 36*M))
+    # d_h6.a = conv_transpose(d_h6.r.c, h6.r.W, padding = 1)
+    fold(d_h6_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h6_a_padded)
     # d_h6.a.n = d_h6.a * real(h6.a > 0)
-    fold(d_h6_r_c_h6_r_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded)
     d_h6_a_n = h6_a
-    d_h6_a = folded[:, 1:8, 1:8]
-    np.greater(h6_a, 0, out=mask2)
-    np.multiply(d_h6_a, mask2, out=d_h6_a_n)
+    d_h6_a = d_h6_a_padded[:, 1:8, 1:8]
+    np.greater(h6_a, 0, out=mask)
+    np.multiply(d_h6_a, mask, out=d_h6_a_n)
     # d_h6.a.n.beta = sum[batch, 1, 2](d_h6.a.n)
     np.sum(d_h6_a_n, axis=(0, 1, 2), out=d_h6_a_n_beta)         # (4*M,)
     # d_h6.a.n.gamma = sum[batch, 1, 2] d_h6.a.n * h6.a.n.z
@@ -1932,100 +1975,89 @@ def _gradients(params, grads, x, y, workspace):
     # d_h6.a.n.z = d_h6.a.n * channels(h6.a.n.gamma, d_h6.a.n)
     d_h6_a_n_z = d_h6_a_n
     d_h6_a_n_z *= h6_a_n_gamma
-    np.einsum("abcd,abcd->d", d_h6_a_n_z, h6_a_n_z, out=d_h6_a_n_z_h6_a_n_z)  # (4*M,)
-    d_h6_a_n_z_h6_a_n_z /= sqrt_h6_a_n_s
-    d_h6_a_n_z_h6_a_n_z *= -1 / (49*B)
-    term2 = d_h6_a_n_z
-    term2 /= sqrt_h6_a_n_s
-    np.multiply(d_h6_a_n_z_h6_a_n_z, h6_a_n_z, out=tmp5)
-    term2 += tmp5
-    # d_h6.a.c = d_h6.a.n.z / channels(sqrt(h6.a.n.s + 1e-05), d_h6.a.n.z) +
-    #     channels((sum[batch, 1, 2] d_h6.a.n.z * h6.a.n.z) / sqrt(h6.a.n.s + 1e-05) /
-    #     sqrt(h6.a.n.s + 1e-05) * (-1 / (49*B)), h6.a.c) * (h6.a.c - channels(h6.a.n.m,
-    #     h6.a.c)) - channels(mean[batch, 1, 2](d_h6.a.n.z / channels(sqrt(h6.a.n.s + 1e-05),
-    #     d_h6.a.n.z) + channels((sum[batch, 1, 2] d_h6.a.n.z * h6.a.n.z) / sqrt(h6.a.n.s +
-    #     1e-05) / sqrt(h6.a.n.s + 1e-05) * (-1 / (49*B)), h6.a.c) * (h6.a.c -
-    #     channels(h6.a.n.m, h6.a.c))), d_h6.a.n.z)
-    np.sum(term2, axis=(0, 1, 2), out=sum_term2)                # (4*M,)
-    sum_term2 /= 49*B
-    d_h6_a_c = term2
-    d_h6_a_c -= sum_term2
+    # d_h6.a.n.u = d_h6.a.n.z / channels(h6.a.n.q, d_h6.a.n.z) + channels((sum[batch, 1, 2]
+    #     d_h6.a.n.z * h6.a.n.z) / h6.a.n.q / h6.a.n.q * (-1 / (49*B)), h6.a.n.u) * h6.a.n.u
+    np.einsum("abcd,abcd->d", d_h6_a_n_z, h6_a_n_z, out=dot_h6_a_n_z)  # (4*M,)
+    dot_h6_a_n_z /= h6_a_n_q
+    dot_h6_a_n_z *= -1 / (49*B)
+    d_h6_a_n_u = d_h6_a_n_z
+    d_h6_a_n_u /= h6_a_n_q
+    np.multiply(dot_h6_a_n_z, h6_a_n_z, out=tmp5)
+    d_h6_a_n_u += tmp5
+    # d_h6.a.c = d_h6.a.n.u - channels(mean[batch, 1, 2](d_h6.a.n.u), d_h6.a.n.u)
+    np.sum(d_h6_a_n_u, axis=(0, 1, 2), out=sum_d_h6_a_n_u)      # (4*M,)
+    sum_d_h6_a_n_u /= 49*B
+    d_h6_a_c = d_h6_a_n_u
+    d_h6_a_c -= sum_d_h6_a_n_u
     # d_h6.a.W = correlate(d_h6.a.c, h5, 3, padding = same)
     np.matmul(d_h6_a_c.reshape(-1, 4*M).T, h5_padded_windows.reshape(-1, 36*M),
-        out=conv_h5_padded.reshape(-1, 36*M))
-    d_h6_a_W[...] = conv_h5_padded.transpose(0, 3, 1, 2)        # (4*M, 4*M, 3, 3)
+        out=d_h6_a_W_last.reshape(-1, 36*M))
+    d_h6_a_W[...] = d_h6_a_W_last.transpose(0, 3, 1, 2)         # (4*M, 4*M, 3, 3)
     np.matmul(d_h6_a_c.reshape(-1, 4*M), h6_a_W_last.reshape(-1, 36*M),
-        out=d_h6_a_c_h6_a_W_last.reshape(-1, 36*M))
+        out=d_h5_term_windows.reshape(-1, 36*M))
     # d_h5 = d_a_h6 + conv_transpose(d_h6.a.c, h6.a.W, padding = 1)
     # d_a_h5 = d_h5 * real(h5 > 0)
-    fold(d_h6_a_c_h6_a_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded2)
+    fold(d_h5_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h5_term_padded)
     d_a_h5 = d_a_h6
-    d_a_h5 += folded2[:, 1:8, 1:8]
-    np.greater(h5, 0, out=mask3)
-    d_a_h5 *= mask3
+    d_a_h5 += d_h5_term_padded[:, 1:8, 1:8]
+    np.greater(h5, 0, out=mask)
+    d_a_h5 *= mask
     # d_h5.r.n.beta = sum[batch, 1, 2](d_a_h5)
     np.sum(d_a_h5, axis=(0, 1, 2), out=d_h5_p_n_beta)           # (4*M,)
     # d_h5.p.n.gamma = sum[batch, 1, 2] d_a_h5 * h5.p.n.z
     np.einsum("abcd,abcd->d", d_a_h5, h5_p_n_z, out=d_h5_p_n_gamma)  # (4*M,)
     # d_h5.p.n.z = d_a_h5 * channels(h5.p.n.gamma, d_a_h5)
     np.multiply(d_a_h5, h5_p_n_gamma, out=d_h5_p_n_z)           # (B, 7, 7, 4*M)
-    np.einsum("abcd,abcd->d", d_h5_p_n_z, h5_p_n_z, out=d_h5_p_n_z_h5_p_n_z)  # (4*M,)
-    d_h5_p_n_z_h5_p_n_z /= sqrt_h5_p_n_s
-    d_h5_p_n_z_h5_p_n_z *= -1 / (49*B)
-    term3 = d_h5_p_n_z
-    term3 /= sqrt_h5_p_n_s
-    np.multiply(d_h5_p_n_z_h5_p_n_z, h5_p_n_z, out=tmp6)
-    term3 += tmp6
-    # d_h5.p.c = d_h5.p.n.z / channels(sqrt(h5.p.n.s + 1e-05), d_h5.p.n.z) +
-    #     channels((sum[batch, 1, 2] d_h5.p.n.z * h5.p.n.z) / sqrt(h5.p.n.s + 1e-05) /
-    #     sqrt(h5.p.n.s + 1e-05) * (-1 / (49*B)), h5.p.c) * (h5.p.c - channels(h5.p.n.m,
-    #     h5.p.c)) - channels(mean[batch, 1, 2](d_h5.p.n.z / channels(sqrt(h5.p.n.s + 1e-05),
-    #     d_h5.p.n.z) + channels((sum[batch, 1, 2] d_h5.p.n.z * h5.p.n.z) / sqrt(h5.p.n.s +
-    #     1e-05) / sqrt(h5.p.n.s + 1e-05) * (-1 / (49*B)), h5.p.c) * (h5.p.c -
-    #     channels(h5.p.n.m, h5.p.c))), d_h5.p.n.z)
-    np.sum(term3, axis=(0, 1, 2), out=sum_term3)                # (4*M,)
-    sum_term3 /= 49*B
-    d_h5_p_c = term3
-    d_h5_p_c -= sum_term3
+    # d_h5.p.n.u = d_h5.p.n.z / channels(h5.p.n.q, d_h5.p.n.z) + channels((sum[batch, 1, 2]
+    #     d_h5.p.n.z * h5.p.n.z) / h5.p.n.q / h5.p.n.q * (-1 / (49*B)), h5.p.n.u) * h5.p.n.u
+    np.einsum("abcd,abcd->d", d_h5_p_n_z, h5_p_n_z, out=dot_h5_p_n_z)  # (4*M,)
+    dot_h5_p_n_z /= h5_p_n_q
+    dot_h5_p_n_z *= -1 / (49*B)
+    d_h5_p_n_u = d_h5_p_n_z
+    d_h5_p_n_u /= h5_p_n_q
+    np.multiply(dot_h5_p_n_z, h5_p_n_z, out=tmp6)
+    d_h5_p_n_u += tmp6
+    # d_h5.p.c = d_h5.p.n.u - channels(mean[batch, 1, 2](d_h5.p.n.u), d_h5.p.n.u)
+    np.sum(d_h5_p_n_u, axis=(0, 1, 2), out=sum_d_h5_p_n_u)      # (4*M,)
+    sum_d_h5_p_n_u /= 49*B
+    d_h5_p_c = d_h5_p_n_u
+    d_h5_p_c -= sum_d_h5_p_n_u
     # d_h5.p.W = correlate(d_h5.p.c, h4, 1, stride = 2)
     np.matmul(d_h5_p_c.reshape(-1, 4*M).T, h4_windows.reshape(-1, 2*M),
-        out=conv_h4.reshape(-1, 2*M))
-    d_h5_p_W[...] = conv_h4.transpose(0, 3, 1, 2)               # (4*M, 2*M, 1, 1)
+        out=d_h5_p_W_last.reshape(-1, 2*M))
+    d_h5_p_W[...] = d_h5_p_W_last.transpose(0, 3, 1, 2)         # (4*M, 2*M, 1, 1)
     # d_h5.r.n.gamma = sum[batch, 1, 2] d_a_h5 * h5.r.n.z
     np.einsum("abcd,abcd->d", d_a_h5, h5_r_n_z, out=d_h5_r_n_gamma)  # (4*M,)
     # d_h5.r.n.z = d_a_h5 * channels(h5.r.n.gamma, d_a_h5)
     d_h5_r_n_z = d_a_h5
     d_h5_r_n_z *= h5_r_n_gamma
-    np.einsum("abcd,abcd->d", d_h5_r_n_z, h5_r_n_z, out=d_h5_r_n_z_h5_r_n_z)  # (4*M,)
-    d_h5_r_n_z_h5_r_n_z /= sqrt_h5_r_n_s
-    d_h5_r_n_z_h5_r_n_z *= -1 / (49*B)
-    term4 = d_h5_r_n_z
-    term4 /= sqrt_h5_r_n_s
-    np.multiply(d_h5_r_n_z_h5_r_n_z, h5_r_n_z, out=tmp7)
-    term4 += tmp7
-    # d_h5.r.c = d_h5.r.n.z / channels(sqrt(h5.r.n.s + 1e-05), d_h5.r.n.z) +
-    #     channels((sum[batch, 1, 2] d_h5.r.n.z * h5.r.n.z) / sqrt(h5.r.n.s + 1e-05) /
-    #     sqrt(h5.r.n.s + 1e-05) * (-1 / (49*B)), h5.r.c) * (h5.r.c - channels(h5.r.n.m,
-    #     h5.r.c)) - channels(mean[batch, 1, 2](d_h5.r.n.z / channels(sqrt(h5.r.n.s + 1e-05),
-    #     d_h5.r.n.z) + channels((sum[batch, 1, 2] d_h5.r.n.z * h5.r.n.z) / sqrt(h5.r.n.s +
-    #     1e-05) / sqrt(h5.r.n.s + 1e-05) * (-1 / (49*B)), h5.r.c) * (h5.r.c -
-    #     channels(h5.r.n.m, h5.r.c))), d_h5.r.n.z)
-    np.sum(term4, axis=(0, 1, 2), out=sum_term4)                # (4*M,)
-    sum_term4 /= 49*B
-    d_h5_r_c = term4
-    d_h5_r_c -= sum_term4
+    # d_h5.r.n.u = d_h5.r.n.z / channels(h5.r.n.q, d_h5.r.n.z) + channels((sum[batch, 1, 2]
+    #     d_h5.r.n.z * h5.r.n.z) / h5.r.n.q / h5.r.n.q * (-1 / (49*B)), h5.r.n.u) * h5.r.n.u
+    np.einsum("abcd,abcd->d", d_h5_r_n_z, h5_r_n_z, out=dot_h5_r_n_z)  # (4*M,)
+    dot_h5_r_n_z /= h5_r_n_q
+    dot_h5_r_n_z *= -1 / (49*B)
+    d_h5_r_n_u = d_h5_r_n_z
+    d_h5_r_n_u /= h5_r_n_q
+    np.multiply(dot_h5_r_n_z, h5_r_n_z, out=tmp7)
+    d_h5_r_n_u += tmp7
+    # d_h5.r.c = d_h5.r.n.u - channels(mean[batch, 1, 2](d_h5.r.n.u), d_h5.r.n.u)
+    np.sum(d_h5_r_n_u, axis=(0, 1, 2), out=sum_d_h5_r_n_u)      # (4*M,)
+    sum_d_h5_r_n_u /= 49*B
+    d_h5_r_c = d_h5_r_n_u
+    d_h5_r_c -= sum_d_h5_r_n_u
     # d_h5.r.W = correlate(d_h5.r.c, h5.a, 3, padding = same)
     np.matmul(d_h5_r_c.reshape(-1, 4*M).T, h5_a_padded_windows.reshape(-1, 36*M),
-        out=conv_h5_a_padded.reshape(-1, 36*M))
-    d_h5_r_W[...] = conv_h5_a_padded.transpose(0, 3, 1, 2)      # (4*M, 4*M, 3, 3)
+        out=d_h5_r_W_last.reshape(-1, 36*M))
+    d_h5_r_W[...] = d_h5_r_W_last.transpose(0, 3, 1, 2)         # (4*M, 4*M, 3, 3)
     np.matmul(d_h5_r_c.reshape(-1, 4*M), h5_r_W_last.reshape(-1, 36*M),
-        out=d_h5_r_c_h5_r_W_last.reshape(-1, 36*M))
+        out=d_h5_a_windows.reshape(-1, 36*M))
+    # d_h5.a = conv_transpose(d_h5.r.c, h5.r.W, padding = 1)
+    fold(d_h5_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h5_a_padded)
     # d_h5.a.n = d_h5.a * real(h5.a > 0)
-    fold(d_h5_r_c_h5_r_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded3)
     d_h5_a_n = h5_a
-    d_h5_a = folded3[:, 1:8, 1:8]
-    np.greater(h5_a, 0, out=mask4)
-    np.multiply(d_h5_a, mask4, out=d_h5_a_n)
+    d_h5_a = d_h5_a_padded[:, 1:8, 1:8]
+    np.greater(h5_a, 0, out=mask)
+    np.multiply(d_h5_a, mask, out=d_h5_a_n)
     # d_h5.a.n.beta = sum[batch, 1, 2](d_h5.a.n)
     np.sum(d_h5_a_n, axis=(0, 1, 2), out=d_h5_a_n_beta)         # (4*M,)
     # d_h5.a.n.gamma = sum[batch, 1, 2] d_h5.a.n * h5.a.n.z
@@ -2033,78 +2065,70 @@ def _gradients(params, grads, x, y, workspace):
     # d_h5.a.n.z = d_h5.a.n * channels(h5.a.n.gamma, d_h5.a.n)
     d_h5_a_n_z = d_h5_a_n
     d_h5_a_n_z *= h5_a_n_gamma
-    np.einsum("abcd,abcd->d", d_h5_a_n_z, h5_a_n_z, out=d_h5_a_n_z_h5_a_n_z)  # (4*M,)
-    d_h5_a_n_z_h5_a_n_z /= sqrt_h5_a_n_s
-    d_h5_a_n_z_h5_a_n_z *= -1 / (49*B)
-    term5 = d_h5_a_n_z
-    term5 /= sqrt_h5_a_n_s
-    np.multiply(d_h5_a_n_z_h5_a_n_z, h5_a_n_z, out=tmp8)
-    term5 += tmp8
-    # d_h5.a.c = d_h5.a.n.z / channels(sqrt(h5.a.n.s + 1e-05), d_h5.a.n.z) +
-    #     channels((sum[batch, 1, 2] d_h5.a.n.z * h5.a.n.z) / sqrt(h5.a.n.s + 1e-05) /
-    #     sqrt(h5.a.n.s + 1e-05) * (-1 / (49*B)), h5.a.c) * (h5.a.c - channels(h5.a.n.m,
-    #     h5.a.c)) - channels(mean[batch, 1, 2](d_h5.a.n.z / channels(sqrt(h5.a.n.s + 1e-05),
-    #     d_h5.a.n.z) + channels((sum[batch, 1, 2] d_h5.a.n.z * h5.a.n.z) / sqrt(h5.a.n.s +
-    #     1e-05) / sqrt(h5.a.n.s + 1e-05) * (-1 / (49*B)), h5.a.c) * (h5.a.c -
-    #     channels(h5.a.n.m, h5.a.c))), d_h5.a.n.z)
-    np.sum(term5, axis=(0, 1, 2), out=sum_term5)                # (4*M,)
-    sum_term5 /= 49*B
-    d_h5_a_c = term5
-    d_h5_a_c -= sum_term5
+    # d_h5.a.n.u = d_h5.a.n.z / channels(h5.a.n.q, d_h5.a.n.z) + channels((sum[batch, 1, 2]
+    #     d_h5.a.n.z * h5.a.n.z) / h5.a.n.q / h5.a.n.q * (-1 / (49*B)), h5.a.n.u) * h5.a.n.u
+    np.einsum("abcd,abcd->d", d_h5_a_n_z, h5_a_n_z, out=dot_h5_a_n_z)  # (4*M,)
+    dot_h5_a_n_z /= h5_a_n_q
+    dot_h5_a_n_z *= -1 / (49*B)
+    d_h5_a_n_u = d_h5_a_n_z
+    d_h5_a_n_u /= h5_a_n_q
+    np.multiply(dot_h5_a_n_z, h5_a_n_z, out=tmp7)
+    d_h5_a_n_u += tmp7
+    # d_h5.a.c = d_h5.a.n.u - channels(mean[batch, 1, 2](d_h5.a.n.u), d_h5.a.n.u)
+    np.sum(d_h5_a_n_u, axis=(0, 1, 2), out=sum_d_h5_a_n_u)      # (4*M,)
+    sum_d_h5_a_n_u /= 49*B
+    d_h5_a_c = d_h5_a_n_u
+    d_h5_a_c -= sum_d_h5_a_n_u
     # d_h5.a.W = correlate(d_h5.a.c, h4, 3, stride = 2, padding = [[0, 1], [0, 1]])
     np.matmul(d_h5_a_c.reshape(-1, 4*M).T, h4_padded_windows.reshape(-1, 18*M),
-        out=conv_h4_padded.reshape(-1, 18*M))
-    d_h5_a_W[...] = conv_h4_padded.transpose(0, 3, 1, 2)        # (4*M, 2*M, 3, 3)
+        out=d_h5_a_W_last.reshape(-1, 18*M))
+    d_h5_a_W[...] = d_h5_a_W_last.transpose(0, 3, 1, 2)         # (4*M, 2*M, 3, 3)
     np.matmul(d_h5_a_c.reshape(-1, 4*M), h5_a_W_last.reshape(-1, 18*M),
-        out=d_h5_a_c_h5_a_W_last.reshape(-1, 18*M))
-    fold(d_h5_a_c_h5_a_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2),
-        out=folded4)
+        out=d_h4_term_windows.reshape(-1, 18*M))
+    fold(d_h4_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2),
+        out=d_h4_term_padded)
     np.matmul(d_h5_p_c.reshape(-1, 4*M), h5_p_W_last.reshape(-1, 2*M),
-        out=d_h5_p_c_h5_p_W_last.reshape(-1, 2*M))
+        out=d_h4_term_windows2.reshape(-1, 2*M))
     # d_h4 = conv_transpose(d_h5.a.c, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
     #     conv_transpose(d_h5.p.c, h5.p.W, stride = 2, more = 1)
     # d_a_h4 = d_h4 * real(h4 > 0)
-    fold(d_h5_p_c_h5_p_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (1, 1), stride=(2, 2),
-        out=d_a_h4)
-    d_a_h4 += folded4[:, :14, :14]
-    np.greater(h4, 0, out=mask5)
-    d_a_h4 *= mask5
+    fold(d_h4_term_windows2.transpose(0, 1, 2, 5, 3, 4), (1, 2), (1, 1), stride=(2, 2), out=d_a_h4)
+    d_a_h4 += d_h4_term_padded[:, :14, :14]
+    np.greater(h4, 0, out=mask2)
+    d_a_h4 *= mask2
     # d_h4.r.n.beta = sum[batch, 1, 2](d_a_h4)
     np.sum(d_a_h4, axis=(0, 1, 2), out=d_h4_r_n_beta)           # (2*M,)
     # d_h4.r.n.gamma = sum[batch, 1, 2] d_a_h4 * h4.r.n.z
     np.einsum("abcd,abcd->d", d_a_h4, h4_r_n_z, out=d_h4_r_n_gamma)  # (2*M,)
     # d_h4.r.n.z = d_a_h4 * channels(h4.r.n.gamma, d_a_h4)
     np.multiply(d_a_h4, h4_r_n_gamma, out=d_h4_r_n_z)           # (B, 14, 14, 2*M)
-    np.einsum("abcd,abcd->d", d_h4_r_n_z, h4_r_n_z, out=d_h4_r_n_z_h4_r_n_z)  # (2*M,)
-    d_h4_r_n_z_h4_r_n_z /= sqrt_h4_r_n_s
-    d_h4_r_n_z_h4_r_n_z *= -1 / (196*B)
-    term6 = d_h4_r_n_z
-    term6 /= sqrt_h4_r_n_s
-    np.multiply(d_h4_r_n_z_h4_r_n_z, h4_r_n_z, out=tmp9)
-    term6 += tmp9
-    # d_h4.r.c = d_h4.r.n.z / channels(sqrt(h4.r.n.s + 1e-05), d_h4.r.n.z) +
-    #     channels((sum[batch, 1, 2] d_h4.r.n.z * h4.r.n.z) / sqrt(h4.r.n.s + 1e-05) /
-    #     sqrt(h4.r.n.s + 1e-05) * (-1 / (196*B)), h4.r.c) * (h4.r.c - channels(h4.r.n.m,
-    #     h4.r.c)) - channels(mean[batch, 1, 2](d_h4.r.n.z / channels(sqrt(h4.r.n.s + 1e-05),
-    #     d_h4.r.n.z) + channels((sum[batch, 1, 2] d_h4.r.n.z * h4.r.n.z) / sqrt(h4.r.n.s +
-    #     1e-05) / sqrt(h4.r.n.s + 1e-05) * (-1 / (196*B)), h4.r.c) * (h4.r.c -
-    #     channels(h4.r.n.m, h4.r.c))), d_h4.r.n.z)
-    np.sum(term6, axis=(0, 1, 2), out=sum_term6)                # (2*M,)
-    sum_term6 /= 196*B
-    d_h4_r_c = term6
-    d_h4_r_c -= sum_term6
+    # d_h4.r.n.u = d_h4.r.n.z / channels(h4.r.n.q, d_h4.r.n.z) + channels((sum[batch, 1, 2]
+    #     d_h4.r.n.z * h4.r.n.z) / h4.r.n.q / h4.r.n.q * (-1 / (196*B)), h4.r.n.u) * h4.r.n.u
+    np.einsum("abcd,abcd->d", d_h4_r_n_z, h4_r_n_z, out=dot_h4_r_n_z)  # (2*M,)
+    dot_h4_r_n_z /= h4_r_n_q
+    dot_h4_r_n_z *= -1 / (196*B)
+    d_h4_r_n_u = d_h4_r_n_z
+    d_h4_r_n_u /= h4_r_n_q
+    np.multiply(dot_h4_r_n_z, h4_r_n_z, out=tmp8)
+    d_h4_r_n_u += tmp8
+    # d_h4.r.c = d_h4.r.n.u - channels(mean[batch, 1, 2](d_h4.r.n.u), d_h4.r.n.u)
+    np.sum(d_h4_r_n_u, axis=(0, 1, 2), out=sum_d_h4_r_n_u)      # (2*M,)
+    sum_d_h4_r_n_u /= 196*B
+    d_h4_r_c = d_h4_r_n_u
+    d_h4_r_c -= sum_d_h4_r_n_u
     # d_h4.r.W = correlate(d_h4.r.c, h4.a, 3, padding = same)
     np.matmul(d_h4_r_c.reshape(-1, 2*M).T, h4_a_padded_windows.reshape(-1, 18*M),
-        out=conv_h4_a_padded.reshape(-1, 18*M))
-    d_h4_r_W[...] = conv_h4_a_padded.transpose(0, 3, 1, 2)      # (2*M, 2*M, 3, 3)
+        out=d_h4_r_W_last.reshape(-1, 18*M))
+    d_h4_r_W[...] = d_h4_r_W_last.transpose(0, 3, 1, 2)         # (2*M, 2*M, 3, 3)
     np.matmul(d_h4_r_c.reshape(-1, 2*M), h4_r_W_last.reshape(-1, 18*M),
-        out=d_h4_r_c_h4_r_W_last.reshape(-1, 18*M))
+        out=d_h4_a_windows.reshape(-1, 18*M))
+    # d_h4.a = conv_transpose(d_h4.r.c, h4.r.W, padding = 1)
+    fold(d_h4_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h4_a_padded)
     # d_h4.a.n = d_h4.a * real(h4.a > 0)
-    fold(d_h4_r_c_h4_r_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded5)
     d_h4_a_n = h4_a
-    d_h4_a = folded5[:, 1:15, 1:15]
-    np.greater(h4_a, 0, out=mask6)
-    np.multiply(d_h4_a, mask6, out=d_h4_a_n)
+    d_h4_a = d_h4_a_padded[:, 1:15, 1:15]
+    np.greater(h4_a, 0, out=mask2)
+    np.multiply(d_h4_a, mask2, out=d_h4_a_n)
     # d_h4.a.n.beta = sum[batch, 1, 2](d_h4.a.n)
     np.sum(d_h4_a_n, axis=(0, 1, 2), out=d_h4_a_n_beta)         # (2*M,)
     # d_h4.a.n.gamma = sum[batch, 1, 2] d_h4.a.n * h4.a.n.z
@@ -2112,99 +2136,89 @@ def _gradients(params, grads, x, y, workspace):
     # d_h4.a.n.z = d_h4.a.n * channels(h4.a.n.gamma, d_h4.a.n)
     d_h4_a_n_z = d_h4_a_n
     d_h4_a_n_z *= h4_a_n_gamma
-    np.einsum("abcd,abcd->d", d_h4_a_n_z, h4_a_n_z, out=d_h4_a_n_z_h4_a_n_z)  # (2*M,)
-    d_h4_a_n_z_h4_a_n_z /= sqrt_h4_a_n_s
-    d_h4_a_n_z_h4_a_n_z *= -1 / (196*B)
-    term7 = d_h4_a_n_z
-    term7 /= sqrt_h4_a_n_s
-    np.multiply(d_h4_a_n_z_h4_a_n_z, h4_a_n_z, out=tmp10)
-    term7 += tmp10
-    # d_h4.a.c = d_h4.a.n.z / channels(sqrt(h4.a.n.s + 1e-05), d_h4.a.n.z) +
-    #     channels((sum[batch, 1, 2] d_h4.a.n.z * h4.a.n.z) / sqrt(h4.a.n.s + 1e-05) /
-    #     sqrt(h4.a.n.s + 1e-05) * (-1 / (196*B)), h4.a.c) * (h4.a.c - channels(h4.a.n.m,
-    #     h4.a.c)) - channels(mean[batch, 1, 2](d_h4.a.n.z / channels(sqrt(h4.a.n.s + 1e-05),
-    #     d_h4.a.n.z) + channels((sum[batch, 1, 2] d_h4.a.n.z * h4.a.n.z) / sqrt(h4.a.n.s +
-    #     1e-05) / sqrt(h4.a.n.s + 1e-05) * (-1 / (196*B)), h4.a.c) * (h4.a.c -
-    #     channels(h4.a.n.m, h4.a.c))), d_h4.a.n.z)
-    np.sum(term7, axis=(0, 1, 2), out=sum_term7)                # (2*M,)
-    sum_term7 /= 196*B
-    d_h4_a_c = term7
-    d_h4_a_c -= sum_term7
+    # d_h4.a.n.u = d_h4.a.n.z / channels(h4.a.n.q, d_h4.a.n.z) + channels((sum[batch, 1, 2]
+    #     d_h4.a.n.z * h4.a.n.z) / h4.a.n.q / h4.a.n.q * (-1 / (196*B)), h4.a.n.u) * h4.a.n.u
+    np.einsum("abcd,abcd->d", d_h4_a_n_z, h4_a_n_z, out=dot_h4_a_n_z)  # (2*M,)
+    dot_h4_a_n_z /= h4_a_n_q
+    dot_h4_a_n_z *= -1 / (196*B)
+    d_h4_a_n_u = d_h4_a_n_z
+    d_h4_a_n_u /= h4_a_n_q
+    np.multiply(dot_h4_a_n_z, h4_a_n_z, out=tmp9)
+    d_h4_a_n_u += tmp9
+    # d_h4.a.c = d_h4.a.n.u - channels(mean[batch, 1, 2](d_h4.a.n.u), d_h4.a.n.u)
+    np.sum(d_h4_a_n_u, axis=(0, 1, 2), out=sum_d_h4_a_n_u)      # (2*M,)
+    sum_d_h4_a_n_u /= 196*B
+    d_h4_a_c = d_h4_a_n_u
+    d_h4_a_c -= sum_d_h4_a_n_u
     # d_h4.a.W = correlate(d_h4.a.c, h3, 3, padding = same)
     np.matmul(d_h4_a_c.reshape(-1, 2*M).T, h3_padded_windows.reshape(-1, 18*M),
-        out=conv_h3_padded.reshape(-1, 18*M))
-    d_h4_a_W[...] = conv_h3_padded.transpose(0, 3, 1, 2)        # (2*M, 2*M, 3, 3)
+        out=d_h4_a_W_last.reshape(-1, 18*M))
+    d_h4_a_W[...] = d_h4_a_W_last.transpose(0, 3, 1, 2)         # (2*M, 2*M, 3, 3)
     np.matmul(d_h4_a_c.reshape(-1, 2*M), h4_a_W_last.reshape(-1, 18*M),
-        out=d_h4_a_c_h4_a_W_last.reshape(-1, 18*M))
+        out=d_h3_term_windows.reshape(-1, 18*M))
     # d_h3 = d_a_h4 + conv_transpose(d_h4.a.c, h4.a.W, padding = 1)
     # d_a_h3 = d_h3 * real(h3 > 0)
-    fold(d_h4_a_c_h4_a_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded6)
+    fold(d_h3_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h3_term_padded)
     d_a_h3 = d_a_h4
-    d_a_h3 += folded6[:, 1:15, 1:15]
-    np.greater(h3, 0, out=mask7)
-    d_a_h3 *= mask7
+    d_a_h3 += d_h3_term_padded[:, 1:15, 1:15]
+    np.greater(h3, 0, out=mask2)
+    d_a_h3 *= mask2
     # d_h3.r.n.beta = sum[batch, 1, 2](d_a_h3)
     np.sum(d_a_h3, axis=(0, 1, 2), out=d_h3_p_n_beta)           # (2*M,)
     # d_h3.p.n.gamma = sum[batch, 1, 2] d_a_h3 * h3.p.n.z
     np.einsum("abcd,abcd->d", d_a_h3, h3_p_n_z, out=d_h3_p_n_gamma)  # (2*M,)
     # d_h3.p.n.z = d_a_h3 * channels(h3.p.n.gamma, d_a_h3)
     np.multiply(d_a_h3, h3_p_n_gamma, out=d_h3_p_n_z)           # (B, 14, 14, 2*M)
-    np.einsum("abcd,abcd->d", d_h3_p_n_z, h3_p_n_z, out=d_h3_p_n_z_h3_p_n_z)  # (2*M,)
-    d_h3_p_n_z_h3_p_n_z /= sqrt_h3_p_n_s
-    d_h3_p_n_z_h3_p_n_z *= -1 / (196*B)
-    term8 = d_h3_p_n_z
-    term8 /= sqrt_h3_p_n_s
-    np.multiply(d_h3_p_n_z_h3_p_n_z, h3_p_n_z, out=tmp11)
-    term8 += tmp11
-    # d_h3.p.c = d_h3.p.n.z / channels(sqrt(h3.p.n.s + 1e-05), d_h3.p.n.z) +
-    #     channels((sum[batch, 1, 2] d_h3.p.n.z * h3.p.n.z) / sqrt(h3.p.n.s + 1e-05) /
-    #     sqrt(h3.p.n.s + 1e-05) * (-1 / (196*B)), h3.p.c) * (h3.p.c - channels(h3.p.n.m,
-    #     h3.p.c)) - channels(mean[batch, 1, 2](d_h3.p.n.z / channels(sqrt(h3.p.n.s + 1e-05),
-    #     d_h3.p.n.z) + channels((sum[batch, 1, 2] d_h3.p.n.z * h3.p.n.z) / sqrt(h3.p.n.s +
-    #     1e-05) / sqrt(h3.p.n.s + 1e-05) * (-1 / (196*B)), h3.p.c) * (h3.p.c -
-    #     channels(h3.p.n.m, h3.p.c))), d_h3.p.n.z)
-    np.sum(term8, axis=(0, 1, 2), out=sum_term8)                # (2*M,)
-    sum_term8 /= 196*B
-    d_h3_p_c = term8
-    d_h3_p_c -= sum_term8
+    # d_h3.p.n.u = d_h3.p.n.z / channels(h3.p.n.q, d_h3.p.n.z) + channels((sum[batch, 1, 2]
+    #     d_h3.p.n.z * h3.p.n.z) / h3.p.n.q / h3.p.n.q * (-1 / (196*B)), h3.p.n.u) * h3.p.n.u
+    np.einsum("abcd,abcd->d", d_h3_p_n_z, h3_p_n_z, out=dot_h3_p_n_z)  # (2*M,)
+    dot_h3_p_n_z /= h3_p_n_q
+    dot_h3_p_n_z *= -1 / (196*B)
+    d_h3_p_n_u = d_h3_p_n_z
+    d_h3_p_n_u /= h3_p_n_q
+    np.multiply(dot_h3_p_n_z, h3_p_n_z, out=tmp10)
+    d_h3_p_n_u += tmp10
+    # d_h3.p.c = d_h3.p.n.u - channels(mean[batch, 1, 2](d_h3.p.n.u), d_h3.p.n.u)
+    np.sum(d_h3_p_n_u, axis=(0, 1, 2), out=sum_d_h3_p_n_u)      # (2*M,)
+    sum_d_h3_p_n_u /= 196*B
+    d_h3_p_c = d_h3_p_n_u
+    d_h3_p_c -= sum_d_h3_p_n_u
     # d_h3.p.W = correlate(d_h3.p.c, h2, 1, stride = 2)
-    np.matmul(d_h3_p_c.reshape(-1, 2*M).T, h2_windows.reshape(-1, M), out=conv_h2.reshape(-1, M))
-    d_h3_p_W[...] = conv_h2.transpose(0, 3, 1, 2)               # (2*M, M, 1, 1)
+    np.matmul(d_h3_p_c.reshape(-1, 2*M).T, h2_windows.reshape(-1, M),
+        out=d_h3_p_W_last.reshape(-1, M))
+    d_h3_p_W[...] = d_h3_p_W_last.transpose(0, 3, 1, 2)         # (2*M, M, 1, 1)
     # d_h3.r.n.gamma = sum[batch, 1, 2] d_a_h3 * h3.r.n.z
     np.einsum("abcd,abcd->d", d_a_h3, h3_r_n_z, out=d_h3_r_n_gamma)  # (2*M,)
     # d_h3.r.n.z = d_a_h3 * channels(h3.r.n.gamma, d_a_h3)
     d_h3_r_n_z = d_a_h3
     d_h3_r_n_z *= h3_r_n_gamma
-    np.einsum("abcd,abcd->d", d_h3_r_n_z, h3_r_n_z, out=d_h3_r_n_z_h3_r_n_z)  # (2*M,)
-    d_h3_r_n_z_h3_r_n_z /= sqrt_h3_r_n_s
-    d_h3_r_n_z_h3_r_n_z *= -1 / (196*B)
-    term9 = d_h3_r_n_z
-    term9 /= sqrt_h3_r_n_s
-    np.multiply(d_h3_r_n_z_h3_r_n_z, h3_r_n_z, out=tmp12)
-    term9 += tmp12
-    # d_h3.r.c = d_h3.r.n.z / channels(sqrt(h3.r.n.s + 1e-05), d_h3.r.n.z) +
-    #     channels((sum[batch, 1, 2] d_h3.r.n.z * h3.r.n.z) / sqrt(h3.r.n.s + 1e-05) /
-    #     sqrt(h3.r.n.s + 1e-05) * (-1 / (196*B)), h3.r.c) * (h3.r.c - channels(h3.r.n.m,
-    #     h3.r.c)) - channels(mean[batch, 1, 2](d_h3.r.n.z / channels(sqrt(h3.r.n.s + 1e-05),
-    #     d_h3.r.n.z) + channels((sum[batch, 1, 2] d_h3.r.n.z * h3.r.n.z) / sqrt(h3.r.n.s +
-    #     1e-05) / sqrt(h3.r.n.s + 1e-05) * (-1 / (196*B)), h3.r.c) * (h3.r.c -
-    #     channels(h3.r.n.m, h3.r.c))), d_h3.r.n.z)
-    np.sum(term9, axis=(0, 1, 2), out=sum_term9)                # (2*M,)
-    sum_term9 /= 196*B
-    d_h3_r_c = term9
-    d_h3_r_c -= sum_term9
+    # d_h3.r.n.u = d_h3.r.n.z / channels(h3.r.n.q, d_h3.r.n.z) + channels((sum[batch, 1, 2]
+    #     d_h3.r.n.z * h3.r.n.z) / h3.r.n.q / h3.r.n.q * (-1 / (196*B)), h3.r.n.u) * h3.r.n.u
+    np.einsum("abcd,abcd->d", d_h3_r_n_z, h3_r_n_z, out=dot_h3_r_n_z)  # (2*M,)
+    dot_h3_r_n_z /= h3_r_n_q
+    dot_h3_r_n_z *= -1 / (196*B)
+    d_h3_r_n_u = d_h3_r_n_z
+    d_h3_r_n_u /= h3_r_n_q
+    np.multiply(dot_h3_r_n_z, h3_r_n_z, out=tmp11)
+    d_h3_r_n_u += tmp11
+    # d_h3.r.c = d_h3.r.n.u - channels(mean[batch, 1, 2](d_h3.r.n.u), d_h3.r.n.u)
+    np.sum(d_h3_r_n_u, axis=(0, 1, 2), out=sum_d_h3_r_n_u)      # (2*M,)
+    sum_d_h3_r_n_u /= 196*B
+    d_h3_r_c = d_h3_r_n_u
+    d_h3_r_c -= sum_d_h3_r_n_u
     # d_h3.r.W = correlate(d_h3.r.c, h3.a, 3, padding = same)
     np.matmul(d_h3_r_c.reshape(-1, 2*M).T, h3_a_padded_windows.reshape(-1, 18*M),
-        out=conv_h3_a_padded.reshape(-1, 18*M))
-    d_h3_r_W[...] = conv_h3_a_padded.transpose(0, 3, 1, 2)      # (2*M, 2*M, 3, 3)
+        out=d_h3_r_W_last.reshape(-1, 18*M))
+    d_h3_r_W[...] = d_h3_r_W_last.transpose(0, 3, 1, 2)         # (2*M, 2*M, 3, 3)
     np.matmul(d_h3_r_c.reshape(-1, 2*M), h3_r_W_last.reshape(-1, 18*M),
-        out=d_h3_r_c_h3_r_W_last.reshape(-1, 18*M))
+        out=d_h3_a_windows.reshape(-1, 18*M))
+    # d_h3.a = conv_transpose(d_h3.r.c, h3.r.W, padding = 1)
+    fold(d_h3_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h3_a_padded)
     # d_h3.a.n = d_h3.a * real(h3.a > 0)
-    fold(d_h3_r_c_h3_r_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded7)
     d_h3_a_n = h3_a
-    d_h3_a = folded7[:, 1:15, 1:15]
-    np.greater(h3_a, 0, out=mask8)
-    np.multiply(d_h3_a, mask8, out=d_h3_a_n)
+    d_h3_a = d_h3_a_padded[:, 1:15, 1:15]
+    np.greater(h3_a, 0, out=mask2)
+    np.multiply(d_h3_a, mask2, out=d_h3_a_n)
     # d_h3.a.n.beta = sum[batch, 1, 2](d_h3.a.n)
     np.sum(d_h3_a_n, axis=(0, 1, 2), out=d_h3_a_n_beta)         # (2*M,)
     # d_h3.a.n.gamma = sum[batch, 1, 2] d_h3.a.n * h3.a.n.z
@@ -2212,78 +2226,70 @@ def _gradients(params, grads, x, y, workspace):
     # d_h3.a.n.z = d_h3.a.n * channels(h3.a.n.gamma, d_h3.a.n)
     d_h3_a_n_z = d_h3_a_n
     d_h3_a_n_z *= h3_a_n_gamma
-    np.einsum("abcd,abcd->d", d_h3_a_n_z, h3_a_n_z, out=d_h3_a_n_z_h3_a_n_z)  # (2*M,)
-    d_h3_a_n_z_h3_a_n_z /= sqrt_h3_a_n_s
-    d_h3_a_n_z_h3_a_n_z *= -1 / (196*B)
-    term10 = d_h3_a_n_z
-    term10 /= sqrt_h3_a_n_s
-    np.multiply(d_h3_a_n_z_h3_a_n_z, h3_a_n_z, out=tmp13)
-    term10 += tmp13
-    # d_h3.a.c = d_h3.a.n.z / channels(sqrt(h3.a.n.s + 1e-05), d_h3.a.n.z) +
-    #     channels((sum[batch, 1, 2] d_h3.a.n.z * h3.a.n.z) / sqrt(h3.a.n.s + 1e-05) /
-    #     sqrt(h3.a.n.s + 1e-05) * (-1 / (196*B)), h3.a.c) * (h3.a.c - channels(h3.a.n.m,
-    #     h3.a.c)) - channels(mean[batch, 1, 2](d_h3.a.n.z / channels(sqrt(h3.a.n.s + 1e-05),
-    #     d_h3.a.n.z) + channels((sum[batch, 1, 2] d_h3.a.n.z * h3.a.n.z) / sqrt(h3.a.n.s +
-    #     1e-05) / sqrt(h3.a.n.s + 1e-05) * (-1 / (196*B)), h3.a.c) * (h3.a.c -
-    #     channels(h3.a.n.m, h3.a.c))), d_h3.a.n.z)
-    np.sum(term10, axis=(0, 1, 2), out=sum_term10)              # (2*M,)
-    sum_term10 /= 196*B
-    d_h3_a_c = term10
-    d_h3_a_c -= sum_term10
+    # d_h3.a.n.u = d_h3.a.n.z / channels(h3.a.n.q, d_h3.a.n.z) + channels((sum[batch, 1, 2]
+    #     d_h3.a.n.z * h3.a.n.z) / h3.a.n.q / h3.a.n.q * (-1 / (196*B)), h3.a.n.u) * h3.a.n.u
+    np.einsum("abcd,abcd->d", d_h3_a_n_z, h3_a_n_z, out=dot_h3_a_n_z)  # (2*M,)
+    dot_h3_a_n_z /= h3_a_n_q
+    dot_h3_a_n_z *= -1 / (196*B)
+    d_h3_a_n_u = d_h3_a_n_z
+    d_h3_a_n_u /= h3_a_n_q
+    np.multiply(dot_h3_a_n_z, h3_a_n_z, out=tmp11)
+    d_h3_a_n_u += tmp11
+    # d_h3.a.c = d_h3.a.n.u - channels(mean[batch, 1, 2](d_h3.a.n.u), d_h3.a.n.u)
+    np.sum(d_h3_a_n_u, axis=(0, 1, 2), out=sum_d_h3_a_n_u)      # (2*M,)
+    sum_d_h3_a_n_u /= 196*B
+    d_h3_a_c = d_h3_a_n_u
+    d_h3_a_c -= sum_d_h3_a_n_u
     # d_h3.a.W = correlate(d_h3.a.c, h2, 3, stride = 2, padding = [[0, 1], [0, 1]])
     np.matmul(d_h3_a_c.reshape(-1, 2*M).T, h2_padded_windows.reshape(-1, 9*M),
-        out=conv_h2_padded.reshape(-1, 9*M))
-    d_h3_a_W[...] = conv_h2_padded.transpose(0, 3, 1, 2)        # (2*M, M, 3, 3)
+        out=d_h3_a_W_last.reshape(-1, 9*M))
+    d_h3_a_W[...] = d_h3_a_W_last.transpose(0, 3, 1, 2)         # (2*M, M, 3, 3)
     np.matmul(d_h3_a_c.reshape(-1, 2*M), h3_a_W_last.reshape(-1, 9*M),
-        out=d_h3_a_c_h3_a_W_last.reshape(-1, 9*M))
-    fold(d_h3_a_c_h3_a_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2),
-        out=folded8)
+        out=d_h2_term_windows.reshape(-1, 9*M))
+    fold(d_h2_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2),
+        out=d_h2_term_padded)
     np.matmul(d_h3_p_c.reshape(-1, 2*M), h3_p_W_last.reshape(-1, M),
-        out=d_h3_p_c_h3_p_W_last.reshape(-1, M))
+        out=d_h2_term_windows2.reshape(-1, M))
     # d_h2 = conv_transpose(d_h3.a.c, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
     #     conv_transpose(d_h3.p.c, h3.p.W, stride = 2, more = 1)
     # d_a_h2 = d_h2 * real(h2 > 0)
-    fold(d_h3_p_c_h3_p_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (1, 1), stride=(2, 2),
-        out=d_a_h2)
-    d_a_h2 += folded8[:, :28, :28]
-    np.greater(h2, 0, out=mask9)
-    d_a_h2 *= mask9
+    fold(d_h2_term_windows2.transpose(0, 1, 2, 5, 3, 4), (1, 2), (1, 1), stride=(2, 2), out=d_a_h2)
+    d_a_h2 += d_h2_term_padded[:, :28, :28]
+    np.greater(h2, 0, out=mask3)
+    d_a_h2 *= mask3
     # d_h2.r.n.beta = sum[batch, 1, 2](d_a_h2)
     np.sum(d_a_h2, axis=(0, 1, 2), out=d_h2_r_n_beta)           # (M,)
     # d_h2.r.n.gamma = sum[batch, 1, 2] d_a_h2 * h2.r.n.z
     np.einsum("abcd,abcd->d", d_a_h2, h2_r_n_z, out=d_h2_r_n_gamma)  # (M,)
     # d_h2.r.n.z = d_a_h2 * channels(h2.r.n.gamma, d_a_h2)
     np.multiply(d_a_h2, h2_r_n_gamma, out=d_h2_r_n_z)           # (B, 28, 28, M)
-    np.einsum("abcd,abcd->d", d_h2_r_n_z, h2_r_n_z, out=d_h2_r_n_z_h2_r_n_z)  # (M,)
-    d_h2_r_n_z_h2_r_n_z /= sqrt_h2_r_n_s
-    d_h2_r_n_z_h2_r_n_z *= -1 / (784*B)
-    term11 = d_h2_r_n_z
-    term11 /= sqrt_h2_r_n_s
-    np.multiply(d_h2_r_n_z_h2_r_n_z, h2_r_n_z, out=tmp14)
-    term11 += tmp14
-    # d_h2.r.c = d_h2.r.n.z / channels(sqrt(h2.r.n.s + 1e-05), d_h2.r.n.z) +
-    #     channels((sum[batch, 1, 2] d_h2.r.n.z * h2.r.n.z) / sqrt(h2.r.n.s + 1e-05) /
-    #     sqrt(h2.r.n.s + 1e-05) * (-1 / (784*B)), h2.r.c) * (h2.r.c - channels(h2.r.n.m,
-    #     h2.r.c)) - channels(mean[batch, 1, 2](d_h2.r.n.z / channels(sqrt(h2.r.n.s + 1e-05),
-    #     d_h2.r.n.z) + channels((sum[batch, 1, 2] d_h2.r.n.z * h2.r.n.z) / sqrt(h2.r.n.s +
-    #     1e-05) / sqrt(h2.r.n.s + 1e-05) * (-1 / (784*B)), h2.r.c) * (h2.r.c -
-    #     channels(h2.r.n.m, h2.r.c))), d_h2.r.n.z)
-    np.sum(term11, axis=(0, 1, 2), out=sum_term11)              # (M,)
-    sum_term11 /= 784*B
-    d_h2_r_c = term11
-    d_h2_r_c -= sum_term11
+    # d_h2.r.n.u = d_h2.r.n.z / channels(h2.r.n.q, d_h2.r.n.z) + channels((sum[batch, 1, 2]
+    #     d_h2.r.n.z * h2.r.n.z) / h2.r.n.q / h2.r.n.q * (-1 / (784*B)), h2.r.n.u) * h2.r.n.u
+    np.einsum("abcd,abcd->d", d_h2_r_n_z, h2_r_n_z, out=dot_h2_r_n_z)  # (M,)
+    dot_h2_r_n_z /= h2_r_n_q
+    dot_h2_r_n_z *= -1 / (784*B)
+    d_h2_r_n_u = d_h2_r_n_z
+    d_h2_r_n_u /= h2_r_n_q
+    np.multiply(dot_h2_r_n_z, h2_r_n_z, out=tmp12)
+    d_h2_r_n_u += tmp12
+    # d_h2.r.c = d_h2.r.n.u - channels(mean[batch, 1, 2](d_h2.r.n.u), d_h2.r.n.u)
+    np.sum(d_h2_r_n_u, axis=(0, 1, 2), out=sum_d_h2_r_n_u)      # (M,)
+    sum_d_h2_r_n_u /= 784*B
+    d_h2_r_c = d_h2_r_n_u
+    d_h2_r_c -= sum_d_h2_r_n_u
     # d_h2.r.W = correlate(d_h2.r.c, h2.a, 3, padding = same)
     np.matmul(d_h2_r_c.reshape(-1, M).T, h2_a_padded_windows.reshape(-1, 9*M),
-        out=conv_h2_a_padded.reshape(-1, 9*M))
-    d_h2_r_W[...] = conv_h2_a_padded.transpose(0, 3, 1, 2)      # (M, M, 3, 3)
+        out=d_h2_r_W_last.reshape(-1, 9*M))
+    d_h2_r_W[...] = d_h2_r_W_last.transpose(0, 3, 1, 2)         # (M, M, 3, 3)
     np.matmul(d_h2_r_c.reshape(-1, M), h2_r_W_last.reshape(-1, 9*M),
-        out=d_h2_r_c_h2_r_W_last.reshape(-1, 9*M))
+        out=d_h2_a_windows.reshape(-1, 9*M))
+    # d_h2.a = conv_transpose(d_h2.r.c, h2.r.W, padding = 1)
+    fold(d_h2_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h2_a_padded)
     # d_h2.a.n = d_h2.a * real(h2.a > 0)
-    fold(d_h2_r_c_h2_r_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded9)
     d_h2_a_n = h2_a
-    d_h2_a = folded9[:, 1:29, 1:29]
-    np.greater(h2_a, 0, out=mask10)
-    np.multiply(d_h2_a, mask10, out=d_h2_a_n)
+    d_h2_a = d_h2_a_padded[:, 1:29, 1:29]
+    np.greater(h2_a, 0, out=mask3)
+    np.multiply(d_h2_a, mask3, out=d_h2_a_n)
     # d_h2.a.n.beta = sum[batch, 1, 2](d_h2.a.n)
     np.sum(d_h2_a_n, axis=(0, 1, 2), out=d_h2_a_n_beta)         # (M,)
     # d_h2.a.n.gamma = sum[batch, 1, 2] d_h2.a.n * h2.a.n.z
@@ -2291,73 +2297,66 @@ def _gradients(params, grads, x, y, workspace):
     # d_h2.a.n.z = d_h2.a.n * channels(h2.a.n.gamma, d_h2.a.n)
     d_h2_a_n_z = d_h2_a_n
     d_h2_a_n_z *= h2_a_n_gamma
-    np.einsum("abcd,abcd->d", d_h2_a_n_z, h2_a_n_z, out=d_h2_a_n_z_h2_a_n_z)  # (M,)
-    d_h2_a_n_z_h2_a_n_z /= sqrt_h2_a_n_s
-    d_h2_a_n_z_h2_a_n_z *= -1 / (784*B)
-    term12 = d_h2_a_n_z
-    term12 /= sqrt_h2_a_n_s
-    np.multiply(d_h2_a_n_z_h2_a_n_z, h2_a_n_z, out=tmp15)
-    term12 += tmp15
-    # d_h2.a.c = d_h2.a.n.z / channels(sqrt(h2.a.n.s + 1e-05), d_h2.a.n.z) +
-    #     channels((sum[batch, 1, 2] d_h2.a.n.z * h2.a.n.z) / sqrt(h2.a.n.s + 1e-05) /
-    #     sqrt(h2.a.n.s + 1e-05) * (-1 / (784*B)), h2.a.c) * (h2.a.c - channels(h2.a.n.m,
-    #     h2.a.c)) - channels(mean[batch, 1, 2](d_h2.a.n.z / channels(sqrt(h2.a.n.s + 1e-05),
-    #     d_h2.a.n.z) + channels((sum[batch, 1, 2] d_h2.a.n.z * h2.a.n.z) / sqrt(h2.a.n.s +
-    #     1e-05) / sqrt(h2.a.n.s + 1e-05) * (-1 / (784*B)), h2.a.c) * (h2.a.c -
-    #     channels(h2.a.n.m, h2.a.c))), d_h2.a.n.z)
-    np.sum(term12, axis=(0, 1, 2), out=sum_term12)              # (M,)
-    sum_term12 /= 784*B
-    d_h2_a_c = term12
-    d_h2_a_c -= sum_term12
+    # d_h2.a.n.u = d_h2.a.n.z / channels(h2.a.n.q, d_h2.a.n.z) + channels((sum[batch, 1, 2]
+    #     d_h2.a.n.z * h2.a.n.z) / h2.a.n.q / h2.a.n.q * (-1 / (784*B)), h2.a.n.u) * h2.a.n.u
+    np.einsum("abcd,abcd->d", d_h2_a_n_z, h2_a_n_z, out=dot_h2_a_n_z)  # (M,)
+    dot_h2_a_n_z /= h2_a_n_q
+    dot_h2_a_n_z *= -1 / (784*B)
+    d_h2_a_n_u = d_h2_a_n_z
+    d_h2_a_n_u /= h2_a_n_q
+    np.multiply(dot_h2_a_n_z, h2_a_n_z, out=tmp13)
+    d_h2_a_n_u += tmp13
+    # d_h2.a.c = d_h2.a.n.u - channels(mean[batch, 1, 2](d_h2.a.n.u), d_h2.a.n.u)
+    np.sum(d_h2_a_n_u, axis=(0, 1, 2), out=sum_d_h2_a_n_u)      # (M,)
+    sum_d_h2_a_n_u /= 784*B
+    d_h2_a_c = d_h2_a_n_u
+    d_h2_a_c -= sum_d_h2_a_n_u
     # d_h2.a.W = correlate(d_h2.a.c, h1, 3, padding = same)
     np.matmul(d_h2_a_c.reshape(-1, M).T, h1_padded_windows.reshape(-1, 9*M),
-        out=conv_h1_padded.reshape(-1, 9*M))
-    d_h2_a_W[...] = conv_h1_padded.transpose(0, 3, 1, 2)        # (M, M, 3, 3)
+        out=d_h2_a_W_last.reshape(-1, 9*M))
+    d_h2_a_W[...] = d_h2_a_W_last.transpose(0, 3, 1, 2)         # (M, M, 3, 3)
     np.matmul(d_h2_a_c.reshape(-1, M), h2_a_W_last.reshape(-1, 9*M),
-        out=d_h2_a_c_h2_a_W_last.reshape(-1, 9*M))
+        out=d_h1_term_windows.reshape(-1, 9*M))
     # d_h1 = d_a_h2 + conv_transpose(d_h2.a.c, h2.a.W, padding = 1)
     # d_a_h1 = d_h1 * real(h1 > 0)
-    fold(d_h2_a_c_h2_a_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded10)
+    fold(d_h1_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1_term_padded)
     d_a_h1 = d_a_h2
-    d_a_h1 += folded10[:, 1:29, 1:29]
-    np.greater(h1, 0, out=mask11)
-    d_a_h1 *= mask11
+    d_a_h1 += d_h1_term_padded[:, 1:29, 1:29]
+    np.greater(h1, 0, out=mask3)
+    d_a_h1 *= mask3
     # d_h1.r.n.beta = sum[batch, 1, 2](d_a_h1)
     np.sum(d_a_h1, axis=(0, 1, 2), out=d_h1_r_n_beta)           # (M,)
     # d_h1.r.n.gamma = sum[batch, 1, 2] d_a_h1 * h1.r.n.z
     np.einsum("abcd,abcd->d", d_a_h1, h1_r_n_z, out=d_h1_r_n_gamma)  # (M,)
     # d_h1.r.n.z = d_a_h1 * channels(h1.r.n.gamma, d_a_h1)
     np.multiply(d_a_h1, h1_r_n_gamma, out=d_h1_r_n_z)           # (B, 28, 28, M)
-    np.einsum("abcd,abcd->d", d_h1_r_n_z, h1_r_n_z, out=d_h1_r_n_z_h1_r_n_z)  # (M,)
-    d_h1_r_n_z_h1_r_n_z /= sqrt_h1_r_n_s
-    d_h1_r_n_z_h1_r_n_z *= -1 / (784*B)
-    term13 = d_h1_r_n_z
-    term13 /= sqrt_h1_r_n_s
-    np.multiply(d_h1_r_n_z_h1_r_n_z, h1_r_n_z, out=tmp16)
-    term13 += tmp16
-    # d_h1.r.c = d_h1.r.n.z / channels(sqrt(h1.r.n.s + 1e-05), d_h1.r.n.z) +
-    #     channels((sum[batch, 1, 2] d_h1.r.n.z * h1.r.n.z) / sqrt(h1.r.n.s + 1e-05) /
-    #     sqrt(h1.r.n.s + 1e-05) * (-1 / (784*B)), h1.r.c) * (h1.r.c - channels(h1.r.n.m,
-    #     h1.r.c)) - channels(mean[batch, 1, 2](d_h1.r.n.z / channels(sqrt(h1.r.n.s + 1e-05),
-    #     d_h1.r.n.z) + channels((sum[batch, 1, 2] d_h1.r.n.z * h1.r.n.z) / sqrt(h1.r.n.s +
-    #     1e-05) / sqrt(h1.r.n.s + 1e-05) * (-1 / (784*B)), h1.r.c) * (h1.r.c -
-    #     channels(h1.r.n.m, h1.r.c))), d_h1.r.n.z)
-    np.sum(term13, axis=(0, 1, 2), out=sum_term13)              # (M,)
-    sum_term13 /= 784*B
-    d_h1_r_c = term13
-    d_h1_r_c -= sum_term13
+    # d_h1.r.n.u = d_h1.r.n.z / channels(h1.r.n.q, d_h1.r.n.z) + channels((sum[batch, 1, 2]
+    #     d_h1.r.n.z * h1.r.n.z) / h1.r.n.q / h1.r.n.q * (-1 / (784*B)), h1.r.n.u) * h1.r.n.u
+    np.einsum("abcd,abcd->d", d_h1_r_n_z, h1_r_n_z, out=dot_h1_r_n_z)  # (M,)
+    dot_h1_r_n_z /= h1_r_n_q
+    dot_h1_r_n_z *= -1 / (784*B)
+    d_h1_r_n_u = d_h1_r_n_z
+    d_h1_r_n_u /= h1_r_n_q
+    np.multiply(dot_h1_r_n_z, h1_r_n_z, out=tmp14)
+    d_h1_r_n_u += tmp14
+    # d_h1.r.c = d_h1.r.n.u - channels(mean[batch, 1, 2](d_h1.r.n.u), d_h1.r.n.u)
+    np.sum(d_h1_r_n_u, axis=(0, 1, 2), out=sum_d_h1_r_n_u)      # (M,)
+    sum_d_h1_r_n_u /= 784*B
+    d_h1_r_c = d_h1_r_n_u
+    d_h1_r_c -= sum_d_h1_r_n_u
     # d_h1.r.W = correlate(d_h1.r.c, h1.a, 3, padding = same)
     np.matmul(d_h1_r_c.reshape(-1, M).T, h1_a_padded_windows.reshape(-1, 9*M),
-        out=conv_h1_a_padded.reshape(-1, 9*M))
-    d_h1_r_W[...] = conv_h1_a_padded.transpose(0, 3, 1, 2)      # (M, M, 3, 3)
+        out=d_h1_r_W_last.reshape(-1, 9*M))
+    d_h1_r_W[...] = d_h1_r_W_last.transpose(0, 3, 1, 2)         # (M, M, 3, 3)
     np.matmul(d_h1_r_c.reshape(-1, M), h1_r_W_last.reshape(-1, 9*M),
-        out=d_h1_r_c_h1_r_W_last.reshape(-1, 9*M))
+        out=d_h1_a_windows.reshape(-1, 9*M))
+    # d_h1.a = conv_transpose(d_h1.r.c, h1.r.W, padding = 1)
+    fold(d_h1_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1_a_padded)
     # d_h1.a.n = d_h1.a * real(h1.a > 0)
-    fold(d_h1_r_c_h1_r_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded11)
     d_h1_a_n = h1_a
-    d_h1_a = folded11[:, 1:29, 1:29]
-    np.greater(h1_a, 0, out=mask12)
-    np.multiply(d_h1_a, mask12, out=d_h1_a_n)
+    d_h1_a = d_h1_a_padded[:, 1:29, 1:29]
+    np.greater(h1_a, 0, out=mask3)
+    np.multiply(d_h1_a, mask3, out=d_h1_a_n)
     # d_h1.a.n.beta = sum[batch, 1, 2](d_h1.a.n)
     np.sum(d_h1_a_n, axis=(0, 1, 2), out=d_h1_a_n_beta)         # (M,)
     # d_h1.a.n.gamma = sum[batch, 1, 2] d_h1.a.n * h1.a.n.z
@@ -2365,37 +2364,33 @@ def _gradients(params, grads, x, y, workspace):
     # d_h1.a.n.z = d_h1.a.n * channels(h1.a.n.gamma, d_h1.a.n)
     d_h1_a_n_z = d_h1_a_n
     d_h1_a_n_z *= h1_a_n_gamma
-    np.einsum("abcd,abcd->d", d_h1_a_n_z, h1_a_n_z, out=d_h1_a_n_z_h1_a_n_z)  # (M,)
-    d_h1_a_n_z_h1_a_n_z /= sqrt_h1_a_n_s
-    d_h1_a_n_z_h1_a_n_z *= -1 / (784*B)
-    term14 = d_h1_a_n_z
-    term14 /= sqrt_h1_a_n_s
-    np.multiply(d_h1_a_n_z_h1_a_n_z, h1_a_n_z, out=tmp17)
-    term14 += tmp17
-    # d_h1.a.c = d_h1.a.n.z / channels(sqrt(h1.a.n.s + 1e-05), d_h1.a.n.z) +
-    #     channels((sum[batch, 1, 2] d_h1.a.n.z * h1.a.n.z) / sqrt(h1.a.n.s + 1e-05) /
-    #     sqrt(h1.a.n.s + 1e-05) * (-1 / (784*B)), h1.a.c) * (h1.a.c - channels(h1.a.n.m,
-    #     h1.a.c)) - channels(mean[batch, 1, 2](d_h1.a.n.z / channels(sqrt(h1.a.n.s + 1e-05),
-    #     d_h1.a.n.z) + channels((sum[batch, 1, 2] d_h1.a.n.z * h1.a.n.z) / sqrt(h1.a.n.s +
-    #     1e-05) / sqrt(h1.a.n.s + 1e-05) * (-1 / (784*B)), h1.a.c) * (h1.a.c -
-    #     channels(h1.a.n.m, h1.a.c))), d_h1.a.n.z)
-    np.sum(term14, axis=(0, 1, 2), out=sum_term14)              # (M,)
-    sum_term14 /= 784*B
-    d_h1_a_c = term14
-    d_h1_a_c -= sum_term14
+    # d_h1.a.n.u = d_h1.a.n.z / channels(h1.a.n.q, d_h1.a.n.z) + channels((sum[batch, 1, 2]
+    #     d_h1.a.n.z * h1.a.n.z) / h1.a.n.q / h1.a.n.q * (-1 / (784*B)), h1.a.n.u) * h1.a.n.u
+    np.einsum("abcd,abcd->d", d_h1_a_n_z, h1_a_n_z, out=dot_h1_a_n_z)  # (M,)
+    dot_h1_a_n_z /= h1_a_n_q
+    dot_h1_a_n_z *= -1 / (784*B)
+    d_h1_a_n_u = d_h1_a_n_z
+    d_h1_a_n_u /= h1_a_n_q
+    np.multiply(dot_h1_a_n_z, h1_a_n_z, out=tmp15)
+    d_h1_a_n_u += tmp15
+    # d_h1.a.c = d_h1.a.n.u - channels(mean[batch, 1, 2](d_h1.a.n.u), d_h1.a.n.u)
+    np.sum(d_h1_a_n_u, axis=(0, 1, 2), out=sum_d_h1_a_n_u)      # (M,)
+    sum_d_h1_a_n_u /= 784*B
+    d_h1_a_c = d_h1_a_n_u
+    d_h1_a_c -= sum_d_h1_a_n_u
     # d_h1.a.W = correlate(d_h1.a.c, h0, 3, padding = same)
     np.matmul(d_h1_a_c.reshape(-1, M).T, h0_padded_windows.reshape(-1, 9*M),
-        out=conv_h0_padded.reshape(-1, 9*M))
-    d_h1_a_W[...] = conv_h0_padded.transpose(0, 3, 1, 2)        # (M, M, 3, 3)
+        out=d_h1_a_W_last.reshape(-1, 9*M))
+    d_h1_a_W[...] = d_h1_a_W_last.transpose(0, 3, 1, 2)         # (M, M, 3, 3)
     np.matmul(d_h1_a_c.reshape(-1, M), h1_a_W_last.reshape(-1, 9*M),
-        out=d_h1_a_c_h1_a_W_last.reshape(-1, 9*M))
+        out=d_h0_term_windows.reshape(-1, 9*M))
     # d_h0 = d_a_h1 + conv_transpose(d_h1.a.c, h1.a.W, padding = 1)
     # d_h0.n = d_h0 * real(h0 > 0)
-    fold(d_h1_a_c_h1_a_W_last.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=folded12)
+    fold(d_h0_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h0_term_padded)
     d_h0_n = d_a_h1
-    d_h0_n += folded12[:, 1:29, 1:29]
-    np.greater(h0, 0, out=mask13)
-    d_h0_n *= mask13
+    d_h0_n += d_h0_term_padded[:, 1:29, 1:29]
+    np.greater(h0, 0, out=mask3)
+    d_h0_n *= mask3
     # d_h0.n.beta = sum[batch, 1, 2](d_h0.n)
     np.sum(d_h0_n, axis=(0, 1, 2), out=d_h0_n_beta)             # (M,)
     # d_h0.n.gamma = sum[batch, 1, 2] d_h0.n * h0.n.z
@@ -2403,115 +2398,112 @@ def _gradients(params, grads, x, y, workspace):
     # d_h0.n.z = d_h0.n * channels(h0.n.gamma, d_h0.n)
     d_h0_n_z = d_h0_n
     d_h0_n_z *= h0_n_gamma
-    np.einsum("abcd,abcd->d", d_h0_n_z, h0_n_z, out=d_h0_n_z_h0_n_z)  # (M,)
-    d_h0_n_z_h0_n_z /= sqrt_h0_n_s
-    d_h0_n_z_h0_n_z *= -1 / (784*B)
-    term15 = d_h0_n_z
-    term15 /= sqrt_h0_n_s
-    np.multiply(d_h0_n_z_h0_n_z, h0_n_z, out=tmp18)
-    term15 += tmp18
-    # d_h0.c = d_h0.n.z / channels(sqrt(h0.n.s + 1e-05), d_h0.n.z) + channels((sum[batch, 1, 2]
-    #     d_h0.n.z * h0.n.z) / sqrt(h0.n.s + 1e-05) / sqrt(h0.n.s + 1e-05) * (-1 / (784*B)),
-    #     h0.c) * (h0.c - channels(h0.n.m, h0.c)) - channels(mean[batch, 1, 2](d_h0.n.z /
-    #     channels(sqrt(h0.n.s + 1e-05), d_h0.n.z) + channels((sum[batch, 1, 2] d_h0.n.z *
-    #     h0.n.z) / sqrt(h0.n.s + 1e-05) / sqrt(h0.n.s + 1e-05) * (-1 / (784*B)), h0.c) * (h0.c
-    #     - channels(h0.n.m, h0.c))), d_h0.n.z)
-    np.sum(term15, axis=(0, 1, 2), out=sum_term15)              # (M,)
-    sum_term15 /= 784*B
-    d_h0_c = term15
-    d_h0_c -= sum_term15
+    # d_h0.n.u = d_h0.n.z / channels(h0.n.q, d_h0.n.z) + channels((sum[batch, 1, 2] d_h0.n.z *
+    #     h0.n.z) / h0.n.q / h0.n.q * (-1 / (784*B)), h0.n.u) * h0.n.u
+    np.einsum("abcd,abcd->d", d_h0_n_z, h0_n_z, out=dot_h0_n_z)  # (M,)
+    dot_h0_n_z /= h0_n_q
+    dot_h0_n_z *= -1 / (784*B)
+    d_h0_n_u = d_h0_n_z
+    d_h0_n_u /= h0_n_q
+    np.multiply(dot_h0_n_z, h0_n_z, out=tmp16)
+    d_h0_n_u += tmp16
+    # d_h0.c = d_h0.n.u - channels(mean[batch, 1, 2](d_h0.n.u), d_h0.n.u)
+    np.sum(d_h0_n_u, axis=(0, 1, 2), out=sum_d_h0_n_u)          # (M,)
+    sum_d_h0_n_u /= 784*B
+    d_h0_c = d_h0_n_u
+    d_h0_c -= sum_d_h0_n_u
     # d_h0.W = correlate(d_h0.c, x, 3, padding = same)
     np.matmul(d_h0_c.reshape(-1, M).T, x_padded_windows.reshape(-1, 9), out=d_h0_W.reshape(-1, 9))
-    np.multiply(0.9, h0_n_mu, out=tmp19)
+    np.multiply(0.9, h0_n_mu, out=tmp17)
     new_h0_n_mu *= 0.09999999999999998
-    new_h0_n_mu += tmp19
-    np.multiply(0.9, h0_n_v, out=tmp20)
+    new_h0_n_mu += tmp17
+    np.multiply(0.9, h0_n_v, out=tmp17)
     new_h0_n_v *= 0.09999999999999998
-    new_h0_n_v += tmp20
-    np.multiply(0.9, h1_a_n_mu, out=tmp21)
+    new_h0_n_v += tmp17
+    np.multiply(0.9, h1_a_n_mu, out=tmp17)
     new_h1_a_n_mu *= 0.09999999999999998
-    new_h1_a_n_mu += tmp21
-    np.multiply(0.9, h1_a_n_v, out=tmp22)
+    new_h1_a_n_mu += tmp17
+    np.multiply(0.9, h1_a_n_v, out=tmp17)
     new_h1_a_n_v *= 0.09999999999999998
-    new_h1_a_n_v += tmp22
-    np.multiply(0.9, h1_r_n_mu, out=tmp23)
+    new_h1_a_n_v += tmp17
+    np.multiply(0.9, h1_r_n_mu, out=tmp17)
     new_h1_r_n_mu *= 0.09999999999999998
-    new_h1_r_n_mu += tmp23
-    np.multiply(0.9, h1_r_n_v, out=tmp24)
+    new_h1_r_n_mu += tmp17
+    np.multiply(0.9, h1_r_n_v, out=tmp17)
     new_h1_r_n_v *= 0.09999999999999998
-    new_h1_r_n_v += tmp24
-    np.multiply(0.9, h2_a_n_mu, out=tmp25)
+    new_h1_r_n_v += tmp17
+    np.multiply(0.9, h2_a_n_mu, out=tmp17)
     new_h2_a_n_mu *= 0.09999999999999998
-    new_h2_a_n_mu += tmp25
-    np.multiply(0.9, h2_a_n_v, out=tmp26)
+    new_h2_a_n_mu += tmp17
+    np.multiply(0.9, h2_a_n_v, out=tmp17)
     new_h2_a_n_v *= 0.09999999999999998
-    new_h2_a_n_v += tmp26
-    np.multiply(0.9, h2_r_n_mu, out=tmp27)
+    new_h2_a_n_v += tmp17
+    np.multiply(0.9, h2_r_n_mu, out=tmp17)
     new_h2_r_n_mu *= 0.09999999999999998
-    new_h2_r_n_mu += tmp27
-    np.multiply(0.9, h2_r_n_v, out=tmp28)
+    new_h2_r_n_mu += tmp17
+    np.multiply(0.9, h2_r_n_v, out=tmp17)
     new_h2_r_n_v *= 0.09999999999999998
-    new_h2_r_n_v += tmp28
-    np.multiply(0.9, h3_a_n_mu, out=tmp29)
+    new_h2_r_n_v += tmp17
+    np.multiply(0.9, h3_a_n_mu, out=tmp18)
     new_h3_a_n_mu *= 0.09999999999999998
-    new_h3_a_n_mu += tmp29
-    np.multiply(0.9, h3_a_n_v, out=tmp30)
+    new_h3_a_n_mu += tmp18
+    np.multiply(0.9, h3_a_n_v, out=tmp18)
     new_h3_a_n_v *= 0.09999999999999998
-    new_h3_a_n_v += tmp30
-    np.multiply(0.9, h3_r_n_mu, out=tmp31)
+    new_h3_a_n_v += tmp18
+    np.multiply(0.9, h3_r_n_mu, out=tmp18)
     new_h3_r_n_mu *= 0.09999999999999998
-    new_h3_r_n_mu += tmp31
-    np.multiply(0.9, h3_r_n_v, out=tmp32)
+    new_h3_r_n_mu += tmp18
+    np.multiply(0.9, h3_r_n_v, out=tmp18)
     new_h3_r_n_v *= 0.09999999999999998
-    new_h3_r_n_v += tmp32
-    np.multiply(0.9, h3_p_n_mu, out=tmp33)
+    new_h3_r_n_v += tmp18
+    np.multiply(0.9, h3_p_n_mu, out=tmp18)
     new_h3_p_n_mu *= 0.09999999999999998
-    new_h3_p_n_mu += tmp33
-    np.multiply(0.9, h3_p_n_v, out=tmp34)
+    new_h3_p_n_mu += tmp18
+    np.multiply(0.9, h3_p_n_v, out=tmp18)
     new_h3_p_n_v *= 0.09999999999999998
-    new_h3_p_n_v += tmp34
-    np.multiply(0.9, h4_a_n_mu, out=tmp35)
+    new_h3_p_n_v += tmp18
+    np.multiply(0.9, h4_a_n_mu, out=tmp18)
     new_h4_a_n_mu *= 0.09999999999999998
-    new_h4_a_n_mu += tmp35
-    np.multiply(0.9, h4_a_n_v, out=tmp36)
+    new_h4_a_n_mu += tmp18
+    np.multiply(0.9, h4_a_n_v, out=tmp18)
     new_h4_a_n_v *= 0.09999999999999998
-    new_h4_a_n_v += tmp36
-    np.multiply(0.9, h4_r_n_mu, out=tmp37)
+    new_h4_a_n_v += tmp18
+    np.multiply(0.9, h4_r_n_mu, out=tmp18)
     new_h4_r_n_mu *= 0.09999999999999998
-    new_h4_r_n_mu += tmp37
-    np.multiply(0.9, h4_r_n_v, out=tmp38)
+    new_h4_r_n_mu += tmp18
+    np.multiply(0.9, h4_r_n_v, out=tmp18)
     new_h4_r_n_v *= 0.09999999999999998
-    new_h4_r_n_v += tmp38
-    np.multiply(0.9, h5_a_n_mu, out=tmp39)
+    new_h4_r_n_v += tmp18
+    np.multiply(0.9, h5_a_n_mu, out=tmp19)
     new_h5_a_n_mu *= 0.09999999999999998
-    new_h5_a_n_mu += tmp39
-    np.multiply(0.9, h5_a_n_v, out=tmp40)
+    new_h5_a_n_mu += tmp19
+    np.multiply(0.9, h5_a_n_v, out=tmp19)
     new_h5_a_n_v *= 0.09999999999999998
-    new_h5_a_n_v += tmp40
-    np.multiply(0.9, h5_r_n_mu, out=tmp41)
+    new_h5_a_n_v += tmp19
+    np.multiply(0.9, h5_r_n_mu, out=tmp19)
     new_h5_r_n_mu *= 0.09999999999999998
-    new_h5_r_n_mu += tmp41
-    np.multiply(0.9, h5_r_n_v, out=tmp42)
+    new_h5_r_n_mu += tmp19
+    np.multiply(0.9, h5_r_n_v, out=tmp19)
     new_h5_r_n_v *= 0.09999999999999998
-    new_h5_r_n_v += tmp42
-    np.multiply(0.9, h5_p_n_mu, out=tmp43)
+    new_h5_r_n_v += tmp19
+    np.multiply(0.9, h5_p_n_mu, out=tmp19)
     new_h5_p_n_mu *= 0.09999999999999998
-    new_h5_p_n_mu += tmp43
-    np.multiply(0.9, h5_p_n_v, out=tmp44)
+    new_h5_p_n_mu += tmp19
+    np.multiply(0.9, h5_p_n_v, out=tmp19)
     new_h5_p_n_v *= 0.09999999999999998
-    new_h5_p_n_v += tmp44
-    np.multiply(0.9, h6_a_n_mu, out=tmp45)
+    new_h5_p_n_v += tmp19
+    np.multiply(0.9, h6_a_n_mu, out=tmp19)
     new_h6_a_n_mu *= 0.09999999999999998
-    new_h6_a_n_mu += tmp45
-    np.multiply(0.9, h6_a_n_v, out=tmp46)
+    new_h6_a_n_mu += tmp19
+    np.multiply(0.9, h6_a_n_v, out=tmp19)
     new_h6_a_n_v *= 0.09999999999999998
-    new_h6_a_n_v += tmp46
-    np.multiply(0.9, h6_r_n_mu, out=tmp47)
+    new_h6_a_n_v += tmp19
+    np.multiply(0.9, h6_r_n_mu, out=tmp19)
     new_h6_r_n_mu *= 0.09999999999999998
-    new_h6_r_n_mu += tmp47
-    np.multiply(0.9, h6_r_n_v, out=tmp48)
+    new_h6_r_n_mu += tmp19
+    np.multiply(0.9, h6_r_n_v, out=tmp19)
     new_h6_r_n_v *= 0.09999999999999998
-    new_h6_r_n_v += tmp48
+    new_h6_r_n_v += tmp19
     # d_h5.r.n.beta = sum[batch, 1, 2](d_a_h5)
     d_h5_r_n_beta[...] = d_h5_p_n_beta                          # (4*M,)
     # d_h3.r.n.beta = sum[batch, 1, 2](d_a_h3)
@@ -2550,10 +2542,10 @@ def _gradients_buffers(workspace, B, dtype):
             (M, dtype),
             (784*B*M, dtype),
             (196*B*M, dtype),
-            (max(2*M*M, 9*M*M), dtype),
+            (9*M*M, dtype),
             (392*B*M, dtype),
             (2*M, dtype),
-            (max(841*B*M, 18*M*M, 784*B*M), dtype),
+            (max(841*B*M, 18*M*M), dtype),
             (1764*B*M, dtype),
             (392*B*M, dtype),
             (2*M, dtype),
@@ -2563,7 +2555,7 @@ def _gradients_buffers(workspace, B, dtype):
             (392*B*M, dtype),
             (2*M, dtype),
             (392*B*M, dtype),
-            (max(392*B*M, 512*B*M, 36*M*M), dtype),
+            (max(512*B*M, 36*M*M), dtype),
             (3528*B*M, dtype),
             (392*B*M, dtype),
             (2*M, dtype),
@@ -2574,20 +2566,20 @@ def _gradients_buffers(workspace, B, dtype):
             (2*M, dtype),
             (392*B*M, dtype),
             (max(98*B*M, 144*M*M), dtype),
-            (max(8*M*M, 36*M*M), dtype),
+            (36*M*M, dtype),
             (196*B*M, dtype),
-            (max(4*M, 2*M*M, 18*M*M), dtype),
-            (max(450*B*M, 72*M*M, 392*B*M), dtype),
-            (max(882*B*M, 784*B*M), dtype),
+            (18*M*M, dtype),
+            (max(450*B*M, 72*M*M), dtype),
+            (882*B*M, dtype),
             (196*B*M, dtype),
             (4*M, dtype),
             (196*B*M, dtype),
-            (max(324*B*M, 144*M*M, 392*B*M), dtype),
+            (max(144*M*M, 392*B*M), dtype),
             (1764*B*M, dtype),
             (196*B*M, dtype),
             (4*M, dtype),
             (196*B*M, dtype),
-            (max(196*B*M, 324*B*M, 144*M*M), dtype),
+            (max(324*B*M, 144*M*M), dtype),
             (1764*B*M, dtype),
             (max(196*B*M, 144*M*M), dtype),
             (4*M, dtype),
@@ -2597,101 +2589,101 @@ def _gradients_buffers(workspace, B, dtype):
             (max(196*B*M, 144*M*M), dtype),
             (4*M, dtype),
             (196*B*M, dtype),
-            (max(4*B*M, 196*B*M), dtype),
-            (max(B*C, B, 196*B*M), dtype),
+            (196*B*M, dtype),
+            (max(B*C, 196*B*M), dtype),
             (max(B, 4*M), dtype),
-            (max(B*C, 8*M*M, 72*M*M, 98*B*M), dtype),
+            (max(B*C, 72*M*M, 98*B*M), dtype),
             (max(B, 2*M), dtype),
             (max(B, M), dtype),
-            (max(196*B*M, 392*B*M, 784*B*M), bool),
+            (784*B*M, bool),
         ])
         workspace.views["gradients"] = (
             s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
             s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[2][:M],                                                   # sqrt_h0_n_s
+            s[2][:M],                                                   # h0_n_q
             s[3][:784*B*M].reshape(B, 28, 28, M),                       # h0
             s[4][:900*B*M].reshape(B, 30, 30, M),                       # h0_padded
             s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h0_padded_windows
             s[4][:9*M*M].reshape(M, 3, 3, M),                           # h1_a_W_last
             s[6][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[7][:M],                                                   # sqrt_h1_a_n_s
+            s[7][:M],                                                   # h1_a_n_q
             s[8][:784*B*M].reshape(B, 28, 28, M),                       # h1_a
             s[9][:900*B*M].reshape(B, 30, 30, M),                       # h1_a_padded
             s[10][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # h1_a_padded_windows
             s[9][:9*M*M].reshape(M, 3, 3, M),                           # h1_r_W_last
             s[11][:784*B*M].reshape(B, 28, 28, M),                      # h1_r_c
-            s[12][:M],                                                  # sqrt_h1_r_n_s
+            s[12][:M],                                                  # h1_r_n_q
             s[13][:784*B*M].reshape(B, 28, 28, M),                      # h1
             s[14][:900*B*M].reshape(B, 30, 30, M),                      # h1_padded
             s[15][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # h1_padded_windows
             s[14][:9*M*M].reshape(M, 3, 3, M),                          # h2_a_W_last
             s[16][:784*B*M].reshape(B, 28, 28, M),                      # h2_a_c
-            s[17][:M],                                                  # sqrt_h2_a_n_s
+            s[17][:M],                                                  # h2_a_n_q
             s[18][:784*B*M].reshape(B, 28, 28, M),                      # h2_a
             s[19][:900*B*M].reshape(B, 30, 30, M),                      # h2_a_padded
             s[20][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # h2_a_padded_windows
             s[19][:9*M*M].reshape(M, 3, 3, M),                          # h2_r_W_last
             s[21][:784*B*M].reshape(B, 28, 28, M),                      # h2_r_c
-            s[22][:M],                                                  # sqrt_h2_r_n_s
+            s[22][:M],                                                  # h2_r_n_q
             s[23][:784*B*M].reshape(B, 28, 28, M),                      # h2
             s[24][:196*B*M].reshape(B, 14, 14, 1, 1, M),                # h2_windows
             s[25][:2*M*M].reshape(2*M, 1, 1, M),                        # h3_p_W_last
             s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_p_c
-            s[27][:2*M],                                                # sqrt_h3_p_n_s
+            s[27][:2*M],                                                # h3_p_n_q
             s[28][:841*B*M].reshape(B, 29, 29, M),                      # h2_padded
             s[29][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # h2_padded_windows
             s[28][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_a_W_last
             s[30][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a_c
-            s[31][:2*M],                                                # sqrt_h3_a_n_s
+            s[31][:2*M],                                                # h3_a_n_q
             s[32][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a
             s[33][:512*B*M].reshape(B, 16, 16, 2*M),                    # h3_a_padded
             s[34][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h3_a_padded_windows
             s[33][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h3_r_W_last
             s[35][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_r_c
-            s[36][:2*M],                                                # sqrt_h3_r_n_s
+            s[36][:2*M],                                                # h3_r_n_q
             s[37][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
             s[38][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp
             s[38][:512*B*M].reshape(B, 16, 16, 2*M),                    # h3_padded
             s[39][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h3_padded_windows
             s[38][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h4_a_W_last
             s[40][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a_c
-            s[41][:2*M],                                                # sqrt_h4_a_n_s
+            s[41][:2*M],                                                # h4_a_n_q
             s[42][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a
             s[43][:512*B*M].reshape(B, 16, 16, 2*M),                    # h4_a_padded
             s[44][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h4_a_padded_windows
             s[43][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h4_r_W_last
             s[45][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_r_c
-            s[46][:2*M],                                                # sqrt_h4_r_n_s
+            s[46][:2*M],                                                # h4_r_n_q
             s[47][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
             s[48][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                 # h4_windows
             s[49][:8*M*M].reshape(4*M, 1, 1, 2*M),                      # h5_p_W_last
             s[50][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_p_c
-            s[51][:4*M],                                                # sqrt_h5_p_n_s
+            s[51][:4*M],                                                # h5_p_n_q
             s[52][:450*B*M].reshape(B, 15, 15, 2*M),                    # h4_padded
             s[53][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # h4_padded_windows
             s[52][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_a_W_last
             s[54][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a_c
-            s[55][:4*M],                                                # sqrt_h5_a_n_s
+            s[55][:4*M],                                                # h5_a_n_q
             s[56][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a
             s[57][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_a_padded
             s[58][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_a_padded_windows
             s[57][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h5_r_W_last
             s[59][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_r_c
-            s[60][:4*M],                                                # sqrt_h5_r_n_s
+            s[60][:4*M],                                                # h5_r_n_q
             s[61][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
             s[62][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp2
             s[62][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
             s[63][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
             s[62][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_a_W_last
             s[64][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a_c
-            s[65][:4*M],                                                # sqrt_h6_a_n_s
+            s[65][:4*M],                                                # h6_a_n_q
             s[66][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a
             s[67][:324*B*M].reshape(B, 9, 9, 4*M),                      # h6_a_padded
             s[68][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h6_a_padded_windows
             s[67][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_r_W_last
             s[69][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_r_c
-            s[70][:4*M],                                                # sqrt_h6_r_n_s
+            s[70][:4*M],                                                # h6_r_n_q
             s[71][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
             s[72][:4*B*M].reshape(B, 4*M),                              # sum_h6
             s[73][:B*C].reshape(B, C),                                  # s
@@ -2700,143 +2692,104 @@ def _gradients_buffers(workspace, B, dtype):
             s[76][:B],                                                  # sum_exp_s
             s[77][:B],                                                  # s_picked
             s[73][:B],                                                  # tmp3
-            s[72][:4*B*M].reshape(B, 4*M),                              # s_W_exp_s
+            s[72][:4*B*M].reshape(B, 4*M),                              # s_W_t2
             s[78][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask
             s[72][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6_r_n_z
-            s[74][:4*M],                                                # d_h6_r_n_z_h6_r_n_z
+            s[74][:4*M],                                                # dot_h6_r_n_z
             s[73][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
-            s[70][:4*M],                                                # sum_term
-            s[69][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # conv_h6_a_padded
-            s[68][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h6_r_c_h6_r_W_last
-            s[67][:324*B*M].reshape(B, 9, 9, 4*M),                      # folded
-            s[78][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask2
-            s[70][:4*M],                                                # d_h6_a_n_z_h6_a_n_z
+            s[70][:4*M],                                                # sum_d_h6_r_n_u
+            s[69][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_r_W_last
+            s[68][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h6_a_windows
+            s[67][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h6_a_padded
+            s[70][:4*M],                                                # dot_h6_a_n_z
             s[69][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
-            s[65][:4*M],                                                # sum_term2
-            s[64][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # conv_h5_padded
-            s[63][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h6_a_c_h6_a_W_last
-            s[62][:324*B*M].reshape(B, 9, 9, 4*M),                      # folded2
-            s[78][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask3
+            s[65][:4*M],                                                # sum_d_h6_a_n_u
+            s[64][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_a_W_last
+            s[63][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_term_windows
+            s[62][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h5_term_padded
             s[61][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5_p_n_z
-            s[65][:4*M],                                                # d_h5_p_n_z_h5_p_n_z
+            s[65][:4*M],                                                # dot_h5_p_n_z
             s[64][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp6
-            s[51][:4*M],                                                # sum_term3
-            s[75][:8*M*M].reshape(4*M, 1, 1, 2*M),                      # conv_h4
-            s[51][:4*M],                                                # d_h5_r_n_z_h5_r_n_z
+            s[51][:4*M],                                                # sum_d_h5_p_n_u
+            s[75][:8*M*M].reshape(4*M, 1, 1, 2*M),                      # d_h5_p_W_last
+            s[51][:4*M],                                                # dot_h5_r_n_z
             s[50][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp7
-            s[51][:4*M],                                                # sum_term4
-            s[48][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # conv_h5_a_padded
-            s[58][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_r_c_h5_r_W_last
-            s[57][:324*B*M].reshape(B, 9, 9, 4*M),                      # folded3
-            s[78][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask4
-            s[51][:4*M],                                                # d_h5_a_n_z_h5_a_n_z
-            s[50][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp8
-            s[51][:4*M],                                                # sum_term5
-            s[75][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # conv_h4_padded
-            s[53][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # d_h5_a_c_h5_a_W_last
-            s[52][:450*B*M].reshape(B, 15, 15, 2*M),                    # folded4
-            s[75][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                 # d_h5_p_c_h5_p_W_last
+            s[51][:4*M],                                                # sum_d_h5_r_n_u
+            s[48][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h5_r_W_last
+            s[58][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_a_windows
+            s[57][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h5_a_padded
+            s[51][:4*M],                                                # dot_h5_a_n_z
+            s[51][:4*M],                                                # sum_d_h5_a_n_u
+            s[75][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_a_W_last
+            s[53][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # d_h4_term_windows
+            s[52][:450*B*M].reshape(B, 15, 15, 2*M),                    # d_h4_term_padded
+            s[75][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                 # d_h4_term_windows2
             s[57][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_a_h4
-            s[78][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask5
+            s[78][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask2
             s[47][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4_r_n_z
-            s[76][:2*M],                                                # d_h4_r_n_z_h4_r_n_z
-            s[52][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp9
-            s[46][:2*M],                                                # sum_term6
-            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # conv_h4_a_padded
-            s[44][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h4_r_c_h4_r_W_last
-            s[43][:512*B*M].reshape(B, 16, 16, 2*M),                    # folded5
-            s[78][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask6
-            s[46][:2*M],                                                # d_h4_a_n_z_h4_a_n_z
-            s[45][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp10
-            s[41][:2*M],                                                # sum_term7
-            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # conv_h3_padded
-            s[39][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h4_a_c_h4_a_W_last
-            s[38][:512*B*M].reshape(B, 16, 16, 2*M),                    # folded6
-            s[78][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask7
+            s[76][:2*M],                                                # dot_h4_r_n_z
+            s[52][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp8
+            s[46][:2*M],                                                # sum_d_h4_r_n_u
+            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h4_r_W_last
+            s[44][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h4_a_windows
+            s[43][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h4_a_padded
+            s[46][:2*M],                                                # dot_h4_a_n_z
+            s[45][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp9
+            s[41][:2*M],                                                # sum_d_h4_a_n_u
+            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h4_a_W_last
+            s[39][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_term_windows
+            s[38][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h3_term_padded
             s[37][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3_p_n_z
-            s[41][:2*M],                                                # d_h3_p_n_z_h3_p_n_z
-            s[40][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp11
-            s[27][:2*M],                                                # sum_term8
-            s[51][:2*M*M].reshape(2*M, 1, 1, M),                        # conv_h2
-            s[27][:2*M],                                                # d_h3_r_n_z_h3_r_n_z
-            s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp12
-            s[27][:2*M],                                                # sum_term9
-            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # conv_h3_a_padded
-            s[34][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_r_c_h3_r_W_last
-            s[33][:512*B*M].reshape(B, 16, 16, 2*M),                    # folded7
-            s[78][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask8
-            s[27][:2*M],                                                # d_h3_a_n_z_h3_a_n_z
-            s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp13
-            s[27][:2*M],                                                # sum_term10
-            s[51][:18*M*M].reshape(2*M, 3, 3, M),                       # conv_h2_padded
-            s[29][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # d_h3_a_c_h3_a_W_last
-            s[28][:841*B*M].reshape(B, 29, 29, M),                      # folded8
-            s[24][:196*B*M].reshape(B, 14, 14, 1, 1, M),                # d_h3_p_c_h3_p_W_last
+            s[41][:2*M],                                                # dot_h3_p_n_z
+            s[40][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp10
+            s[27][:2*M],                                                # sum_d_h3_p_n_u
+            s[51][:2*M*M].reshape(2*M, 1, 1, M),                        # d_h3_p_W_last
+            s[27][:2*M],                                                # dot_h3_r_n_z
+            s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp11
+            s[27][:2*M],                                                # sum_d_h3_r_n_u
+            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h3_r_W_last
+            s[34][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_a_windows
+            s[33][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h3_a_padded
+            s[27][:2*M],                                                # dot_h3_a_n_z
+            s[27][:2*M],                                                # sum_d_h3_a_n_u
+            s[51][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_a_W_last
+            s[29][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # d_h2_term_windows
+            s[28][:841*B*M].reshape(B, 29, 29, M),                      # d_h2_term_padded
+            s[24][:196*B*M].reshape(B, 14, 14, 1, 1, M),                # d_h2_term_windows2
             s[53][:784*B*M].reshape(B, 28, 28, M),                      # d_a_h2
-            s[78][:784*B*M].reshape(B, 28, 28, M),                      # mask9
+            s[78][:784*B*M].reshape(B, 28, 28, M),                      # mask3
             s[23][:784*B*M].reshape(B, 28, 28, M),                      # d_h2_r_n_z
-            s[77][:M],                                                  # d_h2_r_n_z_h2_r_n_z
-            s[28][:784*B*M].reshape(B, 28, 28, M),                      # tmp14
-            s[22][:M],                                                  # sum_term11
-            s[25][:9*M*M].reshape(M, 3, 3, M),                          # conv_h2_a_padded
-            s[20][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h2_r_c_h2_r_W_last
-            s[19][:900*B*M].reshape(B, 30, 30, M),                      # folded9
-            s[78][:784*B*M].reshape(B, 28, 28, M),                      # mask10
-            s[22][:M],                                                  # d_h2_a_n_z_h2_a_n_z
-            s[21][:784*B*M].reshape(B, 28, 28, M),                      # tmp15
-            s[17][:M],                                                  # sum_term12
-            s[25][:9*M*M].reshape(M, 3, 3, M),                          # conv_h1_padded
-            s[15][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h2_a_c_h2_a_W_last
-            s[14][:900*B*M].reshape(B, 30, 30, M),                      # folded10
-            s[78][:784*B*M].reshape(B, 28, 28, M),                      # mask11
+            s[77][:M],                                                  # dot_h2_r_n_z
+            s[28][:784*B*M].reshape(B, 28, 28, M),                      # tmp12
+            s[22][:M],                                                  # sum_d_h2_r_n_u
+            s[25][:9*M*M].reshape(M, 3, 3, M),                          # d_h2_r_W_last
+            s[20][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h2_a_windows
+            s[19][:900*B*M].reshape(B, 30, 30, M),                      # d_h2_a_padded
+            s[22][:M],                                                  # dot_h2_a_n_z
+            s[21][:784*B*M].reshape(B, 28, 28, M),                      # tmp13
+            s[17][:M],                                                  # sum_d_h2_a_n_u
+            s[25][:9*M*M].reshape(M, 3, 3, M),                          # d_h2_a_W_last
+            s[15][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h1_term_windows
+            s[14][:900*B*M].reshape(B, 30, 30, M),                      # d_h1_term_padded
             s[13][:784*B*M].reshape(B, 28, 28, M),                      # d_h1_r_n_z
-            s[17][:M],                                                  # d_h1_r_n_z_h1_r_n_z
-            s[16][:784*B*M].reshape(B, 28, 28, M),                      # tmp16
-            s[12][:M],                                                  # sum_term13
-            s[25][:9*M*M].reshape(M, 3, 3, M),                          # conv_h1_a_padded
-            s[10][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h1_r_c_h1_r_W_last
-            s[9][:900*B*M].reshape(B, 30, 30, M),                       # folded11
-            s[78][:784*B*M].reshape(B, 28, 28, M),                      # mask12
-            s[12][:M],                                                  # d_h1_a_n_z_h1_a_n_z
-            s[11][:784*B*M].reshape(B, 28, 28, M),                      # tmp17
-            s[7][:M],                                                   # sum_term14
-            s[25][:9*M*M].reshape(M, 3, 3, M),                          # conv_h0_padded
-            s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # d_h1_a_c_h1_a_W_last
-            s[4][:900*B*M].reshape(B, 30, 30, M),                       # folded12
-            s[78][:784*B*M].reshape(B, 28, 28, M),                      # mask13
-            s[7][:M],                                                   # d_h0_n_z_h0_n_z
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # tmp18
-            s[2][:M],                                                   # sum_term15
-            s[2][:M],                                                   # tmp19
-            s[2][:M],                                                   # tmp20
-            s[2][:M],                                                   # tmp21
-            s[2][:M],                                                   # tmp22
-            s[2][:M],                                                   # tmp23
-            s[2][:M],                                                   # tmp24
-            s[2][:M],                                                   # tmp25
-            s[2][:M],                                                   # tmp26
-            s[2][:M],                                                   # tmp27
-            s[2][:M],                                                   # tmp28
-            s[27][:2*M],                                                # tmp29
-            s[27][:2*M],                                                # tmp30
-            s[27][:2*M],                                                # tmp31
-            s[27][:2*M],                                                # tmp32
-            s[27][:2*M],                                                # tmp33
-            s[27][:2*M],                                                # tmp34
-            s[27][:2*M],                                                # tmp35
-            s[27][:2*M],                                                # tmp36
-            s[27][:2*M],                                                # tmp37
-            s[27][:2*M],                                                # tmp38
-            s[55][:4*M],                                                # tmp39
-            s[55][:4*M],                                                # tmp40
-            s[55][:4*M],                                                # tmp41
-            s[55][:4*M],                                                # tmp42
-            s[55][:4*M],                                                # tmp43
-            s[55][:4*M],                                                # tmp44
-            s[55][:4*M],                                                # tmp45
-            s[55][:4*M],                                                # tmp46
-            s[55][:4*M],                                                # tmp47
-            s[55][:4*M],                                                # tmp48
+            s[17][:M],                                                  # dot_h1_r_n_z
+            s[16][:784*B*M].reshape(B, 28, 28, M),                      # tmp14
+            s[12][:M],                                                  # sum_d_h1_r_n_u
+            s[25][:9*M*M].reshape(M, 3, 3, M),                          # d_h1_r_W_last
+            s[10][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h1_a_windows
+            s[9][:900*B*M].reshape(B, 30, 30, M),                       # d_h1_a_padded
+            s[12][:M],                                                  # dot_h1_a_n_z
+            s[11][:784*B*M].reshape(B, 28, 28, M),                      # tmp15
+            s[7][:M],                                                   # sum_d_h1_a_n_u
+            s[25][:9*M*M].reshape(M, 3, 3, M),                          # d_h1_a_W_last
+            s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # d_h0_term_windows
+            s[4][:900*B*M].reshape(B, 30, 30, M),                       # d_h0_term_padded
+            s[7][:M],                                                   # dot_h0_n_z
+            s[3][:784*B*M].reshape(B, 28, 28, M),                       # tmp16
+            s[2][:M],                                                   # sum_d_h0_n_u
+            s[2][:M],                                                   # tmp17
+            s[27][:2*M],                                                # tmp18
+            s[55][:4*M],                                                # tmp19
         )
     return workspace.views["gradients"]
 
@@ -3004,21 +2957,12 @@ def check(batch=5, seed=0):
     """Gradients against central differences in float64, along random directions, for every parameter."""
     rng = np.random.default_rng(seed)
     params = {k: rng.normal(0.0, 0.3, np.shape(v)) for k, v in init(seed).items()}
-    params["h0.n.v"] = np.abs(params["h0.n.v"]) + 0.5
-    params["h1.a.n.v"] = np.abs(params["h1.a.n.v"]) + 0.5
-    params["h1.r.n.v"] = np.abs(params["h1.r.n.v"]) + 0.5
-    params["h2.a.n.v"] = np.abs(params["h2.a.n.v"]) + 0.5
-    params["h2.r.n.v"] = np.abs(params["h2.r.n.v"]) + 0.5
-    params["h3.a.n.v"] = np.abs(params["h3.a.n.v"]) + 0.5
-    params["h3.r.n.v"] = np.abs(params["h3.r.n.v"]) + 0.5
-    params["h3.p.n.v"] = np.abs(params["h3.p.n.v"]) + 0.5
-    params["h4.a.n.v"] = np.abs(params["h4.a.n.v"]) + 0.5
-    params["h4.r.n.v"] = np.abs(params["h4.r.n.v"]) + 0.5
-    params["h5.a.n.v"] = np.abs(params["h5.a.n.v"]) + 0.5
-    params["h5.r.n.v"] = np.abs(params["h5.r.n.v"]) + 0.5
-    params["h5.p.n.v"] = np.abs(params["h5.p.n.v"]) + 0.5
-    params["h6.a.n.v"] = np.abs(params["h6.a.n.v"]) + 0.5
-    params["h6.r.n.v"] = np.abs(params["h6.r.n.v"]) + 0.5
+    above_zero = (
+        "h0.n.v", "h1.a.n.v", "h1.r.n.v", "h2.a.n.v", "h2.r.n.v", "h3.a.n.v", "h3.r.n.v", "h3.p.n.v",
+        "h4.a.n.v", "h4.r.n.v", "h5.a.n.v", "h5.r.n.v", "h5.p.n.v", "h6.a.n.v", "h6.r.n.v",
+    )
+    for k in above_zero:
+        params[k] = np.abs(params[k]) + 0.5
     inputs = dict(
         x=rng.random((batch, 1, 28, 28)),
         y=rng.integers(0, C, (batch,)),

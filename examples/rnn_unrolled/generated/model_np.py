@@ -206,8 +206,8 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(H*V, H*H, B*T), dtype),
-            (max(B*H*T, B*T*V, B*T), dtype),
-            (max(B*H + B*H*T, B*T*V, B*T), dtype),
+            (max(B*H*T, B*T*V), dtype),
+            (max(B*H + B*H*T, B*T*V), dtype),
             (B*T, dtype),
         ])
         workspace.views["evaluate"] = (
@@ -239,7 +239,7 @@ def _gradients(params, grads, x, y, workspace):
     if T != 3:
         raise ValueError(f"every step is written out for T = 3, but T is {T} here")
     (
-        U_biased, a_s_x, W_T, s_all, o, max_o, exp_o, sum_exp_o, o_picked, tmp, Q_exp_o, d_s_next,
+        U_biased, a_s_x, W_T, s_all, o, max_o, exp_o, sum_exp_o, o_picked, tmp, Q_t1, d_s_next,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -271,29 +271,31 @@ def _gradients(params, grads, x, y, workspace):
     loss = sum_o_picked / (B*T)
 
     # ---- backward
-    exp_o /= sum_exp_o[..., None]
-    add_onehot(exp_o, y, -1)
-    # d_c = mean[t, batch](softmax(o[t]) - onehot(y[t]))
-    np.sum(exp_o, axis=(0, 1), out=d_c)                         # (V,)
+    # t1[t] = softmax(o[t]) - onehot(y[t])
+    t1 = exp_o
+    t1 /= sum_exp_o[..., None]
+    add_onehot(t1, y, -1)
+    # d_c = mean[t, batch](t1[t])
+    np.sum(t1, axis=(0, 1), out=d_c)                            # (V,)
     d_c /= B*T
-    # d_Q = (sum[t] (softmax(o[t]) - onehot(y[t])) @ s[t].T) / (B*T)
-    np.matmul(exp_o.reshape(-1, V).T, s.reshape(-1, H), out=d_Q)  # (V, H)
+    # d_Q = (sum[t] t1[t] @ s[t].T) / (B*T)
+    np.matmul(t1.reshape(-1, V).T, s.reshape(-1, H), out=d_Q)   # (V, H)
     d_Q /= B*T
-    np.matmul(exp_o.reshape(-1, V), Q, out=Q_exp_o.reshape(-1, H))  # (T, B, H)
-    Q_exp_o /= B*T
+    np.matmul(t1.reshape(-1, V), Q, out=Q_t1.reshape(-1, H))    # (T, B, H)
+    Q_t1 /= B*T
     d_s_next[...] = 0                                           # (B, H)
-    d_a_s = Q_exp_o
+    d_a_s = Q_t1
     # t = 2
-    # d_s[t] = Q.T @ (softmax(o[t]) - onehot(y[t])) / (B*T) + d_s_next[t+1]
+    # d_s[t] = Q.T @ t1[t] / (B*T) + d_s_next[t+1]
     # d_a_s[t] = d_s[t] * (1 - s[t]^2)
-    d_a_s[2] = (d_s_next + Q_exp_o[2]) * (1 - s[2]**2)
+    d_a_s[2] = (d_s_next + Q_t1[2]) * (1 - s[2]**2)
     # d_s_next[t] = W.T @ d_a_s[t]
     np.matmul(d_a_s[2], W, out=d_s_next)
     # t = 1
-    d_a_s[1] = (d_s_next + Q_exp_o[1]) * (1 - s[1]**2)
+    d_a_s[1] = (d_s_next + Q_t1[1]) * (1 - s[1]**2)
     np.matmul(d_a_s[1], W, out=d_s_next)
     # t = 0
-    d_a_s[0] = (d_s_next + Q_exp_o[0]) * (1 - s[0]**2)
+    d_a_s[0] = (d_s_next + Q_t1[0]) * (1 - s[0]**2)
     np.matmul(d_a_s[0], W, out=d_s_next)
     # d_W = sum[t] d_a_s[t] @ s[t-1].T
     np.matmul(d_a_s.reshape(-1, H).T, s_prev.reshape(-1, H), out=d_W)  # (H, H)
@@ -311,7 +313,7 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(H*V, H*H, B*T, B*H), dtype),
-            (max(B*H*T, B*T*V, B*T), dtype),
+            (max(B*H*T, B*T*V), dtype),
             (B*H + B*H*T, dtype),
             (B*T*V, dtype),
             (B*T, dtype),
@@ -328,7 +330,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[4][:B*T].reshape(T, B),                                   # sum_exp_o
             s[5][:B*T].reshape(T, B),                                   # o_picked
             s[1][:B*T].reshape(T, B),                                   # tmp
-            s[1][:B*H*T].reshape(T, B, H),                              # Q_exp_o
+            s[1][:B*H*T].reshape(T, B, H),                              # Q_t1
             s[0][:B*H].reshape(B, H),                                   # d_s_next
         )
     return workspace.views["gradients"]

@@ -72,15 +72,20 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "e.L": (0.1 * draw(seed, 0xf001cdee4d18db66).standard_normal((V, E))).astype(dtype),
-        "h.W_f": (draw(seed, 0xe2f54b7755087d25).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.W_i": (draw(seed, 0xf7bea3003af8aa68).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.W_o": (draw(seed, 0x9aef507dbf978bee).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.W_c": (draw(seed, 0x993d73e4a9faea5e).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
+        "h.W_f": (draw(seed, 0xe2f54b7755087d25).standard_normal((H, E + H))
+                  / np.sqrt(E + H)).astype(dtype),
+        "h.W_i": (draw(seed, 0xf7bea3003af8aa68).standard_normal((H, E + H))
+                  / np.sqrt(E + H)).astype(dtype),
+        "h.W_o": (draw(seed, 0x9aef507dbf978bee).standard_normal((H, E + H))
+                  / np.sqrt(E + H)).astype(dtype),
+        "h.W_c": (draw(seed, 0x993d73e4a9faea5e).standard_normal((H, E + H))
+                  / np.sqrt(E + H)).astype(dtype),
         "h.b_f": np.ones((H,), dtype),
         "h.b_i": np.zeros((H,), dtype),
         "h.b_o": np.zeros((H,), dtype),
         "h.b_c": np.zeros((H,), dtype),
-        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 2*H)) / np.sqrt(2*H)).astype(dtype),
+        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 2*H))
+                / np.sqrt(2*H)).astype(dtype),
         "s.b": np.zeros((C,), dtype),
     }
 
@@ -143,8 +148,8 @@ def _predict(params, x, lengths_t, workspace):
     x = x.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        t_plus_one, mask, h_W, e, a_h_fiog, h_b, h_W_T, hs, h_cs, term, parts, padding, term2,
-        sum_term2, real_lengths_t_or_one, s,
+        t_plus_one, mask, h_W, e, a_h_fiog, h_b, h_W_T, hs, h_cs, term, parts, padding, m_terms,
+        sum_m_terms, real_lengths_t_or_one, s,
     ) = _predict_buffers(workspace, B, T, dtype)
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
     np.equal(t_plus_one[:, None], lengths_t, out=mask)          # (T, B)
@@ -174,13 +179,13 @@ def _predict(params, x, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    term2[...] = h                                              # (T, B, H)
-    np.copyto(term2, 0, where=padding[..., None])
-    np.sum(term2, axis=0, out=sum_term2)                        # (B, H)
+    m_terms[...] = h                                            # (T, B, H)
+    np.copyto(m_terms, 0, where=padding[..., None])
+    np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
     # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
     m = parts[:, H:]                                            # (B, H)
-    np.divide(sum_term2, real_lengths_t_or_one[:, None], out=m)
+    np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
     # s = s.W @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m] + s.b  layers.nn:6
     np.matmul(parts, s_W.T, out=s)                              # (B, C)
     s += s_b
@@ -195,7 +200,7 @@ def _predict_buffers(workspace, B, T, dtype):
         s = workspace.reserve("predict", [
             (max(T, 4*E*H + 4*H*H, B*H + B*H*T, B*H), dtype),
             (B*T, bool),
-            (max(B*E*T, 4*H, 4*H*H, B*H*T, B, B*C), dtype),
+            (max(B*E*T, 4*H*H, B*H*T, B*C), dtype),
             (4*B*H*T, dtype),
             (max(B*H + B*H*T, 2*B*H), dtype),
         ])
@@ -212,8 +217,8 @@ def _predict_buffers(workspace, B, T, dtype):
             s[2][:B*H*T].reshape(T, B, H),                              # term
             s[4][:2*B*H].reshape(B, 2*H),                               # parts
             s[1][:B*T].reshape(T, B),                                   # padding
-            s[2][:B*H*T].reshape(T, B, H),                              # term2
-            s[0][:B*H].reshape(B, H),                                   # sum_term2
+            s[2][:B*H*T].reshape(T, B, H),                              # m_terms
+            s[0][:B*H].reshape(B, H),                                   # sum_m_terms
             s[2][:B],                                                   # real_lengths_t_or_one
             s[2][:B*C].reshape(B, C),                                   # s
         )
@@ -234,8 +239,8 @@ def _evaluate(params, x, y, lengths_t, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        t_plus_one, mask, h_W, e, a_h_fiog, h_b, h_W_T, hs, h_cs, term, parts, padding, term2,
-        sum_term2, real_lengths_t_or_one, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s,
+        t_plus_one, mask, h_W, e, a_h_fiog, h_b, h_W_T, hs, h_cs, term, parts, padding, m_terms,
+        sum_m_terms, real_lengths_t_or_one, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s,
         real_argmax_s,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     np.add(np.arange(T), 1, out=t_plus_one)                     # (T,)
@@ -266,13 +271,13 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    term2[...] = h                                              # (T, B, H)
-    np.copyto(term2, 0, where=padding[..., None])
-    np.sum(term2, axis=0, out=sum_term2)                        # (B, H)
+    m_terms[...] = h                                            # (T, B, H)
+    np.copyto(m_terms, 0, where=padding[..., None])
+    np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
     # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
     m = parts[:, H:]                                            # (B, H)
-    np.divide(sum_term2, real_lengths_t_or_one[:, None], out=m)
+    np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
     # s = s.W @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m] + s.b  layers.nn:6
     np.matmul(parts, s_W.T, out=s)                              # (B, C)
     s += s_b
@@ -298,11 +303,11 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(T, 4*E*H + 4*H*H, B*H + B*H*T, B*H, B), dtype),
+            (max(T, 4*E*H + 4*H*H, B*H + B*H*T, B*H), dtype),
             (B*T, bool),
-            (max(B*E*T, 4*H, 4*H*H, B*H*T, B, B*C), dtype),
+            (max(B*E*T, 4*H*H, B*H*T, B*C), dtype),
             (max(4*B*H*T, B), dtype),
-            (max(B*H + B*H*T, 2*B*H, B*C, B), dtype),
+            (max(B*H + B*H*T, 2*B*H, B*C), dtype),
             (B, dtype),
             (B, np.int64),
         ])
@@ -319,8 +324,8 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[2][:B*H*T].reshape(T, B, H),                              # term
             s[4][:2*B*H].reshape(B, 2*H),                               # parts
             s[1][:B*T].reshape(T, B),                                   # padding
-            s[2][:B*H*T].reshape(T, B, H),                              # term2
-            s[0][:B*H].reshape(B, H),                                   # sum_term2
+            s[2][:B*H*T].reshape(T, B, H),                              # m_terms
+            s[0][:B*H].reshape(B, H),                                   # sum_m_terms
             s[2][:B],                                                   # real_lengths_t_or_one
             s[2][:B*C].reshape(B, C),                                   # s
             s[0][:B],                                                   # max_s
@@ -352,8 +357,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
         t_plus_one, mask, h_W, e, a_h_fiog, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c, term,
-        parts, padding, term2, sum_term2, real_lengths_t_or_one, s, max_s, exp_s, sum_exp_s,
-        s_picked, tmp, s_W_s, term3, d_h, d_h_c_next, d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W,
+        parts, padding, m_terms, sum_m_terms, real_lengths_t_or_one, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp, t1, d_m_scaled, d_h, d_h_c_next, d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W,
         d_e,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
@@ -390,13 +395,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
-    term2[...] = h                                              # (T, B, H)
-    np.copyto(term2, 0, where=padding[..., None])
-    np.sum(term2, axis=0, out=sum_term2)                        # (B, H)
+    m_terms[...] = h                                            # (T, B, H)
+    np.copyto(m_terms, 0, where=padding[..., None])
+    np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
     # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m = parts[:, H:]                                            # (B, H)
-    np.divide(sum_term2, real_lengths_t_or_one[:, None], out=m)
+    np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
     # s = s.W @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m] + s.b  layers.nn:6
     np.matmul(parts, s_W.T, out=s)                              # (B, C)
     s += s_b
@@ -422,19 +427,20 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.sum(d_s, axis=0, out=d_s_b)                              # (C,)
     # d_s.W = d_s @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m].T
     np.matmul(d_s.T, parts, out=d_s_W)                          # (C, 2*H)
-    np.matmul(d_s, s_W, out=s_W_s)                              # (B, 2*H)
-    d_m = s_W_s[:, H:]                                          # (B, H)
-    np.divide(d_m, real_lengths_t_or_one[:, None], out=term3)
-    d_h[...] = term3                                            # (T, B, H)
+    # t1 = s.W.T @ d_s
+    np.matmul(d_s, s_W, out=t1)                                 # (B, 2*H)
+    d_m = t1[:, H:]                                             # (B, H)
+    np.divide(d_m, real_lengths_t_or_one[:, None], out=d_m_scaled)
+    d_h[...] = d_m_scaled                                       # (T, B, H)
     np.copyto(d_h, 0, where=padding[..., None])
-    np.add(d_h, s_W_s[:, :H], out=d_h, where=mask[..., None])
+    np.add(d_h, t1[:, :H], out=d_h, where=mask[..., None])
     d_h_c_next[...] = 0                                         # (B, H)
     d_h_next[...] = 0                                           # (B, H)
     d_h_f, d_h_i, d_h_o = np.split(d_h_fio, 3, axis=-1)
     d_a_h_fio, d_a_h_g = d_a_h_fiog[..., :3*H], d_a_h_fiog[..., 3*H:]
     for t in reversed(range(T)):
-        # d_h[t] = d_m / maximum(real(lengths_t), 1) + select(t + 1 == lengths_t, (s.W.T @
-        #     d_s)[0:H], 0) + d_h_next[t+1]
+        # d_h[t] = d_m / maximum(real(lengths_t), 1) + select(t + 1 == lengths_t, t1[0:H], 0) +
+        #     d_h_next[t+1]
         d_h[t] += d_h_next
         # d_h.c[t] = d_h[t] * h.o[t] * (1 - tanh(h.c[t])^2) + d_h.c_next[t+1]
         d_h_c = d_h_c_next + d_h[t] * h_o[t] * (1 - tanh_h_c[t]**2)  # (B, H)
@@ -476,15 +482,15 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*T, bool),
             (B*E*T, dtype),
             (max(4*B*H*T, 2*B*H), dtype),
-            (max(4*H, 4*H*H, B*H*T, B), dtype),
+            (max(4*H*H, B*H*T, B), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*T, bool),
-            (max(B*H, B*C, B, 2*B*H, 3*B*H, 4*E*H + 4*H*H), dtype),
-            (max(B, B*H), dtype),
+            (max(B*C, 3*B*H, 4*E*H + 4*H*H), dtype),
+            (B*H, dtype),
             (max(B*C, B*H), dtype),
             (max(B, 4*H), dtype),
             (B, dtype),
@@ -505,8 +511,8 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[4][:B*H*T].reshape(T, B, H),                              # term
             s[3][:2*B*H].reshape(B, 2*H),                               # parts
             s[10][:B*T].reshape(T, B),                                  # padding
-            s[4][:B*H*T].reshape(T, B, H),                              # term2
-            s[11][:B*H].reshape(B, H),                                  # sum_term2
+            s[4][:B*H*T].reshape(T, B, H),                              # m_terms
+            s[11][:B*H].reshape(B, H),                                  # sum_m_terms
             s[4][:B],                                                   # real_lengths_t_or_one
             s[11][:B*C].reshape(B, C),                                  # s
             s[12][:B],                                                  # max_s
@@ -514,8 +520,8 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[14][:B],                                                  # sum_exp_s
             s[15][:B],                                                  # s_picked
             s[11][:B],                                                  # tmp
-            s[11][:2*B*H].reshape(B, 2*H),                              # s_W_s
-            s[13][:B*H].reshape(B, H),                                  # term3
+            s[11][:2*B*H].reshape(B, 2*H),                              # t1
+            s[13][:B*H].reshape(B, H),                                  # d_m_scaled
             s[4][:B*H*T].reshape(T, B, H),                              # d_h
             s[13][:B*H].reshape(B, H),                                  # d_h_c_next
             s[12][:B*H].reshape(B, H),                                  # d_h_next

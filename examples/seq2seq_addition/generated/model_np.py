@@ -152,30 +152,42 @@ def init(seed=0, dtype=np.float32):
     return {
         "X": (0.1 * draw(seed, 0x3dde9004d7cdcc37).standard_normal((V, E))).astype(dtype),
         "Y": (0.1 * draw(seed, 0x7aeaf6fe8e2f9a91).standard_normal((V, E))).astype(dtype),
-        "e.f.W_z": (draw(seed, 0xa4f901bce060ac15).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "e.f.W_r": (draw(seed, 0x1e9baa58efd7dafe).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "e.f.W_g": (draw(seed, 0xfb994218d62f6d26).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
+        "e.f.W_z": (draw(seed, 0xa4f901bce060ac15).standard_normal((H, E + H))
+                    / np.sqrt(E + H)).astype(dtype),
+        "e.f.W_r": (draw(seed, 0x1e9baa58efd7dafe).standard_normal((H, E + H))
+                    / np.sqrt(E + H)).astype(dtype),
+        "e.f.W_g": (draw(seed, 0xfb994218d62f6d26).standard_normal((H, E + H))
+                    / np.sqrt(E + H)).astype(dtype),
         "e.f.b_z": np.zeros((H,), dtype),
         "e.f.b_r": np.zeros((H,), dtype),
         "e.f.b_g": np.zeros((H,), dtype),
-        "e.b.W_z": (draw(seed, 0x787e53bdf443422).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "e.b.W_r": (draw(seed, 0x716f079d0c311d8d).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "e.b.W_g": (draw(seed, 0x131d2835bb799709).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
+        "e.b.W_z": (draw(seed, 0x787e53bdf443422).standard_normal((H, E + H))
+                    / np.sqrt(E + H)).astype(dtype),
+        "e.b.W_r": (draw(seed, 0x716f079d0c311d8d).standard_normal((H, E + H))
+                    / np.sqrt(E + H)).astype(dtype),
+        "e.b.W_g": (draw(seed, 0x131d2835bb799709).standard_normal((H, E + H))
+                    / np.sqrt(E + H)).astype(dtype),
         "e.b.b_z": np.zeros((H,), dtype),
         "e.b.b_r": np.zeros((H,), dtype),
         "e.b.b_g": np.zeros((H,), dtype),
-        "d0.W": (draw(seed, 0x9d4b0f8c688b996f).standard_normal((H, 2*H)) / np.sqrt(2*H)).astype(dtype),
+        "d0.W": (draw(seed, 0x9d4b0f8c688b996f).standard_normal((H, 2*H))
+                 / np.sqrt(2*H)).astype(dtype),
         "d0.b": np.zeros((H,), dtype),
         "k.W": (draw(seed, 0xfe0f93b049ad0987).standard_normal((A, H)) / np.sqrt(H)).astype(dtype),
-        "k.U": (draw(seed, 0xc5119f0119ae92d4).standard_normal((A, 2*H)) / np.sqrt(2*H)).astype(dtype),
+        "k.U": (draw(seed, 0xc5119f0119ae92d4).standard_normal((A, 2*H))
+                / np.sqrt(2*H)).astype(dtype),
         "k.v": (0.1 * draw(seed, 0xf54c24c22fa17143).standard_normal((A,))).astype(dtype),
-        "d.W_z": (draw(seed, 0xf27c582ceab849ea).standard_normal((H, E + 3*H)) / np.sqrt(E + 3*H)).astype(dtype),
-        "d.W_r": (draw(seed, 0x52ffa3f46db3b7a4).standard_normal((H, E + 3*H)) / np.sqrt(E + 3*H)).astype(dtype),
-        "d.W_g": (draw(seed, 0x8b16187d68dba321).standard_normal((H, E + 3*H)) / np.sqrt(E + 3*H)).astype(dtype),
+        "d.W_z": (draw(seed, 0xf27c582ceab849ea).standard_normal((H, E + 3*H))
+                  / np.sqrt(E + 3*H)).astype(dtype),
+        "d.W_r": (draw(seed, 0x52ffa3f46db3b7a4).standard_normal((H, E + 3*H))
+                  / np.sqrt(E + 3*H)).astype(dtype),
+        "d.W_g": (draw(seed, 0x8b16187d68dba321).standard_normal((H, E + 3*H))
+                  / np.sqrt(E + 3*H)).astype(dtype),
         "d.b_z": np.zeros((H,), dtype),
         "d.b_r": np.zeros((H,), dtype),
         "d.b_g": np.zeros((H,), dtype),
-        "p.W": (draw(seed, 0xcc75a5de1eecce9a).standard_normal((V, 3*H)) / np.sqrt(3*H)).astype(dtype),
+        "p.W": (draw(seed, 0xcc75a5de1eecce9a).standard_normal((V, 3*H))
+                / np.sqrt(3*H)).astype(dtype),
         "p.b": np.zeros((V,), dtype),
     }
 
@@ -498,7 +510,7 @@ def _predict_buffers(workspace, B, S, T, dtype):
             (max(B*E*S, H*H, 2*B*H*S), dtype),
             (max(3*B*H*S, 2*H), dtype),
             (max(3*H, 2*H*H, 3*E*H + 3*H*H, B*H + B*H*S, B*E*T), dtype),
-            (max(H*H, 3*H, 2*H*H, 2*B*H, A*B*S, B*T*V), dtype),
+            (max(3*H, 2*H*H, 2*B*H, A*B*S, B*T*V), dtype),
             (A*H, dtype),
             (2*E*H + 6*H*H, dtype),
             (B*H + B*H*T, dtype),
@@ -670,7 +682,7 @@ def _evaluate_buffers(workspace, B, S, T, dtype):
             (max(B*E*S, H*H, 2*B*H*S), dtype),
             (max(3*B*H*S, 2*H), dtype),
             (max(3*H, 2*H*H, 3*E*H + 3*H*H, B*H + B*H*S, B*E*T, B*T*V), dtype),
-            (max(H*H, 3*H, 2*H*H, 2*B*H, A*B*S, B*T*V), dtype),
+            (max(3*H, 2*H*H, 2*B*H, A*B*S, B*T*V), dtype),
             (max(A*H, B*T), dtype),
             (2*E*H + 6*H*H, dtype),
             (B*H + B*H*T, dtype),
@@ -746,11 +758,10 @@ def _gradients(params, grads, x, y, r, workspace):
         one_minus_e_f_z, e_f_g, e_b_W, e_b_W_X_x, e_b_b, e_b_W_T, e_b_W_T2, e_bs, e_b_r_e_b_next,
         e_b_zr, one_minus_e_b_z, e_b_g, e, parts, d0, Y_y, k_k, d_b, k_W_T, d_W_T, d_W_g_T, ds, k_w,
         tanh_k_W_T_prev, parts2, parts3, d_zr, one_minus_d_z, d_g, d_k2, p, max_p, exp_p, sum_exp_p,
-        p_picked, tmp, p_W_p, d_d_next, d_k, term3, d_a_d_zr, term2, sum_term3, term, d_a_d_g,
-        d_d_zr, d_d_b, d_d_W, d_k_k, d_e, k_U_k_k, d0_W_a_d0, term4, term5, term6, term7,
-        d_e_b_prev, d_a_e_b_zr_d_a_e_b_g, d_e_b_zr, d_e_b_b, d_e_b_W, d_e_f_next, d_e_f_zr,
-        d_a_e_f_zr_d_a_e_f_g, d_e_f_b, d_a_e_b_zr_d_a_e_b_g_e_b_W, d_a_e_f_zr_d_a_e_f_g_e_f_W,
-        d_e_f_W,
+        p_picked, tmp, t1, d_d_next, d_k, t9, d_a_d_zr, t7, t15, t5, d_a_d_g, d_d_zr, d_d_b, d_d_W,
+        d_k_k, d_e, k_U_k_k, t10, term, term2, term3, term4, d_e_b_prev, d_a_e_b_zr_d_a_e_b_g,
+        d_e_b_zr, d_e_b_b, d_e_b_W, d_e_f_next, d_e_f_zr, d_a_e_f_zr_d_a_e_f_g, d_e_f_b,
+        d_a_e_b_zr_d_a_e_b_g_e_b_W, d_a_e_f_zr_d_a_e_f_g_e_f_W, d_e_f_W,
     ) = _gradients_buffers(workspace, B, S, T, dtype)
 
     # ---- forward
@@ -865,59 +876,60 @@ def _gradients(params, grads, x, y, r, workspace):
     np.sum(d_p, axis=(0, 1), out=d_p_b)                         # (V,)
     # d_p.W = sum[t] d_p[t] @ [d[t], k[t]].T
     np.matmul(d_p.reshape(-1, V).T, d_k2.reshape(-1, 3*H), out=d_p_W)  # (V, 3*H)
-    np.matmul(d_p.reshape(-1, V), p_W, out=p_W_p.reshape(-1, 3*H))  # (T, B, 3*H)
+    # t1[t] = p.W.T @ d_p[t]
+    np.matmul(d_p.reshape(-1, V), p_W, out=t1.reshape(-1, 3*H))  # (T, B, 3*H)
     d_d_next[...] = 0                                           # (B, H)
-    d_d_p_W, d_k_p_W = p_W_p[..., :H], p_W_p[..., H:]
+    d_d_p_W, d_k_p_W = t1[..., :H], t1[..., H:]
     d_d_z, d_d_r = d_d_zr[:, :H], d_d_zr[:, H:]
     for t in reversed(range(T)):
-        # d_d[t] = (p.W.T @ d_p[t])[0:H] + d_d_next[t+1]
+        # d_d[t] = t1[t, 0:H] + d_d_next[t+1]
         d_d = d_d_next + d_d_p_W[t]                             # (B, H)
         # d_d.z[t] = d_d[t] * d.g[t] - d_d[t] * d[t-1]
         d_d_z[...] = d_d * (d_g[t] - d_prev[t])                 # (B, H)
         # d_d.g[t] = d_d[t] * d.z[t]
         # d_a_d.g[t] = d_d.g[t] * (1 - d.g[t]^2)
         d_a_d_g[t] = d_d * d_z[t] * (1 - d_g[t]**2)             # (T, B, H)
-        d_W_g_a_d_g = d_a_d_g[t] @ d_W_g                        # (B, E + 3*H)
-        # d_d.r[t] = (d.W_g.T @ d_a_d.g[t])[0:H] * d[t-1]
-        np.multiply(d_W_g_a_d_g[:, :H], d_prev[t], out=d_d_r)
+        # t2[t] = d.W_g.T @ d_a_d.g[t]
+        t2 = d_a_d_g[t] @ d_W_g                                 # (B, E + 3*H)
+        # d_d.r[t] = t3[t] * d[t-1]
+        np.multiply(t2[:, :H], d_prev[t], out=d_d_r)
         # d_a_d.zr[t] = d_d.zr[t] * d.zr[t] * (1 - d.zr[t])
         d_a_d_zr[t] = d_d_zr * d_zr[t] * (1 - d_zr[t])          # (T, B, 2*H)
-        d_a_d_zr_d_W = d_a_d_zr[t] @ d_W                        # (B, E + 3*H)
-        np.add(d_W_g_a_d_g[:, H:], d_a_d_zr_d_W[:, H:], out=term[t])  # (T, B, E + 2*H)
-        # d_k[t] = (p.W.T @ d_p[t])[H:3*H] + ((d.W_g.T @ d_a_d.g[t])[H:E + 3*H] + (d.W.T @
-        #     d_a_d.zr[t])[H:E + 3*H])[E:E + 2*H]
-        np.add(d_k_p_W[t], term[t, :, E:], out=d_k[t])          # (T, B, 2*H)
+        # t4[t] = d.W.T @ d_a_d.zr[t]
+        t4 = d_a_d_zr[t] @ d_W                                  # (B, E + 3*H)
+        # t5[t] = t2[t, H:E + 3*H] + t4[t, H:E + 3*H]
+        np.add(t2[:, H:], t4[:, H:], out=t5[t])                 # (T, B, E + 2*H)
+        # d_k[t] = t1[t, H:3*H] + t5[t, E:E + 2*H]
+        np.add(d_k_p_W[t], t5[t, :, E:], out=d_k[t])            # (T, B, 2*H)
         # d_k.w[s, t] = sum(d_k[t] * e[s])
-        d_k_w_k_w = np.einsum("ab,cab->ca", d_k[t], e) * k_w[:, t]  # (S, B)
-        sum_d_k_w_k_w = np.sum(d_k_w_k_w, axis=0)               # (B,)
-        term2[:, t] = d_k_w_k_w - sum_d_k_w_k_w * k_w[:, t]     # (S, T, B)
-        term3[:, t] = term2[:, t][..., None] * k_v * (1 - tanh_k_W_T_prev[:, t]**2)  # (S, T, B, A)
-        np.sum(term3[:, t], axis=0, out=sum_term3[t])           # (T, B, A)
-        # d_d_next[t] = (d.W_g.T @ d_a_d.g[t])[0:H] * d.r[t] + d_d[t] * (1 - d.z[t]) + (d.W.T @
-        #     d_a_d.zr[t])[0:H] + k.W.T @ sum[s] (d_k.w[s, t] * k.w[s, t] - (sum[s] d_k.w[s, t] *
-        #     k.w[s, t]) * k.w[s, t]) * k.v * (1 - tanh(k.W @ d[t-1] + k.k[s])^2)
-        np.matmul(sum_term3[t], k_W, out=d_d_next)
-        d_d_next += d_W_g_a_d_g[:, :H] * d_r[t] + d_d * one_minus_d_z[t] + d_a_d_zr_d_W[:, :H]
+        # t6[s, t] = d_k.w[s, t] * k.w[s, t]
+        t6 = np.einsum("ab,cab->ca", d_k[t], e) * k_w[:, t]     # (S, B)
+        # t7[s, t] = t6[s, t] - (sum[s](t6[s, t])) * k.w[s, t]
+        sum_t6 = np.sum(t6, axis=0)                             # (B,)
+        t7[:, t] = t6 - sum_t6 * k_w[:, t]                      # (S, T, B)
+        # t9[s, t] = t7[s, t] * k.v * (1 - tanh(k.W @ d[t-1] + k.k[s])^2)
+        t9[:, t] = t7[:, t][..., None] * k_v * (1 - tanh_k_W_T_prev[:, t]**2)  # (S, T, B, A)
+        # t15[t] = sum[s](t9[s, t])
+        np.sum(t9[:, t], axis=0, out=t15[t])                    # (T, B, A)
+        # d_d_next[t] = t3[t] * d.r[t] + d_d[t] * (1 - d.z[t]) + t4[t, 0:H] + k.W.T @ t15[t]
+        np.matmul(t15[t], k_W, out=d_d_next)
+        d_d_next += t2[:, :H] * d_r[t] + d_d * one_minus_d_z[t] + t4[:, :H]
     # d_d.b_g = sum[t, batch](d_a_d.g[t])
     np.sum(d_a_d_g, axis=(0, 1), out=d_d_b_g)                   # (H,)
     # d_d.W_g = sum[t] d_a_d.g[t] @ [d.r[t] * d[t-1], [Y[y[t]], k[t]]].T
     np.matmul(d_a_d_g.reshape(-1, H).T, parts3.reshape(-1, E + 3*H), out=d_d_W_g)  # (H, E + 3*H)
     # d_d.b = sum[t, batch](d_a_d.zr[t])
     np.sum(d_a_d_zr, axis=(0, 1), out=d_d_b)                    # (2*H,)
-    # d_Y = sum[t] onehot(y[t]) @ ((d.W_g.T @ d_a_d.g[t])[H:E + 3*H] + (d.W.T @ d_a_d.zr[t])[H:E
-    #     + 3*H])[0:E].T
-    scatter(term[:, :, :E], y, out=d_Y)                         # (V, E)
+    # d_Y = sum[t] onehot(y[t]) @ t5[t, 0:E].T
+    scatter(t5[:, :, :E], y, out=d_Y)                           # (V, E)
     # d_d.W = sum[t] d_a_d.zr[t] @ [d[t-1], [Y[y[t]], k[t]]].T
     np.matmul(d_a_d_zr.reshape(-1, 2*H).T, parts2.reshape(-1, E + 3*H), out=d_d_W)  # (2*H, E + 3*H)
-    # d_k.W = sum[t] (sum[s] (d_k.w[s, t] * k.w[s, t] - (sum[s] d_k.w[s, t] * k.w[s, t]) *
-    #     k.w[s, t]) * k.v * (1 - tanh(k.W @ d[t-1] + k.k[s])^2)) @ d[t-1].T
-    np.matmul(sum_term3.reshape(-1, A).T, d_prev.reshape(-1, H), out=d_k_W)  # (A, H)
-    # d_k.v = sum[s, t, batch] (d_k.w[s, t] * k.w[s, t] - (sum[s] d_k.w[s, t] * k.w[s, t]) *
-    #     k.w[s, t]) * tanh(k.W @ d[t-1] + k.k[s])
-    np.matmul(term2.reshape(-1), tanh_k_W_T_prev.reshape(-1, A), out=d_k_v)  # (A,)
-    # d_k.k[s] = sum[t] (d_k.w[s, t] * k.w[s, t] - (sum[s] d_k.w[s, t] * k.w[s, t]) * k.w[s, t])
-    #     * k.v * (1 - tanh(k.W @ d[t-1] + k.k[s])^2)
-    np.sum(term3, axis=1, out=d_k_k)                            # (S, B, A)
+    # d_k.W = sum[t] t15[t] @ d[t-1].T
+    np.matmul(t15.reshape(-1, A).T, d_prev.reshape(-1, H), out=d_k_W)  # (A, H)
+    # d_k.v = sum[s, t, batch] t7[s, t] * tanh(k.W @ d[t-1] + k.k[s])
+    np.matmul(t7.reshape(-1), tanh_k_W_T_prev.reshape(-1, A), out=d_k_v)  # (A,)
+    # d_k.k[s] = sum[t](t9[s, t])
+    np.sum(t9, axis=1, out=d_k_k)                               # (S, B, A)
     # d_k.U = sum[s] d_k.k[s] @ e[s].T
     np.matmul(d_k_k.reshape(-1, A).T, e.reshape(-1, 2*H), out=d_k_U)  # (A, 2*H)
     # d_a_d0 = d_d0 * (1 - d0^2)
@@ -931,20 +943,21 @@ def _gradients(params, grads, x, y, r, workspace):
     np.matmul(d_a_d0.T, parts, out=d_d0_W)                      # (H, 2*H)
     np.einsum("abc,dab->dbc", d_k, k_w, out=d_e)                # (S, B, 2*H)
     np.matmul(d_k_k.reshape(-1, A), k_U, out=k_U_k_k.reshape(-1, 2*H))  # (S, B, 2*H)
-    np.matmul(d_a_d0, d0_W, out=d0_W_a_d0)                      # (B, 2*H)
-    term4[...] = 0                                              # (B, 2*H)
-    term4[:, H:] = d0_W_a_d0[:, H:]
-    term5[...] = 0                                              # (S, B, 2*H)
-    term5[0] = term4
-    # d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad((d0.W.T @
-    #     d_a_d0)[H:2*H], H, 2*H), 0) + select(s == S-1, pad((d0.W.T @ d_a_d0)[0:H], 0, 2*H), 0)
-    term6[...] = 0                                              # (B, 2*H)
-    term6[:, :H] = d0_W_a_d0[:, :H]
-    term7[...] = 0                                              # (S, B, 2*H)
-    term7[-1] = term6
+    # t10 = d0.W.T @ d_a_d0
+    np.matmul(d_a_d0, d0_W, out=t10)                            # (B, 2*H)
+    term[...] = 0                                               # (B, 2*H)
+    term[:, H:] = t10[:, H:]
+    term2[...] = 0                                              # (S, B, 2*H)
+    term2[0] = term
+    # d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad(t10[H:2*H], H,
+    #     2*H), 0) + select(s == S-1, pad(t10[0:H], 0, 2*H), 0)
+    term3[...] = 0                                              # (B, 2*H)
+    term3[:, :H] = t10[:, :H]
+    term4[...] = 0                                              # (S, B, 2*H)
+    term4[-1] = term3
     d_e += k_U_k_k
-    d_e += term5
-    d_e += term7
+    d_e += term2
+    d_e += term4
     d_e_b_prev[...] = 0                                         # (B, H)
     d_e_f_k_w, d_e_b_k_w = d_e[..., :H], d_e[..., H:]
     d_a_e_b_zr, d_a_e_b_g = d_a_e_b_zr_d_a_e_b_g[..., :2*H], d_a_e_b_zr_d_a_e_b_g[..., 2*H:]
@@ -955,17 +968,18 @@ def _gradients(params, grads, x, y, r, workspace):
         # d_e.b.g[s] = d_e.b[s] * e.b.z[s]
         # d_a_e.b.g[s] = d_e.b.g[s] * (1 - e.b.g[s]^2)
         d_a_e_b_g[s] = d_e_b * e_b_z[s] * (1 - e_b_g[s]**2)     # (S, B, H)
-        d_a_e_b_g_e_b_W = d_a_e_b_g[s] @ e_b_W[2*H:, :H]        # (B, H)
+        # t11[s] = e.b.W[2*H:3*H, 0:H].T @ d_a_e.b.g[s]
+        t11 = d_a_e_b_g[s] @ e_b_W[2*H:, :H]                    # (B, H)
         # d_e.b.z[s] = d_e.b[s] * e.b.g[s] - d_e.b[s] * e.b[s+1]
         d_e_b_z[...] = d_e_b * (e_b_g[s] - e_b_next[s])         # (B, H)
-        # d_e.b.r[s] = (e.b.W[2*H:3*H, 0:H].T @ d_a_e.b.g[s]) * e.b[s+1]
-        np.multiply(d_a_e_b_g_e_b_W, e_b_next[s], out=d_e_b_r)
+        # d_e.b.r[s] = t11[s] * e.b[s+1]
+        np.multiply(t11, e_b_next[s], out=d_e_b_r)
         # d_a_e.b.zr[s] = d_e.b.zr[s] * e.b.zr[s] * (1 - e.b.zr[s])
         d_a_e_b_zr[s] = d_e_b_zr * e_b_zr[s] * (1 - e_b_zr[s])  # (S, B, 2*H)
-        # d_e.b_prev[s] = (e.b.W[2*H:3*H, 0:H].T @ d_a_e.b.g[s]) * e.b.r[s] + d_e.b[s] * (1 -
-        #     e.b.z[s]) + e.b.W[0:2*H, 0:H].T @ d_a_e.b.zr[s]
+        # d_e.b_prev[s] = t11[s] * e.b.r[s] + d_e.b[s] * (1 - e.b.z[s]) + e.b.W[0:2*H, 0:H].T @
+        #     d_a_e.b.zr[s]
         np.matmul(d_a_e_b_zr[s], e_b_W[:2*H, :H], out=d_e_b_prev)
-        d_e_b_prev += d_a_e_b_g_e_b_W * e_b_r[s] + d_e_b * one_minus_e_b_z[s]
+        d_e_b_prev += t11 * e_b_r[s] + d_e_b * one_minus_e_b_z[s]
     # d_e.b.b = sum[s, batch]([d_a_e.b.zr[s], d_a_e.b.g[s]])
     np.sum(d_a_e_b_zr_d_a_e_b_g, axis=(0, 1), out=d_e_b_b)      # (3*H,)
     np.matmul(d_a_e_b_zr.reshape(-1, 2*H).T, e_b_next.reshape(-1, H), out=d_e_b_W[:2*H, :H])
@@ -980,17 +994,18 @@ def _gradients(params, grads, x, y, r, workspace):
         # d_e.f.g[s] = d_e.f[s] * e.f.z[s]
         # d_a_e.f.g[s] = d_e.f.g[s] * (1 - e.f.g[s]^2)
         d_a_e_f_g[s] = d_e_f * e_f_z[s] * (1 - e_f_g[s]**2)     # (S, B, H)
-        d_a_e_f_g_e_f_W = d_a_e_f_g[s] @ e_f_W[2*H:, :H]        # (B, H)
+        # t13[s] = e.f.W[2*H:3*H, 0:H].T @ d_a_e.f.g[s]
+        t13 = d_a_e_f_g[s] @ e_f_W[2*H:, :H]                    # (B, H)
         # d_e.f.z[s] = d_e.f[s] * e.f.g[s] - d_e.f[s] * e.f[s-1]
         d_e_f_z[...] = d_e_f * (e_f_g[s] - e_f_prev[s])         # (B, H)
-        # d_e.f.r[s] = (e.f.W[2*H:3*H, 0:H].T @ d_a_e.f.g[s]) * e.f[s-1]
-        np.multiply(d_a_e_f_g_e_f_W, e_f_prev[s], out=d_e_f_r)
+        # d_e.f.r[s] = t13[s] * e.f[s-1]
+        np.multiply(t13, e_f_prev[s], out=d_e_f_r)
         # d_a_e.f.zr[s] = d_e.f.zr[s] * e.f.zr[s] * (1 - e.f.zr[s])
         d_a_e_f_zr[s] = d_e_f_zr * e_f_zr[s] * (1 - e_f_zr[s])  # (S, B, 2*H)
-        # d_e.f_next[s] = (e.f.W[2*H:3*H, 0:H].T @ d_a_e.f.g[s]) * e.f.r[s] + d_e.f[s] * (1 -
-        #     e.f.z[s]) + e.f.W[0:2*H, 0:H].T @ d_a_e.f.zr[s]
+        # d_e.f_next[s] = t13[s] * e.f.r[s] + d_e.f[s] * (1 - e.f.z[s]) + e.f.W[0:2*H, 0:H].T @
+        #     d_a_e.f.zr[s]
         np.matmul(d_a_e_f_zr[s], e_f_W[:2*H, :H], out=d_e_f_next)
-        d_e_f_next += d_a_e_f_g_e_f_W * e_f_r[s] + d_e_f * one_minus_e_f_z[s]
+        d_e_f_next += t13 * e_f_r[s] + d_e_f * one_minus_e_f_z[s]
     # d_e.f.b = sum[s, batch]([d_a_e.f.zr[s], d_a_e.f.g[s]])
     np.sum(d_a_e_f_zr_d_a_e_f_g, axis=(0, 1), out=d_e_f_b)      # (3*H,)
     np.matmul(d_a_e_b_zr_d_a_e_b_g.reshape(-1, 3*H), e_b_W[:, H:],
@@ -1022,15 +1037,15 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             (2*E*H + 6*H*H, dtype),
             (3*E*H + 3*H*H, dtype),
             (B*E*S, dtype),
-            (max(3*B*H*S, 2*B*H*S), dtype),
+            (3*B*H*S, dtype),
             (max(3*H, 2*H*H, 3*E*H + 3*H*H), dtype),
-            (max(H*H, 3*H, 2*H*H, 2*B*H, 3*E*H + 3*H*H), dtype),
+            (max(3*H, 2*H*H, 2*B*H, 3*E*H + 3*H*H), dtype),
             (B*H + B*H*S, dtype),
             (B*H*S, dtype),
             (2*B*H*S, dtype),
             (max(B*H*S, B*E*S), dtype),
             (max(B*H*S, B*E*S), dtype),
-            (max(H*H, B*H, 2*B*H, 3*H), dtype),
+            (max(H*H, 2*B*H, 3*H), dtype),
             (B*H + B*H*S, dtype),
             (max(B*H*S, 2*B*H), dtype),
             (2*B*H*S, dtype),
@@ -1038,10 +1053,10 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             (B*H*S, dtype),
             (max(B*E*T, B*T*V, 2*B*H*T, 2*B*H*S), dtype),
             (max(A*B*S, B*T*V, A*B*S*T), dtype),
-            (max(2*H, B*T, B*H, 3*H), dtype),
-            (max(A*H, B*T, 2*B*H*T, 2*B*H*S), dtype),
+            (max(B*T, B*H, 3*H), dtype),
+            (max(A*H, 2*B*H*T, 2*B*H*S), dtype),
             (max(2*E*H + 6*H*H, B*T, B*S*T, A*B*S), dtype),
-            (max(E*H + 3*H*H, B*T, A*B*T), dtype),
+            (max(E*H + 3*H*H, A*B*T), dtype),
             (max(B*H + B*H*T, 2*B*H*S), dtype),
             (B*S*T, dtype),
             (A*B*S*T, dtype),
@@ -1102,14 +1117,14 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             s[19][:B*T].reshape(T, B),                                  # sum_exp_p
             s[22][:B*T].reshape(T, B),                                  # p_picked
             s[21][:B*T].reshape(T, B),                                  # tmp
-            s[31][:3*B*H*T].reshape(T, B, 3*H),                         # p_W_p
+            s[31][:3*B*H*T].reshape(T, B, 3*H),                         # t1
             s[19][:B*H].reshape(B, H),                                  # d_d_next
             s[17][:2*B*H*T].reshape(T, B, 2*H),                         # d_k
-            s[18][:A*B*S*T].reshape(S, T, B, A),                        # term3
+            s[18][:A*B*S*T].reshape(S, T, B, A),                        # t9
             s[20][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_d_zr
-            s[21][:B*S*T].reshape(S, T, B),                             # term2
-            s[22][:A*B*T].reshape(T, B, A),                             # sum_term3
-            s[32][:B*E*T + 2*B*H*T].reshape(T, B, E + 2*H),             # term
+            s[21][:B*S*T].reshape(S, T, B),                             # t7
+            s[22][:A*B*T].reshape(T, B, A),                             # t15
+            s[32][:B*E*T + 2*B*H*T].reshape(T, B, E + 2*H),             # t5
             s[33][:B*H*T].reshape(T, B, H),                             # d_a_d_g
             s[34][:2*B*H].reshape(B, 2*H),                              # d_d_zr
             s[34][:2*H],                                                # d_d_b
@@ -1117,11 +1132,11 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             s[21][:A*B*S].reshape(S, B, A),                             # d_k_k
             s[20][:2*B*H*S].reshape(S, B, 2*H),                         # d_e
             s[17][:2*B*H*S].reshape(S, B, 2*H),                         # k_U_k_k
-            s[5][:2*B*H].reshape(B, 2*H),                               # d0_W_a_d0
-            s[11][:2*B*H].reshape(B, 2*H),                              # term4
-            s[28][:2*B*H*S].reshape(S, B, 2*H),                         # term5
-            s[11][:2*B*H].reshape(B, 2*H),                              # term6
-            s[23][:2*B*H*S].reshape(S, B, 2*H),                         # term7
+            s[5][:2*B*H].reshape(B, 2*H),                               # t10
+            s[11][:2*B*H].reshape(B, 2*H),                              # term
+            s[28][:2*B*H*S].reshape(S, B, 2*H),                         # term2
+            s[11][:2*B*H].reshape(B, 2*H),                              # term3
+            s[23][:2*B*H*S].reshape(S, B, 2*H),                         # term4
             s[19][:B*H].reshape(B, H),                                  # d_e_b_prev
             s[3][:3*B*H*S].reshape(S, B, 3*H),                          # d_a_e_b_zr_d_a_e_b_g
             s[5][:2*B*H].reshape(B, 2*H),                               # d_e_b_zr

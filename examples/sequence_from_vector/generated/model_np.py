@@ -69,10 +69,14 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "e.L": (0.1 * draw(seed, 0xf001cdee4d18db66).standard_normal((C, E))).astype(dtype),
-        "h.W_f": (draw(seed, 0xe2f54b7755087d25).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.W_i": (draw(seed, 0xf7bea3003af8aa68).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.W_o": (draw(seed, 0x9aef507dbf978bee).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.W_c": (draw(seed, 0x993d73e4a9faea5e).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
+        "h.W_f": (draw(seed, 0xe2f54b7755087d25).standard_normal((H, E + H))
+                  / np.sqrt(E + H)).astype(dtype),
+        "h.W_i": (draw(seed, 0xf7bea3003af8aa68).standard_normal((H, E + H))
+                  / np.sqrt(E + H)).astype(dtype),
+        "h.W_o": (draw(seed, 0x9aef507dbf978bee).standard_normal((H, E + H))
+                  / np.sqrt(E + H)).astype(dtype),
+        "h.W_c": (draw(seed, 0x993d73e4a9faea5e).standard_normal((H, E + H))
+                  / np.sqrt(E + H)).astype(dtype),
         "h.b_f": np.ones((H,), dtype),
         "h.b_i": np.zeros((H,), dtype),
         "h.b_o": np.zeros((H,), dtype),
@@ -278,16 +282,16 @@ def _evaluate(params, x, y, workspace):
     np.matmul(h.reshape(-1, H), s_W.T, out=s.reshape(-1, W))    # (T, B, W)
     s += s_b
     # loss, summed: sum[t, batch, 0](...)
-    term = s
+    loss_terms = s
     np.maximum(s, 0, out=tmp)
     np.multiply(y, s, out=tmp2)
     tmp -= tmp2
-    np.abs(s, out=term)
-    np.negative(term, out=term)
-    np.exp(term, out=term)
-    np.log1p(term, out=term)
-    term += tmp
-    loss = np.sum(term)
+    np.abs(s, out=loss_terms)
+    np.negative(loss_terms, out=loss_terms)
+    np.exp(loss_terms, out=loss_terms)
+    np.log1p(loss_terms, out=loss_terms)
+    loss_terms += tmp
+    loss = np.sum(loss_terms)
     return {"loss": (loss, B), "penalty": 0.0}
 
 
@@ -334,8 +338,8 @@ def _gradients(params, grads, x, y, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     x = class_input("x", x, (B,), C)                            # (B,)
     (
-        h_W, e, h_W_e, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c, s, term, tmp, d_h, d_h_c_next,
-        d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W, sum_d_a_h_fiog, d_e,
+        h_W, e, h_W_e, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c, s, loss_terms, tmp, d_h,
+        d_h_c_next, d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W, sum_d_a_h_fiog, d_e,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -367,16 +371,16 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(h.reshape(-1, H), s_W.T, out=s.reshape(-1, W))    # (T, B, W)
     s += s_b
     # loss = (sum[t, batch, 0](softplus(-s[t]) * y[t] + softplus(s[t]) * (1 - y[t]))) / B
-    np.maximum(s, 0, out=term)                                  # (T, B, W)
+    np.maximum(s, 0, out=loss_terms)                            # (T, B, W)
     np.multiply(y, s, out=tmp)
-    term -= tmp
+    loss_terms -= tmp
     np.abs(s, out=tmp)
     np.negative(tmp, out=tmp)
     np.exp(tmp, out=tmp)
     np.log1p(tmp, out=tmp)
-    term += tmp
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms += tmp
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
     # p[t] = sigmoid(s[t])                                      model.nn:10
@@ -436,8 +440,8 @@ def _gradients_buffers(workspace, B, T, dtype):
         s = workspace.reserve("gradients", [
             (4*E*H + 4*H*H, dtype),
             (B*E, dtype),
-            (max(4*B*H, B*T*W, B*H, 4*E*H + 4*H*H), dtype),
-            (max(4*H, 4*H*H, B*T*W, B*H*T, 4*B*H), dtype),
+            (max(4*B*H, B*T*W, 4*E*H + 4*H*H), dtype),
+            (max(4*H*H, B*T*W, B*H*T, 4*B*H), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
@@ -459,7 +463,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[7][:B*H*T].reshape(T, B, H),                              # h_g
             s[8][:B*H*T].reshape(T, B, H),                              # tanh_h_c
             s[2][:B*T*W].reshape(T, B, W),                              # s
-            s[3][:B*T*W].reshape(T, B, W),                              # term
+            s[3][:B*T*W].reshape(T, B, W),                              # loss_terms
             s[9][:B*T*W].reshape(T, B, W),                              # tmp
             s[3][:B*H*T].reshape(T, B, H),                              # d_h
             s[2][:B*H].reshape(B, H),                                   # d_h_c_next

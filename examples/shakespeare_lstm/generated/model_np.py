@@ -101,18 +101,26 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "h1.W_f": (draw(seed, 0x6b8ef52a6bcb6ef6).standard_normal((H, H + V)) / np.sqrt(H + V)).astype(dtype),
-        "h1.W_i": (draw(seed, 0x7b1942a0cf6b3ac2).standard_normal((H, H + V)) / np.sqrt(H + V)).astype(dtype),
-        "h1.W_o": (draw(seed, 0xd9b1a7e02c4df9a6).standard_normal((H, H + V)) / np.sqrt(H + V)).astype(dtype),
-        "h1.W_c": (draw(seed, 0xd3a87691759810cc).standard_normal((H, H + V)) / np.sqrt(H + V)).astype(dtype),
+        "h1.W_f": (draw(seed, 0x6b8ef52a6bcb6ef6).standard_normal((H, H + V))
+                   / np.sqrt(H + V)).astype(dtype),
+        "h1.W_i": (draw(seed, 0x7b1942a0cf6b3ac2).standard_normal((H, H + V))
+                   / np.sqrt(H + V)).astype(dtype),
+        "h1.W_o": (draw(seed, 0xd9b1a7e02c4df9a6).standard_normal((H, H + V))
+                   / np.sqrt(H + V)).astype(dtype),
+        "h1.W_c": (draw(seed, 0xd3a87691759810cc).standard_normal((H, H + V))
+                   / np.sqrt(H + V)).astype(dtype),
         "h1.b_f": np.ones((H,), dtype),
         "h1.b_i": np.zeros((H,), dtype),
         "h1.b_o": np.zeros((H,), dtype),
         "h1.b_c": np.zeros((H,), dtype),
-        "h2.W_f": (draw(seed, 0xf231a006ff9f1d6e).standard_normal((H, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "h2.W_i": (draw(seed, 0xd9481805a30e1d79).standard_normal((H, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "h2.W_o": (draw(seed, 0x1b57ad5b8f8806dd).standard_normal((H, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "h2.W_c": (draw(seed, 0x7dd13b4620d3cd5a).standard_normal((H, 2*H)) / np.sqrt(2*H)).astype(dtype),
+        "h2.W_f": (draw(seed, 0xf231a006ff9f1d6e).standard_normal((H, 2*H))
+                   / np.sqrt(2*H)).astype(dtype),
+        "h2.W_i": (draw(seed, 0xd9481805a30e1d79).standard_normal((H, 2*H))
+                   / np.sqrt(2*H)).astype(dtype),
+        "h2.W_o": (draw(seed, 0x1b57ad5b8f8806dd).standard_normal((H, 2*H))
+                   / np.sqrt(2*H)).astype(dtype),
+        "h2.W_c": (draw(seed, 0x7dd13b4620d3cd5a).standard_normal((H, 2*H))
+                   / np.sqrt(2*H)).astype(dtype),
         "h2.b_f": np.ones((H,), dtype),
         "h2.b_i": np.zeros((H,), dtype),
         "h2.b_o": np.zeros((H,), dtype),
@@ -352,7 +360,7 @@ def _predict_buffers(workspace, B, T, dtype):
             (max(8*H*H, B*H + B*H*T), dtype),
             (max(4*H*H + 4*H*V, B*H + B*H*T), dtype),
             (max(4*H, 4*B*H*T), dtype),
-            (max(4*H*V, 4*H*H, 4*H, B*T*V), dtype),
+            (max(4*H*V, 4*H*H, B*T*V), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
         ])
@@ -472,11 +480,11 @@ def _evaluate_buffers(workspace, B, T, dtype):
         s = workspace.reserve("evaluate", [
             (max(8*H*H, B*H + B*H*T), dtype),
             (max(4*H*H + 4*H*V, B*H + B*H*T), dtype),
-            (max(4*H, 4*B*H*T, B*T), dtype),
-            (max(4*H*V, 4*H*H, 4*H, B*T*V), dtype),
+            (max(4*H, 4*B*H*T), dtype),
+            (max(4*H*V, 4*H*H, B*T*V), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
-            (max(B*T*V, B*T), dtype),
+            (B*T*V, dtype),
             (B*T, dtype),
             (B*T, dtype),
             (B*T, np.int64),
@@ -534,8 +542,8 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
     })
     (
         h2_W, h1_W, h1_b, h1_W_biased, a_h1_fiog, h1_W_h1_T, h1s, h1_cs, h1_fio, h1_g, tanh_h1_c,
-        u_h2, tmp, term, a_h2_fiog, h2_b, h2_W_h2_T, h2s, h2_cs, h2_fio, h2_g, tanh_h2_c, tmp2, u_s,
-        h2_u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, s_W_exp_s, d_h2_c_next, d_h2_next,
+        u_h2, tmp, h1_scaled, a_h2_fiog, h2_b, h2_W_h2_T, h2s, h2_cs, h2_fio, h2_g, tanh_h2_c, u_s,
+        h2_u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, s_W_t2, d_h2_c_next, d_h2_next,
         d_a_h2_fiog, d_h2_fio, d_h2_b, d_h2_W, d_a_h2_fiog_h2_W, d_h1_c_next, d_h1_next,
         d_a_h1_fiog, d_h1_fio, d_h1_b, d_h1_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
@@ -567,9 +575,9 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
         np.multiply(h1_o[t], tanh_h1_c[t], out=h1[t])
     uniform(seed, 0x8783b036c9281b26, tmp, out=u_h2, at=carry["t"]*B*H)  # (T, B, H)
     np.less(u_h2, 0.8, out=u_h2)
-    np.multiply(h1, u_h2, out=term)                             # (T, B, H)
-    term *= 1.25
-    np.matmul(term.reshape(-1, H), h2_W[:, H:].T, out=a_h2_fiog.reshape(-1, 4*H))  # (T, B, 4*H)
+    np.multiply(h1, u_h2, out=h1_scaled)                        # (T, B, H)
+    h1_scaled *= 1.25
+    np.matmul(h1_scaled.reshape(-1, H), h2_W[:, H:].T, out=a_h2_fiog.reshape(-1, 4*H))
     np.concatenate((h2_b_f, h2_b_i, h2_b_o, h2_b_c), out=h2_b)  # (4*H,)
     a_h2_fiog += h2_b
     h2_W_h2 = h2_W[:, :H]                                       # (H, 4*H)
@@ -591,7 +599,7 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
         np.tanh(h2_c[t], out=tanh_h2_c[t])                      # (T, B, H)
         # h2[t] = h2.o[t] * tanh(h2.c[t])                       lstm.nn:15
         np.multiply(h2_o[t], tanh_h2_c[t], out=h2[t])
-    uniform(seed, 0xb021183d8f313c79, tmp2, out=u_s, at=carry["t"]*B*H)  # (T, B, H)
+    uniform(seed, 0xb021183d8f313c79, tmp, out=u_s, at=carry["t"]*B*H)  # (T, B, H)
     np.less(u_s, 0.8, out=u_s)
     np.multiply(h2, u_s, out=h2_u_s)                            # (T, B, H)
     # s[t] = 1.25 * (s.W @ (h2[t] * real(uniform(s) < 0.8))) + s.b  layers.nn:6
@@ -604,32 +612,34 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
     # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     pick(s, y, out=s_picked)                                    # (T, B)
-    np.log(sum_exp_s, out=tmp3)
+    np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
-    np.subtract(tmp3, s_picked, out=s_picked)
+    np.subtract(tmp2, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     loss = sum_s_picked / (B*T)
 
     # ---- backward
-    exp_s /= sum_exp_s[..., None]
-    add_onehot(exp_s, y, -1)
-    # d_s.b = mean[t, batch](softmax(s[t]) - onehot(y[t]))
-    np.sum(exp_s, axis=(0, 1), out=d_s_b)                       # (V,)
+    # t1[t] = softmax(s[t]) - onehot(y[t])
+    t1 = exp_s
+    t1 /= sum_exp_s[..., None]
+    add_onehot(t1, y, -1)
+    # d_s.b = mean[t, batch](t1[t])
+    np.sum(t1, axis=(0, 1), out=d_s_b)                          # (V,)
     d_s_b /= B*T
-    exp_s *= 1.25 / (B*T)
-    # d_s.W = sum[t] ((softmax(s[t]) - onehot(y[t])) * (1.25 / (B*T))) @ (h2[t] *
-    #     real(uniform(s) < 0.8)).T
-    np.matmul(exp_s.reshape(-1, V).T, h2_u_s.reshape(-1, H), out=d_s_W)  # (V, H)
-    np.matmul(exp_s.reshape(-1, V), s_W, out=s_W_exp_s.reshape(-1, H))  # (T, B, H)
-    d_h2 = s_W_exp_s
+    # t2[t] = t1[t] * (1.25 / (B*T))
+    t2 = t1
+    t2 *= 1.25 / (B*T)
+    # d_s.W = sum[t] t2[t] @ (h2[t] * real(uniform(s) < 0.8)).T
+    np.matmul(t2.reshape(-1, V).T, h2_u_s.reshape(-1, H), out=d_s_W)  # (V, H)
+    np.matmul(t2.reshape(-1, V), s_W, out=s_W_t2.reshape(-1, H))  # (T, B, H)
+    d_h2 = s_W_t2
     d_h2 *= u_s
     d_h2_c_next[...] = 0                                        # (B, H)
     d_h2_next[...] = 0                                          # (B, H)
     d_h2_f, d_h2_i, d_h2_o = np.split(d_h2_fio, 3, axis=-1)
     d_a_h2_fio, d_a_h2_g = d_a_h2_fiog[..., :3*H], d_a_h2_fiog[..., 3*H:]
     for t in reversed(range(T)):
-        # d_h2[t] = (s.W.T @ ((softmax(s[t]) - onehot(y[t])) * (1.25 / (B*T)))) * real(uniform(s) <
-        #     0.8) + d_h2_next[t+1]
+        # d_h2[t] = (s.W.T @ t2[t]) * real(uniform(s) < 0.8) + d_h2_next[t+1]
         d_h2[t] += d_h2_next
         # d_h2.c[t] = d_h2[t] * h2.o[t] * (1 - tanh(h2.c[t])^2) + d_h2.c_next[t+1]
         d_h2_c = d_h2_c_next + d_h2[t] * h2_o[t] * (1 - tanh_h2_c[t]**2)  # (B, H)
@@ -651,7 +661,7 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
     # d_h2.b = sum[t, batch](d_a_h2.fiog[t])
     np.sum(d_a_h2_fiog, axis=(0, 1), out=d_h2_b)                # (4*H,)
     np.matmul(d_a_h2_fiog.reshape(-1, 4*H).T, h2_prev.reshape(-1, H), out=d_h2_W[:, :H])
-    np.matmul(d_a_h2_fiog.reshape(-1, 4*H).T, term.reshape(-1, H), out=d_h2_W[:, H:])
+    np.matmul(d_a_h2_fiog.reshape(-1, 4*H).T, h1_scaled.reshape(-1, H), out=d_h2_W[:, H:])
     np.matmul(d_a_h2_fiog.reshape(-1, 4*H), h2_W[:, H:], out=d_a_h2_fiog_h2_W.reshape(-1, H))
     d_h1 = d_a_h2_fiog_h2_W
     d_h1 *= u_h2
@@ -707,7 +717,7 @@ def _gradients_buffers(workspace, B, T, dtype):
         s = workspace.reserve("gradients", [
             (max(8*H*H, B*H, 4*H*H + 4*H*V), dtype),
             (4*H*H + 4*H*V, dtype),
-            (max(4*H, 4*B*H*T, B*H*T), dtype),
+            (max(4*H, 4*B*H*T), dtype),
             (max(4*H*V, 4*H*H, B*H*T, 3*B*H), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
@@ -715,14 +725,14 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, np.float64),
-            (max(4*B*H*T, B*H*T), dtype),
-            (max(4*H, 4*H*H, B*H*T), dtype),
+            (4*B*H*T, dtype),
+            (max(4*H*H, B*H*T), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
-            (max(B*T*V, B*T, B*H*T), dtype),
+            (max(B*T*V, B*H*T), dtype),
             (max(B*T, B*H, 4*H), dtype),
             (B*T*V, dtype),
             (max(B*T, B*H, 4*H), dtype),
@@ -742,7 +752,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[8][:B*H*T].reshape(T, B, H),                              # tanh_h1_c
             s[3][:B*H*T].reshape(T, B, H),                              # u_h2
             s[9][:B*H*T].reshape(T, B, H),                              # tmp
-            s[2][:B*H*T].reshape(T, B, H),                              # term
+            s[2][:B*H*T].reshape(T, B, H),                              # h1_scaled
             s[10][:4*B*H*T].reshape(T, B, 4*H),                         # a_h2_fiog
             s[11][:4*H],                                                # h2_b
             s[11][:4*H*H].reshape(H, 4*H),                              # h2_W_h2_T
@@ -751,7 +761,6 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[14][:3*B*H*T].reshape(T, B, 3*H),                         # h2_fio
             s[15][:B*H*T].reshape(T, B, H),                             # h2_g
             s[16][:B*H*T].reshape(T, B, H),                             # tanh_h2_c
-            s[9][:B*H*T].reshape(T, B, H),                              # tmp2
             s[11][:B*H*T].reshape(T, B, H),                             # u_s
             s[10][:B*H*T].reshape(T, B, H),                             # h2_u_s
             s[17][:B*T*V].reshape(T, B, V),                             # s
@@ -759,8 +768,8 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[19][:B*T*V].reshape(T, B, V),                             # exp_s
             s[20][:B*T].reshape(T, B),                                  # sum_exp_s
             s[21][:B*T].reshape(T, B),                                  # s_picked
-            s[17][:B*T].reshape(T, B),                                  # tmp3
-            s[17][:B*H*T].reshape(T, B, H),                             # s_W_exp_s
+            s[17][:B*T].reshape(T, B),                                  # tmp2
+            s[17][:B*H*T].reshape(T, B, H),                             # s_W_t2
             s[18][:B*H].reshape(B, H),                                  # d_h2_c_next
             s[20][:B*H].reshape(B, H),                                  # d_h2_next
             s[10][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h2_fiog

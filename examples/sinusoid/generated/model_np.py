@@ -131,8 +131,8 @@ def _evaluate(params, x, y, workspace):
     w2_h += b2
     w2_h -= y
     # loss, summed: 0.5 * sum[batch] (f - y) * (f - y)
-    w2_h_w2_h = w2_h @ w2_h
-    loss = 0.5 * w2_h_w2_h
+    dot_w2_h = w2_h @ w2_h
+    loss = 0.5 * dot_w2_h
     return {"loss": (loss, B), "penalty": 0.0}
 
 
@@ -173,8 +173,8 @@ def _gradients(params, grads, x, y, workspace):
     w2_h += b2
     w2_h -= y
     # loss = (0.5 * sum[batch] (f - y)^2) / B
-    w2_h_w2_h = w2_h @ w2_h
-    loss = 0.5 * w2_h_w2_h / B
+    dot_w2_h = w2_h @ w2_h
+    loss = 0.5 * dot_w2_h / B
 
     # ---- backward
     # d_f = (f - y) / B

@@ -340,65 +340,98 @@ def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
         "e.L": (0.1 * draw(seed, 0xf001cdee4d18db66).standard_normal((V, E))).astype(dtype),
-        "h.h.1.f.W_f": (draw(seed, 0x3fabb5954e3ede7f).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.h.1.f.W_i": (draw(seed, 0x6f5fbdd099d5f18d).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.h.1.f.W_o": (draw(seed, 0xb5dc63881273c2b0).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.h.1.f.W_c": (draw(seed, 0x800e9b740c67c9ea).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
+        "h.h.1.f.W_f": (draw(seed, 0x3fabb5954e3ede7f).standard_normal((H, E + H))
+                        / np.sqrt(E + H)).astype(dtype),
+        "h.h.1.f.W_i": (draw(seed, 0x6f5fbdd099d5f18d).standard_normal((H, E + H))
+                        / np.sqrt(E + H)).astype(dtype),
+        "h.h.1.f.W_o": (draw(seed, 0xb5dc63881273c2b0).standard_normal((H, E + H))
+                        / np.sqrt(E + H)).astype(dtype),
+        "h.h.1.f.W_c": (draw(seed, 0x800e9b740c67c9ea).standard_normal((H, E + H))
+                        / np.sqrt(E + H)).astype(dtype),
         "h.h.1.f.b_f": np.ones((H,), dtype),
         "h.h.1.f.b_i": np.zeros((H,), dtype),
         "h.h.1.f.b_o": np.zeros((H,), dtype),
         "h.h.1.f.b_c": np.zeros((H,), dtype),
-        "h.h.1.b.W_f": (draw(seed, 0xc888c3129d572a2a).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.h.1.b.W_i": (draw(seed, 0x6386e1f0b0784739).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.h.1.b.W_o": (draw(seed, 0xc18e8a73d4645b45).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
-        "h.h.1.b.W_c": (draw(seed, 0x6b4c66e3589ce160).standard_normal((H, E + H)) / np.sqrt(E + H)).astype(dtype),
+        "h.h.1.b.W_f": (draw(seed, 0xc888c3129d572a2a).standard_normal((H, E + H))
+                        / np.sqrt(E + H)).astype(dtype),
+        "h.h.1.b.W_i": (draw(seed, 0x6386e1f0b0784739).standard_normal((H, E + H))
+                        / np.sqrt(E + H)).astype(dtype),
+        "h.h.1.b.W_o": (draw(seed, 0xc18e8a73d4645b45).standard_normal((H, E + H))
+                        / np.sqrt(E + H)).astype(dtype),
+        "h.h.1.b.W_c": (draw(seed, 0x6b4c66e3589ce160).standard_normal((H, E + H))
+                        / np.sqrt(E + H)).astype(dtype),
         "h.h.1.b.b_f": np.ones((H,), dtype),
         "h.h.1.b.b_i": np.zeros((H,), dtype),
         "h.h.1.b.b_o": np.zeros((H,), dtype),
         "h.h.1.b.b_c": np.zeros((H,), dtype),
-        "h.r.2.f.W_f": (draw(seed, 0x3e81c905ea8700f7).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.2.f.W_i": (draw(seed, 0xb1cf069fce42987b).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.2.f.W_o": (draw(seed, 0xce7aa98c11df9f37).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.2.f.W_c": (draw(seed, 0x609669aedcf0fc4c).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
+        "h.r.2.f.W_f": (draw(seed, 0x3e81c905ea8700f7).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.2.f.W_i": (draw(seed, 0xb1cf069fce42987b).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.2.f.W_o": (draw(seed, 0xce7aa98c11df9f37).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.2.f.W_c": (draw(seed, 0x609669aedcf0fc4c).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
         "h.r.2.f.b_f": np.ones((H,), dtype),
         "h.r.2.f.b_i": np.zeros((H,), dtype),
         "h.r.2.f.b_o": np.zeros((H,), dtype),
         "h.r.2.f.b_c": np.zeros((H,), dtype),
-        "h.r.2.b.W_f": (draw(seed, 0xafd5e8fba7c8d18).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.2.b.W_i": (draw(seed, 0xca8e3bbef79f18d8).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.2.b.W_o": (draw(seed, 0x1f981a49261a6c97).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.2.b.W_c": (draw(seed, 0x8b5ab4400c64cbce).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
+        "h.r.2.b.W_f": (draw(seed, 0xafd5e8fba7c8d18).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.2.b.W_i": (draw(seed, 0xca8e3bbef79f18d8).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.2.b.W_o": (draw(seed, 0x1f981a49261a6c97).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.2.b.W_c": (draw(seed, 0x8b5ab4400c64cbce).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
         "h.r.2.b.b_f": np.ones((H,), dtype),
         "h.r.2.b.b_i": np.zeros((H,), dtype),
         "h.r.2.b.b_o": np.zeros((H,), dtype),
         "h.r.2.b.b_c": np.zeros((H,), dtype),
-        "h.r.3.f.W_f": (draw(seed, 0x49af4267a1bcc41a).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.3.f.W_i": (draw(seed, 0xdb489986020e4be1).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.3.f.W_o": (draw(seed, 0xdaa507bb6d7ebbff).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.3.f.W_c": (draw(seed, 0x9353e241e7ae3adc).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
+        "h.r.3.f.W_f": (draw(seed, 0x49af4267a1bcc41a).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.3.f.W_i": (draw(seed, 0xdb489986020e4be1).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.3.f.W_o": (draw(seed, 0xdaa507bb6d7ebbff).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.3.f.W_c": (draw(seed, 0x9353e241e7ae3adc).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
         "h.r.3.f.b_f": np.ones((H,), dtype),
         "h.r.3.f.b_i": np.zeros((H,), dtype),
         "h.r.3.f.b_o": np.zeros((H,), dtype),
         "h.r.3.f.b_c": np.zeros((H,), dtype),
-        "h.r.3.b.W_f": (draw(seed, 0x7e4bdd6cfd9e87b8).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.3.b.W_i": (draw(seed, 0x99238b13508fac80).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.3.b.W_o": (draw(seed, 0x686a5ecb71591068).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
-        "h.r.3.b.W_c": (draw(seed, 0xbd7c2f82f4a9ee05).standard_normal((H, 3*H)) / np.sqrt(3*H)).astype(dtype),
+        "h.r.3.b.W_f": (draw(seed, 0x7e4bdd6cfd9e87b8).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.3.b.W_i": (draw(seed, 0x99238b13508fac80).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.3.b.W_o": (draw(seed, 0x686a5ecb71591068).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
+        "h.r.3.b.W_c": (draw(seed, 0xbd7c2f82f4a9ee05).standard_normal((H, 3*H))
+                        / np.sqrt(3*H)).astype(dtype),
         "h.r.3.b.b_f": np.ones((H,), dtype),
         "h.r.3.b.b_i": np.zeros((H,), dtype),
         "h.r.3.b.b_o": np.zeros((H,), dtype),
         "h.r.3.b.b_c": np.zeros((H,), dtype),
-        "a.W_o.1": (draw(seed, 0xfdc6601589930b98).standard_normal((2*H, A)) / np.sqrt(A)).astype(dtype),
-        "a.W_o.2": (draw(seed, 0xd08a276bed63f67f).standard_normal((2*H, A)) / np.sqrt(A)).astype(dtype),
-        "a.head.1.W_q": (draw(seed, 0x4b7f5b5d23ad8720).standard_normal((A, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "a.head.1.W_k": (draw(seed, 0x47dc778dc9171321).standard_normal((A, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "a.head.1.W_v": (draw(seed, 0x7b051f18a553c259).standard_normal((A, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "a.head.2.W_q": (draw(seed, 0x1804850388bb8417).standard_normal((A, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "a.head.2.W_k": (draw(seed, 0xe2741af8a9c1f67a).standard_normal((A, 2*H)) / np.sqrt(2*H)).astype(dtype),
-        "a.head.2.W_v": (draw(seed, 0xbbe561f7d41ee700).standard_normal((A, 2*H)) / np.sqrt(2*H)).astype(dtype),
+        "a.W_o.1": (draw(seed, 0xfdc6601589930b98).standard_normal((2*H, A))
+                    / np.sqrt(A)).astype(dtype),
+        "a.W_o.2": (draw(seed, 0xd08a276bed63f67f).standard_normal((2*H, A))
+                    / np.sqrt(A)).astype(dtype),
+        "a.head.1.W_q": (draw(seed, 0x4b7f5b5d23ad8720).standard_normal((A, 2*H))
+                         / np.sqrt(2*H)).astype(dtype),
+        "a.head.1.W_k": (draw(seed, 0x47dc778dc9171321).standard_normal((A, 2*H))
+                         / np.sqrt(2*H)).astype(dtype),
+        "a.head.1.W_v": (draw(seed, 0x7b051f18a553c259).standard_normal((A, 2*H))
+                         / np.sqrt(2*H)).astype(dtype),
+        "a.head.2.W_q": (draw(seed, 0x1804850388bb8417).standard_normal((A, 2*H))
+                         / np.sqrt(2*H)).astype(dtype),
+        "a.head.2.W_k": (draw(seed, 0xe2741af8a9c1f67a).standard_normal((A, 2*H))
+                         / np.sqrt(2*H)).astype(dtype),
+        "a.head.2.W_v": (draw(seed, 0xbbe561f7d41ee700).standard_normal((A, 2*H))
+                         / np.sqrt(2*H)).astype(dtype),
         "q.gamma": np.ones((2*H,), dtype),
         "q.beta": np.zeros((2*H,), dtype),
-        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 2*H)) / np.sqrt(2*H)).astype(dtype),
+        "s.W": (draw(seed, 0xb38215fe417dc2f8).standard_normal((C, 2*H))
+                / np.sqrt(2*H)).astype(dtype),
         "s.b": np.zeros((C,), dtype),
     }
 
@@ -674,19 +707,19 @@ def _predict(params, x, lengths_t, workspace):
     term4 = h_h_3
     np.add(a_s_1, a_W_o_2_a_head_2, out=tmp)
     term4 += tmp
-    # q.m[t] = mean(h.h.3[t] + a.s.2[t])                        layers.nn:67
+    # q.m[t] = mean(h.h.3[t] + a.s.2[t])                        layers.nn:71
     np.sum(term4, axis=2, out=q_m)                              # (T, B)
     q_m /= 2*H
-    # q.u[t] = h.h.3[t] + a.s.2[t] - q.m[t]                     layers.nn:68
+    # q.u[t] = h.h.3[t] + a.s.2[t] - q.m[t]                     layers.nn:72
     q_u = term4
     q_u -= q_m[..., None]
-    # q.s[t] = sqrt(mean(q.u[t]^2) + 1e-05)                     layers.nn:69
+    # q.s[t] = sqrt(mean(q.u[t]^2) + 1e-05)                     layers.nn:73
     np.einsum("abc,abc->ab", q_u, q_u, out=q_s)                 # (T, B)
     q_s /= 2*H
     q_s += 1e-05
     np.sqrt(q_s, out=q_s)
-    # q.n[t] = q.u[t] / q.s[t]                                  layers.nn:70
-    # q[t] = q.gamma * q.n[t] + q.beta                          layers.nn:71
+    # q.n[t] = q.u[t] / q.s[t]                                  layers.nn:74
+    # q[t] = q.gamma * q.n[t] + q.beta                          layers.nn:75
     q = q_u
     q /= q_s[..., None]
     q *= q_gamma
@@ -705,13 +738,13 @@ def _predict_buffers(workspace, B, T, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*T, bool),
-            (max(4*E*H + 4*H*H, B*H + B*H*T, 4*H, 4*H*H, 12*H*H, A*B*T, B*T, 2*B*H*T), dtype),
-            (max(B*E*T, 4*H, T, 4*H*H, 12*H*H, B*H + B*H*T, 2*B*H*T), dtype),
+            (max(4*E*H + 4*H*H, B*H + B*H*T, 12*H*H, A*B*T, 2*B*H*T), dtype),
+            (max(B*E*T, T, 12*H*H, B*H + B*H*T, 2*B*H*T), dtype),
             (4*B*H*T, dtype),
-            (max(4*H, 4*H*H, 4*E*H + 4*H*H, B*H + B*H*T, 2*B*H*T), dtype),
-            (max(B*H + B*H*T, 4*H, 4*H*H, 12*H*H, A*B*T, 2*B*H*T), dtype),
+            (max(4*H*H, 4*E*H + 4*H*H, B*H + B*H*T, 2*B*H*T), dtype),
+            (max(B*H + B*H*T, 12*H*H, A*B*T, 2*B*H*T), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 4*H, 4*H*H, B*T*T, B*T, B*C*T), dtype),
+            (max(B*H + B*H*T, 4*H*H, B*T*T, B*C*T), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*T].reshape(T, B),                                   # padding
@@ -814,7 +847,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
         a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v,
         a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k,
         sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2, a_W_o_2_a_head_2, tmp, q_m, q_s, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp2, real_lengths_t, argmax_s, mask2, term5,
+        exp_s, sum_exp_s, s_picked, tmp2, steps_terms, argmax_s, mask2, term5,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
@@ -1002,19 +1035,19 @@ def _evaluate(params, x, y, lengths_t, workspace):
     term4 = h_h_3
     np.add(a_s_1, a_W_o_2_a_head_2, out=tmp)
     term4 += tmp
-    # q.m[t] = mean(h.h.3[t] + a.s.2[t])                        layers.nn:67
+    # q.m[t] = mean(h.h.3[t] + a.s.2[t])                        layers.nn:71
     np.sum(term4, axis=2, out=q_m)                              # (T, B)
     q_m /= 2*H
-    # q.u[t] = h.h.3[t] + a.s.2[t] - q.m[t]                     layers.nn:68
+    # q.u[t] = h.h.3[t] + a.s.2[t] - q.m[t]                     layers.nn:72
     q_u = term4
     q_u -= q_m[..., None]
-    # q.s[t] = sqrt(mean(q.u[t]^2) + 1e-05)                     layers.nn:69
+    # q.s[t] = sqrt(mean(q.u[t]^2) + 1e-05)                     layers.nn:73
     np.einsum("abc,abc->ab", q_u, q_u, out=q_s)                 # (T, B)
     q_s /= 2*H
     q_s += 1e-05
     np.sqrt(q_s, out=q_s)
-    # q.n[t] = q.u[t] / q.s[t]                                  layers.nn:70
-    # q[t] = q.gamma * q.n[t] + q.beta                          layers.nn:71
+    # q.n[t] = q.u[t] / q.s[t]                                  layers.nn:74
+    # q[t] = q.gamma * q.n[t] + q.beta                          layers.nn:75
     q = q_u
     q /= q_s[..., None]
     q *= q_gamma
@@ -1034,8 +1067,8 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.copyto(sum_exp_s, 0, where=padding)
     loss = np.sum(sum_exp_s)
     # steps = sum[batch](real(lengths_t))
-    real_lengths_t[...] = lengths_t                             # (B,)
-    loss_count = np.sum(real_lengths_t)
+    steps_terms[...] = lengths_t                                # (B,)
+    loss_count = np.sum(steps_terms)
     np.argmax(s, axis=2, out=argmax_s)                          # (T, B)
     np.not_equal(argmax_s, y, out=mask2)                        # (T, B)
     term5[...] = mask2
@@ -1051,13 +1084,13 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*T, bool),
-            (max(4*E*H + 4*H*H, B*H + B*H*T, 4*H, 4*H*H, 12*H*H, A*B*T, B*T, 2*B*H*T, B), dtype),
-            (max(B*E*T, 4*H, T, 4*H*H, 12*H*H, B*H + B*H*T, 2*B*H*T, B*C*T, B*T), dtype),
+            (max(4*E*H + 4*H*H, B*H + B*H*T, 12*H*H, A*B*T, 2*B*H*T, B), dtype),
+            (max(B*E*T, T, 12*H*H, B*H + B*H*T, 2*B*H*T, B*C*T), dtype),
             (4*B*H*T, dtype),
-            (max(4*H, 4*H*H, 4*E*H + 4*H*H, B*H + B*H*T, 2*B*H*T, B*T), dtype),
-            (max(B*H + B*H*T, 4*H, 4*H*H, 12*H*H, A*B*T, 2*B*H*T, B*T), dtype),
+            (max(4*H*H, 4*E*H + 4*H*H, B*H + B*H*T, 2*B*H*T), dtype),
+            (max(B*H + B*H*T, 12*H*H, A*B*T, 2*B*H*T), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 4*H, 4*H*H, B*T*T, B*T, B*C*T), dtype),
+            (max(B*H + B*H*T, 4*H*H, B*T*T, B*C*T), dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
@@ -1130,7 +1163,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[4][:B*T].reshape(T, B),                                   # sum_exp_s
             s[2][:B*T].reshape(T, B),                                   # s_picked
             s[5][:B*T].reshape(T, B),                                   # tmp2
-            s[1][:B],                                                   # real_lengths_t
+            s[1][:B],                                                   # steps_terms
             s[8][:B*T].reshape(T, B),                                   # argmax_s
             s[6][:B*T].reshape(T, B),                                   # mask2
             s[7][:B*T].reshape(T, B),                                   # term5
@@ -1186,21 +1219,19 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v, a_head_1, a_s_1,
         a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k,
         sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2, a_W_o_2_a_head_2, q_m, q_s, q, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, term8, d_q, d_q_n_q_n, tmp2, sum_d_q_u,
-        d_a_head_2, d_a_head_2_a_head_2_w, d_a_head_2_w, sum_d_a_head_2_w_a_head_2_w, tmp3,
-        d_a_head_2_w_a_head_2_w_a_head_2_q, d_a_head_2_q, d_a_head_1, d_a_head_1_a_head_1_w,
-        d_a_head_1_w, sum_d_a_head_1_w_a_head_1_w, tmp4, d_a_head_1_w_a_head_1_w_a_head_1_q,
-        d_a_head_1_q, a_head_2_W_v_a_head_2_a_head_2_w,
-        a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q, a_head_2_W_q_a_head_2_q,
-        a_head_1_W_v_a_head_1_a_head_1_w, a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q,
-        a_head_1_W_q_a_head_1_q, d_h_r_3_b_c_prev, d_h_r_3_b_prev, d_a_h_r_3_b_fiog, d_h_r_3_b_fio,
-        d_h_r_3_b_b, d_h_r_3_b_W, d_h_r_3_f_c_next, d_h_r_3_f_next, d_a_h_r_3_f_fiog, d_h_r_3_f_fio,
-        d_h_r_3_f_b, d_h_r_3_f_W, d_a_h_r_3_b_fiog_h_r_3_b_W, d_a_h_r_3_f_fiog_h_r_3_f_W,
-        d_h_r_2_b_c_prev, d_h_r_2_b_prev, d_a_h_r_2_b_fiog, d_h_r_2_b_fio, d_h_r_2_b_b, d_h_r_2_b_W,
-        d_h_r_2_f_c_next, d_h_r_2_f_next, d_h_r_2_f_fio, d_a_h_r_2_f_fiog, d_h_r_2_f_b, d_h_r_2_f_W,
-        d_a_h_r_2_b_fiog_h_r_2_b_W, d_a_h_r_2_f_fiog_h_r_2_f_W, d_h_h_1_b_c_prev, d_h_h_1_b_prev,
-        d_a_h_h_1_b_fiog, d_h_h_1_b_fio, d_h_h_1_b_b, d_h_h_1_b_W, d_h_h_1_f_c_next, d_h_h_1_f_next,
-        d_h_h_1_f_fio, d_a_h_h_1_f_fiog, d_h_h_1_f_b, d_h_h_1_f_W, d_e, d_a_h_h_1_f_fiog_h_h_1_f_W,
+        exp_s, sum_exp_s, s_picked, tmp, steps_terms, term8, d_q, dot_q_n, tmp2, sum_d_q_u,
+        d_a_head_2, d_a_head_2_a_head_2_w, d_a_head_2_w, sum_t1, tmp3, t2_a_head_2_q, d_a_head_2_q,
+        d_a_head_1, d_a_head_1_a_head_1_w, d_a_head_1_w, sum_t3, tmp4, t4_a_head_1_q, d_a_head_1_q,
+        a_head_2_W_v_a_head_2_a_head_2_w, a_head_2_W_k_t2_a_head_2_q, a_head_2_W_q_a_head_2_q,
+        a_head_1_W_v_a_head_1_a_head_1_w, a_head_1_W_k_t4_a_head_1_q, a_head_1_W_q_a_head_1_q,
+        d_h_r_3_b_c_prev, d_h_r_3_b_prev, d_a_h_r_3_b_fiog, d_h_r_3_b_fio, d_h_r_3_b_b, d_h_r_3_b_W,
+        d_h_r_3_f_c_next, d_h_r_3_f_next, d_a_h_r_3_f_fiog, d_h_r_3_f_fio, d_h_r_3_f_b, d_h_r_3_f_W,
+        d_a_h_r_3_b_fiog_h_r_3_b_W, d_a_h_r_3_f_fiog_h_r_3_f_W, d_h_r_2_b_c_prev, d_h_r_2_b_prev,
+        d_a_h_r_2_b_fiog, d_h_r_2_b_fio, d_h_r_2_b_b, d_h_r_2_b_W, d_h_r_2_f_c_next, d_h_r_2_f_next,
+        d_h_r_2_f_fio, d_a_h_r_2_f_fiog, d_h_r_2_f_b, d_h_r_2_f_W, d_a_h_r_2_b_fiog_h_r_2_b_W,
+        d_a_h_r_2_f_fiog_h_r_2_f_W, d_h_h_1_b_c_prev, d_h_h_1_b_prev, d_a_h_h_1_b_fiog,
+        d_h_h_1_b_fio, d_h_h_1_b_b, d_h_h_1_b_W, d_h_h_1_f_c_next, d_h_h_1_f_next, d_h_h_1_f_fio,
+        d_a_h_h_1_f_fiog, d_h_h_1_f_b, d_h_h_1_f_W, d_e, d_a_h_h_1_f_fiog_h_h_1_f_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -1411,21 +1442,21 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     term7 = a_s_1
     term7 += a_W_o_2_a_head_2
     term7 += h_h_3
-    # q.m[t] = mean(h.h.3[t] + a.s.2[t])                        layers.nn:67
+    # q.m[t] = mean(h.h.3[t] + a.s.2[t])                        layers.nn:71
     np.sum(term7, axis=2, out=q_m)                              # (T, B)
     q_m /= 2*H
-    # q.u[t] = h.h.3[t] + a.s.2[t] - q.m[t]                     layers.nn:68
+    # q.u[t] = h.h.3[t] + a.s.2[t] - q.m[t]                     layers.nn:72
     q_u = term7
     q_u -= q_m[..., None]
-    # q.s[t] = sqrt(mean(q.u[t]^2) + 1e-05)                     layers.nn:69
+    # q.s[t] = sqrt(mean(q.u[t]^2) + 1e-05)                     layers.nn:73
     np.einsum("abc,abc->ab", q_u, q_u, out=q_s)                 # (T, B)
     q_s /= 2*H
     q_s += 1e-05
     np.sqrt(q_s, out=q_s)
-    # q.n[t] = q.u[t] / q.s[t]                                  layers.nn:70
+    # q.n[t] = q.u[t] / q.s[t]                                  layers.nn:74
     q_n = q_u
     q_n /= q_s[..., None]
-    # q[t] = q.gamma * q.n[t] + q.beta                          layers.nn:71
+    # q[t] = q.gamma * q.n[t] + q.beta                          layers.nn:75
     np.multiply(q_gamma, q_n, out=q)                            # (T, B, 2*H)
     q += q_beta
     # s[t] = s.W @ q[t] + s.b                                   layers.nn:6
@@ -1442,8 +1473,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.copyto(s_picked, 0, where=padding)
     sum_s_picked = np.sum(s_picked)
     # steps = sum[batch](real(lengths_t))
-    real_lengths_t[...] = lengths_t                             # (B,)
-    steps = np.sum(real_lengths_t)
+    steps_terms[...] = lengths_t                                # (B,)
+    steps = np.sum(steps_terms)
     # loss = (sum[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))) / steps
     loss = sum_s_picked / steps
 
@@ -1470,12 +1501,12 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     d_q_n *= q_gamma
     # d_q.u[t] = d_q.n[t] / q.s[t] + sum(d_q.n[t] * q.n[t]) / q.s[t] / q.s[t] * (-1 / (2*H)) *
     #     q.u[t]
-    np.einsum("abc,abc->ab", d_q_n, q_n, out=d_q_n_q_n)         # (T, B)
-    d_q_n_q_n /= q_s
-    d_q_n_q_n *= -1 / (2*H)
+    np.einsum("abc,abc->ab", d_q_n, q_n, out=dot_q_n)           # (T, B)
+    dot_q_n /= q_s
+    dot_q_n *= -1 / (2*H)
     d_q_u = d_q_n
     d_q_u /= q_s[..., None]
-    np.multiply(d_q_n_q_n[..., None], q_n, out=tmp2)
+    np.multiply(dot_q_n[..., None], q_n, out=tmp2)
     d_q_u += tmp2
     # d_a.s.2[t] = d_q.u[t] - mean(d_q.u[t])
     np.sum(d_q_u, axis=2, out=sum_d_q_u)                        # (T, B)
@@ -1493,21 +1524,21 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_v)
     # d_a.head.2.w[t, u] = sum(d_a.head.2[t] * a.head.2.v[u])
     np.einsum("abc,dbc->adb", d_a_head_2, a_head_2_v, out=d_a_head_2_w)  # (T, T, B)
-    d_a_head_2_w_a_head_2_w = d_a_head_2_w
-    d_a_head_2_w_a_head_2_w *= a_head_2_w
-    np.sum(d_a_head_2_w_a_head_2_w, axis=1, out=sum_d_a_head_2_w_a_head_2_w)  # (T, B)
-    np.multiply(sum_d_a_head_2_w_a_head_2_w[:, None], a_head_2_w, out=tmp3)
-    d_a_head_2_w_a_head_2_w -= tmp3
-    np.copyto(d_a_head_2_w_a_head_2_w, 0, where=mask)
-    d_a_head_2_w_a_head_2_w /= np.sqrt(A)
-    np.einsum("abc,acd->bcd", d_a_head_2_w_a_head_2_w, a_head_2_q,
-        out=d_a_head_2_w_a_head_2_w_a_head_2_q)
+    # t1[t, u] = d_a.head.2.w[t, u] * a.head.2.w[t, u]
+    t1 = d_a_head_2_w
+    t1 *= a_head_2_w
+    # t2[t, u] = (t1[t, u] - (sum[u](t1[t, u])) * a.head.2.w[t, u]) / sqrt(A)
+    np.sum(t1, axis=1, out=sum_t1)                              # (T, B)
+    t2 = t1
+    np.multiply(sum_t1[:, None], a_head_2_w, out=tmp3)
+    t2 -= tmp3
+    np.copyto(t2, 0, where=mask)
+    t2 /= np.sqrt(A)
+    np.einsum("abc,acd->bcd", t2, a_head_2_q, out=t2_a_head_2_q)  # (T, B, A)
     # d_a.head.2.W_k = sum[t] d_a.head.2.k[t] @ h.h.3[t].T
-    np.matmul(d_a_head_2_w_a_head_2_w_a_head_2_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H),
-        out=d_a_head_2_W_k)
-    # d_a.head.2.q[t] = sum[u] (d_a.head.2.w[t, u] * a.head.2.w[t, u] - (sum[u] d_a.head.2.w[t,
-    #     u] * a.head.2.w[t, u]) * a.head.2.w[t, u]) / sqrt(A) * a.head.2.k[u]
-    np.einsum("abc,bcd->acd", d_a_head_2_w_a_head_2_w, a_head_2_k, out=d_a_head_2_q)  # (T, B, A)
+    np.matmul(t2_a_head_2_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_k)
+    # d_a.head.2.q[t] = sum[u] t2[t, u] * a.head.2.k[u]
+    np.einsum("abc,bcd->acd", t2, a_head_2_k, out=d_a_head_2_q)  # (T, B, A)
     # d_a.head.2.W_q = sum[t] d_a.head.2.q[t] @ h.h.3[t].T
     np.matmul(d_a_head_2_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_q)  # (A, 2*H)
     # d_a.head.1[t] = a.W_o.1.T @ d_a.s.2[t]
@@ -1517,33 +1548,33 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_head_1_a_head_1_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_v)
     # d_a.head.1.w[t, u] = sum(d_a.head.1[t] * a.head.1.v[u])
     np.einsum("abc,dbc->adb", d_a_head_1, a_head_1_v, out=d_a_head_1_w)  # (T, T, B)
-    d_a_head_1_w_a_head_1_w = d_a_head_1_w
-    d_a_head_1_w_a_head_1_w *= a_head_1_w
-    np.sum(d_a_head_1_w_a_head_1_w, axis=1, out=sum_d_a_head_1_w_a_head_1_w)  # (T, B)
-    np.multiply(sum_d_a_head_1_w_a_head_1_w[:, None], a_head_1_w, out=tmp4)
-    d_a_head_1_w_a_head_1_w -= tmp4
-    np.copyto(d_a_head_1_w_a_head_1_w, 0, where=mask)
-    d_a_head_1_w_a_head_1_w /= np.sqrt(A)
-    np.einsum("abc,acd->bcd", d_a_head_1_w_a_head_1_w, a_head_1_q,
-        out=d_a_head_1_w_a_head_1_w_a_head_1_q)
+    # t3[t, u] = d_a.head.1.w[t, u] * a.head.1.w[t, u]
+    t3 = d_a_head_1_w
+    t3 *= a_head_1_w
+    # t4[t, u] = (t3[t, u] - (sum[u](t3[t, u])) * a.head.1.w[t, u]) / sqrt(A)
+    np.sum(t3, axis=1, out=sum_t3)                              # (T, B)
+    t4 = t3
+    np.multiply(sum_t3[:, None], a_head_1_w, out=tmp4)
+    t4 -= tmp4
+    np.copyto(t4, 0, where=mask)
+    t4 /= np.sqrt(A)
+    np.einsum("abc,acd->bcd", t4, a_head_1_q, out=t4_a_head_1_q)  # (T, B, A)
     # d_a.head.1.W_k = sum[t] d_a.head.1.k[t] @ h.h.3[t].T
-    np.matmul(d_a_head_1_w_a_head_1_w_a_head_1_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H),
-        out=d_a_head_1_W_k)
-    # d_a.head.1.q[t] = sum[u] (d_a.head.1.w[t, u] * a.head.1.w[t, u] - (sum[u] d_a.head.1.w[t,
-    #     u] * a.head.1.w[t, u]) * a.head.1.w[t, u]) / sqrt(A) * a.head.1.k[u]
-    np.einsum("abc,bcd->acd", d_a_head_1_w_a_head_1_w, a_head_1_k, out=d_a_head_1_q)  # (T, B, A)
+    np.matmul(t4_a_head_1_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_k)
+    # d_a.head.1.q[t] = sum[u] t4[t, u] * a.head.1.k[u]
+    np.einsum("abc,bcd->acd", t4, a_head_1_k, out=d_a_head_1_q)  # (T, B, A)
     # d_a.head.1.W_q = sum[t] d_a.head.1.q[t] @ h.h.3[t].T
     np.matmul(d_a_head_1_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_q)  # (A, 2*H)
     np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A), a_head_2_W_v,
         out=a_head_2_W_v_a_head_2_a_head_2_w.reshape(-1, 2*H))
-    np.matmul(d_a_head_2_w_a_head_2_w_a_head_2_q.reshape(-1, A), a_head_2_W_k,
-        out=a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q.reshape(-1, 2*H))
+    np.matmul(t2_a_head_2_q.reshape(-1, A), a_head_2_W_k,
+        out=a_head_2_W_k_t2_a_head_2_q.reshape(-1, 2*H))
     np.matmul(d_a_head_2_q.reshape(-1, A), a_head_2_W_q,
         out=a_head_2_W_q_a_head_2_q.reshape(-1, 2*H))
     np.matmul(d_a_head_1_a_head_1_w.reshape(-1, A), a_head_1_W_v,
         out=a_head_1_W_v_a_head_1_a_head_1_w.reshape(-1, 2*H))
-    np.matmul(d_a_head_1_w_a_head_1_w_a_head_1_q.reshape(-1, A), a_head_1_W_k,
-        out=a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q.reshape(-1, 2*H))
+    np.matmul(t4_a_head_1_q.reshape(-1, A), a_head_1_W_k,
+        out=a_head_1_W_k_t4_a_head_1_q.reshape(-1, 2*H))
     # d_h.h.3[t] = d_a.s.2[t] + a.head.2.W_v.T @ d_a.head.2.v[t] + a.head.2.W_k.T @
     #     d_a.head.2.k[t] + a.head.2.W_q.T @ d_a.head.2.q[t] + a.head.1.W_v.T @ d_a.head.1.v[t]
     #     + a.head.1.W_k.T @ d_a.head.1.k[t] + a.head.1.W_q.T @ d_a.head.1.q[t]
@@ -1551,10 +1582,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         out=a_head_1_W_q_a_head_1_q.reshape(-1, 2*H))
     d_h_h_3 = d_a_s_2
     d_h_h_3 += a_head_2_W_v_a_head_2_a_head_2_w
-    d_h_h_3 += a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q
+    d_h_h_3 += a_head_2_W_k_t2_a_head_2_q
     d_h_h_3 += a_head_2_W_q_a_head_2_q
     d_h_h_3 += a_head_1_W_v_a_head_1_a_head_1_w
-    d_h_h_3 += a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q
+    d_h_h_3 += a_head_1_W_k_t4_a_head_1_q
     d_h_h_3 += a_head_1_W_q_a_head_1_q
     d_h_r_3_b_c_prev[...] = 0                                   # (B, H)
     d_h_r_3_b_prev[...] = 0                                     # (B, H)
@@ -1790,15 +1821,15 @@ def _gradients_buffers(workspace, B, T, dtype):
             (4*E*H + 4*H*H, dtype),
             (B*E*T, dtype),
             (max(4*B*H*T, B*T*T), dtype),
-            (max(4*H, 4*H*H, 4*E*H + 4*H*H), dtype),
+            (max(4*H*H, 4*E*H + 4*H*H), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
             (max(B*H*T, 4*H), dtype),
             (max(B*H*T, 4*E*H + 4*H*H), dtype),
-            (max(4*H, T, 4*H*H, 12*H*H, B*H), dtype),
+            (max(T, 12*H*H, B*H), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 4*H, 4*H*H, 12*H*H), dtype),
+            (max(B*H + B*H*T, 12*H*H), dtype),
             (max(B*H + B*H*T, 2*B*H*T), dtype),
             (max(B*H*T, B*H, B*E*T), dtype),
             (3*B*H*T, dtype),
@@ -1810,40 +1841,40 @@ def _gradients_buffers(workspace, B, T, dtype):
             (3*B*H*T, dtype),
             (max(B*H*T, 4*H), dtype),
             (max(B*H*T, 12*H*H), dtype),
-            (max(4*H, 4*H*H, 12*H*H, B*H), dtype),
-            (max(B*H + B*H*T, 4*H, 4*H*H, 12*H*H), dtype),
+            (max(12*H*H, B*H), dtype),
+            (max(B*H + B*H*T, 12*H*H), dtype),
             (max(B*H + B*H*T, 2*B*H*T), dtype),
             (max(B*H*T, B*H), dtype),
             (3*B*H*T, dtype),
             (max(B*H*T, 12*H*H), dtype),
-            (max(B*H*T, B*H, 3*B*H), dtype),
+            (max(B*H*T, 3*B*H), dtype),
             (max(B*H*T, 3*B*H), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (3*B*H*T, dtype),
             (max(B*H*T, 12*H*H), dtype),
             (max(B*H*T, B*H), dtype),
-            (max(4*H, 4*H*H, A*B*T, 2*B*H*T), dtype),
+            (max(4*H*H, A*B*T, 2*B*H*T), dtype),
             (max(B*H + B*H*T, A*B*T, 2*B*H*T), dtype),
             (max(B*H + B*H*T, 2*B*H*T), dtype),
-            (max(B*H*T, B*H, 3*B*H), dtype),
-            (max(3*B*H*T, 4*B*H*T), dtype),
+            (max(B*H*T, 3*B*H), dtype),
+            (4*B*H*T, dtype),
             (max(B*H*T, 3*B*H), dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*T, bool),
-            (max(B*T, A*B*T, B*T*T), dtype),
+            (max(A*B*T, B*T*T), dtype),
             (max(A*B*T, B*T*T), dtype),
             (2*B*H*T, dtype),
             (A*B*T, dtype),
             (A*B*T, dtype),
             (max(B*T*T, A*B*T), dtype),
-            (max(B*T, A*B*T, B*T*T), dtype),
+            (max(A*B*T, B*T*T), dtype),
             (A*B*T, dtype),
-            (max(2*B*H*T, B*T), dtype),
             (2*B*H*T, dtype),
-            (max(B*C*T, B*T, 2*B*H*T), dtype),
-            (max(B*T, B, B*H, 4*H), dtype),
+            (2*B*H*T, dtype),
+            (max(B*C*T, 2*B*H*T), dtype),
+            (max(B*T, B*H, 4*H), dtype),
             (max(B*C*T, B*T*T), dtype),
             (max(B*T, B*H, 4*H), dtype),
             (max(B*T, 3*B*H, 12*H*H), dtype),
@@ -1942,31 +1973,31 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[59][:B*T].reshape(T, B),                                  # sum_exp_s
             s[60][:B*T].reshape(T, B),                                  # s_picked
             s[56][:B*T].reshape(T, B),                                  # tmp
-            s[57][:B],                                                  # real_lengths_t
+            s[57][:B],                                                  # steps_terms
             s[57][:B*T].reshape(T, B),                                  # term8
             s[55][:2*B*H*T].reshape(T, B, 2*H),                         # d_q
-            s[57][:B*T].reshape(T, B),                                  # d_q_n_q_n
+            s[57][:B*T].reshape(T, B),                                  # dot_q_n
             s[56][:2*B*H*T].reshape(T, B, 2*H),                         # tmp2
             s[57][:B*T].reshape(T, B),                                  # sum_d_q_u
             s[47][:A*B*T].reshape(T, B, A),                             # d_a_head_2
             s[53][:A*B*T].reshape(T, B, A),                             # d_a_head_2_a_head_2_w
             s[58][:B*T*T].reshape(T, T, B),                             # d_a_head_2_w
-            s[57][:B*T].reshape(T, B),                                  # sum_d_a_head_2_w_a_head_2_w
+            s[57][:B*T].reshape(T, B),                                  # sum_t1
             s[47][:B*T*T].reshape(T, T, B),                             # tmp3
-            s[47][:A*B*T].reshape(T, B, A),                             # d_a_head_2_w_a_head_2_w_a_head_2_q
+            s[47][:A*B*T].reshape(T, B, A),                             # t2_a_head_2_q
             s[49][:A*B*T].reshape(T, B, A),                             # d_a_head_2_q
             s[50][:A*B*T].reshape(T, B, A),                             # d_a_head_1
             s[51][:A*B*T].reshape(T, B, A),                             # d_a_head_1_a_head_1_w
             s[52][:B*T*T].reshape(T, T, B),                             # d_a_head_1_w
-            s[57][:B*T].reshape(T, B),                                  # sum_d_a_head_1_w_a_head_1_w
+            s[57][:B*T].reshape(T, B),                                  # sum_t3
             s[46][:B*T*T].reshape(T, T, B),                             # tmp4
-            s[46][:A*B*T].reshape(T, B, A),                             # d_a_head_1_w_a_head_1_w_a_head_1_q
+            s[46][:A*B*T].reshape(T, B, A),                             # t4_a_head_1_q
             s[50][:A*B*T].reshape(T, B, A),                             # d_a_head_1_q
             s[39][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_v_a_head_2_a_head_2_w
-            s[48][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_k_a_head_2_w_a_head_2_w_a_head_2_q
+            s[48][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_k_t2_a_head_2_q
             s[54][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_q_a_head_2_q
             s[56][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_v_a_head_1_a_head_1_w
-            s[38][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_k_a_head_1_w_a_head_1_w_a_head_1_q
+            s[38][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_k_t4_a_head_1_q
             s[37][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_q_a_head_1_q
             s[57][:B*H].reshape(B, H),                                  # d_h_r_3_b_c_prev
             s[59][:B*H].reshape(B, H),                                  # d_h_r_3_b_prev

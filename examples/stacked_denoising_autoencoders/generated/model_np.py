@@ -49,9 +49,12 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D)) * np.sqrt(6 / (D + H))).astype(dtype),
-        "W2": (draw(seed, 0x8e601c7636111b8a).uniform(-1, 1, (H, H)) * np.sqrt(6 / (H + H))).astype(dtype),
-        "W3": (draw(seed, 0xb1c9b7a943ea8474).uniform(-1, 1, (H, H)) * np.sqrt(6 / (H + H))).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D))
+               * np.sqrt(6 / (D + H))).astype(dtype),
+        "W2": (draw(seed, 0x8e601c7636111b8a).uniform(-1, 1, (H, H))
+               * np.sqrt(6 / (H + H))).astype(dtype),
+        "W3": (draw(seed, 0xb1c9b7a943ea8474).uniform(-1, 1, (H, H))
+               * np.sqrt(6 / (H + H))).astype(dtype),
         "b1": np.zeros((H,), dtype),
         "b2": np.zeros((H,), dtype),
         "b3": np.zeros((H,), dtype),
@@ -201,9 +204,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B), dtype),
+            (B*H, dtype),
             (max(B*H, B*C), dtype),
-            (max(B*C, B), dtype),
+            (B*C, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -325,7 +328,7 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (max(B*C, B, B*H), dtype),
+            (max(B*C, B*H), dtype),
             (B, dtype),
             (max(B*C, B*H), dtype),
             (B, dtype),

@@ -29,7 +29,8 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D)) * np.sqrt(6 / (D + H))).astype(dtype),
+        "W1": (draw(seed, 0x57ea5d29ce910bb).uniform(-1, 1, (H, D))
+               * np.sqrt(6 / (D + H))).astype(dtype),
         "b1": np.zeros((H,), dtype),
         "a1": np.zeros((D,), dtype),
     }
@@ -83,10 +84,10 @@ def _predict(params, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    term, z = _predict_buffers(workspace, B, dtype)
+    x_scaled, z = _predict_buffers(workspace, B, dtype)
     # z = sigmoid(W1 @ (x * 0.9) + b1)                          model.nn:15
-    np.multiply(x, 0.9, out=term)                               # (B, D)
-    np.matmul(term, W1.T, out=z)                                # (B, H)
+    np.multiply(x, 0.9, out=x_scaled)                           # (B, D)
+    np.matmul(x_scaled, W1.T, out=z)                            # (B, H)
     z += b1
     sigmoid(z, out=z)
     return {"z": z}
@@ -102,7 +103,7 @@ def _predict_buffers(workspace, B, dtype):
             (B*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*D].reshape(B, D),                                   # term
+            s[0][:B*D].reshape(B, D),                                   # x_scaled
             s[1][:B*H].reshape(B, H),                                   # z
         )
     return workspace.views["predict"]
@@ -116,10 +117,10 @@ def _evaluate(params, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    term, z, W1_z, tmp, tmp2 = _evaluate_buffers(workspace, B, dtype)
+    x_scaled, z, W1_z, tmp, tmp2 = _evaluate_buffers(workspace, B, dtype)
     # z = sigmoid(W1 @ (x * 0.9) + b1)                          model.nn:15
-    np.multiply(x, 0.9, out=term)                               # (B, D)
-    np.matmul(term, W1.T, out=z)                                # (B, H)
+    np.multiply(x, 0.9, out=x_scaled)                           # (B, D)
+    np.matmul(x_scaled, W1.T, out=z)                            # (B, H)
     z += b1
     sigmoid(z, out=z)
     # loss, summed: sum[batch, 0](relu(W1.T @ z + a1) - x * (W1.T @ z + a1) +
@@ -149,7 +150,7 @@ def _evaluate_buffers(workspace, B, dtype):
             (B*D, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*D].reshape(B, D),                                   # term
+            s[0][:B*D].reshape(B, D),                                   # x_scaled
             s[1][:B*H].reshape(B, H),                                   # z
             s[0][:B*D].reshape(B, D),                                   # W1_z
             s[1][:B*D].reshape(B, D),                                   # tmp
@@ -168,7 +169,7 @@ def _gradients(params, grads, x, workspace, seed):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        u_layer1_z, tmp, mask, z, W1_z, term, tmp2, d_z, tmp3, W1_z_z,
+        u_layer1_z, tmp, mask, z, W1_z, loss_terms, tmp2, d_z, tmp3, t1_z,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -183,23 +184,25 @@ def _gradients(params, grads, x, workspace, seed):
     W1_z += a1
     # loss = (sum[batch, 0](softplus(-(W1.T @ z + a1)) * x + softplus(W1.T @ z + a1) * (1 - x)))
     #     / B
-    np.maximum(W1_z, 0, out=term)                               # (B, D)
+    np.maximum(W1_z, 0, out=loss_terms)                         # (B, D)
     np.multiply(x, W1_z, out=tmp2)
-    term -= tmp2
+    loss_terms -= tmp2
     np.abs(W1_z, out=tmp2)
     np.negative(tmp2, out=tmp2)
     np.exp(tmp2, out=tmp2)
     np.log1p(tmp2, out=tmp2)
-    term += tmp2
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms += tmp2
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
-    sigmoid(W1_z, out=W1_z)
-    W1_z -= x
-    W1_z /= B
-    # d_z = W1.T.T @ ((sigmoid(W1.T @ z + a1) - x) / B)
-    np.matmul(W1_z, W1.T, out=d_z)                              # (B, H)
+    # t1 = (sigmoid(W1.T @ z + a1) - x) / B
+    t1 = W1_z
+    sigmoid(W1_z, out=t1)
+    t1 -= x
+    t1 /= B
+    # d_z = W1.T.T @ t1
+    np.matmul(t1, W1.T, out=d_z)                                # (B, H)
     # d_a_z = d_z * z * (1 - z)
     d_a_z = d_z
     np.subtract(1, z, out=tmp3)
@@ -208,12 +211,11 @@ def _gradients(params, grads, x, workspace, seed):
     # d_b1 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b1)                             # (H,)
     np.matmul(d_a_z.T, u_layer1_z, out=d_W1)                    # (H, D)
-    # d_W1 = d_a_z @ (x * real(uniform(layer1.z) >= 0.1)).T + (((sigmoid(W1.T @ z + a1) - x) /
-    #     B) @ z.T).T
-    np.matmul(z.T, W1_z, out=W1_z_z)                            # (H, D)
-    d_W1 += W1_z_z
-    # d_a1 = sum[batch] (sigmoid(W1.T @ z + a1) - x) / B
-    np.sum(W1_z, axis=0, out=d_a1)                              # (D,)
+    # d_W1 = d_a_z @ (x * real(uniform(layer1.z) >= 0.1)).T + (t1 @ z.T).T
+    np.matmul(z.T, t1, out=t1_z)                                # (H, D)
+    d_W1 += t1_z
+    # d_a1 = sum[batch](t1)
+    np.sum(t1, axis=0, out=d_a1)                                # (D,)
     return loss
 
 
@@ -237,11 +239,11 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*D].reshape(B, D),                                   # mask
             s[3][:B*H].reshape(B, H),                                   # z
             s[4][:B*D].reshape(B, D),                                   # W1_z
-            s[5][:B*D].reshape(B, D),                                   # term
+            s[5][:B*D].reshape(B, D),                                   # loss_terms
             s[6][:B*D].reshape(B, D),                                   # tmp2
             s[5][:B*H].reshape(B, H),                                   # d_z
             s[6][:B*H].reshape(B, H),                                   # tmp3
-            s[0][:D*H].reshape(H, D),                                   # W1_z_z
+            s[0][:D*H].reshape(H, D),                                   # t1_z
         )
     return workspace.views["gradients"]
 

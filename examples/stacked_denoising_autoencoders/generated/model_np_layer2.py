@@ -28,7 +28,8 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W2": (draw(seed, 0x8e601c7636111b8a).uniform(-1, 1, (H, H)) * np.sqrt(6 / (H + H))).astype(dtype),
+        "W2": (draw(seed, 0x8e601c7636111b8a).uniform(-1, 1, (H, H))
+               * np.sqrt(6 / (H + H))).astype(dtype),
         "b2": np.zeros((H,), dtype),
         "a2": np.zeros((H,), dtype),
     }
@@ -164,7 +165,7 @@ def _gradients(params, grads, h1, workspace, seed):
     h1 = real_input("h1", h1, (None, H), dtype)                 # (B, H)
     B = len(h1)
     (
-        u_layer2_z, tmp, mask, z, W2_z, term, tmp2, d_z, tmp3, W2_z_z,
+        u_layer2_z, tmp, mask, z, W2_z, loss_terms, tmp2, d_z, t1_z,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -179,37 +180,38 @@ def _gradients(params, grads, h1, workspace, seed):
     W2_z += a2
     # loss = (sum[batch, 0](softplus(-(W2.T @ z + a2)) * h1 + softplus(W2.T @ z + a2) * (1 -
     #     h1))) / B
-    np.maximum(W2_z, 0, out=term)                               # (B, H)
+    np.maximum(W2_z, 0, out=loss_terms)                         # (B, H)
     np.multiply(h1, W2_z, out=tmp2)
-    term -= tmp2
+    loss_terms -= tmp2
     np.abs(W2_z, out=tmp2)
     np.negative(tmp2, out=tmp2)
     np.exp(tmp2, out=tmp2)
     np.log1p(tmp2, out=tmp2)
-    term += tmp2
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms += tmp2
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
-    sigmoid(W2_z, out=W2_z)
-    W2_z -= h1
-    W2_z /= B
-    # d_z = W2.T.T @ ((sigmoid(W2.T @ z + a2) - h1) / B)
-    np.matmul(W2_z, W2.T, out=d_z)                              # (B, H)
+    # t1 = (sigmoid(W2.T @ z + a2) - h1) / B
+    t1 = W2_z
+    sigmoid(W2_z, out=t1)
+    t1 -= h1
+    t1 /= B
+    # d_z = W2.T.T @ t1
+    np.matmul(t1, W2.T, out=d_z)                                # (B, H)
     # d_a_z = d_z * z * (1 - z)
     d_a_z = d_z
-    np.subtract(1, z, out=tmp3)
-    tmp3 *= z
-    d_a_z *= tmp3
+    np.subtract(1, z, out=tmp2)
+    tmp2 *= z
+    d_a_z *= tmp2
     # d_b2 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b2)                             # (H,)
     np.matmul(d_a_z.T, u_layer2_z, out=d_W2)                    # (H, H)
-    # d_W2 = d_a_z @ (h1 * real(uniform(layer2.z) >= 0.2)).T + (((sigmoid(W2.T @ z + a2) - h1) /
-    #     B) @ z.T).T
-    np.matmul(z.T, W2_z, out=W2_z_z)                            # (H, H)
-    d_W2 += W2_z_z
-    # d_a2 = sum[batch] (sigmoid(W2.T @ z + a2) - h1) / B
-    np.sum(W2_z, axis=0, out=d_a2)                              # (H,)
+    # d_W2 = d_a_z @ (h1 * real(uniform(layer2.z) >= 0.2)).T + (t1 @ z.T).T
+    np.matmul(z.T, t1, out=t1_z)                                # (H, H)
+    d_W2 += t1_z
+    # d_a2 = sum[batch](t1)
+    np.sum(t1, axis=0, out=d_a2)                                # (H,)
     return loss
 
 
@@ -233,11 +235,10 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # mask
             s[3][:B*H].reshape(B, H),                                   # z
             s[4][:B*H].reshape(B, H),                                   # W2_z
-            s[5][:B*H].reshape(B, H),                                   # term
+            s[5][:B*H].reshape(B, H),                                   # loss_terms
             s[6][:B*H].reshape(B, H),                                   # tmp2
             s[5][:B*H].reshape(B, H),                                   # d_z
-            s[6][:B*H].reshape(B, H),                                   # tmp3
-            s[0][:H*H].reshape(H, H),                                   # W2_z_z
+            s[0][:H*H].reshape(H, H),                                   # t1_z
         )
     return workspace.views["gradients"]
 

@@ -28,7 +28,8 @@ PARAMS = {
 def init(seed=0, dtype=np.float32):
     """Fresh parameters: a dict of arrays, each drawn by its own key, so that order does not matter."""
     return {
-        "W3": (draw(seed, 0xb1c9b7a943ea8474).uniform(-1, 1, (H, H)) * np.sqrt(6 / (H + H))).astype(dtype),
+        "W3": (draw(seed, 0xb1c9b7a943ea8474).uniform(-1, 1, (H, H))
+               * np.sqrt(6 / (H + H))).astype(dtype),
         "b3": np.zeros((H,), dtype),
         "a3": np.zeros((H,), dtype),
     }
@@ -164,7 +165,7 @@ def _gradients(params, grads, h2, workspace, seed):
     h2 = real_input("h2", h2, (None, H), dtype)                 # (B, H)
     B = len(h2)
     (
-        u_layer3_z, tmp, mask, z, W3_z, term, tmp2, d_z, tmp3, W3_z_z,
+        u_layer3_z, tmp, mask, z, W3_z, loss_terms, tmp2, d_z, t1_z,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -179,37 +180,38 @@ def _gradients(params, grads, h2, workspace, seed):
     W3_z += a3
     # loss = (sum[batch, 0](softplus(-(W3.T @ z + a3)) * h2 + softplus(W3.T @ z + a3) * (1 -
     #     h2))) / B
-    np.maximum(W3_z, 0, out=term)                               # (B, H)
+    np.maximum(W3_z, 0, out=loss_terms)                         # (B, H)
     np.multiply(h2, W3_z, out=tmp2)
-    term -= tmp2
+    loss_terms -= tmp2
     np.abs(W3_z, out=tmp2)
     np.negative(tmp2, out=tmp2)
     np.exp(tmp2, out=tmp2)
     np.log1p(tmp2, out=tmp2)
-    term += tmp2
-    sum_term = np.sum(term)
-    loss = sum_term / B
+    loss_terms += tmp2
+    sum_loss_terms = np.sum(loss_terms)
+    loss = sum_loss_terms / B
 
     # ---- backward
-    sigmoid(W3_z, out=W3_z)
-    W3_z -= h2
-    W3_z /= B
-    # d_z = W3.T.T @ ((sigmoid(W3.T @ z + a3) - h2) / B)
-    np.matmul(W3_z, W3.T, out=d_z)                              # (B, H)
+    # t1 = (sigmoid(W3.T @ z + a3) - h2) / B
+    t1 = W3_z
+    sigmoid(W3_z, out=t1)
+    t1 -= h2
+    t1 /= B
+    # d_z = W3.T.T @ t1
+    np.matmul(t1, W3.T, out=d_z)                                # (B, H)
     # d_a_z = d_z * z * (1 - z)
     d_a_z = d_z
-    np.subtract(1, z, out=tmp3)
-    tmp3 *= z
-    d_a_z *= tmp3
+    np.subtract(1, z, out=tmp2)
+    tmp2 *= z
+    d_a_z *= tmp2
     # d_b3 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b3)                             # (H,)
     np.matmul(d_a_z.T, u_layer3_z, out=d_W3)                    # (H, H)
-    # d_W3 = d_a_z @ (h2 * real(uniform(layer3.z) >= 0.25)).T + (((sigmoid(W3.T @ z + a3) - h2)
-    #     / B) @ z.T).T
-    np.matmul(z.T, W3_z, out=W3_z_z)                            # (H, H)
-    d_W3 += W3_z_z
-    # d_a3 = sum[batch] (sigmoid(W3.T @ z + a3) - h2) / B
-    np.sum(W3_z, axis=0, out=d_a3)                              # (H,)
+    # d_W3 = d_a_z @ (h2 * real(uniform(layer3.z) >= 0.25)).T + (t1 @ z.T).T
+    np.matmul(z.T, t1, out=t1_z)                                # (H, H)
+    d_W3 += t1_z
+    # d_a3 = sum[batch](t1)
+    np.sum(t1, axis=0, out=d_a3)                                # (H,)
     return loss
 
 
@@ -233,11 +235,10 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # mask
             s[3][:B*H].reshape(B, H),                                   # z
             s[4][:B*H].reshape(B, H),                                   # W3_z
-            s[5][:B*H].reshape(B, H),                                   # term
+            s[5][:B*H].reshape(B, H),                                   # loss_terms
             s[6][:B*H].reshape(B, H),                                   # tmp2
             s[5][:B*H].reshape(B, H),                                   # d_z
-            s[6][:B*H].reshape(B, H),                                   # tmp3
-            s[0][:H*H].reshape(H, H),                                   # W3_z_z
+            s[0][:H*H].reshape(H, H),                                   # t1_z
         )
     return workspace.views["gradients"]
 
