@@ -281,13 +281,13 @@ def matrices(s: Stmt, packed: dict[tuple[Array, Order], Array]) -> Iterator[Stmt
                 yield Copy(view(packed[v.array, order]), turned(v, order))
             v, labels = view(packed[v.array, order]), tuple((s.lb if k else s.la)[d] for d in order)
             s = replace(s, b=v, lb=labels) if k else replace(s, a=v, la=labels)
-    order = result_order(s)
-    if order is None:
+    after = result_order(s)
+    if after is None:
         yield s
         return
-    between = view(Array(tuple(s.out.dims[d] for d in order), s.out.array.kind))
-    yield replace(s, out=between, lo=tuple(s.lo[d] for d in order))
-    yield Copy(turned(s.out, order), between)
+    between = view(Array(tuple(s.out.dims[d] for d in after), s.out.array.kind))
+    yield replace(s, out=between, lo=tuple(s.lo[d] for d in after))
+    yield Copy(turned(s.out, after), between)
 
 
 def _plain(order: Order, rank: int) -> bool:

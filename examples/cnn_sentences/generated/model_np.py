@@ -134,29 +134,30 @@ def _predict(params, w, workspace):
     w = class_input("w", w, (None, N), V)                       # (B, N)
     B = len(w)
     (
-        onehot_w, e, e_windows, h3_c, h3_h4_h5, e_windows2, h4_c, e_windows3, h5_c, s,
+        onehot_w, e, h3_W_last, h3_c, block, h3_h4_h5, h4_W_last, h4_c, block2, h5_W_last, h5_c,
+        block3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:8
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
     # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
-    e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
+    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=h3_c[:, None])  # (B, N - 2, H)
     h3_c += h3_b
     np.maximum(h3_c, 0, out=h3_c)
     # h3 = global_max(h3.c)                                     conv.nn:85
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.max(h3_c, axis=1, out=h3)
     # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
-    e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
+    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=h4_c[:, None])  # (B, N - 3, H)
     h4_c += h4_b
     np.maximum(h4_c, 0, out=h4_c)
     # h4 = global_max(h4.c)                                     conv.nn:85
     np.max(h4_c, axis=1, out=h4)
     # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
-    e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
+    h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=h5_c[:, None])  # (B, N - 4, H)
     h5_c += h5_b
     np.maximum(h5_c, 0, out=h5_c)
     # h5 = global_max(h5.c)                                     conv.nn:85
@@ -173,22 +174,26 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(B*N*V, 3*B*E*N - 6*B*E, 3*B*H), dtype),
+            (max(B*N*V, 3*E*H, 3*B*H), dtype),
             (B*E*N, dtype),
-            (max(B*H*N - 2*B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E), dtype),
-            (max(B*H*N - 3*B*H, B*H*N - 4*B*H, B*C), dtype),
+            (max(B*H*N - 2*B*H, 5*E*H, B*C), dtype),
+            (max(78*E*N - 156*E, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
+            (max(80*E*N - 240*E, 85*E*N - 340*E), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[0][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
+            s[0][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
+            s[3][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
             s[0][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[2][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
+            s[2][:4*E*H].reshape(4, E, H),                              # h4_W_last
             s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
-            s[2][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
+            s[4][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
+            s[2][:5*E*H].reshape(5, E, H),                              # h5_W_last
             s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
-            s[3][:B*C].reshape(B, C),                                   # s
+            s[4][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
+            s[2][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -202,30 +207,30 @@ def _evaluate(params, w, y, workspace):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, e_windows, h3_c, h3_h4_h5, e_windows2, h4_c, e_windows3, h5_c, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        onehot_w, e, h3_W_last, h3_c, block, h3_h4_h5, h4_W_last, h4_c, block2, h5_W_last, h5_c,
+        block3, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:8
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
     # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
-    e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
+    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=h3_c[:, None])  # (B, N - 2, H)
     h3_c += h3_b
     np.maximum(h3_c, 0, out=h3_c)
     # h3 = global_max(h3.c)                                     conv.nn:85
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.max(h3_c, axis=1, out=h3)
     # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
-    e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
+    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=h4_c[:, None])  # (B, N - 3, H)
     h4_c += h4_b
     np.maximum(h4_c, 0, out=h4_c)
     # h4 = global_max(h4.c)                                     conv.nn:85
     np.max(h4_c, axis=1, out=h4)
     # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
-    e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
+    h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=h5_c[:, None])  # (B, N - 4, H)
     h5_c += h5_b
     np.maximum(h5_c, 0, out=h5_c)
     # h5 = global_max(h5.c)                                     conv.nn:85
@@ -255,31 +260,34 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*N*V, 3*B*E*N - 6*B*E, 3*B*H, B*C), dtype),
-            (B*E*N, dtype),
-            (max(B*H*N - 2*B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E, B), dtype),
-            (max(B*H*N - 3*B*H, B*H*N - 4*B*H, B*C), dtype),
-            (B, dtype),
+            (max(B*N*V, 3*E*H, 3*B*H), dtype),
+            (max(B*E*N, B*C), dtype),
+            (max(B*H*N - 2*B*H, 5*E*H, B*C), dtype),
+            (max(78*E*N - 156*E, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
+            (max(80*E*N - 240*E, 85*E*N - 340*E, B), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[0][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
+            s[0][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
+            s[3][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
             s[0][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[2][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
+            s[2][:4*E*H].reshape(4, E, H),                              # h4_W_last
             s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
-            s[2][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
+            s[4][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
+            s[2][:5*E*H].reshape(5, E, H),                              # h5_W_last
             s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
-            s[3][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
-            s[2][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
+            s[4][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # sum_exp_s
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[4][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -294,34 +302,35 @@ def _gradients(params, grads, w, y, workspace, seed):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, e_windows, h3_c, h3_h4_h5, e_windows2, h4_c, e_windows3, h5_c, u_s, tmp, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp2, t4, argmax_h5_c, d_a_h5_c, mask, argmax_h4_c,
-        d_a_h4_c, mask2, argmax_h3_c, d_a_h3_c, mask3, h5_W_last, d_e_term_windows, d_e, h4_W_last,
-        d_e_term_windows2, d_e_term, h3_W_last, d_e_term_windows3, d_e_term2,
+        onehot_w, e, h3_W_last, h3_c, block, h3_h4_h5, h4_W_last, h4_c, block2, h5_W_last, h5_c,
+        block3, u_s, tmp, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, t4, argmax_h5_c, d_a_h5_c,
+        mask, part, d_h5_W_last, argmax_h4_c, d_a_h4_c, mask2, block4, d_h4_W_last, part2,
+        argmax_h3_c, d_a_h3_c, mask3, d_h3_W_last, block5, part3, h5_W_turned, d_e, block6,
+        h4_W_turned, conv_d_a_h4_c, block7, h3_W_turned, conv_d_a_h3_c, block8,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     # e = L[w].T                                                model.nn:8
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
     # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=h3_c.reshape(-1, H))
+    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=h3_c[:, None])  # (B, N - 2, H)
     h3_c += h3_b
     np.maximum(h3_c, 0, out=h3_c)
     # h3 = global_max(h3.c)                                     conv.nn:85
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.max(h3_c, axis=1, out=h3)
-    e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
     # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T, out=h4_c.reshape(-1, H))
+    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=h4_c[:, None])  # (B, N - 3, H)
     h4_c += h4_b
     np.maximum(h4_c, 0, out=h4_c)
     # h4 = global_max(h4.c)                                     conv.nn:85
     np.max(h4_c, axis=1, out=h4)
-    e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
     # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=h5_c.reshape(-1, H))
+    h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
+    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=h5_c[:, None])  # (B, N - 4, H)
     h5_c += h5_b
     np.maximum(h5_c, 0, out=h5_c)
     # h5 = global_max(h5.c)                                     conv.nn:85
@@ -372,7 +381,8 @@ def _gradients(params, grads, w, y, workspace, seed):
     # d_h5.b = sum[batch, 1](d_a_h5.c)
     np.sum(d_a_h5_c, axis=(0, 1), out=d_h5_b)                   # (H,)
     # d_h5.W = correlate(d_a_h5.c, e, 5)
-    np.matmul(d_a_h5_c.reshape(-1, H).T, e_windows3.reshape(-1, 5*E), out=d_h5_W.reshape(-1, 5*E))
+    correlate(e.swapaxes(1, 2)[:, None], d_a_h5_c[:, None], block3, part, out=d_h5_W_last)
+    d_h5_W[...] = d_h5_W_last.swapaxes(0, 2)                    # (H, E, 5)
     np.argmax(h4_c, axis=1, out=argmax_h4_c)                    # (B, H)
     # d_h4.c = d_h4[:, None] * onehot(argmax(h4.c))
     # d_a_h4.c = d_h4.c * real(h4.c > 0)
@@ -383,7 +393,8 @@ def _gradients(params, grads, w, y, workspace, seed):
     # d_h4.b = sum[batch, 1](d_a_h4.c)
     np.sum(d_a_h4_c, axis=(0, 1), out=d_h4_b)                   # (H,)
     # d_h4.W = correlate(d_a_h4.c, e, 4)
-    np.matmul(d_a_h4_c.reshape(-1, H).T, e_windows2.reshape(-1, 4*E), out=d_h4_W.reshape(-1, 4*E))
+    correlate(e.swapaxes(1, 2)[:, None], d_a_h4_c[:, None], block4, part2, out=d_h4_W_last)
+    d_h4_W[...] = d_h4_W_last.swapaxes(0, 2)                    # (H, E, 4)
     np.argmax(h3_c, axis=1, out=argmax_h3_c)                    # (B, H)
     # d_h3.c = d_h3[:, None] * onehot(argmax(h3.c))
     # d_a_h3.c = d_h3.c * real(h3.c > 0)
@@ -394,23 +405,18 @@ def _gradients(params, grads, w, y, workspace, seed):
     # d_h3.b = sum[batch, 1](d_a_h3.c)
     np.sum(d_a_h3_c, axis=(0, 1), out=d_h3_b)                   # (H,)
     # d_h3.W = correlate(d_a_h3.c, e, 3)
-    np.matmul(d_a_h3_c.reshape(-1, H).T, e_windows.reshape(-1, 3*E), out=d_h3_W.reshape(-1, 3*E))
-    h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    np.matmul(d_a_h5_c.reshape(-1, H), h5_W_last.reshape(-1, H).T,
-        out=d_e_term_windows.reshape(-1, 5*E))
-    fold(d_e_term_windows.transpose(0, 1, 3, 2), (1,), (5,), out=d_e)  # (B, N, E)
-    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    np.matmul(d_a_h4_c.reshape(-1, H), h4_W_last.reshape(-1, H).T,
-        out=d_e_term_windows2.reshape(-1, 4*E))
-    fold(d_e_term_windows2.transpose(0, 1, 3, 2), (1,), (4,), out=d_e_term)  # (B, N, E)
+    correlate(e.swapaxes(1, 2)[:, None], d_a_h3_c[:, None], block5, part3, out=d_h3_W_last)
+    d_h3_W[...] = d_h3_W_last.swapaxes(0, 2)                    # (H, E, 3)
+    h5_W_turned[...] = h5_W.transpose(2, 0, 1)[::-1]            # (5, H, E)
+    convolve(d_a_h5_c[:, None], h5_W_turned, block6, padding=(0, 4), out=d_e[:, None])  # (B, N, E)
+    h4_W_turned[...] = h4_W.transpose(2, 0, 1)[::-1]            # (4, H, E)
+    convolve(d_a_h4_c[:, None], h4_W_turned, block7, padding=(0, 3), out=conv_d_a_h4_c[:, None])
     # d_e = conv_transpose(d_a_h5.c, h5.W) + conv_transpose(d_a_h4.c, h4.W) +
     #     conv_transpose(d_a_h3.c, h3.W)
-    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    np.matmul(d_a_h3_c.reshape(-1, H), h3_W_last.reshape(-1, H).T,
-        out=d_e_term_windows3.reshape(-1, 3*E))
-    fold(d_e_term_windows3.transpose(0, 1, 3, 2), (1,), (3,), out=d_e_term2)  # (B, N, E)
-    d_e += d_e_term
-    d_e += d_e_term2
+    h3_W_turned[...] = h3_W.transpose(2, 0, 1)[::-1]            # (3, H, E)
+    convolve(d_a_h3_c[:, None], h3_W_turned, block8, padding=(0, 2), out=conv_d_a_h3_c[:, None])
+    d_e += conv_d_a_h4_c
+    d_e += conv_d_a_h3_c
     # d_L = sum[batch] onehot(w).T @ d_e.T
     np.matmul(onehot_w.reshape(-1, V).T, d_e.reshape(-1, E), out=d_L)  # (V, E)
     return loss
@@ -423,18 +429,16 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*N*V, dtype),
-            (max(B*E*N, B*H*N - 4*B*H, B*H*N - 3*B*H), dtype),
-            (3*B*E*N - 6*B*E, dtype),
+            (B*E*N, dtype),
+            (max(3*B*H, 4*E*H), dtype),
             (max(B*H*N - 2*B*H, B*E*N), dtype),
-            (max(3*B*H, 5*E*H), dtype),
-            (4*B*E*N - 12*B*E, dtype),
-            (max(B*H*N - 3*B*H, B*H*N - 2*B*H, B*E*N), dtype),
-            (5*B*E*N - 20*B*E, dtype),
-            (max(3*B*H, B*H*N - 4*B*H), dtype),
+            (max(78*E*N - 156*E, 5*E*H, 3*B*H, B*H*N - 4*B*H, B*E*N), dtype),
+            (max(B*H*N - 3*B*H, B*H*N - 2*B*H), dtype),
+            (max(80*E*N - 240*E, B*H*N - 4*B*H, B*H*N - 3*B*H), dtype),
+            (max(85*E*N - 340*E, B*C, 80*E*N - 240*E, 78*E*N - 156*E, 96*H*N), dtype),
             (3*B*H, np.float64),
-            (B*C, dtype),
-            (B, dtype),
-            (B*C, dtype),
+            (max(B, 5*E*H), dtype),
+            (max(B*C, 5*E*H), dtype),
             (B, dtype),
             (B, dtype),
             (B*H, np.int64),
@@ -443,40 +447,51 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.views["gradients"] = (
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[2][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
+            s[2][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
-            s[4][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[5][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
-            s[6][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
-            s[7][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
-            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
-            s[8][:3*B*H].reshape(B, 3*H),                               # u_s
-            s[9][:3*B*H].reshape(B, 3*H),                               # tmp
-            s[10][:B*C].reshape(B, C),                                  # s
-            s[11][:B],                                                  # max_s
-            s[12][:B*C].reshape(B, C),                                  # exp_s
-            s[13][:B],                                                  # sum_exp_s
-            s[14][:B],                                                  # s_picked
-            s[10][:B],                                                  # tmp2
-            s[4][:3*B*H].reshape(B, 3*H),                               # t4
-            s[15][:B*H].reshape(B, H),                                  # argmax_h5_c
-            s[8][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # d_a_h5_c
-            s[16][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask
-            s[15][:B*H].reshape(B, H),                                  # argmax_h4_c
-            s[1][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # d_a_h4_c
-            s[16][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask2
-            s[15][:B*H].reshape(B, H),                                  # argmax_h3_c
-            s[6][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # d_a_h3_c
-            s[16][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask3
-            s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[7][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # d_e_term_windows
-            s[3][:B*E*N].reshape(B, N, E),                              # d_e
+            s[4][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
+            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
             s[4][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[5][:4*B*E*N - 12*B*E].reshape(B, N - 3, 4, E),            # d_e_term_windows2
-            s[1][:B*E*N].reshape(B, N, E),                              # d_e_term
-            s[4][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[2][:3*B*E*N - 6*B*E].reshape(B, N - 2, 3, E),             # d_e_term_windows3
-            s[6][:B*E*N].reshape(B, N, E),                              # d_e_term2
+            s[5][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
+            s[6][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
+            s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[6][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
+            s[7][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
+            s[4][:3*B*H].reshape(B, 3*H),                               # u_s
+            s[8][:3*B*H].reshape(B, 3*H),                               # tmp
+            s[7][:B*C].reshape(B, C),                                   # s
+            s[9][:B],                                                   # max_s
+            s[10][:B*C].reshape(B, C),                                  # exp_s
+            s[11][:B],                                                  # sum_exp_s
+            s[12][:B],                                                  # s_picked
+            s[7][:B],                                                   # tmp2
+            s[2][:3*B*H].reshape(B, 3*H),                               # t4
+            s[13][:B*H].reshape(B, H),                                  # argmax_h5_c
+            s[4][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # d_a_h5_c
+            s[14][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask
+            s[9][:5*E*H].reshape(1, 1, 5*E, H),                         # part
+            s[10][:5*E*H].reshape(5, E, H),                             # d_h5_W_last
+            s[13][:B*H].reshape(B, H),                                  # argmax_h4_c
+            s[6][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # d_a_h4_c
+            s[14][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask2
+            s[7][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block4
+            s[9][:4*E*H].reshape(4, E, H),                              # d_h4_W_last
+            s[10][:4*E*H].reshape(1, 1, 4*E, H),                        # part2
+            s[13][:B*H].reshape(B, H),                                  # argmax_h3_c
+            s[5][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # d_a_h3_c
+            s[14][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask3
+            s[2][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
+            s[7][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block5
+            s[9][:3*E*H].reshape(1, 1, 3*E, H),                         # part3
+            s[9][:5*E*H].reshape(5, H, E),                              # h5_W_turned
+            s[1][:B*E*N].reshape(B, N, E),                              # d_e
+            s[7][:95*H*N].reshape(1, 19, 1, N, 1, 5, H),                # block6
+            s[2][:4*E*H].reshape(4, H, E),                              # h4_W_turned
+            s[3][:B*E*N].reshape(B, N, E),                              # conv_d_a_h4_c
+            s[7][:96*H*N].reshape(1, 24, 1, N, 1, 4, H),                # block7
+            s[2][:3*E*H].reshape(3, H, E),                              # h3_W_turned
+            s[4][:B*E*N].reshape(B, N, E),                              # conv_d_a_h3_c
+            s[7][:96*H*N].reshape(1, 32, 1, N, 1, 3, H),                # block8
         )
     return workspace.views["gradients"]
 
@@ -642,26 +657,65 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def windows(a, axes, sizes, stride=None, dilation=None):
-    """A view of the windows along some axes of a, their elements in the last dims."""
-    shape, strides = list(a.shape), list(a.strides)
-    for axis, k, s, d in zip(axes, sizes, stride or (1,) * len(axes), dilation or (1,) * len(axes), strict=True):
-        shape += [k]
-        strides += [a.strides[axis] * d]
-        shape[axis] = (a.shape[axis] - d * (k - 1) - 1) // s + 1
-        strides[axis] *= s
-    return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
+def inside(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
 
 
-def fold(a, axes, sizes, stride=None, dilation=None, *, out):
-    """Windows added up where they came from: out[i*stride + j*dilation] += a[i, ..., j], from zero."""
-    out[...] = 0
-    ones = (1,) * len(axes)
-    for at in np.ndindex(*sizes):
-        part = [slice(None)] * out.ndim
-        for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
-            part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
-        out[tuple(part)] += a[(..., *at)]
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
     return out
 
 

@@ -143,14 +143,12 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, c1, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4,
-        flat_s4, c5, f6, s,
+        K1_last, c1, block, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4, flat_s4, c5,
+        f6, s,
     ) = _predict_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
     # c1 = tanh(conv(x, K1, b1, padding = same))                model.nn:11
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=c1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=c1)  # (B, 28, 28, M)
     c1 += b1
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
@@ -196,15 +194,15 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(1024*B, 784*B*M, 25*M*N, 100*B*N, B*F), dtype),
-            (max(19600*B, 2500*B*M), dtype),
-            (max(100*B*N, B*H, B*C), dtype),
+            (max(196*B*M, 25*M*N, 100*B*N, B*F), dtype),
+            (2500*B*M, dtype),
+            (max(196000, 784*B*M, 100*B*N, B*H, B*C), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
-            s[1][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
+            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
+            s[2][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
             s[0][:196*B*M].reshape(B, 14, 14, M),                       # s2
             s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
             s[0][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
@@ -228,14 +226,12 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, c1, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4,
-        flat_s4, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        K1_last, c1, block, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4, flat_s4, c5,
+        f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
     # c1 = tanh(conv(x, K1, b1, padding = same))                model.nn:11
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=c1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=c1)  # (B, 28, 28, M)
     c1 += b1
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
@@ -294,18 +290,18 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(1024*B, 784*B*M, 25*M*N, 100*B*N, B*F), dtype),
-            (max(19600*B, 2500*B*M, B*C), dtype),
-            (max(100*B*N, B*H, B*C), dtype),
+            (max(196*B*M, 25*M*N, 100*B*N, B*F), dtype),
+            (max(2500*B*M, B*C), dtype),
+            (max(196000, 784*B*M, 100*B*N, B*H, B*C), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
-            s[1][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
+            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
+            s[2][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
             s[0][:196*B*M].reshape(B, 14, 14, M),                       # s2
             s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
             s[0][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
@@ -339,17 +335,16 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, c1, c1_windows, p2, s2, s2_windows, K3_last, c3, c3_windows, p4,
-        s4, flat_s4, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3,
-        flat_d_s4, d_s4, d_c3, tmp4, d_K3_last, d_s2_windows, d_s2, tmp5, d_c1, tmp6,
+        K1_last, c1, block, c1_windows, p2, s2, s2_windows, K3_last, c3, c3_windows, p4, s4,
+        flat_s4, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3,
+        flat_d_s4, d_s4, d_c3, tmp4, d_K3_last, d_s2_windows, d_s2, tmp5, d_c1, tmp6, block2,
+        d_K1_last, part,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
     # c1 = tanh(conv(x, K1, b1, padding = same))                model.nn:11
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=c1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=c1)  # (B, 28, 28, M)
     c1 += b1
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
@@ -487,7 +482,8 @@ def _gradients(params, grads, x, y, workspace):
     # d_b1 = sum[batch, 1, 2](d_a_c1)
     np.sum(d_a_c1, axis=(0, 1, 2), out=d_b1)                    # (M,)
     # d_K1 = correlate(d_a_c1, x, 5, padding = same)
-    np.matmul(d_a_c1.reshape(-1, M).T, x_padded_windows.reshape(-1, 25), out=d_K1.reshape(-1, 25))
+    correlate(x.transpose(0, 2, 3, 1), d_a_c1, block2, part, padding=(2, 2), out=d_K1_last)
+    d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 5, 5)
     return loss
 
 
@@ -497,12 +493,11 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(1024*B, 784*B*M), dtype),
-            (19600*B, dtype),
+            (max(25*M, 784*B*M), dtype),
             (784*B*M, dtype),
-            (784*B*M, dtype),
+            (max(196000, 784*B*M), dtype),
             (2500*B*M, dtype),
-            (25*M*N, dtype),
+            (max(25*M*N, 196000), dtype),
             (max(100*B*N, 196*B*M), dtype),
             (max(100*B*N, 196*B*M), dtype),
             (100*B*N, dtype),
@@ -510,47 +505,50 @@ def _gradients_buffers(workspace, B, dtype):
             (max(B*H, 25*B*N), dtype),
             (max(B*F, B*H), dtype),
             (max(B*C, B*F, B*H), dtype),
-            (B, dtype),
+            (max(B, 25*M), dtype),
             (max(B*C, B*F), dtype),
-            (B, dtype),
+            (max(B, 25*M), dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
             s[2][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # p2
+            s[0][:196*B*M].reshape(B, 14, 14, M),                       # p2
             s[2][:196*B*M].reshape(B, 14, 14, M),                       # s2
-            s[4][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[5][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
-            s[6][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[7][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
-            s[8][:25*B*N].reshape(B, 5, 5, N),                          # p4
-            s[7][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[9][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[10][:B*H].reshape(B, H),                                  # c5
-            s[11][:B*F].reshape(B, F),                                  # f6
-            s[12][:B*C].reshape(B, C),                                  # s
-            s[13][:B],                                                  # max_s
-            s[14][:B*C].reshape(B, C),                                  # exp_s
-            s[15][:B],                                                  # sum_exp_s
-            s[16][:B],                                                  # s_picked
-            s[12][:B],                                                  # tmp
-            s[12][:B*F].reshape(B, F),                                  # d_f6
-            s[14][:B*F].reshape(B, F),                                  # tmp2
-            s[11][:B*H].reshape(B, H),                                  # d_c5
-            s[12][:B*H].reshape(B, H),                                  # tmp3
-            s[9][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
-            s[10][:25*B*N].reshape(B, N, 5, 5),                         # d_s4
-            s[8][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
-            s[7][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
-            s[9][:25*M*N].reshape(N, 5, 5, M),                          # d_K3_last
-            s[4][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
-            s[6][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
-            s[7][:196*B*M].reshape(B, 14, 14, M),                       # tmp5
+            s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
+            s[4][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
+            s[5][:100*B*N].reshape(B, 10, 10, N),                       # c3
+            s[6][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
+            s[7][:25*B*N].reshape(B, 5, 5, N),                          # p4
+            s[6][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[8][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[9][:B*H].reshape(B, H),                                   # c5
+            s[10][:B*F].reshape(B, F),                                  # f6
+            s[11][:B*C].reshape(B, C),                                  # s
+            s[12][:B],                                                  # max_s
+            s[13][:B*C].reshape(B, C),                                  # exp_s
+            s[14][:B],                                                  # sum_exp_s
+            s[15][:B],                                                  # s_picked
+            s[11][:B],                                                  # tmp
+            s[11][:B*F].reshape(B, F),                                  # d_f6
+            s[13][:B*F].reshape(B, F),                                  # tmp2
+            s[10][:B*H].reshape(B, H),                                  # d_c5
+            s[11][:B*H].reshape(B, H),                                  # tmp3
+            s[8][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
+            s[9][:25*B*N].reshape(B, N, 5, 5),                          # d_s4
+            s[7][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
+            s[6][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
+            s[8][:25*M*N].reshape(N, 5, 5, M),                          # d_K3_last
+            s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
+            s[5][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
+            s[6][:196*B*M].reshape(B, 14, 14, M),                       # tmp5
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # d_c1
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # tmp6
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # tmp6
+            s[4][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block2
+            s[12][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
+            s[14][:25*M].reshape(1, 1, 25, M),                          # part
         )
     return workspace.views["gradients"]
 
@@ -711,6 +709,68 @@ def fold(a, axes, sizes, stride=None, dilation=None, *, out):
         for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
             part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
         out[tuple(part)] += a[(..., *at)]
+    return out
+
+
+def inside(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
     return out
 
 

@@ -116,17 +116,16 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_windows, h1, h1_windows, K2_last, h2, p2, flat_p2, h3, s,
+        K1_last, h1, block, K2_last, h2, block2, part, p2, flat_p2, h3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
-    x_windows[...] = windows(x, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)  # (B, 26, 26, 1, 3, 3)
-    np.matmul(x_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = relu(conv(h1, K2, b2))                               model.nn:9
-    h1_windows[...] = windows(h1, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
-    np.matmul(h1_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=h2.reshape(-1, N))
+    K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
+    convolve(h1, K2_last, block2, part, out=h2)                 # (B, 24, 24, N)
     h2 += b2
     np.maximum(h2, 0, out=h2)
     # p2 = max_pool(h2, 2)                                      model.nn:10
@@ -148,20 +147,24 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(6084*B, 5184*B*M), dtype),
-            (max(676*B*M, 9*M*N, 144*B*N, B*H), dtype),
-            (max(576*B*N, B*C), dtype),
+            (max(9*M*N, B*H), dtype),
+            (676*B*M, dtype),
+            (max(194688, 576*B*N), dtype),
+            (max(5616*M, 144*B*N, B*C), dtype),
+            (max(1728*N, 144*B*N), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:6084*B].reshape(B, 26, 26, 1, 3, 3),                  # x_windows
+            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[0][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # h1_windows
-            s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
+            s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
+            s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
             s[2][:576*B*N].reshape(B, 24, 24, N),                       # h2
-            s[1][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[2][:144*B*N].reshape(B, 144*N),                           # flat_p2
-            s[1][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[4][:1728*N].reshape(1, 3, 576, N),                        # part
+            s[3][:144*B*N].reshape(B, 12, 12, N),                       # p2
+            s[4][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[0][:B*H].reshape(B, H),                                   # h3
+            s[3][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -175,18 +178,17 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_windows, h1, h1_windows, K2_last, h2, p2, flat_p2, h3, s, max_s, exp_s, sum_exp_s,
+        K1_last, h1, block, K2_last, h2, block2, part, p2, flat_p2, h3, s, max_s, exp_s, sum_exp_s,
         s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
-    x_windows[...] = windows(x, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)  # (B, 26, 26, 1, 3, 3)
-    np.matmul(x_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
     # h2 = relu(conv(h1, K2, b2))                               model.nn:9
-    h1_windows[...] = windows(h1, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
-    np.matmul(h1_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=h2.reshape(-1, N))
+    K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
+    convolve(h1, K2_last, block2, part, out=h2)                 # (B, 24, 24, N)
     h2 += b2
     np.maximum(h2, 0, out=h2)
     # p2 = max_pool(h2, 2)                                      model.nn:10
@@ -221,30 +223,32 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(6084*B, 5184*B*M, B*C), dtype),
-            (max(676*B*M, 9*M*N, 144*B*N, B*H), dtype),
-            (max(576*B*N, B*C), dtype),
-            (B, dtype),
-            (B, dtype),
+            (max(9*M*N, B*H), dtype),
+            (676*B*M, dtype),
+            (max(194688, 576*B*N), dtype),
+            (max(5616*M, 144*B*N, B*C), dtype),
+            (max(1728*N, 144*B*N, B*C), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:6084*B].reshape(B, 26, 26, 1, 3, 3),                  # x_windows
+            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[0][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # h1_windows
-            s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
+            s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
+            s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
             s[2][:576*B*N].reshape(B, 24, 24, N),                       # h2
-            s[1][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[2][:144*B*N].reshape(B, 144*N),                           # flat_p2
-            s[1][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp
+            s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[4][:1728*N].reshape(1, 3, 576, N),                        # part
+            s[3][:144*B*N].reshape(B, 12, 12, N),                       # p2
+            s[4][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[0][:B*H].reshape(B, H),                                   # h3
+            s[3][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[4][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # sum_exp_s
+            s[4][:B],                                                   # s_picked
+            s[1][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[0][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -259,21 +263,21 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_windows, h1, h1_windows, K2_last, h2, pooled_h2, u_p2, tmp, p2, flat_p2, W3_flat_p2, tmp2,
-        u_h3, h3, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, d_h3, mask, flat_d_p2, d_p2, d_h2,
-        mask2, d_K2_last, d_h1_windows, d_h1, mask3,
+        K1_last, h1, block, K2_last, h2, block2, part, pooled_h2, u_p2, tmp, p2, flat_p2,
+        W3_flat_p2, tmp2, u_h3, h3, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, d_h3, mask,
+        flat_d_p2, d_p2, d_h2, mask2, d_K2_last, part2, K2_turned, d_h1, block3, part3, mask3,
+        block4, d_K1_last, part4,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_windows[...] = windows(x, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)  # (B, 26, 26, 1, 3, 3)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
-    np.matmul(x_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
-    h1_windows[...] = windows(h1, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h2 = relu(conv(h1, K2, b2))                               model.nn:9
-    K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
-    np.matmul(h1_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=h2.reshape(-1, N))
+    K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
+    convolve(h1, K2_last, block2, part, out=h2)                 # (B, 24, 24, N)
     h2 += b2
     np.maximum(h2, 0, out=h2)
     max_pool(h2, (1, 2), (2, 2), out=pooled_h2)                 # (B, 12, 12, N)
@@ -343,11 +347,11 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_b2 = sum[batch, 1, 2](d_a_h2)
     np.sum(d_a_h2, axis=(0, 1, 2), out=d_b2)                    # (N,)
     # d_K2 = correlate(d_a_h2, h1, 3)
-    np.matmul(d_a_h2.reshape(-1, N).T, h1_windows.reshape(-1, 9*M), out=d_K2_last.reshape(-1, 9*M))
-    d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 3, 3)
-    np.matmul(d_a_h2.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_h1_windows.reshape(-1, 9*M))
+    correlate(h1, d_a_h2, block2, part2, out=d_K2_last)         # (3, 3, M, N)
+    d_K2[...] = d_K2_last.transpose(3, 2, 0, 1)                 # (N, M, 3, 3)
     # d_h1 = conv_transpose(d_a_h2, K2)
-    fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1)  # (B, 26, 26, M)
+    K2_turned[...] = K2.transpose(2, 3, 0, 1)[::-1, ::-1]       # (3, 3, N, M)
+    convolve(d_a_h2, K2_turned, block3, part3, padding=(2, 2), out=d_h1)  # (B, 26, 26, M)
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
     np.greater(h1, 0, out=mask3)
@@ -355,7 +359,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_b1 = sum[batch, 1, 2](d_a_h1)
     np.sum(d_a_h1, axis=(0, 1, 2), out=d_b1)                    # (M,)
     # d_K1 = correlate(d_a_h1, x, 3)
-    np.matmul(d_a_h1.reshape(-1, M).T, x_windows.reshape(-1, 9), out=d_K1.reshape(-1, 9))
+    correlate(x.transpose(0, 2, 3, 1), d_a_h1, block4, part4, out=d_K1_last)  # (3, 3, 1, M)
+    d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 3, 3)
     return loss
 
 
@@ -365,56 +370,61 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (6084*B, dtype),
+            (max(9*M*N, B*H, 576*B*N), dtype),
             (676*B*M, dtype),
-            (5184*B*M, dtype),
-            (9*M*N, dtype),
-            (max(576*B*N, 676*B*M), dtype),
-            (144*B*N, dtype),
-            (576*B*N, dtype),
+            (max(194688, 576*B*N, 676*B*M), dtype),
+            (max(5616*M, 144*B*N), dtype),
+            (max(1728*N, 144*B*N), dtype),
             (max(144*B*N, B*H), np.float64),
-            (max(144*B*N, B*H), dtype),
             (144*B*N, dtype),
             (max(B*H, 9*M*N), dtype),
-            (B*H, dtype),
+            (max(B*H, 9*M*N, 2184*N, 194688), dtype),
+            (max(B*C, 676*M), dtype),
+            (max(B, 9*M), dtype),
             (B*C, dtype),
-            (B, dtype),
-            (B*C, dtype),
-            (B, dtype),
+            (max(B, 9*M), dtype),
             (B, dtype),
             (max(B*H, 576*B*N, 676*B*M), bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:6084*B].reshape(B, 26, 26, 1, 3, 3),                  # x_windows
+            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[2][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # h1_windows
-            s[3][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
-            s[4][:576*B*N].reshape(B, 24, 24, N),                       # h2
-            s[5][:144*B*N].reshape(B, 12, 12, N),                       # pooled_h2
-            s[6][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
-            s[7][:144*B*N].reshape(B, N, 12, 12),                       # tmp
-            s[8][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[9][:144*B*N].reshape(B, 144*N),                           # flat_p2
-            s[8][:B*H].reshape(B, H),                                   # W3_flat_p2
-            s[7][:B*H].reshape(B, H),                                   # tmp2
-            s[10][:B*H].reshape(B, H),                                  # u_h3
-            s[11][:B*H].reshape(B, H),                                  # h3
-            s[12][:B*C].reshape(B, C),                                  # s
-            s[13][:B],                                                  # max_s
-            s[14][:B*C].reshape(B, C),                                  # exp_s
-            s[15][:B],                                                  # sum_exp_s
-            s[16][:B],                                                  # s_picked
-            s[12][:B],                                                  # tmp3
-            s[11][:B*H].reshape(B, H),                                  # d_h3
-            s[17][:B*H].reshape(B, H),                                  # mask
-            s[8][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
-            s[9][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
-            s[6][:576*B*N].reshape(B, 24, 24, N),                       # d_h2
-            s[17][:576*B*N].reshape(B, 24, 24, N),                      # mask2
-            s[10][:9*M*N].reshape(N, 3, 3, M),                          # d_K2_last
-            s[2][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # d_h1_windows
-            s[4][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
-            s[17][:676*B*M].reshape(B, 26, 26, M),                      # mask3
+            s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
+            s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[2][:576*B*N].reshape(B, 24, 24, N),                       # h2
+            s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[4][:1728*N].reshape(1, 3, 576, N),                        # part
+            s[3][:144*B*N].reshape(B, 12, 12, N),                       # pooled_h2
+            s[4][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
+            s[5][:144*B*N].reshape(B, N, 12, 12),                       # tmp
+            s[0][:144*B*N].reshape(B, 12, 12, N),                       # p2
+            s[6][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[0][:B*H].reshape(B, H),                                   # W3_flat_p2
+            s[5][:B*H].reshape(B, H),                                   # tmp2
+            s[7][:B*H].reshape(B, H),                                   # u_h3
+            s[8][:B*H].reshape(B, H),                                   # h3
+            s[9][:B*C].reshape(B, C),                                   # s
+            s[10][:B],                                                  # max_s
+            s[11][:B*C].reshape(B, C),                                  # exp_s
+            s[12][:B],                                                  # sum_exp_s
+            s[13][:B],                                                  # s_picked
+            s[9][:B],                                                   # tmp3
+            s[8][:B*H].reshape(B, H),                                   # d_h3
+            s[14][:B*H].reshape(B, H),                                  # mask
+            s[0][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
+            s[6][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # d_h2
+            s[14][:576*B*N].reshape(B, 24, 24, N),                      # mask2
+            s[7][:9*M*N].reshape(3, 3, M, N),                           # d_K2_last
+            s[8][:9*M*N].reshape(1, 3, 3*M, N),                         # part2
+            s[7][:9*M*N].reshape(3, 3, N, M),                           # K2_turned
+            s[2][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
+            s[8][:2184*N].reshape(1, 1, 28, 26, 1, 3, N),               # block3
+            s[9][:676*M].reshape(1, 1, 676, M),                         # part3
+            s[14][:676*B*M].reshape(B, 26, 26, M),                      # mask3
+            s[8][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block4
+            s[10][:9*M].reshape(3, 3, 1, M),                            # d_K1_last
+            s[12][:9*M].reshape(1, 1, 9, M),                            # part4
         )
     return workspace.views["gradients"]
 
@@ -577,29 +587,6 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def windows(a, axes, sizes, stride=None, dilation=None):
-    """A view of the windows along some axes of a, their elements in the last dims."""
-    shape, strides = list(a.shape), list(a.strides)
-    for axis, k, s, d in zip(axes, sizes, stride or (1,) * len(axes), dilation or (1,) * len(axes), strict=True):
-        shape += [k]
-        strides += [a.strides[axis] * d]
-        shape[axis] = (a.shape[axis] - d * (k - 1) - 1) // s + 1
-        strides[axis] *= s
-    return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
-
-
-def fold(a, axes, sizes, stride=None, dilation=None, *, out):
-    """Windows added up where they came from: out[i*stride + j*dilation] += a[i, ..., j], from zero."""
-    out[...] = 0
-    ones = (1,) * len(axes)
-    for at in np.ndindex(*sizes):
-        part = [slice(None)] * out.ndim
-        for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
-            part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
-        out[tuple(part)] += a[(..., *at)]
-    return out
-
-
 def taps(a, axes, sizes, stride):
     """For each element of the windows along some axes of a the view of it in all windows."""
     for at in np.ndindex(*sizes):
@@ -627,6 +614,68 @@ def max_unpool(d, a, best, axes, sizes, stride=None, *, out):
         won &= free
         free ^= won
         d_x += d * won
+    return out
+
+
+def inside(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
     return out
 
 

@@ -285,17 +285,13 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h1_c, h1_n_q, h1_padded, h1_padded_windows, h2_W_last, h2_c,
-        h2_n_q, p2, p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3_padded,
-        h3_padded_windows, h4_W_last, h4_c, h4_n_q, p4, p4_padded, p4_padded_windows, h5_W_last,
-        h5_c, h5_n_q, h5_padded, h5_padded_windows, h6_W_last, h6_c, h6_n_q, p6, flat_p6,
-        h7_dense_relu, s,
+        h1_W_last, h1_c, block, h1_n_q, h2_W_last, h2_c, block2, part, h2_n_q, p2, h3_W_last,
+        block3, h3_c, h3_n_q, h4_W_last, block4, part2, h4_c, h4_n_q, p4, h5_W_last, block5, h5_c,
+        h5_n_q, h6_W_last, block6, h6_c, h6_n_q, p6, flat_p6, h7_dense_relu, s,
     ) = _predict_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
     # h1.c = conv(x, h1.W, padding = same)                      conv.nn:47
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 9), h1_W.reshape(-1, 9).T, out=h1_c.reshape(-1, M))
+    h1_W_last[...] = h1_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h1_W_last, block, padding=(1, 1), out=h1_c)  # (B, 28, 28, M)
     # h1.n.q = sqrt(h1.n.v + 1e-05)                             conv.nn:31
     np.add(h1_n_v, 1e-05, out=h1_n_q)                           # (M,)
     np.sqrt(h1_n_q, out=h1_n_q)
@@ -309,13 +305,9 @@ def _predict(params, x, workspace):
     h1 *= h1_n_gamma
     h1 += h1_n_beta
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
     # h2.c = conv(h1, h2.W, padding = same)                     conv.nn:47
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h2_W_last[...] = h2_W.transpose(0, 2, 3, 1)                 # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_W_last.reshape(-1, 9*M).T,
-        out=h2_c.reshape(-1, M))
+    h2_W_last[...] = h2_W.transpose(2, 3, 1, 0)                 # (3, 3, M, M)
+    convolve(h1, h2_W_last, block2, part, padding=(1, 1), out=h2_c)  # (B, 28, 28, M)
     # h2.n.q = sqrt(h2.n.v + 1e-05)                             conv.nn:31
     np.add(h2_n_v, 1e-05, out=h2_n_q)                           # (M,)
     np.sqrt(h2_n_q, out=h2_n_q)
@@ -331,13 +323,9 @@ def _predict(params, x, workspace):
     np.maximum(h2, 0, out=h2)
     # p2 = max_pool(h2, 2)                                      model.nn:9
     max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
-    p2_padded[...] = 0                                          # (B, 16, 16, M)
-    p2_padded[:, 1:15, 1:15] = p2
     # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
-    p2_padded_windows[...] = windows(p2_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h3_W_last[...] = h3_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, M)
-    np.matmul(p2_padded_windows.reshape(-1, 9*M), h3_W_last.reshape(-1, 9*M).T,
-        out=h3_c.reshape(-1, 2*M))
+    h3_W_last[...] = h3_W.transpose(2, 3, 1, 0)                 # (3, 3, M, 2*M)
+    convolve(p2, h3_W_last, block3, padding=(1, 1), out=h3_c)   # (B, 14, 14, 2*M)
     # h3.n.q = sqrt(h3.n.v + 1e-05)                             conv.nn:31
     np.add(h3_n_v, 1e-05, out=h3_n_q)                           # (2*M,)
     np.sqrt(h3_n_q, out=h3_n_q)
@@ -351,13 +339,9 @@ def _predict(params, x, workspace):
     h3 *= h3_n_gamma
     h3 += h3_n_beta
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
     # h4.c = conv(h3, h4.W, padding = same)                     conv.nn:47
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h4_W_last[...] = h4_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_W_last.reshape(-1, 18*M).T,
-        out=h4_c.reshape(-1, 2*M))
+    h4_W_last[...] = h4_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_W_last, block4, part2, padding=(1, 1), out=h4_c)  # (B, 14, 14, 2*M)
     # h4.n.q = sqrt(h4.n.v + 1e-05)                             conv.nn:31
     np.add(h4_n_v, 1e-05, out=h4_n_q)                           # (2*M,)
     np.sqrt(h4_n_q, out=h4_n_q)
@@ -373,13 +357,9 @@ def _predict(params, x, workspace):
     np.maximum(h4, 0, out=h4)
     # p4 = max_pool(h4, 2)                                      model.nn:12
     max_pool(h4, (1, 2), (2, 2), out=p4)                        # (B, 7, 7, 2*M)
-    p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
-    p4_padded[:, 1:8, 1:8] = p4
     # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
-    p4_padded_windows[...] = windows(p4_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h5_W_last[...] = h5_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 2*M)
-    np.matmul(p4_padded_windows.reshape(-1, 18*M), h5_W_last.reshape(-1, 18*M).T,
-        out=h5_c.reshape(-1, 4*M))
+    h5_W_last[...] = h5_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 4*M)
+    convolve(p4, h5_W_last, block5, padding=(1, 1), out=h5_c)   # (B, 7, 7, 4*M)
     # h5.n.q = sqrt(h5.n.v + 1e-05)                             conv.nn:31
     np.add(h5_n_v, 1e-05, out=h5_n_q)                           # (4*M,)
     np.sqrt(h5_n_q, out=h5_n_q)
@@ -393,13 +373,9 @@ def _predict(params, x, workspace):
     h5 *= h5_n_gamma
     h5 += h5_n_beta
     np.maximum(h5, 0, out=h5)
-    h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
-    h5_padded[:, 1:8, 1:8] = h5
     # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
-    h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h6_W_last[...] = h6_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 4*M)
-    np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_W_last.reshape(-1, 36*M).T,
-        out=h6_c.reshape(-1, 4*M))
+    h6_W_last[...] = h6_W.transpose(2, 3, 1, 0)                 # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_W_last, block6, padding=(1, 1), out=h6_c)   # (B, 7, 7, 4*M)
     # h6.n.q = sqrt(h6.n.v + 1e-05)                             conv.nn:31
     np.add(h6_n_v, 1e-05, out=h6_n_q)                           # (4*M,)
     np.sqrt(h6_n_q, out=h6_n_q)
@@ -432,46 +408,45 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (7056*B*M, dtype),
-            (max(7056*B, 3528*B*M, 72*M*M, B*C), dtype),
-            (max(882*B*M, 144*M*M, B*H), dtype),
+            (max(98*B*M, 144*M*M, B*H), dtype),
+            (max(784*B*M, 12096*M), dtype),
+            (max(190512, 784*B*M, 3528*M), dtype),
+            (max(10080*M, 392*B*M, 72*M*M, B*C), dtype),
+            (max(3136*M, 392*B*M), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[1][:M],                                                   # h1_n_q
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
-            s[0][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
-            s[1][:9*M*M].reshape(M, 3, 3, M),                           # h2_W_last
+            s[0][:9*M].reshape(3, 3, 1, M),                             # h1_W_last
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
+            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[0][:M],                                                   # h1_n_q
+            s[0][:9*M*M].reshape(3, 3, M, M),                           # h2_W_last
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[1][:M],                                                   # h2_n_q
-            s[1][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
-            s[1][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # p2_padded_windows
-            s[2][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
-            s[2][:2*M],                                                 # h3_n_q
-            s[2][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_padded
-            s[1][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_padded_windows
-            s[2][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
-            s[2][:2*M],                                                 # h4_n_q
-            s[2][:98*B*M].reshape(B, 7, 7, 2*M),                        # p4
-            s[1][:162*B*M].reshape(B, 9, 9, 2*M),                       # p4_padded
-            s[2][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # p4_padded_windows
-            s[1][:72*M*M].reshape(4*M, 3, 3, 2*M),                      # h5_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_c
-            s[2][:4*M],                                                 # h5_n_q
-            s[2][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
-            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
-            s[2][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_c
-            s[2][:4*M],                                                 # h6_n_q
-            s[2][:36*B*M].reshape(B, 3, 3, 4*M),                        # p6
-            s[1][:36*B*M].reshape(B, 36*M),                             # flat_p6
-            s[2][:B*H].reshape(B, H),                                   # h7_dense_relu
-            s[1][:B*C].reshape(B, C),                                   # s
+            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[0][:M],                                                   # h2_n_q
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # p2
+            s[0][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_last
+            s[1][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block3
+            s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
+            s[0][:2*M],                                                 # h3_n_q
+            s[0][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_last
+            s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
+            s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
+            s[0][:2*M],                                                 # h4_n_q
+            s[0][:98*B*M].reshape(B, 7, 7, 2*M),                        # p4
+            s[3][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_last
+            s[1][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
+            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_c
+            s[0][:4*M],                                                 # h5_n_q
+            s[0][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_last
+            s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block6
+            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_c
+            s[0][:4*M],                                                 # h6_n_q
+            s[0][:36*B*M].reshape(B, 3, 3, 4*M),                        # p6
+            s[3][:36*B*M].reshape(B, 36*M),                             # flat_p6
+            s[0][:B*H].reshape(B, H),                                   # h7_dense_relu
+            s[3][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -490,17 +465,14 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, h1_c, h1_n_q, h1_padded, h1_padded_windows, h2_W_last, h2_c,
-        h2_n_q, p2, p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3_padded,
-        h3_padded_windows, h4_W_last, h4_c, h4_n_q, p4, p4_padded, p4_padded_windows, h5_W_last,
-        h5_c, h5_n_q, h5_padded, h5_padded_windows, h6_W_last, h6_c, h6_n_q, p6, flat_p6,
-        h7_dense_relu, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        h1_W_last, h1_c, block, h1_n_q, h2_W_last, h2_c, block2, part, h2_n_q, p2, h3_W_last,
+        block3, h3_c, h3_n_q, h4_W_last, block4, part2, h4_c, h4_n_q, p4, h5_W_last, block5, h5_c,
+        h5_n_q, h6_W_last, block6, h6_c, h6_n_q, p6, flat_p6, h7_dense_relu, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
     # h1.c = conv(x, h1.W, padding = same)                      conv.nn:47
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 9), h1_W.reshape(-1, 9).T, out=h1_c.reshape(-1, M))
+    h1_W_last[...] = h1_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h1_W_last, block, padding=(1, 1), out=h1_c)  # (B, 28, 28, M)
     # h1.n.q = sqrt(h1.n.v + 1e-05)                             conv.nn:31
     np.add(h1_n_v, 1e-05, out=h1_n_q)                           # (M,)
     np.sqrt(h1_n_q, out=h1_n_q)
@@ -514,13 +486,9 @@ def _evaluate(params, x, y, workspace):
     h1 *= h1_n_gamma
     h1 += h1_n_beta
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
     # h2.c = conv(h1, h2.W, padding = same)                     conv.nn:47
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h2_W_last[...] = h2_W.transpose(0, 2, 3, 1)                 # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_W_last.reshape(-1, 9*M).T,
-        out=h2_c.reshape(-1, M))
+    h2_W_last[...] = h2_W.transpose(2, 3, 1, 0)                 # (3, 3, M, M)
+    convolve(h1, h2_W_last, block2, part, padding=(1, 1), out=h2_c)  # (B, 28, 28, M)
     # h2.n.q = sqrt(h2.n.v + 1e-05)                             conv.nn:31
     np.add(h2_n_v, 1e-05, out=h2_n_q)                           # (M,)
     np.sqrt(h2_n_q, out=h2_n_q)
@@ -536,13 +504,9 @@ def _evaluate(params, x, y, workspace):
     np.maximum(h2, 0, out=h2)
     # p2 = max_pool(h2, 2)                                      model.nn:9
     max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
-    p2_padded[...] = 0                                          # (B, 16, 16, M)
-    p2_padded[:, 1:15, 1:15] = p2
     # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
-    p2_padded_windows[...] = windows(p2_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h3_W_last[...] = h3_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, M)
-    np.matmul(p2_padded_windows.reshape(-1, 9*M), h3_W_last.reshape(-1, 9*M).T,
-        out=h3_c.reshape(-1, 2*M))
+    h3_W_last[...] = h3_W.transpose(2, 3, 1, 0)                 # (3, 3, M, 2*M)
+    convolve(p2, h3_W_last, block3, padding=(1, 1), out=h3_c)   # (B, 14, 14, 2*M)
     # h3.n.q = sqrt(h3.n.v + 1e-05)                             conv.nn:31
     np.add(h3_n_v, 1e-05, out=h3_n_q)                           # (2*M,)
     np.sqrt(h3_n_q, out=h3_n_q)
@@ -556,13 +520,9 @@ def _evaluate(params, x, y, workspace):
     h3 *= h3_n_gamma
     h3 += h3_n_beta
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
     # h4.c = conv(h3, h4.W, padding = same)                     conv.nn:47
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h4_W_last[...] = h4_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_W_last.reshape(-1, 18*M).T,
-        out=h4_c.reshape(-1, 2*M))
+    h4_W_last[...] = h4_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_W_last, block4, part2, padding=(1, 1), out=h4_c)  # (B, 14, 14, 2*M)
     # h4.n.q = sqrt(h4.n.v + 1e-05)                             conv.nn:31
     np.add(h4_n_v, 1e-05, out=h4_n_q)                           # (2*M,)
     np.sqrt(h4_n_q, out=h4_n_q)
@@ -578,13 +538,9 @@ def _evaluate(params, x, y, workspace):
     np.maximum(h4, 0, out=h4)
     # p4 = max_pool(h4, 2)                                      model.nn:12
     max_pool(h4, (1, 2), (2, 2), out=p4)                        # (B, 7, 7, 2*M)
-    p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
-    p4_padded[:, 1:8, 1:8] = p4
     # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
-    p4_padded_windows[...] = windows(p4_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h5_W_last[...] = h5_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 2*M)
-    np.matmul(p4_padded_windows.reshape(-1, 18*M), h5_W_last.reshape(-1, 18*M).T,
-        out=h5_c.reshape(-1, 4*M))
+    h5_W_last[...] = h5_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 4*M)
+    convolve(p4, h5_W_last, block5, padding=(1, 1), out=h5_c)   # (B, 7, 7, 4*M)
     # h5.n.q = sqrt(h5.n.v + 1e-05)                             conv.nn:31
     np.add(h5_n_v, 1e-05, out=h5_n_q)                           # (4*M,)
     np.sqrt(h5_n_q, out=h5_n_q)
@@ -598,13 +554,9 @@ def _evaluate(params, x, y, workspace):
     h5 *= h5_n_gamma
     h5 += h5_n_beta
     np.maximum(h5, 0, out=h5)
-    h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
-    h5_padded[:, 1:8, 1:8] = h5
     # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
-    h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h6_W_last[...] = h6_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 4*M)
-    np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_W_last.reshape(-1, 36*M).T,
-        out=h6_c.reshape(-1, 4*M))
+    h6_W_last[...] = h6_W.transpose(2, 3, 1, 0)                 # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_W_last, block6, padding=(1, 1), out=h6_c)   # (B, 7, 7, 4*M)
     # h6.n.q = sqrt(h6.n.v + 1e-05)                             conv.nn:31
     np.add(h6_n_v, 1e-05, out=h6_n_q)                           # (4*M,)
     np.sqrt(h6_n_q, out=h6_n_q)
@@ -650,56 +602,53 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(7056*B*M, B*C), dtype),
-            (max(7056*B, 3528*B*M, 72*M*M, B*C), dtype),
-            (max(882*B*M, 144*M*M, B*H), dtype),
-            (B, dtype),
-            (B, dtype),
+            (max(98*B*M, 144*M*M, B*H), dtype),
+            (max(784*B*M, 12096*M), dtype),
+            (max(190512, 784*B*M, 3528*M), dtype),
+            (max(10080*M, 392*B*M, 72*M*M, B*C), dtype),
+            (max(3136*M, 392*B*M, B*C), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[1][:M],                                                   # h1_n_q
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
-            s[0][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
-            s[1][:9*M*M].reshape(M, 3, 3, M),                           # h2_W_last
+            s[0][:9*M].reshape(3, 3, 1, M),                             # h1_W_last
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
+            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[0][:M],                                                   # h1_n_q
+            s[0][:9*M*M].reshape(3, 3, M, M),                           # h2_W_last
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[1][:M],                                                   # h2_n_q
-            s[1][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
-            s[1][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # p2_padded_windows
-            s[2][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
-            s[2][:2*M],                                                 # h3_n_q
-            s[2][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_padded
-            s[1][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_padded_windows
-            s[2][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
-            s[2][:2*M],                                                 # h4_n_q
-            s[2][:98*B*M].reshape(B, 7, 7, 2*M),                        # p4
-            s[1][:162*B*M].reshape(B, 9, 9, 2*M),                       # p4_padded
-            s[2][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # p4_padded_windows
-            s[1][:72*M*M].reshape(4*M, 3, 3, 2*M),                      # h5_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_c
-            s[2][:4*M],                                                 # h5_n_q
-            s[2][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
-            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
-            s[2][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_c
-            s[2][:4*M],                                                 # h6_n_q
-            s[2][:36*B*M].reshape(B, 3, 3, 4*M),                        # p6
-            s[1][:36*B*M].reshape(B, 36*M),                             # flat_p6
-            s[2][:B*H].reshape(B, H),                                   # h7_dense_relu
-            s[1][:B*C].reshape(B, C),                                   # s
-            s[2][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp
+            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[0][:M],                                                   # h2_n_q
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # p2
+            s[0][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_last
+            s[1][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block3
+            s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
+            s[0][:2*M],                                                 # h3_n_q
+            s[0][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_last
+            s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
+            s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
+            s[0][:2*M],                                                 # h4_n_q
+            s[0][:98*B*M].reshape(B, 7, 7, 2*M),                        # p4
+            s[3][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_last
+            s[1][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
+            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_c
+            s[0][:4*M],                                                 # h5_n_q
+            s[0][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_last
+            s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block6
+            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_c
+            s[0][:4*M],                                                 # h6_n_q
+            s[0][:36*B*M].reshape(B, 3, 3, 4*M),                        # p6
+            s[3][:36*B*M].reshape(B, 36*M),                             # flat_p6
+            s[0][:B*H].reshape(B, H),                                   # h7_dense_relu
+            s[3][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[4][:B*C].reshape(B, C),                                   # exp_s
+            s[1][:B],                                                   # sum_exp_s
+            s[4][:B],                                                   # s_picked
+            s[2][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[0][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -725,25 +674,23 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, h1_c, h1_n_q, h1, h1_padded, h1_padded_windows, h2_W_last, h2_c,
-        h2_n_q, h2, p2, p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h3_padded,
-        h3_padded_windows, h4_W_last, h4_c, h4_n_q, h4, p4, p4_padded, p4_padded_windows, h5_W_last,
-        h5_c, h5_n_q, h5, h5_padded, h5_padded_windows, h6_W_last, h6_c, h6_n_q, h6, p6, flat_p6,
-        h7_dense_relu, u_h7, tmp, h7, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h7, mask,
-        flat_d_p6, d_p6, d_h6, mask2, dot_h6_n_z, tmp3, sum_d_h6_n_u, d_h6_W_last, d_h5_windows,
-        d_h5_padded, dot_h5_n_z, tmp4, sum_d_h5_n_u, d_h5_W_last, d_p4_windows, d_p4_padded, d_h4,
-        mask3, dot_h4_n_z, tmp5, sum_d_h4_n_u, d_h4_W_last, d_h3_windows, d_h3_padded, dot_h3_n_z,
-        tmp6, sum_d_h3_n_u, d_h3_W_last, d_p2_windows, d_p2_padded, d_h2, mask4, dot_h2_n_z, tmp7,
-        sum_d_h2_n_u, d_h2_W_last, d_h1_windows, d_h1_padded, dot_h1_n_z, tmp8, sum_d_h1_n_u, tmp9,
-        tmp10, tmp11,
+        h1_W_last, h1_c, block, h1_n_q, h1, h2_W_last, h2_c, block2, part, h2_n_q, h2, p2,
+        p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h4_W_last, h4_c, block3, part2,
+        h4_n_q, h4, p4, p4_padded, p4_padded_windows, h5_W_last, h5_c, h5_n_q, h5, h5_padded,
+        h5_padded_windows, h6_W_last, h6_c, h6_n_q, h6, p6, flat_p6, h7_dense_relu, u_h7, tmp, h7,
+        s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h7, mask, flat_d_p6, d_p6, d_h6, mask2,
+        dot_h6_n_z, tmp3, sum_d_h6_n_u, d_h6_W_last, h6_W_turned, d_h5, block4, dot_h5_n_z, tmp4,
+        sum_d_h5_n_u, d_h5_W_last, h5_W_turned, d_p4, d_h4, mask3, dot_h4_n_z, tmp5, sum_d_h4_n_u,
+        d_h4_W_last, part3, block5, h4_W_turned, d_h3, part4, dot_h3_n_z, tmp6, sum_d_h3_n_u,
+        d_h3_W_last, h3_W_turned, part5, d_p2, block6, d_h2, mask4, dot_h2_n_z, tmp7, sum_d_h2_n_u,
+        d_h2_W_last, block7, part6, h2_W_turned, d_h1, part7, dot_h1_n_z, tmp8, sum_d_h1_n_u,
+        d_h1_W_last, block8, part8, tmp9, tmp10, tmp11,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
     # h1.c = conv(x, h1.W, padding = same)                      conv.nn:47
-    np.matmul(x_padded_windows.reshape(-1, 9), h1_W.reshape(-1, 9).T, out=h1_c.reshape(-1, M))
+    h1_W_last[...] = h1_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h1_W_last, block, padding=(1, 1), out=h1_c)  # (B, 28, 28, M)
     # h1.n.m = mean[batch, 1, 2](h1.c)                          conv.nn:28
     h1_n_m = new_h1_n_mu                                        # (M,)
     np.sum(h1_c, axis=(0, 1, 2), out=h1_n_m)
@@ -766,13 +713,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.multiply(h1_n_gamma, h1_n_z, out=h1)                     # (B, 28, 28, M)
     h1 += h1_n_beta
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h2.c = conv(h1, h2.W, padding = same)                     conv.nn:47
-    h2_W_last[...] = h2_W.transpose(0, 2, 3, 1)                 # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_W_last.reshape(-1, 9*M).T,
-        out=h2_c.reshape(-1, M))
+    h2_W_last[...] = h2_W.transpose(2, 3, 1, 0)                 # (3, 3, M, M)
+    convolve(h1, h2_W_last, block2, part, padding=(1, 1), out=h2_c)  # (B, 28, 28, M)
     # h2.n.m = mean[batch, 1, 2](h2.c)                          conv.nn:28
     h2_n_m = new_h2_n_mu                                        # (M,)
     np.sum(h2_c, axis=(0, 1, 2), out=h2_n_m)
@@ -826,13 +769,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.multiply(h3_n_gamma, h3_n_z, out=h3)                     # (B, 14, 14, 2*M)
     h3 += h3_n_beta
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h4.c = conv(h3, h4.W, padding = same)                     conv.nn:47
-    h4_W_last[...] = h4_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_W_last.reshape(-1, 18*M).T,
-        out=h4_c.reshape(-1, 2*M))
+    h4_W_last[...] = h4_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_W_last, block3, part2, padding=(1, 1), out=h4_c)  # (B, 14, 14, 2*M)
     # h4.n.m = mean[batch, 1, 2](h4.c)                          conv.nn:28
     h4_n_m = new_h4_n_mu                                        # (2*M,)
     np.sum(h4_c, axis=(0, 1, 2), out=h4_n_m)
@@ -998,15 +937,13 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_h6_c.reshape(-1, 4*M).T, h5_padded_windows.reshape(-1, 36*M),
         out=d_h6_W_last.reshape(-1, 36*M))
     d_h6_W[...] = d_h6_W_last.transpose(0, 3, 1, 2)             # (4*M, 4*M, 3, 3)
-    np.matmul(d_h6_c.reshape(-1, 4*M), h6_W_last.reshape(-1, 36*M),
-        out=d_h5_windows.reshape(-1, 36*M))
     # d_h5 = conv_transpose(d_h6.c, h6.W, padding = 1)
-    fold(d_h5_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h5_padded)
+    h6_W_turned[...] = h6_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 4*M, 4*M)
+    convolve(d_h6_c, h6_W_turned, block4, padding=(1, 1), out=d_h5)  # (B, 7, 7, 4*M)
     # d_h5.n = d_h5 * real(h5 > 0)
-    d_h5_n = h5
-    d_h5 = d_h5_padded[:, 1:8, 1:8]
+    d_h5_n = d_h5
     np.greater(h5, 0, out=mask2)
-    np.multiply(d_h5, mask2, out=d_h5_n)
+    d_h5_n *= mask2
     # d_h5.n.beta = sum[batch, 1, 2](d_h5.n)
     np.sum(d_h5_n, axis=(0, 1, 2), out=d_h5_n_beta)             # (4*M,)
     # d_h5.n.gamma = sum[batch, 1, 2] d_h5.n * h5.n.z
@@ -1032,13 +969,11 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_h5_c.reshape(-1, 4*M).T, p4_padded_windows.reshape(-1, 18*M),
         out=d_h5_W_last.reshape(-1, 18*M))
     d_h5_W[...] = d_h5_W_last.transpose(0, 3, 1, 2)             # (4*M, 2*M, 3, 3)
-    np.matmul(d_h5_c.reshape(-1, 4*M), h5_W_last.reshape(-1, 18*M),
-        out=d_p4_windows.reshape(-1, 18*M))
     # d_p4 = conv_transpose(d_h5.c, h5.W, padding = 1)
-    fold(d_p4_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_p4_padded)
+    h5_W_turned[...] = h5_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 4*M, 2*M)
+    convolve(d_h5_c, h5_W_turned, block4, padding=(1, 1), out=d_p4)  # (B, 7, 7, 2*M)
     # d_h4 = max_unpool(d_p4, h4, 2)
-    d_p4 = d_p4_padded[:, 1:8, 1:8]                             # (B, 14, 14, 2*M)
-    max_unpool(d_p4, h4, p4, (1, 2), (2, 2), out=d_h4)
+    max_unpool(d_p4, h4, p4, (1, 2), (2, 2), out=d_h4)          # (B, 14, 14, 2*M)
     # d_h4.n = d_h4 * real(h4 > 0)
     d_h4_n = d_h4
     np.greater(h4, 0, out=mask3)
@@ -1065,18 +1000,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h4_c = d_h4_n_u
     d_h4_c -= sum_d_h4_n_u
     # d_h4.W = correlate(d_h4.c, h3, 3, padding = same)
-    np.matmul(d_h4_c.reshape(-1, 2*M).T, h3_padded_windows.reshape(-1, 18*M),
-        out=d_h4_W_last.reshape(-1, 18*M))
-    d_h4_W[...] = d_h4_W_last.transpose(0, 3, 1, 2)             # (2*M, 2*M, 3, 3)
-    np.matmul(d_h4_c.reshape(-1, 2*M), h4_W_last.reshape(-1, 18*M),
-        out=d_h3_windows.reshape(-1, 18*M))
+    correlate(h3, d_h4_c, block5, part3, padding=(1, 1), out=d_h4_W_last)  # (3, 3, 2*M, 2*M)
+    d_h4_W[...] = d_h4_W_last.transpose(3, 2, 0, 1)             # (2*M, 2*M, 3, 3)
     # d_h3 = conv_transpose(d_h4.c, h4.W, padding = 1)
-    fold(d_h3_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h3_padded)
+    h4_W_turned[...] = h4_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 2*M, 2*M)
+    convolve(d_h4_c, h4_W_turned, block5, part4, padding=(1, 1), out=d_h3)  # (B, 14, 14, 2*M)
     # d_h3.n = d_h3 * real(h3 > 0)
-    d_h3_n = h3
-    d_h3 = d_h3_padded[:, 1:15, 1:15]
+    d_h3_n = d_h3
     np.greater(h3, 0, out=mask3)
-    np.multiply(d_h3, mask3, out=d_h3_n)
+    d_h3_n *= mask3
     # d_h3.n.beta = sum[batch, 1, 2](d_h3.n)
     np.sum(d_h3_n, axis=(0, 1, 2), out=d_h3_n_beta)             # (2*M,)
     # d_h3.n.gamma = sum[batch, 1, 2] d_h3.n * h3.n.z
@@ -1102,13 +1034,11 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_h3_c.reshape(-1, 2*M).T, p2_padded_windows.reshape(-1, 9*M),
         out=d_h3_W_last.reshape(-1, 9*M))
     d_h3_W[...] = d_h3_W_last.transpose(0, 3, 1, 2)             # (2*M, M, 3, 3)
-    np.matmul(d_h3_c.reshape(-1, 2*M), h3_W_last.reshape(-1, 9*M),
-        out=d_p2_windows.reshape(-1, 9*M))
     # d_p2 = conv_transpose(d_h3.c, h3.W, padding = 1)
-    fold(d_p2_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_p2_padded)
+    h3_W_turned[...] = h3_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 2*M, M)
+    convolve(d_h3_c, h3_W_turned, block6, part5, padding=(1, 1), out=d_p2)  # (B, 14, 14, M)
     # d_h2 = max_unpool(d_p2, h2, 2)
-    d_p2 = d_p2_padded[:, 1:15, 1:15]                           # (B, 28, 28, M)
-    max_unpool(d_p2, h2, p2, (1, 2), (2, 2), out=d_h2)
+    max_unpool(d_p2, h2, p2, (1, 2), (2, 2), out=d_h2)          # (B, 28, 28, M)
     # d_h2.n = d_h2 * real(h2 > 0)
     d_h2_n = d_h2
     np.greater(h2, 0, out=mask4)
@@ -1135,17 +1065,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h2_c = d_h2_n_u
     d_h2_c -= sum_d_h2_n_u
     # d_h2.W = correlate(d_h2.c, h1, 3, padding = same)
-    np.matmul(d_h2_c.reshape(-1, M).T, h1_padded_windows.reshape(-1, 9*M),
-        out=d_h2_W_last.reshape(-1, 9*M))
-    d_h2_W[...] = d_h2_W_last.transpose(0, 3, 1, 2)             # (M, M, 3, 3)
-    np.matmul(d_h2_c.reshape(-1, M), h2_W_last.reshape(-1, 9*M), out=d_h1_windows.reshape(-1, 9*M))
+    correlate(h1, d_h2_c, block7, part6, padding=(1, 1), out=d_h2_W_last)  # (3, 3, M, M)
+    d_h2_W[...] = d_h2_W_last.transpose(3, 2, 0, 1)             # (M, M, 3, 3)
     # d_h1 = conv_transpose(d_h2.c, h2.W, padding = 1)
-    fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1_padded)
+    h2_W_turned[...] = h2_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, M, M)
+    convolve(d_h2_c, h2_W_turned, block7, part7, padding=(1, 1), out=d_h1)  # (B, 28, 28, M)
     # d_h1.n = d_h1 * real(h1 > 0)
-    d_h1_n = h1
-    d_h1 = d_h1_padded[:, 1:29, 1:29]
+    d_h1_n = d_h1
     np.greater(h1, 0, out=mask4)
-    np.multiply(d_h1, mask4, out=d_h1_n)
+    d_h1_n *= mask4
     # d_h1.n.beta = sum[batch, 1, 2](d_h1.n)
     np.sum(d_h1_n, axis=(0, 1, 2), out=d_h1_n_beta)             # (M,)
     # d_h1.n.gamma = sum[batch, 1, 2] d_h1.n * h1.n.z
@@ -1168,7 +1096,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h1_c = d_h1_n_u
     d_h1_c -= sum_d_h1_n_u
     # d_h1.W = correlate(d_h1.c, x, 3, padding = same)
-    np.matmul(d_h1_c.reshape(-1, M).T, x_padded_windows.reshape(-1, 9), out=d_h1_W.reshape(-1, 9))
+    correlate(x.transpose(0, 2, 3, 1), d_h1_c, block8, part8, padding=(1, 1), out=d_h1_W_last)
+    d_h1_W[...] = d_h1_W_last.transpose(3, 2, 0, 1)             # (M, 1, 3, 3)
     np.multiply(0.9, h1_n_mu, out=tmp9)
     new_h1_n_mu *= 0.09999999999999998
     new_h1_n_mu += tmp9
@@ -1214,146 +1143,150 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(900*B, 784*B*M), dtype),
-            (7056*B, dtype),
-            (M, dtype),
+            (9*M, dtype),
             (784*B*M, dtype),
-            (max(900*B*M, 9*M*M), dtype),
-            (7056*B*M, dtype),
+            (max(190512, 784*B*M), dtype),
+            (9*M*M, dtype),
             (784*B*M, dtype),
-            (M, dtype),
-            (784*B*M, dtype),
-            (196*B*M, dtype),
+            (max(10080*M, 784*B*M), dtype),
+            (max(3136*M, 196*B*M), dtype),
             (max(256*B*M, 18*M*M), dtype),
             (1764*B*M, dtype),
             (392*B*M, dtype),
-            (2*M, dtype),
             (392*B*M, dtype),
-            (max(512*B*M, 36*M*M), dtype),
-            (3528*B*M, dtype),
+            (max(36*M*M, 3136*M, 190512), dtype),
             (392*B*M, dtype),
-            (2*M, dtype),
-            (392*B*M, dtype),
-            (98*B*M, dtype),
-            (max(162*B*M, 72*M*M), dtype),
+            (max(12096*M, 392*B*M), dtype),
+            (max(3528*M, 98*B*M, 108*M*M), dtype),
+            (max(162*B*M, 72*M*M, 10080*M), dtype),
             (882*B*M, dtype),
-            (196*B*M, dtype),
-            (4*M, dtype),
-            (196*B*M, dtype),
+            (max(196*B*M, 12096*M), dtype),
+            (max(196*B*M, 12096*M), dtype),
             (max(144*M*M, 392*B*M), dtype),
             (1764*B*M, dtype),
             (max(196*B*M, 144*M*M), dtype),
-            (4*M, dtype),
             (196*B*M, dtype),
-            (max(36*B*M, 72*M*M), dtype),
+            (max(36*B*M, 10584*M), dtype),
             (196*B*M, dtype),
-            (max(B*H, 36*B*M, 36*M*M), dtype),
+            (max(B*H, 36*B*M, 72*M*M, 3528*M), dtype),
             (max(B*H, 18*M*M), dtype),
             (B*H, np.float64),
-            (max(B*H, 9*M*M), dtype),
+            (B*H, dtype),
+            (B*C, dtype),
+            (max(B, 9*M), dtype),
             (B*C, dtype),
             (max(B, 4*M), dtype),
-            (B*C, dtype),
-            (max(B, 2*M), dtype),
             (max(B, M), dtype),
             (max(B*H, 784*B*M), bool),
         ])
         workspace.views["gradients"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[2][:M],                                                   # h1_n_q
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1
-            s[4][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
-            s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
-            s[4][:9*M*M].reshape(M, 3, 3, M),                           # h2_W_last
-            s[6][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[7][:M],                                                   # h2_n_q
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # h2
-            s[9][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[10][:256*B*M].reshape(B, 16, 16, M),                      # p2_padded
-            s[11][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # p2_padded_windows
-            s[10][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_W_last
-            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_c
-            s[13][:2*M],                                                # h3_n_q
-            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
-            s[15][:512*B*M].reshape(B, 16, 16, 2*M),                    # h3_padded
-            s[16][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h3_padded_windows
-            s[15][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h4_W_last
-            s[17][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_c
-            s[18][:2*M],                                                # h4_n_q
-            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
-            s[20][:98*B*M].reshape(B, 7, 7, 2*M),                       # p4
-            s[21][:162*B*M].reshape(B, 9, 9, 2*M),                      # p4_padded
-            s[22][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # p4_padded_windows
-            s[21][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_W_last
-            s[23][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
-            s[24][:4*M],                                                # h5_n_q
-            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
-            s[26][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
-            s[27][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
-            s[26][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
-            s[28][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
-            s[29][:4*M],                                                # h6_n_q
-            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
-            s[31][:36*B*M].reshape(B, 3, 3, 4*M),                       # p6
-            s[32][:36*B*M].reshape(B, 36*M),                            # flat_p6
-            s[33][:B*H].reshape(B, H),                                  # h7_dense_relu
-            s[34][:B*H].reshape(B, H),                                  # u_h7
-            s[35][:B*H].reshape(B, H),                                  # tmp
-            s[36][:B*H].reshape(B, H),                                  # h7
-            s[37][:B*C].reshape(B, C),                                  # s
-            s[38][:B],                                                  # max_s
-            s[39][:B*C].reshape(B, C),                                  # exp_s
-            s[40][:B],                                                  # sum_exp_s
-            s[41][:B],                                                  # s_picked
-            s[37][:B],                                                  # tmp2
-            s[36][:B*H].reshape(B, H),                                  # d_h7
-            s[42][:B*H].reshape(B, H),                                  # mask
-            s[32][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
-            s[33][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
-            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6
-            s[42][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask2
-            s[38][:4*M],                                                # dot_h6_n_z
-            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp3
-            s[29][:4*M],                                                # sum_d_h6_n_u
-            s[28][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
-            s[27][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_windows
-            s[26][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h5_padded
-            s[29][:4*M],                                                # dot_h5_n_z
-            s[28][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
-            s[24][:4*M],                                                # sum_d_h5_n_u
-            s[31][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
-            s[22][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # d_p4_windows
-            s[21][:162*B*M].reshape(B, 9, 9, 2*M),                      # d_p4_padded
-            s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4
-            s[42][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask3
-            s[40][:2*M],                                                # dot_h4_n_z
-            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp5
-            s[18][:2*M],                                                # sum_d_h4_n_u
-            s[33][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h4_W_last
-            s[16][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_windows
-            s[15][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h3_padded
-            s[18][:2*M],                                                # dot_h3_n_z
-            s[17][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp6
-            s[13][:2*M],                                                # sum_d_h3_n_u
-            s[34][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
-            s[11][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # d_p2_windows
-            s[10][:256*B*M].reshape(B, 16, 16, M),                      # d_p2_padded
-            s[22][:784*B*M].reshape(B, 28, 28, M),                      # d_h2
-            s[42][:784*B*M].reshape(B, 28, 28, M),                      # mask4
-            s[41][:M],                                                  # dot_h2_n_z
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # tmp7
-            s[7][:M],                                                   # sum_d_h2_n_u
-            s[36][:9*M*M].reshape(M, 3, 3, M),                          # d_h2_W_last
-            s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # d_h1_windows
-            s[4][:900*B*M].reshape(B, 30, 30, M),                       # d_h1_padded
-            s[7][:M],                                                   # dot_h1_n_z
-            s[6][:784*B*M].reshape(B, 28, 28, M),                       # tmp8
-            s[2][:M],                                                   # sum_d_h1_n_u
-            s[2][:M],                                                   # tmp9
-            s[13][:2*M],                                                # tmp10
-            s[24][:4*M],                                                # tmp11
+            s[0][:9*M].reshape(3, 3, 1, M),                             # h1_W_last
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
+            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[0][:M],                                                   # h1_n_q
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h1
+            s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_last
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
+            s[5][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[6][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[3][:M],                                                   # h2_n_q
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h2
+            s[6][:196*B*M].reshape(B, 14, 14, M),                       # p2
+            s[7][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
+            s[8][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # p2_padded_windows
+            s[7][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
+            s[9][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
+            s[7][:2*M],                                                 # h3_n_q
+            s[10][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
+            s[11][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_last
+            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_c
+            s[13][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block3
+            s[14][:3528*M].reshape(1, 9, 196, 2*M),                     # part2
+            s[11][:2*M],                                                # h4_n_q
+            s[13][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
+            s[14][:98*B*M].reshape(B, 7, 7, 2*M),                       # p4
+            s[15][:162*B*M].reshape(B, 9, 9, 2*M),                      # p4_padded
+            s[16][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # p4_padded_windows
+            s[15][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_W_last
+            s[17][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
+            s[15][:4*M],                                                # h5_n_q
+            s[18][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
+            s[19][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
+            s[20][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
+            s[19][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
+            s[21][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
+            s[19][:4*M],                                                # h6_n_q
+            s[22][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
+            s[23][:36*B*M].reshape(B, 3, 3, 4*M),                       # p6
+            s[24][:36*B*M].reshape(B, 36*M),                            # flat_p6
+            s[25][:B*H].reshape(B, H),                                  # h7_dense_relu
+            s[26][:B*H].reshape(B, H),                                  # u_h7
+            s[27][:B*H].reshape(B, H),                                  # tmp
+            s[28][:B*H].reshape(B, H),                                  # h7
+            s[29][:B*C].reshape(B, C),                                  # s
+            s[30][:B],                                                  # max_s
+            s[31][:B*C].reshape(B, C),                                  # exp_s
+            s[32][:B],                                                  # sum_exp_s
+            s[33][:B],                                                  # s_picked
+            s[29][:B],                                                  # tmp2
+            s[28][:B*H].reshape(B, H),                                  # d_h7
+            s[34][:B*H].reshape(B, H),                                  # mask
+            s[24][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
+            s[25][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
+            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6
+            s[34][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask2
+            s[30][:4*M],                                                # dot_h6_n_z
+            s[22][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp3
+            s[30][:4*M],                                                # sum_d_h6_n_u
+            s[21][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
+            s[21][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_W_turned
+            s[22][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5
+            s[23][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block4
+            s[30][:4*M],                                                # dot_h5_n_z
+            s[18][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
+            s[30][:4*M],                                                # sum_d_h5_n_u
+            s[25][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
+            s[25][:72*M*M].reshape(3, 3, 4*M, 2*M),                     # h5_W_turned
+            s[15][:98*B*M].reshape(B, 7, 7, 2*M),                       # d_p4
+            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4
+            s[34][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask3
+            s[32][:2*M],                                                # dot_h4_n_z
+            s[13][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp5
+            s[32][:2*M],                                                # sum_d_h4_n_u
+            s[11][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_W_last
+            s[14][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part3
+            s[17][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block5
+            s[11][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_turned
+            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3
+            s[25][:3528*M].reshape(1, 9, 196, 2*M),                     # part4
+            s[32][:2*M],                                                # dot_h3_n_z
+            s[10][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp6
+            s[32][:2*M],                                                # sum_d_h3_n_u
+            s[26][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
+            s[26][:18*M*M].reshape(3, 3, 2*M, M),                       # h3_W_turned
+            s[11][:1764*M].reshape(1, 9, 196, M),                       # part5
+            s[17][:196*B*M].reshape(B, 14, 14, M),                      # d_p2
+            s[18][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block6
+            s[16][:784*B*M].reshape(B, 28, 28, M),                      # d_h2
+            s[34][:784*B*M].reshape(B, 28, 28, M),                      # mask4
+            s[33][:M],                                                  # dot_h2_n_z
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # tmp7
+            s[33][:M],                                                  # sum_d_h2_n_u
+            s[3][:9*M*M].reshape(3, 3, M, M),                           # d_h2_W_last
+            s[15][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block7
+            s[26][:12*M*M].reshape(1, 4, 3*M, M),                       # part6
+            s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_turned
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # d_h1
+            s[11][:3136*M].reshape(1, 4, 784, M),                       # part7
+            s[33][:M],                                                  # dot_h1_n_z
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp8
+            s[33][:M],                                                  # sum_d_h1_n_u
+            s[0][:9*M].reshape(3, 3, 1, M),                             # d_h1_W_last
+            s[11][:190512].reshape(1, 27, 28, 28, 3, 3, 1),             # block8
+            s[30][:9*M].reshape(1, 1, 9, M),                            # part8
+            s[33][:M],                                                  # tmp9
+            s[32][:2*M],                                                # tmp10
+            s[32][:4*M],                                                # tmp11
         )
     return workspace.views["gradients"]
 
@@ -1527,18 +1460,6 @@ def windows(a, axes, sizes, stride=None, dilation=None):
     return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
 
 
-def fold(a, axes, sizes, stride=None, dilation=None, *, out):
-    """Windows added up where they came from: out[i*stride + j*dilation] += a[i, ..., j], from zero."""
-    out[...] = 0
-    ones = (1,) * len(axes)
-    for at in np.ndindex(*sizes):
-        part = [slice(None)] * out.ndim
-        for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
-            part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
-        out[tuple(part)] += a[(..., *at)]
-    return out
-
-
 def taps(a, axes, sizes, stride):
     """For each element of the windows along some axes of a the view of it in all windows."""
     for at in np.ndindex(*sizes):
@@ -1566,6 +1487,68 @@ def max_unpool(d, a, best, axes, sizes, stride=None, *, out):
         won &= free
         free ^= won
         d_x += d * won
+    return out
+
+
+def inside(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
     return out
 
 
