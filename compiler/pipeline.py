@@ -63,6 +63,10 @@ class Compiled:
     chunked: Chunked | None = None                               # the gradient in chunks that are computed anew going back
     steps: Steps | None = None                                   # one step at a time; `stepless` says why not
     stepless: str = "this model has no output"
+    model: System | None = None                                  # of an energy model: the model (`source`: what it minimises),
+    parts: dict[str, Compiled] = field(default_factory=dict)     # its other functions,
+    missing: dict[str, str] = field(default_factory=dict)        # why it has not all of them,
+    chain: tuple[str, ...] = ()                                  # and the inputs that its persistent chains go on from
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -77,7 +81,13 @@ class _Clock:
 
 
 def compile_system(system: System, options: Options | None = None) -> Compiled:
-    """All stages up to statements: the functions `gradients`, `predict` and `evaluate`; with `checkpoint`, those over chunks."""
+    """All stages up to statements: the functions `gradients`, `predict` and `evaluate`; with `checkpoint`, those over chunks.
+
+    Of an energy model, the functions that `energy_pipeline` lists.
+    """
+    if system.energy is not None:
+        from .energy_pipeline import compile_energy
+        return compile_energy(system)
     out = Compiled(system, system)
     clock = _Clock(out.seconds)
     if system.training.truncate is not None:
@@ -95,9 +105,9 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
         clock.lap("differentiate")
         train = out.differentiated
         assert train is not None and train.loss is not None
-        roots = {"loss": train.equations["loss*"], **{f"d_{k}": e for k, e in _backwards(out).items()}}
+        roots = {"loss": train.equations["loss*"], **{f"d_{k}": e for k, e in backwards(out).items()}}
         roots |= {k: train.stats[k].update for k in train.stats}
-        _function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"), out.trained)
+        lower_function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"), out.trained)
         if options is not None and options.checkpoint is not None:
             out.chunked = _chunked(out)
         roots = {"loss": evaluated.loss.total, "loss count": evaluated.loss.count}  # type: ignore[union-attr]
@@ -106,9 +116,9 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
             roots["penalty"] = penalty
         for name, average in evaluated.metrics.items():
             roots |= {f"{name}": average.total, f"{name} count": average.count}
-        _function(out, "evaluate", evaluated, roots, ())
+        lower_function(out, "evaluate", evaluated, roots, ())
     if system.outputs:
-        _function(out, "predict", evaluated, padded_outputs(evaluated, system.lengths), ())
+        lower_function(out, "predict", evaluated, padded_outputs(evaluated, system.lengths), ())
     try:
         out.steps = stepped(out.source) if system.outputs else None
     except NoSteps as why:
@@ -121,7 +131,7 @@ def _chunked(out: Compiled) -> Chunked:
     """The gradient once more, in chunks of time."""
     system = out.stable.copy()
     system.equations["loss*"] = system.objective()
-    return chunked(system, out.trained, partial(_function, out))
+    return chunked(system, out.trained, partial(lower_function, out))
 
 
 def differentiate(out: Compiled, packed: bool = True) -> None:
@@ -181,7 +191,7 @@ def meanings(system: System) -> dict[str, Expr]:
     return out
 
 
-def _backwards(out: Compiled) -> dict[str, Expr]:
+def backwards(out: Compiled) -> dict[str, Expr]:
     """Gradients, those of the last parameters used first: the order in which backpropagation meets them."""
     system = out.differentiated
     assert system is not None
@@ -193,8 +203,8 @@ def _backwards(out: Compiled) -> dict[str, Expr]:
     return {k: out.gradients[k] for k in order}
 
 
-def _function(out: Compiled, name: str, system: System, roots: dict[str, Expr], results: tuple[str, ...],
-              trained: tuple[str, ...] = ()) -> None:
+def lower_function(out: Compiled, name: str, system: System, roots: dict[str, Expr], results: tuple[str, ...],
+                   trained: tuple[str, ...] = ()) -> None:
     """Schedule, lay out and lower one function; `results` are arrays that the caller owns."""
     carry = ends(system, out.truncation, roots.values())
     lay = layout(schedule(system, {**roots, **{equation(k): e for k, e in carry.items()}}))
@@ -232,7 +242,7 @@ def _free(system: System, order: Sequence[Expr]) -> tuple[str, ...]:
     told = {str(length(x)) for n in order if isinstance(n, Input) for x in n.axes}
     every = {str(length(x)) for n in (*order, *system.inputs.values()) for x in n.axes}
     used = {s for n in order for d in (*n.dims, *([n.size] if isinstance(n, Extent) else [])) for s in d.symbols}
-    return tuple(sorted((used & every) - told))
+    return tuple(sorted((used & every) - told - {*system.sizes}))
 
 
 def _last(lay: Layout, e: Expr, body: list[Stmt]) -> View:

@@ -29,6 +29,9 @@ def dtype_text(system: System, local: Mapping[str, str]) -> str:
 class Entry:
     """The frame of one function: `name` is gradients, predict or evaluate."""
 
+    units: Mapping[str, str] = {}                                # inputs that are units of an energy model -> their values
+    more: tuple[str, ...] = ()                                   # results beside gradients and stats
+
     def __init__(self, name: str, system: System, printer: FunctionPrinter, uses: set[str],
                  cut: Truncation | None = None) -> None:
         self.name, self.system, self.printer, self.uses, self.cut = name, system, printer, uses, cut
@@ -43,7 +46,8 @@ class Entry:
         lines += _unpack([local[k] for k in used], "params", used, every)
         results = {k.removeprefix("d_") if k not in self.system.stats else k: v.array.name
                    for k, v in printer.function.results.items() if v.array.role == "result"}
-        lines += _unpack([results[k] for k in every if k in results], "grads", [k for k in every if k in results], every)
+        owned = [k for k in (*every, *self.more) if k in results]
+        lines += _unpack([results[k] for k in owned], "grads", owned, every)
         lines += self.inputs({k: local[k] for k in inputs})
         lines += carrying.entry(self.cut, printer.function, printer.values, self.uses)
         buffers = printer.buffers()
@@ -85,6 +89,9 @@ class Entry:
         elif node.type.kind == "class":
             self.uses.add("class_input")
             call = f"class_input({quoted(key)}, {name}, {dims_text}, {node.type.n})"
+        elif key in self.units:
+            self.uses.add("units_input")
+            call = f"units_input({quoted(key)}, {name}, {dims_text}, dtype, {quoted(self.units[key])})"
         else:
             self.uses.add("real_input")
             call = f"real_input({quoted(key)}, {name}, {dims_text}, {'bool' if node.type.kind == 'bool' else 'dtype'})"

@@ -9,11 +9,11 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from ...compiler.graph import BATCH, Expr, GraphError, Input, postorder
-from ...compiler.node import base
+from ...compiler.node import base, length
 from ...compiler.options import Checkpoint, Options
 from ...compiler.pipeline import Compiled
-from ...compiler.program import Draw, flat
-from . import carrying, random_runtime, runtime, window_runtime
+from ...compiler.program import Draw, Function, flat
+from . import carrying, random_runtime, runtime, units_runtime, window_runtime
 from .checkpointing import Checkpointing
 from .entry import Entry
 from .functions import FunctionPrinter
@@ -24,7 +24,7 @@ from .selfcheck import selfcheck_text
 from .steps import StepPrinter
 from .updates import Updates
 
-HELPERS = (runtime, random_runtime, window_runtime)
+HELPERS = (runtime, random_runtime, window_runtime, units_runtime)
 PUBLIC = ("init", "init_state", "predict", "evaluate", "loss_and_grads", "train_step", "Workspace", "State", "check", "PARAMS",
           "TRAINED", "STATS", "start", "step", "generate")
 TAKEN = {"params", "state", "workspace", "seed", "self", "grads", "np", "int", "float", "getattr", "PARAMS", "TRAINED", "STATS",
@@ -67,6 +67,7 @@ class ModulePrinter:
         nodes: list[Expr] = [*postorder(*roots, *out.gradients.values()), *(p.node for p in self.system.params.values()),
                              *(s.node for s in self.system.stats.values()), *self.system.inputs.values()]
         used = {k for n in nodes for s in n.shape for k in s.symbols}
+        used |= {str(length(x)) for n in nodes for x in n.axes}  # an axis may have a declared length: a Gibbs chain
         used |= {k for i in self.system.inputs.values() if i.type.n is not None for k in i.type.n.symbols}
         return [k for k in self.system.sizes if k in used]
 
@@ -91,7 +92,7 @@ class ModulePrinter:
         *work, last = private or [""]
         body = [init_text(self.system, self.dtype, self.uses), *public, *work]
         body = [*map(quiet, body), self.helpers(), quiet(last)] if public[1:] else [*map(quiet, [*body, last]), self.helpers()]
-        self.module.source = "\n".join(_trimmed(c) for c in top) + "\n\n" + "\n\n".join(_trimmed(c) for c in body if c)
+        self.module.source = "\n".join(trimmed(c) for c in top) + "\n\n" + "\n\n".join(trimmed(c) for c in body if c)
         self._locate()
         return self.module
 
@@ -116,7 +117,7 @@ class ModulePrinter:
     @property
     def seeded(self) -> bool:
         """Whether the gradient draws random numbers."""
-        return any(isinstance(s, Draw) for s in flat(self.compiled.functions["gradients"].body))
+        return draws(self.compiled.functions["gradients"])
 
     def arguments(self, name: str) -> list[str]:
         """A function's inputs, which are its arguments, and the lengths that no input tells."""
@@ -168,20 +169,23 @@ class ModulePrinter:
 
     def work(self, name: str) -> str:
         """`_gradients`, `_predict` or `_evaluate`, and its buffers."""
-        function = self.compiled.functions[name]
         system = self.compiled.differentiated if name == "gradients" else self.compiled.evaluated
         assert system is not None
         names, explained = (self.names, "differentiated") if name == "gradients" else (system.names, "evaluated")
-        printer = FunctionPrinter(function, self.compiled.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0, self.compiled.explained[explained], self.options,
+        printer = FunctionPrinter(self.compiled.functions[name], self.compiled.layouts[name], system, names, self.uses,
+                                  self.reserved, self.level > 0, self.compiled.explained[explained], self.options,
                                   leaves=carrying.leaves(self.cut), offsets=carrying.offsets(self.cut))
+        return self.framed(name, printer, Entry(name, self.system, printer, self.uses, self.cut), WORK[name])
+
+    def framed(self, name: str, printer: FunctionPrinter, entry: Entry, what: str) -> str:
+        """A function and its buffers: the statements of a printer between what stands around them."""
         self.module.printers[name] = printer
-        body, entry = printer.body(), Entry(name, self.system, printer, self.uses, self.cut)
+        function, body = printer.function, printer.body()
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Input)}
-        args = ["params", *(["grads"] if name == "gradients" else []), *(local[k] for k in function.inputs), *function.free,
-                *(["carry"] if self.cut else []), "workspace",
-                *(["seed"] if name == "gradients" and self.seeded else [])]
-        head = [f"def _{name}({', '.join(args)}):", f'    """{WORK[name]}"""', *entry.prologue()]
+        owned = name == "gradients" or any(v.array.role == "result" for v in function.results.values())
+        args = ["params", *(["grads"] if owned else []), *(local[k] for k in function.inputs), *function.free,
+                *(["carry"] if self.cut else []), "workspace", *(["seed"] if draws(function) else [])]
+        head = [f"def _{name}({', '.join(args)}):", f'    """{what}"""', *entry.prologue()]
         self.rows[f"def _{name}"] = {k: [len(head) + r for r in rows] for k, rows in body.where.items()}
         buffers = entry.buffers()
         return "\n".join([*head, *body.lines, *entry.epilogue()]) + "\n" + (f"\n\n{buffers}" if buffers else "")
@@ -201,6 +205,11 @@ class ModulePrinter:
         return "\n\n\n".join("\n".join(lines[tree[n].lineno - 1:tree[n].end_lineno]) for n in tree if n in wanted) + "\n"
 
 
+def draws(function: Function) -> bool:
+    """Whether a function draws random numbers."""
+    return any(isinstance(s, Draw) for s in flat(function.body))
+
+
 def _names(compiled: Compiled) -> dict[Expr, str]:
     """What nodes are called: the system's names, adjoints included; a gradient is d_ and its parameter."""
     system = compiled.differentiated or compiled.evaluated
@@ -217,5 +226,5 @@ def _argument(name: str) -> None:
         raise GraphError(f"the input {name!r} cannot be an argument of the generated functions; it needs another name")
 
 
-def _trimmed(text: str) -> str:
+def trimmed(text: str) -> str:
     return text.strip("\n") + "\n"

@@ -16,6 +16,7 @@ from ...compiler.passes.naming import printable
 from ...compiler.pipeline import Compiled, compile_system
 from ...compiler.system import System
 from .checkpointing import CheckpointPlan, checkpoint_plan
+from .energies import EnergyPrinter
 from .module import Module, ModulePrinter
 
 
@@ -44,7 +45,8 @@ class Program:
         self.system, self.dtype, self.level, self.options = system, dtype, level, options or Options()
         with uncollected():
             self.compiled: Compiled = compile_system(system, self.options)
-            printed: Module = ModulePrinter(self.compiled, dtype, level, self.options).print()
+            printer = EnergyPrinter if system.energy is not None else ModulePrinter
+            printed: Module = printer(self.compiled, dtype, level, self.options).print()
         self.source, self.lines, self.printers = printed.source, printed.lines, printed.printers
         self._module: ModuleType | None = None
 

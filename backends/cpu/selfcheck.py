@@ -9,14 +9,13 @@ from ...compiler.system import System, lengths_input
 from .head import tuple_lines
 
 CHECK = '''def check(batch=5{lengths}, seed=0):
-    """Gradients against central differences in float64, along random directions, for every parameter."""
+    """{what} against central differences in float64, along random directions, for every parameter."""
     rng = np.random.default_rng(seed)
     params = {{k: rng.normal(0.0, 0.3, np.shape(v)) for k, v in init(seed).items()}}
 {positive}    inputs = dict(
 {inputs}
     )
-    loss, grads{carry} = loss_and_grads(params, **inputs)
-    print(f"loss {{float(loss):.6f}}")
+    {derive}
     print(f"{{'parameter':<16}}{{'shape':<16}}{{'derived':>16}}{{'differences':>16}}{{'error':>10}}")
     worst = 0.0
     for name, grad in grads.items():
@@ -27,7 +26,7 @@ CHECK = '''def check(batch=5{lengths}, seed=0):
             sides = []
             for sign in (1, -1):
                 params[name] = kept + sign * h * direction
-                sides.append(float(loss_and_grads(params, **inputs)[0]))
+                sides.append({value})
             differences = (sides[0] - sides[1]) / (2 * h)
             error = abs(derived - differences) / max(abs(derived), abs(differences), 1e-3)
             if error < 1e-6:
@@ -42,6 +41,13 @@ CHECK = '''def check(batch=5{lengths}, seed=0):
 if __name__ == "__main__":
     raise SystemExit(check() >= 1e-5)
 '''
+
+LOSS = """loss, grads{carry} = loss_and_grads(params, **inputs)
+    print(f"loss {{float(loss):.6f}}")"""
+FREE = """grads = statistics(params, **inputs)
+    print(f"mean free energy {float(free_energy(params, **inputs).mean()):.6f}")"""
+UNITS = {"binary": "np.float64(rng.random({0}) < 0.5)", "spin": "2 * np.float64(rng.random({0}) < 0.5) - 1",
+         "gaussian": "rng.standard_normal({0})", "categorical": "np.eye({2})[rng.integers(0, {2}, {1})]"}
 
 CHANGED = '''def check():
     """Nothing: `on_backward` changes the gradient on purpose, so finite differences differ."""
@@ -80,5 +86,20 @@ def selfcheck_text(system: System, function: Function, options: Options) -> str:
     lines = "".join(f"    {line}\n" for line in positive if above)
     if system.surgery:
         return CHANGED.format(names=", ".join(system.surgery))
-    return CHECK.format(lengths="".join(f", {x}_length={options.steps or 4}" for x in axes), inputs="\n".join(rows),
-                        positive=lines, carry="" if system.training.truncate is None else ", _")
+    return CHECK.format(what="Gradients", lengths="".join(f", {x}_length={options.steps or 4}" for x in axes),
+                        inputs="\n".join(rows), positive=lines, value="float(loss_and_grads(params, **inputs)[0])",
+                        derive=LOSS.format(carry="" if system.training.truncate is None else ", _"))
+
+
+def energy_selfcheck(system: System) -> str:
+    """The `check` function of an energy model: what training compares is minus the slope of the free energy."""
+    assert system.energy is not None
+    kinds, rows = {u.name: u.kind for u in system.energy.visible}, []
+    hidden = {u.name for u in system.energy.hidden}
+    for k, node in system.inputs.items():
+        if k not in hidden:
+            dims = (["batch"] if BATCH in node.axes else []) + [s.format() for s in node.shape]
+            every, groups = (f"({', '.join(d)}{',' if len(d) == 1 else ''})" for d in (dims, dims[:-1]))
+            rows.append(f"        {k}={UNITS.get(kinds.get(k, ''), 'rng.random({0})').format(every, groups, dims[-1])},")
+    return CHECK.format(what="Statistics, the slope of -F,", lengths="", inputs="\n".join(rows), positive="", derive=FREE,
+                        value="-float(free_energy(params, **inputs).mean())")

@@ -101,19 +101,31 @@ class Updates:
     def init_state(self) -> str:
         """`init_state`: zero slots, step 0, the declared rate."""
         options = {**OPTIMISERS[self.training.optimiser][0], **dict(self.training.options)}
-        lines = ["def init_state(params, seed=0):",
+        chain = self.compiled.chain
+        lines = [f"def init_state(params, seed=0{f', chains={self._chains()}' if chain else ''}):",
                  '    """What a step keeps: the optimiser\'s slots, the step, the seed, the learning rate; and a workspace."""',
                  f'    state = State(step=np.array(0), seed=np.array(seed), lr=np.array({float(options["lr"])!r}))']
         lines += [f'    state.update({{f"{s}.{{k}}": np.zeros_like(params[k]) for k in TRAINED}})' for s in self.rule_.slots]
+        for k in chain:
+            sizes = "".join(f", {s.format()}" for s in self.system.inputs[k].shape)
+            lines.append(f"    state[{quoted(k)}] = np.zeros((chains{sizes}), params[TRAINED[0]].dtype)".ljust(71)
+                         + " # persistent chains")
         trained = "\n".join(tuple_lines("TRAINED", self.trained))
         return trained + "\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
+
+    def _chains(self) -> int:
+        """How many persistent chains there are unless somebody says so."""
+        found = self.training.estimator
+        return found.chains if found is not None and found.chains is not None else self.training.batch
 
     def train_step(self, args: list[str], seeded: bool) -> str:
         """`train_step`: one step of the optimiser, in place."""
         cut = self.compiled.truncation is not None
         carry = ["carry"] if cut else []
-        t, stats = self.training, self.system.stats
-        every = "(*TRAINED, *STATS)" if stats else "TRAINED"
+        t, stats, chain = self.training, self.system.stats, self.compiled.chain
+        args = [k for k in args if k not in chain]
+        more = [*(["*STATS"] if stats else []), *map(quoted, chain)]
+        every = f"(*TRAINED, {', '.join(more)})" if more else "TRAINED"
         out = Text()
         add = out.lines.append
         add(f"def train_step({', '.join(['params', 'state', *args, '*', *(f'{c}=None' for c in carry), 'workspace=None'])}):")
@@ -124,7 +136,7 @@ class Updates:
             if h != k:
                 add(f"    {h} = {k}")
         add('    workspace = workspace or getattr(state, "workspace", None) or Workspace()')
-        add(f"    grads = workspace.gradients(params, {every})")
+        add(f"    grads = workspace.gradients({'{**params, **state}' if chain else 'params'}, {every})")
         add('    step, lr = int(state["step"]), float(state["lr"])')
         if self.rule_.look is not None:
             mu = dict(OPTIMISERS[t.optimiser][0], **dict(t.options))["momentum"]
@@ -134,13 +146,16 @@ class Updates:
             add(f"            w += np.multiply({mu!r}, u, out={_scratch(0)}[:w.size])")
         seed = ['(int(state["seed"]), step)'] if seeded else []
         result = ", ".join(["loss", *carry])
+        held += [f"state[{quoted(k)}]" for k in chain]
         add(f"    {result} = _gradients({', '.join(['params', 'grads', *held, *carry, 'workspace', *seed])})")
+        for k in chain:
+            add(f"    state[{quoted(k)}][...] = grads[{quoted(k)}]")
         for average, update in ((False, "[...] = grads[k]"), (True, " += (grads[k] - params[k]) / (step + 1)")):
             written = [k for k, s in stats.items() if bool(s.average) == average]
             if written:
                 add(f"    for k in {'STATS' if len(written) == len(stats) else quoted_tuple(written)}:")
                 add(f"        params[k]{update}")
-        self._clipping(add, bool(stats))
+        self._clipping(add, bool(more))
         self._loop(add)
         self._constraints(add)
         add('    state["step"][...] = step + 1')

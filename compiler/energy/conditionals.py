@@ -73,7 +73,7 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
     """One layer's conditional under the system's energy, or another `value`; `side` holds the layers of its side."""
     assert system.energy is not None
     energy = system.energy.value if value is None else value
-    if not reads([energy], [layer.node]):
+    if value is None and not reads([energy], [layer.node]):
         raise messages.absent(layer)
     slope = slope_of(system, energy, layer.node)
     found = Reading(False, False)

@@ -36,7 +36,7 @@ def summed_out(system: System, layers: Sequence[Units], value: Expr | None = Non
     """-log of the sum of exp(-value), the energy by default, over all configurations of some layers."""
     assert system.energy is not None
     energy = system.energy.value if value is None else value
-    found = [of_layer(system, u, layers, energy) for u in layers]
+    found = [of_layer(system, u, layers, value) for u in layers]
     for c in found:
         if c.interacting or c.beside:
             raise messages.interacting(system, energy, c.layer, [u for u in layers if u.name in c.beside])

@@ -33,11 +33,13 @@ def conditionals(system: System, side: str) -> System:
     return out
 
 
-def free_energies(system: System) -> System:
-    """F(v) of every example."""
-    out = bare(system)
-    out.equation("free_energy", free_energy(system))
-    out.outputs = ("free_energy",)
+def free_energies(system: System, over: str = "hidden") -> System:
+    """The free energy of every example: F(v), or that of the hidden side."""
+    assert system.energy is not None
+    gone = {u.name for u in (system.energy.hidden if over == "hidden" else system.energy.visible)}
+    inputs = {k: v for k, v in system.inputs.items() if k not in gone}
+    out = system.copy(energy=None, equations={}, outputs=("free_energy",), inputs=inputs)
+    out.equation("free_energy", free_energy(system, over))
     return out
 
 

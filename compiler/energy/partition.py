@@ -29,12 +29,8 @@ class Partition:
 
 
 def partition(system: System) -> Partition:
-    """log Z (for every example, where the energy reads inputs). EnergyError where both sides have too many configurations."""
-    enumerated, summed, bits = _smaller(system)
-    if bits > LARGEST:
-        names = ", ".join(u.name for u in enumerated)
-        raise EnergyError(f"an exact log Z adds up 2^{bits:.0f} configurations of {names}, and at most 2^{LARGEST} can be "
-                          "enumerated; estimate it by annealed importance sampling")
+    """log Z (for every example, where the energy reads inputs). EnergyError as of `smaller`."""
+    enumerated, summed = smaller(system)
     axis = axis_of(system, "config")
     count = 1
     for u in enumerated:
@@ -46,8 +42,8 @@ def partition(system: System) -> Partition:
     return Partition(Reduce("logsumexp", -free, (axis,)), axis, count, names)
 
 
-def _smaller(system: System) -> tuple[tuple[Units, ...], str, float]:
-    """The side with fewer configurations whose other side can be summed out; that other side; the bits of a configuration."""
+def smaller(system: System) -> tuple[tuple[Units, ...], str]:
+    """The side with fewer configurations whose other side can be summed out, and that other side. EnergyError: too many."""
     assert system.energy is not None
     found = []
     for layers, other in ((system.energy.hidden, "visible"), (system.energy.visible, "hidden")):
@@ -58,4 +54,8 @@ def _smaller(system: System) -> tuple[tuple[Units, ...], str, float]:
         raise EnergyError("log Z cannot be enumerated, because no side has countable units that face units without interactions; "
                           "estimate it by annealed importance sampling")
     bits, other, layers = min(found, key=lambda f: f[0])
-    return layers, other, bits
+    if bits > LARGEST:
+        names = ", ".join(u.name for u in layers)
+        raise EnergyError(f"an exact log Z adds up 2^{bits:.0f} configurations of {names}, and at most 2^{LARGEST} can be "
+                          "enumerated; estimate it by annealed importance sampling")
+    return layers, other

@@ -6,12 +6,13 @@ Output   a list of `Block`s, each under the named values that it computes, loops
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 
-from ..graph import Broadcast, Concat, Expr, GraphError, Map, Param, Shift, Slice, length
+from ..graph import Broadcast, Concat, Expr, GraphError, Map, Noise, Param, Shift, Slice, length
 from ..program import Along, Block, Fixed, Loop, Stmt, View
 from .emit import Emitter
 from .layout import Layout, at, move
@@ -45,7 +46,7 @@ class Lowering:
             graph.add_node(unit[n])
         for n in plan.order:
             graph.add_edges_from((unit[a], unit[n]) for a in plan.operands[n] if unit[a] is not unit[n])
-        for u in nx.lexicographical_topological_sort(graph, key=lambda u: (not packs(u), first[u])):
+        for u in drawn_late(graph, lambda u: (not packs(u), first[u])):
             if isinstance(u, LoopPlan):
                 self._loop(u)
             elif isinstance(u, Expr) and lay.kind[u] not in ("view", "inline", "leaf"):
@@ -149,7 +150,7 @@ class Lowering:
         for n in members:
             for a in plan.operands[n]:
                 link(n, a, False)
-        return list(nx.lexicographical_topological_sort(graph, key=place.__getitem__))
+        return drawn_late(graph, place.__getitem__)
 
 
 def _slot(v: View, dim: int) -> View:
@@ -167,6 +168,15 @@ def _slot(v: View, dim: int) -> View:
         else:
             along.append(x if isinstance(x, Fixed) or x.dim < dim else Along(x.dim - 1, x.offset))
     return View(v.array, tuple(along), (*v.dims[:dim], *v.dims[dim + 1:]))
+
+
+def drawn_late(graph: nx.DiGraph, key: Callable[[Any], Any]) -> list[Any]:
+    """An order that respects every read, as `key` wants it otherwise; numbers are drawn right before they are read first."""
+    place = {n: float(i) for i, n in enumerate(nx.lexicographical_topological_sort(graph, key=key))}
+    for n in place:
+        if isinstance(n, Noise) and graph.out_degree(n):
+            place[n] = min(place[u] for u in graph.successors(n)) - 0.5
+    return sorted(place, key=place.__getitem__)
 
 
 def packs(u: object) -> bool:

@@ -40,8 +40,10 @@ def read_estimator(ctx: Context, scope: Scope, o: s.Option) -> tuple[Estimator, 
         match name:
             case "lr" | "momentum":
                 rates[name] = positive(ctx, scope, a.value, name, name == "lr")
-            case "k" | "chains":
-                found = replace(found, **{name: whole(ctx, scope, a.value, name)})
+            case "k":
+                found = replace(found, k=whole(ctx, scope, a.value, name))
+            case "chains":
+                found = replace(found, chains=whole(ctx, scope, a.value, name))
             case "statistics":
                 found = replace(found, statistics=_statistics(ctx, scope, a))
             case "sparsity":

@@ -62,6 +62,9 @@ def code_text(system: System, names: Iterable[str]) -> str:
     assert isinstance(program, Program)
     numbers = sorted({n for name in names for n in computing(program, name)})
     source = program.source.splitlines()
+    if system.energy is not None:                                # what training follows, not the statistics of the data alone
+        inside = [n for n, line in enumerate(source, 1) if line.startswith("def _statistics(")]
+        numbers = [n for n in numbers if not inside or n < inside[0]]
     width = len(str(numbers[-1])) if numbers else 0
     return "\n".join(f"{n:{width}d}  {source[n - 1]}" for n in numbers)
 

@@ -44,7 +44,8 @@ def schedule_text(compiled: Compiled) -> str:
     """For each function: what is computed for all steps at once, and what in which loop, in order."""
     parts = []
     for name, lay in compiled.layouts.items():
-        system = compiled.differentiated if name == "gradients" else compiled.evaluated
+        part = compiled.parts.get(name, compiled)                # of an energy model each function has a system of its own
+        system = part.differentiated if name in ("gradients", "statistics") else part.evaluated
         assert system is not None
         parts.append("\n".join([f"{name}:", *_steps(lay.plan, system), *ways(lay.plan, system)]))
     return "\n\n".join(parts)

@@ -82,7 +82,7 @@ def rbm(visible="binary", hidden="binary"):
     def energy(v, h, p):
         return -np.einsum("nj,ji,ni->n", h, p["W"], v) + own(v, p["b"], visible) + own(h, p["c"], hidden)
 
-    return Case(machine(value, [v, h], [W, b, c]), energy, 0.35)
+    return Case(machine(value, [v, h], [W, b, c]), energy, 0.6)
 
 
 def learned_variance():
@@ -93,7 +93,7 @@ def learned_variance():
     def energy(v, h, p):
         return (((v - p["b"]) ** 2 / (2 * p["s"] ** 2)).sum(-1) - np.einsum("nj,ji,ni->n", h, p["W"], v / p["s"]) - h @ p["c"])
 
-    return Case(machine(value, [v, h], [W, b, c, s]), energy, 0.3)
+    return Case(machine(value, [v, h], [W, b, c, s]), energy, 0.5)
 
 
 def categorical():

@@ -1,0 +1,143 @@
+"""The module of an energy model: training, conditionals, chains, free energy, statistics."""
+
+from __future__ import annotations
+
+from ...compiler.graph import Expr
+from ...compiler.passes.naming import quoted
+from ...compiler.pipeline import Compiled
+from ...compiler.units import Units
+from .entry import Entry
+from .functions import FunctionPrinter, wrapped
+from .guards import quiet
+from .head import constants, header, init_text
+from .module import Module, ModulePrinter, draws, trimmed
+from .selfcheck import energy_selfcheck
+from .updates import Updates
+from .views import text
+
+WORK = {"gradients": "The objective; its gradients go into the arrays of `grads`.",
+        "statistics": "The means of -dE/dw given the visible units, into the arrays of `grads`.",
+        "hidden": "Means of the hidden units.", "visible": "Means of the visible units.",
+        "free_energy": "The free energy of every example.", "gibbs": "The visible units after K steps."}
+KINDS = {"binary": "binary", "spin": "spin", "categorical": "categorical"}
+PUBLIC = ("hidden_given_visible", "visible_given_hidden", "gibbs", "free_energy", "statistics")
+
+
+class UnitsEntry(Entry):
+    """The frame of a function of an energy model: one value is returned as it is, several as a dict."""
+
+    def epilogue(self) -> list[str]:
+        """The return statement."""
+        results = {k: v for k, v in self.printer.function.results.items() if v.array.role != "result"}
+        if self.name == "statistics":
+            return []
+        if self.name == "gradients":
+            return super().epilogue()
+        keep = {k.removesuffix("_end"): text(v) for k, v in results.items() if self.returned(k)}
+        if len(keep) == 1:
+            return [f"    return {next(iter(keep.values()))}"]
+        return wrapped(f"    return {{{', '.join(f'{quoted(k)}: {v}' for k, v in keep.items())}}}", "")
+
+    def returned(self, key: str) -> bool:
+        """Whether an output is handed on: of a chain, the visible layers."""
+        return self.name != "gibbs" or key.removesuffix("_end") in self.units or key.removesuffix("_end") in self.visible
+
+    visible: tuple[str, ...] = ()
+
+
+class EnergyPrinter(ModulePrinter):
+    """Prints a compiled energy model as a NumPy module."""
+
+    def print(self) -> Module:
+        """The module's text."""
+        compiled = self.compiled
+        assert compiled.model is not None and compiled.model.energy is not None
+        self.uses.add("State")
+        self.reserved = (*self.reserved, *PUBLIC)
+        updates = Updates(compiled, self.uses)
+        public = [updates.init_state(), updates.train_step(self.arguments("gradients"), self.seeded),
+                  *(self.function(k) for k in ("hidden", "visible", "gibbs", "free_energy") if k in compiled.parts),
+                  self.statistics()]
+        private = [self.work("gradients"), *(self.part(k) for k in compiled.parts), updates.rule()]
+        top = [header(compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
+        body = [init_text(self.system, self.dtype, self.uses), *public, *private]
+        body = [*map(quiet, body), self.helpers(), energy_selfcheck(compiled.model)]
+        self.module.source = "\n".join(trimmed(c) for c in top) + "\n\n" + "\n\n".join(trimmed(c) for c in body if c)
+        self._locate()
+        return self.module
+
+    # ------------------------------------------------------------ public functions
+
+    def function(self, name: str) -> str:
+        """One public function: it calls the private one with a workspace of its own."""
+        function = self.compiled.functions[name]
+        free = [*function.free]
+        args = [*function.inputs]
+        given, kept = ", ".join(function.inputs), {"hidden": self.layers(False), "visible": self.layers(True)}
+        match name:
+            case "hidden" | "visible":
+                public, what = f"{name}_given_{'visible' if name == 'hidden' else 'hidden'}", \
+                    f"Means of the {name} units given the others" + self.several(kept[name])
+            case "gibbs":
+                args += ["k", "seed=0"]
+                public = name
+                what = (f"Samples of the visible units after k steps of a Gibbs chain from {given}"
+                        f"{self.several(self.layers(True))}; `seed`: an int, or (seed, step)")
+            case _:
+                public, what = name, "The free energy of every example, -log of the sum of exp(-E) over the hidden units"
+        call = ["params", *function.inputs, *("k" for _ in free), "Workspace()", *(["seed"] if draws(function) else [])]
+        return "\n".join([f"def {public}({', '.join(['params', *args])}):", *doc(what),
+                          f"    return _{name}({', '.join(call)})"]) + "\n"
+
+    def statistics(self) -> str:
+        """`statistics`: what training compares between data and model."""
+        args = ", ".join(self.compiled.functions["statistics"].inputs)
+        return "\n".join([f"def statistics(params, {args}):", *doc(
+            "The mean of -dE/dw over the examples and over the hidden units given them, for every parameter w: fresh arrays"),
+            "    grads = {k: np.empty_like(params[k]) for k in PARAMS}",
+            f"    _statistics(params, grads, {args}, Workspace())", "    return grads"]) + "\n"
+
+    def layers(self, visible: bool) -> tuple[Units, ...]:
+        model = self.compiled.model
+        assert model is not None and model.energy is not None
+        return model.energy.visible if visible else model.energy.hidden
+
+    @staticmethod
+    def several(layers: tuple[Units, ...]) -> str:
+        return "" if len(layers) == 1 else ", a dict by layer"
+
+    # ------------------------------------------------------------ the work
+
+    def work(self, name: str) -> str:
+        """`_gradients`."""
+        return self._framed(name, self.compiled, self.names, "differentiated")
+
+    def part(self, name: str) -> str:
+        """The private function of one part."""
+        part = self.compiled.parts[name]
+        system = part.differentiated or part.evaluated
+        assert system is not None
+        return self._framed(name, part, system.names, "differentiated" if part.differentiated else "evaluated")
+
+    def _framed(self, name: str, part: Compiled, names: dict[Expr, str], explained: str) -> str:
+        system = part.differentiated or part.evaluated
+        assert system is not None
+        printer = FunctionPrinter(part.functions[name], part.layouts[name], system, names, self.uses, self.reserved,
+                                  self.level > 0, part.explained[explained], self.options)
+        entry = UnitsEntry(name, system, printer, self.uses)
+        model = self.compiled.model
+        assert model is not None
+        entry.more, entry.visible = self.compiled.chain, tuple(u.name for u in self.layers(True))
+        entry.units = {u.name: "mean" if model.domains.get(u.name) == "unit" else KINDS[u.kind]
+                       for u in self.layers(True) if u.kind in KINDS}
+        return self.framed(name, printer, entry, WORK[name])
+
+
+def doc(what: str) -> list[str]:
+    """A docstring, broken where it is long."""
+    from textwrap import wrap
+    rows = wrap(what + ".", 94)
+    return [f'    """{rows[0]}"""'] if len(rows) == 1 else [f'    """{rows[0]}', *(f"    {r}" for r in rows[1:]), '    """']
+
+
+__all__ = ["EnergyPrinter"]
