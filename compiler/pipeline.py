@@ -3,6 +3,7 @@
     stabilise      naive forms -> stable primitives                       System -> System
     masked         examples of their own lengths -> padded arrays         System -> System
     simplify       exact algebra, common subexpressions                   System -> System
+    reduce_first   pooling before what is elementwise                     System -> System
     pack           parameters that meet the same operand become one       System -> System
     gradient       the adjoint system, and simplify again                 System, parameters -> roots
     schedule       which expressions form loops; the order                roots -> Schedule
@@ -35,6 +36,7 @@ from .passes.lower import lower
 from .passes.masks import padded_outputs, unmasked
 from .passes.pack import by_members, pack, unpacked
 from .passes.preactivations import name_preactivations
+from .passes.reduce_first import learnt, reduce_first, shown
 from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
@@ -96,6 +98,7 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
     evaluated = simplify(name_preactivations(without_stops(evaluation(stable))))
+    evaluated = name_preactivations(reduce_first(evaluated, shown))
     evaluated, packs = pack(evaluated)
     out.explained["evaluated"] = unmasked(evaluated, system.lengths)
     evaluated = out.evaluated = settled(unpacked(finish(evaluated), packs), out.truncation)
@@ -142,7 +145,7 @@ def differentiate(out: Compiled, packed: bool = True) -> None:
     wrt: list[Expr] = [system.params[k].node for k in out.trained]
     system = system.copy()
     system.equations["loss*"] = system.objective()
-    system, packs = pack(system) if packed else (system, {})
+    system, packs = pack(reduce_first(system, learnt)) if packed else (system, {})
     system = name_preactivations(system)
     adjoint = out.adjoint = gradient(system, system.equations["loss*"], [*wrt, *packs])
     extended = adjoint.system

@@ -9,7 +9,9 @@
                Scatter(out, a, index)               out[index[...]] += a[...], from zero; sorted, so that it repeats to the bit
                Unfold(out, a, taps) | Refold(out, a, taps)   windows along dims, copied; windows added back where they came from
                Convolve(out, x, kernel, how) | Correlate(out, x, g, how)      a convolution, its adjoint in the kernel
-               Pool(out, a, taps) | Unpool(out, g, a, best, taps)      maxima over windows; g where a window's first maximum is
+               Pool(out, kind, a, taps)             the maximum or the sum of each window
+               Winner(out, a, best, taps)           which element of each window is its first maximum
+               Unpool(out, g, won, taps)            g added to the winner of its window, or to all of the window
                Fill(out, value) | Copy(out, a)      a constant; a move that no view can be
                Draw(out, kind, key)                 random numbers
                Loop(axis, reverse, body)            one step of time after the other
@@ -33,7 +35,8 @@ from .convolving import Way as Way
 from .graph import Expr, Number
 from .sizes import Size, size
 
-REAL, BOOL, INT, DOUBLE = "real", "bool", "int", "double"       # double: float64 whatever the type of the parameters
+REAL, BOOL, INT = "real", "bool", "int"
+DOUBLE, BYTE = "double", "byte"                          # float64 whatever the type of the parameters; a number below 256
 
 Ranges = tuple[tuple[Size, Size], ...]
 
@@ -211,7 +214,7 @@ class Scatter:
 class Tap:
     """Windows along one dim of an array: k elements, `dilation` apart, `stride` from window to window.
 
-    `lo` and `hi`: zeros that stand before and after the array, where a statement reads it as padded.
+    `lo` and `hi`: elements of padding before and after the array, where a statement reads it as padded.
     """
 
     dim: int
@@ -242,21 +245,34 @@ class Refold:
 
 @dataclass(frozen=True)
 class Pool:
-    """out = the maximum of each window of a; the taps name dims of a."""
+    """out = the maximum or the sum of each window of a; the taps name dims of a. Padding is no maximum, and adds nothing."""
 
     out: View
+    kind: str
     a: View
     taps: tuple[Tap, ...]
 
 
 @dataclass(frozen=True)
+class Winner:
+    """out = which element of each window of a, counted row by row, is its first maximum; `best` holds the maxima."""
+
+    out: View
+    a: View
+    best: View
+    taps: tuple[Tap, ...]
+
+
+@dataclass(frozen=True)
 class Unpool:
-    """out, of a's form, is the sum of g over the windows whose first maximum, which `best` holds, stands there."""
+    """out is the sum of g over the windows whose element number `won` stands there; without `won` over all that reach there.
+
+    The taps name dims of out.
+    """
 
     out: View
     g: View
-    a: View
-    best: View
+    won: View | None
     taps: tuple[Tap, ...]
 
 
@@ -322,8 +338,8 @@ class Block:
     heading: tuple[str, ...] | None = None
 
 
-Stmt = (Product | Kernel | Reduction | Take | Pick | Scatter | Unfold | Refold | Convolve | Correlate | Pool | Unpool | Fill
-        | Copy | Draw | Loop | Block)
+Images = Unfold | Refold | Convolve | Correlate | Pool | Winner | Unpool
+Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Images | Fill | Copy | Draw | Loop | Block
 
 
 @dataclass
@@ -361,12 +377,14 @@ def reads(s: Stmt) -> tuple[View, ...]:
             return (a, b)
         case Kernel(_, _, body):
             return tuple(x.view for x in leaves(body) if isinstance(x, (Load, Hot)))
-        case Reduction(_, _, a) | Copy(_, a) | Unfold(_, a) | Refold(_, a) | Pool(_, a):
+        case Reduction(_, _, a) | Copy(_, a) | Unfold(_, a) | Refold(_, a) | Pool(_, _, a):
             return (a,)
         case Take(_, a, index) | Pick(_, a, index) | Scatter(_, a, index):
             return (a, index)
-        case Unpool(_, g, a, best):
-            return (g, a, best)
+        case Winner(_, a, best):
+            return (a, best)
+        case Unpool(_, g, won):
+            return (g,) if won is None else (g, won)
         case Convolve(_, x, other) | Correlate(_, x, other):
             return (x, other)
     return ()

@@ -6,6 +6,7 @@ from .graph import REDUCTIONS, GraphError, length
 from .ops import PRIMITIVES
 from .program import (
     BOOL,
+    BYTE,
     INT,
     REAL,
     Along,
@@ -16,6 +17,7 @@ from .program import (
     Draw,
     Fill,
     Hot,
+    Images,
     Kernel,
     Literal,
     Load,
@@ -34,10 +36,12 @@ from .program import (
     Unpool,
     View,
     Way,
+    Winner,
     reads,
     writes,
 )
 from .sizes import Size, product, quotient, size, symbol
+from .windows import window_count
 
 ANY_KIND = {"eq", "ne", "select", "real", "lt", "le", "gt", "ge"}        # primitives that take classes and truth values, too
 
@@ -75,7 +79,7 @@ def check_statement(s: Stmt, axes: tuple[str, ...]) -> None:
                     raise GraphError(f"a flip along dim {k} of {len(a.dims)}")
             if product(a.dims) != product(out.dims):
                 raise GraphError("a copy of another number of elements")
-        case Unfold() | Refold() | Pool() | Unpool() | Convolve() | Correlate():
+        case Unfold() | Refold() | Convolve() | Correlate() | Pool() | Winner() | Unpool():
             _images(s)
         case Draw(_, kind):
             if kind not in ("uniform", "normal"):
@@ -154,23 +158,37 @@ def _reduction(s: Reduction) -> None:
     _same(tuple(n for k, n in enumerate(s.a.dims) if k not in s.over), s.out.dims, "the reduced operand and the output")
 
 
-def _images(s: Unfold | Refold | Pool | Unpool | Convolve | Correlate) -> None:
+def _images(s: Images) -> None:
     """Windows that fit, and dims that follow from them."""
     match s:
         case Unfold(out, a, taps):
             _taps(a.dims, out.dims, taps)
         case Refold(out, a, taps):
             _taps(out.dims, a.dims, taps)
-        case Pool(out, a, taps):
+        case Pool(out, kind, a, taps):
+            if kind not in ("max", "sum"):
+                raise GraphError(f"pooling by {kind}")
             _pooled(a.dims, out.dims, taps)
-        case Unpool(out, g, a, best, taps):
-            _same(out.dims, a.dims, "the image and its adjoint")
-            _same(g.dims, best.dims, "the maxima and their adjoint")
-            _pooled(a.dims, g.dims, taps)
+        case Winner(out, a, best, taps):
+            _same(out.dims, best.dims, "the winners and the maxima")
+            _numbers(out, taps)
+            _pooled(a.dims, best.dims, taps)
+        case Unpool(out, g, won, taps):
+            if won is not None:
+                _same(g.dims, won.dims, "the winners and the adjoint of the maxima")
+                _numbers(won, taps)
+            _pooled(out.dims, g.dims, taps)
         case Convolve(out, x, kernel, how):
             _convolved(x.dims, out.dims, kernel.dims, how)
         case Correlate(out, x, g, how):
             _convolved(x.dims, g.dims, out.dims, how)
+
+
+def _numbers(won: View, taps: tuple[Tap, ...]) -> None:
+    """Winners are bytes where a window has no more elements than those count."""
+    most = product(tuple(t.k for t in taps)).value
+    if won.array.kind != (BYTE if most is not None and most <= 256 else INT):
+        raise GraphError(f"winners among {most} of kind {won.array.kind}")
 
 
 def _convolved(image: tuple[Size, ...], result: tuple[Size, ...], kernel: tuple[Size, ...], how: Way) -> None:
@@ -186,7 +204,8 @@ def _convolved(image: tuple[Size, ...], result: tuple[Size, ...], kernel: tuple[
 def _pooled(whole: tuple[Size, ...], pooled: tuple[Size, ...], taps: tuple[Tap, ...]) -> None:
     """Each tapped dim becomes the number of its windows."""
     by = {t.dim: t for t in taps}
-    dims = tuple((n - by[k].k) // by[k].stride + 1 if k in by else n for k, n in enumerate(whole))
+    dims = tuple(window_count(n + by[k].lo + by[k].hi, by[k].k, by[k].stride, by[k].dilation) if k in by else n
+                 for k, n in enumerate(whole))
     _same(dims, pooled, "the windows and what is kept of them")
 
 

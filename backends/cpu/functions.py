@@ -29,13 +29,16 @@ from ...compiler.program import (
     Loop,
     Reduction,
     Stmt,
+    Unpool,
     View,
+    Winner,
     flat,
     reads,
     writes,
 )
 from ...compiler.sizes import Size, product, size
 from ...compiler.system import System
+from .convolutions import work_arrays
 from .images import scratch
 from .kernels import Lowered
 from .names import Names, cut, declared
@@ -146,12 +149,14 @@ class FunctionPrinter:
                 arrays = lowered.scratch
             elif isinstance(s, Reduction) and s.kind in ("logsumexp", "norm") and self.buffered and not looped:
                 arrays = [Array(s.a.dims, comment="scratch")]
+            elif isinstance(s, Winner | Unpool) and self.buffered:
+                arrays = [Array(dims, kind, comment="scratch") for kind, dims in scratch(s)]
             elif isinstance(s, Draw) and self.buffered:
                 more = 2 if s.at or s.along in self.statements.offsets else 1        # pairs: the first and the last may be halves
                 dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + more)
                 arrays = [Array(dims, DOUBLE, comment="scratch")]
             elif isinstance(s, Convolve | Correlate) and self.buffered:
-                arrays = scratch(s)
+                arrays = work_arrays(s)
             if arrays:
                 self.scratch[id(s)] = arrays
         self.statements.scratch = self.scratch if self.buffered else {}

@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-from ...compiler.passes.convolution import shared
-from ...compiler.program import Array, Convolve, Correlate, Pool, Refold, Tap, Unfold, Unpool
-from ...compiler.sizes import product, size
+from ...compiler.program import (
+    BOOL,
+    REAL,
+    Convolve,
+    Correlate,
+    Images,
+    Pool,
+    Refold,
+    Tap,
+    Unfold,
+    Unpool,
+    View,
+    Winner,
+)
+from ...compiler.sizes import Size
+from .convolutions import convolved
 from .views import assigned, kept, plain, shape_text, text
 
-Image = Unfold | Refold | Pool | Unpool | Convolve | Correlate
 
-
-def on_image(s: Image, uses: set[str], sizes: dict[str, str] | None, scratch: list[Array] | None = None) -> str:
+def on_image(s: Images, uses: set[str], sizes: dict[str, str] | None, scratch: list[str]) -> str:
     """The text of a statement on windows."""
     if isinstance(s, Convolve | Correlate):
         return convolved(s, uses, sizes, scratch)
-    return pooled(s, uses, sizes) if isinstance(s, Pool | Unpool) else unfolded(s, uses, sizes)
+    return unfolded(s, uses, sizes) if isinstance(s, Unfold | Refold) else pooled(s, uses, sizes, scratch)
 
 
-def pooled(s: Pool | Unpool, uses: set[str], sizes: dict[str, str] | None) -> str:
-    """`max_pool(a, axes, sizes, out=...)`, or its adjoint; the stride is given where it is not the window's size."""
-    name, read = ("max_pool", (s.a,)) if isinstance(s, Pool) else ("max_unpool", (s.g, s.a, s.best))
+def pooled(s: Pool | Winner | Unpool, uses: set[str], sizes: dict[str, str] | None, scratch: list[str]) -> str:
+    """`max_pool(a, axes, sizes, out=...)`, what its adjoint needs, or that; the stride is given where it is not the window's."""
+    read: tuple[View, ...]
+    match s:
+        case Pool(_, kind, a):
+            name, read = f"{kind}_pool", (a,)
+        case Winner(_, a, best):
+            name, read = "winners", (a, best)
+        case Unpool(_, g, won):
+            name, read = ("sum_unpool", (g,)) if won is None else ("max_unpool", (g, won))
     uses.add(name)
-    stride = tuple(t.stride for t in s.taps)
     options = [*(text(v, sizes) for v in read), str(tuple(t.dim for t in s.taps)), _sizes(s.taps, sizes)]
-    options += [] if stride == tuple(t.k.value for t in s.taps) else [f"stride={stride}"]
+    if any(t.stride != t.k.value for t in s.taps):
+        options.append(f"stride={tuple(t.stride for t in s.taps)}")
+    if any(t.dilation > 1 for t in s.taps):
+        options.append(f"dilation={tuple(t.dilation for t in s.taps)}")
+    if any(t.lo or t.hi for t in s.taps):
+        options.append(f"padding={tuple((t.lo, t.hi) for t in s.taps)}")
+    names = ("lost", "mask") if isinstance(s, Winner) else ("mask", "part")
+    options += [f"{key}={x}" for key, x in zip(names, scratch, strict=False)]
     return f"{name}({', '.join(options)}, out={text(s.out, sizes)})"
+
+
+def scratch(s: Winner | Unpool) -> list[tuple[str, tuple[Size, ...]]]:
+    """The kinds and dims of what a statement needs beside its operands: masks, and a product where windows overlap."""
+    if isinstance(s, Winner):
+        return [(BOOL, s.out.dims)] * 2
+    if s.won is None:
+        return []
+    apart = all(t.k.value is not None and (t.k.value - 1) * t.dilation < t.stride for t in s.taps)
+    return [(BOOL, s.g.dims)] if apart else [(BOOL, s.g.dims), (REAL, s.g.dims)]
 
 
 def unfolded(s: Unfold | Refold, uses: set[str], sizes: dict[str, str] | None) -> str:
@@ -68,44 +102,3 @@ def _last_elements(wide: list[int], whole: list[int], tapped: list[int], rank: i
         if d in tapped:
             elements.append(at + 1)
     return [wide.index(d) for d in (*(places[d] for d in whole), *elements)]
-
-
-# ---------------------------------------------------------------- convolution by blocks of examples
-
-def scratch(s: Convolve | Correlate) -> list[Array]:
-    """What a convolution works in: the windows of a block of examples, and products that are added up."""
-    how, result = s.how, s.out if isinstance(s, Convolve) else s.g
-    block, groups = size(how.block), how.groups
-    k, last = [t.k for t in how.taps], how.taps[-1]
-    lines = [n + t.lo + t.hi for n, t in zip(s.x.dims[1:-1], how.taps, strict=True)]
-    places, summed = result.dims[1:-1], shared(s.x.dims[-1], groups)
-    outputs = shared(result.dims[-1], groups)
-    one = [size(1)] * (2 - len(k))                               # a line is an image of one row
-    if how.name == "each":
-        arrays = [(block, *one, *lines, s.x.dims[-1]), (block, *one, *places, s.x.dims[-1])]
-    elif how.name == "rows":
-        arrays = [(groups, block, lines[0], places[1], size(1), last.k, summed)]
-        wide = product(places) if isinstance(s, Convolve) else last.k * summed
-        arrays.append((groups, block, wide, outputs))
-    else:
-        arrays = [(groups, block, *one, *places, *one, *k, summed)]
-        arrays += [(groups, size(1), product((*k, summed)), outputs)] if isinstance(s, Correlate) else []
-    return [Array(dims, s.out.array.kind, name=name, comment="scratch")
-            for name, dims in zip(("block", "part"), arrays, strict=False)]
-
-
-def convolved(s: Convolve | Correlate, uses: set[str], sizes: dict[str, str] | None, given: list[Array] | None) -> str:
-    """`convolve(x, K, block, out=...)`; arrays for the work are made on the way where no workspace holds them."""
-    name = ("convolve" if isinstance(s, Convolve) else "correlate") + ("_each" if s.how.name == "each" else "")
-    uses.add(name)
-    taps, flat = s.how.taps, len(s.how.taps) == 1
-    work = [a.name for a in given] if given else [f"np.empty({shape_text(a.dims, sizes)}, dtype)" for a in scratch(s)]
-    other = text(s.kernel if isinstance(s, Convolve) else s.g, sizes)
-    image, kernel = ("[:, None]", "[None]" if s.how.name == "each" else "") if flat else ("", "")
-    first, last = (kernel, image) if isinstance(s, Convolve) else (image, kernel)
-    options = [text(s.x, sizes) + image, other + first, *work]
-    for word, values, usual in (("padding", [t.lo for t in taps], 0), ("stride", [t.stride for t in taps], 1),
-                                ("dilation", [t.dilation for t in taps], 1)):
-        if any(v != usual for v in values) or (word == "padding" and any(t.hi for t in taps)):
-            options.append(f"{word}={tuple([usual] * (2 - len(taps)) + values)}")
-    return f"{name}({', '.join(options)}, out={text(s.out, sizes)}{last})"

@@ -37,7 +37,6 @@ from ...compiler.program import (
     Call,
     Convolve,
     Copy,
-    Correlate,
     Draw,
     Fixed,
     Function,
@@ -55,6 +54,7 @@ from ...compiler.program import (
     Unfold,
     Unpool,
     View,
+    Winner,
     flat,
     leaves,
     reads,
@@ -254,12 +254,12 @@ class Names:
                 return f"{of(a) or 'copy'}{'_turned' if s.flip else '_T' if turns(s) else '_last' if turned else ''}"
             case Unfold(_, a):
                 return f"{of(a) or 'image'}_windows"
-            case Correlate():
-                return "d_kernel"
-            case Pool(_, a) | Convolve(_, a):
-                return f"{'pooled' if isinstance(s, Pool) else 'conv'}_{of(a)}"
-            case Unpool(_, _, a):
-                return f"d_{of(a)}"
+            case Pool() | Convolve():
+                return f"{'pooled' if isinstance(s, Pool) else 'conv'}_{of(reads(s)[0])}"
+            case Winner(_, a):
+                return f"won_{of(a)}"
+            case Unpool(_, g, won):
+                return f"unpooled_{of(g)}" if won is None else f"d_{of(won).removeprefix('won_')}"
             case Refold():
                 return "folded"
         return "term"

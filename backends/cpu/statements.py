@@ -12,6 +12,7 @@ from ...compiler import random
 from ...compiler.passes.memory import numbered
 from ...compiler.program import (
     BOOL,
+    BYTE,
     DOUBLE,
     INT,
     Array,
@@ -38,6 +39,7 @@ from ...compiler.program import (
     Unfold,
     Unpool,
     View,
+    Winner,
     leaves,
     reads,
     writes,
@@ -50,7 +52,7 @@ from .packing import joined, split
 from .products import out_text, print_product
 from .views import assigned, contiguous, kept, plain, shape_text, text, transposition
 
-DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64"}
+DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64", BYTE: "np.uint8"}
 REDUCTIONS = {"sum": "np.sum", "max": "np.max", "min": "np.min", "prod": "np.prod", "argmax": "np.argmax"}
 
 
@@ -121,8 +123,8 @@ class Statements:
                 self.uses.add("scatter")
                 yield from self.allocate(out)
                 yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
-            case Unfold() | Refold() | Convolve() | Correlate() | Pool() | Unpool():
-                yield from (*self.allocate(s.out), on_image(s, self.uses, self.sizes, self.scratch.get(id(s))))
+            case Unfold() | Refold() | Convolve() | Correlate() | Pool() | Winner() | Unpool():
+                yield from (*self.allocate(s.out), on_image(s, self.uses, self.sizes, self._names(s)))
             case Fill(out, value):
                 yield from self.allocate(out)
                 yield f"{assigned(plain(out, self.sizes))} = {number(value)}"
@@ -131,8 +133,12 @@ class Statements:
             case Draw(out, kind, key):
                 self.uses.add(kind)
                 yield from self.allocate(out)
-                scratch = "".join(f"{x.name}, " for x in self.scratch.get(id(s), []))
+                scratch = "".join(f"{x}, " for x in self._names(s))
                 yield f"{kind}(seed, {key_text(key)}, {scratch}out={text(out, self.sizes)}{self._skipped(s)})"
+
+    def _names(self, s: Stmt) -> list[str]:
+        """The scratch arrays of a statement."""
+        return [x.name for x in self.scratch.get(id(s), [])]
 
     def _skipped(self, s: Draw) -> str:
         """How many elements of a draw came before this chunk's, and before this step's."""
@@ -263,7 +269,7 @@ class Statements:
         else:
             self.uses.add(s.kind)
             call = f"{s.kind}({a}, {s.over[0] if len(s.over) == 1 else s.over}"
-        scratch = [x.name for x in self.scratch.get(id(s), [])]
+        scratch = self._names(s)
         if self.fresh(out) or not out.dims:
             yield from self._assign(out, call + ")", 9)
         else:

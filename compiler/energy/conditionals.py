@@ -92,7 +92,7 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
     if beside and not layer.visible:
         raise messages.beside(system, energy, layer, beside)
     nodes = [u.node for u in system.energy.layers]
-    natural = _wide(ordered(simplify_exprs([slope], system.sizes)[0], nodes, named(system)), layer.node)
+    natural = _wide(ordered(simplify_exprs([slope], system.sizes)[0], nodes, named(system), energy), layer.node)
     return Conditional(layer, natural, precision, mean_of(layer, natural, precision, nodes), found.others,
                        tuple(u.name for u in beside))
 
@@ -133,7 +133,8 @@ def mean_of(layer: Units, natural: Expr, precision: Expr | None, units: Sequence
 
 def over(natural: Expr, precision: Expr, units: Sequence[Expr] = ()) -> Expr:
     """theta/a, powers cancelled: b + s*(W.T @ h) where theta is b/s^2 + (W.T @ h)/s and a is 1/s^2."""
-    below = collected(monomials(precision))
+    wide = precision if precision.shape != natural.shape else broadcast(precision, natural.axes, natural.shape)
+    below = collected(monomials(wide))
     inverse = below[0].to(-1) if len(below) == 1 else None
     if inverse is None:
         return apply("div", natural, precision)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 
 from ..algebra import constant, number
+from ..gradient import is_zero
 from ..graph import Const, Expr, Reduce, apply, product, total
 from ..system import System
 from ..units import Units
@@ -45,7 +46,7 @@ def summed_out(system: System, layers: Sequence[Units], value: Expr | None = Non
     rest = ordered(rest, nodes, named(system))
     for c in found:
         for part in log_sums(c):
-            rest = apply("sub", rest, part)
+            rest = -part if is_zero(rest) else apply("sub", rest, part)
     return rest
 
 

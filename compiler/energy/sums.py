@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ..algebra import number
-from ..graph import Broadcast, Const, Contract, Expr, Map, Number, apply, broadcast, postorder
+from ..graph import Broadcast, Const, Contract, Expr, Map, Number, Param, apply, broadcast, postorder
 
 Opaque = Callable[[Expr], bool]
 
@@ -126,10 +126,13 @@ def collected(terms: Sequence[Monomial]) -> list[Monomial]:
     return [m for m in found.values() if m.value]
 
 
-def arranged(terms: Sequence[Monomial], units: Sequence[Expr]) -> list[Monomial]:
-    """What depends on units first; in each part what is added before what is subtracted."""
-    def rank(m: Monomial) -> tuple[bool, bool]:
-        return not reads(m.factors, units), m.value < 0
+def arranged(terms: Sequence[Monomial], units: Sequence[Expr], source: Expr | None = None) -> list[Monomial]:
+    """What depends on units first; in each part what is added before what is subtracted, in the order of `source`."""
+    places = {} if source is None else {n: k for k, n in enumerate(n for n in postorder(source) if isinstance(n, Param))}
+
+    def rank(m: Monomial) -> tuple[bool, bool, int]:
+        found = [places[n] for n in postorder(*m.factors) if n in places]
+        return not reads(m.factors, units), m.value < 0, min(found, default=len(places))
 
     return sorted(terms, key=rank)
 
@@ -184,7 +187,7 @@ def _raised(e: Expr, power: Number) -> Expr:
     return apply("sqrt", e) if power == Fraction(1, 2) else apply("pow", e, float(power))
 
 
-def ordered(e: Expr, units: Sequence[Expr], opaque: Opaque = lambda e: False) -> Expr:
-    """e as a sum of products in the order of a textbook."""
-    return built(arranged(collected(monomials(e, opaque)), units), e)
+def ordered(e: Expr, units: Sequence[Expr], opaque: Opaque = lambda e: False, source: Expr | None = None) -> Expr:
+    """e as a sum of products in the order of a textbook: see `arranged`."""
+    return built(arranged(collected(monomials(e, opaque)), units, source), e)
 

@@ -202,14 +202,18 @@ def _biased(e: Map, opaque: Opaque) -> Word | None:
 # ---------------------------------------------------------------- pooling
 
 def _reduction(e: Reduce, opaque: Opaque) -> Word | None:
-    a = e.args[0]
-    if e.kind != "max" or not all(isinstance(o, int) for o in e.over):
+    if e.kind != "max":
         return None
-    found = _pooled(a, e.over, opaque, -inf) or _pooled(a, e.over, opaque)
-    if found:
-        padded = any(x.lo or x.hi for x in found[1])             # a maximum does not win by zeros that were added
-        return None if padded and not _pooled(a, e.over, opaque, -inf) else Word("max_pool", found[:1], found[1], True)
-    return Word("global_max", (a,)) if _everywhere(a, e.over, opaque) else None
+    found = windows_reduced(e, opaque)
+    if found is None and _everywhere(e.args[0], e.over, opaque):
+        found = Word("global_max", e.args)
+    return found
+
+
+def windows_reduced(e: Reduce, opaque: Opaque = lambda e: False) -> Word | None:
+    """max_pool or sum_pool: e is the maximum or the sum of each window. Padding has -inf for a maximum, 0 for a sum."""
+    found = _pooled(e.args[0], e.over, opaque, -inf if e.kind == "max" else 0) if e.kind in ("max", "sum") else None
+    return Word(f"{e.kind}_pool", found[:1], found[1], True) if found else None
 
 
 def _pooled(a: Expr, over: tuple[str | int, ...], opaque: Opaque, value: float = 0) -> tuple[Expr, tuple[Line, ...]] | None:
@@ -265,11 +269,13 @@ def _folded(e: Expr, opaque: Opaque) -> Word | None:
 
 
 def _unfolded(e: Expr, dims: int, opaque: Opaque) -> tuple[Expr, tuple[Line, ...]] | None:
-    """(windows, lines) where e is the windows added back, the last dimension first, and cut off at both ends."""
-    lines = []
+    """(windows, lines) where e is windows added back, the last dimension first, and cut off at both ends, at once or at last."""
+    lines, cut, whole = [], dict[int, tuple[Size, Size]](), e
+    while isinstance(e, Slice) and e.at not in cut and (e is whole or not opaque(e)):
+        cut[e.at], e = (e.lo, e.args[0].shape[e.at] - e.hi), e.args[0]
     for i in range(dims):
-        top, at = e, 1 + 2 * i
-        lo = hi = size(0)
+        top, at = whole if i == 0 else e, 1 + 2 * i
+        lo, hi = cut.pop(1 + i, (size(0), size(0)))
         if isinstance(e, Slice) and e.at == at:
             lo, hi, e = e.lo, e.args[0].shape[at] - e.hi, e.args[0]
         n = e.shape[at]
@@ -283,7 +289,7 @@ def _unfolded(e: Expr, dims: int, opaque: Opaque) -> tuple[Expr, tuple[Line, ...
             return None
         lines.append(Line(k, e.stride, lo.value, hi.value, e.dilation, more))
         e = e.args[0]
-    return e, tuple(lines)
+    return None if cut else (e, tuple(lines))
 
 
 def _transposed(w: Expr, lines: tuple[Line, ...], opaque: Opaque) -> Word | None:
@@ -390,4 +396,4 @@ def image_beside(e: Map, b: Broadcast, opaque: Opaque) -> Expr | None:
     return None
 
 
-__all__ = ["image_beside", "labels", "per_channel", "word"]
+__all__ = ["image_beside", "labels", "per_channel", "windows_reduced", "word"]

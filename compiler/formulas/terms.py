@@ -65,7 +65,7 @@ def index(a: Term, subs: Sequence[str]) -> Term:
 
 
 def transpose(a: Term) -> Term:
-    return Term("transpose", "T", (a,))
+    return a.args[0] if a.kind == "transpose" else Term("transpose", "T", (a,))
 
 
 def big(kind: str, over: Sequence[str], a: Term) -> Term:

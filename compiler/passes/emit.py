@@ -29,6 +29,7 @@ from ..graph import (
     Reduce,
     Reshape,
     Shift,
+    Slice,
     Window,
     length,
 )
@@ -58,6 +59,7 @@ from ..program import (
     Unfold,
     Unpool,
     View,
+    Winner,
 )
 from ..sizes import Size, size
 from .convolved import convolved
@@ -144,7 +146,7 @@ class Emitter:
         """What computes one stored value, its dims as they stand in memory."""
         if n in self.lay.plan.convolutions:
             return convolved(self.lay, n)
-        found = [self._pool(n, self.lay.access(n, loop))] if n in self.lay.plan.pools else self._statements(n, loop)
+        found = self._pool(n, self.lay.access(n, loop)) if n in self.lay.plan.pools else self._statements(n, loop)
         return map(natural, found)
 
     def _statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
@@ -197,15 +199,17 @@ class Emitter:
             inside = move(inside, lead + link.at, link.lo, _step_dims(link.args[0], loop))
         yield self.set(inside, base, loop)
 
-    def _pool(self, n: Expr, out: View) -> Stmt:
-        """A maximum over windows, or its adjoint; the lines are those of the features after the channels."""
-        lead = len(n.axes) + 1
-        found = tuple(Tap(lead + i, x.k, x.stride, 1) for i, x in enumerate(self.lay.plan.pools[n]))
-        views = [self.lay.full(a) for a in self.lay.plan.operands[n]]
-        if len(views) == 1:
-            return Pool(out, views[0], found)
-        g, a, best = views
-        return Unpool(out, g, a, best, found)
+    def _pool(self, n: Expr, out: View) -> Iterable[Stmt]:
+        """Pooling, with its winners where they are read, or the adjoint; lines are of the features after the channels."""
+        plan, lead = self.lay.plan, len(n.axes) + 1
+        found = tuple(Tap(lead + i, x.k, x.stride, x.dilation, x.lo, x.hi) for i, x in enumerate(plan.pools[n]))
+        a, *more = (self.lay.full(x) for x in plan.operands[n])
+        if isinstance(n, Fold | Slice):
+            yield Unpool(out, a, more[0] if more else None, found)
+        elif isinstance(n, Reduce) and n.kind != "argmax":
+            yield Pool(out, n.kind, a, found)
+            if n in plan.winners:
+                yield Winner(self.lay.full(plan.winners[n]), a, out, found)
 
     def _windows(self, n: Window | Fold, out: View, loop: LoopPlan | None) -> Stmt:
         """A chain of windows, or of folds, in one statement; its taps name dims of the side without the elements."""

@@ -40,7 +40,7 @@ from ..graph import (
     Transpose,
     length,
 )
-from ..program import BOOL, INT, REAL, Along, Array, Fixed, View, view
+from ..program import BOOL, BYTE, INT, REAL, Along, Array, Fixed, View, view
 from ..sizes import Size, size
 from .convolution import convolutions
 from .orders import Order, chained, stored
@@ -77,6 +77,8 @@ class Layout:
         if e in self.plan.convolutions:
             return self._own(e)
         match e:
+            case _ if e in self.plan.pools:
+                return self._own(e)
             case Broadcast():
                 places = [*(e.axes.index(x) for x in a.axes), *(n + p for p in e.places)]
                 return remap(self.full(a), places, e.dims)
@@ -188,12 +190,15 @@ def layout(plan: Schedule) -> Layout:
             order = stored(plan, e, out.full) if out.kind[e] == "whole" else None
             if order is not None:
                 out.order[e] = order
-            out.arrays[e] = Array(_storage(out, e), *_owner(e), name=getattr(e, "name", "") if out.kind[e] == "leaf" else "")
+            name = getattr(e, "name", "") if out.kind[e] == "leaf" else ""
+            out.arrays[e] = Array(_storage(out, e), *_owner(plan, e), name=name)
     return out
 
 
-def _owner(e: Expr) -> tuple[str, str]:
+def _owner(plan: Schedule, e: Expr) -> tuple[str, str]:
     kind = {"real": REAL, "bool": BOOL}.get(e.type.kind, INT)
+    if e in plan.pools and kind == INT and (e.type.n.value or 257) <= 256:
+        kind = BYTE
     return kind, {Param: "param", Input: "input"}.get(type(e), "value")
 
 
@@ -228,7 +233,7 @@ def _kind(out: Layout, e: Expr, roots: set[Expr]) -> str:
             return "view"
         case Shift():
             return "whole" if e in out.copies else "view"
-    if isinstance(e, VIEWS):
+    if isinstance(e, VIEWS) and e not in plan.pools:
         return "view"
     if chained(plan, e):
         return "inline"

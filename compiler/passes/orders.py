@@ -31,6 +31,7 @@ from ..program import (
     Tap,
     Unpool,
     View,
+    Winner,
     leaves,
     view,
 )
@@ -88,7 +89,7 @@ def stored(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | Non
     if e in plan.convolutions:                                   # channels last
         return None if plan.convolutions[e].kind == "correlate" else _proper((0, *range(2, e.rank), 1), e)
     if e in plan.pools:
-        return _proper(own(full(plan.operands[e][-1 if isinstance(e, Fold) else 0])), e)
+        return _proper(_of(full, plan.like[e]), e)
     match e:
         case Window():
             base, links = chain(plan, e)
@@ -99,7 +100,7 @@ def stored(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | Non
         case Contract() if touches(plan, e):
             order = _product(plan, e, full)
         case Map():
-            order = _elementwise(plan, e, full)
+            order = _elementwise(plan, e, full) or _wanted(plan, e, full)
         case OneHot():
             order = (*_of(full, plan.operands[e][0]), e.rank - 1)
         case Reduce():
@@ -126,6 +127,20 @@ def _elementwise(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order
             order = _elementwise(plan, a, full) or ()
         if not _plain(order, e.rank):
             return order
+    return None
+
+
+def _wanted(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | None:
+    """The order in which a product with windows that exist already reads e as a matrix: what is summed, then what is kept."""
+    for u in plan.users[e]:
+        if isinstance(u, Contract) and touches(plan, u) and plan.operands[u][0] is not plan.operands[u][1]:
+            k = plan.operands[u].index(e)
+            other = plan.operands[u][1 - k]
+            mine, theirs = ((*x.axes, *ls) for x, ls in ((e, (u.la, u.lb)[k]), (other, (u.la, u.lb)[1 - k])))
+            kept = (*u.axes, *u.lo)
+            summed = [theirs[d] for d in _of(full, other) if theirs[d] not in kept and theirs[d] in mine]
+            if summed:
+                return tuple(mine.index(x) for x in (*summed, *(x for x in mine if x not in summed)))
     return None
 
 
@@ -171,15 +186,20 @@ def _folded(e: Expr, links: list[Expr], base: Order) -> Order:
 def touches(plan: Schedule, e: Contract) -> bool:
     """Whether a product reads windows, or is added up from them."""
     def below(a: Expr) -> Expr:
-        while isinstance(a, VIEWED) and a not in plan.convolutions:
+        while isinstance(a, VIEWED) and a not in plan.pools and a not in plan.convolutions:
             a = plan.operands[a][0]
         return a
-    return any(isinstance(below(a), Window) for a in plan.operands[e]) or any(isinstance(u, Fold) for u in plan.users[e])
+    return any(isinstance(below(a), Window) for a in plan.operands[e]) or bool(_folds(plan, e))
+
+
+def _folds(plan: Schedule, e: Expr) -> list[Fold]:
+    """Who adds e up as windows."""
+    return [u for u in plan.users[e] if isinstance(u, Fold) and u not in plan.pools]
 
 
 def _elements(plan: Schedule, e: Contract) -> list[str | int]:
     """The labels of a product along which folds add it up: elements of windows, stored before the channels."""
-    users = [u for u in plan.users[e] if isinstance(u, Fold)]
+    users = _folds(plan, e)
     if len(users) != 1:
         return []
     end: Expr = users[0]
@@ -219,10 +239,12 @@ def natural(s: Stmt) -> Stmt:
             return Kernel(tuple(dims[d] for d in order), turned(out, order), _scalar(body, order))
         case Product(out, a, b, la, lb, lo) if not _plain(own(out), len(lo)):
             return Product(turned(out, own(out)), a, b, la, lb, tuple(lo[d] for d in own(out)))
-        case Pool(out, a, taps) if not _plain(order := own(out), len(out.dims)):
-            return Pool(turned(out, order), turned(a, order), _tapped(taps, order))
-        case Unpool(out, g, a, best, taps) if not _plain(order := own(out), len(out.dims)):
-            return Unpool(turned(out, order), turned(g, order), turned(a, order), turned(best, order), _tapped(taps, order))
+        case Pool(out, kind, a, taps) if not _plain(order := own(out), len(out.dims)):
+            return Pool(turned(out, order), kind, turned(a, order), _tapped(taps, order))
+        case Winner(out, a, best, taps) if not _plain(order := own(out), len(out.dims)):
+            return Winner(turned(out, order), turned(a, order), turned(best, order), _tapped(taps, order))
+        case Unpool(out, g, won, taps) if not _plain(order := own(out), len(out.dims)):
+            return Unpool(turned(out, order), turned(g, order), won and turned(won, order), _tapped(taps, order))
         case Copy(out, a, ()) if out.dims == a.dims and not _plain(own(out), len(out.dims)):
             return Copy(turned(out, own(out)), turned(a, own(out)))
         case Reduction(kind, out, a, over) if (order := own(a)) and not _plain(order, len(a.dims)):

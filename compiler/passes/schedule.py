@@ -41,7 +41,9 @@ class Schedule:
     users: dict[Expr, list[Expr]] = field(default_factory=dict)
     loop: dict[Expr, LoopPlan | None] = field(default_factory=dict)
     loops: list[LoopPlan] = field(default_factory=list)
-    pools: dict[Expr, tuple[Line, ...]] = field(default_factory=dict)    # maxima over windows and their adjoints: see `pooling`
+    pools: dict[Expr, tuple[Line, ...]] = field(default_factory=dict)    # pooling, its winners, its adjoint: see `pooling`
+    like: dict[Expr, Expr] = field(default_factory=dict)         # of those: in which value's order of dims they stand in memory
+    winners: dict[Expr, Expr] = field(default_factory=dict)      # maxima over windows -> which element each is
     convolutions: dict[Expr, Convolution] = field(default_factory=dict)  # what reads image and kernel alone: see `convolution`
     choices: dict[Expr, Choice] = field(default_factory=dict)            # the costs of the ways of every convolution
     sizes: Mapping[str, int] = field(default_factory=dict)               # declared sizes

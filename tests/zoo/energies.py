@@ -43,8 +43,12 @@ class Case:
 
     def table(self, params):
         """E of every pair, (visible, hidden)."""
-        v, h = self.points(True)[0], self.points(False)[0]
-        return np.stack([self.energy(v, np.broadcast_to(one, (len(v), *one.shape)), params) for one in h], axis=1)
+        return self.pairs(self.points(True)[0], params)
+
+    def pairs(self, v, params):
+        """E of given visible values with every hidden one, (visible, hidden)."""
+        h = self.points(False)[0]
+        return self.energy(np.repeat(v, len(h), 0), np.tile(h, (len(v), *[1] * (h.ndim - 1))), params).reshape(len(v), len(h))
 
     def log_z(self, params):
         weight = self.points(True)[1] * self.points(False)[1]
@@ -52,8 +56,7 @@ class Case:
 
     def free(self, v, params):
         """F of given visible values."""
-        h, weight = self.points(False)
-        return -np.log(weight * sum(np.exp(-self.energy(v, np.broadcast_to(one, (len(v), *one.shape)), params)) for one in h))
+        return -np.log(self.points(False)[1] * np.exp(-self.pairs(v, params)).sum(1))
 
 
 def units(name, shape, kind, visible):

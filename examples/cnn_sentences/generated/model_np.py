@@ -17,23 +17,22 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t3 = real(uniform(s) < 0.5)
     t4 = (s.W.T @ t2) * t3
     d_h5 = t4[2*H:3*H]
-    d_h5.c = d_h5[:, None] * onehot(argmax(h5.c))
-    d_a_h5.c = d_h5.c * real(h5.c > 0)
+    d_a_h5 = d_h5 * real(h5 > 0)
+    t5 = d_a_h5[:, None] * onehot(argmax(conv(e, h5.W)))
     d_h4 = t4[H:2*H]
-    d_h4.c = d_h4[:, None] * onehot(argmax(h4.c))
-    d_a_h4.c = d_h4.c * real(h4.c > 0)
+    d_a_h4 = d_h4 * real(h4 > 0)
+    t6 = d_a_h4[:, None] * onehot(argmax(conv(e, h4.W)))
     d_h3 = t4[0:H]
-    d_h3.c = d_h3[:, None] * onehot(argmax(h3.c))
-    d_a_h3.c = d_h3.c * real(h3.c > 0)
-    d_e = conv_transpose(d_a_h5.c, h5.W) + conv_transpose(d_a_h4.c, h4.W) +
-            conv_transpose(d_a_h3.c, h3.W)
+    d_a_h3 = d_h3 * real(h3 > 0)
+    t7 = d_a_h3[:, None] * onehot(argmax(conv(e, h3.W)))
+    d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     d_L = sum[batch] onehot(w).T @ d_e.T
-    d_h3.W = correlate(d_a_h3.c, e, 3)
-    d_h3.b = sum[batch, 1](d_a_h3.c)
-    d_h4.W = correlate(d_a_h4.c, e, 4)
-    d_h4.b = sum[batch, 1](d_a_h4.c)
-    d_h5.W = correlate(d_a_h5.c, e, 5)
-    d_h5.b = sum[batch, 1](d_a_h5.c)
+    d_h3.W = correlate(t7, e, 3)
+    d_h3.b = sum[batch](d_a_h3)
+    d_h4.W = correlate(t6, e, 4)
+    d_h4.b = sum[batch](d_a_h4)
+    d_h5.W = correlate(t5, e, 5)
+    d_h5.b = sum[batch](d_a_h5)
     d_s.W = t2 @ ([h3, h4, h5] * t3).T
     d_s.b = mean[batch](t1)
 
@@ -134,34 +133,34 @@ def _predict(params, w, workspace):
     w = class_input("w", w, (None, N), V)                       # (B, N)
     B = len(w)
     (
-        onehot_w, e, h3_W_last, h3_c, block, h3_h4_h5, h4_W_last, h4_c, block2, h5_W_last, h5_c,
-        block3, s,
+        onehot_w, e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2,
+        max_conv_e2, h5_W_last, conv_e3, block3, max_conv_e3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:8
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=h3_c[:, None])  # (B, N - 2, H)
-    h3_c += h3_b
-    np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:85
+    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
+    np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
-    np.max(h3_c, axis=1, out=h3)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
+    np.add(max_conv_e, h3_b, out=h3)
+    np.maximum(h3, 0, out=h3)
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=h4_c[:, None])  # (B, N - 3, H)
-    h4_c += h4_b
-    np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:85
-    np.max(h4_c, axis=1, out=h4)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
+    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
+    np.add(max_conv_e2, h4_b, out=h4)
+    np.maximum(h4, 0, out=h4)
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=h5_c[:, None])  # (B, N - 4, H)
-    h5_c += h5_b
-    np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:85
-    np.max(h5_c, axis=1, out=h5)
+    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
+    np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
+    np.add(max_conv_e3, h5_b, out=h5)
+    np.maximum(h5, 0, out=h5)
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
     s += s_b
@@ -174,9 +173,9 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(B*N*V, 3*E*H, 3*B*H), dtype),
+            (max(B*N*V, B*H, 5*E*H, B*C), dtype),
             (B*E*N, dtype),
-            (max(B*H*N - 2*B*H, 5*E*H, B*C), dtype),
+            (max(B*H*N - 2*B*H, 3*B*H), dtype),
             (max(78*E*N - 156*E, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
             (max(80*E*N - 240*E, 85*E*N - 340*E), dtype),
         ])
@@ -184,16 +183,19 @@ def _predict_buffers(workspace, B, dtype):
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[0][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
+            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
             s[3][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
-            s[0][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[2][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
+            s[0][:B*H].reshape(B, H),                                   # max_conv_e
+            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[0][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
             s[4][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
-            s[2][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
+            s[0][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[0][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
             s[4][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[0][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -207,34 +209,35 @@ def _evaluate(params, w, y, workspace):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, h3_W_last, h3_c, block, h3_h4_h5, h4_W_last, h4_c, block2, h5_W_last, h5_c,
-        block3, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        onehot_w, e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2,
+        max_conv_e2, h5_W_last, conv_e3, block3, max_conv_e3, s, max_s, exp_s, sum_exp_s, s_picked,
+        tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:8
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=h3_c[:, None])  # (B, N - 2, H)
-    h3_c += h3_b
-    np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:85
+    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
+    np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
-    np.max(h3_c, axis=1, out=h3)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
+    np.add(max_conv_e, h3_b, out=h3)
+    np.maximum(h3, 0, out=h3)
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=h4_c[:, None])  # (B, N - 3, H)
-    h4_c += h4_b
-    np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:85
-    np.max(h4_c, axis=1, out=h4)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
+    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
+    np.add(max_conv_e2, h4_b, out=h4)
+    np.maximum(h4, 0, out=h4)
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=h5_c[:, None])  # (B, N - 4, H)
-    h5_c += h5_b
-    np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:85
-    np.max(h5_c, axis=1, out=h5)
+    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
+    np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
+    np.add(max_conv_e3, h5_b, out=h5)
+    np.maximum(h5, 0, out=h5)
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
     s += s_b
@@ -260,9 +263,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*N*V, 3*E*H, 3*B*H), dtype),
+            (max(B*N*V, B*H, 5*E*H, B*C), dtype),
             (max(B*E*N, B*C), dtype),
-            (max(B*H*N - 2*B*H, 5*E*H, B*C), dtype),
+            (max(B*H*N - 2*B*H, 3*B*H), dtype),
             (max(78*E*N - 156*E, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
             (max(80*E*N - 240*E, 85*E*N - 340*E, B), dtype),
             (B, np.int64),
@@ -271,17 +274,20 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[0][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
+            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
             s[3][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
-            s[0][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[2][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
+            s[0][:B*H].reshape(B, H),                                   # max_conv_e
+            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[0][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
             s[4][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
-            s[2][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
+            s[0][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[0][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
             s[4][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
+            s[0][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[2][:B],                                                   # max_s
             s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
             s[1][:B],                                                   # s_picked
@@ -302,44 +308,45 @@ def _gradients(params, grads, w, y, workspace, seed):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, h3_W_last, h3_c, block, h3_h4_h5, h4_W_last, h4_c, block2, h5_W_last, h5_c,
-        block3, u_s, tmp, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, t4, argmax_h5_c, d_a_h5_c,
-        mask, part, d_h5_W_last, argmax_h4_c, d_a_h4_c, mask2, block4, d_h4_W_last, part2,
-        argmax_h3_c, d_a_h3_c, mask3, d_h3_W_last, block5, part3, h5_W_turned, d_e, block6,
-        h4_W_turned, conv_d_a_h4_c, block7, h3_W_turned, conv_d_a_h3_c, block8,
+        onehot_w, e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2,
+        max_conv_e2, h5_W_last, conv_e3, block3, max_conv_e3, u_s, tmp, h3_h4_h5_u_s, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp2, t4, d_a_h5, mask, argmax_conv_e3, t5, mask2, d_h5_W_last,
+        part, d_a_h4, argmax_conv_e2, t6, mask3, d_h4_W_last, block4, part2, d_a_h3, argmax_conv_e,
+        t7, mask4, part3, d_h3_W_last, h5_W_turned, d_e, block5, h4_W_turned, conv_t6, block6,
+        h3_W_turned, conv_t7, block7,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     # e = L[w].T                                                model.nn:8
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3.c = relu(conv(e, h3.W, h3.b))                          conv.nn:84
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=h3_c[:, None])  # (B, N - 2, H)
-    h3_c += h3_b
-    np.maximum(h3_c, 0, out=h3_c)
-    # h3 = global_max(h3.c)                                     conv.nn:85
+    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
-    np.max(h3_c, axis=1, out=h3)
-    # h4.c = relu(conv(e, h4.W, h4.b))                          conv.nn:84
+    np.add(max_conv_e, h3_b, out=h3)
+    np.maximum(h3, 0, out=h3)
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=h4_c[:, None])  # (B, N - 3, H)
-    h4_c += h4_b
-    np.maximum(h4_c, 0, out=h4_c)
-    # h4 = global_max(h4.c)                                     conv.nn:85
-    np.max(h4_c, axis=1, out=h4)
-    # h5.c = relu(conv(e, h5.W, h5.b))                          conv.nn:84
+    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
+    np.add(max_conv_e2, h4_b, out=h4)
+    np.maximum(h4, 0, out=h4)
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=h5_c[:, None])  # (B, N - 4, H)
-    h5_c += h5_b
-    np.maximum(h5_c, 0, out=h5_c)
-    # h5 = global_max(h5.c)                                     conv.nn:85
-    np.max(h5_c, axis=1, out=h5)
+    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
+    np.add(max_conv_e3, h5_b, out=h5)
+    np.maximum(h5, 0, out=h5)
     uniform(seed, 0xb021183d8f313c79, tmp, out=u_s)             # (B, 3*H)
     np.less(u_s, 0.5, out=u_s)
-    h3_h4_h5 *= u_s                                             # (B, 3*H)
+    np.multiply(h3_h4_h5, u_s, out=h3_h4_h5_u_s)                # (B, 3*H)
     # s = 2 * (s.W @ ([h3, h4, h5] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
-    np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
+    np.matmul(h3_h4_h5_u_s, s_W.T, out=s)                       # (B, C)
     s *= 2
     s += s_b
     np.max(s, axis=1, out=max_s)                                # (B,)
@@ -366,57 +373,56 @@ def _gradients(params, grads, w, y, workspace, seed):
     t2 = t1
     t2 *= 2 / B
     # d_s.W = t2 @ ([h3, h4, h5] * real(uniform(s) < 0.5)).T
-    np.matmul(t2.T, h3_h4_h5, out=d_s_W)                        # (C, 3*H)
+    np.matmul(t2.T, h3_h4_h5_u_s, out=d_s_W)                    # (C, 3*H)
     # t4 = (s.W.T @ t2) * real(uniform(s) < 0.5)
     np.matmul(t2, s_W, out=t4)                                  # (B, 3*H)
     t4 *= u_s
-    np.argmax(h5_c, axis=1, out=argmax_h5_c)                    # (B, H)
-    # d_h5.c = d_h5[:, None] * onehot(argmax(h5.c))
-    # d_a_h5.c = d_h5.c * real(h5.c > 0)
-    d_h3, d_h4, d_h5 = np.split(t4, 3, axis=-1)                 # (B, N - 4, H)
-    hot(argmax_h5_c, N - 4, out=mask)
-    np.multiply(d_h5[..., None], mask, out=d_a_h5_c.swapaxes(1, 2))
-    np.greater(h5_c.swapaxes(1, 2), 0, out=mask)
-    np.multiply(d_a_h5_c.swapaxes(1, 2), mask, out=d_a_h5_c.swapaxes(1, 2))
-    # d_h5.b = sum[batch, 1](d_a_h5.c)
-    np.sum(d_a_h5_c, axis=(0, 1), out=d_h5_b)                   # (H,)
-    # d_h5.W = correlate(d_a_h5.c, e, 5)
-    correlate(e.swapaxes(1, 2)[:, None], d_a_h5_c[:, None], block3, part, out=d_h5_W_last)
+    # d_a_h5 = d_h5 * real(h5 > 0)
+    d_h3, d_h4, d_h5 = np.split(t4, 3, axis=-1)                 # (B, H)
+    np.greater(h5, 0, out=mask)
+    np.multiply(d_h5, mask, out=d_a_h5)
+    # d_h5.b = sum[batch](d_a_h5)
+    np.sum(d_a_h5, axis=0, out=d_h5_b)                          # (H,)
+    np.argmax(conv_e3, axis=1, out=argmax_conv_e3)              # (B, H)
+    # t5 = d_a_h5[:, None] * onehot(argmax(conv(e, h5.W)))
+    hot(argmax_conv_e3, N - 4, out=mask2)                       # (B, H, N - 4)
+    np.multiply(d_a_h5[..., None], mask2, out=t5)
+    # d_h5.W = correlate(t5, e, 5)
+    correlate(e.swapaxes(1, 2)[:, None], t5.swapaxes(1, 2)[:, None], block3, part, out=d_h5_W_last)
     d_h5_W[...] = d_h5_W_last.swapaxes(0, 2)                    # (H, E, 5)
-    np.argmax(h4_c, axis=1, out=argmax_h4_c)                    # (B, H)
-    # d_h4.c = d_h4[:, None] * onehot(argmax(h4.c))
-    # d_a_h4.c = d_h4.c * real(h4.c > 0)
-    hot(argmax_h4_c, N - 3, out=mask2)                          # (B, N - 3, H)
-    np.multiply(d_h4[..., None], mask2, out=d_a_h4_c.swapaxes(1, 2))
-    np.greater(h4_c.swapaxes(1, 2), 0, out=mask2)
-    np.multiply(d_a_h4_c.swapaxes(1, 2), mask2, out=d_a_h4_c.swapaxes(1, 2))
-    # d_h4.b = sum[batch, 1](d_a_h4.c)
-    np.sum(d_a_h4_c, axis=(0, 1), out=d_h4_b)                   # (H,)
-    # d_h4.W = correlate(d_a_h4.c, e, 4)
-    correlate(e.swapaxes(1, 2)[:, None], d_a_h4_c[:, None], block4, part2, out=d_h4_W_last)
+    # d_a_h4 = d_h4 * real(h4 > 0)
+    np.greater(h4, 0, out=mask)                                 # (B, H)
+    np.multiply(d_h4, mask, out=d_a_h4)
+    # d_h4.b = sum[batch](d_a_h4)
+    np.sum(d_a_h4, axis=0, out=d_h4_b)                          # (H,)
+    np.argmax(conv_e2, axis=1, out=argmax_conv_e2)              # (B, H)
+    # t6 = d_a_h4[:, None] * onehot(argmax(conv(e, h4.W)))
+    hot(argmax_conv_e2, N - 3, out=mask3)                       # (B, H, N - 3)
+    np.multiply(d_a_h4[..., None], mask3, out=t6)
+    # d_h4.W = correlate(t6, e, 4)
+    correlate(e.swapaxes(1, 2)[:, None], t6.swapaxes(1, 2)[:, None], block4, part2, out=d_h4_W_last)
     d_h4_W[...] = d_h4_W_last.swapaxes(0, 2)                    # (H, E, 4)
-    np.argmax(h3_c, axis=1, out=argmax_h3_c)                    # (B, H)
-    # d_h3.c = d_h3[:, None] * onehot(argmax(h3.c))
-    # d_a_h3.c = d_h3.c * real(h3.c > 0)
-    hot(argmax_h3_c, N - 2, out=mask3)                          # (B, N - 2, H)
-    np.multiply(d_h3[..., None], mask3, out=d_a_h3_c.swapaxes(1, 2))
-    np.greater(h3_c.swapaxes(1, 2), 0, out=mask3)
-    np.multiply(d_a_h3_c.swapaxes(1, 2), mask3, out=d_a_h3_c.swapaxes(1, 2))
-    # d_h3.b = sum[batch, 1](d_a_h3.c)
-    np.sum(d_a_h3_c, axis=(0, 1), out=d_h3_b)                   # (H,)
-    # d_h3.W = correlate(d_a_h3.c, e, 3)
-    correlate(e.swapaxes(1, 2)[:, None], d_a_h3_c[:, None], block5, part3, out=d_h3_W_last)
+    # d_a_h3 = d_h3 * real(h3 > 0)
+    np.greater(h3, 0, out=mask)                                 # (B, H)
+    np.multiply(d_h3, mask, out=d_a_h3)
+    # d_h3.b = sum[batch](d_a_h3)
+    np.sum(d_a_h3, axis=0, out=d_h3_b)                          # (H,)
+    np.argmax(conv_e, axis=1, out=argmax_conv_e)                # (B, H)
+    # t7 = d_a_h3[:, None] * onehot(argmax(conv(e, h3.W)))
+    hot(argmax_conv_e, N - 2, out=mask4)                        # (B, H, N - 2)
+    np.multiply(d_a_h3[..., None], mask4, out=t7)
+    # d_h3.W = correlate(t7, e, 3)
+    correlate(e.swapaxes(1, 2)[:, None], t7.swapaxes(1, 2)[:, None], block, part3, out=d_h3_W_last)
     d_h3_W[...] = d_h3_W_last.swapaxes(0, 2)                    # (H, E, 3)
     h5_W_turned[...] = h5_W.transpose(2, 0, 1)[::-1]            # (5, H, E)
-    convolve(d_a_h5_c[:, None], h5_W_turned, block6, padding=(0, 4), out=d_e[:, None])  # (B, N, E)
+    convolve(t5.swapaxes(1, 2)[:, None], h5_W_turned, block5, padding=(0, 4), out=d_e[:, None])
     h4_W_turned[...] = h4_W.transpose(2, 0, 1)[::-1]            # (4, H, E)
-    convolve(d_a_h4_c[:, None], h4_W_turned, block7, padding=(0, 3), out=conv_d_a_h4_c[:, None])
-    # d_e = conv_transpose(d_a_h5.c, h5.W) + conv_transpose(d_a_h4.c, h4.W) +
-    #     conv_transpose(d_a_h3.c, h3.W)
+    convolve(t6.swapaxes(1, 2)[:, None], h4_W_turned, block6, padding=(0, 3), out=conv_t6[:, None])
+    # d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     h3_W_turned[...] = h3_W.transpose(2, 0, 1)[::-1]            # (3, H, E)
-    convolve(d_a_h3_c[:, None], h3_W_turned, block8, padding=(0, 2), out=conv_d_a_h3_c[:, None])
-    d_e += conv_d_a_h4_c
-    d_e += conv_d_a_h3_c
+    convolve(t7.swapaxes(1, 2)[:, None], h3_W_turned, block7, padding=(0, 2), out=conv_t7[:, None])
+    d_e += conv_t6
+    d_e += conv_t7
     # d_L = sum[batch] onehot(w).T @ d_e.T
     np.matmul(onehot_w.reshape(-1, V).T, d_e.reshape(-1, E), out=d_L)  # (V, E)
     return loss
@@ -430,68 +436,76 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*N*V, dtype),
             (B*E*N, dtype),
-            (max(3*B*H, 4*E*H), dtype),
-            (max(B*H*N - 2*B*H, B*E*N), dtype),
-            (max(78*E*N - 156*E, 5*E*H, 3*B*H, B*H*N - 4*B*H, B*E*N), dtype),
-            (max(B*H*N - 3*B*H, B*H*N - 2*B*H), dtype),
-            (max(80*E*N - 240*E, B*H*N - 4*B*H, B*H*N - 3*B*H), dtype),
-            (max(85*E*N - 340*E, B*C, 80*E*N - 240*E, 78*E*N - 156*E, 96*H*N), dtype),
+            (max(5*E*H, 3*B*H), dtype),
+            (B*H*N - 2*B*H, dtype),
+            (max(78*E*N - 156*E, 3*B*H, B*E*N), dtype),
+            (max(B*H*N - 3*B*H, B*E*N), dtype),
+            (max(80*E*N - 240*E, B*H*N - 4*B*H), dtype),
+            (max(85*E*N - 340*E, 3*B*H, 80*E*N - 240*E, 96*H*N), dtype),
             (3*B*H, np.float64),
-            (max(B, 5*E*H), dtype),
-            (max(B*C, 5*E*H), dtype),
+            (max(B*C, 3*B*H, 3*E*H), dtype),
+            (B*H, dtype),
+            (max(B*C, B*H, 5*E*H), dtype),
             (B, dtype),
             (B, dtype),
+            (max(B*H, B*H*N - 4*B*H, B*H*N - 3*B*H, B*H*N - 2*B*H), bool),
             (B*H, np.int64),
-            (max(B*H*N - 4*B*H, B*H*N - 3*B*H, B*H*N - 2*B*H), bool),
         ])
         workspace.views["gradients"] = (
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[2][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # h3_c
+            s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
             s[4][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
-            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[4][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[5][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_c
+            s[2][:B*H].reshape(B, H),                                   # max_conv_e
+            s[4][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[2][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[5][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
             s[6][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
-            s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[6][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_c
+            s[2][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[2][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[6][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
             s[7][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
-            s[4][:3*B*H].reshape(B, 3*H),                               # u_s
+            s[2][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[2][:3*B*H].reshape(B, 3*H),                               # u_s
             s[8][:3*B*H].reshape(B, 3*H),                               # tmp
-            s[7][:B*C].reshape(B, C),                                   # s
-            s[9][:B],                                                   # max_s
-            s[10][:B*C].reshape(B, C),                                  # exp_s
-            s[11][:B],                                                  # sum_exp_s
-            s[12][:B],                                                  # s_picked
-            s[7][:B],                                                   # tmp2
-            s[2][:3*B*H].reshape(B, 3*H),                               # t4
-            s[13][:B*H].reshape(B, H),                                  # argmax_h5_c
-            s[4][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # d_a_h5_c
-            s[14][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask
-            s[9][:5*E*H].reshape(1, 1, 5*E, H),                         # part
-            s[10][:5*E*H].reshape(5, E, H),                             # d_h5_W_last
-            s[13][:B*H].reshape(B, H),                                  # argmax_h4_c
-            s[6][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # d_a_h4_c
-            s[14][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask2
+            s[7][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5_u_s
+            s[9][:B*C].reshape(B, C),                                   # s
+            s[10][:B],                                                  # max_s
+            s[11][:B*C].reshape(B, C),                                  # exp_s
+            s[12][:B],                                                  # sum_exp_s
+            s[13][:B],                                                  # s_picked
+            s[9][:B],                                                   # tmp2
+            s[9][:3*B*H].reshape(B, 3*H),                               # t4
+            s[11][:B*H].reshape(B, H),                                  # d_a_h5
+            s[14][:B*H].reshape(B, H),                                  # mask
+            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e3
+            s[6][:B*H*N - 4*B*H].reshape(B, H, N - 4),                  # t5
+            s[14][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask2
+            s[2][:5*E*H].reshape(5, E, H),                              # d_h5_W_last
+            s[11][:5*E*H].reshape(1, 1, 5*E, H),                        # part
+            s[10][:B*H].reshape(B, H),                                  # d_a_h4
+            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e2
+            s[5][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # t6
+            s[14][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask3
+            s[2][:4*E*H].reshape(4, E, H),                              # d_h4_W_last
             s[7][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block4
-            s[9][:4*E*H].reshape(4, E, H),                              # d_h4_W_last
-            s[10][:4*E*H].reshape(1, 1, 4*E, H),                        # part2
-            s[13][:B*H].reshape(B, H),                                  # argmax_h3_c
-            s[5][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # d_a_h3_c
-            s[14][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask3
-            s[2][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
-            s[7][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block5
-            s[9][:3*E*H].reshape(1, 1, 3*E, H),                         # part3
-            s[9][:5*E*H].reshape(5, H, E),                              # h5_W_turned
+            s[11][:4*E*H].reshape(1, 1, 4*E, H),                        # part2
+            s[10][:B*H].reshape(B, H),                                  # d_a_h3
+            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e
+            s[3][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # t7
+            s[14][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask4
+            s[2][:3*E*H].reshape(1, 1, 3*E, H),                         # part3
+            s[9][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
+            s[2][:5*E*H].reshape(5, H, E),                              # h5_W_turned
             s[1][:B*E*N].reshape(B, N, E),                              # d_e
-            s[7][:95*H*N].reshape(1, 19, 1, N, 1, 5, H),                # block6
+            s[7][:95*H*N].reshape(1, 19, 1, N, 1, 5, H),                # block5
             s[2][:4*E*H].reshape(4, H, E),                              # h4_W_turned
-            s[3][:B*E*N].reshape(B, N, E),                              # conv_d_a_h4_c
-            s[7][:96*H*N].reshape(1, 24, 1, N, 1, 4, H),                # block7
-            s[2][:3*E*H].reshape(3, H, E),                              # h3_W_turned
-            s[4][:B*E*N].reshape(B, N, E),                              # conv_d_a_h3_c
-            s[7][:96*H*N].reshape(1, 32, 1, N, 1, 3, H),                # block8
+            s[4][:B*E*N].reshape(B, N, E),                              # conv_t6
+            s[7][:96*H*N].reshape(1, 24, 1, N, 1, 4, H),                # block6
+            s[9][:3*E*H].reshape(3, H, E),                              # h3_W_turned
+            s[5][:B*E*N].reshape(B, N, E),                              # conv_t7
+            s[7][:96*H*N].reshape(1, 32, 1, N, 1, 3, H),                # block7
         )
     return workspace.views["gradients"]
 
@@ -657,7 +671,7 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def inside(n, m, at, stride):
+def overlap(n, m, at, stride):
     """Of m windows those that read within n elements at i*stride + at, and what they read there."""
     first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
     return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
@@ -668,9 +682,9 @@ def unfold(x, block, padding, stride, dilation):
     groups, _, rows, columns, high, wide, channels = block.shape
     x = x.reshape(*x.shape[:3], groups, channels)
     for p in range(high):
-        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
         for q in range(wide):
-            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
             block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
     return block
 

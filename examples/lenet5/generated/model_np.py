@@ -143,8 +143,7 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        K1_last, c1, block, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4, flat_s4, c5,
-        f6, s,
+        K1_last, c1, block, s2, s2_windows, K3_last, c3, s4, flat_s4, c5, f6, s,
     ) = _predict_buffers(workspace, B, dtype)
     # c1 = tanh(conv(x, K1, b1, padding = same))                model.nn:11
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
@@ -153,8 +152,7 @@ def _predict(params, x, workspace):
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
     # s2 = tanh(channels(g2, p2) * p2 + channels(b2, p2))       model.nn:13
-    c1_windows[...] = windows(c1, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c1_windows, axis=(3, 4), out=s2)                     # (B, 14, 14, M)
+    sum_pool(c1, (1, 2), (2, 2), out=s2)                        # (B, 14, 14, M)
     s2 /= 4
     s2 *= g2
     s2 += b2
@@ -167,8 +165,7 @@ def _predict(params, x, workspace):
     np.tanh(c3, out=c3)
     # p4 = avg_pool(c3, 2)                                      model.nn:15
     # s4 = tanh(channels(g4, p4) * p4 + channels(b4, p4))       model.nn:16
-    c3_windows[...] = windows(c3, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c3_windows, axis=(3, 4), out=s4)                     # (B, 5, 5, N)
+    sum_pool(c3, (1, 2), (2, 2), out=s4)                        # (B, 5, 5, N)
     s4 /= 4
     s4 *= g4
     s4 += b4
@@ -194,25 +191,23 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(196*B*M, 25*M*N, 100*B*N, B*F), dtype),
+            (max(25*M*N, 25*B*N, B*H, B*C), dtype),
             (2500*B*M, dtype),
-            (max(196000, 784*B*M, 100*B*N, B*H, B*C), dtype),
+            (max(196000, 196*B*M, 100*B*N, B*F), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
             s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
-            s[0][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # s2
             s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
             s[0][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
             s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[0][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
-            s[2][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[0][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[2][:B*H].reshape(B, H),                                   # c5
-            s[0][:B*F].reshape(B, F),                                   # f6
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[2][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[0][:B*H].reshape(B, H),                                   # c5
+            s[2][:B*F].reshape(B, F),                                   # f6
+            s[0][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -226,8 +221,8 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        K1_last, c1, block, c1_windows, s2, s2_windows, K3_last, c3, c3_windows, s4, flat_s4, c5,
-        f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        K1_last, c1, block, s2, s2_windows, K3_last, c3, s4, flat_s4, c5, f6, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # c1 = tanh(conv(x, K1, b1, padding = same))                model.nn:11
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
@@ -236,8 +231,7 @@ def _evaluate(params, x, y, workspace):
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
     # s2 = tanh(channels(g2, p2) * p2 + channels(b2, p2))       model.nn:13
-    c1_windows[...] = windows(c1, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c1_windows, axis=(3, 4), out=s2)                     # (B, 14, 14, M)
+    sum_pool(c1, (1, 2), (2, 2), out=s2)                        # (B, 14, 14, M)
     s2 /= 4
     s2 *= g2
     s2 += b2
@@ -250,8 +244,7 @@ def _evaluate(params, x, y, workspace):
     np.tanh(c3, out=c3)
     # p4 = avg_pool(c3, 2)                                      model.nn:15
     # s4 = tanh(channels(g4, p4) * p4 + channels(b4, p4))       model.nn:16
-    c3_windows[...] = windows(c3, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c3_windows, axis=(3, 4), out=s4)                     # (B, 5, 5, N)
+    sum_pool(c3, (1, 2), (2, 2), out=s4)                        # (B, 5, 5, N)
     s4 /= 4
     s4 *= g4
     s4 += b4
@@ -290,9 +283,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(196*B*M, 25*M*N, 100*B*N, B*F), dtype),
+            (max(25*M*N, 25*B*N, B*H, B*C), dtype),
             (max(2500*B*M, B*C), dtype),
-            (max(196000, 784*B*M, 100*B*N, B*H, B*C), dtype),
+            (max(196000, 196*B*M, 100*B*N, B*F), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -301,18 +294,16 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
             s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
-            s[0][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # s2
             s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
             s[0][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
             s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[0][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
-            s[2][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[0][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[2][:B*H].reshape(B, H),                                   # c5
-            s[0][:B*F].reshape(B, F),                                   # f6
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
+            s[0][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[2][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[0][:B*H].reshape(B, H),                                   # c5
+            s[2][:B*F].reshape(B, F),                                   # f6
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[2][:B],                                                   # max_s
             s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
             s[1][:B],                                                   # s_picked
@@ -335,10 +326,9 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        K1_last, c1, block, c1_windows, p2, s2, s2_windows, K3_last, c3, c3_windows, p4, s4,
-        flat_s4, c5, f6, s, max_s, exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3,
-        flat_d_s4, d_s4, d_c3, tmp4, d_K3_last, d_s2_windows, d_s2, tmp5, d_c1, tmp6, block2,
-        d_K1_last, part,
+        K1_last, c1, block, p2, s2, s2_windows, K3_last, c3, p4, s4, flat_s4, c5, f6, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3, flat_d_s4, d_s4, d_c3, tmp4,
+        d_K3_last, d_s2_windows, d_s2, tmp5, d_c1, tmp6, block2, d_K1_last, part,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -348,8 +338,7 @@ def _gradients(params, grads, x, y, workspace):
     c1 += b1
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
-    c1_windows[...] = windows(c1, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c1_windows, axis=(3, 4), out=p2)                     # (B, 14, 14, M)
+    sum_pool(c1, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
     p2 /= 4
     # s2 = tanh(channels(g2, p2) * p2 + channels(b2, p2))       model.nn:13
     np.multiply(g2, p2, out=s2)                                 # (B, 14, 14, M)
@@ -362,8 +351,7 @@ def _gradients(params, grads, x, y, workspace):
     c3 += b3
     np.tanh(c3, out=c3)
     # p4 = avg_pool(c3, 2)                                      model.nn:15
-    c3_windows[...] = windows(c3, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    np.sum(c3_windows, axis=(3, 4), out=p4)                     # (B, 5, 5, N)
+    sum_pool(c3, (1, 2), (2, 2), out=p4)                        # (B, 5, 5, N)
     p4 /= 4
     # s4 = tanh(channels(g4, p4) * p4 + channels(b4, p4))       model.nn:16
     np.multiply(g4, p4, out=s4)                                 # (B, 5, 5, N)
@@ -442,8 +430,7 @@ def _gradients(params, grads, x, y, workspace):
     d_a_s4_scaled *= g4
     d_a_s4_scaled /= 4
     # d_c3 = unpool(d_p4 / 4, 2)
-    fold(np.broadcast_to(d_a_s4_scaled.transpose(0, 3, 1, 2)[:, :, :, None, :, None],
-        (B, N, 5, 2, 5, 2)).transpose(0, 2, 4, 1, 3, 5), (1, 2), (2, 2), stride=(2, 2), out=d_c3)
+    sum_unpool(d_a_s4_scaled, (1, 2), (2, 2), out=d_c3)         # (B, 10, 10, N)
     # d_a_c3 = d_c3 * (1 - c3^2)
     d_a_c3 = d_c3
     np.square(c3, out=tmp4)
@@ -472,8 +459,7 @@ def _gradients(params, grads, x, y, workspace):
     d_a_s2_scaled *= g2
     d_a_s2_scaled /= 4
     # d_c1 = unpool(d_p2 / 4, 2)
-    fold(np.broadcast_to(d_a_s2_scaled.transpose(0, 3, 1, 2)[:, :, :, None, :, None],
-        (B, M, 14, 2, 14, 2)).transpose(0, 2, 4, 1, 3, 5), (1, 2), (2, 2), stride=(2, 2), out=d_c1)
+    sum_unpool(d_a_s2_scaled, (1, 2), (2, 2), out=d_c1)         # (B, 28, 28, M)
     # d_a_c1 = d_c1 * (1 - c1^2)
     d_a_c1 = d_c1
     np.square(c1, out=tmp6)
@@ -514,15 +500,13 @@ def _gradients_buffers(workspace, B, dtype):
             s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
             s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:784*B*M].reshape(B, 14, 14, 2, 2, M),                 # c1_windows
-            s[0][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # p2
+            s[0][:196*B*M].reshape(B, 14, 14, M),                       # s2
             s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
             s[4][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
             s[5][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[6][:100*B*N].reshape(B, 5, 5, 2, 2, N),                   # c3_windows
-            s[7][:25*B*N].reshape(B, 5, 5, N),                          # p4
-            s[6][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[6][:25*B*N].reshape(B, 5, 5, N),                          # p4
+            s[7][:25*B*N].reshape(B, 5, 5, N),                          # s4
             s[8][:25*B*N].reshape(B, 25*N),                             # flat_s4
             s[9][:B*H].reshape(B, H),                                   # c5
             s[10][:B*F].reshape(B, F),                                  # f6
@@ -538,14 +522,14 @@ def _gradients_buffers(workspace, B, dtype):
             s[11][:B*H].reshape(B, H),                                  # tmp3
             s[8][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
             s[9][:25*B*N].reshape(B, N, 5, 5),                          # d_s4
-            s[7][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
-            s[6][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
+            s[6][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
+            s[7][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
             s[8][:25*M*N].reshape(N, 5, 5, M),                          # d_K3_last
             s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
             s[5][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
             s[6][:196*B*M].reshape(B, 14, 14, M),                       # tmp5
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # d_c1
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # tmp6
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # d_c1
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp6
             s[4][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block2
             s[12][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
             s[14][:25*M].reshape(1, 1, 25, M),                          # part
@@ -712,7 +696,61 @@ def fold(a, axes, sizes, stride=None, dilation=None, *, out):
     return out
 
 
-def inside(n, m, at, stride):
+def taps(n, counts, axes, sizes, stride, dilation, padding):
+    """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
+    steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
+    for at in np.ndindex(*sizes):
+        inside, there = [slice(None)] * len(n), [slice(None)] * len(n)
+        for axis, j, s, d, (lo, _) in zip(axes, at, *steps, strict=True):
+            first = max(0, -((j * d - lo) // s))
+            last = max(first, min(counts[axis], (n[axis] - 1 + lo - j * d) // s + 1))
+            inside[axis] = slice(first, last)
+            there[axis] = slice(first * s + j * d - lo, max((last - 1) * s + j * d - lo + 1, 0), s) if first < last else slice(0)
+        yield tuple(inside), tuple(there)
+
+
+def pool(ufunc, padded, a, out, *windows):
+    """out = ufunc over the elements of each window; where elements are missing, `padded` stands in their place."""
+    views = [(out[inside], a[there]) for inside, there in taps(a.shape, out.shape, *windows)]
+    if len(views) > 1 and all(o.shape == out.shape for o, _ in views):
+        (_, first), (_, second), *views = views
+        ufunc(first, second, out=out)
+    else:
+        out[...] = padded
+    for o, x in views:
+        ufunc(o, x, out=o)
+    return out
+
+
+def sum_pool(a, axes, sizes, stride=None, dilation=None, padding=None, *, out):
+    """out = the sum of each window along some axes of a; the stride is the window's size unless it is given."""
+    return pool(np.add, 0, a, out, axes, sizes, stride, dilation, padding)
+
+
+def unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding):
+    """Each d is added to all elements of its window, or to element number `won`. Where windows are apart, nothing is added up."""
+    step = stride or sizes
+    apart = all((k - 1) * e < s for k, s, e in zip(sizes, step, dilation or (1,) * len(axes), strict=True))
+    if not apart or any(d.shape[axis] * k != out.shape[axis] for axis, k in zip(axes, sizes, strict=True)):
+        out[...] = 0
+    for k, (inside, there) in enumerate(taps(out.shape, d.shape, axes, sizes, stride, dilation, padding)):
+        x, here = d[inside], out[there]
+        if won is not None:
+            np.equal(won[inside], k, out=mask[inside])
+            x = np.multiply(x, mask[inside], out=here if apart else part[inside])
+        if not apart:
+            here += x
+        elif won is None:
+            here[...] = x
+    return out
+
+
+def sum_unpool(d, axes, sizes, stride=None, dilation=None, padding=None, *, out):
+    """The adjoint of sum_pool: each d is added to all elements of its window."""
+    return unpool(d, None, out, None, None, axes, sizes, stride, dilation, padding)
+
+
+def overlap(n, m, at, stride):
     """Of m windows those that read within n elements at i*stride + at, and what they read there."""
     first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
     return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
@@ -723,9 +761,9 @@ def unfold(x, block, padding, stride, dilation):
     groups, _, rows, columns, high, wide, channels = block.shape
     x = x.reshape(*x.shape[:3], groups, channels)
     for p in range(high):
-        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
         for q in range(wide):
-            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
             block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
     return block
 

@@ -15,15 +15,14 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h3 = W4.T @ d_a_h4
     d_a_h3 = d_h3 * real(h3 > 0)
     d_h2 = reshape(W3.T @ d_a_h3, N, 5, 5)
-    t1 = relu(conv(h1, K2, b2))
-    t2 = max_unpool(d_h2, t1, 2) * real(t1 > 0)
-    d_h1 = conv_transpose(t2, K2)
-    t3 = relu(conv(x, K1, b1, padding = same))
-    t4 = max_unpool(d_h1, t3, 2) * real(t3 > 0)
-    d_K1 = correlate(t4, x, 5, padding = same)
-    d_K2 = correlate(t2, h1, 5)
-    d_b1 = sum[batch, 1, 2](t4)
-    d_b2 = sum[batch, 1, 2](t2)
+    d_a_h2 = d_h2 * real(h2 > 0)
+    t1 = max_unpool(d_a_h2, conv(h1, K2), 2)
+    d_h1 = conv_transpose(t1, K2)
+    d_a_h1 = d_h1 * real(h1 > 0)
+    d_K1 = correlate(max_unpool(d_a_h1, conv(x, K1, padding = same), 2), x, 5, padding = same)
+    d_K2 = correlate(t1, h1, 5)
+    d_b1 = sum[batch, 1, 2](d_a_h1)
+    d_b2 = sum[batch, 1, 2](d_a_h2)
     d_W3 = d_a_h3 @ flatten(h2).T
     d_W4 = d_a_h4 @ h3.T
     d_W5 = d_s @ h4.T
@@ -129,19 +128,21 @@ def _predict(params, x, workspace):
     (
         K1_last, conv_x, block, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4, s,
     ) = _predict_buffers(workspace, B, dtype)
-    # h1 = max_pool(relu(conv(x, K1, b1, padding = same)), 2)   model.nn:8
+    # h1 = relu(max_pool(conv(x, K1, padding = same), 2) + b1[:, None, None])  model.nn:8
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=conv_x)  # (B, 28, 28, M)
-    conv_x += b1
-    np.maximum(conv_x, 0, out=conv_x)
     max_pool(conv_x, (1, 2), (2, 2), out=h1)                    # (B, 14, 14, M)
-    # h2 = max_pool(relu(conv(h1, K2, b2)), 2)                  model.nn:9
+    h1 += b1
+    np.maximum(h1, 0, out=h1)
+    # h2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:9
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h1_windows[...] = windows(h1, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
     np.matmul(h1_windows.reshape(-1, 25*M), K2_last.reshape(-1, 25*M).T, out=conv_h1.reshape(-1, N))
-    conv_h1 += b2
-    np.maximum(conv_h1, 0, out=conv_h1)
     max_pool(conv_h1, (1, 2), (2, 2), out=h2)                   # (B, 5, 5, N)
+    h2 += b2
+    np.maximum(h2, 0, out=h2)
     # h3 = relu(W3 @ flatten(h2) + b3)                          model.nn:10
     flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     np.matmul(flat_h2, W3.T, out=h3)                            # (B, H)
@@ -196,19 +197,21 @@ def _evaluate(params, x, y, workspace):
         K1_last, conv_x, block, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4, s, max_s,
         exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    # h1 = max_pool(relu(conv(x, K1, b1, padding = same)), 2)   model.nn:8
+    # h1 = relu(max_pool(conv(x, K1, padding = same), 2) + b1[:, None, None])  model.nn:8
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=conv_x)  # (B, 28, 28, M)
-    conv_x += b1
-    np.maximum(conv_x, 0, out=conv_x)
     max_pool(conv_x, (1, 2), (2, 2), out=h1)                    # (B, 14, 14, M)
-    # h2 = max_pool(relu(conv(h1, K2, b2)), 2)                  model.nn:9
+    h1 += b1
+    np.maximum(h1, 0, out=h1)
+    # h2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:9
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h1_windows[...] = windows(h1, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
     np.matmul(h1_windows.reshape(-1, 25*M), K2_last.reshape(-1, 25*M).T, out=conv_h1.reshape(-1, N))
-    conv_h1 += b2
-    np.maximum(conv_h1, 0, out=conv_h1)
     max_pool(conv_h1, (1, 2), (2, 2), out=h2)                   # (B, 5, 5, N)
+    h2 += b2
+    np.maximum(h2, 0, out=h2)
     # h3 = relu(W3 @ flatten(h2) + b3)                          model.nn:10
     flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     np.matmul(flat_h2, W3.T, out=h3)                            # (B, H)
@@ -284,25 +287,32 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        K1_last, conv_x, block, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp, d_h4, mask, d_h3, mask2, flat_d_h2, d_h2, t2, mask3,
-        d_K2_last, d_h1_windows, d_h1, t4, mask4, block2, d_K1_last, part,
+        K1_last, conv_x, block, pooled_conv_x, won_conv_x, mask, mask2, h1_windows, K2_last,
+        conv_h1, pooled_conv_h1, mask3, mask4, won_conv_h1, flat_h2, h3, h4, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp, d_h4, mask5, d_h3, mask6, flat_d_h2, d_h2, t1, d_K2_last,
+        d_h1_windows, d_h1, d_conv_x, block2, d_K1_last, part,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=conv_x)  # (B, 28, 28, M)
-    conv_x += b1
-    np.maximum(conv_x, 0, out=conv_x)
-    # h1 = max_pool(relu(conv(x, K1, b1, padding = same)), 2)   model.nn:8
-    max_pool(conv_x, (1, 2), (2, 2), out=h1)                    # (B, 14, 14, M)
+    max_pool(conv_x, (1, 2), (2, 2), out=pooled_conv_x)         # (B, 14, 14, M)
+    winners(conv_x, pooled_conv_x, (1, 2), (2, 2), lost=mask, mask=mask2, out=won_conv_x)
+    # h1 = relu(max_pool(conv(x, K1, padding = same), 2) + b1[:, None, None])  model.nn:8
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    h1 = pooled_conv_x
+    h1 += b1
+    np.maximum(h1, 0, out=h1)
     h1_windows[...] = windows(h1, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
     np.matmul(h1_windows.reshape(-1, 25*M), K2_last.reshape(-1, 25*M).T, out=conv_h1.reshape(-1, N))
-    conv_h1 += b2
-    np.maximum(conv_h1, 0, out=conv_h1)
-    # h2 = max_pool(relu(conv(h1, K2, b2)), 2)                  model.nn:9
-    max_pool(conv_h1, (1, 2), (2, 2), out=h2)                   # (B, 5, 5, N)
+    max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 5, 5, N)
+    winners(conv_h1, pooled_conv_h1, (1, 2), (2, 2), lost=mask3, mask=mask4, out=won_conv_h1)
+    # h2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:9
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    h2 = pooled_conv_h1
+    h2 += b2
+    np.maximum(h2, 0, out=h2)
     flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     # h3 = relu(W3 @ flatten(h2) + b3)                          model.nn:10
     np.matmul(flat_h2, W3.T, out=h3)                            # (B, H)
@@ -341,8 +351,8 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_s, W5, out=d_h4)                                # (B, F)
     # d_a_h4 = d_h4 * real(h4 > 0)
     d_a_h4 = d_h4
-    np.greater(h4, 0, out=mask)
-    d_a_h4 *= mask
+    np.greater(h4, 0, out=mask5)
+    d_a_h4 *= mask5
     # d_b4 = sum[batch](d_a_h4)
     np.sum(d_a_h4, axis=0, out=d_b4)                            # (F,)
     # d_W4 = d_a_h4 @ h3.T
@@ -351,8 +361,8 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_a_h4, W4, out=d_h3)                             # (B, H)
     # d_a_h3 = d_h3 * real(h3 > 0)
     d_a_h3 = d_h3
-    np.greater(h3, 0, out=mask2)
-    d_a_h3 *= mask2
+    np.greater(h3, 0, out=mask6)
+    d_a_h3 *= mask6
     # d_b3 = sum[batch](d_a_h3)
     np.sum(d_a_h3, axis=0, out=d_b3)                            # (H,)
     # d_W3 = d_a_h3 @ flatten(h2).T
@@ -360,27 +370,29 @@ def _gradients(params, grads, x, y, workspace):
     # d_h2 = reshape(W3.T @ d_a_h3, N, 5, 5)
     np.matmul(d_a_h3, W3, out=flat_d_h2)                        # (B, 25*N)
     d_h2[...] = flat_d_h2.reshape(B, N, 5, 5)                   # (B, N, 5, 5)
-    # t2 = max_unpool(d_h2, relu(conv(h1, K2, b2)), 2) * real(relu(conv(h1, K2, b2)) > 0)
-    max_unpool(d_h2.transpose(0, 2, 3, 1), conv_h1, h2, (1, 2), (2, 2), out=t2)  # (B, 10, 10, N)
-    np.greater(conv_h1, 0, out=mask3)
-    t2 *= mask3
-    # d_b2 = sum[batch, 1, 2](t2)
-    np.sum(t2, axis=(0, 1, 2), out=d_b2)                        # (N,)
-    # d_K2 = correlate(t2, h1, 5)
-    np.matmul(t2.reshape(-1, N).T, h1_windows.reshape(-1, 25*M), out=d_K2_last.reshape(-1, 25*M))
+    # d_a_h2 = d_h2 * real(h2 > 0)
+    d_a_h2 = h2
+    np.greater(h2, 0, out=mask3)
+    np.multiply(d_h2.transpose(0, 2, 3, 1), mask3, out=d_a_h2)
+    # d_b2 = sum[batch, 1, 2](d_a_h2)
+    np.sum(d_a_h2, axis=(0, 1, 2), out=d_b2)                    # (N,)
+    # t1 = max_unpool(d_a_h2, conv(h1, K2), 2)
+    max_unpool(d_a_h2, won_conv_h1, (1, 2), (2, 2), mask=mask3, out=t1)  # (B, 10, 10, N)
+    # d_K2 = correlate(t1, h1, 5)
+    np.matmul(t1.reshape(-1, N).T, h1_windows.reshape(-1, 25*M), out=d_K2_last.reshape(-1, 25*M))
     d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 5, 5)
-    np.matmul(t2.reshape(-1, N), K2_last.reshape(-1, 25*M), out=d_h1_windows.reshape(-1, 25*M))
-    # d_h1 = conv_transpose(t2, K2)
+    np.matmul(t1.reshape(-1, N), K2_last.reshape(-1, 25*M), out=d_h1_windows.reshape(-1, 25*M))
+    # d_h1 = conv_transpose(t1, K2)
     fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_h1)  # (B, 14, 14, M)
-    # t4 = max_unpool(d_h1, relu(conv(x, K1, b1, padding = same)), 2) * real(relu(conv(x, K1,
-    #     b1, padding = same)) > 0)
-    max_unpool(d_h1, conv_x, h1, (1, 2), (2, 2), out=t4)        # (B, 28, 28, M)
-    np.greater(conv_x, 0, out=mask4)
-    t4 *= mask4
-    # d_b1 = sum[batch, 1, 2](t4)
-    np.sum(t4, axis=(0, 1, 2), out=d_b1)                        # (M,)
-    # d_K1 = correlate(t4, x, 5, padding = same)
-    correlate(x.transpose(0, 2, 3, 1), t4, block2, part, padding=(2, 2), out=d_K1_last)
+    # d_a_h1 = d_h1 * real(h1 > 0)
+    d_a_h1 = d_h1
+    np.greater(h1, 0, out=mask)
+    d_a_h1 *= mask
+    # d_b1 = sum[batch, 1, 2](d_a_h1)
+    np.sum(d_a_h1, axis=(0, 1, 2), out=d_b1)                    # (M,)
+    # d_K1 = correlate(max_unpool(d_a_h1, conv(x, K1, padding = same), 2), x, 5, padding = same)
+    max_unpool(d_a_h1, won_conv_x, (1, 2), (2, 2), mask=mask, out=d_conv_x)  # (B, 28, 28, M)
+    correlate(x.transpose(0, 2, 3, 1), d_conv_x, block2, part, padding=(2, 2), out=d_K1_last)
     d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 5, 5)
     return loss
 
@@ -391,56 +403,61 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(25*M, 2500*B*M), dtype),
-            (784*B*M, dtype),
-            (max(196000, 196*B*M), dtype),
             (max(25*M*N, 196000), dtype),
+            (2500*B*M, dtype),
+            (max(196000, 784*B*M), dtype),
+            (196*B*M, np.uint8),
+            (max(196*B*M, 25*B*N, B*F, B*H), bool),
+            (max(196*B*M, 25*B*N), bool),
             (max(100*B*N, 196*B*M), dtype),
             (max(25*B*N, 25*M*N), dtype),
-            (max(100*B*N, 784*B*M), dtype),
+            (25*B*N, np.uint8),
             (max(B*H, 25*B*N), dtype),
-            (max(B*F, B*H), dtype),
+            (max(B*F, B*H, 25*B*N), dtype),
             (max(B*C, B*F), dtype),
             (max(B, 25*M), dtype),
             (B*C, dtype),
             (max(B, 25*M), dtype),
             (B, dtype),
-            (max(B*F, B*H, 100*B*N, 784*B*M), bool),
         ])
         workspace.views["gradients"] = (
             s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
             s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # h1
-            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
-            s[3][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
-            s[4][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
-            s[5][:25*B*N].reshape(B, 5, 5, N),                          # h2
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_x
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # won_conv_x
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # mask
+            s[5][:196*B*M].reshape(B, 14, 14, M),                       # mask2
+            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
+            s[0][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
+            s[6][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
+            s[7][:25*B*N].reshape(B, 5, 5, N),                          # pooled_conv_h1
+            s[4][:25*B*N].reshape(B, 5, 5, N),                          # mask3
+            s[5][:25*B*N].reshape(B, 5, 5, N),                          # mask4
+            s[8][:25*B*N].reshape(B, 5, 5, N),                          # won_conv_h1
             s[6][:25*B*N].reshape(B, 25*N),                             # flat_h2
-            s[7][:B*H].reshape(B, H),                                   # h3
-            s[8][:B*F].reshape(B, F),                                   # h4
-            s[9][:B*C].reshape(B, C),                                   # s
-            s[10][:B],                                                  # max_s
-            s[11][:B*C].reshape(B, C),                                  # exp_s
-            s[12][:B],                                                  # sum_exp_s
-            s[13][:B],                                                  # s_picked
-            s[9][:B],                                                   # tmp
-            s[9][:B*F].reshape(B, F),                                   # d_h4
-            s[14][:B*F].reshape(B, F),                                  # mask
-            s[8][:B*H].reshape(B, H),                                   # d_h3
-            s[14][:B*H].reshape(B, H),                                  # mask2
-            s[6][:25*B*N].reshape(B, 25*N),                             # flat_d_h2
-            s[7][:25*B*N].reshape(B, N, 5, 5),                          # d_h2
-            s[6][:100*B*N].reshape(B, 10, 10, N),                       # t2
-            s[14][:100*B*N].reshape(B, 10, 10, N),                      # mask3
-            s[5][:25*M*N].reshape(N, 5, 5, M),                          # d_K2_last
-            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_h1_windows
-            s[4][:196*B*M].reshape(B, 14, 14, M),                       # d_h1
-            s[6][:784*B*M].reshape(B, 28, 28, M),                       # t4
-            s[14][:784*B*M].reshape(B, 28, 28, M),                      # mask4
-            s[3][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block2
-            s[10][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
-            s[12][:25*M].reshape(1, 1, 25, M),                          # part
+            s[9][:B*H].reshape(B, H),                                   # h3
+            s[10][:B*F].reshape(B, F),                                  # h4
+            s[11][:B*C].reshape(B, C),                                  # s
+            s[12][:B],                                                  # max_s
+            s[13][:B*C].reshape(B, C),                                  # exp_s
+            s[14][:B],                                                  # sum_exp_s
+            s[15][:B],                                                  # s_picked
+            s[11][:B],                                                  # tmp
+            s[11][:B*F].reshape(B, F),                                  # d_h4
+            s[4][:B*F].reshape(B, F),                                   # mask5
+            s[10][:B*H].reshape(B, H),                                  # d_h3
+            s[4][:B*H].reshape(B, H),                                   # mask6
+            s[9][:25*B*N].reshape(B, 25*N),                             # flat_d_h2
+            s[10][:25*B*N].reshape(B, N, 5, 5),                         # d_h2
+            s[6][:100*B*N].reshape(B, 10, 10, N),                       # t1
+            s[7][:25*M*N].reshape(N, 5, 5, M),                          # d_K2_last
+            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_h1_windows
+            s[6][:196*B*M].reshape(B, 14, 14, M),                       # d_h1
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # d_conv_x
+            s[0][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block2
+            s[12][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
+            s[14][:25*M].reshape(1, 1, 25, M),                          # part
         )
     return workspace.views["gradients"]
 
@@ -604,37 +621,77 @@ def fold(a, axes, sizes, stride=None, dilation=None, *, out):
     return out
 
 
-def taps(a, axes, sizes, stride):
-    """For each element of the windows along some axes of a the view of it in all windows."""
+def taps(n, counts, axes, sizes, stride, dilation, padding):
+    """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
+    steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
     for at in np.ndindex(*sizes):
-        part = [slice(None)] * a.ndim
-        for axis, j, k, s in zip(axes, at, sizes, stride, strict=True):
-            part[axis] = slice(j, j + (a.shape[axis] - k) // s * s + 1, s)
-        yield a[tuple(part)]
+        inside, there = [slice(None)] * len(n), [slice(None)] * len(n)
+        for axis, j, s, d, (lo, _) in zip(axes, at, *steps, strict=True):
+            first = max(0, -((j * d - lo) // s))
+            last = max(first, min(counts[axis], (n[axis] - 1 + lo - j * d) // s + 1))
+            inside[axis] = slice(first, last)
+            there[axis] = slice(first * s + j * d - lo, max((last - 1) * s + j * d - lo + 1, 0), s) if first < last else slice(0)
+        yield tuple(inside), tuple(there)
 
 
-def max_pool(a, axes, sizes, stride=None, *, out):
+def pool(ufunc, padded, a, out, *windows):
+    """out = ufunc over the elements of each window; where elements are missing, `padded` stands in their place."""
+    views = [(out[inside], a[there]) for inside, there in taps(a.shape, out.shape, *windows)]
+    if len(views) > 1 and all(o.shape == out.shape for o, _ in views):
+        (_, first), (_, second), *views = views
+        ufunc(first, second, out=out)
+    else:
+        out[...] = padded
+    for o, x in views:
+        ufunc(o, x, out=o)
+    return out
+
+
+def max_pool(a, axes, sizes, stride=None, dilation=None, padding=None, *, out):
     """out = the largest element of each window along some axes of a; the stride is the window's size unless it is given."""
-    first, *others = taps(a, axes, sizes, stride or sizes)
-    out[...] = first
-    for x in others:
-        np.maximum(out, x, out=out)
-    return out
+    return pool(np.maximum, -np.inf, a, out, axes, sizes, stride, dilation, padding)
 
 
-def max_unpool(d, a, best, axes, sizes, stride=None, *, out):
-    """The adjoint of best = max_pool(a): each d is added to the first largest element of its window."""
+def winners(a, best, axes, sizes, stride=None, dilation=None, padding=None, *, lost=None, mask=None, out):
+    """Which element of each window, counted row by row, is its first that equals best = max_pool(a)."""
+    lost = np.empty(best.shape, bool) if lost is None else lost
+    mask = np.empty(best.shape, bool) if mask is None else mask
+    lost[...] = True
     out[...] = 0
-    free = np.ones(best.shape, bool)
-    for x, d_x in zip(taps(a, axes, sizes, stride or sizes), taps(out, axes, sizes, stride or sizes), strict=True):
-        won = x == best
-        won &= free
-        free ^= won
-        d_x += d * won
+    *before, _ = taps(a.shape, best.shape, axes, sizes, stride, dilation, padding)
+    for inside, there in before:                 # what has lost against all before the last is the last
+        np.not_equal(a[there], best[inside], out=mask[inside])
+        lost[inside] &= mask[inside]
+        out += lost.view(np.uint8)
     return out
 
 
-def inside(n, m, at, stride):
+def unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding):
+    """Each d is added to all elements of its window, or to element number `won`. Where windows are apart, nothing is added up."""
+    step = stride or sizes
+    apart = all((k - 1) * e < s for k, s, e in zip(sizes, step, dilation or (1,) * len(axes), strict=True))
+    if not apart or any(d.shape[axis] * k != out.shape[axis] for axis, k in zip(axes, sizes, strict=True)):
+        out[...] = 0
+    for k, (inside, there) in enumerate(taps(out.shape, d.shape, axes, sizes, stride, dilation, padding)):
+        x, here = d[inside], out[there]
+        if won is not None:
+            np.equal(won[inside], k, out=mask[inside])
+            x = np.multiply(x, mask[inside], out=here if apart else part[inside])
+        if not apart:
+            here += x
+        elif won is None:
+            here[...] = x
+    return out
+
+
+def max_unpool(d, won, axes, sizes, stride=None, dilation=None, padding=None, *, mask=None, part=None, out):
+    """The adjoint of max_pool: each d is added to the first largest element of its window, whose number is `won`."""
+    mask = np.empty(d.shape, bool) if mask is None else mask
+    part = np.empty_like(d) if part is None else part
+    return unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding)
+
+
+def overlap(n, m, at, stride):
     """Of m windows those that read within n elements at i*stride + at, and what they read there."""
     first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
     return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
@@ -645,9 +702,9 @@ def unfold(x, block, padding, stride, dilation):
     groups, _, rows, columns, high, wide, channels = block.shape
     x = x.reshape(*x.shape[:3], groups, channels)
     for p in range(high):
-        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
         for q in range(wide):
-            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
             block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
     return block
 

@@ -13,14 +13,15 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h3 = W4.T @ d_s
     t1 = 2 * d_h3 * real(uniform(h3) < 0.5) * real(relu(W3 @ flatten(p2) + b3) > 0)
     d_p2 = reshape(W3.T @ t1, N, 12, 12)
-    d_h2 = max_unpool(1.33333 * d_p2 * real(uniform(p2) < 0.75), h2, 2)
-    d_a_h2 = d_h2 * real(h2 > 0)
-    d_h1 = conv_transpose(d_a_h2, K2)
+    t2 = 1.33333 * d_p2 * real(uniform(p2) < 0.75) * real(relu(max_pool(conv(h1, K2), 2) + b2[:,
+            None, None]) > 0)
+    t3 = max_unpool(t2, conv(h1, K2), 2)
+    d_h1 = conv_transpose(t3, K2)
     d_a_h1 = d_h1 * real(h1 > 0)
     d_K1 = correlate(d_a_h1, x, 3)
-    d_K2 = correlate(d_a_h2, h1, 3)
+    d_K2 = correlate(t3, h1, 3)
     d_b1 = sum[batch, 1, 2](d_a_h1)
-    d_b2 = sum[batch, 1, 2](d_a_h2)
+    d_b2 = sum[batch, 1, 2](t2)
     d_W3 = t1 @ flatten(p2).T
     d_W4 = d_s @ h3.T
     d_b3 = sum[batch](t1)
@@ -116,20 +117,20 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        K1_last, h1, block, K2_last, h2, block2, part, p2, flat_p2, h3, s,
+        K1_last, h1, block, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
-    # h2 = relu(conv(h1, K2, b2))                               model.nn:9
+    # p2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:10
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
-    convolve(h1, K2_last, block2, part, out=h2)                 # (B, 24, 24, N)
-    h2 += b2
-    np.maximum(h2, 0, out=h2)
-    # p2 = max_pool(h2, 2)                                      model.nn:10
-    max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 12, 12, N)
+    convolve(h1, K2_last, block2, part, out=conv_h1)            # (B, 24, 24, N)
+    max_pool(conv_h1, (1, 2), (2, 2), out=p2)                   # (B, 12, 12, N)
+    p2 += b2
+    np.maximum(p2, 0, out=p2)
     # h3 = relu(W3 @ flatten(p2) + b3)                          model.nn:11
     flat_p2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)   # (B, 144*N)
     np.matmul(flat_p2, W3.T, out=h3)                            # (B, H)
@@ -158,7 +159,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
             s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
             s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # h2
+            s[2][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
             s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
             s[4][:1728*N].reshape(1, 3, 576, N),                        # part
             s[3][:144*B*N].reshape(B, 12, 12, N),                       # p2
@@ -178,21 +179,21 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        K1_last, h1, block, K2_last, h2, block2, part, p2, flat_p2, h3, s, max_s, exp_s, sum_exp_s,
-        s_picked, tmp, argmax_s, real_argmax_s,
+        K1_last, h1, block, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
-    # h2 = relu(conv(h1, K2, b2))                               model.nn:9
+    # p2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:10
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
-    convolve(h1, K2_last, block2, part, out=h2)                 # (B, 24, 24, N)
-    h2 += b2
-    np.maximum(h2, 0, out=h2)
-    # p2 = max_pool(h2, 2)                                      model.nn:10
-    max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 12, 12, N)
+    convolve(h1, K2_last, block2, part, out=conv_h1)            # (B, 24, 24, N)
+    max_pool(conv_h1, (1, 2), (2, 2), out=p2)                   # (B, 12, 12, N)
+    p2 += b2
+    np.maximum(p2, 0, out=p2)
     # h3 = relu(W3 @ flatten(p2) + b3)                          model.nn:11
     flat_p2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)   # (B, 144*N)
     np.matmul(flat_p2, W3.T, out=h3)                            # (B, H)
@@ -235,7 +236,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
             s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
             s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # h2
+            s[2][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
             s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
             s[4][:1728*N].reshape(1, 3, 576, N),                        # part
             s[3][:144*B*N].reshape(B, 12, 12, N),                       # p2
@@ -263,10 +264,10 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        K1_last, h1, block, K2_last, h2, block2, part, pooled_h2, u_p2, tmp, p2, flat_p2,
-        W3_flat_p2, tmp2, u_h3, h3, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, d_h3, mask,
-        flat_d_p2, d_p2, d_h2, mask2, d_K2_last, part2, K2_turned, d_h1, block3, part3, mask3,
-        block4, d_K1_last, part4,
+        K1_last, h1, block, K2_last, conv_h1, block2, part, pooled_conv_h1, won_conv_h1, mask,
+        mask2, u_p2, tmp, p2, flat_p2, W3_flat_p2, tmp2, u_h3, h3, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp3, d_h3, mask3, flat_d_p2, d_p2, tmp4, t3, block3, d_K2_last, part2, K2_turned,
+        d_h1, block4, part3, mask4, block5, d_K1_last, part4,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -275,16 +276,18 @@ def _gradients(params, grads, x, y, workspace, seed):
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
-    # h2 = relu(conv(h1, K2, b2))                               model.nn:9
     K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
-    convolve(h1, K2_last, block2, part, out=h2)                 # (B, 24, 24, N)
-    h2 += b2
-    np.maximum(h2, 0, out=h2)
-    max_pool(h2, (1, 2), (2, 2), out=pooled_h2)                 # (B, 12, 12, N)
+    convolve(h1, K2_last, block2, part, out=conv_h1)            # (B, 24, 24, N)
+    max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 12, 12, N)
+    winners(conv_h1, pooled_conv_h1, (1, 2), (2, 2), lost=mask, mask=mask2, out=won_conv_h1)
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    pooled_conv_h1 += b2
+    np.maximum(pooled_conv_h1, 0, out=pooled_conv_h1)
     uniform(seed, 0xe7257fb3b0963d41, tmp, out=u_p2)            # (B, N, 12, 12)
     np.less(u_p2, 0.75, out=u_p2)
-    # p2 = 1.33333 * max_pool(h2, 2) * real(uniform(p2) < 0.75)  model.nn:10
-    np.multiply(pooled_h2, u_p2.transpose(0, 2, 3, 1), out=p2)  # (B, 12, 12, N)
+    # p2 = 1.33333 * relu(max_pool(conv(h1, K2), 2) + b2[:, None, None]) * real(uniform(p2) <
+    #     0.75)
+    np.multiply(pooled_conv_h1, u_p2.transpose(0, 2, 3, 1), out=p2)  # (B, 12, 12, N)
     p2 *= 1.3333333333333333
     flat_p2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)   # (B, 144*N)
     np.matmul(flat_p2, W3.T, out=W3_flat_p2)                    # (B, H)
@@ -325,8 +328,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     # t1 = 2 * d_h3 * real(uniform(h3) < 0.5) * real(relu(W3 @ flatten(p2) + b3) > 0)
     t1 = d_h3
     t1 *= u_h3
-    np.greater(W3_flat_p2, 0, out=mask)
-    t1 *= mask
+    np.greater(W3_flat_p2, 0, out=mask3)
+    t1 *= mask3
     t1 *= 2
     # d_b3 = sum[batch](t1)
     np.sum(t1, axis=0, out=d_b3)                                # (H,)
@@ -335,31 +338,31 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_p2 = reshape(W3.T @ t1, N, 12, 12)
     np.matmul(t1, W3, out=flat_d_p2)                            # (B, 144*N)
     d_p2[...] = flat_d_p2.reshape(B, N, 12, 12)                 # (B, N, 12, 12)
-    # d_h2 = max_unpool(1.33333 * d_p2 * real(uniform(p2) < 0.75), h2, 2)
-    d_p2_scaled = d_p2
-    d_p2_scaled *= u_p2
-    d_p2_scaled *= 1.3333333333333333
-    max_unpool(d_p2_scaled.transpose(0, 2, 3, 1), h2, pooled_h2, (1, 2), (2, 2), out=d_h2)
-    # d_a_h2 = d_h2 * real(h2 > 0)
-    d_a_h2 = d_h2
-    np.greater(h2, 0, out=mask2)
-    d_a_h2 *= mask2
-    # d_b2 = sum[batch, 1, 2](d_a_h2)
-    np.sum(d_a_h2, axis=(0, 1, 2), out=d_b2)                    # (N,)
-    # d_K2 = correlate(d_a_h2, h1, 3)
-    correlate(h1, d_a_h2, block2, part2, out=d_K2_last)         # (3, 3, M, N)
+    # t2 = 1.33333 * d_p2 * real(uniform(p2) < 0.75) * real(relu(max_pool(conv(h1, K2), 2) +
+    #     b2[:, None, None]) > 0)
+    t2 = pooled_conv_h1
+    np.multiply(d_p2.transpose(0, 2, 3, 1), u_p2.transpose(0, 2, 3, 1), out=tmp4)
+    np.greater(pooled_conv_h1, 0, out=mask)
+    np.multiply(tmp4, mask, out=t2)
+    t2 *= 1.3333333333333333
+    # d_b2 = sum[batch, 1, 2](t2)
+    np.sum(t2, axis=(0, 1, 2), out=d_b2)                        # (N,)
+    # t3 = max_unpool(t2, conv(h1, K2), 2)
+    max_unpool(t2, won_conv_h1, (1, 2), (2, 2), mask=mask, out=t3)  # (B, 24, 24, N)
+    # d_K2 = correlate(t3, h1, 3)
+    correlate(h1, t3, block3, part2, out=d_K2_last)             # (3, 3, M, N)
     d_K2[...] = d_K2_last.transpose(3, 2, 0, 1)                 # (N, M, 3, 3)
-    # d_h1 = conv_transpose(d_a_h2, K2)
+    # d_h1 = conv_transpose(t3, K2)
     K2_turned[...] = K2.transpose(2, 3, 0, 1)[::-1, ::-1]       # (3, 3, N, M)
-    convolve(d_a_h2, K2_turned, block3, part3, padding=(2, 2), out=d_h1)  # (B, 26, 26, M)
+    convolve(t3, K2_turned, block4, part3, padding=(2, 2), out=d_h1)  # (B, 26, 26, M)
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
-    np.greater(h1, 0, out=mask3)
-    d_a_h1 *= mask3
+    np.greater(h1, 0, out=mask4)
+    d_a_h1 *= mask4
     # d_b1 = sum[batch, 1, 2](d_a_h1)
     np.sum(d_a_h1, axis=(0, 1, 2), out=d_b1)                    # (M,)
     # d_K1 = correlate(d_a_h1, x, 3)
-    correlate(x.transpose(0, 2, 3, 1), d_a_h1, block4, part4, out=d_K1_last)  # (3, 3, 1, M)
+    correlate(x.transpose(0, 2, 3, 1), d_a_h1, block5, part4, out=d_K1_last)  # (3, 3, 1, M)
     d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 3, 3)
     return loss
 
@@ -370,61 +373,66 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(9*M*N, B*H, 576*B*N), dtype),
+            (max(9*M*N, 144*B*N, B*H, 5616*M, 676*B*M), dtype),
             (676*B*M, dtype),
-            (max(194688, 576*B*N, 676*B*M), dtype),
+            (max(194688, 576*B*N), dtype),
             (max(5616*M, 144*B*N), dtype),
             (max(1728*N, 144*B*N), dtype),
+            (144*B*N, np.uint8),
+            (max(144*B*N, B*H, 676*B*M), bool),
+            (144*B*N, bool),
             (max(144*B*N, B*H), np.float64),
-            (144*B*N, dtype),
+            (max(B*H, 144*B*N), dtype),
             (max(B*H, 9*M*N), dtype),
-            (max(B*H, 9*M*N, 2184*N, 194688), dtype),
+            (max(B*C, 9*M*N, 2184*N, 194688), dtype),
+            (max(B, 9*M), dtype),
             (max(B*C, 676*M), dtype),
             (max(B, 9*M), dtype),
-            (B*C, dtype),
-            (max(B, 9*M), dtype),
             (B, dtype),
-            (max(B*H, 576*B*N, 676*B*M), bool),
         ])
         workspace.views["gradients"] = (
             s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
             s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
             s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # h2
+            s[2][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
             s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
             s[4][:1728*N].reshape(1, 3, 576, N),                        # part
-            s[3][:144*B*N].reshape(B, 12, 12, N),                       # pooled_h2
+            s[3][:144*B*N].reshape(B, 12, 12, N),                       # pooled_conv_h1
+            s[5][:144*B*N].reshape(B, 12, 12, N),                       # won_conv_h1
+            s[6][:144*B*N].reshape(B, 12, 12, N),                       # mask
+            s[7][:144*B*N].reshape(B, 12, 12, N),                       # mask2
             s[4][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
-            s[5][:144*B*N].reshape(B, N, 12, 12),                       # tmp
+            s[8][:144*B*N].reshape(B, N, 12, 12),                       # tmp
             s[0][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[6][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[2][:144*B*N].reshape(B, 144*N),                           # flat_p2
             s[0][:B*H].reshape(B, H),                                   # W3_flat_p2
-            s[5][:B*H].reshape(B, H),                                   # tmp2
-            s[7][:B*H].reshape(B, H),                                   # u_h3
-            s[8][:B*H].reshape(B, H),                                   # h3
-            s[9][:B*C].reshape(B, C),                                   # s
-            s[10][:B],                                                  # max_s
-            s[11][:B*C].reshape(B, C),                                  # exp_s
-            s[12][:B],                                                  # sum_exp_s
-            s[13][:B],                                                  # s_picked
-            s[9][:B],                                                   # tmp3
-            s[8][:B*H].reshape(B, H),                                   # d_h3
-            s[14][:B*H].reshape(B, H),                                  # mask
+            s[8][:B*H].reshape(B, H),                                   # tmp2
+            s[9][:B*H].reshape(B, H),                                   # u_h3
+            s[10][:B*H].reshape(B, H),                                  # h3
+            s[11][:B*C].reshape(B, C),                                  # s
+            s[12][:B],                                                  # max_s
+            s[13][:B*C].reshape(B, C),                                  # exp_s
+            s[14][:B],                                                  # sum_exp_s
+            s[15][:B],                                                  # s_picked
+            s[11][:B],                                                  # tmp3
+            s[10][:B*H].reshape(B, H),                                  # d_h3
+            s[6][:B*H].reshape(B, H),                                   # mask3
             s[0][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
-            s[6][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
-            s[0][:576*B*N].reshape(B, 24, 24, N),                       # d_h2
-            s[14][:576*B*N].reshape(B, 24, 24, N),                      # mask2
-            s[7][:9*M*N].reshape(3, 3, M, N),                           # d_K2_last
-            s[8][:9*M*N].reshape(1, 3, 3*M, N),                         # part2
-            s[7][:9*M*N].reshape(3, 3, N, M),                           # K2_turned
-            s[2][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
-            s[8][:2184*N].reshape(1, 1, 28, 26, 1, 3, N),               # block3
-            s[9][:676*M].reshape(1, 1, 676, M),                         # part3
-            s[14][:676*B*M].reshape(B, 26, 26, M),                      # mask3
-            s[8][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block4
-            s[10][:9*M].reshape(3, 3, 1, M),                            # d_K1_last
-            s[12][:9*M].reshape(1, 1, 9, M),                            # part4
+            s[9][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
+            s[0][:144*B*N].reshape(B, 12, 12, N),                       # tmp4
+            s[2][:576*B*N].reshape(B, 24, 24, N),                       # t3
+            s[0][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block3
+            s[10][:9*M*N].reshape(3, 3, M, N),                          # d_K2_last
+            s[11][:9*M*N].reshape(1, 3, 3*M, N),                        # part2
+            s[10][:9*M*N].reshape(3, 3, N, M),                          # K2_turned
+            s[0][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
+            s[11][:2184*N].reshape(1, 1, 28, 26, 1, 3, N),              # block4
+            s[13][:676*M].reshape(1, 1, 676, M),                        # part3
+            s[6][:676*B*M].reshape(B, 26, 26, M),                       # mask4
+            s[11][:194688].reshape(1, 32, 26, 26, 3, 3, 1),             # block5
+            s[12][:9*M].reshape(3, 3, 1, M),                            # d_K1_last
+            s[14][:9*M].reshape(1, 1, 9, M),                            # part4
         )
     return workspace.views["gradients"]
 
@@ -587,37 +595,88 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def taps(a, axes, sizes, stride):
-    """For each element of the windows along some axes of a the view of it in all windows."""
+def windows(a, axes, sizes, stride=None, dilation=None):
+    """A view of the windows along some axes of a, their elements in the last dims."""
+    shape, strides = list(a.shape), list(a.strides)
+    for axis, k, s, d in zip(axes, sizes, stride or (1,) * len(axes), dilation or (1,) * len(axes), strict=True):
+        shape += [k]
+        strides += [a.strides[axis] * d]
+        shape[axis] = (a.shape[axis] - d * (k - 1) - 1) // s + 1
+        strides[axis] *= s
+    return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
+
+
+def taps(n, counts, axes, sizes, stride, dilation, padding):
+    """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
+    steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
     for at in np.ndindex(*sizes):
-        part = [slice(None)] * a.ndim
-        for axis, j, k, s in zip(axes, at, sizes, stride, strict=True):
-            part[axis] = slice(j, j + (a.shape[axis] - k) // s * s + 1, s)
-        yield a[tuple(part)]
+        inside, there = [slice(None)] * len(n), [slice(None)] * len(n)
+        for axis, j, s, d, (lo, _) in zip(axes, at, *steps, strict=True):
+            first = max(0, -((j * d - lo) // s))
+            last = max(first, min(counts[axis], (n[axis] - 1 + lo - j * d) // s + 1))
+            inside[axis] = slice(first, last)
+            there[axis] = slice(first * s + j * d - lo, max((last - 1) * s + j * d - lo + 1, 0), s) if first < last else slice(0)
+        yield tuple(inside), tuple(there)
 
 
-def max_pool(a, axes, sizes, stride=None, *, out):
+def pool(ufunc, padded, a, out, *windows):
+    """out = ufunc over the elements of each window; where elements are missing, `padded` stands in their place."""
+    views = [(out[inside], a[there]) for inside, there in taps(a.shape, out.shape, *windows)]
+    if len(views) > 1 and all(o.shape == out.shape for o, _ in views):
+        (_, first), (_, second), *views = views
+        ufunc(first, second, out=out)
+    else:
+        out[...] = padded
+    for o, x in views:
+        ufunc(o, x, out=o)
+    return out
+
+
+def max_pool(a, axes, sizes, stride=None, dilation=None, padding=None, *, out):
     """out = the largest element of each window along some axes of a; the stride is the window's size unless it is given."""
-    first, *others = taps(a, axes, sizes, stride or sizes)
-    out[...] = first
-    for x in others:
-        np.maximum(out, x, out=out)
-    return out
+    return pool(np.maximum, -np.inf, a, out, axes, sizes, stride, dilation, padding)
 
 
-def max_unpool(d, a, best, axes, sizes, stride=None, *, out):
-    """The adjoint of best = max_pool(a): each d is added to the first largest element of its window."""
+def winners(a, best, axes, sizes, stride=None, dilation=None, padding=None, *, lost=None, mask=None, out):
+    """Which element of each window, counted row by row, is its first that equals best = max_pool(a)."""
+    lost = np.empty(best.shape, bool) if lost is None else lost
+    mask = np.empty(best.shape, bool) if mask is None else mask
+    lost[...] = True
     out[...] = 0
-    free = np.ones(best.shape, bool)
-    for x, d_x in zip(taps(a, axes, sizes, stride or sizes), taps(out, axes, sizes, stride or sizes), strict=True):
-        won = x == best
-        won &= free
-        free ^= won
-        d_x += d * won
+    *before, _ = taps(a.shape, best.shape, axes, sizes, stride, dilation, padding)
+    for inside, there in before:                 # what has lost against all before the last is the last
+        np.not_equal(a[there], best[inside], out=mask[inside])
+        lost[inside] &= mask[inside]
+        out += lost.view(np.uint8)
     return out
 
 
-def inside(n, m, at, stride):
+def unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding):
+    """Each d is added to all elements of its window, or to element number `won`. Where windows are apart, nothing is added up."""
+    step = stride or sizes
+    apart = all((k - 1) * e < s for k, s, e in zip(sizes, step, dilation or (1,) * len(axes), strict=True))
+    if not apart or any(d.shape[axis] * k != out.shape[axis] for axis, k in zip(axes, sizes, strict=True)):
+        out[...] = 0
+    for k, (inside, there) in enumerate(taps(out.shape, d.shape, axes, sizes, stride, dilation, padding)):
+        x, here = d[inside], out[there]
+        if won is not None:
+            np.equal(won[inside], k, out=mask[inside])
+            x = np.multiply(x, mask[inside], out=here if apart else part[inside])
+        if not apart:
+            here += x
+        elif won is None:
+            here[...] = x
+    return out
+
+
+def max_unpool(d, won, axes, sizes, stride=None, dilation=None, padding=None, *, mask=None, part=None, out):
+    """The adjoint of max_pool: each d is added to the first largest element of its window, whose number is `won`."""
+    mask = np.empty(d.shape, bool) if mask is None else mask
+    part = np.empty_like(d) if part is None else part
+    return unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding)
+
+
+def overlap(n, m, at, stride):
     """Of m windows those that read within n elements at i*stride + at, and what they read there."""
     first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
     return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
@@ -628,9 +687,9 @@ def unfold(x, block, padding, stride, dilation):
     groups, _, rows, columns, high, wide, channels = block.shape
     x = x.reshape(*x.shape[:3], groups, channels)
     for p in range(high):
-        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
         for q in range(wide):
-            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
             block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
     return block
 

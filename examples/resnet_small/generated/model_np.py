@@ -2754,7 +2754,7 @@ def fold(a, axes, sizes, stride=None, dilation=None, *, out):
     return out
 
 
-def inside(n, m, at, stride):
+def overlap(n, m, at, stride):
     """Of m windows those that read within n elements at i*stride + at, and what they read there."""
     first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
     return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
@@ -2765,9 +2765,9 @@ def unfold(x, block, padding, stride, dilation):
     groups, _, rows, columns, high, wide, channels = block.shape
     x = x.reshape(*x.shape[:3], groups, channels)
     for p in range(high):
-        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
         for q in range(wide):
-            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
             block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
     return block
 

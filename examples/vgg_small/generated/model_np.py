@@ -62,9 +62,9 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h7 = s.W.T @ d_s
     d_a_h7.dense_relu = 2 * d_h7 * real(uniform(h7) < 0.5) * real(h7.dense_relu > 0)
     d_p6 = reshape(h7.dense_relu.W.T @ d_a_h7.dense_relu, 4*M, 3, 3)
-    d_h6 = max_unpool(d_p6, h6, 3, stride = 2)
-    d_h6.n = d_h6 * real(h6 > 0)
-    d_h6.n.z = d_h6.n * channels(h6.n.gamma, d_h6.n)
+    d_a_p6 = d_p6 * real(p6 > 0)
+    t1 = max_unpool(d_a_p6, channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2)
+    d_h6.n.z = t1 * channels(h6.n.gamma, t1)
     d_h6.n.u = d_h6.n.z / channels(h6.n.q, d_h6.n.z) + channels((sum[batch, 1, 2] d_h6.n.z *
             h6.n.z) / h6.n.q / h6.n.q * (-1 / (49*B)), h6.n.u) * h6.n.u
     d_h6.c = d_h6.n.u - channels(mean[batch, 1, 2](d_h6.n.u), d_h6.n.u)
@@ -75,9 +75,9 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
             h5.n.z) / h5.n.q / h5.n.q * (-1 / (49*B)), h5.n.u) * h5.n.u
     d_h5.c = d_h5.n.u - channels(mean[batch, 1, 2](d_h5.n.u), d_h5.n.u)
     d_p4 = conv_transpose(d_h5.c, h5.W, padding = 1)
-    d_h4 = max_unpool(d_p4, h4, 2)
-    d_h4.n = d_h4 * real(h4 > 0)
-    d_h4.n.z = d_h4.n * channels(h4.n.gamma, d_h4.n)
+    d_a_p4 = d_p4 * real(p4 > 0)
+    t2 = max_unpool(d_a_p4, channels(h4.n.gamma, h4.n.z) * h4.n.z, 2)
+    d_h4.n.z = t2 * channels(h4.n.gamma, t2)
     d_h4.n.u = d_h4.n.z / channels(h4.n.q, d_h4.n.z) + channels((sum[batch, 1, 2] d_h4.n.z *
             h4.n.z) / h4.n.q / h4.n.q * (-1 / (196*B)), h4.n.u) * h4.n.u
     d_h4.c = d_h4.n.u - channels(mean[batch, 1, 2](d_h4.n.u), d_h4.n.u)
@@ -88,9 +88,9 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
             h3.n.z) / h3.n.q / h3.n.q * (-1 / (196*B)), h3.n.u) * h3.n.u
     d_h3.c = d_h3.n.u - channels(mean[batch, 1, 2](d_h3.n.u), d_h3.n.u)
     d_p2 = conv_transpose(d_h3.c, h3.W, padding = 1)
-    d_h2 = max_unpool(d_p2, h2, 2)
-    d_h2.n = d_h2 * real(h2 > 0)
-    d_h2.n.z = d_h2.n * channels(h2.n.gamma, d_h2.n)
+    d_a_p2 = d_p2 * real(p2 > 0)
+    t3 = max_unpool(d_a_p2, channels(h2.n.gamma, h2.n.z) * h2.n.z, 2)
+    d_h2.n.z = t3 * channels(h2.n.gamma, t3)
     d_h2.n.u = d_h2.n.z / channels(h2.n.q, d_h2.n.z) + channels((sum[batch, 1, 2] d_h2.n.z *
             h2.n.z) / h2.n.q / h2.n.q * (-1 / (784*B)), h2.n.u) * h2.n.u
     d_h2.c = d_h2.n.u - channels(mean[batch, 1, 2](d_h2.n.u), d_h2.n.u)
@@ -104,20 +104,20 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_h1.n.gamma = sum[batch, 1, 2] d_h1.n * h1.n.z
     d_h1.n.beta = sum[batch, 1, 2](d_h1.n)
     d_h2.W = correlate(d_h2.c, h1, 3, padding = same)
-    d_h2.n.gamma = sum[batch, 1, 2] d_h2.n * h2.n.z
-    d_h2.n.beta = sum[batch, 1, 2](d_h2.n)
+    d_h2.n.gamma = sum[batch, 1, 2] t3 * h2.n.z
+    d_h2.n.beta = sum[batch, 1, 2](d_a_p2)
     d_h3.W = correlate(d_h3.c, p2, 3, padding = same)
     d_h3.n.gamma = sum[batch, 1, 2] d_h3.n * h3.n.z
     d_h3.n.beta = sum[batch, 1, 2](d_h3.n)
     d_h4.W = correlate(d_h4.c, h3, 3, padding = same)
-    d_h4.n.gamma = sum[batch, 1, 2] d_h4.n * h4.n.z
-    d_h4.n.beta = sum[batch, 1, 2](d_h4.n)
+    d_h4.n.gamma = sum[batch, 1, 2] t2 * h4.n.z
+    d_h4.n.beta = sum[batch, 1, 2](d_a_p4)
     d_h5.W = correlate(d_h5.c, p4, 3, padding = same)
     d_h5.n.gamma = sum[batch, 1, 2] d_h5.n * h5.n.z
     d_h5.n.beta = sum[batch, 1, 2](d_h5.n)
     d_h6.W = correlate(d_h6.c, h5, 3, padding = same)
-    d_h6.n.gamma = sum[batch, 1, 2] d_h6.n * h6.n.z
-    d_h6.n.beta = sum[batch, 1, 2](d_h6.n)
+    d_h6.n.gamma = sum[batch, 1, 2] t1 * h6.n.z
+    d_h6.n.beta = sum[batch, 1, 2](d_a_p6)
     d_h7.dense_relu.W = d_a_h7.dense_relu @ flatten(p6).T
     d_h7.dense_relu.b = sum[batch](d_a_h7.dense_relu)
     d_s.W = d_s @ h7.T
@@ -313,16 +313,15 @@ def _predict(params, x, workspace):
     np.sqrt(h2_n_q, out=h2_n_q)
     # h2.n.u = h2.c - channels(h2.n.mu, h2.c)                   conv.nn:29
     # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
-    # h2.n = channels(h2.n.gamma, h2.n.z) * h2.n.z + channels(h2.n.beta, h2.n.z)  conv.nn:33
-    # h2 = relu(h2.n)                                           conv.nn:49
-    h2 = h2_c
-    h2 -= h2_n_mu
-    h2 /= h2_n_q
-    h2 *= h2_n_gamma
-    h2 += h2_n_beta
-    np.maximum(h2, 0, out=h2)
-    # p2 = max_pool(h2, 2)                                      model.nn:9
-    max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
+    term = h2_c
+    term -= h2_n_mu
+    term /= h2_n_q
+    term *= h2_n_gamma
+    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term, (1, 2), (2, 2), out=p2)                      # (B, 14, 14, M)
+    p2 += h2_n_beta
+    np.maximum(p2, 0, out=p2)
     # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
     h3_W_last[...] = h3_W.transpose(2, 3, 1, 0)                 # (3, 3, M, 2*M)
     convolve(p2, h3_W_last, block3, padding=(1, 1), out=h3_c)   # (B, 14, 14, 2*M)
@@ -347,16 +346,15 @@ def _predict(params, x, workspace):
     np.sqrt(h4_n_q, out=h4_n_q)
     # h4.n.u = h4.c - channels(h4.n.mu, h4.c)                   conv.nn:29
     # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
-    # h4.n = channels(h4.n.gamma, h4.n.z) * h4.n.z + channels(h4.n.beta, h4.n.z)  conv.nn:33
-    # h4 = relu(h4.n)                                           conv.nn:49
-    h4 = h4_c
-    h4 -= h4_n_mu
-    h4 /= h4_n_q
-    h4 *= h4_n_gamma
-    h4 += h4_n_beta
-    np.maximum(h4, 0, out=h4)
-    # p4 = max_pool(h4, 2)                                      model.nn:12
-    max_pool(h4, (1, 2), (2, 2), out=p4)                        # (B, 7, 7, 2*M)
+    term2 = h4_c
+    term2 -= h4_n_mu
+    term2 /= h4_n_q
+    term2 *= h4_n_gamma
+    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term2, (1, 2), (2, 2), out=p4)                     # (B, 7, 7, 2*M)
+    p4 += h4_n_beta
+    np.maximum(p4, 0, out=p4)
     # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
     h5_W_last[...] = h5_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 4*M)
     convolve(p4, h5_W_last, block5, padding=(1, 1), out=h5_c)   # (B, 7, 7, 4*M)
@@ -381,16 +379,16 @@ def _predict(params, x, workspace):
     np.sqrt(h6_n_q, out=h6_n_q)
     # h6.n.u = h6.c - channels(h6.n.mu, h6.c)                   conv.nn:29
     # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
-    # h6.n = channels(h6.n.gamma, h6.n.z) * h6.n.z + channels(h6.n.beta, h6.n.z)  conv.nn:33
-    # h6 = relu(h6.n)                                           conv.nn:49
-    h6 = h6_c
-    h6 -= h6_n_mu
-    h6 /= h6_n_q
-    h6 *= h6_n_gamma
-    h6 += h6_n_beta
-    np.maximum(h6, 0, out=h6)
-    # p6 = max_pool(h6, 3, stride = 2)                          model.nn:15
-    max_pool(h6, (1, 2), (3, 3), stride=(2, 2), out=p6)         # (B, 3, 3, 4*M)
+    term3 = h6_c
+    term3 -= h6_n_mu
+    term3 /= h6_n_q
+    term3 *= h6_n_gamma
+    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
+    #     None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term3, (1, 2), (3, 3), stride=(2, 2), out=p6)      # (B, 3, 3, 4*M)
+    p6 += h6_n_beta
+    np.maximum(p6, 0, out=p6)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     np.matmul(flat_p6, h7_dense_relu_W.T, out=h7_dense_relu)    # (B, H)
@@ -494,16 +492,15 @@ def _evaluate(params, x, y, workspace):
     np.sqrt(h2_n_q, out=h2_n_q)
     # h2.n.u = h2.c - channels(h2.n.mu, h2.c)                   conv.nn:29
     # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
-    # h2.n = channels(h2.n.gamma, h2.n.z) * h2.n.z + channels(h2.n.beta, h2.n.z)  conv.nn:33
-    # h2 = relu(h2.n)                                           conv.nn:49
-    h2 = h2_c
-    h2 -= h2_n_mu
-    h2 /= h2_n_q
-    h2 *= h2_n_gamma
-    h2 += h2_n_beta
-    np.maximum(h2, 0, out=h2)
-    # p2 = max_pool(h2, 2)                                      model.nn:9
-    max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
+    term = h2_c
+    term -= h2_n_mu
+    term /= h2_n_q
+    term *= h2_n_gamma
+    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term, (1, 2), (2, 2), out=p2)                      # (B, 14, 14, M)
+    p2 += h2_n_beta
+    np.maximum(p2, 0, out=p2)
     # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
     h3_W_last[...] = h3_W.transpose(2, 3, 1, 0)                 # (3, 3, M, 2*M)
     convolve(p2, h3_W_last, block3, padding=(1, 1), out=h3_c)   # (B, 14, 14, 2*M)
@@ -528,16 +525,15 @@ def _evaluate(params, x, y, workspace):
     np.sqrt(h4_n_q, out=h4_n_q)
     # h4.n.u = h4.c - channels(h4.n.mu, h4.c)                   conv.nn:29
     # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
-    # h4.n = channels(h4.n.gamma, h4.n.z) * h4.n.z + channels(h4.n.beta, h4.n.z)  conv.nn:33
-    # h4 = relu(h4.n)                                           conv.nn:49
-    h4 = h4_c
-    h4 -= h4_n_mu
-    h4 /= h4_n_q
-    h4 *= h4_n_gamma
-    h4 += h4_n_beta
-    np.maximum(h4, 0, out=h4)
-    # p4 = max_pool(h4, 2)                                      model.nn:12
-    max_pool(h4, (1, 2), (2, 2), out=p4)                        # (B, 7, 7, 2*M)
+    term2 = h4_c
+    term2 -= h4_n_mu
+    term2 /= h4_n_q
+    term2 *= h4_n_gamma
+    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term2, (1, 2), (2, 2), out=p4)                     # (B, 7, 7, 2*M)
+    p4 += h4_n_beta
+    np.maximum(p4, 0, out=p4)
     # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
     h5_W_last[...] = h5_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 4*M)
     convolve(p4, h5_W_last, block5, padding=(1, 1), out=h5_c)   # (B, 7, 7, 4*M)
@@ -562,16 +558,16 @@ def _evaluate(params, x, y, workspace):
     np.sqrt(h6_n_q, out=h6_n_q)
     # h6.n.u = h6.c - channels(h6.n.mu, h6.c)                   conv.nn:29
     # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
-    # h6.n = channels(h6.n.gamma, h6.n.z) * h6.n.z + channels(h6.n.beta, h6.n.z)  conv.nn:33
-    # h6 = relu(h6.n)                                           conv.nn:49
-    h6 = h6_c
-    h6 -= h6_n_mu
-    h6 /= h6_n_q
-    h6 *= h6_n_gamma
-    h6 += h6_n_beta
-    np.maximum(h6, 0, out=h6)
-    # p6 = max_pool(h6, 3, stride = 2)                          model.nn:15
-    max_pool(h6, (1, 2), (3, 3), stride=(2, 2), out=p6)         # (B, 3, 3, 4*M)
+    term3 = h6_c
+    term3 -= h6_n_mu
+    term3 /= h6_n_q
+    term3 *= h6_n_gamma
+    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
+    #     None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    max_pool(term3, (1, 2), (3, 3), stride=(2, 2), out=p6)      # (B, 3, 3, 4*M)
+    p6 += h6_n_beta
+    np.maximum(p6, 0, out=p6)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     np.matmul(flat_p6, h7_dense_relu_W.T, out=h7_dense_relu)    # (B, H)
@@ -674,17 +670,20 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        h1_W_last, h1_c, block, h1_n_q, h1, h2_W_last, h2_c, block2, part, h2_n_q, h2, p2,
-        p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h4_W_last, h4_c, block3, part2,
-        h4_n_q, h4, p4, p4_padded, p4_padded_windows, h5_W_last, h5_c, h5_n_q, h5, h5_padded,
-        h5_padded_windows, h6_W_last, h6_c, h6_n_q, h6, p6, flat_p6, h7_dense_relu, u_h7, tmp, h7,
-        s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h7, mask, flat_d_p6, d_p6, d_h6, mask2,
-        dot_h6_n_z, tmp3, sum_d_h6_n_u, d_h6_W_last, h6_W_turned, d_h5, block4, dot_h5_n_z, tmp4,
-        sum_d_h5_n_u, d_h5_W_last, h5_W_turned, d_p4, d_h4, mask3, dot_h4_n_z, tmp5, sum_d_h4_n_u,
-        d_h4_W_last, part3, block5, h4_W_turned, d_h3, part4, dot_h3_n_z, tmp6, sum_d_h3_n_u,
-        d_h3_W_last, h3_W_turned, part5, d_p2, block6, d_h2, mask4, dot_h2_n_z, tmp7, sum_d_h2_n_u,
-        d_h2_W_last, block7, part6, h2_W_turned, d_h1, part7, dot_h1_n_z, tmp8, sum_d_h1_n_u,
-        d_h1_W_last, block8, part8, tmp9, tmp10, tmp11,
+        h1_W_last, h1_c, block, h1_n_q, h1, h2_W_last, h2_c, block2, part, h2_n_q,
+        h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, won_h2_n_gamma_h2_n_z, mask, mask2, p2_padded,
+        p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h4_W_last, h4_c, block3, part2, h4_n_q,
+        h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, mask3, mask4, won_h4_n_gamma_h4_n_z, p4_padded,
+        p4_padded_windows, h5_W_last, h5_c, h5_n_q, h5, h5_padded, h5_padded_windows, h6_W_last,
+        h6_c, h6_n_q, h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, mask5, mask6,
+        won_h6_n_gamma_h6_n_z, flat_p6, h7_dense_relu, u_h7, tmp, h7, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp2, d_h7, mask7, flat_d_p6, d_p6, t1, tmp3, dot_h6_n_z, tmp4, sum_d_h6_n_u,
+        d_h6_W_last, h6_W_turned, d_h5, block4, mask8, dot_h5_n_z, tmp5, sum_d_h5_n_u, d_h5_W_last,
+        h5_W_turned, block5, d_p4, t2, dot_h4_n_z, tmp6, sum_d_h4_n_u, d_h4_W_last, part3, block6,
+        h4_W_turned, d_h3, part4, mask9, dot_h3_n_z, tmp7, sum_d_h3_n_u, d_h3_W_last, h3_W_turned,
+        part5, d_p2, block7, t3, dot_h2_n_z, tmp8, sum_d_h2_n_u, d_h2_W_last, block8, part6,
+        h2_W_turned, d_h1, part7, mask10, dot_h1_n_z, tmp9, sum_d_h1_n_u, d_h1_W_last, block9,
+        part8, tmp10, tmp11, tmp12,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -733,13 +732,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
     h2_n_z = h2_n_u
     h2_n_z /= h2_n_q
-    # h2.n = channels(h2.n.gamma, h2.n.z) * h2.n.z + channels(h2.n.beta, h2.n.z)  conv.nn:33
-    # h2 = relu(h2.n)                                           conv.nn:49
-    np.multiply(h2_n_gamma, h2_n_z, out=h2)                     # (B, 28, 28, M)
-    h2 += h2_n_beta
-    np.maximum(h2, 0, out=h2)
-    # p2 = max_pool(h2, 2)                                      model.nn:9
-    max_pool(h2, (1, 2), (2, 2), out=p2)                        # (B, 14, 14, M)
+    np.multiply(h2_n_gamma, h2_n_z, out=h2_n_gamma_h2_n_z)      # (B, 28, 28, M)
+    max_pool(h2_n_gamma_h2_n_z, (1, 2), (2, 2), out=pooled_h2_n_gamma_h2_n_z)  # (B, 14, 14, M)
+    winners(h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, (1, 2), (2, 2), lost=mask, mask=mask2,
+        out=won_h2_n_gamma_h2_n_z)
+    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    p2 = pooled_h2_n_gamma_h2_n_z
+    p2 += h2_n_beta
+    np.maximum(p2, 0, out=p2)
     p2_padded[...] = 0                                          # (B, 16, 16, M)
     p2_padded[:, 1:15, 1:15] = p2
     p2_padded_windows[...] = windows(p2_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
@@ -789,13 +790,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
     h4_n_z = h4_n_u
     h4_n_z /= h4_n_q
-    # h4.n = channels(h4.n.gamma, h4.n.z) * h4.n.z + channels(h4.n.beta, h4.n.z)  conv.nn:33
-    # h4 = relu(h4.n)                                           conv.nn:49
-    np.multiply(h4_n_gamma, h4_n_z, out=h4)                     # (B, 14, 14, 2*M)
-    h4 += h4_n_beta
-    np.maximum(h4, 0, out=h4)
-    # p4 = max_pool(h4, 2)                                      model.nn:12
-    max_pool(h4, (1, 2), (2, 2), out=p4)                        # (B, 7, 7, 2*M)
+    np.multiply(h4_n_gamma, h4_n_z, out=h4_n_gamma_h4_n_z)      # (B, 14, 14, 2*M)
+    max_pool(h4_n_gamma_h4_n_z, (1, 2), (2, 2), out=pooled_h4_n_gamma_h4_n_z)  # (B, 7, 7, 2*M)
+    winners(h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, (1, 2), (2, 2), lost=mask3, mask=mask4,
+        out=won_h4_n_gamma_h4_n_z)
+    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    p4 = pooled_h4_n_gamma_h4_n_z
+    p4 += h4_n_beta
+    np.maximum(p4, 0, out=p4)
     p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
     p4_padded[:, 1:8, 1:8] = p4
     p4_padded_windows[...] = windows(p4_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
@@ -849,13 +852,16 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
     h6_n_z = h6_n_u
     h6_n_z /= h6_n_q
-    # h6.n = channels(h6.n.gamma, h6.n.z) * h6.n.z + channels(h6.n.beta, h6.n.z)  conv.nn:33
-    # h6 = relu(h6.n)                                           conv.nn:49
-    np.multiply(h6_n_gamma, h6_n_z, out=h6)                     # (B, 7, 7, 4*M)
-    h6 += h6_n_beta
-    np.maximum(h6, 0, out=h6)
-    # p6 = max_pool(h6, 3, stride = 2)                          model.nn:15
-    max_pool(h6, (1, 2), (3, 3), stride=(2, 2), out=p6)         # (B, 3, 3, 4*M)
+    np.multiply(h6_n_gamma, h6_n_z, out=h6_n_gamma_h6_n_z)      # (B, 7, 7, 4*M)
+    max_pool(h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), out=pooled_h6_n_gamma_h6_n_z)
+    winners(h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), lost=mask5,
+        mask=mask6, out=won_h6_n_gamma_h6_n_z)
+    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
+    #     None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    p6 = pooled_h6_n_gamma_h6_n_z
+    p6 += h6_n_beta
+    np.maximum(p6, 0, out=p6)
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     np.matmul(flat_p6, h7_dense_relu_W.T, out=h7_dense_relu)    # (B, H)
@@ -896,8 +902,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_a_h7.dense_relu = 2 * d_h7 * real(uniform(h7) < 0.5) * real(h7.dense_relu > 0)
     d_a_h7_dense_relu = d_h7
     d_a_h7_dense_relu *= u_h7
-    np.greater(h7_dense_relu, 0, out=mask)
-    d_a_h7_dense_relu *= mask
+    np.greater(h7_dense_relu, 0, out=mask7)
+    d_a_h7_dense_relu *= mask7
     d_a_h7_dense_relu *= 2
     # d_h7.dense_relu.b = sum[batch](d_a_h7.dense_relu)
     np.sum(d_a_h7_dense_relu, axis=0, out=d_h7_dense_relu_b)    # (H,)
@@ -906,18 +912,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_p6 = reshape(h7.dense_relu.W.T @ d_a_h7.dense_relu, 4*M, 3, 3)
     np.matmul(d_a_h7_dense_relu, h7_dense_relu_W, out=flat_d_p6)  # (B, 36*M)
     d_p6[...] = flat_d_p6.reshape(B, 4*M, 3, 3)                 # (B, 4*M, 3, 3)
-    # d_h6 = max_unpool(d_p6, h6, 3, stride = 2)
-    max_unpool(d_p6.transpose(0, 2, 3, 1), h6, p6, (1, 2), (3, 3), stride=(2, 2), out=d_h6)
-    # d_h6.n = d_h6 * real(h6 > 0)
-    d_h6_n = d_h6
-    np.greater(h6, 0, out=mask2)
-    d_h6_n *= mask2
-    # d_h6.n.beta = sum[batch, 1, 2](d_h6.n)
-    np.sum(d_h6_n, axis=(0, 1, 2), out=d_h6_n_beta)             # (4*M,)
-    # d_h6.n.gamma = sum[batch, 1, 2] d_h6.n * h6.n.z
-    np.einsum("abcd,abcd->d", d_h6_n, h6_n_z, out=d_h6_n_gamma)  # (4*M,)
-    # d_h6.n.z = d_h6.n * channels(h6.n.gamma, d_h6.n)
-    d_h6_n_z = d_h6_n
+    # d_a_p6 = d_p6 * real(p6 > 0)
+    d_a_p6 = p6
+    np.greater(p6, 0, out=mask5)
+    np.multiply(d_p6.transpose(0, 2, 3, 1), mask5, out=d_a_p6)
+    # d_h6.n.beta = sum[batch, 1, 2](d_a_p6)
+    np.sum(d_a_p6, axis=(0, 1, 2), out=d_h6_n_beta)             # (4*M,)
+    # t1 = max_unpool(d_a_p6, channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2)
+    max_unpool(d_a_p6, won_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), mask=mask5, part=tmp3,
+        out=t1)
+    # d_h6.n.gamma = sum[batch, 1, 2] t1 * h6.n.z
+    np.einsum("abcd,abcd->d", t1, h6_n_z, out=d_h6_n_gamma)     # (4*M,)
+    # d_h6.n.z = t1 * channels(h6.n.gamma, t1)
+    d_h6_n_z = t1
     d_h6_n_z *= h6_n_gamma
     # d_h6.n.u = d_h6.n.z / channels(h6.n.q, d_h6.n.z) + channels((sum[batch, 1, 2] d_h6.n.z *
     #     h6.n.z) / h6.n.q / h6.n.q * (-1 / (49*B)), h6.n.u) * h6.n.u
@@ -926,8 +933,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h6_n_z *= -1 / (49*B)
     d_h6_n_u = d_h6_n_z
     d_h6_n_u /= h6_n_q
-    np.multiply(dot_h6_n_z, h6_n_z, out=tmp3)
-    d_h6_n_u += tmp3
+    np.multiply(dot_h6_n_z, h6_n_z, out=tmp4)
+    d_h6_n_u += tmp4
     # d_h6.c = d_h6.n.u - channels(mean[batch, 1, 2](d_h6.n.u), d_h6.n.u)
     np.sum(d_h6_n_u, axis=(0, 1, 2), out=sum_d_h6_n_u)          # (4*M,)
     sum_d_h6_n_u /= 49*B
@@ -942,8 +949,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     convolve(d_h6_c, h6_W_turned, block4, padding=(1, 1), out=d_h5)  # (B, 7, 7, 4*M)
     # d_h5.n = d_h5 * real(h5 > 0)
     d_h5_n = d_h5
-    np.greater(h5, 0, out=mask2)
-    d_h5_n *= mask2
+    np.greater(h5, 0, out=mask8)
+    d_h5_n *= mask8
     # d_h5.n.beta = sum[batch, 1, 2](d_h5.n)
     np.sum(d_h5_n, axis=(0, 1, 2), out=d_h5_n_beta)             # (4*M,)
     # d_h5.n.gamma = sum[batch, 1, 2] d_h5.n * h5.n.z
@@ -958,8 +965,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h5_n_z *= -1 / (49*B)
     d_h5_n_u = d_h5_n_z
     d_h5_n_u /= h5_n_q
-    np.multiply(dot_h5_n_z, h5_n_z, out=tmp4)
-    d_h5_n_u += tmp4
+    np.multiply(dot_h5_n_z, h5_n_z, out=tmp5)
+    d_h5_n_u += tmp5
     # d_h5.c = d_h5.n.u - channels(mean[batch, 1, 2](d_h5.n.u), d_h5.n.u)
     np.sum(d_h5_n_u, axis=(0, 1, 2), out=sum_d_h5_n_u)          # (4*M,)
     sum_d_h5_n_u /= 49*B
@@ -971,19 +978,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h5_W[...] = d_h5_W_last.transpose(0, 3, 1, 2)             # (4*M, 2*M, 3, 3)
     # d_p4 = conv_transpose(d_h5.c, h5.W, padding = 1)
     h5_W_turned[...] = h5_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 4*M, 2*M)
-    convolve(d_h5_c, h5_W_turned, block4, padding=(1, 1), out=d_p4)  # (B, 7, 7, 2*M)
-    # d_h4 = max_unpool(d_p4, h4, 2)
-    max_unpool(d_p4, h4, p4, (1, 2), (2, 2), out=d_h4)          # (B, 14, 14, 2*M)
-    # d_h4.n = d_h4 * real(h4 > 0)
-    d_h4_n = d_h4
-    np.greater(h4, 0, out=mask3)
-    d_h4_n *= mask3
-    # d_h4.n.beta = sum[batch, 1, 2](d_h4.n)
-    np.sum(d_h4_n, axis=(0, 1, 2), out=d_h4_n_beta)             # (2*M,)
-    # d_h4.n.gamma = sum[batch, 1, 2] d_h4.n * h4.n.z
-    np.einsum("abcd,abcd->d", d_h4_n, h4_n_z, out=d_h4_n_gamma)  # (2*M,)
-    # d_h4.n.z = d_h4.n * channels(h4.n.gamma, d_h4.n)
-    d_h4_n_z = d_h4_n
+    convolve(d_h5_c, h5_W_turned, block5, padding=(1, 1), out=d_p4)  # (B, 7, 7, 2*M)
+    # d_a_p4 = d_p4 * real(p4 > 0)
+    d_a_p4 = d_p4
+    np.greater(p4, 0, out=mask3)
+    d_a_p4 *= mask3
+    # d_h4.n.beta = sum[batch, 1, 2](d_a_p4)
+    np.sum(d_a_p4, axis=(0, 1, 2), out=d_h4_n_beta)             # (2*M,)
+    # t2 = max_unpool(d_a_p4, channels(h4.n.gamma, h4.n.z) * h4.n.z, 2)
+    max_unpool(d_a_p4, won_h4_n_gamma_h4_n_z, (1, 2), (2, 2), mask=mask3, out=t2)
+    # d_h4.n.gamma = sum[batch, 1, 2] t2 * h4.n.z
+    np.einsum("abcd,abcd->d", t2, h4_n_z, out=d_h4_n_gamma)     # (2*M,)
+    # d_h4.n.z = t2 * channels(h4.n.gamma, t2)
+    d_h4_n_z = t2
     d_h4_n_z *= h4_n_gamma
     # d_h4.n.u = d_h4.n.z / channels(h4.n.q, d_h4.n.z) + channels((sum[batch, 1, 2] d_h4.n.z *
     #     h4.n.z) / h4.n.q / h4.n.q * (-1 / (196*B)), h4.n.u) * h4.n.u
@@ -992,23 +999,23 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h4_n_z *= -1 / (196*B)
     d_h4_n_u = d_h4_n_z
     d_h4_n_u /= h4_n_q
-    np.multiply(dot_h4_n_z, h4_n_z, out=tmp5)
-    d_h4_n_u += tmp5
+    np.multiply(dot_h4_n_z, h4_n_z, out=tmp6)
+    d_h4_n_u += tmp6
     # d_h4.c = d_h4.n.u - channels(mean[batch, 1, 2](d_h4.n.u), d_h4.n.u)
     np.sum(d_h4_n_u, axis=(0, 1, 2), out=sum_d_h4_n_u)          # (2*M,)
     sum_d_h4_n_u /= 196*B
     d_h4_c = d_h4_n_u
     d_h4_c -= sum_d_h4_n_u
     # d_h4.W = correlate(d_h4.c, h3, 3, padding = same)
-    correlate(h3, d_h4_c, block5, part3, padding=(1, 1), out=d_h4_W_last)  # (3, 3, 2*M, 2*M)
+    correlate(h3, d_h4_c, block6, part3, padding=(1, 1), out=d_h4_W_last)  # (3, 3, 2*M, 2*M)
     d_h4_W[...] = d_h4_W_last.transpose(3, 2, 0, 1)             # (2*M, 2*M, 3, 3)
     # d_h3 = conv_transpose(d_h4.c, h4.W, padding = 1)
     h4_W_turned[...] = h4_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 2*M, 2*M)
-    convolve(d_h4_c, h4_W_turned, block5, part4, padding=(1, 1), out=d_h3)  # (B, 14, 14, 2*M)
+    convolve(d_h4_c, h4_W_turned, block6, part4, padding=(1, 1), out=d_h3)  # (B, 14, 14, 2*M)
     # d_h3.n = d_h3 * real(h3 > 0)
     d_h3_n = d_h3
-    np.greater(h3, 0, out=mask3)
-    d_h3_n *= mask3
+    np.greater(h3, 0, out=mask9)
+    d_h3_n *= mask9
     # d_h3.n.beta = sum[batch, 1, 2](d_h3.n)
     np.sum(d_h3_n, axis=(0, 1, 2), out=d_h3_n_beta)             # (2*M,)
     # d_h3.n.gamma = sum[batch, 1, 2] d_h3.n * h3.n.z
@@ -1023,8 +1030,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h3_n_z *= -1 / (196*B)
     d_h3_n_u = d_h3_n_z
     d_h3_n_u /= h3_n_q
-    np.multiply(dot_h3_n_z, h3_n_z, out=tmp6)
-    d_h3_n_u += tmp6
+    np.multiply(dot_h3_n_z, h3_n_z, out=tmp7)
+    d_h3_n_u += tmp7
     # d_h3.c = d_h3.n.u - channels(mean[batch, 1, 2](d_h3.n.u), d_h3.n.u)
     np.sum(d_h3_n_u, axis=(0, 1, 2), out=sum_d_h3_n_u)          # (2*M,)
     sum_d_h3_n_u /= 196*B
@@ -1036,19 +1043,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h3_W[...] = d_h3_W_last.transpose(0, 3, 1, 2)             # (2*M, M, 3, 3)
     # d_p2 = conv_transpose(d_h3.c, h3.W, padding = 1)
     h3_W_turned[...] = h3_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 2*M, M)
-    convolve(d_h3_c, h3_W_turned, block6, part5, padding=(1, 1), out=d_p2)  # (B, 14, 14, M)
-    # d_h2 = max_unpool(d_p2, h2, 2)
-    max_unpool(d_p2, h2, p2, (1, 2), (2, 2), out=d_h2)          # (B, 28, 28, M)
-    # d_h2.n = d_h2 * real(h2 > 0)
-    d_h2_n = d_h2
-    np.greater(h2, 0, out=mask4)
-    d_h2_n *= mask4
-    # d_h2.n.beta = sum[batch, 1, 2](d_h2.n)
-    np.sum(d_h2_n, axis=(0, 1, 2), out=d_h2_n_beta)             # (M,)
-    # d_h2.n.gamma = sum[batch, 1, 2] d_h2.n * h2.n.z
-    np.einsum("abcd,abcd->d", d_h2_n, h2_n_z, out=d_h2_n_gamma)  # (M,)
-    # d_h2.n.z = d_h2.n * channels(h2.n.gamma, d_h2.n)
-    d_h2_n_z = d_h2_n
+    convolve(d_h3_c, h3_W_turned, block7, part5, padding=(1, 1), out=d_p2)  # (B, 14, 14, M)
+    # d_a_p2 = d_p2 * real(p2 > 0)
+    d_a_p2 = d_p2
+    np.greater(p2, 0, out=mask2)
+    d_a_p2 *= mask2
+    # d_h2.n.beta = sum[batch, 1, 2](d_a_p2)
+    np.sum(d_a_p2, axis=(0, 1, 2), out=d_h2_n_beta)             # (M,)
+    # t3 = max_unpool(d_a_p2, channels(h2.n.gamma, h2.n.z) * h2.n.z, 2)
+    max_unpool(d_a_p2, won_h2_n_gamma_h2_n_z, (1, 2), (2, 2), mask=mask2, out=t3)  # (B, 28, 28, M)
+    # d_h2.n.gamma = sum[batch, 1, 2] t3 * h2.n.z
+    np.einsum("abcd,abcd->d", t3, h2_n_z, out=d_h2_n_gamma)     # (M,)
+    # d_h2.n.z = t3 * channels(h2.n.gamma, t3)
+    d_h2_n_z = t3
     d_h2_n_z *= h2_n_gamma
     # d_h2.n.u = d_h2.n.z / channels(h2.n.q, d_h2.n.z) + channels((sum[batch, 1, 2] d_h2.n.z *
     #     h2.n.z) / h2.n.q / h2.n.q * (-1 / (784*B)), h2.n.u) * h2.n.u
@@ -1057,23 +1064,23 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h2_n_z *= -1 / (784*B)
     d_h2_n_u = d_h2_n_z
     d_h2_n_u /= h2_n_q
-    np.multiply(dot_h2_n_z, h2_n_z, out=tmp7)
-    d_h2_n_u += tmp7
+    np.multiply(dot_h2_n_z, h2_n_z, out=tmp8)
+    d_h2_n_u += tmp8
     # d_h2.c = d_h2.n.u - channels(mean[batch, 1, 2](d_h2.n.u), d_h2.n.u)
     np.sum(d_h2_n_u, axis=(0, 1, 2), out=sum_d_h2_n_u)          # (M,)
     sum_d_h2_n_u /= 784*B
     d_h2_c = d_h2_n_u
     d_h2_c -= sum_d_h2_n_u
     # d_h2.W = correlate(d_h2.c, h1, 3, padding = same)
-    correlate(h1, d_h2_c, block7, part6, padding=(1, 1), out=d_h2_W_last)  # (3, 3, M, M)
+    correlate(h1, d_h2_c, block8, part6, padding=(1, 1), out=d_h2_W_last)  # (3, 3, M, M)
     d_h2_W[...] = d_h2_W_last.transpose(3, 2, 0, 1)             # (M, M, 3, 3)
     # d_h1 = conv_transpose(d_h2.c, h2.W, padding = 1)
     h2_W_turned[...] = h2_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, M, M)
-    convolve(d_h2_c, h2_W_turned, block7, part7, padding=(1, 1), out=d_h1)  # (B, 28, 28, M)
+    convolve(d_h2_c, h2_W_turned, block8, part7, padding=(1, 1), out=d_h1)  # (B, 28, 28, M)
     # d_h1.n = d_h1 * real(h1 > 0)
     d_h1_n = d_h1
-    np.greater(h1, 0, out=mask4)
-    d_h1_n *= mask4
+    np.greater(h1, 0, out=mask10)
+    d_h1_n *= mask10
     # d_h1.n.beta = sum[batch, 1, 2](d_h1.n)
     np.sum(d_h1_n, axis=(0, 1, 2), out=d_h1_n_beta)             # (M,)
     # d_h1.n.gamma = sum[batch, 1, 2] d_h1.n * h1.n.z
@@ -1088,52 +1095,52 @@ def _gradients(params, grads, x, y, workspace, seed):
     dot_h1_n_z *= -1 / (784*B)
     d_h1_n_u = d_h1_n_z
     d_h1_n_u /= h1_n_q
-    np.multiply(dot_h1_n_z, h1_n_z, out=tmp8)
-    d_h1_n_u += tmp8
+    np.multiply(dot_h1_n_z, h1_n_z, out=tmp9)
+    d_h1_n_u += tmp9
     # d_h1.c = d_h1.n.u - channels(mean[batch, 1, 2](d_h1.n.u), d_h1.n.u)
     np.sum(d_h1_n_u, axis=(0, 1, 2), out=sum_d_h1_n_u)          # (M,)
     sum_d_h1_n_u /= 784*B
     d_h1_c = d_h1_n_u
     d_h1_c -= sum_d_h1_n_u
     # d_h1.W = correlate(d_h1.c, x, 3, padding = same)
-    correlate(x.transpose(0, 2, 3, 1), d_h1_c, block8, part8, padding=(1, 1), out=d_h1_W_last)
+    correlate(x.transpose(0, 2, 3, 1), d_h1_c, block9, part8, padding=(1, 1), out=d_h1_W_last)
     d_h1_W[...] = d_h1_W_last.transpose(3, 2, 0, 1)             # (M, 1, 3, 3)
-    np.multiply(0.9, h1_n_mu, out=tmp9)
+    np.multiply(0.9, h1_n_mu, out=tmp10)
     new_h1_n_mu *= 0.09999999999999998
-    new_h1_n_mu += tmp9
-    np.multiply(0.9, h1_n_v, out=tmp9)
+    new_h1_n_mu += tmp10
+    np.multiply(0.9, h1_n_v, out=tmp10)
     new_h1_n_v *= 0.09999999999999998
-    new_h1_n_v += tmp9
-    np.multiply(0.9, h2_n_mu, out=tmp9)
+    new_h1_n_v += tmp10
+    np.multiply(0.9, h2_n_mu, out=tmp10)
     new_h2_n_mu *= 0.09999999999999998
-    new_h2_n_mu += tmp9
-    np.multiply(0.9, h2_n_v, out=tmp9)
+    new_h2_n_mu += tmp10
+    np.multiply(0.9, h2_n_v, out=tmp10)
     new_h2_n_v *= 0.09999999999999998
-    new_h2_n_v += tmp9
-    np.multiply(0.9, h3_n_mu, out=tmp10)
+    new_h2_n_v += tmp10
+    np.multiply(0.9, h3_n_mu, out=tmp11)
     new_h3_n_mu *= 0.09999999999999998
-    new_h3_n_mu += tmp10
-    np.multiply(0.9, h3_n_v, out=tmp10)
+    new_h3_n_mu += tmp11
+    np.multiply(0.9, h3_n_v, out=tmp11)
     new_h3_n_v *= 0.09999999999999998
-    new_h3_n_v += tmp10
-    np.multiply(0.9, h4_n_mu, out=tmp10)
+    new_h3_n_v += tmp11
+    np.multiply(0.9, h4_n_mu, out=tmp11)
     new_h4_n_mu *= 0.09999999999999998
-    new_h4_n_mu += tmp10
-    np.multiply(0.9, h4_n_v, out=tmp10)
+    new_h4_n_mu += tmp11
+    np.multiply(0.9, h4_n_v, out=tmp11)
     new_h4_n_v *= 0.09999999999999998
-    new_h4_n_v += tmp10
-    np.multiply(0.9, h5_n_mu, out=tmp11)
+    new_h4_n_v += tmp11
+    np.multiply(0.9, h5_n_mu, out=tmp12)
     new_h5_n_mu *= 0.09999999999999998
-    new_h5_n_mu += tmp11
-    np.multiply(0.9, h5_n_v, out=tmp11)
+    new_h5_n_mu += tmp12
+    np.multiply(0.9, h5_n_v, out=tmp12)
     new_h5_n_v *= 0.09999999999999998
-    new_h5_n_v += tmp11
-    np.multiply(0.9, h6_n_mu, out=tmp11)
+    new_h5_n_v += tmp12
+    np.multiply(0.9, h6_n_mu, out=tmp12)
     new_h6_n_mu *= 0.09999999999999998
-    new_h6_n_mu += tmp11
-    np.multiply(0.9, h6_n_v, out=tmp11)
+    new_h6_n_mu += tmp12
+    np.multiply(0.9, h6_n_v, out=tmp12)
     new_h6_n_v *= 0.09999999999999998
-    new_h6_n_v += tmp11
+    new_h6_n_v += tmp12
     return loss
 
 
@@ -1148,17 +1155,19 @@ def _gradients_buffers(workspace, B, dtype):
             (max(190512, 784*B*M), dtype),
             (9*M*M, dtype),
             (784*B*M, dtype),
-            (max(10080*M, 784*B*M), dtype),
+            (max(10080*M, 784*B*M, 18*M*M), dtype),
             (max(3136*M, 196*B*M), dtype),
-            (max(256*B*M, 18*M*M), dtype),
+            (196*B*M, np.uint8),
+            (max(B*H, 784*B*M), bool),
+            (196*B*M, bool),
             (1764*B*M, dtype),
             (392*B*M, dtype),
             (392*B*M, dtype),
             (max(36*M*M, 3136*M, 190512), dtype),
             (392*B*M, dtype),
-            (max(12096*M, 392*B*M), dtype),
+            (max(12096*M, 392*B*M, 72*M*M), dtype),
             (max(3528*M, 98*B*M, 108*M*M), dtype),
-            (max(162*B*M, 72*M*M, 10080*M), dtype),
+            (98*B*M, np.uint8),
             (882*B*M, dtype),
             (max(196*B*M, 12096*M), dtype),
             (max(196*B*M, 12096*M), dtype),
@@ -1166,18 +1175,17 @@ def _gradients_buffers(workspace, B, dtype):
             (1764*B*M, dtype),
             (max(196*B*M, 144*M*M), dtype),
             (196*B*M, dtype),
-            (max(36*B*M, 10584*M), dtype),
             (196*B*M, dtype),
+            (36*B*M, np.uint8),
+            (max(B*H, 10584*M, 98*B*M), dtype),
             (max(B*H, 36*B*M, 72*M*M, 3528*M), dtype),
-            (max(B*H, 18*M*M), dtype),
             (B*H, np.float64),
-            (B*H, dtype),
+            (max(B*H, 18*M*M), dtype),
             (B*C, dtype),
             (max(B, 9*M), dtype),
             (B*C, dtype),
             (max(B, 4*M), dtype),
             (max(B, M), dtype),
-            (max(B*H, 784*B*M), bool),
         ])
         workspace.views["gradients"] = (
             s[0][:9*M].reshape(3, 3, 1, M),                             # h1_W_last
@@ -1190,103 +1198,114 @@ def _gradients_buffers(workspace, B, dtype):
             s[5][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
             s[6][:3136*M].reshape(1, 4, 784, M),                        # part
             s[3][:M],                                                   # h2_n_q
-            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h2
-            s[6][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[7][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
-            s[8][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # p2_padded_windows
-            s[7][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
-            s[9][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
-            s[7][:2*M],                                                 # h3_n_q
-            s[10][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
-            s[11][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_last
-            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_c
-            s[13][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block3
-            s[14][:3528*M].reshape(1, 9, 196, 2*M),                     # part2
-            s[11][:2*M],                                                # h4_n_q
-            s[13][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
-            s[14][:98*B*M].reshape(B, 7, 7, 2*M),                       # p4
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h2_n_gamma_h2_n_z
+            s[6][:196*B*M].reshape(B, 14, 14, M),                       # pooled_h2_n_gamma_h2_n_z
+            s[7][:196*B*M].reshape(B, 14, 14, M),                       # won_h2_n_gamma_h2_n_z
+            s[8][:196*B*M].reshape(B, 14, 14, M),                       # mask
+            s[9][:196*B*M].reshape(B, 14, 14, M),                       # mask2
+            s[5][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
+            s[10][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # p2_padded_windows
+            s[5][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
+            s[11][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_c
+            s[5][:2*M],                                                 # h3_n_q
+            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
+            s[13][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_last
+            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_c
+            s[15][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block3
+            s[16][:3528*M].reshape(1, 9, 196, 2*M),                     # part2
+            s[13][:2*M],                                                # h4_n_q
+            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_n_gamma_h4_n_z
+            s[16][:98*B*M].reshape(B, 7, 7, 2*M),                       # pooled_h4_n_gamma_h4_n_z
+            s[8][:98*B*M].reshape(B, 7, 7, 2*M),                        # mask3
+            s[9][:98*B*M].reshape(B, 7, 7, 2*M),                        # mask4
+            s[17][:98*B*M].reshape(B, 7, 7, 2*M),                       # won_h4_n_gamma_h4_n_z
             s[15][:162*B*M].reshape(B, 9, 9, 2*M),                      # p4_padded
-            s[16][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # p4_padded_windows
+            s[18][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # p4_padded_windows
             s[15][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_W_last
-            s[17][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
+            s[19][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
             s[15][:4*M],                                                # h5_n_q
-            s[18][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
-            s[19][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
-            s[20][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
-            s[19][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
-            s[21][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
-            s[19][:4*M],                                                # h6_n_q
-            s[22][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
-            s[23][:36*B*M].reshape(B, 3, 3, 4*M),                       # p6
+            s[20][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
+            s[21][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
+            s[22][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
+            s[21][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
+            s[23][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
+            s[21][:4*M],                                                # h6_n_q
+            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_n_gamma_h6_n_z
+            s[25][:36*B*M].reshape(B, 3, 3, 4*M),                       # pooled_h6_n_gamma_h6_n_z
+            s[8][:36*B*M].reshape(B, 3, 3, 4*M),                        # mask5
+            s[9][:36*B*M].reshape(B, 3, 3, 4*M),                        # mask6
+            s[26][:36*B*M].reshape(B, 3, 3, 4*M),                       # won_h6_n_gamma_h6_n_z
             s[24][:36*B*M].reshape(B, 36*M),                            # flat_p6
-            s[25][:B*H].reshape(B, H),                                  # h7_dense_relu
-            s[26][:B*H].reshape(B, H),                                  # u_h7
-            s[27][:B*H].reshape(B, H),                                  # tmp
-            s[28][:B*H].reshape(B, H),                                  # h7
-            s[29][:B*C].reshape(B, C),                                  # s
-            s[30][:B],                                                  # max_s
-            s[31][:B*C].reshape(B, C),                                  # exp_s
-            s[32][:B],                                                  # sum_exp_s
-            s[33][:B],                                                  # s_picked
-            s[29][:B],                                                  # tmp2
-            s[28][:B*H].reshape(B, H),                                  # d_h7
-            s[34][:B*H].reshape(B, H),                                  # mask
-            s[24][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
-            s[25][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
-            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6
-            s[34][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask2
-            s[30][:4*M],                                                # dot_h6_n_z
-            s[22][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp3
-            s[30][:4*M],                                                # sum_d_h6_n_u
-            s[21][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
-            s[21][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_W_turned
-            s[22][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5
-            s[23][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block4
-            s[30][:4*M],                                                # dot_h5_n_z
-            s[18][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
-            s[30][:4*M],                                                # sum_d_h5_n_u
-            s[25][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
-            s[25][:72*M*M].reshape(3, 3, 4*M, 2*M),                     # h5_W_turned
-            s[15][:98*B*M].reshape(B, 7, 7, 2*M),                       # d_p4
-            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4
-            s[34][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask3
-            s[32][:2*M],                                                # dot_h4_n_z
-            s[13][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp5
-            s[32][:2*M],                                                # sum_d_h4_n_u
-            s[11][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_W_last
-            s[14][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part3
-            s[17][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block5
-            s[11][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_turned
-            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3
-            s[25][:3528*M].reshape(1, 9, 196, 2*M),                     # part4
-            s[32][:2*M],                                                # dot_h3_n_z
-            s[10][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp6
-            s[32][:2*M],                                                # sum_d_h3_n_u
-            s[26][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
-            s[26][:18*M*M].reshape(3, 3, 2*M, M),                       # h3_W_turned
-            s[11][:1764*M].reshape(1, 9, 196, M),                       # part5
-            s[17][:196*B*M].reshape(B, 14, 14, M),                      # d_p2
-            s[18][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block6
-            s[16][:784*B*M].reshape(B, 28, 28, M),                      # d_h2
-            s[34][:784*B*M].reshape(B, 28, 28, M),                      # mask4
-            s[33][:M],                                                  # dot_h2_n_z
-            s[5][:784*B*M].reshape(B, 28, 28, M),                       # tmp7
-            s[33][:M],                                                  # sum_d_h2_n_u
+            s[27][:B*H].reshape(B, H),                                  # h7_dense_relu
+            s[28][:B*H].reshape(B, H),                                  # u_h7
+            s[29][:B*H].reshape(B, H),                                  # tmp
+            s[30][:B*H].reshape(B, H),                                  # h7
+            s[31][:B*C].reshape(B, C),                                  # s
+            s[32][:B],                                                  # max_s
+            s[33][:B*C].reshape(B, C),                                  # exp_s
+            s[34][:B],                                                  # sum_exp_s
+            s[35][:B],                                                  # s_picked
+            s[31][:B],                                                  # tmp2
+            s[30][:B*H].reshape(B, H),                                  # d_h7
+            s[8][:B*H].reshape(B, H),                                   # mask7
+            s[27][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
+            s[28][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
+            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # t1
+            s[27][:36*B*M].reshape(B, 3, 3, 4*M),                       # tmp3
+            s[32][:4*M],                                                # dot_h6_n_z
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
+            s[32][:4*M],                                                # sum_d_h6_n_u
+            s[23][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
+            s[23][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_W_turned
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5
+            s[27][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block4
+            s[8][:196*B*M].reshape(B, 7, 7, 4*M),                       # mask8
+            s[32][:4*M],                                                # dot_h5_n_z
+            s[20][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
+            s[32][:4*M],                                                # sum_d_h5_n_u
+            s[28][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
+            s[28][:72*M*M].reshape(3, 3, 4*M, 2*M),                     # h5_W_turned
+            s[19][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block5
+            s[27][:98*B*M].reshape(B, 7, 7, 2*M),                       # d_p4
+            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # t2
+            s[34][:2*M],                                                # dot_h4_n_z
+            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp6
+            s[34][:2*M],                                                # sum_d_h4_n_u
+            s[13][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_W_last
+            s[16][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part3
+            s[19][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block6
+            s[13][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_turned
+            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3
+            s[28][:3528*M].reshape(1, 9, 196, 2*M),                     # part4
+            s[8][:392*B*M].reshape(B, 14, 14, 2*M),                     # mask9
+            s[34][:2*M],                                                # dot_h3_n_z
+            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp7
+            s[34][:2*M],                                                # sum_d_h3_n_u
+            s[30][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
+            s[30][:18*M*M].reshape(3, 3, 2*M, M),                       # h3_W_turned
+            s[13][:1764*M].reshape(1, 9, 196, M),                       # part5
+            s[19][:196*B*M].reshape(B, 14, 14, M),                      # d_p2
+            s[20][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block7
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # t3
+            s[35][:M],                                                  # dot_h2_n_z
+            s[18][:784*B*M].reshape(B, 28, 28, M),                      # tmp8
+            s[35][:M],                                                  # sum_d_h2_n_u
             s[3][:9*M*M].reshape(3, 3, M, M),                           # d_h2_W_last
-            s[15][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block7
-            s[26][:12*M*M].reshape(1, 4, 3*M, M),                       # part6
+            s[27][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block8
+            s[30][:12*M*M].reshape(1, 4, 3*M, M),                       # part6
             s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_turned
             s[4][:784*B*M].reshape(B, 28, 28, M),                       # d_h1
-            s[11][:3136*M].reshape(1, 4, 784, M),                       # part7
-            s[33][:M],                                                  # dot_h1_n_z
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp8
-            s[33][:M],                                                  # sum_d_h1_n_u
+            s[13][:3136*M].reshape(1, 4, 784, M),                       # part7
+            s[8][:784*B*M].reshape(B, 28, 28, M),                       # mask10
+            s[35][:M],                                                  # dot_h1_n_z
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp9
+            s[35][:M],                                                  # sum_d_h1_n_u
             s[0][:9*M].reshape(3, 3, 1, M),                             # d_h1_W_last
-            s[11][:190512].reshape(1, 27, 28, 28, 3, 3, 1),             # block8
-            s[30][:9*M].reshape(1, 1, 9, M),                            # part8
-            s[33][:M],                                                  # tmp9
-            s[32][:2*M],                                                # tmp10
-            s[32][:4*M],                                                # tmp11
+            s[13][:190512].reshape(1, 27, 28, 28, 3, 3, 1),             # block9
+            s[32][:9*M].reshape(1, 1, 9, M),                            # part8
+            s[35][:M],                                                  # tmp10
+            s[34][:2*M],                                                # tmp11
+            s[34][:4*M],                                                # tmp12
         )
     return workspace.views["gradients"]
 
@@ -1460,37 +1479,77 @@ def windows(a, axes, sizes, stride=None, dilation=None):
     return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
 
 
-def taps(a, axes, sizes, stride):
-    """For each element of the windows along some axes of a the view of it in all windows."""
+def taps(n, counts, axes, sizes, stride, dilation, padding):
+    """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
+    steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
     for at in np.ndindex(*sizes):
-        part = [slice(None)] * a.ndim
-        for axis, j, k, s in zip(axes, at, sizes, stride, strict=True):
-            part[axis] = slice(j, j + (a.shape[axis] - k) // s * s + 1, s)
-        yield a[tuple(part)]
+        inside, there = [slice(None)] * len(n), [slice(None)] * len(n)
+        for axis, j, s, d, (lo, _) in zip(axes, at, *steps, strict=True):
+            first = max(0, -((j * d - lo) // s))
+            last = max(first, min(counts[axis], (n[axis] - 1 + lo - j * d) // s + 1))
+            inside[axis] = slice(first, last)
+            there[axis] = slice(first * s + j * d - lo, max((last - 1) * s + j * d - lo + 1, 0), s) if first < last else slice(0)
+        yield tuple(inside), tuple(there)
 
 
-def max_pool(a, axes, sizes, stride=None, *, out):
+def pool(ufunc, padded, a, out, *windows):
+    """out = ufunc over the elements of each window; where elements are missing, `padded` stands in their place."""
+    views = [(out[inside], a[there]) for inside, there in taps(a.shape, out.shape, *windows)]
+    if len(views) > 1 and all(o.shape == out.shape for o, _ in views):
+        (_, first), (_, second), *views = views
+        ufunc(first, second, out=out)
+    else:
+        out[...] = padded
+    for o, x in views:
+        ufunc(o, x, out=o)
+    return out
+
+
+def max_pool(a, axes, sizes, stride=None, dilation=None, padding=None, *, out):
     """out = the largest element of each window along some axes of a; the stride is the window's size unless it is given."""
-    first, *others = taps(a, axes, sizes, stride or sizes)
-    out[...] = first
-    for x in others:
-        np.maximum(out, x, out=out)
-    return out
+    return pool(np.maximum, -np.inf, a, out, axes, sizes, stride, dilation, padding)
 
 
-def max_unpool(d, a, best, axes, sizes, stride=None, *, out):
-    """The adjoint of best = max_pool(a): each d is added to the first largest element of its window."""
+def winners(a, best, axes, sizes, stride=None, dilation=None, padding=None, *, lost=None, mask=None, out):
+    """Which element of each window, counted row by row, is its first that equals best = max_pool(a)."""
+    lost = np.empty(best.shape, bool) if lost is None else lost
+    mask = np.empty(best.shape, bool) if mask is None else mask
+    lost[...] = True
     out[...] = 0
-    free = np.ones(best.shape, bool)
-    for x, d_x in zip(taps(a, axes, sizes, stride or sizes), taps(out, axes, sizes, stride or sizes), strict=True):
-        won = x == best
-        won &= free
-        free ^= won
-        d_x += d * won
+    *before, _ = taps(a.shape, best.shape, axes, sizes, stride, dilation, padding)
+    for inside, there in before:                 # what has lost against all before the last is the last
+        np.not_equal(a[there], best[inside], out=mask[inside])
+        lost[inside] &= mask[inside]
+        out += lost.view(np.uint8)
     return out
 
 
-def inside(n, m, at, stride):
+def unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding):
+    """Each d is added to all elements of its window, or to element number `won`. Where windows are apart, nothing is added up."""
+    step = stride or sizes
+    apart = all((k - 1) * e < s for k, s, e in zip(sizes, step, dilation or (1,) * len(axes), strict=True))
+    if not apart or any(d.shape[axis] * k != out.shape[axis] for axis, k in zip(axes, sizes, strict=True)):
+        out[...] = 0
+    for k, (inside, there) in enumerate(taps(out.shape, d.shape, axes, sizes, stride, dilation, padding)):
+        x, here = d[inside], out[there]
+        if won is not None:
+            np.equal(won[inside], k, out=mask[inside])
+            x = np.multiply(x, mask[inside], out=here if apart else part[inside])
+        if not apart:
+            here += x
+        elif won is None:
+            here[...] = x
+    return out
+
+
+def max_unpool(d, won, axes, sizes, stride=None, dilation=None, padding=None, *, mask=None, part=None, out):
+    """The adjoint of max_pool: each d is added to the first largest element of its window, whose number is `won`."""
+    mask = np.empty(d.shape, bool) if mask is None else mask
+    part = np.empty_like(d) if part is None else part
+    return unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding)
+
+
+def overlap(n, m, at, stride):
     """Of m windows those that read within n elements at i*stride + at, and what they read there."""
     first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
     return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
@@ -1501,9 +1560,9 @@ def unfold(x, block, padding, stride, dilation):
     groups, _, rows, columns, high, wide, channels = block.shape
     x = x.reshape(*x.shape[:3], groups, channels)
     for p in range(high):
-        i, read_i = inside(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
         for q in range(wide):
-            j, read_j = inside(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
             block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
     return block
 
