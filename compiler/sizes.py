@@ -2,13 +2,14 @@
 
 A size is a sum of integer multiples of products of symbols: `H`, `4*H`, `H + V`, `C*H*W`. Two sizes are equal exactly
 when they are the same polynomial, which a dictionary comparison decides. A rounded-down quotient is a fresh symbol that
-remembers its formula (`floor_div`), so that comparison stays exact there, too.
+remembers its formula (`floor_div`) in lowest terms, so that comparison stays exact there, too: `(N - 5)//2 + 1` is `(N - 3)//2`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from math import gcd
 from typing import Union
 
 SizeLike = Union["Size", int]
@@ -38,6 +39,15 @@ class Size:
 
     @property
     def symbols(self) -> tuple[str, ...]:
+        """The lengths that it depends on, those below rounded-down quotients included."""
+        found: set[str] = set()
+        for s in self.factors:
+            found |= {*_FORMULAS[s][0].symbols} if s in _FORMULAS else {s}
+        return tuple(sorted(found))
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The symbols that stand in its terms: lengths and quotients."""
         return tuple(sorted({s for m, _ in self.terms for s in m}))
 
     def __add__(self, other: SizeLike) -> Size:
@@ -76,13 +86,14 @@ class Size:
         return self.format()
 
     def format(self, names: Mapping[str, str] | None = None) -> str:
-        """The polynomial as Python text: `4*H + V - 1`; `names` renames symbols."""
+        """The polynomial as Python text: `4*H + V - 1`; `names` renames lengths."""
         if not self.terms:
             return "0"
-        ordered = sorted(self.terms, key=lambda term: (not term[0], term[1] < 0, term[0]))
+        shown, moved = _gathered(self)
+        ordered = sorted(shown.terms, key=lambda term: (not term[0], term[1] < 0, term[0]))
         text = ""
         for m, c in ordered:
-            factors = [_symbol_text(s, names) for s in m]
+            factors = [_symbol_text(s, moved.get(s, 0), names) for s in m]
             if abs(c) != 1 or not m:
                 factors.insert(0, str(abs(c)))
             sign = (" - " if c < 0 else " + ") if text else ("-" if c < 0 else "")
@@ -148,18 +159,48 @@ def _substitute_formula(name: str, env: Mapping[str, SizeLike]) -> Size:
     return floor_div(top.substitute(env), divisor)
 
 
-def _symbol_text(name: str, names: Mapping[str, str] | None) -> str:
+def _symbol_text(name: str, more: int, names: Mapping[str, str] | None) -> str:
+    """A length, or a quotient and `more`."""
     if names and name in names:
         return names[name]
     if name in _FORMULAS:
         top, divisor = _FORMULAS[name]
-        return f"(({top.format(names)})//{divisor})"
+        top += more * divisor
+        text = top.format(names)
+        return f"({text}//{divisor})" if text.isalnum() else f"(({text})//{divisor})"
     return name
 
 
-def quotient(name: str) -> tuple[Size, int] | None:
-    """(numerator, divisor) where a symbol is a rounded-down quotient."""
-    return _FORMULAS.get(name)
+def _moved(s: Size, q: str, k: int) -> Size:
+    """The polynomial with q - k for q; not below other quotients."""
+    total = size(0)
+    for m, c in s.terms:
+        term = size(c)
+        for x in m:
+            term = term * (symbol(q) - k if x == q else symbol(x))
+        total = total + term
+    return total
+
+
+@lru_cache(maxsize=2**14)
+def _gathered(s: Size) -> tuple[Size, dict[str, int]]:
+    """The polynomial in moved quotients q + k, where it has fewer terms: M*q^2 - 2*M*q + M is M*(q - 1)^2; and every k."""
+    moved: dict[str, int] = {}
+    for q in s.factors:
+        if q not in _FORMULAS or q not in s.factors:
+            continue
+        degree = max(m.count(q) for m, _ in s.terms)
+        terms = dict(s.terms)
+        for m, c in s.terms:
+            lower = list(m)
+            if m.count(q) == degree:
+                lower.remove(q)
+                k, rest = divmod(terms.get(tuple(lower), 0), degree * c)
+                out = _moved(s, q, k) if k and not rest else s
+                if len(out.terms) < len(s.terms):
+                    s, moved[q] = out, k
+                    break
+    return s, moved
 
 
 @cache
@@ -179,12 +220,24 @@ def size(value: SizeLike) -> Size:
 
 
 def floor_div(top: SizeLike, divisor: int) -> Size:
-    """`top // divisor`: exact where every coefficient divides, otherwise a fresh symbol that knows its formula."""
-    top = size(top)
-    if top.value is not None:
-        return size(top.value // divisor)
-    if all(c % divisor == 0 for _, c in top.terms):
-        return Size({m: c // divisor for m, c in top.terms})
+    """`top // divisor`: exact where every coefficient divides, otherwise with a symbol that knows its formula in lowest terms."""
+    whole, rest = {}, {}
+    for m, c in size(top).terms:
+        whole[m], rest[m] = divmod(c, divisor)
+    return Size(whole) + _remainder(Size(rest), divisor)
+
+
+def _remainder(top: Size, divisor: int) -> Size:
+    """A quotient of which no whole part can be taken out; every coefficient is at least 0 and below the divisor."""
+    if all(not m for m, _ in top.terms):
+        return size(0)
+    shared = gcd(divisor, *(c for m, c in top.terms if m))
+    if shared > 1:                                               # (2*N + 1)//4 = (N + 1//2)//2
+        return floor_div(Size({m: c // shared for m, c in top.terms}), divisor // shared)
+    for m, c in top.terms:
+        if c == 1 and len(m) == 1 and m[0] in _FORMULAS:         # (a//b + k)//c = (a + b*k)//(b*c)
+            inner, below = _FORMULAS[m[0]]
+            return floor_div(inner + (top - symbol(m[0])) * below, divisor * below)
     name = f"({top})//{divisor}"
     _FORMULAS[name] = (top, divisor)
     return symbol(name)

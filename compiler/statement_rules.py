@@ -40,7 +40,7 @@ from .program import (
     reads,
     writes,
 )
-from .sizes import Size, product, quotient, size, symbol
+from .sizes import Size, product, size, symbol
 from .windows import window_count
 
 ANY_KIND = {"eq", "ne", "select", "real", "lt", "le", "gt", "ge"}        # primitives that take classes and truth values, too
@@ -125,7 +125,7 @@ def negative(bound: Size) -> bool:
 
     With every symbol at least 1, n = 1 + n': a polynomial whose coefficients in the n' are all at most 0, the constant below 0.
     """
-    moved = bound.substitute({s: symbol(s) + 1 for s in bound.symbols if quotient(s) is None})
+    moved = bound.substitute({s: symbol(s) + 1 for s in bound.symbols})
     return moved.terms != () and all(c < 0 for _, c in moved.terms) and any(not m for m, _ in moved.terms)
 
 

@@ -20,6 +20,7 @@ WORK = {"gradients": "The objective; its gradients go into the arrays of `grads`
         "hidden": "Means of the hidden units.", "visible": "Means of the visible units.",
         "free_energy": "The free energy of every example.", "gibbs": "The visible units after K steps."}
 KINDS = {"binary": "binary", "spin": "spin", "categorical": "categorical"}
+CALLED = {"hidden": "hidden_given_visible", "visible": "visible_given_hidden"}
 PUBLIC = ("hidden_given_visible", "visible_given_hidden", "gibbs", "free_energy", "statistics")
 
 
@@ -76,17 +77,15 @@ class EnergyPrinter(ModulePrinter):
         given, kept = ", ".join(function.inputs), {"hidden": self.layers(False), "visible": self.layers(True)}
         match name:
             case "hidden" | "visible":
-                public, what = f"{name}_given_{'visible' if name == 'hidden' else 'hidden'}", \
-                    f"Means of the {name} units given the others" + self.several(kept[name])
+                what = f"Means of the {name} units given the others" + self.several(kept[name])
             case "gibbs":
                 args += ["k", "seed=0"]
-                public = name
                 what = (f"Samples of the visible units after k steps of a Gibbs chain from {given}"
                         f"{self.several(self.layers(True))}; `seed`: an int, or (seed, step)")
             case _:
-                public, what = name, "The free energy of every example, -log of the sum of exp(-E) over the hidden units"
+                what = "The free energy of every example, -log of the sum of exp(-E) over the hidden units"
         call = ["params", *function.inputs, *("k" for _ in free), "Workspace()", *(["seed"] if draws(function) else [])]
-        return "\n".join([f"def {public}({', '.join(['params', *args])}):", *doc(what),
+        return "\n".join([f"def {CALLED.get(name, name)}({', '.join(['params', *args])}):", *doc(what),
                           f"    return _{name}({', '.join(call)})"]) + "\n"
 
     def statistics(self) -> str:

@@ -16,7 +16,7 @@ from ...compiler.passes.naming import printable
 from ...compiler.pipeline import Compiled, compile_system
 from ...compiler.system import System
 from .checkpointing import CheckpointPlan, checkpoint_plan
-from .energies import EnergyPrinter
+from .energies import CALLED, EnergyPrinter
 from .module import Module, ModulePrinter
 
 
@@ -119,9 +119,37 @@ class Program:
         known = {*self.system.inputs, *(n for f in self.compiled.functions.values() for n in f.free)}
         return {k: v for k, v in inputs.items() if k in read or k not in known}
 
-    def init_state(self, params: dict[str, Any], seed: int = 0) -> dict[str, Any]:
-        """What a training step keeps."""
-        return self.module.init_state(params, seed)  # type: ignore[no-any-return]
+    def init_state(self, params: dict[str, Any], seed: int = 0, **more: Any) -> dict[str, Any]:
+        """What a training step keeps; of a model with persistent chains, `chains` says how many."""
+        return self.module.init_state(params, seed, **more)  # type: ignore[no-any-return]
+
+    def hidden_given_visible(self, params: dict[str, Any], **inputs: Any) -> Any:
+        """Of an energy model: the means of the hidden units."""
+        return self._of_energy("hidden")(params, **inputs)
+
+    def visible_given_hidden(self, params: dict[str, Any], **inputs: Any) -> Any:
+        """Of an energy model: the means of the visible units."""
+        return self._of_energy("visible")(params, **inputs)
+
+    def gibbs(self, params: dict[str, Any], k: int, seed: Any = 0, **inputs: Any) -> Any:
+        """Of an energy model: samples of the visible units after k steps from those given."""
+        return self._of_energy("gibbs")(params, k=k, seed=seed, **inputs)
+
+    def free_energy(self, params: dict[str, Any], **inputs: Any) -> Any:
+        """Of an energy model: F(v), per example."""
+        return self._of_energy("free_energy")(params, **inputs)
+
+    def statistics(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+        """Of an energy model: the mean of -dE/dw given the visible units."""
+        return self._of_energy("statistics")(params, **inputs)  # type: ignore[no-any-return]
+
+    def _of_energy(self, name: str) -> Any:
+        """A function of the module of an energy model; GraphError says why it is not there."""
+        public = CALLED.get(name, name)
+        if name not in self.compiled.parts:
+            why = self.compiled.missing.get(name, "it has a loss, and no energy")
+            raise GraphError(f"{self.system.name} offers no {public}: {why}")
+        return getattr(self.module, public)
 
     def Workspace(self) -> Any:
         """The buffers of one caller."""

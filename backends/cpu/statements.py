@@ -202,6 +202,7 @@ class Statements:
                 yield f"{target} += {self.expressions.at(body.args[0], 1)}"
                 return
             if body.f in UFUNC:
+                yield from self.allocate(out)
                 yield f"{UFUNC[body.f]}({', '.join(map(self.expressions.text, body.args))}, out={target})"
                 return
             if body.f == "add" and (product := self._in_place(body, out)) is not None:

@@ -24,7 +24,7 @@ from ...compiler.program import (
     View,
     leaves,
 )
-from ...compiler.sizes import Size, quotient
+from ...compiler.sizes import Size
 
 PRELUDE = """#include <math.h>
 #include <stdbool.h>
@@ -142,16 +142,7 @@ def operands(k: Kernel) -> tuple[list[Array], list[str]]:
              *(x.size for x in leaves(k.body) if isinstance(x, SizeOf))]
     steps = {x.axis for _, x, _ in entries if isinstance(x, Fixed) and x.axis}
     steps |= {x.axis for x in leaves(k.body) if isinstance(x, Step) and x.dim is None}
-    return arrays, sorted({s for size in sizes for s in symbols(size)} | steps)
-
-
-def symbols(size: Size) -> set[str]:
-    """The lengths on which a size depends, those below rounded-down quotients included."""
-    found: set[str] = set()
-    for s in size.symbols:
-        below = quotient(s)
-        found |= {s} if below is None else symbols(below[0])
-    return found
+    return arrays, sorted({s for size in sizes for s in size.symbols} | steps)
 
 
 def length(size: Size) -> str:

@@ -21,8 +21,9 @@ from .objectives import Objective, objective, statistics
 from .partition import Partition, partition
 from .replace import replaced, without
 from .sampling import sample
+from .tempering import tempered
 from .terms import signed_summands, summands
 
 __all__ = ["Conditional", "EnergyError", "Objective", "Partition", "conditional", "conditionals", "free_energies", "free_energy",
            "gibbs", "mean_of", "objective", "partition", "replaced", "sample", "signed_summands", "statistics", "summands",
-           "summed_out", "without"]
+           "summed_out", "tempered", "without"]

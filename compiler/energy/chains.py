@@ -68,7 +68,9 @@ def looped(out: System, sides: Sides, start: Values, k: int | None, first: str, 
     if k is not None:
         out.sizes[str(length(axis))] = k
     one, two = (sides.hidden, sides.visible) if first == "hidden" else (sides.visible, sides.hidden)
-    old = {c.layer.node: _delayed(c.layer.node, name + suffix, axis, start[c.layer.node]) for name, c in two.items()}
+    old: dict[Expr, Expr] = {}
+    for name, c in two.items():
+        old[c.layer.node] = _delayed(c.layer.node, name + suffix, axis, start[c.layer.node])
     drawn = draw(out, one, old, suffix, sides)
     drawn |= draw(out, two, drawn, suffix, sides)
     return {node: At(e, axis, -1) for node, e in drawn.items()}

@@ -81,7 +81,7 @@ def statistics(system: System) -> System:
 def _contrastive(system: System, out: System, sides: Sides, est: Estimator) -> System:
     """The chain begins at the data."""
     assert system.energy is not None
-    data = {u.node: u.node for u in system.energy.visible}
+    data: dict[Expr, Expr] = {u.node: u.node for u in system.energy.visible}
     if est.statistics == "samples":
         data |= draw(out, sides.hidden, data, "", sides)
         model = chain(out, sides, data, est.k, "visible")
@@ -102,10 +102,11 @@ def _persistent(system: System, out: System, sides: Sides, est: Estimator) -> Ob
                           "contrastive_divergence")
     kept = [c.layer for c in (*sides.hidden.values(), *(c for c in sides.visible.values() if c.interacting or c.beside))]
     axis = axis_of(out, "particles")
-    inputs = {u.node: Input(f"chain_{u.name}", (axis,), u.node.shape) for u in kept}
-    out.inputs.update({i.name: i for i in inputs.values()})
+    inputs: dict[Expr, Expr] = {}
+    for u in kept:
+        inputs[u.node] = out.inputs[f"chain_{u.name}"] = Input(f"chain_{u.name}", (axis,), u.node.shape)
     model = chain(out, sides, inputs, est.k, "visible")
-    visible = {u.node: model[u.node] for u in system.energy.visible}
+    visible: dict[Expr, Expr] = {u.node: model[u.node] for u in system.energy.visible}
     if est.statistics == "samples":
         data: dict[Expr, Expr] = {u.node: u.node for u in system.energy.visible}
         data |= draw(out, sides.hidden, data, "", sides)

@@ -55,9 +55,13 @@ def reading(system: System, natural: Expr, units: Input, last: bool = False) -> 
 
 
 def same(system: System, a: Expr, units: Input) -> bool:
-    """Whether a does not depend on these units at all."""
-    found = reading(system, a, units)
-    return not (found.own or found.others)
+    """Whether a, of any shape, does not depend on these units at all."""
+    try:
+        shape = tuple(s.evaluate(system.sizes) for s in units.shape)
+        value = _values(system, a, units, np.stack([np.zeros(shape, bool), np.ones(shape, bool)]))
+    except (GraphError, KeyError):
+        return False
+    return bool(np.allclose(value, value[:1], rtol=1e-9, atol=1e-9))
 
 
 def _subsets(n: int) -> Array:
@@ -99,7 +103,7 @@ def _values(system: System, e: Expr, units: Input, moved: Array) -> Array:
             one = rng.uniform(0.5, 1.5, dims[1:] if BATCH in leaf.axes else dims)
             values[leaf.name] = np.broadcast_to(one, dims)
     out = evaluate(system, [e], values, {"B": count})[0]
-    return np.broadcast_to(out, moved.shape)
+    return out if BATCH in e.axes else np.broadcast_to(out, (count, *out.shape))
 
 
 def _leaves(system: System, e: Expr) -> Sequence[Input | Param]:

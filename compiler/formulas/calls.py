@@ -59,7 +59,7 @@ def written(found: Word, operands: Sequence[Term], text: Callable[[Size], str] =
     elif any(x.lo or x.hi for x in lines):
         pads = [[number(n) for n in ([x.lo] if x.lo == x.hi else [x.lo, x.hi])] for x in lines]
         terms.append(_option("padding", _each(pads)))
-    if found.name == "conv_transpose" and any(x.more for x in lines):
+    if found.name in ("conv_transpose", "unpool") and any(x.more for x in lines):
         terms.append(_option("more", _each([[number(x.more)] for x in lines])))
     if any(x.dilation != 1 for x in lines):
         terms.append(_option("dilation", _each([[number(x.dilation)] for x in lines])))

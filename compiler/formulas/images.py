@@ -6,7 +6,7 @@
     max_pool(x, k), avg_pool(x, k), global_max(x), global_avg(x)
     unpool(g, k)                   the adjoint of summing windows: g added to every element of its window
     max_unpool(g, x, k)            the adjoint of max_pool(x, k): g added to the largest element of its window in x
-    local(x, K), windows(x, k), upsample(x, f), flatten(x)
+    local(x, K), windows(x, k)     and see `image_shapes`
 
 Each reads the structure of nodes, whatever pass they come from, and answers what stands in the call. An expression that is
 `opaque`, since it prints as its name, is not looked into.
@@ -41,6 +41,7 @@ from ..graph import (
     size,
 )
 from .calls import Line, Word
+from .image_shapes import blocks_summed, flattened, largest, per_channel, upsampled
 
 Opaque = Callable[[Expr], bool]
 Labels = tuple[int, ...]
@@ -52,13 +53,13 @@ def word(e: Expr, opaque: Opaque) -> Word | None:
         case Contract():
             return _contraction(e, opaque)
         case Reduce():
-            return _reduction(e, opaque)
+            return _reduction(e, opaque) or blocks_summed(e, opaque)
         case Reshape():
-            return _grouped(e, opaque) or _upsampled(e, opaque) or _flattened(e)
+            return _grouped(e, opaque) or upsampled(e, opaque) or flattened(e)
         case Map(f="add"):
             return _biased(e, opaque)
         case Map(f="div" | "mul"):
-            return _averaged(e, opaque)
+            return _averaged(e, opaque) or (largest(e) if e.f == "mul" else None)
         case Slice() | Fold():
             return _folded(e, opaque)
         case Window() if e.at in (1, 3) and len(e.shape) == e.at + 2:
@@ -350,50 +351,4 @@ def _place(line: Line) -> tuple[Size, int, int, int, int]:
     return line.k, line.stride, line.lo, line.hi, line.dilation
 
 
-# ---------------------------------------------------------------- shapes
-
-def _upsampled(e: Reshape, opaque: Opaque) -> Word | None:
-    """Every element repeated along each dimension."""
-    dims = len(e.shape) - 1
-    inner: Expr = e
-    a: Expr | None = None
-    factors: list[Line] = []
-    for i in reversed(range(max(dims, 0))):
-        at = 1 + i
-        if not isinstance(inner, Reshape) or (a is not None and opaque(inner)):
-            return None
-        a = inner.args[0]
-        if not isinstance(a, Broadcast) or opaque(a) or a.places != tuple(p for p in range(dims + 2) if p != at + 1):
-            return None
-        if inner.shape != (*a.shape[:at], a.shape[at] * a.shape[at + 1], *a.shape[at + 2:]) or a.axes != a.args[0].axes:
-            return None
-        factors.insert(0, Line(a.shape[at + 1]))
-        inner = a.args[0]
-    return Word("upsample", (inner,), tuple(factors), True) if dims in (1, 2) else None
-
-
-def _flattened(e: Reshape) -> Word | None:
-    a = e.args[0]
-    return Word("flatten", (a,)) if len(a.shape) > 1 and e.shape == (product(a.shape),) else None
-
-
-def per_channel(e: Broadcast) -> bool:
-    """Whether e is one number a channel at every position of an image."""
-    return e.places == (0,) and len(e.shape) in (2, 3)
-
-
-def image_beside(e: Map, b: Broadcast, opaque: Opaque) -> Expr | None:
-    """A value with a name, of the shape of b, that the other operands of e are computed from elementwise."""
-    stack = [a for a in reversed(e.args) if a is not b]
-    while stack:
-        a = stack.pop()
-        if a.shape != b.shape:
-            continue
-        if not a.args or opaque(a):
-            return a
-        if isinstance(a, Map):
-            stack.extend(reversed(a.args))
-    return None
-
-
-__all__ = ["image_beside", "labels", "per_channel", "windows_reduced", "word"]
+__all__ = ["labels", "windows_reduced", "word"]

@@ -45,7 +45,7 @@ from ..graph import (
     Window,
 )
 from ..node import length, shown
-from . import images
+from . import image_shapes, images
 from .calls import Word, written
 from .idioms import mean_of, softmax_of
 from .products import product
@@ -222,7 +222,7 @@ class Reader:
 
     def operand(self, e: Map, a: Expr, where: Where) -> Reading:
         """An operand; one number a channel at every position of an image reads `channels(b, x)`, x a value that e is made of."""
-        x = images.image_beside(e, a, self.opaque) if isinstance(a, Broadcast) and images.per_channel(a) else None
+        x = image_shapes.image_beside(e, a, self.opaque) if isinstance(a, Broadcast) and image_shapes.per_channel(a) else None
         if x is None or self.opaque(a):
             out = yield self.inside(a, where)
             return out

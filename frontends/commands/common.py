@@ -90,7 +90,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, int]:
 
 def require_training(system: System, what: str) -> None:
     """Refuses a model that has no loss, or no parameter that is trained."""
-    if system.loss is None:
+    if system.loss is None and system.energy is None:
         raise OptionError(f"model {system.name} has no loss, so there is nothing to {what}: loss = ... is what is minimised")
     if not system.trained():
         why = "all its parameters are frozen" if system.params else "it has no parameters"

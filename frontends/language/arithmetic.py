@@ -72,6 +72,9 @@ def _clash(ctx: Context, scope: Scope, node: s.Expr, a: tuple[s.Expr, Expr], b: 
     hint = None
     if len(a[1].shape) == len(b[1].shape) == 2 and a[1].shape == b[1].shape[::-1]:
         hint = f"one of them transposed? `{text_of(scope, b[0])}.T`"
+    elif {len(a[1].shape), len(b[1].shape)} in ({1, 2}, {1, 3}) and a[1].shape[0] == b[1].shape[0]:
+        image, bias = (a, b) if len(a[1].shape) > 1 else (b, a)
+        hint = f"one number for every channel of an image: channels({text_of(scope, bias[0])}, {text_of(scope, image[0])})"
     elif len(a[1].shape) != len(b[1].shape) and isinstance(node, s.Binary) and node.op == "*":
         hint = "`*` multiplies element by element; the product of a matrix and a vector is `@`"
     ctx.fail(scope, node, f"`{text_of(scope, a[0])}` has the shape {has(a[1])}, `{text_of(scope, b[0])}` has {has(b[1])}",

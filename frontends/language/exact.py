@@ -47,11 +47,10 @@ from ...compiler.graph import (
     matmul,
 )
 from ...compiler.node import base, length, shown
-from ...compiler.sizes import quotient
 from ...compiler.system import System
 from . import semantics
 from .boundaries import Boundaries, batched, cycles
-from .images import made_by
+from .image_words import made_by
 from .recognise import average_of, between, dropout_of, losses, softmax_operand, written
 
 LETTERS = "ijklmnopqrstuvwxyzabcdefghABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -60,12 +59,6 @@ FOLDING = ("add", "sub", "mul", "div", "pow", "neg")     # of constants, the lan
 
 class PrintingError(ValueError):
     """A system that the language cannot say."""
-
-
-def size_text(s: Size) -> str:
-    """A size as the language writes it: `4*H + V`, `(H + 1)/2` rounded down."""
-    parts = {f: quotient(f) for f in s.symbols}
-    return s.format({f: f"(({size_text(q[0])})/{q[1]})" for f, q in parts.items() if q is not None})
 
 
 class ExactReader(Reader):
@@ -112,7 +105,6 @@ class ExactReader(Reader):
         found = super().word(e)
         return found if found is not None and made_by(found, self.system.sizes) is e else None
 
-    size = staticmethod(size_text)
 
     # ------------------------------------------------------------ leaves
 
@@ -126,8 +118,7 @@ class ExactReader(Reader):
 
     def read_Extent(self, e: Extent, where: Where) -> Reading:
         yield from ()
-        text = size_text(e.size)
-        return call("size", Term("size", text)) if any(map(quotient, e.size.symbols)) else Term("size", text)
+        return Term("size", str(e.size))
 
     def read_Input(self, e: Input, where: Where) -> Reading:
         if any(e is arrives for arrives, _ in self.system.surgery.values()):
@@ -316,7 +307,7 @@ class ExactReader(Reader):
     def read_Slice(self, e: Slice, where: Where) -> Reading:
         a = e.args[0]
         out = yield a, ()
-        cut = f"{size_text(e.lo)}:{size_text(e.hi)}"
+        cut = f"{e.lo}:{e.hi}"
         if isinstance(a, Slice) and out.kind == "index" and a not in self.called:
             return Term("index", "", out.args, (*out.subs, *[":"] * (e.at - a.at - 1), cut))
         return index(out, [*[":"] * e.at, cut])
@@ -362,7 +353,7 @@ class ExactReader(Reader):
 
 
 def _sizes(sizes: Sequence[Size]) -> list[Term]:
-    return [Term("size", size_text(s)) for s in sizes]
+    return [Term("size", str(s)) for s in sizes]
 
 
 def second_names(system: System) -> dict[str, str]:
@@ -373,4 +364,4 @@ def second_names(system: System) -> dict[str, str]:
     return {x: shown(x) if shown(x) not in taken and short.count(shown(x)) == 1 else x for x in found}
 
 
-__all__ = ["ExactReader", "PrintingError", "cycles", "size_text"]
+__all__ = ["ExactReader", "PrintingError", "cycles"]

@@ -188,6 +188,8 @@ def _link(ctx: Context, node: s.Binary, left: Lenient, right: Lenient, scope: Sc
     try:
         if node.op == "@":
             result = product(ctx, scope, node, left[0], right[0])
+        elif node.op == "//":
+            result = _rounded(ctx, node, left[0], right[0], scope)
         else:
             result = elementwise(ctx, scope, node, OPERATORS[node.op], [(node.a, left[0]), (node.b, right[0])])
     except Poisoned:
@@ -196,6 +198,17 @@ def _link(ctx: Context, node: s.Binary, left: Lenient, right: Lenient, scope: Sc
         return None, False
     ctx.place(result, scope, node)
     return result, False
+
+
+def _rounded(ctx: Context, node: s.Binary, a: Expr | None, b: Expr | None, scope: Scope) -> Expr:
+    """A quotient of sizes, rounded down."""
+    if a is None or b is None:
+        raise Unknown
+    if not isinstance(a, Extent | Const) or not isinstance(b, Const) or not isinstance(b.value, int) or b.value < 1 or (
+            isinstance(a, Const) and not isinstance(a.value, int)):
+        ctx.fail(scope, node, f"`{text_of(scope, node)}` is no size by a whole number: `//` rounds sizes down",
+                 hint="of values: floor(a / b)")
+    return Extent(a.size // b.value) if isinstance(a, Extent) else Const(a.value // b.value)
 
 
 def _row(ctx: Context, node: s.Expr, items: tuple[s.Expr, ...], scope: Scope) -> Expr:

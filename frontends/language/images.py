@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from ...compiler.formulas.calls import Word
 from ...compiler.graph import (
     Broadcast,
     Concat,
@@ -155,20 +154,36 @@ def transposed(x: Expr, kernel: Expr, steps: Steps, groups: SizeLike = 1, more: 
     if g:
         w = Reshape(w, (o, *w.shape[2:]))
     for i in reversed(range(dims)):
-        w = _folded(w, 1 + 2 * i, steps.stride[i], steps.dilation[i], steps.padding[i], more[i] if more else 0)
+        w = _folded(w, 1 + 2 * i, steps.stride[i], steps.dilation[i], steps.padding[i], more[i] if more else 0, steps.sizes)
     return w
 
 
-def _folded(w: Expr, at: int, stride: int, dilation: int, padding: tuple[int, int], more: int) -> Expr:
+def _folded(w: Expr, at: int, stride: int, dilation: int, padding: tuple[int, int], more: int, sizes: dict[str, int]) -> Expr:
     """Windows added back along one dimension: `more` elements that no window reached, and the padding cut off."""
-    n = (w.shape[at] - 1) * stride + (w.shape[at + 1] - 1) * dilation + 1
+    m, k = w.shape[at], w.shape[at + 1]
+    n = (m - 1) * stride + (k - 1) * dilation + 1
     if more < stride:                                            # so many are left over where windows are taken
         n = n + more
         w = Fold(w, at, n, stride, dilation)
     else:
         w = Pad(Fold(w, at, n, stride, dilation), at, 0, n + more)
         n = n + more
+    _remains(m, k, stride, dilation, padding, more, sizes)
     return Slice(w, at, padding[0], n - padding[1])
+
+
+def _remains(m: Size, k: Size, s: int, d: int, padding: tuple[int, int], more: int, sizes: dict[str, int]) -> None:
+    """GraphError, with the size formula and its numbers, where the padding cuts off everything."""
+    try:
+        places, width = m.evaluate(sizes), k.evaluate(sizes)
+    except KeyError:
+        return
+    reach, (lo, hi) = d * (width - 1) + 1, padding
+    left = (places - 1) * s + reach + more - lo - hi
+    if left < 1:
+        added, cut = f" + {more}" if more else "", f"2*{lo}" if lo == hi else f"{lo} - {hi}"
+        raise GraphError(f"the padding cuts off all that {places} windows of {width} make: ({places} - 1)*{s} + {reach}{added} - "
+                         f"{cut} = {left}")
 
 
 def correlation(g: Expr, x: Expr, kernel: Sequence[Size], steps: Steps, groups: SizeLike = 1) -> Expr:
@@ -209,14 +224,16 @@ def _reads(wanted: Size, channels: Size, groups: Size, sizes: dict[str, int]) ->
     if wanted * groups != channels:
         _divides(channels, groups, "input", sizes)
         told = n_text(wanted, sizes) if groups == 1 else f"{wanted} * {groups} = {n_text(wanted * groups, sizes)}"
-        raise GraphError(f"the kernel reads {told} channels, and the image has {n_text(channels, sizes)}")
+        raise GraphError(f"the kernel reads {told} {'channel' if wanted * groups == 1 else 'channels'}, and the image has "
+                         f"{n_text(channels, sizes)}")
 
 
 def _divides(n: Size, groups: Size, what: str, sizes: dict[str, int]) -> tuple[int, int]:
     """Both numbers; GraphError where the one does not divide the other."""
     count, parts = n.evaluate(sizes), groups.evaluate(sizes)
     if count % parts:
-        raise GraphError(f"{n_text(n, sizes)} {what} channels are not divisible by {parts} groups: {count}/{parts} = "
+        are = "channel is" if count == 1 else "channels are"
+        raise GraphError(f"{n_text(n, sizes)} {what} {are} not divisible by {parts} groups: {count}/{parts} = "
                          f"{count / parts:.4g}")
     return count, parts
 
@@ -236,10 +253,26 @@ def pooling(kind: str, x: Expr, window: Sequence[int], steps: Steps) -> Expr:
     """max or mean over windows of (C, n1, n2). A maximum's padding never wins; a mean counts its zeros."""
     kernel = tuple(map(size, window))
     w = windows(x, kernel, steps, -inf if kind == "max" else 0)
+    if kind == "max":
+        for i, k in enumerate(window):
+            _reaches(x.shape[1 + i], k, i, steps)
     over = tuple(2 + 2 * i for i in range(len(kernel)))
     if kind == "max":
         return Reduce("max", w, over)
     return apply("div", Reduce("sum", w, over), Const(product(kernel).value or 1))
+
+
+def _reaches(n: Size, k: int, i: int, steps: Steps) -> None:
+    """GraphError where a window holds nothing but padding: it has no maximum."""
+    (lo, hi), s, d = steps.padding[i], steps.stride[i], steps.dilation[i]
+    try:
+        value = n.evaluate(steps.sizes)
+    except KeyError:
+        return
+    for j in range((value + lo + hi - d * (k - 1) - 1) // s + 1 if lo or hi else 0):
+        if not any(lo <= j * s + d * tap < lo + value for tap in range(k)):
+            raise GraphError(f"a window of {k} would hold nothing but padding, which has no maximum: {n_text(n, steps.sizes)} "
+                             f"padded by {lo} and {hi}")
 
 
 def pooled(kind: str, x: Expr) -> Expr:
@@ -284,47 +317,5 @@ def local(x: Expr, kernel: Expr, steps: Steps) -> Expr:
     return Contract(w, kernel, (1, *pairs), (2, *places, 1, *taps), (2, *places), w.axes)
 
 
-def made_by(found: Word, sizes: dict[str, int]) -> Expr | None:
-    """The node that a call makes; None where the language has no such call."""
-    steps = Steps(tuple(x.stride for x in found.lines), tuple((x.lo, x.hi) for x in found.lines),
-                  tuple(x.dilation for x in found.lines), sizes)
-    k, groups = tuple(x.k for x in found.lines), size(1) if found.groups is None else found.groups
-    numbers = [n.value for n in k if n.value is not None]
-    if found.sized and len(numbers) < len(k):
-        return None
-    try:
-        match found.name, found.operands:
-            case "conv", (x, kernel, *bias):
-                out = convolution(x, kernel, steps, groups, found.flip)
-                return out + over_positions(bias[0], out) if bias else out
-            case "conv_transpose", (x, kernel, *bias):
-                out = transposed(x, kernel, steps, groups, [n.more for n in found.lines])
-                return out + over_positions(bias[0], out) if bias else out
-            case "correlate", (g, x):
-                return correlation(g, x, k, steps, groups)
-            case "max_pool" | "avg_pool", (x,):
-                return pooling("max" if found.name == "max_pool" else "mean", x, numbers, steps)
-            case _, (x, *more):
-                return _plainly(found.name, x, more, numbers, steps)
-    except (GraphError, KeyError):
-        return None
-    return None
-
-
-def _plainly(name: str, x: Expr, more: list[Expr], numbers: list[int], steps: Steps) -> Expr | None:
-    match name:
-        case "windows":
-            return windows(x, tuple(map(size, numbers)), steps)
-        case "global_max" | "global_avg":
-            return pooled("max" if name == "global_max" else "mean", x)
-        case "upsample":
-            return upsampled(x, numbers)
-        case "flatten":
-            return Reshape(x, (product(x.shape),))
-        case "local":
-            return local(x, more[0], steps)
-    return None
-
-
-__all__ = ["Steps", "convolution", "correlation", "local", "made_by", "over_positions", "pooled", "pooling", "same", "transposed",
+__all__ = ["Steps", "convolution", "correlation", "local", "over_positions", "pooled", "pooling", "same", "transposed",
            "upsampled", "windows"]

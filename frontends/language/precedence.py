@@ -9,7 +9,8 @@ from lark import Token
 
 from . import syntax as s
 
-BINARY = {"or": 1, "and": 2, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "+": 5, "-": 5, "*": 7, "/": 7, "@": 7, "^": 9}
+BINARY = {"or": 1, "and": 2, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "+": 5, "-": 5,
+          "*": 7, "/": 7, "//": 7, "@": 7, "^": 9}
 PREFIX = {"not": 3, "sum": 6, "-": 8}                    # sum stands for every reduction with brackets
 
 

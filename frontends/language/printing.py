@@ -19,7 +19,7 @@ from ...compiler.system import Average, Initialiser, Parameter, Stat, System, Tr
 from .boundaries import Boundaries, boundaries_of
 from .declarations import RESERVED_INPUTS
 from .estimators import estimator_text, inside
-from .exact import ExactReader, PrintingError, size_text
+from .exact import ExactReader, PrintingError
 from .feedback import feedback_text
 from .functions import REDUCING
 from .lengths import lengths_text, own_inputs
@@ -111,7 +111,7 @@ class _Printer:
     def input(self, name: str, node: Input) -> str:
         if BATCH not in node.axes or node.name != name:
             raise PrintingError(f"the input {name} has no batch axis")
-        places = [*(a for a in node.axes if a != BATCH), *map(size_text, node.shape)]
+        places = [*(a for a in node.axes if a != BATCH), *map(str, node.shape)]
         units = next((u for u in self.system.energy.layers if u.node is node), None) if self.system.energy else None
         if units is not None:
             kind = units.kind + ("(mean)" if self.system.domains.get(name) == "unit" else "")
@@ -119,7 +119,7 @@ class _Printer:
                 + f" : {kind}"
         kind = "target" if name in self.system.targets else "input"
         type_ = self.system.domains.get(name) or (str(node.type) if node.type.kind != "class" else
-                                                  f"class({size_text(node.type.n or Size({}))})")
+                                                  f"class({node.type.n or Size({})})")
         text = f"{kind} {name}" + (f"[{', '.join(places)}]" if places else "")
         return text + (f" : {type_}" if type_ != "real" else "") + self.where(node)
 
@@ -149,7 +149,7 @@ class _Printer:
         e = self.system.equations[name]
         times = [self.reader.axis(a) for a in e.axes if a != BATCH]
         if times and name in self.reader.cyclic:                 # a cycle's shapes need not be guessed
-            times += map(size_text, e.shape)
+            times += map(str, e.shape)
         return name + (f"[{', '.join(times)}]" if times else "")
 
     def where(self, e: Expr, name: str = "") -> str:
@@ -224,7 +224,7 @@ def _parameter(p: Parameter) -> str:
 
 def _left(node: Param) -> str:
     """W[H, D]; a number first would be read as the member of a family, parentheses prevent that."""
-    sizes = [size_text(x) for x in node.shape]
+    sizes = [str(x) for x in node.shape]
     if sizes and sizes[0].isdigit():
         sizes[0] = f"({sizes[0]})"
     return node.name + (f"[{', '.join(sizes)}]" if sizes else "")

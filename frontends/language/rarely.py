@@ -46,7 +46,7 @@ from ...compiler.graph import (
     Window,
     order_axes,
 )
-from ...compiler.sizes import Size
+from ...compiler.sizes import Size, product
 from . import syntax as s
 from .scope import AxisName, Context, Equation, Scope, text_of
 from .static import integer, size_of, static
@@ -104,7 +104,11 @@ def _transpose(ctx: Context, node: s.Call, scope: Scope) -> Expr:
 
 def _reshape(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     a, *sizes = _plain(ctx, node, scope, 1, "reshape(a, H, W)")
-    return Reshape(_value(ctx, a, scope), tuple(size_of(ctx, x, scope) for x in sizes))
+    e, shape = _value(ctx, a, scope), tuple(size_of(ctx, x, scope) for x in sizes)
+    if product(e.shape) != product(shape):
+        ctx.fail(scope, node, f"`{text_of(scope, a)}` has {ctx.size_text(product(e.shape))} elements, the shape "
+                 f"[{', '.join(map(str, shape))}] has {ctx.size_text(product(shape))}")
+    return Reshape(e, shape)
 
 
 def _flip(ctx: Context, node: s.Call, scope: Scope) -> Expr:

@@ -200,6 +200,7 @@ class Context:
     places: dict[Expr, tuple[Source, s.Node]] = field(default_factory=dict)
     assumed: dict[Expr, None] = field(default_factory=dict)
     domains: dict[str, str] = field(default_factory=dict)
+    choices: set[Expr] = field(default_factory=set)                   # places of maxima, which a loss may be computed from
     header: s.Header | None = None
     layers: list[Units] = field(default_factory=list)                 # of an energy model
     estimator: tuple[Source, s.Node] | None = None                    # of an energy model, where it stands

@@ -5,7 +5,7 @@ Every function takes and returns nodes and knows nothing of places in a text; wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from ...compiler.graph import (
     BATCH,
@@ -243,10 +243,10 @@ def _is_log_softmax(e: Expr) -> bool:
 NOT_DIFFERENTIABLE = {"floor": "rounding", "round": "rounding", "sign": "the sign", "real": "a comparison"}
 
 
-def not_differentiable(root: Expr, system: System) -> tuple[Expr, str] | None:
+def not_differentiable(root: Expr, system: System, choices: Set[Expr] = frozenset()) -> tuple[Expr, str] | None:
     """A node between trained parameters and the root through which no gradient passes, and what it is; or None.
 
-    The condition of a `select`, and what stands under `stop`, may hold one.
+    The condition of a `select`, and what stands under `stop`, may hold one; so may `choices`.
     """
     depends: dict[Expr, bool] = {}
     roots = (root, *system.equations.values())
@@ -256,7 +256,7 @@ def not_differentiable(root: Expr, system: System) -> tuple[Expr, str] | None:
     seen, stack = set[Expr](), [root]
     while stack:
         e = stack.pop()
-        if e in seen or not depends[e] or isinstance(e, Stop):
+        if e in seen or not depends[e] or isinstance(e, Stop) or e in choices:
             continue
         seen.add(e)
         if isinstance(e, Map) and e.f in NOT_DIFFERENTIABLE:

@@ -29,7 +29,7 @@ def static(ctx: Context, node: s.Expr, scope: Scope) -> Size | None:
         case s.Unary(op="-", a=a):
             inner = static(ctx, a, scope)
             return None if inner is None else -inner
-        case s.Binary(op="+" | "-" | "*" | "/" | "^" as op, a=a, b=b):
+        case s.Binary(op="+" | "-" | "*" | "/" | "//" | "^" as op, a=a, b=b):
             left, right = static(ctx, a, scope), static(ctx, b, scope)
             return None if left is None or right is None else _combine(op, left, right)
     return None
@@ -49,7 +49,7 @@ def _combine(op: str, a: Size, b: Size) -> Size | None:
             return a - b
         case "*":
             return a * b if len(a.terms) * len(b.terms) <= 64 else None
-        case "/" if b.value:
+        case "/" | "//" if b.value is not None and b.value > 0:
             return a // b.value
         case "^" if b.value is not None and 0 <= b.value <= 6:
             out = size(1)
@@ -89,7 +89,7 @@ def size_of(ctx: Context, node: s.Expr, scope: Scope, role: str = "a size") -> S
     if isinstance(node, s.Number):
         ctx.fail(scope, node, f"{role} is a whole number up to 2^40, not `{text_of(scope, node)}`")
     ctx.fail(scope, node, f"`{text_of(scope, node)}` is not a size",
-             hint="sizes are whole numbers, declared sizes, and + - * of them")
+             hint="sizes are whole numbers, declared sizes, and + - * // of them")
 
 
 def _declare_size(name: str, scope: Scope) -> str:

@@ -77,7 +77,7 @@ def one_number(ctx: Context, scope: Scope, node: s.Expr, e: Expr, over: tuple[st
 
 def loss(ctx: Context, scope: Scope, x: s.Loss) -> None:
     found = average(ctx, scope, x.value, "loss")
-    bad = semantics.not_differentiable(found.total, ctx.system)
+    bad = semantics.not_differentiable(found.total, ctx.system, ctx.choices)
     if bad is not None:
         source, node = ctx.places.get(bad[0], (scope.source, x.value))
         if isinstance(node, s.Node):

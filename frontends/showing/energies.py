@@ -160,7 +160,7 @@ class Derived:
 
 
 def _ones(like: Expr) -> Expr:
-    return Broadcast(Const(1), (), like.shape, ())
+    return Broadcast(Const(1), like.axes, like.shape, ())
 
 
 def _equation(left: Pair, e: Expr, right: Pair) -> Equation:

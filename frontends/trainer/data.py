@@ -114,8 +114,9 @@ def from_arrays(system: System, dtype: Any = np.float32, **parts: Mapping[str, A
 
 
 def declarable(system: System) -> list[str]:
-    """The inputs that data are given for; the lengths of sequences are the sequences' own."""
-    return [name for name in system.inputs if name not in [f"lengths_{axis}" for axis in system.lengths]]
+    """The inputs that data are given for: not hidden units; the lengths of sequences are the sequences' own."""
+    hidden = [u.name for u in system.energy.hidden] if system.energy is not None else []
+    return [name for name in system.inputs if name not in [*hidden, *(f"lengths_{axis}" for axis in system.lengths)]]
 
 
 def _in_memory(system: System, name: str, arrays: Mapping[str, Any], dtype: np.dtype[Any], part: str) -> Array | Ragged:

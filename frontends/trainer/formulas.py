@@ -243,6 +243,7 @@ class Evaluation:
     offsets: Array | None = None
     reach: tuple[int, int] = (0, 0)
     spelling: str = ""
+    width: int | None = None                         # of an input w[N], how many places `padded` fills
     _count: int = 0
 
     def run(self, tree: Tree) -> Array:
@@ -307,16 +308,34 @@ class Evaluation:
         if name in SPELLINGS and len(args) == 1:
             self.spelling = name
             return self._steps(spelled(self.place, name, self._value(args[0])))
+        if name == "padded" and len(args) == 1:
+            return self._padded(args[0])
         if name in PER_WORD and 1 <= len(args) <= 2:
             k = int(args[1][1]) if len(args) == 2 and args[1][0] == "number" else 3
             return per_word(self.place, name, self._value(args[0]), k)
         if name not in _FUNCTIONS:
-            known = ["standardise", *SPELLINGS, *PER_WORD, *_FUNCTIONS]
+            known = ["standardise", "padded", *SPELLINGS, *PER_WORD, *_FUNCTIONS]
             raise DataError(f"input {self.place}: there is no function {name!r}{did_you_mean(name, known)}")
         wanted = _ARGUMENTS.get(name, 1)
         if len(args) != wanted:
             raise DataError(f"input {self.place}: {name} takes {wanted} argument{'s' * (wanted > 1)}, not {len(args)}")
         return _FUNCTIONS[name](*_fit(*(self._number(a) for a in args)))
+
+    def _padded(self, tree: Tree) -> Array:
+        """(examples, width): each sequence, and empty symbols or zeros after it, for an input without a time axis."""
+        steps = np.asarray(self._value(tree))
+        if self.offsets is None or self.width is None:
+            raise DataError(f"input {self.place}: padded(...) makes an input of a fixed width, such as {self.place}[40], of a "
+                            "sequence: padded(words(line))")
+        found, self.offsets = Ragged(steps, self.offsets), None
+        longest = int(found.lengths.max(initial=0))
+        if longest > self.width:
+            raise DataError(f"input {self.place}: a sequence has {longest} symbols, {self.place} has {self.width} places; "
+                            "--set gives it more, or `only` leaves long ones out")
+        out = found.padded(self.width)
+        if steps.dtype.kind in "OUS":
+            out[np.arange(self.width) >= found.lengths[:, None]] = ""
+        return out
 
     def _standardise(self, value: Array) -> Array:
         """(x - mean) / deviation of each feature over the training part; a constant feature is only centred."""

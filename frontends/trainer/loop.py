@@ -16,6 +16,7 @@ import numpy as np
 
 from .batches import Batch, Batches, Chunks, Piece, evaluation, take
 from .data import Dataset
+from .energies import WATCHED, Watch, chains
 from .errors import NotFinite, OptionError, WeightsError
 from .ragged import Part
 from .run import Arrays, Options, Program, Run, check_fit, fingerprint, load_run, save_run
@@ -66,6 +67,7 @@ class Trainer:
     extra: dict[str, Any] = field(default_factory=dict)
     timed: frozenset[str] = field(init=False, default=frozenset())
     by_token: bool = field(init=False, default=False)
+    watch: Watch | None = field(init=False, default=None)
     run: Run = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,7 @@ class Trainer:
         if system is not None:
             self.options = replace(self.options, truncate=system.training.truncate or 0)
             self.timed, self.by_token = timed_inputs(system), averages_steps(system)
+            self.watch = Watch(system) if system.energy is not None else None
         check_schedule(self.options.schedule, dict(self.options.schedule_options))
         if self.options.patience is not None and not self.data.count("validation"):
             raise OptionError("patience needs a validation part: split a / b / c is training, validation and test")
@@ -89,7 +92,7 @@ class Trainer:
     def start(self, params: Arrays | None = None) -> None:
         """A new run, from `params` or from the declared initialisers."""
         params = self.program.init(seed=self.options.seed) if params is None else params
-        state = self.program.init_state(params, seed=self.options.seed)
+        state = self._state(params)
         self.run = Run(params, state, rate=float(state["lr"]))
 
     def resume(self) -> None:
@@ -99,7 +102,7 @@ class Trainer:
             raise WeightsError(f"there is no checkpoint {path}: nothing to resume")
         run, options, extra = load_run(path)
         fresh = self.program.init(seed=self.options.seed)
-        check_fit(path, run, fresh, self.program.init_state(fresh, seed=self.options.seed))
+        check_fit(path, run, fresh, self._state(fresh))
         if replace(options, epochs=self.options.epochs) != self.options:
             changed = [f"{k} = {getattr(options, k)}" for k in vars(options) if k != "epochs"
                        and getattr(options, k) != getattr(self.options, k)]
@@ -107,6 +110,10 @@ class Trainer:
         if extra.get("data") != fingerprint(self.data.parts["train"]):
             raise WeightsError(f"{path} was trained on other data than these")
         self.run = run
+
+    def _state(self, params: Arrays) -> Arrays:
+        """What a step keeps; there are as many persistent chains as examples in a batch, unless the model says so."""
+        return self.program.init_state(params, seed=self.options.seed, **chains(self.program, self.batch))
 
     @property
     def checkpoint(self) -> Path | None:
@@ -187,12 +194,16 @@ class Trainer:
         run.position, run.total, run.count, run.carry = 0, 0.0, 0, {}
         if self.data.count("validation"):
             result = self.evaluate("validation", run.params)
+            if self.watch is not None:
+                result["loss"] = self.watch.loss(result)
             row.update({"validation" if k == "loss" else f"validation_{k}": v for k, v in result.items() if k != "penalty"})
             if row["validation"] < run.best_loss:
                 run.best_loss, run.best_epoch = row["validation"], run.epoch
                 run.best = {name: a.copy() for name, a in run.params.items()}
             patience = self.options.patience
             run.stopped = patience is not None and run.epoch - run.best_epoch >= patience
+        elif self.watch is not None:
+            row.update(self.watch(run.params, self.pieces("train"), WATCHED))
         row["seconds"] = run.seconds
         run.history.append(row)
         self.progress.epoch(run)
@@ -203,7 +214,9 @@ class Trainer:
                           self.options.truncate, self.timed, self.data.stream)
 
     def evaluate(self, part: str, params: Arrays) -> dict[str, float]:
-        """Loss, penalty and metrics of a part, averages combined over batches by their counts."""
+        """Loss, penalty and metrics of a part, averages combined over batches by their counts; an energy's measures."""
+        if self.watch is not None:
+            return self.watch(params, self.pieces(part))
         return combine(self.program, params, self.pieces(part), bool(self.options.truncate))
 
     # ------------------------------------------------------------ saving and stopping
@@ -267,6 +280,8 @@ class Trainer:
         return self.diagnose(params, piece.arrays, step, carry or {}) if self.diagnose else ""
 
     def _gradient_is_bad(self, params: Arrays, piece: Piece, carry: Arrays | None, name: str) -> bool:
+        if self.watch is not None:
+            return False
         more = {"carry": carry} if self.options.truncate else {}
         with np.errstate(all="ignore"):
             grads = self.program.loss_and_grads(params, **piece.arrays, **more)[1]

@@ -54,7 +54,7 @@ class Maker:
         for name, tree in trees.items():
             axis = self._axis(name)
             # what an earlier input is called, a later formula may read: `x, y = x[t+1]`
-            run = Evaluation({**out, **columns}, self.dtype, self.learned.fitted, name, bool(axis))
+            run = Evaluation({**out, **columns}, self.dtype, self.learned.fitted, name, bool(axis), width=self._width(name))
             value = self._words(name, tree, run, run.run(tree), columns)
             out[name] = self._checked(name, run, value)
             low, high = reach.get(axis, (0, 0))
@@ -72,6 +72,11 @@ class Maker:
 
     def _axis(self, name: str) -> str:
         return next((a for a in self.system.inputs[name].axes if a != BATCH), "")
+
+    def _width(self, name: str) -> int | None:
+        """How many places an input w[N] has."""
+        shape = self.system.inputs[name].shape
+        return shape[0].evaluate(self.system.sizes) if len(shape) == 1 and not self._axis(name) else None
 
     def _rest(self, columns: Mapping[str, Any], trees: Mapping[str, Any]) -> Array:
         named = {c for t in trees.values() for c in names(t)}
@@ -101,12 +106,13 @@ class Maker:
             plain = bool(run.spelling) if tree[0] == "call" else tree[0] == "name"
             if spelling and plain and name not in self.system.targets:
                 learned.spelling[source] = spelling
-        return encode(name, value, learned.vocabularies[source], lambda i: self._place(run.offsets, "", i))
+        each = value.size // max(len(value), 1)
+        return encode(name, value, learned.vocabularies[source], lambda i: self._place(run.offsets, "", i // each))
 
     def _everywhere(self, name: str, tree: Any) -> Array:
         """The formula over all rows: classes that only the test part has are classes, too."""
         every = self._columns(np.arange(len(self.table)))
-        return Evaluation(every, self.dtype, self.learned.fitted, name, bool(self._axis(name))).run(tree)
+        return Evaluation(every, self.dtype, self.learned.fitted, name, bool(self._axis(name)), width=self._width(name)).run(tree)
 
     # ------------------------------------------------------------ checks
 

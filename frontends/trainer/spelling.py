@@ -3,6 +3,8 @@
     chars(name)      a string's characters               words(line)      its words, between blanks
     framed(name)     a newline, its characters, a newline: where a text begins and ends is a symbol, too
 
+    padded(chars(name))   for an input w[N] without a time axis: empty symbols after the last one, N in all
+
     lower(words)  suffix(words, 3)  prefix(words, 2)      of every word by itself
     shape(words)     its kinds of characters, runs shortened: `McDonald's` is XxXx'x, `1,000` is d,d
 """

@@ -8,10 +8,10 @@ from chainrule.compiler.derivatives import grad
 from chainrule.compiler.energy import conditional, gibbs, objective, sample
 from chainrule.compiler.energy.chains import Sides, sweep
 from chainrule.compiler.energy.objectives import over_batch
-from chainrule.compiler.graph import BATCH, Input, Reduce
+from chainrule.compiler.graph import BATCH, Input, Param, Reduce
 from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.units import Estimator
-from zoo.energies import CASES
+from zoo.energies import CASES, D, G, H, W, c, machine, units
 
 PARTS = {"binary": 0.0, "spin": -1.0}
 
@@ -167,6 +167,29 @@ def test_gibbs_reaches_the_model(name):
     drawn = evaluate(system, [system.equations["v_end"]], {**case.params, "v": start}, {"B": n}, seed=11)[0]
     found = np.array([(drawn == s).reshape(n, -1).all(1).sum() for s in v])
     assert fits(found, n * p)
+
+
+def test_visible_layers_that_interact_are_drawn_one_after_the_other():
+    """E has v @ J @ y: after a few steps from the model's own distribution, it is still that."""
+    v, y, h = units("v", (D,), "binary", True), units("y", (G,), "spin", True), units("h", (H,), "binary", False)
+    j = Param("J", (D, G))
+    system = machine(-(h.node @ W @ v.node) - v.node @ j @ y.node - c @ h.node, [v, y, h], [W, j, c])
+    found = conditional(system, "visible")
+    assert (found["v"].beside, found["y"].beside, found["v"].interacting) == (("y",), ("v",), False)
+    rng, n = np.random.default_rng(3), 4000
+    values = {"W": rng.standard_normal((2, 3)), "J": rng.standard_normal((3, 2)), "c": rng.standard_normal(2)}
+    vs = np.array(list(product((0.0, 1.0), repeat=3)))
+    ys = np.array(list(product((-1.0, 1.0), repeat=2)))
+    both = {"v": np.repeat(vs, 4, 0), "y": np.tile(ys, (8, 1))}
+    joined = np.einsum("ni,ij,nj->n", both["v"], values["J"], both["y"])
+    p = np.exp(np.logaddexp(0, both["v"] @ values["W"].T + values["c"]).sum(1) + joined)
+    p /= p.sum()
+    rows = rng.choice(len(p), p=p, size=n)
+    out = gibbs(system, 2)
+    ends = [out.equations["v_end"], out.equations["y_end"]]
+    new_v, new_y = evaluate(out, ends, {**values, "v": both["v"][rows], "y": both["y"][rows]}, {"B": n}, seed=7)
+    counts = np.array([((new_v == a).all(1) & (new_y == b).all(1)).sum() for a, b in zip(both["v"], both["y"], strict=True)])
+    assert fits(counts, n * p) and (new_v != both["v"][rows]).any()
 
 
 def test_samples_are_keyed_by_their_equation():

@@ -33,6 +33,12 @@ TEXTS = {
         h1 = softplus(conv_transpose(x, K1, stride = 2, padding = 1, more = 1))
         h2 = conv(h1, K2, groups = 2, padding = same)
         s = W @ flatten(avg_pool(upsample(h2, 2), 4))"""),
+    "symbolic": ("1, 2*C + 7, 2*C + 6", """
+        param K1[2, 1, 3, 3], K2[2, 2, 2, 2] ~ he
+        param W[C, 2*((C - 1)//2 + 3)*(C//2 + 3)] ~ xavier
+        h1 = max_pool(tanh(conv(x, K1, stride = 2, padding = 1)), 2, stride = 1, padding = same)
+        h2 = conv_transpose(max_pool(conv(h1, K2, padding = [0, 1]), 2), K2, padding = [[0, 1], [0, 0]])
+        s = W @ flatten(avg_pool(h2, [1, 2], stride = 1, padding = [[0, 1], [1, 0]]))"""),
     "series": ("2, 11", """
         param K1[5, 2, 4], K2[C, 5, 3] ~ he
         h1 = max_pool(relu(conv(x, K1, padding = 2)), 3, stride = 2)

@@ -75,6 +75,7 @@ IMAGES = {                                               # the image is (C, 4, 3
     "residual_conv": image("residual_conv(v)", "C, 4, 3"),
     "residual_conv_projection": image("residual_conv_projection(v, H)", "H, 2, 2"),
     "depthwise_separable": image("depthwise_separable(v, H)", "H, 4, 3"),
+    "conv_time": cell("conv_time", more=", 3, 1, tanh"),
     "conv_series": series("conv_series(v, H)", "H, 5"), "conv_causal": series("conv_causal(v, H, 2, 2)", "H, 5"),
     "conv_sentence": series("conv_sentence(v, H)", "H"), "lenet_head": image("lenet_head(v, H)", "H"),
 }

@@ -92,10 +92,10 @@ REFUSED = {
     "conv(x, K, padding = 0, dilation = 9)": "(28 + 2*0 - (9*(5 - 1) + 1))//1 + 1 = -8",
     "max_pool(x, 30, stride = 1)": "(28 + 2*0 - 30)//1 + 1 = -1",
     "conv(x, K, groups = 2)": "8 * 2 = 16 channels, and the image has 8",
-    "conv(x, K, stride = 0)": "`0` is no whole number from 1 on",
+    "conv(x, K, stride = 0)": "the stride is a whole number from 1 on, not `0`",
     "conv(x, K, size = 3)": "`conv` has no option `size`",
-    "conv(flatten(x), K)": "reads an image with 2 dimensions",
-    "max_pool(x, [2, 2, 2])": "is not one number for each of 2 dimensions",
+    "conv(flatten(x), K)": "reads images (C, H, W)",
+    "max_pool(x, [2, 2, 2])": "is one number for all of 2 dimensions, or one for each",
 }
 
 

@@ -42,7 +42,10 @@ SAME = ["conv(x, K)", "conv(x, K, stride = 2)", "conv(x, K, padding = same, dila
         "max_pool(x, 2)", "max_pool(x, 3, stride = 2, padding = 1)", "avg_pool(x, [2, 3], stride = 1)", "upsample(x, 2)",
         "avg_pool(x, 2, padding = 1)", "upsample(x, [1, 3])", "global_max(x)", "global_avg(conv(x, K))", "flatten(x)",
         "local(x, L)", "windows(x, 2)", "windows(x, [3, 2], stride = 2)", "flatten(max_pool(conv(x, K, b), 2))",
-        "correlate(conv(x, K), x, [3, 2])", "x * channels(d, x) - channels(d, x)"]
+        "correlate(conv(x, K), x, [3, 2])", "unpool(conv(x, K), 2)", "unpool(conv(x, K), [2, 3], stride = [1, 2], more = [0, 1])",
+        "unpool(conv(x, K), 3, stride = 1, padding = [[0, 1], [2, 0]], dilation = 2)", "sum_blocks(conv(x, K), [7, 1])",
+        "max_unpool(max_pool(x, 2), x, 2)", "max_unpool(max_pool(x, 3, stride = 2, padding = 1), x, 3, stride = 2, padding = 1)",
+        "global_max_unpool(global_max(x), x)", "x * channels(d, x) - channels(d, x)"]
 
 
 @pytest.mark.parametrize("y", SAME)
@@ -70,7 +73,9 @@ def test_groups(y, K):
 
 
 @pytest.mark.parametrize("y", ["conv(x, K, stride = 2)", "max_pool(x, 3, stride = 2)", "conv(x, K, padding = [[2, 0]])",
-                               "conv_transpose(x, T, stride = 2)", "global_max(conv(x, K))", "upsample(x, 2)"])
+                               "conv_transpose(x, T, stride = 2)", "global_max(conv(x, K))", "upsample(x, 2)", "unpool(x, 3)",
+                               "max_unpool(max_pool(x, 3), x, 3)", "global_max_unpool(global_max(conv(x, K)), conv(x, K))",
+                               "sum_blocks(x, 3)"])
 def test_one_dimension(y):
     assert right(parse(MODEL.format(x="4, 9", K="8, 4, 3", y=y).replace("\ny", "\nparam T[4, 6, 3] ~ he\ny", 1))) == y
 
@@ -93,6 +98,29 @@ def test_every_combination_and_its_adjoints(h, w, stride, padding, dilation, gro
     assert "conv_transpose(" in right(simple, "d_x")
     assert "correlate(" in right(simple, "d_K")
     assert not any(f"{rare}(" in again(simple) for rare in ("window", "fold", "contract", "pad"))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.sampled_from(["max_pool", "avg_pool"]), SIDES, SIDES, SIDES, st.sampled_from(["0", "1", "[0, 1]", "[[0, 1], [1, 0]]"]),
+       st.integers(1, 2))
+def test_pooling_and_its_adjoint(pool, h, w, stride, padding, dilation):
+    """unpool and max_unpool as adjoints read back as the identical nodes."""
+    padding = padding if h > 1 and w > 1 else "0"
+    y = f"{pool}(tanh(x), [{h}, {w}], stride = {stride}, padding = {padding}, dilation = {dilation})"
+    system = parse(MODEL.format(x="2, 9, 7", K="8, 2, 1, 1", y=y).replace("L[2, 8, 7, 4, 2, 2]", "L[1]"))
+    assert right(system).startswith(f"{pool}(tanh(x), ")
+    adjoint = gradient(system, system.loss.total, [system.inputs["x"]])
+    adjoint.system.equations["d_x"] = adjoint.grads[system.inputs["x"]]
+    assert ("max_unpool(" if pool == "max_pool" else "unpool(") in right(simplify(adjoint.system), "d_x")
+
+
+@pytest.mark.parametrize("y,word", [("global_max(tanh(x))", "global_max_unpool(cos(y), tanh(x))"),
+                                    ("upsample(tanh(x), [2, 3])", "sum_blocks(cos(y), [2, 3])")])
+def test_adjoints_of_whole_images(y, word):
+    system = parse(MODEL.format(x="4, 9, 8", K="8, 4, 3, 2", y=y))
+    adjoint = gradient(system, system.loss.total, [system.inputs["x"]])
+    adjoint.system.equations["d_x"] = adjoint.grads[system.inputs["x"]]
+    assert word in right(simplify(adjoint.system), "d_x")
 
 
 def test_a_name_inside_is_not_looked_into():

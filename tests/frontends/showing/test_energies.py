@@ -66,7 +66,7 @@ UNITS = {
     "gaussian": ("visible v[D] : gaussian", "sum(v^2) / 2 - h @ W @ v", ["E[v | h]   = W.T @ h", "var(v | h) = 1"]),
     "categorical": ("visible v[D] : categorical", "-h @ W @ v", ["p(v | h) = softmax(W.T @ h)"]),
     "semi-restricted": ("visible v[D] : binary\nparam L[D, D] = 0", "-h @ W @ v - v @ L @ v",
-                        ["p(v = 1 | other v, h) = sigmoid(L.T @ v + L @ v + W.T @ h)", "d log p(v)/dL = v @ v.T - E[v @ v.T]"]),
+                        ["p(v = 1 | other v, h) = sigmoid(W.T @ h + L.T @ v + L @ v)", "d log p(v)/dL = v @ v.T - E[v @ v.T]"]),
 }
 
 
@@ -112,3 +112,15 @@ def test_stages() -> None:
 def test_check_takes_the_energy_and_the_free_energy() -> None:
     energy, free = parts(RBM)
     assert {*energy.inputs} == {"v", "h"} and {*free.inputs} == {"v"} and energy.loss is not None and free.loss is not None
+
+
+def test_learned_variances() -> None:
+    system = parse("""
+energy gauss(D = 6, H = 4)
+visible v[D] : gaussian
+hidden  h[H] : binary
+param W[H, D] ~ normal(0.01);  z[D] = 0
+s = exp(z)
+E = sum(v^2 / s^2) / 2 - h @ W @ (v / s)
+""")
+    assert {"E[v | h]   = (W.T @ h) * s", "var(v | h) = s^2"} <= {*grad_text(system).splitlines()}

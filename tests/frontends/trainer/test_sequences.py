@@ -236,3 +236,20 @@ def test_lists_in_memory():
     system.lengths = ()
     assert message(from_arrays, system, train={**good, "x": [[1, 2, 3], [4]]}) == (
         "input x: sequences of unequal length, 3 steps at example 0 of the train part and 1 at example 1: declare `lengths t`")
+
+
+def test_texts_of_a_fixed_width(tmp_path):
+    """`padded` fills an input w[N]: empty symbols after the last; one class of the vocabulary is nothing."""
+    (tmp_path / "t.csv").write_text("name,age\nAnna,3\nBo,4\nCaro,5\n")
+    columns = [("w", "padded(chars(name))"), ("y", "age")]
+    system = model("csv", columns, [("shuffle", 0)], (2, 1), "", w=("", ("S",), "V"), y=("", (), "C"))
+    system.sizes["S"] = 5
+    d = load_data(system, tmp_path / "t.csv")
+    letters = d.preparation["vocabulary"]["w"]
+    assert letters == ["", "A", "B", "C", "a", "n", "o", "r"]
+    assert d.parts["train"]["w"].tolist() == [[1, 5, 5, 4, 0], [2, 6, 0, 0, 0]] and d.parts["test"]["w"][0, 4] == 0
+    system.sizes["S"] = 3
+    assert "input w: a sequence has 4 symbols, w has 3 places" in message(load_data, system, tmp_path / "t.csv")
+    system.data = Data("csv", (), (("w", "padded(age)"), ("y", "age")), (2, 1))
+    assert "padded(...) makes an input of a fixed width, such as w[40], of a sequence" in message(
+        load_data, system, tmp_path / "t.csv")
