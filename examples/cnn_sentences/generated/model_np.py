@@ -18,13 +18,13 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t4 = (s.W.T @ t2) * t3
     d_h5 = t4[2*H:3*H]
     d_a_h5 = d_h5 * real(h5 > 0)
-    t5 = d_a_h5[:, None] * onehot(argmax(conv(e, h5.W)))
+    t5 = global_max_unpool(d_a_h5, conv(e, h5.W))
     d_h4 = t4[H:2*H]
     d_a_h4 = d_h4 * real(h4 > 0)
-    t6 = d_a_h4[:, None] * onehot(argmax(conv(e, h4.W)))
+    t6 = global_max_unpool(d_a_h4, conv(e, h4.W))
     d_h3 = t4[0:H]
     d_a_h3 = d_h3 * real(h3 > 0)
-    t7 = d_a_h3[:, None] * onehot(argmax(conv(e, h3.W)))
+    t7 = global_max_unpool(d_a_h3, conv(e, h3.W))
     d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     d_L = sum[batch] onehot(w).T @ d_e.T
     d_h3.W = correlate(t7, e, 3)
@@ -42,11 +42,11 @@ At kinks
 
 import numpy as np
 
-V = 5000
-N = 40
-E = 64
+V = 60
+N = 24
+E = 32
 H = 50
-C = 2
+C = 12
 
 PARAMS = {
     "L": (V, E),
@@ -102,7 +102,7 @@ TRAINED = ("L", "h3.W", "h3.b", "h4.W", "h4.b", "h5.W", "h5.b", "s.W", "s.b")
 
 def init_state(params, seed=0):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
-    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.001))
+    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.002))
     state.update({f"m.{k}": np.zeros_like(params[k]) for k in TRAINED})
     state.update({f"v.{k}": np.zeros_like(params[k]) for k in TRAINED})
     return state
@@ -136,10 +136,10 @@ def _predict(params, w, workspace):
         onehot_w, e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2,
         max_conv_e2, h5_W_last, conv_e3, block3, max_conv_e3, s,
     ) = _predict_buffers(workspace, B, dtype)
-    # e = L[w].T                                                model.nn:8
+    # e = L[w].T                                                model.nn:9
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
@@ -147,14 +147,14 @@ def _predict(params, w, workspace):
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
-    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
-    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
@@ -176,24 +176,24 @@ def _predict_buffers(workspace, B, dtype):
             (max(B*N*V, B*H, 5*E*H, B*C), dtype),
             (B*E*N, dtype),
             (max(B*H*N - 2*B*H, 3*B*H), dtype),
-            (max(78*E*N - 156*E, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
-            (max(80*E*N - 240*E, 85*E*N - 340*E), dtype),
+            (max(279*E*N - 558*E, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
+            (max(292*E*N - 876*E, 305*E*N - 1220*E), dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[0][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[3][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
+            s[3][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
             s[0][:B*H].reshape(B, H),                                   # max_conv_e
             s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
             s[0][:4*E*H].reshape(4, E, H),                              # h4_W_last
             s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
-            s[4][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
+            s[4][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
             s[0][:B*H].reshape(B, H),                                   # max_conv_e2
             s[0][:5*E*H].reshape(5, E, H),                              # h5_W_last
             s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
-            s[4][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
+            s[4][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
             s[0][:B*H].reshape(B, H),                                   # max_conv_e3
             s[0][:B*C].reshape(B, C),                                   # s
         )
@@ -213,10 +213,10 @@ def _evaluate(params, w, y, workspace):
         max_conv_e2, h5_W_last, conv_e3, block3, max_conv_e3, s, max_s, exp_s, sum_exp_s, s_picked,
         tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    # e = L[w].T                                                model.nn:8
+    # e = L[w].T                                                model.nn:9
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
@@ -224,14 +224,14 @@ def _evaluate(params, w, y, workspace):
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
-    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
-    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
@@ -266,8 +266,8 @@ def _evaluate_buffers(workspace, B, dtype):
             (max(B*N*V, B*H, 5*E*H, B*C), dtype),
             (max(B*E*N, B*C), dtype),
             (max(B*H*N - 2*B*H, 3*B*H), dtype),
-            (max(78*E*N - 156*E, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
-            (max(80*E*N - 240*E, 85*E*N - 340*E, B), dtype),
+            (max(279*E*N - 558*E, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
+            (max(292*E*N - 876*E, 305*E*N - 1220*E, B), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
@@ -275,16 +275,16 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[0][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[3][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
+            s[3][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
             s[0][:B*H].reshape(B, H),                                   # max_conv_e
             s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
             s[0][:4*E*H].reshape(4, E, H),                              # h4_W_last
             s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
-            s[4][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
+            s[4][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
             s[0][:B*H].reshape(B, H),                                   # max_conv_e2
             s[0][:5*E*H].reshape(5, E, H),                              # h5_W_last
             s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
-            s[4][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
+            s[4][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
             s[0][:B*H].reshape(B, H),                                   # max_conv_e3
             s[0][:B*C].reshape(B, C),                                   # s
             s[2][:B],                                                   # max_s
@@ -309,20 +309,20 @@ def _gradients(params, grads, w, y, workspace, seed):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         onehot_w, e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2,
-        max_conv_e2, h5_W_last, conv_e3, block3, max_conv_e3, u_s, tmp, h3_h4_h5_u_s, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp2, t4, d_a_h5, mask, argmax_conv_e3, t5, mask2, d_h5_W_last,
-        part, d_a_h4, argmax_conv_e2, t6, mask3, d_h4_W_last, block4, part2, d_a_h3, argmax_conv_e,
-        t7, mask4, part3, d_h3_W_last, h5_W_turned, d_e, block5, h4_W_turned, conv_t6, block6,
-        h3_W_turned, conv_t7, block7,
+        max_conv_e2, e_windows, conv_e3, max_conv_e3, u_s, tmp, h3_h4_h5_u_s, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp2, t4, d_a_h5, mask, argmax_conv_e3, t5, mask2, d_a_h4,
+        argmax_conv_e2, t6, mask3, d_h4_W_last, part, d_a_h3, argmax_conv_e, t7, mask4, part2,
+        d_h3_W_last, h5_W_turned, d_e, block3, h4_W_turned, conv_t6, block4, h3_W_turned, block5,
+        conv_t7,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     hot(w, V, out=onehot_w)                                     # (B, N, V)
-    # e = L[w].T                                                model.nn:8
+    # e = L[w].T                                                model.nn:9
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
-    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
@@ -330,14 +330,14 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.maximum(h3, 0, out=h3)
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
-    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
-    h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
-    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    e_windows[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
+    np.matmul(e_windows.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=conv_e3.reshape(-1, H))
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:95
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
     np.add(max_conv_e3, h5_b, out=h5)
@@ -384,23 +384,22 @@ def _gradients(params, grads, w, y, workspace, seed):
     # d_h5.b = sum[batch](d_a_h5)
     np.sum(d_a_h5, axis=0, out=d_h5_b)                          # (H,)
     np.argmax(conv_e3, axis=1, out=argmax_conv_e3)              # (B, H)
-    # t5 = d_a_h5[:, None] * onehot(argmax(conv(e, h5.W)))
-    hot(argmax_conv_e3, N - 4, out=mask2)                       # (B, H, N - 4)
-    np.multiply(d_a_h5[..., None], mask2, out=t5)
+    # t5 = global_max_unpool(d_a_h5, conv(e, h5.W))
+    hot(argmax_conv_e3, N - 4, out=mask2)                       # (B, N - 4, H)
+    np.multiply(d_a_h5[..., None], mask2, out=t5.swapaxes(1, 2))
     # d_h5.W = correlate(t5, e, 5)
-    correlate(e.swapaxes(1, 2)[:, None], t5.swapaxes(1, 2)[:, None], block3, part, out=d_h5_W_last)
-    d_h5_W[...] = d_h5_W_last.swapaxes(0, 2)                    # (H, E, 5)
+    np.matmul(t5.reshape(-1, H).T, e_windows.reshape(-1, 5*E), out=d_h5_W.reshape(-1, 5*E))
     # d_a_h4 = d_h4 * real(h4 > 0)
     np.greater(h4, 0, out=mask)                                 # (B, H)
     np.multiply(d_h4, mask, out=d_a_h4)
     # d_h4.b = sum[batch](d_a_h4)
     np.sum(d_a_h4, axis=0, out=d_h4_b)                          # (H,)
     np.argmax(conv_e2, axis=1, out=argmax_conv_e2)              # (B, H)
-    # t6 = d_a_h4[:, None] * onehot(argmax(conv(e, h4.W)))
+    # t6 = global_max_unpool(d_a_h4, conv(e, h4.W))
     hot(argmax_conv_e2, N - 3, out=mask3)                       # (B, H, N - 3)
     np.multiply(d_a_h4[..., None], mask3, out=t6)
     # d_h4.W = correlate(t6, e, 4)
-    correlate(e.swapaxes(1, 2)[:, None], t6.swapaxes(1, 2)[:, None], block4, part2, out=d_h4_W_last)
+    correlate(e.swapaxes(1, 2)[:, None], t6.swapaxes(1, 2)[:, None], block2, part, out=d_h4_W_last)
     d_h4_W[...] = d_h4_W_last.swapaxes(0, 2)                    # (H, E, 4)
     # d_a_h3 = d_h3 * real(h3 > 0)
     np.greater(h3, 0, out=mask)                                 # (B, H)
@@ -408,19 +407,19 @@ def _gradients(params, grads, w, y, workspace, seed):
     # d_h3.b = sum[batch](d_a_h3)
     np.sum(d_a_h3, axis=0, out=d_h3_b)                          # (H,)
     np.argmax(conv_e, axis=1, out=argmax_conv_e)                # (B, H)
-    # t7 = d_a_h3[:, None] * onehot(argmax(conv(e, h3.W)))
+    # t7 = global_max_unpool(d_a_h3, conv(e, h3.W))
     hot(argmax_conv_e, N - 2, out=mask4)                        # (B, H, N - 2)
     np.multiply(d_a_h3[..., None], mask4, out=t7)
     # d_h3.W = correlate(t7, e, 3)
-    correlate(e.swapaxes(1, 2)[:, None], t7.swapaxes(1, 2)[:, None], block, part3, out=d_h3_W_last)
+    correlate(e.swapaxes(1, 2)[:, None], t7.swapaxes(1, 2)[:, None], block, part2, out=d_h3_W_last)
     d_h3_W[...] = d_h3_W_last.swapaxes(0, 2)                    # (H, E, 3)
     h5_W_turned[...] = h5_W.transpose(2, 0, 1)[::-1]            # (5, H, E)
-    convolve(t5.swapaxes(1, 2)[:, None], h5_W_turned, block5, padding=(0, 4), out=d_e[:, None])
+    convolve(t5[:, None], h5_W_turned, block3, padding=(0, 4), out=d_e[:, None])  # (B, N, E)
     h4_W_turned[...] = h4_W.transpose(2, 0, 1)[::-1]            # (4, H, E)
-    convolve(t6.swapaxes(1, 2)[:, None], h4_W_turned, block6, padding=(0, 3), out=conv_t6[:, None])
+    convolve(t6.swapaxes(1, 2)[:, None], h4_W_turned, block4, padding=(0, 3), out=conv_t6[:, None])
     # d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     h3_W_turned[...] = h3_W.transpose(2, 0, 1)[::-1]            # (3, H, E)
-    convolve(t7.swapaxes(1, 2)[:, None], h3_W_turned, block7, padding=(0, 2), out=conv_t7[:, None])
+    convolve(t7.swapaxes(1, 2)[:, None], h3_W_turned, block5, padding=(0, 2), out=conv_t7[:, None])
     d_e += conv_t6
     d_e += conv_t7
     # d_L = sum[batch] onehot(w).T @ d_e.T
@@ -436,16 +435,17 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*N*V, dtype),
             (B*E*N, dtype),
-            (max(5*E*H, 3*B*H), dtype),
+            (max(B*H, 4*E*H, B*H*N - 4*B*H, B*E*N), dtype),
             (B*H*N - 2*B*H, dtype),
-            (max(78*E*N - 156*E, 3*B*H, B*E*N), dtype),
+            (max(279*E*N - 558*E, 3*B*H, 162*H*N), dtype),
             (max(B*H*N - 3*B*H, B*E*N), dtype),
-            (max(80*E*N - 240*E, B*H*N - 4*B*H), dtype),
-            (max(85*E*N - 340*E, 3*B*H, 80*E*N - 240*E, 96*H*N), dtype),
+            (max(292*E*N - 876*E, 5*B*E*N - 20*B*E), dtype),
+            (max(3*B*H, 5*E*H), dtype),
             (3*B*H, np.float64),
-            (max(B*C, 3*B*H, 3*E*H), dtype),
-            (B*H, dtype),
-            (max(B*C, B*H, 5*E*H), dtype),
+            (max(3*B*H, 3*E*H), dtype),
+            (max(B*C, B*H, 4*E*H), dtype),
+            (B, dtype),
+            (max(B*C, B*H), dtype),
             (B, dtype),
             (B, dtype),
             (max(B*H, B*H*N - 4*B*H, B*H*N - 3*B*H, B*H*N - 2*B*H), bool),
@@ -456,56 +456,52 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*E*N].reshape(B, E, N),                              # e
             s[2][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[4][:78*E*N - 156*E].reshape(1, 26, 1, N - 2, 1, 3, E),    # block
+            s[4][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
             s[2][:B*H].reshape(B, H),                                   # max_conv_e
             s[4][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
             s[2][:4*E*H].reshape(4, E, H),                              # h4_W_last
             s[5][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
-            s[6][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block2
+            s[6][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
             s[2][:B*H].reshape(B, H),                                   # max_conv_e2
-            s[2][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[6][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
-            s[7][:85*E*N - 340*E].reshape(1, 17, 1, N - 4, 1, 5, E),    # block3
-            s[2][:B*H].reshape(B, H),                                   # max_conv_e3
-            s[2][:3*B*H].reshape(B, 3*H),                               # u_s
+            s[6][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows
+            s[2][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
+            s[7][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[7][:3*B*H].reshape(B, 3*H),                               # u_s
             s[8][:3*B*H].reshape(B, 3*H),                               # tmp
-            s[7][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5_u_s
-            s[9][:B*C].reshape(B, C),                                   # s
-            s[10][:B],                                                  # max_s
-            s[11][:B*C].reshape(B, C),                                  # exp_s
-            s[12][:B],                                                  # sum_exp_s
-            s[13][:B],                                                  # s_picked
-            s[9][:B],                                                   # tmp2
+            s[9][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5_u_s
+            s[10][:B*C].reshape(B, C),                                  # s
+            s[11][:B],                                                  # max_s
+            s[12][:B*C].reshape(B, C),                                  # exp_s
+            s[13][:B],                                                  # sum_exp_s
+            s[14][:B],                                                  # s_picked
+            s[10][:B],                                                  # tmp2
             s[9][:3*B*H].reshape(B, 3*H),                               # t4
-            s[11][:B*H].reshape(B, H),                                  # d_a_h5
-            s[14][:B*H].reshape(B, H),                                  # mask
-            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e3
-            s[6][:B*H*N - 4*B*H].reshape(B, H, N - 4),                  # t5
-            s[14][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask2
-            s[2][:5*E*H].reshape(5, E, H),                              # d_h5_W_last
-            s[11][:5*E*H].reshape(1, 1, 5*E, H),                        # part
+            s[10][:B*H].reshape(B, H),                                  # d_a_h5
+            s[15][:B*H].reshape(B, H),                                  # mask
+            s[16][:B*H].reshape(B, H),                                  # argmax_conv_e3
+            s[2][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # t5
+            s[15][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask2
             s[10][:B*H].reshape(B, H),                                  # d_a_h4
-            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e2
+            s[16][:B*H].reshape(B, H),                                  # argmax_conv_e2
             s[5][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # t6
-            s[14][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask3
-            s[2][:4*E*H].reshape(4, E, H),                              # d_h4_W_last
-            s[7][:80*E*N - 240*E].reshape(1, 20, 1, N - 3, 1, 4, E),    # block4
-            s[11][:4*E*H].reshape(1, 1, 4*E, H),                        # part2
-            s[10][:B*H].reshape(B, H),                                  # d_a_h3
-            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e
+            s[15][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask3
+            s[7][:4*E*H].reshape(4, E, H),                              # d_h4_W_last
+            s[10][:4*E*H].reshape(1, 1, 4*E, H),                        # part
+            s[12][:B*H].reshape(B, H),                                  # d_a_h3
+            s[16][:B*H].reshape(B, H),                                  # argmax_conv_e
             s[3][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # t7
-            s[14][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask4
-            s[2][:3*E*H].reshape(1, 1, 3*E, H),                         # part3
+            s[15][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask4
+            s[7][:3*E*H].reshape(1, 1, 3*E, H),                         # part2
             s[9][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
-            s[2][:5*E*H].reshape(5, H, E),                              # h5_W_turned
+            s[7][:5*E*H].reshape(5, H, E),                              # h5_W_turned
             s[1][:B*E*N].reshape(B, N, E),                              # d_e
-            s[7][:95*H*N].reshape(1, 19, 1, N, 1, 5, H),                # block5
-            s[2][:4*E*H].reshape(4, H, E),                              # h4_W_turned
-            s[4][:B*E*N].reshape(B, N, E),                              # conv_t6
-            s[7][:96*H*N].reshape(1, 24, 1, N, 1, 4, H),                # block6
+            s[4][:160*H*N].reshape(1, 32, 1, N, 1, 5, H),               # block3
+            s[10][:4*E*H].reshape(4, H, E),                             # h4_W_turned
+            s[2][:B*E*N].reshape(B, N, E),                              # conv_t6
+            s[4][:160*H*N].reshape(1, 40, 1, N, 1, 4, H),               # block4
             s[9][:3*E*H].reshape(3, H, E),                              # h3_W_turned
+            s[4][:162*H*N].reshape(1, 54, 1, N, 1, 3, H),               # block5
             s[5][:B*E*N].reshape(B, N, E),                              # conv_t7
-            s[7][:96*H*N].reshape(1, 32, 1, N, 1, 3, H),                # block7
         )
     return workspace.views["gradients"]
 
@@ -669,6 +665,17 @@ def uniform(seed, key, scratch=None, out=None, at=0):
 def draw(seed, key):
     """The generator of one parameter's initial value."""
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
+
+
+def windows(a, axes, sizes, stride=None, dilation=None):
+    """A view of the windows along some axes of a, their elements in the last dims."""
+    shape, strides = list(a.shape), list(a.strides)
+    for axis, k, s, d in zip(axes, sizes, stride or (1,) * len(axes), dilation or (1,) * len(axes), strict=True):
+        shape += [k]
+        strides += [a.strides[axis] * d]
+        shape[axis] = (a.shape[axis] - d * (k - 1) - 1) // s + 1
+        strides[axis] *= s
+    return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
 
 
 def overlap(n, m, at, stride):
