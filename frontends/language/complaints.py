@@ -73,7 +73,8 @@ def _explain(source: Source, text: str, first: int, at: int, word: str, expected
     start = text.split("\n")[first - 1].split()[:1]
     ended = not word or first < text.count("\n", 0, at) + 1
     if start in (["fragment"], ["repeat"], ["pretrain"]) and "COLON" in expected and ended:
-        return f"the first line of a {start[0]}{' block' * (start == ['pretrain'])} ends with a colon", "its body stands below it, indented", ()
+        what = "pretrain block" if start == ["pretrain"] else start[0]
+        return f"the first line of a {what} ends with a colon", "its body stands below it, indented", ()
     if word in (")", "]") and opened is None:
         return f"`{word}` closes no bracket", None, ()
     if opened is not None and not word:

@@ -148,7 +148,7 @@ def _one(ctx: Context, q: Equation) -> None:
 
 
 def _around(ctx: Context, main: System, found: Collected, scope: Scope) -> None:
-    """The energy, or the loss and the metrics; then, when it is known which parameters they read, penalties and the train line."""
+    """The energy, or the loss and the metrics; then penalties and the train line, which name parameters that those read."""
     from .elaborate import surround
     if ctx.energy:
         try:

@@ -115,13 +115,19 @@ def _leave(recipe: Recipe, block: Pretraining, program: Any, outcome: Outcome, o
 # ---------------------------------------------------------------- what a block is fed
 
 def fed(recipe: Recipe, block: Pretraining, params: Arrays) -> Dataset:
-    """The block's inputs for every example of every part: the model's own, and what the model computes for it."""
+    """The block's inputs for every example of the parts that its training reads: the model's own, and what the model computes.
+
+    An energy's objective is an estimate with the gradient of the likelihood, and measures nothing: it is not validated.
+    """
     same = {k: k for k in block.system.inputs if k in recipe.system.inputs and not k.startswith("lengths_")}
     same |= {k: e.name for k, e in block.feeds if isinstance(e, Input)}
     feeds = tuple((k, e) for k, e in block.feeds if k not in same)
     program = recipe.compile(system := feeding(recipe.system, replace(block, feeds=feeds))) if feeds else None
     parts: dict[str, Any] = {}
-    for part, arrays in recipe.data.parts.items():
+    for part in ("train",) if block.system.energy is not None else ("train", "validation"):
+        if part not in recipe.data.parts:
+            continue
+        arrays = recipe.data.parts[part]
         parts[part] = {k: arrays[name] for k, name in same.items()}
         if program is not None:
             parts[part] |= _computed(program, system, params, arrays)

@@ -88,14 +88,14 @@ def test_module_agrees_with_the_interpreter(name, level):
     system = small(name)
     params, inputs, inside = at(system)
     whole = masked(system)                           # what stands beyond an example's length is taken out
-    extended, grads = grad(whole, whole.objective(), [p.node for p in system.params.values()])
+    extended, grads = grad(whole, whole.objective(), [system.params[k].node for k in system.trained()])
     expected = evaluate(extended, [whole.objective(), *grads], {**params, **inside}, seed=7, step=3)
     module = Program(system, "float64", level).module
     workspace = module.Workspace()
     for _ in range(2):                               # the second call finds the workspace as the first left it
         loss, found = module.loss_and_grads(params, **inputs, seed=(7, 3), workspace=workspace)[:2]
         np.testing.assert_allclose(float(loss), float(expected[0]), rtol=1e-12)
-        for k, e in zip(system.params, expected[1:], strict=True):
+        for k, e in zip(system.trained(), expected[1:], strict=True):
             np.testing.assert_allclose(found[k], e, rtol=1e-10, atol=1e-13, err_msg=k)
 
 
@@ -105,9 +105,9 @@ def test_second_order(name):
     system = small(name)
     params, inputs, inside = at(system)
     rng = np.random.default_rng(1)
-    along = {k: rng.standard_normal(np.shape(params[k])) for k in system.params}
-    nodes = [p.node for p in system.params.values()]
-    directions = [Input(f"along_{k}", (), p.node.shape) for k, p in system.params.items()]
+    along = {k: rng.standard_normal(np.shape(params[k])) for k in system.trained()}
+    nodes = [system.params[k].node for k in system.trained()]
+    directions = [Input(f"along_{k}", (), n.shape) for k, n in zip(along, nodes)]
     whole = masked(system)
     extended, products = hvp(whole, whole.objective(), nodes, directions)
     given = {**params, **inside, **{f"along_{k}": v for k, v in along.items()}}
@@ -117,7 +117,7 @@ def test_second_order(name):
     def gradient(s):
         moved = {**params, **{k: params[k] + s * along[k] for k in along}}
         found = module.loss_and_grads(moved, **inputs, seed=(7, 3))[1]
-        return np.concatenate([np.ravel(found[k]) for k in system.params])
+        return np.concatenate([np.ravel(found[k]) for k in along])
 
     errors = []
     for h in STEPS:                                  # fourth order; a kink between the points asks for a smaller step

@@ -1,14 +1,17 @@
 """Every example trains on its own data, and the loss falls; what small ones must reach, they reach."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from chainrule.backends.cpu.program import Program
+from chainrule.compiler.recipe import Pretraining
 from chainrule.frontends.language import load
 from chainrule.frontends.trainer.data import load_data
-from chainrule.frontends.trainer.loop import Trainer
+from chainrule.frontends.trainer.loop import Trainer, evaluate
+from chainrule.frontends.trainer.recipe import Recipe, pretrained
 from chainrule.frontends.trainer.run import Options
 from examples.regenerate import EXAMPLES, NAMES
 
@@ -18,6 +21,7 @@ FOLDERS = {"shakespeare_lstm": FILES / "tinyshakespeare" / "input.txt",         
 STEPS = {"sinusoid": 300, "stacked_bidirectional_residual_attention": 10, "pos_tagger": 20}
 ROWS = {"stacked_bidirectional_residual_attention": 60, "pos_tagger": 200}      # how many the loss is compared on, where not 1000
 CHUNKED = [n for n in NAMES if load(EXAMPLES / n / "model.nn").training.truncate]
+PRETRAINED = ("dbn_mnist", "stacked_denoising_autoencoders")      # without pretraining their losses rest for a while
 UNTRAINED = ("perceptron", "adbench_lstm")          # the first starts at loss 0, see below; the second has no data
 
 
@@ -36,7 +40,7 @@ def session(name, sizes=None, **options):
     return trainer
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in (*UNTRAINED, *CHUNKED)])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in (*UNTRAINED, *CHUNKED, *PRETRAINED)])
 def test_the_loss_falls(name):
     """A few steps on the example's own data, in its own batches, with its own optimiser."""
     trainer = session(name)
@@ -101,3 +105,38 @@ def test_more_units_overfit_the_sinusoid():
     train, test = zip(*loss.values())
     assert train[0] > 0.05 and 0.001 < train[1] < 0.01 and train[2] < 0.001
     assert test[1] < test[0] and test[1] < 0.5 * test[2]
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_the_first_block_learns_to_rebuild(name):
+    """Of images that a layer has seen a few times it keeps more than at the start."""
+    system = load(EXAMPLES / name / "model.nn", {"H": 100})
+    if not FOLDERS["mnist"].exists():
+        pytest.skip(f"there is no {FOLDERS['mnist']}")
+    recipe = Recipe(system, load_data(system, FOLDERS["mnist"]), Program)
+    program = Program(recipe.blocks[0].system)
+    params = program.init()
+    state, x = program.init_state(params), recipe.data.parts["train"]["x"][:500]
+
+    def rebuilt():
+        h = 1 / (1 + np.exp(-(x @ params["W1"].T + params["b1"])))
+        return float(((1 / (1 + np.exp(-(h @ params["W1"] + params["a1"]))) - x) ** 2).mean())
+    before = rebuilt()
+    (name,) = [k for k in program.system.inputs if k in ("x", "v")]
+    for k in range(50):
+        program.train_step(params, state, **{name: x[k % 5 * 100:][:100]})
+    assert rebuilt() < 0.5 * before
+
+
+def test_an_autoencoder_starts_better_from_a_belief_network():
+    """Unrolled, and not yet fine-tuned, it rebuilds what it has not seen better than at its initial values."""
+    system = load(EXAMPLES / "dbn_autoencoder" / "model.nn")
+    short = [replace(s, system=s.system.copy(training=replace(s.system.training, epochs=15))) if isinstance(s, Pretraining) else s
+             for s in system.pretraining]
+    recipe = Recipe(system.copy(pretraining=tuple(short)), load_data(system), Program)
+    program = Program(system)
+    params = program.init()
+    before = evaluate(program, params, recipe.data.parts["test"])
+    assert pretrained(recipe, params) is None
+    assert evaluate(program, params, recipe.data.parts["test"])["squared_error"] < 0.6 * before["squared_error"]
+    np.testing.assert_array_equal(params["V1"], params["W1"].T)

@@ -88,7 +88,7 @@ TRAINED = ("W1", "W2", "W3", "b1", "b2", "b3", "s.W", "s.b")
 
 def init_state(params, seed=0):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
-    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.2))
+    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.4))
     return state
 
 

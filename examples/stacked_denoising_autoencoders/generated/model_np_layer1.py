@@ -7,7 +7,7 @@ Equations
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t1 = (sigmoid(W1.T @ z + a1) - x) / B
-    d_z = W1.T.T @ t1
+    d_z = W1 @ t1
     d_a_z = d_z * z * (1 - z)
     d_W1 = d_a_z @ (x * real(uniform(layer1.z) >= 0.1)).T + (t1 @ z.T).T
     d_b1 = sum[batch](d_a_z)
@@ -201,7 +201,7 @@ def _gradients(params, grads, x, workspace, seed):
     sigmoid(W1_z, out=t1)
     t1 -= x
     t1 /= B
-    # d_z = W1.T.T @ t1
+    # d_z = W1 @ t1
     np.matmul(t1, W1.T, out=d_z)                                # (B, H)
     # d_a_z = d_z * z * (1 - z)
     d_a_z = d_z

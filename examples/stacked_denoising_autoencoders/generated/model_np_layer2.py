@@ -7,7 +7,7 @@ Equations
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t1 = (sigmoid(W2.T @ z + a2) - h1) / B
-    d_z = W2.T.T @ t1
+    d_z = W2 @ t1
     d_a_z = d_z * z * (1 - z)
     d_W2 = d_a_z @ (h1 * real(uniform(layer2.z) >= 0.2)).T + (t1 @ z.T).T
     d_b2 = sum[batch](d_a_z)
@@ -197,7 +197,7 @@ def _gradients(params, grads, h1, workspace, seed):
     sigmoid(W2_z, out=t1)
     t1 -= h1
     t1 /= B
-    # d_z = W2.T.T @ t1
+    # d_z = W2 @ t1
     np.matmul(t1, W2.T, out=d_z)                                # (B, H)
     # d_a_z = d_z * z * (1 - z)
     d_a_z = d_z

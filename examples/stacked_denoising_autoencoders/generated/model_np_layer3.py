@@ -7,7 +7,7 @@ Equations
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t1 = (sigmoid(W3.T @ z + a3) - h2) / B
-    d_z = W3.T.T @ t1
+    d_z = W3 @ t1
     d_a_z = d_z * z * (1 - z)
     d_W3 = d_a_z @ (h2 * real(uniform(layer3.z) >= 0.25)).T + (t1 @ z.T).T
     d_b3 = sum[batch](d_a_z)
@@ -197,7 +197,7 @@ def _gradients(params, grads, h2, workspace, seed):
     sigmoid(W3_z, out=t1)
     t1 -= h2
     t1 /= B
-    # d_z = W3.T.T @ t1
+    # d_z = W3 @ t1
     np.matmul(t1, W3.T, out=d_z)                                # (B, H)
     # d_a_z = d_z * z * (1 - z)
     d_a_z = d_z
