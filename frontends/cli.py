@@ -174,14 +174,15 @@ def picture(
     model: Model,
     weights: Annotated[str, typer.Option(metavar="FILE", help="what a run has left: weights.safetensors")],
     param: Annotated[str | None, typer.Option(metavar="K1", help="whose filters are drawn")] = None,
-    input: Annotated[int | None, typer.Option(metavar="I", help="feature maps of this example of the test part")] = None,
-    value: Annotated[str | None, typer.Option(metavar="C1", help="with --input: of which equation")] = None,
+    maps: Annotated[str | None, typer.Option(metavar="C1", help="the equation whose feature maps are drawn")] = None,
+    input: Annotated[int | None, typer.Option(metavar="I", help="of which example of the test part: 0")] = None,
     data: Annotated[str | None, typer.Option(metavar="PATH", help="a file or folder, instead of the data line's")] = None,
-    png: Annotated[str | None, typer.Option(metavar="FILE", help="draw them, instead of printing them")] = None, set: Set = None,
+    png: Annotated[str | None, typer.Option(metavar="FILE", help="where they are drawn: NAME.png beside the weights")] = None,
+    text: Annotated[bool, typer.Option("--text", help="print them as characters instead")] = False, set: Set = None,
 ) -> None:
-    """Show learned filters, or the feature maps of an example."""
+    """Draw learned filters, or the feature maps of an example."""
     from .commands import picture as command
-    options = command.PictureOptions(weights, param, input, value, data, png, tuple(set or ()))
+    options = command.PictureOptions(weights, param, maps, input, data, png, text, tuple(set or ()))
     _run(lambda: command.picture(model, options))
 
 

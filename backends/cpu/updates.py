@@ -150,17 +150,22 @@ class Updates:
         add(f"    {result} = _gradients({', '.join(['params', 'grads', *held, *carry, 'workspace', *seed])})")
         for k in chain:
             add(f"    state[{quoted(k)}][...] = grads[{quoted(k)}]")
-        for average, update in ((False, "[...] = grads[k]"), (True, " += (grads[k] - params[k]) / (step + 1)")):
-            written = [k for k, s in stats.items() if bool(s.average) == average]
-            if written:
-                add(f"    for k in {'STATS' if len(written) == len(stats) else quoted_tuple(written)}:")
-                add(f"        params[k]{update}")
+        self._store(add)
         self._clipping(add, bool(more))
         self._loop(add)
         self._constraints(add)
         add('    state["step"][...] = step + 1')
         add(f"    return {result}")
         return "\n".join(out.lines) + "\n"
+
+    def _store(self, add) -> None:  # type: ignore[no-untyped-def]
+        """The batch's statistics: into their running means, or averaged over all batches."""
+        stats = self.system.stats
+        for average, update in ((False, "[...] = grads[k]"), (True, " += (grads[k] - params[k]) / (step + 1)")):
+            written = [k for k, s in stats.items() if bool(s.average) == average]
+            if written:
+                add(f"    for k in {'STATS' if len(written) == len(stats) else quoted_tuple(written)}:")
+                add(f"        params[k]{update}")
 
     def _clipping(self, add, stats: bool) -> None:  # type: ignore[no-untyped-def]
         t = self.training
