@@ -3,6 +3,7 @@
     stabilise      naive forms -> stable primitives                       System -> System
     masked         examples of their own lengths -> padded arrays         System -> System
     simplify       exact algebra, common subexpressions                   System -> System
+    folded         factors of a product's channels into its weights       System -> System, for evaluation
     reduce_first   pooling before what is elementwise                     System -> System
     pack           parameters that meet the same operand become one       System -> System
     gradient       the adjoint system, and simplify again                 System, parameters -> roots
@@ -29,6 +30,7 @@ from .node import base
 from .options import Options
 from .passes.evaluation import evaluation
 from .passes.finish import finish
+from .passes.folding import folded
 from .passes.hoist import hoisted
 from .passes.layout import Layout, layout
 from .passes.lengths import masked
@@ -97,11 +99,7 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
     stable = masked(stabilise(system))
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
-    evaluated = simplify(name_preactivations(without_stops(evaluation(stable))))
-    evaluated = name_preactivations(reduce_first(evaluated, shown))
-    evaluated, packs = pack(evaluated)
-    out.explained["evaluated"] = unmasked(evaluated, system.lengths)
-    evaluated = out.evaluated = settled(unpacked(finish(evaluated), packs), out.truncation)
+    evaluated = _evaluated(out, stable)
     clock.lap("simplify")
     if system.loss is not None:
         differentiate(out)
@@ -128,6 +126,16 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
         out.stepless = str(why)
     clock.lap("lower")
     return out
+
+
+def _evaluated(out: Compiled, stable: System) -> System:
+    """The system of `predict` and `evaluate`: evaluation mode in its cheapest form."""
+    system = simplify(name_preactivations(without_stops(evaluation(stable))))
+    system = name_preactivations(reduce_first(simplify(folded(system, shown)), shown))
+    system, packs = pack(system)
+    out.explained["evaluated"] = unmasked(system, out.source.lengths)
+    out.evaluated = settled(unpacked(finish(system), packs), out.truncation)
+    return out.evaluated
 
 
 def _chunked(out: Compiled) -> Chunked:

@@ -195,57 +195,74 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, s,
+        P_x, n2_scale, W2_n2_scale, n1_scale, W1_n1_scale, W1_n1_scale_x, W2_n2_scale_h1, tmp,
+        n4_scale, W4_n4_scale, n3_scale, W3_n3_scale, W3_n3_scale_h2, W4_n4_scale_h3, s,
     ) = _predict_buffers(workspace, B, dtype)
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
-    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
-    # n1.z = (W1 @ x - n1.mu) / sqrt(n1.v + 1e-05)              model.nn:17
-    # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
+    # n2.scale = n2.gamma / sqrt(n2.v + 1e-05)
+    np.add(n2_v, 1e-05, out=n2_scale)                           # (H,)
+    np.sqrt(n2_scale, out=n2_scale)
+    np.divide(n2_gamma, n2_scale, out=n2_scale)
+    np.multiply(W2, n2_scale[:, None], out=W2_n2_scale)         # (H, H)
+    # n1.scale = n1.gamma / sqrt(n1.v + 1e-05)
+    np.add(n1_v, 1e-05, out=n1_scale)                           # (H,)
+    np.sqrt(n1_scale, out=n1_scale)
+    np.divide(n1_gamma, n1_scale, out=n1_scale)
+    np.multiply(W1, n1_scale[:, None], out=W1_n1_scale)         # (H, D)
+    np.matmul(x, W1_n1_scale.T, out=W1_n1_scale_x)              # (B, H)
+    # n1.shift = n1.beta - n1.mu * n1.scale
+    n1_shift = n1_scale
+    n1_shift *= n1_mu
+    np.subtract(n1_beta, n1_shift, out=n1_shift)
+    # n1 = (W1 * channels(n1.scale, W1)) @ x + n1.shift         model.nn:18
     # h1 = relu(n1)                                             model.nn:21
-    np.add(n1_v, 1e-05, out=sqrt_n1_v)                          # (H,)
-    np.sqrt(sqrt_n1_v, out=sqrt_n1_v)
-    h1 = W1_x
-    h1 -= n1_mu
-    h1 /= sqrt_n1_v
-    h1 *= n1_gamma
-    h1 += n1_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1 = W1_n1_scale_x
+    h1 += n1_shift
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
-    # n2.z = (W2 @ h1 - n2.mu) / sqrt(n2.v + 1e-05)             model.nn:17
-    # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
+    np.matmul(h1, W2_n2_scale.T, out=W2_n2_scale_h1)            # (B, H)
+    # n2.shift = n2.beta - n2.mu * n2.scale
+    n2_shift = n2_scale
+    n2_shift *= n2_mu
+    np.subtract(n2_beta, n2_shift, out=n2_shift)
+    # n2 = (W2 * channels(n2.scale, W2)) @ h1 + n2.shift        model.nn:18
     # h2 = relu(P @ x + n2)                                     model.nn:23
-    np.add(n2_v, 1e-05, out=sqrt_n2_v)                          # (H,)
-    np.sqrt(sqrt_n2_v, out=sqrt_n2_v)
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h2 = P_x
-    np.subtract(W2_h1, n2_mu, out=tmp)
-    tmp /= sqrt_n2_v
-    tmp *= n2_gamma
-    tmp += n2_beta
+    np.add(W2_n2_scale_h1, n2_shift, out=tmp)
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
-    # n3.z = (W3 @ h2 - n3.mu) / sqrt(n3.v + 1e-05)             model.nn:17
-    # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
+    # n4.scale = n4.gamma / sqrt(n4.v + 1e-05)
+    np.add(n4_v, 1e-05, out=n4_scale)                           # (H,)
+    np.sqrt(n4_scale, out=n4_scale)
+    np.divide(n4_gamma, n4_scale, out=n4_scale)
+    np.multiply(W4, n4_scale[:, None], out=W4_n4_scale)         # (H, H)
+    # n3.scale = n3.gamma / sqrt(n3.v + 1e-05)
+    np.add(n3_v, 1e-05, out=n3_scale)                           # (H,)
+    np.sqrt(n3_scale, out=n3_scale)
+    np.divide(n3_gamma, n3_scale, out=n3_scale)
+    np.multiply(W3, n3_scale[:, None], out=W3_n3_scale)         # (H, H)
+    np.matmul(h2, W3_n3_scale.T, out=W3_n3_scale_h2)            # (B, H)
+    # n3.shift = n3.beta - n3.mu * n3.scale
+    n3_shift = n3_scale
+    n3_shift *= n3_mu
+    np.subtract(n3_beta, n3_shift, out=n3_shift)
+    # n3 = (W3 * channels(n3.scale, W3)) @ h2 + n3.shift        model.nn:18
     # h3 = relu(n3)                                             model.nn:25
-    np.add(n3_v, 1e-05, out=sqrt_n3_v)                          # (H,)
-    np.sqrt(sqrt_n3_v, out=sqrt_n3_v)
-    h3 = W3_h2
-    h3 -= n3_mu
-    h3 /= sqrt_n3_v
-    h3 *= n3_gamma
-    h3 += n3_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = W3_n3_scale_h2
+    h3 += n3_shift
     np.maximum(h3, 0, out=h3)
-    np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
-    # n4.z = (W4 @ h3 - n4.mu) / sqrt(n4.v + 1e-05)             model.nn:17
-    # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
+    np.matmul(h3, W4_n4_scale.T, out=W4_n4_scale_h3)            # (B, H)
+    # n4.shift = n4.beta - n4.mu * n4.scale
+    n4_shift = n4_scale
+    n4_shift *= n4_mu
+    np.subtract(n4_beta, n4_shift, out=n4_shift)
+    # n4 = (W4 * channels(n4.scale, W4)) @ h3 + n4.shift        model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
-    np.add(n4_v, 1e-05, out=sqrt_n4_v)                          # (H,)
-    np.sqrt(sqrt_n4_v, out=sqrt_n4_v)
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp)
-    tmp /= sqrt_n4_v
-    tmp *= n4_gamma
-    tmp += n4_beta
+    np.add(W4_n4_scale_h3, n4_shift, out=tmp)
     h4 += tmp
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
@@ -261,22 +278,28 @@ def _predict_buffers(workspace, B, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*H, dtype),
-            (max(B*H, H, B*C), dtype),
-            (max(H, B*H), dtype),
+            (H, dtype),
+            (max(H*H, B*H, B*C), dtype),
+            (H, dtype),
+            (max(D*H, B*H, H*H), dtype),
             (B*H, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*H].reshape(B, H),                                   # P_x
-            s[1][:B*H].reshape(B, H),                                   # W1_x
-            s[2][:H],                                                   # sqrt_n1_v
-            s[2][:B*H].reshape(B, H),                                   # W2_h1
-            s[1][:H],                                                   # sqrt_n2_v
-            s[3][:B*H].reshape(B, H),                                   # tmp
-            s[1][:B*H].reshape(B, H),                                   # W3_h2
-            s[2][:H],                                                   # sqrt_n3_v
-            s[2][:B*H].reshape(B, H),                                   # W4_h3
-            s[1][:H],                                                   # sqrt_n4_v
-            s[1][:B*C].reshape(B, C),                                   # s
+            s[1][:H],                                                   # n2_scale
+            s[2][:H*H].reshape(H, H),                                   # W2_n2_scale
+            s[3][:H],                                                   # n1_scale
+            s[4][:D*H].reshape(H, D),                                   # W1_n1_scale
+            s[5][:B*H].reshape(B, H),                                   # W1_n1_scale_x
+            s[4][:B*H].reshape(B, H),                                   # W2_n2_scale_h1
+            s[2][:B*H].reshape(B, H),                                   # tmp
+            s[1][:H],                                                   # n4_scale
+            s[2][:H*H].reshape(H, H),                                   # W4_n4_scale
+            s[3][:H],                                                   # n3_scale
+            s[4][:H*H].reshape(H, H),                                   # W3_n3_scale
+            s[5][:B*H].reshape(B, H),                                   # W3_n3_scale_h2
+            s[4][:B*H].reshape(B, H),                                   # W4_n4_scale_h3
+            s[2][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -293,58 +316,75 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, s, max_s,
+        P_x, n2_scale, W2_n2_scale, n1_scale, W1_n1_scale, W1_n1_scale_x, W2_n2_scale_h1, tmp,
+        n4_scale, W4_n4_scale, n3_scale, W3_n3_scale, W3_n3_scale_h2, W4_n4_scale_h3, s, max_s,
         exp_s, sum_exp_s, s_picked, tmp2, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
-    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
-    # n1.z = (W1 @ x - n1.mu) / sqrt(n1.v + 1e-05)              model.nn:17
-    # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
+    # n2.scale = n2.gamma / sqrt(n2.v + 1e-05)
+    np.add(n2_v, 1e-05, out=n2_scale)                           # (H,)
+    np.sqrt(n2_scale, out=n2_scale)
+    np.divide(n2_gamma, n2_scale, out=n2_scale)
+    np.multiply(W2, n2_scale[:, None], out=W2_n2_scale)         # (H, H)
+    # n1.scale = n1.gamma / sqrt(n1.v + 1e-05)
+    np.add(n1_v, 1e-05, out=n1_scale)                           # (H,)
+    np.sqrt(n1_scale, out=n1_scale)
+    np.divide(n1_gamma, n1_scale, out=n1_scale)
+    np.multiply(W1, n1_scale[:, None], out=W1_n1_scale)         # (H, D)
+    np.matmul(x, W1_n1_scale.T, out=W1_n1_scale_x)              # (B, H)
+    # n1.shift = n1.beta - n1.mu * n1.scale
+    n1_shift = n1_scale
+    n1_shift *= n1_mu
+    np.subtract(n1_beta, n1_shift, out=n1_shift)
+    # n1 = (W1 * channels(n1.scale, W1)) @ x + n1.shift         model.nn:18
     # h1 = relu(n1)                                             model.nn:21
-    np.add(n1_v, 1e-05, out=sqrt_n1_v)                          # (H,)
-    np.sqrt(sqrt_n1_v, out=sqrt_n1_v)
-    h1 = W1_x
-    h1 -= n1_mu
-    h1 /= sqrt_n1_v
-    h1 *= n1_gamma
-    h1 += n1_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1 = W1_n1_scale_x
+    h1 += n1_shift
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
-    # n2.z = (W2 @ h1 - n2.mu) / sqrt(n2.v + 1e-05)             model.nn:17
-    # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
+    np.matmul(h1, W2_n2_scale.T, out=W2_n2_scale_h1)            # (B, H)
+    # n2.shift = n2.beta - n2.mu * n2.scale
+    n2_shift = n2_scale
+    n2_shift *= n2_mu
+    np.subtract(n2_beta, n2_shift, out=n2_shift)
+    # n2 = (W2 * channels(n2.scale, W2)) @ h1 + n2.shift        model.nn:18
     # h2 = relu(P @ x + n2)                                     model.nn:23
-    np.add(n2_v, 1e-05, out=sqrt_n2_v)                          # (H,)
-    np.sqrt(sqrt_n2_v, out=sqrt_n2_v)
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h2 = P_x
-    np.subtract(W2_h1, n2_mu, out=tmp)
-    tmp /= sqrt_n2_v
-    tmp *= n2_gamma
-    tmp += n2_beta
+    np.add(W2_n2_scale_h1, n2_shift, out=tmp)
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
-    # n3.z = (W3 @ h2 - n3.mu) / sqrt(n3.v + 1e-05)             model.nn:17
-    # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
+    # n4.scale = n4.gamma / sqrt(n4.v + 1e-05)
+    np.add(n4_v, 1e-05, out=n4_scale)                           # (H,)
+    np.sqrt(n4_scale, out=n4_scale)
+    np.divide(n4_gamma, n4_scale, out=n4_scale)
+    np.multiply(W4, n4_scale[:, None], out=W4_n4_scale)         # (H, H)
+    # n3.scale = n3.gamma / sqrt(n3.v + 1e-05)
+    np.add(n3_v, 1e-05, out=n3_scale)                           # (H,)
+    np.sqrt(n3_scale, out=n3_scale)
+    np.divide(n3_gamma, n3_scale, out=n3_scale)
+    np.multiply(W3, n3_scale[:, None], out=W3_n3_scale)         # (H, H)
+    np.matmul(h2, W3_n3_scale.T, out=W3_n3_scale_h2)            # (B, H)
+    # n3.shift = n3.beta - n3.mu * n3.scale
+    n3_shift = n3_scale
+    n3_shift *= n3_mu
+    np.subtract(n3_beta, n3_shift, out=n3_shift)
+    # n3 = (W3 * channels(n3.scale, W3)) @ h2 + n3.shift        model.nn:18
     # h3 = relu(n3)                                             model.nn:25
-    np.add(n3_v, 1e-05, out=sqrt_n3_v)                          # (H,)
-    np.sqrt(sqrt_n3_v, out=sqrt_n3_v)
-    h3 = W3_h2
-    h3 -= n3_mu
-    h3 /= sqrt_n3_v
-    h3 *= n3_gamma
-    h3 += n3_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = W3_n3_scale_h2
+    h3 += n3_shift
     np.maximum(h3, 0, out=h3)
-    np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
-    # n4.z = (W4 @ h3 - n4.mu) / sqrt(n4.v + 1e-05)             model.nn:17
-    # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
+    np.matmul(h3, W4_n4_scale.T, out=W4_n4_scale_h3)            # (B, H)
+    # n4.shift = n4.beta - n4.mu * n4.scale
+    n4_shift = n4_scale
+    n4_shift *= n4_mu
+    np.subtract(n4_beta, n4_shift, out=n4_shift)
+    # n4 = (W4 * channels(n4.scale, W4)) @ h3 + n4.shift        model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
-    np.add(n4_v, 1e-05, out=sqrt_n4_v)                          # (H,)
-    np.sqrt(sqrt_n4_v, out=sqrt_n4_v)
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp)
-    tmp /= sqrt_n4_v
-    tmp *= n4_gamma
-    tmp += n4_beta
+    np.add(W4_n4_scale_h3, n4_shift, out=tmp)
     h4 += tmp
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
@@ -372,32 +412,37 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
+            (max(B*H, B*C), dtype),
+            (max(H, B), dtype),
+            (max(H*H, B*H, B*C), dtype),
+            (max(H, B), dtype),
+            (max(D*H, B*H, H*H), dtype),
             (B*H, dtype),
-            (max(B*H, H, B*C), dtype),
-            (max(H, B*H, B*C), dtype),
-            (B*H, dtype),
-            (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # P_x
-            s[1][:B*H].reshape(B, H),                                   # W1_x
-            s[2][:H],                                                   # sqrt_n1_v
-            s[2][:B*H].reshape(B, H),                                   # W2_h1
-            s[1][:H],                                                   # sqrt_n2_v
-            s[3][:B*H].reshape(B, H),                                   # tmp
-            s[1][:B*H].reshape(B, H),                                   # W3_h2
-            s[2][:H],                                                   # sqrt_n3_v
-            s[2][:B*H].reshape(B, H),                                   # W4_h3
-            s[1][:H],                                                   # sqrt_n4_v
-            s[1][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[1][:H],                                                   # n2_scale
+            s[2][:H*H].reshape(H, H),                                   # W2_n2_scale
+            s[3][:H],                                                   # n1_scale
+            s[4][:D*H].reshape(H, D),                                   # W1_n1_scale
+            s[5][:B*H].reshape(B, H),                                   # W1_n1_scale_x
+            s[4][:B*H].reshape(B, H),                                   # W2_n2_scale_h1
+            s[2][:B*H].reshape(B, H),                                   # tmp
+            s[1][:H],                                                   # n4_scale
+            s[2][:H*H].reshape(H, H),                                   # W4_n4_scale
+            s[3][:H],                                                   # n3_scale
+            s[4][:H*H].reshape(H, H),                                   # W3_n3_scale
+            s[5][:B*H].reshape(B, H),                                   # W3_n3_scale_h2
+            s[4][:B*H].reshape(B, H),                                   # W4_n4_scale_h3
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[1][:B],                                                   # max_s
+            s[0][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[0][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp2
-            s[5][:B],                                                   # argmax_s
-            s[4][:B],                                                   # real_argmax_s
+            s[6][:B],                                                   # argmax_s
+            s[1][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 

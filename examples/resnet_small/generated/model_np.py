@@ -539,253 +539,299 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        h0_W_last, h0_c, block, h0_n_q, h1_a_W_last, h1_a_c, block2, part, h1_a_n_q, h1_r_W_last,
-        h1_r_c, block3, part2, h1_r_n_q, tmp, h2_a_W_last, h2_a_c, h2_a_n_q, h2_r_W_last, h2_r_c,
-        h2_r_n_q, h3_p_W_last, h3_p_c, block4, h3_p_n_q, h3_a_W_last, h3_a_c, block5, h3_a_n_q,
-        h3_r_W_last, h3_r_c, block6, part3, h3_r_n_q, tmp2, h4_a_W_last, block7, part4, h4_a_c,
-        h4_a_n_q, h4_r_W_last, h4_r_c, block8, part5, h4_r_n_q, h5_p_W_last, h5_p_c, block9,
-        h5_p_n_q, h5_a_W_last, h5_a_c, block10, h5_a_n_q, h5_r_W_last, block11, h5_r_c, h5_r_n_q,
-        tmp3, h6_a_W_last, h6_a_c, block12, h6_a_n_q, h6_r_W_last, block13, h6_r_c, h6_r_n_q, tmp4,
-        sum_h6, s,
+        h0_n_scale, h0_W_h0_n_scale, h0_W_h0_n_scale2, conv_x, block, h1_a_n_scale,
+        h1_a_W_h1_a_n_scale, h1_a_W_h1_a_n_scale2, conv_h0, block2, part, h1_r_n_scale,
+        h1_r_W_h1_r_n_scale, h1_r_W_h1_r_n_scale2, block3, conv_h1_a, part2, tmp, h2_a_n_scale,
+        h2_a_W_h2_a_n_scale, h2_a_W_h2_a_n_scale2, conv_h1, h2_r_n_scale, h2_r_W_h2_r_n_scale,
+        h2_r_W_h2_r_n_scale2, conv_h2_a, h3_p_n_scale, h3_p_W_h3_p_n_scale, h3_p_W_h3_p_n_scale2,
+        conv_h2, block4, h3_a_n_scale, h3_a_W_h3_a_n_scale, h3_a_W_h3_a_n_scale2, block5, conv_h2_2,
+        h3_r_n_scale, h3_r_W_h3_r_n_scale, h3_r_W_h3_r_n_scale2, conv_h3_a, block6, part3, tmp2,
+        h4_a_n_scale, h4_a_W_h4_a_n_scale, h4_a_W_h4_a_n_scale2, part4, conv_h3, block7,
+        h4_r_n_scale, h4_r_W_h4_r_n_scale, h4_r_W_h4_r_n_scale2, block8, part5, conv_h4_a,
+        h5_p_n_scale, h5_p_W_h5_p_n_scale, h5_p_W_h5_p_n_scale2, conv_h4, block9, h5_a_n_scale,
+        h5_a_W_h5_a_n_scale, h5_a_W_h5_a_n_scale2, block10, conv_h4_2, h5_r_n_scale,
+        h5_r_W_h5_r_n_scale, h5_r_W_h5_r_n_scale2, block11, conv_h5_a, tmp3, h6_a_n_scale,
+        h6_a_W_h6_a_n_scale, h6_a_W_h6_a_n_scale2, conv_h5, block12, h6_r_n_scale,
+        h6_r_W_h6_r_n_scale, h6_r_W_h6_r_n_scale2, block13, conv_h6_a, tmp4, sum_h6, s,
     ) = _predict_buffers(workspace, B, dtype)
-    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:47
-    h0_W_last[...] = h0_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
-    convolve(x.transpose(0, 2, 3, 1), h0_W_last, block, padding=(1, 1), out=h0_c)  # (B, 28, 28, M)
     # h0.n.q = sqrt(h0.n.v + 1e-05)                             conv.nn:31
-    np.add(h0_n_v, 1e-05, out=h0_n_q)                           # (M,)
-    np.sqrt(h0_n_q, out=h0_n_q)
-    # h0.n.u = h0.c - channels(h0.n.mu, h0.c)                   conv.nn:29
-    # h0.n.z = h0.n.u / channels(h0.n.q, h0.n.u)                conv.nn:32
-    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:33
+    # h0.n.scale = h0.n.gamma / h0.n.q
+    np.add(h0_n_v, 1e-05, out=h0_n_scale)                       # (M,)
+    np.sqrt(h0_n_scale, out=h0_n_scale)
+    np.divide(h0_n_gamma, h0_n_scale, out=h0_n_scale)
+    np.multiply(h0_W, h0_n_scale[:, None, None, None], out=h0_W_h0_n_scale)  # (M, 1, 3, 3)
+    h0_W_h0_n_scale2[...] = h0_W_h0_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h0_W_h0_n_scale2, block, padding=(1, 1), out=conv_x)
+    # h0.n.shift = h0.n.beta - h0.n.mu * h0.n.scale
+    h0_n_shift = h0_n_scale
+    h0_n_shift *= h0_n_mu
+    np.subtract(h0_n_beta, h0_n_shift, out=h0_n_shift)
+    # h0.n = conv(x, h0.W * h0.n.scale[:, None, None, None], h0.n.shift, padding = same)
     # h0 = relu(h0.n)                                           conv.nn:49
-    h0 = h0_c
-    h0 -= h0_n_mu
-    h0 /= h0_n_q
-    h0 *= h0_n_gamma
-    h0 += h0_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h0 = conv_x
+    h0 += h0_n_shift
     np.maximum(h0, 0, out=h0)
-    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:47
-    h1_a_W_last[...] = h1_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h0, h1_a_W_last, block2, part, padding=(1, 1), out=h1_a_c)  # (B, 28, 28, M)
     # h1.a.n.q = sqrt(h1.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h1_a_n_v, 1e-05, out=h1_a_n_q)                       # (M,)
-    np.sqrt(h1_a_n_q, out=h1_a_n_q)
-    # h1.a.n.u = h1.a.c - channels(h1.a.n.mu, h1.a.c)           conv.nn:29
-    # h1.a.n.z = h1.a.n.u / channels(h1.a.n.q, h1.a.n.u)        conv.nn:32
-    # h1.a.n = channels(h1.a.n.gamma, h1.a.n.z) * h1.a.n.z + channels(h1.a.n.beta, h1.a.n.z)
+    # h1.a.n.scale = h1.a.n.gamma / h1.a.n.q
+    np.add(h1_a_n_v, 1e-05, out=h1_a_n_scale)                   # (M,)
+    np.sqrt(h1_a_n_scale, out=h1_a_n_scale)
+    np.divide(h1_a_n_gamma, h1_a_n_scale, out=h1_a_n_scale)
+    np.multiply(h1_a_W, h1_a_n_scale[:, None, None, None], out=h1_a_W_h1_a_n_scale)  # (M, M, 3, 3)
+    h1_a_W_h1_a_n_scale2[...] = h1_a_W_h1_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h0, h1_a_W_h1_a_n_scale2, block2, part, padding=(1, 1), out=conv_h0)  # (B, 28, 28, M)
+    # h1.a.n.shift = h1.a.n.beta - h1.a.n.mu * h1.a.n.scale
+    h1_a_n_shift = h1_a_n_scale
+    h1_a_n_shift *= h1_a_n_mu
+    np.subtract(h1_a_n_beta, h1_a_n_shift, out=h1_a_n_shift)
+    # h1.a.n = conv(h0, h1.a.W * h1.a.n.scale[:, None, None, None], h1.a.n.shift, padding =
+    #     same)
     # h1.a = relu(h1.a.n)                                       conv.nn:49
-    h1_a = h1_a_c
-    h1_a -= h1_a_n_mu
-    h1_a /= h1_a_n_q
-    h1_a *= h1_a_n_gamma
-    h1_a += h1_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1_a = conv_h0
+    h1_a += h1_a_n_shift
     np.maximum(h1_a, 0, out=h1_a)
-    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
-    h1_r_W_last[...] = h1_r_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h1_a, h1_r_W_last, block3, part2, padding=(1, 1), out=h1_r_c)  # (B, 28, 28, M)
     # h1.r.n.q = sqrt(h1.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h1_r_n_v, 1e-05, out=h1_r_n_q)                       # (M,)
-    np.sqrt(h1_r_n_q, out=h1_r_n_q)
-    # h1.r.n.u = h1.r.c - channels(h1.r.n.mu, h1.r.c)           conv.nn:29
-    # h1.r.n.z = h1.r.n.u / channels(h1.r.n.q, h1.r.n.u)        conv.nn:32
-    # h1.r.n = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
+    # h1.r.n.scale = h1.r.n.gamma / h1.r.n.q
+    np.add(h1_r_n_v, 1e-05, out=h1_r_n_scale)                   # (M,)
+    np.sqrt(h1_r_n_scale, out=h1_r_n_scale)
+    np.divide(h1_r_n_gamma, h1_r_n_scale, out=h1_r_n_scale)
+    np.multiply(h1_r_W, h1_r_n_scale[:, None, None, None], out=h1_r_W_h1_r_n_scale)  # (M, M, 3, 3)
+    h1_r_W_h1_r_n_scale2[...] = h1_r_W_h1_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1_a, h1_r_W_h1_r_n_scale2, block3, part2, padding=(1, 1), out=conv_h1_a)
+    # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
+    h1_r_n_shift = h1_r_n_scale
+    h1_r_n_shift *= h1_r_n_mu
+    np.subtract(h1_r_n_beta, h1_r_n_shift, out=h1_r_n_shift)
+    # h1.r.n = conv(h1.a, h1.r.W * h1.r.n.scale[:, None, None, None], h1.r.n.shift, padding =
+    #     same)
     # h1 = relu(h0 + h1.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h1 = h0
-    np.subtract(h1_r_c, h1_r_n_mu, out=tmp)
-    tmp /= h1_r_n_q
-    tmp *= h1_r_n_gamma
-    tmp += h1_r_n_beta
+    np.add(conv_h1_a, h1_r_n_shift, out=tmp)
     h1 += tmp
     np.maximum(h1, 0, out=h1)
-    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
-    h2_a_W_last[...] = h2_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h1, h2_a_W_last, block3, part2, padding=(1, 1), out=h2_a_c)  # (B, 28, 28, M)
     # h2.a.n.q = sqrt(h2.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h2_a_n_v, 1e-05, out=h2_a_n_q)                       # (M,)
-    np.sqrt(h2_a_n_q, out=h2_a_n_q)
-    # h2.a.n.u = h2.a.c - channels(h2.a.n.mu, h2.a.c)           conv.nn:29
-    # h2.a.n.z = h2.a.n.u / channels(h2.a.n.q, h2.a.n.u)        conv.nn:32
-    # h2.a.n = channels(h2.a.n.gamma, h2.a.n.z) * h2.a.n.z + channels(h2.a.n.beta, h2.a.n.z)
+    # h2.a.n.scale = h2.a.n.gamma / h2.a.n.q
+    np.add(h2_a_n_v, 1e-05, out=h2_a_n_scale)                   # (M,)
+    np.sqrt(h2_a_n_scale, out=h2_a_n_scale)
+    np.divide(h2_a_n_gamma, h2_a_n_scale, out=h2_a_n_scale)
+    np.multiply(h2_a_W, h2_a_n_scale[:, None, None, None], out=h2_a_W_h2_a_n_scale)  # (M, M, 3, 3)
+    h2_a_W_h2_a_n_scale2[...] = h2_a_W_h2_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1, h2_a_W_h2_a_n_scale2, block3, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
+    h2_a_n_shift = h2_a_n_scale
+    h2_a_n_shift *= h2_a_n_mu
+    np.subtract(h2_a_n_beta, h2_a_n_shift, out=h2_a_n_shift)
+    # h2.a.n = conv(h1, h2.a.W * h2.a.n.scale[:, None, None, None], h2.a.n.shift, padding =
+    #     same)
     # h2.a = relu(h2.a.n)                                       conv.nn:49
-    h2_a = h2_a_c
-    h2_a -= h2_a_n_mu
-    h2_a /= h2_a_n_q
-    h2_a *= h2_a_n_gamma
-    h2_a += h2_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h2_a = conv_h1
+    h2_a += h2_a_n_shift
     np.maximum(h2_a, 0, out=h2_a)
-    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
-    h2_r_W_last[...] = h2_r_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h2_a, h2_r_W_last, block3, part2, padding=(1, 1), out=h2_r_c)  # (B, 28, 28, M)
     # h2.r.n.q = sqrt(h2.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h2_r_n_v, 1e-05, out=h2_r_n_q)                       # (M,)
-    np.sqrt(h2_r_n_q, out=h2_r_n_q)
-    # h2.r.n.u = h2.r.c - channels(h2.r.n.mu, h2.r.c)           conv.nn:29
-    # h2.r.n.z = h2.r.n.u / channels(h2.r.n.q, h2.r.n.u)        conv.nn:32
-    # h2.r.n = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
+    # h2.r.n.scale = h2.r.n.gamma / h2.r.n.q
+    np.add(h2_r_n_v, 1e-05, out=h2_r_n_scale)                   # (M,)
+    np.sqrt(h2_r_n_scale, out=h2_r_n_scale)
+    np.divide(h2_r_n_gamma, h2_r_n_scale, out=h2_r_n_scale)
+    np.multiply(h2_r_W, h2_r_n_scale[:, None, None, None], out=h2_r_W_h2_r_n_scale)  # (M, M, 3, 3)
+    h2_r_W_h2_r_n_scale2[...] = h2_r_W_h2_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h2_a, h2_r_W_h2_r_n_scale2, block3, part, padding=(1, 1), out=conv_h2_a)
+    # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
+    h2_r_n_shift = h2_r_n_scale
+    h2_r_n_shift *= h2_r_n_mu
+    np.subtract(h2_r_n_beta, h2_r_n_shift, out=h2_r_n_shift)
+    # h2.r.n = conv(h2.a, h2.r.W * h2.r.n.scale[:, None, None, None], h2.r.n.shift, padding =
+    #     same)
     # h2 = relu(h1 + h2.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h2 = h1
-    np.subtract(h2_r_c, h2_r_n_mu, out=tmp)
-    tmp /= h2_r_n_q
-    tmp *= h2_r_n_gamma
-    tmp += h2_r_n_beta
+    np.add(conv_h2_a, h2_r_n_shift, out=tmp)
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
-    h3_p_W_last[...] = h3_p_W.transpose(2, 3, 1, 0)             # (1, 1, M, 2*M)
-    convolve(h2, h3_p_W_last, block4, stride=(2, 2), out=h3_p_c)  # (B, 14, 14, 2*M)
     # h3.p.n.q = sqrt(h3.p.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_p_n_v, 1e-05, out=h3_p_n_q)                       # (2*M,)
-    np.sqrt(h3_p_n_q, out=h3_p_n_q)
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h3_a_W_last[...] = h3_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, 2*M)
-    convolve(h2, h3_a_W_last, block5, padding=(0, 0), stride=(2, 2), out=h3_a_c)  # (B, 14, 14, 2*M)
+    # h3.p.n.scale = h3.p.n.gamma / h3.p.n.q
+    np.add(h3_p_n_v, 1e-05, out=h3_p_n_scale)                   # (2*M,)
+    np.sqrt(h3_p_n_scale, out=h3_p_n_scale)
+    np.divide(h3_p_n_gamma, h3_p_n_scale, out=h3_p_n_scale)
+    np.multiply(h3_p_W, h3_p_n_scale[:, None, None, None], out=h3_p_W_h3_p_n_scale)
+    h3_p_W_h3_p_n_scale2[...] = h3_p_W_h3_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, M, 2*M)
+    convolve(h2, h3_p_W_h3_p_n_scale2, block4, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
+    # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
+    h3_p_n_shift = h3_p_n_scale
+    h3_p_n_shift *= h3_p_n_mu
+    np.subtract(h3_p_n_beta, h3_p_n_shift, out=h3_p_n_shift)
     # h3.a.n.q = sqrt(h3.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_a_n_v, 1e-05, out=h3_a_n_q)                       # (2*M,)
-    np.sqrt(h3_a_n_q, out=h3_a_n_q)
-    # h3.a.n.u = h3.a.c - channels(h3.a.n.mu, h3.a.c)           conv.nn:29
-    # h3.a.n.z = h3.a.n.u / channels(h3.a.n.q, h3.a.n.u)        conv.nn:32
-    # h3.a.n = channels(h3.a.n.gamma, h3.a.n.z) * h3.a.n.z + channels(h3.a.n.beta, h3.a.n.z)
+    # h3.a.n.scale = h3.a.n.gamma / h3.a.n.q
+    np.add(h3_a_n_v, 1e-05, out=h3_a_n_scale)                   # (2*M,)
+    np.sqrt(h3_a_n_scale, out=h3_a_n_scale)
+    np.divide(h3_a_n_gamma, h3_a_n_scale, out=h3_a_n_scale)
+    np.multiply(h3_a_W, h3_a_n_scale[:, None, None, None], out=h3_a_W_h3_a_n_scale)
+    h3_a_W_h3_a_n_scale2[...] = h3_a_W_h3_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
+    convolve(h2, h3_a_W_h3_a_n_scale2, block5, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
+    # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
+    h3_a_n_shift = h3_a_n_scale
+    h3_a_n_shift *= h3_a_n_mu
+    np.subtract(h3_a_n_beta, h3_a_n_shift, out=h3_a_n_shift)
+    # h3.a.n = conv(h2, h3.a.W * h3.a.n.scale[:, None, None, None], h3.a.n.shift, stride = 2,
+    #     padding = [[0, 1], [0, 1]])
     # h3.a = relu(h3.a.n)                                       conv.nn:49
-    h3_a = h3_a_c
-    h3_a -= h3_a_n_mu
-    h3_a /= h3_a_n_q
-    h3_a *= h3_a_n_gamma
-    h3_a += h3_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3_a = conv_h2_2
+    h3_a += h3_a_n_shift
     np.maximum(h3_a, 0, out=h3_a)
-    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
-    h3_r_W_last[...] = h3_r_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h3_a, h3_r_W_last, block6, part3, padding=(1, 1), out=h3_r_c)  # (B, 14, 14, 2*M)
     # h3.r.n.q = sqrt(h3.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_r_n_v, 1e-05, out=h3_r_n_q)                       # (2*M,)
-    np.sqrt(h3_r_n_q, out=h3_r_n_q)
-    # h3.p.n.u = h3.p.c - channels(h3.p.n.mu, h3.p.c)           conv.nn:29
-    # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
-    # h3.p.n = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
-    # h3.r.n.u = h3.r.c - channels(h3.r.n.mu, h3.r.c)           conv.nn:29
-    # h3.r.n.z = h3.r.n.u / channels(h3.r.n.q, h3.r.n.u)        conv.nn:32
-    # h3.r.n = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
+    # h3.r.n.scale = h3.r.n.gamma / h3.r.n.q
+    np.add(h3_r_n_v, 1e-05, out=h3_r_n_scale)                   # (2*M,)
+    np.sqrt(h3_r_n_scale, out=h3_r_n_scale)
+    np.divide(h3_r_n_gamma, h3_r_n_scale, out=h3_r_n_scale)
+    np.multiply(h3_r_W, h3_r_n_scale[:, None, None, None], out=h3_r_W_h3_r_n_scale)
+    h3_r_W_h3_r_n_scale2[...] = h3_r_W_h3_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3_a, h3_r_W_h3_r_n_scale2, block6, part3, padding=(1, 1), out=conv_h3_a)
+    # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
+    h3_r_n_shift = h3_r_n_scale
+    h3_r_n_shift *= h3_r_n_mu
+    np.subtract(h3_r_n_beta, h3_r_n_shift, out=h3_r_n_shift)
+    # h3.p.n = conv(h2, h3.p.W * h3.p.n.scale[:, None, None, None], h3.p.n.shift, stride = 2)
+    # h3.r.n = conv(h3.a, h3.r.W * h3.r.n.scale[:, None, None, None], h3.r.n.shift, padding =
+    #     same)
     # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:62
-    h3 = h3_p_c
-    h3 -= h3_p_n_mu
-    h3 /= h3_p_n_q
-    h3 *= h3_p_n_gamma
-    h3 += h3_p_n_beta
-    np.subtract(h3_r_c, h3_r_n_mu, out=tmp2)
-    tmp2 /= h3_r_n_q
-    tmp2 *= h3_r_n_gamma
-    tmp2 += h3_r_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = conv_h2
+    h3 += h3_p_n_shift
+    np.add(conv_h3_a, h3_r_n_shift, out=tmp2)
     h3 += tmp2
     np.maximum(h3, 0, out=h3)
-    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
-    h4_a_W_last[...] = h4_a_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h3, h4_a_W_last, block7, part4, padding=(1, 1), out=h4_a_c)  # (B, 14, 14, 2*M)
     # h4.a.n.q = sqrt(h4.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h4_a_n_v, 1e-05, out=h4_a_n_q)                       # (2*M,)
-    np.sqrt(h4_a_n_q, out=h4_a_n_q)
-    # h4.a.n.u = h4.a.c - channels(h4.a.n.mu, h4.a.c)           conv.nn:29
-    # h4.a.n.z = h4.a.n.u / channels(h4.a.n.q, h4.a.n.u)        conv.nn:32
-    # h4.a.n = channels(h4.a.n.gamma, h4.a.n.z) * h4.a.n.z + channels(h4.a.n.beta, h4.a.n.z)
+    # h4.a.n.scale = h4.a.n.gamma / h4.a.n.q
+    np.add(h4_a_n_v, 1e-05, out=h4_a_n_scale)                   # (2*M,)
+    np.sqrt(h4_a_n_scale, out=h4_a_n_scale)
+    np.divide(h4_a_n_gamma, h4_a_n_scale, out=h4_a_n_scale)
+    np.multiply(h4_a_W, h4_a_n_scale[:, None, None, None], out=h4_a_W_h4_a_n_scale)
+    h4_a_W_h4_a_n_scale2[...] = h4_a_W_h4_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_a_W_h4_a_n_scale2, block7, part4, padding=(1, 1), out=conv_h3)
+    # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
+    h4_a_n_shift = h4_a_n_scale
+    h4_a_n_shift *= h4_a_n_mu
+    np.subtract(h4_a_n_beta, h4_a_n_shift, out=h4_a_n_shift)
+    # h4.a.n = conv(h3, h4.a.W * h4.a.n.scale[:, None, None, None], h4.a.n.shift, padding =
+    #     same)
     # h4.a = relu(h4.a.n)                                       conv.nn:49
-    h4_a = h4_a_c
-    h4_a -= h4_a_n_mu
-    h4_a /= h4_a_n_q
-    h4_a *= h4_a_n_gamma
-    h4_a += h4_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h4_a = conv_h3
+    h4_a += h4_a_n_shift
     np.maximum(h4_a, 0, out=h4_a)
-    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
-    h4_r_W_last[...] = h4_r_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h4_a, h4_r_W_last, block8, part5, padding=(1, 1), out=h4_r_c)  # (B, 14, 14, 2*M)
     # h4.r.n.q = sqrt(h4.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h4_r_n_v, 1e-05, out=h4_r_n_q)                       # (2*M,)
-    np.sqrt(h4_r_n_q, out=h4_r_n_q)
-    # h4.r.n.u = h4.r.c - channels(h4.r.n.mu, h4.r.c)           conv.nn:29
-    # h4.r.n.z = h4.r.n.u / channels(h4.r.n.q, h4.r.n.u)        conv.nn:32
-    # h4.r.n = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
+    # h4.r.n.scale = h4.r.n.gamma / h4.r.n.q
+    np.add(h4_r_n_v, 1e-05, out=h4_r_n_scale)                   # (2*M,)
+    np.sqrt(h4_r_n_scale, out=h4_r_n_scale)
+    np.divide(h4_r_n_gamma, h4_r_n_scale, out=h4_r_n_scale)
+    np.multiply(h4_r_W, h4_r_n_scale[:, None, None, None], out=h4_r_W_h4_r_n_scale)
+    h4_r_W_h4_r_n_scale2[...] = h4_r_W_h4_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h4_a, h4_r_W_h4_r_n_scale2, block8, part5, padding=(1, 1), out=conv_h4_a)
+    # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
+    h4_r_n_shift = h4_r_n_scale
+    h4_r_n_shift *= h4_r_n_mu
+    np.subtract(h4_r_n_beta, h4_r_n_shift, out=h4_r_n_shift)
+    # h4.r.n = conv(h4.a, h4.r.W * h4.r.n.scale[:, None, None, None], h4.r.n.shift, padding =
+    #     same)
     # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h3
-    np.subtract(h4_r_c, h4_r_n_mu, out=tmp2)
-    tmp2 /= h4_r_n_q
-    tmp2 *= h4_r_n_gamma
-    tmp2 += h4_r_n_beta
+    np.add(conv_h4_a, h4_r_n_shift, out=tmp2)
     h4 += tmp2
     np.maximum(h4, 0, out=h4)
-    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
-    h5_p_W_last[...] = h5_p_W.transpose(2, 3, 1, 0)             # (1, 1, 2*M, 4*M)
-    convolve(h4, h5_p_W_last, block9, stride=(2, 2), out=h5_p_c)  # (B, 7, 7, 4*M)
     # h5.p.n.q = sqrt(h5.p.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_p_n_v, 1e-05, out=h5_p_n_q)                       # (4*M,)
-    np.sqrt(h5_p_n_q, out=h5_p_n_q)
-    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h5_a_W_last[...] = h5_a_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 4*M)
-    convolve(h4, h5_a_W_last, block10, padding=(0, 0), stride=(2, 2), out=h5_a_c)  # (B, 7, 7, 4*M)
+    # h5.p.n.scale = h5.p.n.gamma / h5.p.n.q
+    np.add(h5_p_n_v, 1e-05, out=h5_p_n_scale)                   # (4*M,)
+    np.sqrt(h5_p_n_scale, out=h5_p_n_scale)
+    np.divide(h5_p_n_gamma, h5_p_n_scale, out=h5_p_n_scale)
+    np.multiply(h5_p_W, h5_p_n_scale[:, None, None, None], out=h5_p_W_h5_p_n_scale)
+    h5_p_W_h5_p_n_scale2[...] = h5_p_W_h5_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, 2*M, 4*M)
+    convolve(h4, h5_p_W_h5_p_n_scale2, block9, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
+    # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
+    h5_p_n_shift = h5_p_n_scale
+    h5_p_n_shift *= h5_p_n_mu
+    np.subtract(h5_p_n_beta, h5_p_n_shift, out=h5_p_n_shift)
     # h5.a.n.q = sqrt(h5.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_a_n_v, 1e-05, out=h5_a_n_q)                       # (4*M,)
-    np.sqrt(h5_a_n_q, out=h5_a_n_q)
-    # h5.a.n.u = h5.a.c - channels(h5.a.n.mu, h5.a.c)           conv.nn:29
-    # h5.a.n.z = h5.a.n.u / channels(h5.a.n.q, h5.a.n.u)        conv.nn:32
-    # h5.a.n = channels(h5.a.n.gamma, h5.a.n.z) * h5.a.n.z + channels(h5.a.n.beta, h5.a.n.z)
+    # h5.a.n.scale = h5.a.n.gamma / h5.a.n.q
+    np.add(h5_a_n_v, 1e-05, out=h5_a_n_scale)                   # (4*M,)
+    np.sqrt(h5_a_n_scale, out=h5_a_n_scale)
+    np.divide(h5_a_n_gamma, h5_a_n_scale, out=h5_a_n_scale)
+    np.multiply(h5_a_W, h5_a_n_scale[:, None, None, None], out=h5_a_W_h5_a_n_scale)
+    h5_a_W_h5_a_n_scale2[...] = h5_a_W_h5_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
+    convolve(h4, h5_a_W_h5_a_n_scale2, block10, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
+    # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
+    h5_a_n_shift = h5_a_n_scale
+    h5_a_n_shift *= h5_a_n_mu
+    np.subtract(h5_a_n_beta, h5_a_n_shift, out=h5_a_n_shift)
+    # h5.a.n = conv(h4, h5.a.W * h5.a.n.scale[:, None, None, None], h5.a.n.shift, stride = 2,
+    #     padding = [[0, 1], [0, 1]])
     # h5.a = relu(h5.a.n)                                       conv.nn:49
-    h5_a = h5_a_c
-    h5_a -= h5_a_n_mu
-    h5_a /= h5_a_n_q
-    h5_a *= h5_a_n_gamma
-    h5_a += h5_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5_a = conv_h4_2
+    h5_a += h5_a_n_shift
     np.maximum(h5_a, 0, out=h5_a)
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
-    h5_r_W_last[...] = h5_r_W.transpose(2, 3, 1, 0)             # (3, 3, 4*M, 4*M)
-    convolve(h5_a, h5_r_W_last, block11, padding=(1, 1), out=h5_r_c)  # (B, 7, 7, 4*M)
     # h5.r.n.q = sqrt(h5.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_r_n_v, 1e-05, out=h5_r_n_q)                       # (4*M,)
-    np.sqrt(h5_r_n_q, out=h5_r_n_q)
-    # h5.p.n.u = h5.p.c - channels(h5.p.n.mu, h5.p.c)           conv.nn:29
-    # h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)        conv.nn:32
-    # h5.p.n = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
-    # h5.r.n.u = h5.r.c - channels(h5.r.n.mu, h5.r.c)           conv.nn:29
-    # h5.r.n.z = h5.r.n.u / channels(h5.r.n.q, h5.r.n.u)        conv.nn:32
-    # h5.r.n = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
+    # h5.r.n.scale = h5.r.n.gamma / h5.r.n.q
+    np.add(h5_r_n_v, 1e-05, out=h5_r_n_scale)                   # (4*M,)
+    np.sqrt(h5_r_n_scale, out=h5_r_n_scale)
+    np.divide(h5_r_n_gamma, h5_r_n_scale, out=h5_r_n_scale)
+    np.multiply(h5_r_W, h5_r_n_scale[:, None, None, None], out=h5_r_W_h5_r_n_scale)
+    h5_r_W_h5_r_n_scale2[...] = h5_r_W_h5_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5_a, h5_r_W_h5_r_n_scale2, block11, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
+    # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
+    h5_r_n_shift = h5_r_n_scale
+    h5_r_n_shift *= h5_r_n_mu
+    np.subtract(h5_r_n_beta, h5_r_n_shift, out=h5_r_n_shift)
+    # h5.p.n = conv(h4, h5.p.W * h5.p.n.scale[:, None, None, None], h5.p.n.shift, stride = 2)
+    # h5.r.n = conv(h5.a, h5.r.W * h5.r.n.scale[:, None, None, None], h5.r.n.shift, padding =
+    #     same)
     # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:62
-    h5 = h5_p_c
-    h5 -= h5_p_n_mu
-    h5 /= h5_p_n_q
-    h5 *= h5_p_n_gamma
-    h5 += h5_p_n_beta
-    np.subtract(h5_r_c, h5_r_n_mu, out=tmp3)
-    tmp3 /= h5_r_n_q
-    tmp3 *= h5_r_n_gamma
-    tmp3 += h5_r_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5 = conv_h4
+    h5 += h5_p_n_shift
+    np.add(conv_h5_a, h5_r_n_shift, out=tmp3)
     h5 += tmp3
     np.maximum(h5, 0, out=h5)
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
-    h6_a_W_last[...] = h6_a_W.transpose(2, 3, 1, 0)             # (3, 3, 4*M, 4*M)
-    convolve(h5, h6_a_W_last, block12, padding=(1, 1), out=h6_a_c)  # (B, 7, 7, 4*M)
     # h6.a.n.q = sqrt(h6.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h6_a_n_v, 1e-05, out=h6_a_n_q)                       # (4*M,)
-    np.sqrt(h6_a_n_q, out=h6_a_n_q)
-    # h6.a.n.u = h6.a.c - channels(h6.a.n.mu, h6.a.c)           conv.nn:29
-    # h6.a.n.z = h6.a.n.u / channels(h6.a.n.q, h6.a.n.u)        conv.nn:32
-    # h6.a.n = channels(h6.a.n.gamma, h6.a.n.z) * h6.a.n.z + channels(h6.a.n.beta, h6.a.n.z)
+    # h6.a.n.scale = h6.a.n.gamma / h6.a.n.q
+    np.add(h6_a_n_v, 1e-05, out=h6_a_n_scale)                   # (4*M,)
+    np.sqrt(h6_a_n_scale, out=h6_a_n_scale)
+    np.divide(h6_a_n_gamma, h6_a_n_scale, out=h6_a_n_scale)
+    np.multiply(h6_a_W, h6_a_n_scale[:, None, None, None], out=h6_a_W_h6_a_n_scale)
+    h6_a_W_h6_a_n_scale2[...] = h6_a_W_h6_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_a_W_h6_a_n_scale2, block12, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
+    h6_a_n_shift = h6_a_n_scale
+    h6_a_n_shift *= h6_a_n_mu
+    np.subtract(h6_a_n_beta, h6_a_n_shift, out=h6_a_n_shift)
+    # h6.a.n = conv(h5, h6.a.W * h6.a.n.scale[:, None, None, None], h6.a.n.shift, padding =
+    #     same)
     # h6.a = relu(h6.a.n)                                       conv.nn:49
-    h6_a = h6_a_c
-    h6_a -= h6_a_n_mu
-    h6_a /= h6_a_n_q
-    h6_a *= h6_a_n_gamma
-    h6_a += h6_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h6_a = conv_h5
+    h6_a += h6_a_n_shift
     np.maximum(h6_a, 0, out=h6_a)
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
-    h6_r_W_last[...] = h6_r_W.transpose(2, 3, 1, 0)             # (3, 3, 4*M, 4*M)
-    convolve(h6_a, h6_r_W_last, block13, padding=(1, 1), out=h6_r_c)  # (B, 7, 7, 4*M)
     # h6.r.n.q = sqrt(h6.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h6_r_n_v, 1e-05, out=h6_r_n_q)                       # (4*M,)
-    np.sqrt(h6_r_n_q, out=h6_r_n_q)
-    # h6.r.n.u = h6.r.c - channels(h6.r.n.mu, h6.r.c)           conv.nn:29
-    # h6.r.n.z = h6.r.n.u / channels(h6.r.n.q, h6.r.n.u)        conv.nn:32
-    # h6.r.n = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
+    # h6.r.n.scale = h6.r.n.gamma / h6.r.n.q
+    np.add(h6_r_n_v, 1e-05, out=h6_r_n_scale)                   # (4*M,)
+    np.sqrt(h6_r_n_scale, out=h6_r_n_scale)
+    np.divide(h6_r_n_gamma, h6_r_n_scale, out=h6_r_n_scale)
+    np.multiply(h6_r_W, h6_r_n_scale[:, None, None, None], out=h6_r_W_h6_r_n_scale)
+    h6_r_W_h6_r_n_scale2[...] = h6_r_W_h6_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h6_a, h6_r_W_h6_r_n_scale2, block13, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
+    # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
+    h6_r_n_shift = h6_r_n_scale
+    h6_r_n_shift *= h6_r_n_mu
+    np.subtract(h6_r_n_beta, h6_r_n_shift, out=h6_r_n_shift)
+    # h6.r.n = conv(h6.a, h6.r.W * h6.r.n.scale[:, None, None, None], h6.r.n.shift, padding =
+    #     same)
     # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h6 = h5
-    np.subtract(h6_r_c, h6_r_n_mu, out=tmp4)
-    tmp4 /= h6_r_n_q
-    tmp4 *= h6_r_n_gamma
-    tmp4 += h6_r_n_beta
+    np.add(conv_h6_a, h6_r_n_shift, out=tmp4)
     h6 += tmp4
     np.maximum(h6, 0, out=h6)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
@@ -802,84 +848,100 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(9*M*M, 12096*M, 392*B*M, B*C), dtype),
+            (max(4*M, 4*B*M), dtype),
+            (max(784*B*M, 12096*M, 144*M*M), dtype),
+            (max(784*B*M, 36*M*M, 11466*M), dtype),
+            (max(190512, 10080*M, 392*B*M, 144*M*M), dtype),
             (max(784*B*M, 12096*M), dtype),
-            (max(190512, 784*B*M, 11466*M), dtype),
-            (max(784*B*M, 12096*M), dtype),
-            (max(10080*M, 392*B*M, 144*M*M), dtype),
-            (max(392*B*M, 12250*M, 72*M*M), dtype),
-            (max(3528*M, 144*M*M, 4*B*M), dtype),
+            (max(12152*M, 392*B*M, 144*M*M), dtype),
+            (max(36*M*M, 12096*M, 196*B*M, B*C), dtype),
+            (max(392*B*M, 12250*M, 144*M*M), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # h0_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h0_n_q
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_last
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[0][:M],                                                   # h1_a_n_q
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_last
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
-            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block3
-            s[5][:3136*M].reshape(1, 4, 784, M),                        # part2
-            s[0][:M],                                                   # h1_r_n_q
+            s[0][:M],                                                   # h0_n_scale
+            s[1][:9*M].reshape(M, 1, 3, 3),                             # h0_W_h0_n_scale
+            s[2][:9*M].reshape(3, 3, 1, M),                             # h0_W_h0_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[0][:M],                                                   # h1_a_n_scale
+            s[2][:9*M*M].reshape(M, M, 3, 3),                           # h1_a_W_h1_a_n_scale
+            s[3][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_h1_a_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h0
+            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[5][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[0][:M],                                                   # h1_r_n_scale
+            s[3][:9*M*M].reshape(M, M, 3, 3),                           # h1_r_W_h1_r_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_h1_r_n_scale2
+            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block3
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1_a
+            s[6][:3136*M].reshape(1, 4, 784, M),                        # part2
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_last
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_a_c
-            s[0][:M],                                                   # h2_a_n_q
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_last
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h2_r_c
-            s[0][:M],                                                   # h2_r_n_q
-            s[0][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_last
-            s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_p_c
+            s[0][:M],                                                   # h2_a_n_scale
+            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_a_W_h2_a_n_scale
+            s[6][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_h2_a_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[0][:M],                                                   # h2_r_n_scale
+            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_r_W_h2_r_n_scale
+            s[6][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_h2_r_n_scale2
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_h2_a
+            s[0][:2*M],                                                 # h3_p_n_scale
+            s[5][:2*M*M].reshape(2*M, M, 1, 1),                         # h3_p_W_h3_p_n_scale
+            s[6][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_h3_p_n_scale2
+            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2
             s[5][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),             # block4
-            s[0][:2*M],                                                 # h3_p_n_q
-            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_last
-            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_a_c
-            s[3][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block5
-            s[5][:2*M],                                                 # h3_a_n_q
-            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_last
-            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_r_c
-            s[3][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block6
-            s[6][:3528*M].reshape(1, 9, 196, 2*M),                      # part3
-            s[6][:2*M],                                                 # h3_r_n_q
+            s[6][:2*M],                                                 # h3_a_n_scale
+            s[5][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_a_W_h3_a_n_scale
+            s[2][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_h3_a_n_scale2
+            s[4][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block5
+            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2_2
+            s[6][:2*M],                                                 # h3_r_n_scale
+            s[1][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h3_r_W_h3_r_n_scale
+            s[2][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_h3_r_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3_a
+            s[4][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block6
+            s[7][:3528*M].reshape(1, 9, 196, 2*M),                      # part3
             s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
-            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_last
-            s[0][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block7
+            s[0][:2*M],                                                 # h4_a_n_scale
+            s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_a_W_h4_a_n_scale
+            s[7][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_h4_a_n_scale2
             s[1][:3528*M].reshape(1, 9, 196, 2*M),                      # part4
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_a_c
-            s[6][:2*M],                                                 # h4_a_n_q
-            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_r_c
+            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[6][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block7
+            s[0][:2*M],                                                 # h4_r_n_scale
+            s[7][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_r_W_h4_r_n_scale
+            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_h4_r_n_scale2
             s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block8
             s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part5
-            s[6][:2*M],                                                 # h4_r_n_q
-            s[6][:8*M*M].reshape(1, 1, 2*M, 4*M),                       # h5_p_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_p_c
-            s[5][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block9
-            s[6][:4*M],                                                 # h5_p_n_q
-            s[5][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_last
-            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_a_c
+            s[7][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h4_a
+            s[0][:4*M],                                                 # h5_p_n_scale
+            s[6][:8*M*M].reshape(4*M, 2*M, 1, 1),                       # h5_p_W_h5_p_n_scale
+            s[5][:8*M*M].reshape(1, 1, 2*M, 4*M),                       # h5_p_W_h5_p_n_scale2
+            s[6][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4
+            s[7][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block9
+            s[5][:4*M],                                                 # h5_a_n_scale
+            s[7][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_a_W_h5_a_n_scale
+            s[1][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_h5_a_n_scale2
             s[2][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block10
-            s[4][:4*M],                                                 # h5_a_n_q
-            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_last
+            s[7][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4_2
+            s[3][:4*M],                                                 # h5_r_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h5_r_W_h5_r_n_scale
+            s[1][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_h5_r_n_scale2
             s[2][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block11
-            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_r_c
-            s[4][:4*M],                                                 # h5_r_n_q
-            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp3
-            s[6][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_last
-            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_a_c
-            s[5][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block12
-            s[6][:4*M],                                                 # h6_a_n_q
-            s[6][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_last
+            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5_a
+            s[7][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp3
+            s[0][:4*M],                                                 # h6_a_n_scale
+            s[3][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_a_W_h6_a_n_scale
+            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_h6_a_n_scale2
+            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[7][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block12
+            s[0][:4*M],                                                 # h6_r_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_r_W_h6_r_n_scale
+            s[7][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_h6_r_n_scale2
             s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block13
-            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_r_c
-            s[6][:4*M],                                                 # h6_r_n_q
-            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
-            s[6][:4*B*M].reshape(B, 4*M),                               # sum_h6
-            s[0][:B*C].reshape(B, C),                                   # s
+            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h6_a
+            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
+            s[0][:4*B*M].reshape(B, 4*M),                               # sum_h6
+            s[6][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -904,253 +966,300 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        h0_W_last, h0_c, block, h0_n_q, h1_a_W_last, h1_a_c, block2, part, h1_a_n_q, h1_r_W_last,
-        h1_r_c, block3, part2, h1_r_n_q, tmp, h2_a_W_last, h2_a_c, h2_a_n_q, h2_r_W_last, h2_r_c,
-        h2_r_n_q, h3_p_W_last, h3_p_c, block4, h3_p_n_q, h3_a_W_last, h3_a_c, block5, h3_a_n_q,
-        h3_r_W_last, h3_r_c, block6, part3, h3_r_n_q, tmp2, h4_a_W_last, block7, part4, h4_a_c,
-        h4_a_n_q, h4_r_W_last, h4_r_c, block8, part5, h4_r_n_q, h5_p_W_last, h5_p_c, block9,
-        h5_p_n_q, h5_a_W_last, h5_a_c, block10, h5_a_n_q, h5_r_W_last, block11, h5_r_c, h5_r_n_q,
-        tmp3, h6_a_W_last, h6_a_c, block12, h6_a_n_q, h6_r_W_last, block13, h6_r_c, h6_r_n_q, tmp4,
-        sum_h6, s, max_s, exp_s, sum_exp_s, s_picked, tmp5, argmax_s, real_argmax_s,
+        h0_n_scale, h0_W_h0_n_scale, h0_W_h0_n_scale2, conv_x, block, h1_a_n_scale,
+        h1_a_W_h1_a_n_scale, h1_a_W_h1_a_n_scale2, conv_h0, block2, part, h1_r_n_scale,
+        h1_r_W_h1_r_n_scale, h1_r_W_h1_r_n_scale2, block3, conv_h1_a, part2, tmp, h2_a_n_scale,
+        h2_a_W_h2_a_n_scale, h2_a_W_h2_a_n_scale2, conv_h1, h2_r_n_scale, h2_r_W_h2_r_n_scale,
+        h2_r_W_h2_r_n_scale2, conv_h2_a, h3_p_n_scale, h3_p_W_h3_p_n_scale, h3_p_W_h3_p_n_scale2,
+        conv_h2, block4, h3_a_n_scale, h3_a_W_h3_a_n_scale, h3_a_W_h3_a_n_scale2, block5, conv_h2_2,
+        h3_r_n_scale, h3_r_W_h3_r_n_scale, h3_r_W_h3_r_n_scale2, conv_h3_a, block6, part3, tmp2,
+        h4_a_n_scale, h4_a_W_h4_a_n_scale, h4_a_W_h4_a_n_scale2, part4, conv_h3, block7,
+        h4_r_n_scale, h4_r_W_h4_r_n_scale, h4_r_W_h4_r_n_scale2, block8, part5, conv_h4_a,
+        h5_p_n_scale, h5_p_W_h5_p_n_scale, h5_p_W_h5_p_n_scale2, conv_h4, block9, h5_a_n_scale,
+        h5_a_W_h5_a_n_scale, h5_a_W_h5_a_n_scale2, block10, conv_h4_2, h5_r_n_scale,
+        h5_r_W_h5_r_n_scale, h5_r_W_h5_r_n_scale2, block11, conv_h5_a, tmp3, h6_a_n_scale,
+        h6_a_W_h6_a_n_scale, h6_a_W_h6_a_n_scale2, conv_h5, block12, h6_r_n_scale,
+        h6_r_W_h6_r_n_scale, h6_r_W_h6_r_n_scale2, block13, conv_h6_a, tmp4, sum_h6, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp5, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:47
-    h0_W_last[...] = h0_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
-    convolve(x.transpose(0, 2, 3, 1), h0_W_last, block, padding=(1, 1), out=h0_c)  # (B, 28, 28, M)
     # h0.n.q = sqrt(h0.n.v + 1e-05)                             conv.nn:31
-    np.add(h0_n_v, 1e-05, out=h0_n_q)                           # (M,)
-    np.sqrt(h0_n_q, out=h0_n_q)
-    # h0.n.u = h0.c - channels(h0.n.mu, h0.c)                   conv.nn:29
-    # h0.n.z = h0.n.u / channels(h0.n.q, h0.n.u)                conv.nn:32
-    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:33
+    # h0.n.scale = h0.n.gamma / h0.n.q
+    np.add(h0_n_v, 1e-05, out=h0_n_scale)                       # (M,)
+    np.sqrt(h0_n_scale, out=h0_n_scale)
+    np.divide(h0_n_gamma, h0_n_scale, out=h0_n_scale)
+    np.multiply(h0_W, h0_n_scale[:, None, None, None], out=h0_W_h0_n_scale)  # (M, 1, 3, 3)
+    h0_W_h0_n_scale2[...] = h0_W_h0_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h0_W_h0_n_scale2, block, padding=(1, 1), out=conv_x)
+    # h0.n.shift = h0.n.beta - h0.n.mu * h0.n.scale
+    h0_n_shift = h0_n_scale
+    h0_n_shift *= h0_n_mu
+    np.subtract(h0_n_beta, h0_n_shift, out=h0_n_shift)
+    # h0.n = conv(x, h0.W * h0.n.scale[:, None, None, None], h0.n.shift, padding = same)
     # h0 = relu(h0.n)                                           conv.nn:49
-    h0 = h0_c
-    h0 -= h0_n_mu
-    h0 /= h0_n_q
-    h0 *= h0_n_gamma
-    h0 += h0_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h0 = conv_x
+    h0 += h0_n_shift
     np.maximum(h0, 0, out=h0)
-    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:47
-    h1_a_W_last[...] = h1_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h0, h1_a_W_last, block2, part, padding=(1, 1), out=h1_a_c)  # (B, 28, 28, M)
     # h1.a.n.q = sqrt(h1.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h1_a_n_v, 1e-05, out=h1_a_n_q)                       # (M,)
-    np.sqrt(h1_a_n_q, out=h1_a_n_q)
-    # h1.a.n.u = h1.a.c - channels(h1.a.n.mu, h1.a.c)           conv.nn:29
-    # h1.a.n.z = h1.a.n.u / channels(h1.a.n.q, h1.a.n.u)        conv.nn:32
-    # h1.a.n = channels(h1.a.n.gamma, h1.a.n.z) * h1.a.n.z + channels(h1.a.n.beta, h1.a.n.z)
+    # h1.a.n.scale = h1.a.n.gamma / h1.a.n.q
+    np.add(h1_a_n_v, 1e-05, out=h1_a_n_scale)                   # (M,)
+    np.sqrt(h1_a_n_scale, out=h1_a_n_scale)
+    np.divide(h1_a_n_gamma, h1_a_n_scale, out=h1_a_n_scale)
+    np.multiply(h1_a_W, h1_a_n_scale[:, None, None, None], out=h1_a_W_h1_a_n_scale)  # (M, M, 3, 3)
+    h1_a_W_h1_a_n_scale2[...] = h1_a_W_h1_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h0, h1_a_W_h1_a_n_scale2, block2, part, padding=(1, 1), out=conv_h0)  # (B, 28, 28, M)
+    # h1.a.n.shift = h1.a.n.beta - h1.a.n.mu * h1.a.n.scale
+    h1_a_n_shift = h1_a_n_scale
+    h1_a_n_shift *= h1_a_n_mu
+    np.subtract(h1_a_n_beta, h1_a_n_shift, out=h1_a_n_shift)
+    # h1.a.n = conv(h0, h1.a.W * h1.a.n.scale[:, None, None, None], h1.a.n.shift, padding =
+    #     same)
     # h1.a = relu(h1.a.n)                                       conv.nn:49
-    h1_a = h1_a_c
-    h1_a -= h1_a_n_mu
-    h1_a /= h1_a_n_q
-    h1_a *= h1_a_n_gamma
-    h1_a += h1_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1_a = conv_h0
+    h1_a += h1_a_n_shift
     np.maximum(h1_a, 0, out=h1_a)
-    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
-    h1_r_W_last[...] = h1_r_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h1_a, h1_r_W_last, block3, part2, padding=(1, 1), out=h1_r_c)  # (B, 28, 28, M)
     # h1.r.n.q = sqrt(h1.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h1_r_n_v, 1e-05, out=h1_r_n_q)                       # (M,)
-    np.sqrt(h1_r_n_q, out=h1_r_n_q)
-    # h1.r.n.u = h1.r.c - channels(h1.r.n.mu, h1.r.c)           conv.nn:29
-    # h1.r.n.z = h1.r.n.u / channels(h1.r.n.q, h1.r.n.u)        conv.nn:32
-    # h1.r.n = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
+    # h1.r.n.scale = h1.r.n.gamma / h1.r.n.q
+    np.add(h1_r_n_v, 1e-05, out=h1_r_n_scale)                   # (M,)
+    np.sqrt(h1_r_n_scale, out=h1_r_n_scale)
+    np.divide(h1_r_n_gamma, h1_r_n_scale, out=h1_r_n_scale)
+    np.multiply(h1_r_W, h1_r_n_scale[:, None, None, None], out=h1_r_W_h1_r_n_scale)  # (M, M, 3, 3)
+    h1_r_W_h1_r_n_scale2[...] = h1_r_W_h1_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1_a, h1_r_W_h1_r_n_scale2, block3, part2, padding=(1, 1), out=conv_h1_a)
+    # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
+    h1_r_n_shift = h1_r_n_scale
+    h1_r_n_shift *= h1_r_n_mu
+    np.subtract(h1_r_n_beta, h1_r_n_shift, out=h1_r_n_shift)
+    # h1.r.n = conv(h1.a, h1.r.W * h1.r.n.scale[:, None, None, None], h1.r.n.shift, padding =
+    #     same)
     # h1 = relu(h0 + h1.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h1 = h0
-    np.subtract(h1_r_c, h1_r_n_mu, out=tmp)
-    tmp /= h1_r_n_q
-    tmp *= h1_r_n_gamma
-    tmp += h1_r_n_beta
+    np.add(conv_h1_a, h1_r_n_shift, out=tmp)
     h1 += tmp
     np.maximum(h1, 0, out=h1)
-    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
-    h2_a_W_last[...] = h2_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h1, h2_a_W_last, block3, part2, padding=(1, 1), out=h2_a_c)  # (B, 28, 28, M)
     # h2.a.n.q = sqrt(h2.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h2_a_n_v, 1e-05, out=h2_a_n_q)                       # (M,)
-    np.sqrt(h2_a_n_q, out=h2_a_n_q)
-    # h2.a.n.u = h2.a.c - channels(h2.a.n.mu, h2.a.c)           conv.nn:29
-    # h2.a.n.z = h2.a.n.u / channels(h2.a.n.q, h2.a.n.u)        conv.nn:32
-    # h2.a.n = channels(h2.a.n.gamma, h2.a.n.z) * h2.a.n.z + channels(h2.a.n.beta, h2.a.n.z)
+    # h2.a.n.scale = h2.a.n.gamma / h2.a.n.q
+    np.add(h2_a_n_v, 1e-05, out=h2_a_n_scale)                   # (M,)
+    np.sqrt(h2_a_n_scale, out=h2_a_n_scale)
+    np.divide(h2_a_n_gamma, h2_a_n_scale, out=h2_a_n_scale)
+    np.multiply(h2_a_W, h2_a_n_scale[:, None, None, None], out=h2_a_W_h2_a_n_scale)  # (M, M, 3, 3)
+    h2_a_W_h2_a_n_scale2[...] = h2_a_W_h2_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1, h2_a_W_h2_a_n_scale2, block3, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
+    h2_a_n_shift = h2_a_n_scale
+    h2_a_n_shift *= h2_a_n_mu
+    np.subtract(h2_a_n_beta, h2_a_n_shift, out=h2_a_n_shift)
+    # h2.a.n = conv(h1, h2.a.W * h2.a.n.scale[:, None, None, None], h2.a.n.shift, padding =
+    #     same)
     # h2.a = relu(h2.a.n)                                       conv.nn:49
-    h2_a = h2_a_c
-    h2_a -= h2_a_n_mu
-    h2_a /= h2_a_n_q
-    h2_a *= h2_a_n_gamma
-    h2_a += h2_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h2_a = conv_h1
+    h2_a += h2_a_n_shift
     np.maximum(h2_a, 0, out=h2_a)
-    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
-    h2_r_W_last[...] = h2_r_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h2_a, h2_r_W_last, block3, part2, padding=(1, 1), out=h2_r_c)  # (B, 28, 28, M)
     # h2.r.n.q = sqrt(h2.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h2_r_n_v, 1e-05, out=h2_r_n_q)                       # (M,)
-    np.sqrt(h2_r_n_q, out=h2_r_n_q)
-    # h2.r.n.u = h2.r.c - channels(h2.r.n.mu, h2.r.c)           conv.nn:29
-    # h2.r.n.z = h2.r.n.u / channels(h2.r.n.q, h2.r.n.u)        conv.nn:32
-    # h2.r.n = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
+    # h2.r.n.scale = h2.r.n.gamma / h2.r.n.q
+    np.add(h2_r_n_v, 1e-05, out=h2_r_n_scale)                   # (M,)
+    np.sqrt(h2_r_n_scale, out=h2_r_n_scale)
+    np.divide(h2_r_n_gamma, h2_r_n_scale, out=h2_r_n_scale)
+    np.multiply(h2_r_W, h2_r_n_scale[:, None, None, None], out=h2_r_W_h2_r_n_scale)  # (M, M, 3, 3)
+    h2_r_W_h2_r_n_scale2[...] = h2_r_W_h2_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h2_a, h2_r_W_h2_r_n_scale2, block3, part, padding=(1, 1), out=conv_h2_a)
+    # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
+    h2_r_n_shift = h2_r_n_scale
+    h2_r_n_shift *= h2_r_n_mu
+    np.subtract(h2_r_n_beta, h2_r_n_shift, out=h2_r_n_shift)
+    # h2.r.n = conv(h2.a, h2.r.W * h2.r.n.scale[:, None, None, None], h2.r.n.shift, padding =
+    #     same)
     # h2 = relu(h1 + h2.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h2 = h1
-    np.subtract(h2_r_c, h2_r_n_mu, out=tmp)
-    tmp /= h2_r_n_q
-    tmp *= h2_r_n_gamma
-    tmp += h2_r_n_beta
+    np.add(conv_h2_a, h2_r_n_shift, out=tmp)
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
-    h3_p_W_last[...] = h3_p_W.transpose(2, 3, 1, 0)             # (1, 1, M, 2*M)
-    convolve(h2, h3_p_W_last, block4, stride=(2, 2), out=h3_p_c)  # (B, 14, 14, 2*M)
     # h3.p.n.q = sqrt(h3.p.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_p_n_v, 1e-05, out=h3_p_n_q)                       # (2*M,)
-    np.sqrt(h3_p_n_q, out=h3_p_n_q)
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h3_a_W_last[...] = h3_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, 2*M)
-    convolve(h2, h3_a_W_last, block5, padding=(0, 0), stride=(2, 2), out=h3_a_c)  # (B, 14, 14, 2*M)
+    # h3.p.n.scale = h3.p.n.gamma / h3.p.n.q
+    np.add(h3_p_n_v, 1e-05, out=h3_p_n_scale)                   # (2*M,)
+    np.sqrt(h3_p_n_scale, out=h3_p_n_scale)
+    np.divide(h3_p_n_gamma, h3_p_n_scale, out=h3_p_n_scale)
+    np.multiply(h3_p_W, h3_p_n_scale[:, None, None, None], out=h3_p_W_h3_p_n_scale)
+    h3_p_W_h3_p_n_scale2[...] = h3_p_W_h3_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, M, 2*M)
+    convolve(h2, h3_p_W_h3_p_n_scale2, block4, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
+    # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
+    h3_p_n_shift = h3_p_n_scale
+    h3_p_n_shift *= h3_p_n_mu
+    np.subtract(h3_p_n_beta, h3_p_n_shift, out=h3_p_n_shift)
     # h3.a.n.q = sqrt(h3.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_a_n_v, 1e-05, out=h3_a_n_q)                       # (2*M,)
-    np.sqrt(h3_a_n_q, out=h3_a_n_q)
-    # h3.a.n.u = h3.a.c - channels(h3.a.n.mu, h3.a.c)           conv.nn:29
-    # h3.a.n.z = h3.a.n.u / channels(h3.a.n.q, h3.a.n.u)        conv.nn:32
-    # h3.a.n = channels(h3.a.n.gamma, h3.a.n.z) * h3.a.n.z + channels(h3.a.n.beta, h3.a.n.z)
+    # h3.a.n.scale = h3.a.n.gamma / h3.a.n.q
+    np.add(h3_a_n_v, 1e-05, out=h3_a_n_scale)                   # (2*M,)
+    np.sqrt(h3_a_n_scale, out=h3_a_n_scale)
+    np.divide(h3_a_n_gamma, h3_a_n_scale, out=h3_a_n_scale)
+    np.multiply(h3_a_W, h3_a_n_scale[:, None, None, None], out=h3_a_W_h3_a_n_scale)
+    h3_a_W_h3_a_n_scale2[...] = h3_a_W_h3_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
+    convolve(h2, h3_a_W_h3_a_n_scale2, block5, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
+    # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
+    h3_a_n_shift = h3_a_n_scale
+    h3_a_n_shift *= h3_a_n_mu
+    np.subtract(h3_a_n_beta, h3_a_n_shift, out=h3_a_n_shift)
+    # h3.a.n = conv(h2, h3.a.W * h3.a.n.scale[:, None, None, None], h3.a.n.shift, stride = 2,
+    #     padding = [[0, 1], [0, 1]])
     # h3.a = relu(h3.a.n)                                       conv.nn:49
-    h3_a = h3_a_c
-    h3_a -= h3_a_n_mu
-    h3_a /= h3_a_n_q
-    h3_a *= h3_a_n_gamma
-    h3_a += h3_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3_a = conv_h2_2
+    h3_a += h3_a_n_shift
     np.maximum(h3_a, 0, out=h3_a)
-    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
-    h3_r_W_last[...] = h3_r_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h3_a, h3_r_W_last, block6, part3, padding=(1, 1), out=h3_r_c)  # (B, 14, 14, 2*M)
     # h3.r.n.q = sqrt(h3.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_r_n_v, 1e-05, out=h3_r_n_q)                       # (2*M,)
-    np.sqrt(h3_r_n_q, out=h3_r_n_q)
-    # h3.p.n.u = h3.p.c - channels(h3.p.n.mu, h3.p.c)           conv.nn:29
-    # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
-    # h3.p.n = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
-    # h3.r.n.u = h3.r.c - channels(h3.r.n.mu, h3.r.c)           conv.nn:29
-    # h3.r.n.z = h3.r.n.u / channels(h3.r.n.q, h3.r.n.u)        conv.nn:32
-    # h3.r.n = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
+    # h3.r.n.scale = h3.r.n.gamma / h3.r.n.q
+    np.add(h3_r_n_v, 1e-05, out=h3_r_n_scale)                   # (2*M,)
+    np.sqrt(h3_r_n_scale, out=h3_r_n_scale)
+    np.divide(h3_r_n_gamma, h3_r_n_scale, out=h3_r_n_scale)
+    np.multiply(h3_r_W, h3_r_n_scale[:, None, None, None], out=h3_r_W_h3_r_n_scale)
+    h3_r_W_h3_r_n_scale2[...] = h3_r_W_h3_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3_a, h3_r_W_h3_r_n_scale2, block6, part3, padding=(1, 1), out=conv_h3_a)
+    # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
+    h3_r_n_shift = h3_r_n_scale
+    h3_r_n_shift *= h3_r_n_mu
+    np.subtract(h3_r_n_beta, h3_r_n_shift, out=h3_r_n_shift)
+    # h3.p.n = conv(h2, h3.p.W * h3.p.n.scale[:, None, None, None], h3.p.n.shift, stride = 2)
+    # h3.r.n = conv(h3.a, h3.r.W * h3.r.n.scale[:, None, None, None], h3.r.n.shift, padding =
+    #     same)
     # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:62
-    h3 = h3_p_c
-    h3 -= h3_p_n_mu
-    h3 /= h3_p_n_q
-    h3 *= h3_p_n_gamma
-    h3 += h3_p_n_beta
-    np.subtract(h3_r_c, h3_r_n_mu, out=tmp2)
-    tmp2 /= h3_r_n_q
-    tmp2 *= h3_r_n_gamma
-    tmp2 += h3_r_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = conv_h2
+    h3 += h3_p_n_shift
+    np.add(conv_h3_a, h3_r_n_shift, out=tmp2)
     h3 += tmp2
     np.maximum(h3, 0, out=h3)
-    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
-    h4_a_W_last[...] = h4_a_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h3, h4_a_W_last, block7, part4, padding=(1, 1), out=h4_a_c)  # (B, 14, 14, 2*M)
     # h4.a.n.q = sqrt(h4.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h4_a_n_v, 1e-05, out=h4_a_n_q)                       # (2*M,)
-    np.sqrt(h4_a_n_q, out=h4_a_n_q)
-    # h4.a.n.u = h4.a.c - channels(h4.a.n.mu, h4.a.c)           conv.nn:29
-    # h4.a.n.z = h4.a.n.u / channels(h4.a.n.q, h4.a.n.u)        conv.nn:32
-    # h4.a.n = channels(h4.a.n.gamma, h4.a.n.z) * h4.a.n.z + channels(h4.a.n.beta, h4.a.n.z)
+    # h4.a.n.scale = h4.a.n.gamma / h4.a.n.q
+    np.add(h4_a_n_v, 1e-05, out=h4_a_n_scale)                   # (2*M,)
+    np.sqrt(h4_a_n_scale, out=h4_a_n_scale)
+    np.divide(h4_a_n_gamma, h4_a_n_scale, out=h4_a_n_scale)
+    np.multiply(h4_a_W, h4_a_n_scale[:, None, None, None], out=h4_a_W_h4_a_n_scale)
+    h4_a_W_h4_a_n_scale2[...] = h4_a_W_h4_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_a_W_h4_a_n_scale2, block7, part4, padding=(1, 1), out=conv_h3)
+    # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
+    h4_a_n_shift = h4_a_n_scale
+    h4_a_n_shift *= h4_a_n_mu
+    np.subtract(h4_a_n_beta, h4_a_n_shift, out=h4_a_n_shift)
+    # h4.a.n = conv(h3, h4.a.W * h4.a.n.scale[:, None, None, None], h4.a.n.shift, padding =
+    #     same)
     # h4.a = relu(h4.a.n)                                       conv.nn:49
-    h4_a = h4_a_c
-    h4_a -= h4_a_n_mu
-    h4_a /= h4_a_n_q
-    h4_a *= h4_a_n_gamma
-    h4_a += h4_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h4_a = conv_h3
+    h4_a += h4_a_n_shift
     np.maximum(h4_a, 0, out=h4_a)
-    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
-    h4_r_W_last[...] = h4_r_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h4_a, h4_r_W_last, block8, part5, padding=(1, 1), out=h4_r_c)  # (B, 14, 14, 2*M)
     # h4.r.n.q = sqrt(h4.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h4_r_n_v, 1e-05, out=h4_r_n_q)                       # (2*M,)
-    np.sqrt(h4_r_n_q, out=h4_r_n_q)
-    # h4.r.n.u = h4.r.c - channels(h4.r.n.mu, h4.r.c)           conv.nn:29
-    # h4.r.n.z = h4.r.n.u / channels(h4.r.n.q, h4.r.n.u)        conv.nn:32
-    # h4.r.n = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
+    # h4.r.n.scale = h4.r.n.gamma / h4.r.n.q
+    np.add(h4_r_n_v, 1e-05, out=h4_r_n_scale)                   # (2*M,)
+    np.sqrt(h4_r_n_scale, out=h4_r_n_scale)
+    np.divide(h4_r_n_gamma, h4_r_n_scale, out=h4_r_n_scale)
+    np.multiply(h4_r_W, h4_r_n_scale[:, None, None, None], out=h4_r_W_h4_r_n_scale)
+    h4_r_W_h4_r_n_scale2[...] = h4_r_W_h4_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h4_a, h4_r_W_h4_r_n_scale2, block8, part5, padding=(1, 1), out=conv_h4_a)
+    # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
+    h4_r_n_shift = h4_r_n_scale
+    h4_r_n_shift *= h4_r_n_mu
+    np.subtract(h4_r_n_beta, h4_r_n_shift, out=h4_r_n_shift)
+    # h4.r.n = conv(h4.a, h4.r.W * h4.r.n.scale[:, None, None, None], h4.r.n.shift, padding =
+    #     same)
     # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h3
-    np.subtract(h4_r_c, h4_r_n_mu, out=tmp2)
-    tmp2 /= h4_r_n_q
-    tmp2 *= h4_r_n_gamma
-    tmp2 += h4_r_n_beta
+    np.add(conv_h4_a, h4_r_n_shift, out=tmp2)
     h4 += tmp2
     np.maximum(h4, 0, out=h4)
-    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
-    h5_p_W_last[...] = h5_p_W.transpose(2, 3, 1, 0)             # (1, 1, 2*M, 4*M)
-    convolve(h4, h5_p_W_last, block9, stride=(2, 2), out=h5_p_c)  # (B, 7, 7, 4*M)
     # h5.p.n.q = sqrt(h5.p.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_p_n_v, 1e-05, out=h5_p_n_q)                       # (4*M,)
-    np.sqrt(h5_p_n_q, out=h5_p_n_q)
-    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h5_a_W_last[...] = h5_a_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 4*M)
-    convolve(h4, h5_a_W_last, block10, padding=(0, 0), stride=(2, 2), out=h5_a_c)  # (B, 7, 7, 4*M)
+    # h5.p.n.scale = h5.p.n.gamma / h5.p.n.q
+    np.add(h5_p_n_v, 1e-05, out=h5_p_n_scale)                   # (4*M,)
+    np.sqrt(h5_p_n_scale, out=h5_p_n_scale)
+    np.divide(h5_p_n_gamma, h5_p_n_scale, out=h5_p_n_scale)
+    np.multiply(h5_p_W, h5_p_n_scale[:, None, None, None], out=h5_p_W_h5_p_n_scale)
+    h5_p_W_h5_p_n_scale2[...] = h5_p_W_h5_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, 2*M, 4*M)
+    convolve(h4, h5_p_W_h5_p_n_scale2, block9, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
+    # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
+    h5_p_n_shift = h5_p_n_scale
+    h5_p_n_shift *= h5_p_n_mu
+    np.subtract(h5_p_n_beta, h5_p_n_shift, out=h5_p_n_shift)
     # h5.a.n.q = sqrt(h5.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_a_n_v, 1e-05, out=h5_a_n_q)                       # (4*M,)
-    np.sqrt(h5_a_n_q, out=h5_a_n_q)
-    # h5.a.n.u = h5.a.c - channels(h5.a.n.mu, h5.a.c)           conv.nn:29
-    # h5.a.n.z = h5.a.n.u / channels(h5.a.n.q, h5.a.n.u)        conv.nn:32
-    # h5.a.n = channels(h5.a.n.gamma, h5.a.n.z) * h5.a.n.z + channels(h5.a.n.beta, h5.a.n.z)
+    # h5.a.n.scale = h5.a.n.gamma / h5.a.n.q
+    np.add(h5_a_n_v, 1e-05, out=h5_a_n_scale)                   # (4*M,)
+    np.sqrt(h5_a_n_scale, out=h5_a_n_scale)
+    np.divide(h5_a_n_gamma, h5_a_n_scale, out=h5_a_n_scale)
+    np.multiply(h5_a_W, h5_a_n_scale[:, None, None, None], out=h5_a_W_h5_a_n_scale)
+    h5_a_W_h5_a_n_scale2[...] = h5_a_W_h5_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
+    convolve(h4, h5_a_W_h5_a_n_scale2, block10, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
+    # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
+    h5_a_n_shift = h5_a_n_scale
+    h5_a_n_shift *= h5_a_n_mu
+    np.subtract(h5_a_n_beta, h5_a_n_shift, out=h5_a_n_shift)
+    # h5.a.n = conv(h4, h5.a.W * h5.a.n.scale[:, None, None, None], h5.a.n.shift, stride = 2,
+    #     padding = [[0, 1], [0, 1]])
     # h5.a = relu(h5.a.n)                                       conv.nn:49
-    h5_a = h5_a_c
-    h5_a -= h5_a_n_mu
-    h5_a /= h5_a_n_q
-    h5_a *= h5_a_n_gamma
-    h5_a += h5_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5_a = conv_h4_2
+    h5_a += h5_a_n_shift
     np.maximum(h5_a, 0, out=h5_a)
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
-    h5_r_W_last[...] = h5_r_W.transpose(2, 3, 1, 0)             # (3, 3, 4*M, 4*M)
-    convolve(h5_a, h5_r_W_last, block11, padding=(1, 1), out=h5_r_c)  # (B, 7, 7, 4*M)
     # h5.r.n.q = sqrt(h5.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_r_n_v, 1e-05, out=h5_r_n_q)                       # (4*M,)
-    np.sqrt(h5_r_n_q, out=h5_r_n_q)
-    # h5.p.n.u = h5.p.c - channels(h5.p.n.mu, h5.p.c)           conv.nn:29
-    # h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)        conv.nn:32
-    # h5.p.n = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
-    # h5.r.n.u = h5.r.c - channels(h5.r.n.mu, h5.r.c)           conv.nn:29
-    # h5.r.n.z = h5.r.n.u / channels(h5.r.n.q, h5.r.n.u)        conv.nn:32
-    # h5.r.n = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
+    # h5.r.n.scale = h5.r.n.gamma / h5.r.n.q
+    np.add(h5_r_n_v, 1e-05, out=h5_r_n_scale)                   # (4*M,)
+    np.sqrt(h5_r_n_scale, out=h5_r_n_scale)
+    np.divide(h5_r_n_gamma, h5_r_n_scale, out=h5_r_n_scale)
+    np.multiply(h5_r_W, h5_r_n_scale[:, None, None, None], out=h5_r_W_h5_r_n_scale)
+    h5_r_W_h5_r_n_scale2[...] = h5_r_W_h5_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5_a, h5_r_W_h5_r_n_scale2, block11, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
+    # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
+    h5_r_n_shift = h5_r_n_scale
+    h5_r_n_shift *= h5_r_n_mu
+    np.subtract(h5_r_n_beta, h5_r_n_shift, out=h5_r_n_shift)
+    # h5.p.n = conv(h4, h5.p.W * h5.p.n.scale[:, None, None, None], h5.p.n.shift, stride = 2)
+    # h5.r.n = conv(h5.a, h5.r.W * h5.r.n.scale[:, None, None, None], h5.r.n.shift, padding =
+    #     same)
     # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:62
-    h5 = h5_p_c
-    h5 -= h5_p_n_mu
-    h5 /= h5_p_n_q
-    h5 *= h5_p_n_gamma
-    h5 += h5_p_n_beta
-    np.subtract(h5_r_c, h5_r_n_mu, out=tmp3)
-    tmp3 /= h5_r_n_q
-    tmp3 *= h5_r_n_gamma
-    tmp3 += h5_r_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5 = conv_h4
+    h5 += h5_p_n_shift
+    np.add(conv_h5_a, h5_r_n_shift, out=tmp3)
     h5 += tmp3
     np.maximum(h5, 0, out=h5)
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
-    h6_a_W_last[...] = h6_a_W.transpose(2, 3, 1, 0)             # (3, 3, 4*M, 4*M)
-    convolve(h5, h6_a_W_last, block12, padding=(1, 1), out=h6_a_c)  # (B, 7, 7, 4*M)
     # h6.a.n.q = sqrt(h6.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h6_a_n_v, 1e-05, out=h6_a_n_q)                       # (4*M,)
-    np.sqrt(h6_a_n_q, out=h6_a_n_q)
-    # h6.a.n.u = h6.a.c - channels(h6.a.n.mu, h6.a.c)           conv.nn:29
-    # h6.a.n.z = h6.a.n.u / channels(h6.a.n.q, h6.a.n.u)        conv.nn:32
-    # h6.a.n = channels(h6.a.n.gamma, h6.a.n.z) * h6.a.n.z + channels(h6.a.n.beta, h6.a.n.z)
+    # h6.a.n.scale = h6.a.n.gamma / h6.a.n.q
+    np.add(h6_a_n_v, 1e-05, out=h6_a_n_scale)                   # (4*M,)
+    np.sqrt(h6_a_n_scale, out=h6_a_n_scale)
+    np.divide(h6_a_n_gamma, h6_a_n_scale, out=h6_a_n_scale)
+    np.multiply(h6_a_W, h6_a_n_scale[:, None, None, None], out=h6_a_W_h6_a_n_scale)
+    h6_a_W_h6_a_n_scale2[...] = h6_a_W_h6_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_a_W_h6_a_n_scale2, block12, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
+    h6_a_n_shift = h6_a_n_scale
+    h6_a_n_shift *= h6_a_n_mu
+    np.subtract(h6_a_n_beta, h6_a_n_shift, out=h6_a_n_shift)
+    # h6.a.n = conv(h5, h6.a.W * h6.a.n.scale[:, None, None, None], h6.a.n.shift, padding =
+    #     same)
     # h6.a = relu(h6.a.n)                                       conv.nn:49
-    h6_a = h6_a_c
-    h6_a -= h6_a_n_mu
-    h6_a /= h6_a_n_q
-    h6_a *= h6_a_n_gamma
-    h6_a += h6_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h6_a = conv_h5
+    h6_a += h6_a_n_shift
     np.maximum(h6_a, 0, out=h6_a)
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
-    h6_r_W_last[...] = h6_r_W.transpose(2, 3, 1, 0)             # (3, 3, 4*M, 4*M)
-    convolve(h6_a, h6_r_W_last, block13, padding=(1, 1), out=h6_r_c)  # (B, 7, 7, 4*M)
     # h6.r.n.q = sqrt(h6.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h6_r_n_v, 1e-05, out=h6_r_n_q)                       # (4*M,)
-    np.sqrt(h6_r_n_q, out=h6_r_n_q)
-    # h6.r.n.u = h6.r.c - channels(h6.r.n.mu, h6.r.c)           conv.nn:29
-    # h6.r.n.z = h6.r.n.u / channels(h6.r.n.q, h6.r.n.u)        conv.nn:32
-    # h6.r.n = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
+    # h6.r.n.scale = h6.r.n.gamma / h6.r.n.q
+    np.add(h6_r_n_v, 1e-05, out=h6_r_n_scale)                   # (4*M,)
+    np.sqrt(h6_r_n_scale, out=h6_r_n_scale)
+    np.divide(h6_r_n_gamma, h6_r_n_scale, out=h6_r_n_scale)
+    np.multiply(h6_r_W, h6_r_n_scale[:, None, None, None], out=h6_r_W_h6_r_n_scale)
+    h6_r_W_h6_r_n_scale2[...] = h6_r_W_h6_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h6_a, h6_r_W_h6_r_n_scale2, block13, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
+    # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
+    h6_r_n_shift = h6_r_n_scale
+    h6_r_n_shift *= h6_r_n_mu
+    np.subtract(h6_r_n_beta, h6_r_n_shift, out=h6_r_n_shift)
+    # h6.r.n = conv(h6.a, h6.r.W * h6.r.n.scale[:, None, None, None], h6.r.n.shift, padding =
+    #     same)
     # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h6 = h5
-    np.subtract(h6_r_c, h6_r_n_mu, out=tmp4)
-    tmp4 /= h6_r_n_q
-    tmp4 *= h6_r_n_gamma
-    tmp4 += h6_r_n_beta
+    np.add(conv_h6_a, h6_r_n_shift, out=tmp4)
     h6 += tmp4
     np.maximum(h6, 0, out=h6)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
@@ -1180,92 +1289,108 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(9*M*M, 12096*M, 392*B*M, B*C), dtype),
+            (max(4*M, 4*B*M), dtype),
+            (max(784*B*M, 12096*M, 144*M*M), dtype),
+            (max(784*B*M, 36*M*M, 11466*M), dtype),
+            (max(190512, 10080*M, 392*B*M, 144*M*M, B*C), dtype),
             (max(784*B*M, 12096*M), dtype),
-            (max(190512, 784*B*M, 11466*M), dtype),
-            (max(784*B*M, 12096*M), dtype),
-            (max(10080*M, 392*B*M, 144*M*M, B*C), dtype),
-            (max(392*B*M, 12250*M, 72*M*M), dtype),
-            (max(3528*M, 144*M*M, 4*B*M), dtype),
+            (max(12152*M, 392*B*M, 144*M*M), dtype),
+            (max(36*M*M, 12096*M, 196*B*M, B*C), dtype),
+            (max(392*B*M, 12250*M, 144*M*M), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # h0_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h0_n_q
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_last
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[0][:M],                                                   # h1_a_n_q
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_last
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
-            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block3
-            s[5][:3136*M].reshape(1, 4, 784, M),                        # part2
-            s[0][:M],                                                   # h1_r_n_q
+            s[0][:M],                                                   # h0_n_scale
+            s[1][:9*M].reshape(M, 1, 3, 3),                             # h0_W_h0_n_scale
+            s[2][:9*M].reshape(3, 3, 1, M),                             # h0_W_h0_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[0][:M],                                                   # h1_a_n_scale
+            s[2][:9*M*M].reshape(M, M, 3, 3),                           # h1_a_W_h1_a_n_scale
+            s[3][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_h1_a_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h0
+            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[5][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[0][:M],                                                   # h1_r_n_scale
+            s[3][:9*M*M].reshape(M, M, 3, 3),                           # h1_r_W_h1_r_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_h1_r_n_scale2
+            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block3
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1_a
+            s[6][:3136*M].reshape(1, 4, 784, M),                        # part2
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_last
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_a_c
-            s[0][:M],                                                   # h2_a_n_q
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_last
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h2_r_c
-            s[0][:M],                                                   # h2_r_n_q
-            s[0][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_last
-            s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_p_c
+            s[0][:M],                                                   # h2_a_n_scale
+            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_a_W_h2_a_n_scale
+            s[6][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_h2_a_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[0][:M],                                                   # h2_r_n_scale
+            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_r_W_h2_r_n_scale
+            s[6][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_h2_r_n_scale2
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_h2_a
+            s[0][:2*M],                                                 # h3_p_n_scale
+            s[5][:2*M*M].reshape(2*M, M, 1, 1),                         # h3_p_W_h3_p_n_scale
+            s[6][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_h3_p_n_scale2
+            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2
             s[5][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),             # block4
-            s[0][:2*M],                                                 # h3_p_n_q
-            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_last
-            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_a_c
-            s[3][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block5
-            s[5][:2*M],                                                 # h3_a_n_q
-            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_last
-            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_r_c
-            s[3][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block6
-            s[6][:3528*M].reshape(1, 9, 196, 2*M),                      # part3
-            s[6][:2*M],                                                 # h3_r_n_q
+            s[6][:2*M],                                                 # h3_a_n_scale
+            s[5][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_a_W_h3_a_n_scale
+            s[2][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_h3_a_n_scale2
+            s[4][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block5
+            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2_2
+            s[6][:2*M],                                                 # h3_r_n_scale
+            s[1][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h3_r_W_h3_r_n_scale
+            s[2][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_h3_r_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3_a
+            s[4][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block6
+            s[7][:3528*M].reshape(1, 9, 196, 2*M),                      # part3
             s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
-            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_last
-            s[0][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block7
+            s[0][:2*M],                                                 # h4_a_n_scale
+            s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_a_W_h4_a_n_scale
+            s[7][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_h4_a_n_scale2
             s[1][:3528*M].reshape(1, 9, 196, 2*M),                      # part4
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_a_c
-            s[6][:2*M],                                                 # h4_a_n_q
-            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_r_c
+            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[6][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block7
+            s[0][:2*M],                                                 # h4_r_n_scale
+            s[7][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_r_W_h4_r_n_scale
+            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_h4_r_n_scale2
             s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block8
             s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part5
-            s[6][:2*M],                                                 # h4_r_n_q
-            s[6][:8*M*M].reshape(1, 1, 2*M, 4*M),                       # h5_p_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_p_c
-            s[5][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block9
-            s[6][:4*M],                                                 # h5_p_n_q
-            s[5][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_last
-            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_a_c
+            s[7][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h4_a
+            s[0][:4*M],                                                 # h5_p_n_scale
+            s[6][:8*M*M].reshape(4*M, 2*M, 1, 1),                       # h5_p_W_h5_p_n_scale
+            s[5][:8*M*M].reshape(1, 1, 2*M, 4*M),                       # h5_p_W_h5_p_n_scale2
+            s[6][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4
+            s[7][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block9
+            s[5][:4*M],                                                 # h5_a_n_scale
+            s[7][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_a_W_h5_a_n_scale
+            s[1][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_h5_a_n_scale2
             s[2][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block10
-            s[4][:4*M],                                                 # h5_a_n_q
-            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_last
+            s[7][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4_2
+            s[3][:4*M],                                                 # h5_r_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h5_r_W_h5_r_n_scale
+            s[1][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_h5_r_n_scale2
             s[2][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block11
-            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_r_c
-            s[4][:4*M],                                                 # h5_r_n_q
-            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp3
-            s[6][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_last
-            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_a_c
-            s[5][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block12
-            s[6][:4*M],                                                 # h6_a_n_q
-            s[6][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_last
+            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5_a
+            s[7][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp3
+            s[0][:4*M],                                                 # h6_a_n_scale
+            s[3][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_a_W_h6_a_n_scale
+            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_h6_a_n_scale2
+            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[7][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block12
+            s[0][:4*M],                                                 # h6_r_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_r_W_h6_r_n_scale
+            s[7][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_h6_r_n_scale2
             s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block13
-            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_r_c
-            s[6][:4*M],                                                 # h6_r_n_q
-            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
-            s[6][:4*B*M].reshape(B, 4*M),                               # sum_h6
-            s[0][:B*C].reshape(B, C),                                   # s
-            s[6][:B],                                                   # max_s
-            s[4][:B*C].reshape(B, C),                                   # exp_s
+            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h6_a
+            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
+            s[0][:4*B*M].reshape(B, 4*M),                               # sum_h6
+            s[6][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[3][:B*C].reshape(B, C),                                   # exp_s
             s[5][:B],                                                   # sum_exp_s
-            s[4][:B],                                                   # s_picked
-            s[1][:B],                                                   # tmp5
-            s[7][:B],                                                   # argmax_s
-            s[6][:B],                                                   # real_argmax_s
+            s[3][:B],                                                   # s_picked
+            s[7][:B],                                                   # tmp5
+            s[8][:B],                                                   # argmax_s
+            s[0][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 

@@ -285,109 +285,123 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        h1_W_last, h1_c, block, h1_n_q, h2_W_last, h2_c, block2, part, h2_n_q, p2, h3_W_last,
-        block3, h3_c, h3_n_q, h4_W_last, block4, part2, h4_c, h4_n_q, p4, h5_W_last, block5, h5_c,
-        h5_n_q, h6_W_last, block6, h6_c, h6_n_q, p6, flat_p6, h7_dense_relu, s,
+        h1_n_scale, h1_W_h1_n_scale, h1_W_h1_n_scale2, conv_x, block, h2_n_scale, h2_W_h2_n_scale,
+        h2_W_h2_n_scale2, conv_h1, block2, part, pooled_conv_h1, h3_n_scale, h3_W_h3_n_scale,
+        h3_W_h3_n_scale2, block3, conv_p2, h4_n_scale, h4_W_h4_n_scale, h4_W_h4_n_scale2, block4,
+        part2, conv_h3, pooled_conv_h3, h5_n_scale, h5_W_h5_n_scale, h5_W_h5_n_scale2, block5,
+        conv_p4, h6_n_scale, h6_W_h6_n_scale, h6_W_h6_n_scale2, block6, conv_h5, pooled_conv_h5,
+        flat_p6, h7_dense_relu, s,
     ) = _predict_buffers(workspace, B, dtype)
-    # h1.c = conv(x, h1.W, padding = same)                      conv.nn:47
-    h1_W_last[...] = h1_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
-    convolve(x.transpose(0, 2, 3, 1), h1_W_last, block, padding=(1, 1), out=h1_c)  # (B, 28, 28, M)
     # h1.n.q = sqrt(h1.n.v + 1e-05)                             conv.nn:31
-    np.add(h1_n_v, 1e-05, out=h1_n_q)                           # (M,)
-    np.sqrt(h1_n_q, out=h1_n_q)
-    # h1.n.u = h1.c - channels(h1.n.mu, h1.c)                   conv.nn:29
-    # h1.n.z = h1.n.u / channels(h1.n.q, h1.n.u)                conv.nn:32
-    # h1.n = channels(h1.n.gamma, h1.n.z) * h1.n.z + channels(h1.n.beta, h1.n.z)  conv.nn:33
+    # h1.n.scale = h1.n.gamma / h1.n.q
+    np.add(h1_n_v, 1e-05, out=h1_n_scale)                       # (M,)
+    np.sqrt(h1_n_scale, out=h1_n_scale)
+    np.divide(h1_n_gamma, h1_n_scale, out=h1_n_scale)
+    np.multiply(h1_W, h1_n_scale[:, None, None, None], out=h1_W_h1_n_scale)  # (M, 1, 3, 3)
+    h1_W_h1_n_scale2[...] = h1_W_h1_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h1_W_h1_n_scale2, block, padding=(1, 1), out=conv_x)
+    # h1.n.shift = h1.n.beta - h1.n.mu * h1.n.scale
+    h1_n_shift = h1_n_scale
+    h1_n_shift *= h1_n_mu
+    np.subtract(h1_n_beta, h1_n_shift, out=h1_n_shift)
+    # h1.n = conv(x, h1.W * h1.n.scale[:, None, None, None], h1.n.shift, padding = same)
     # h1 = relu(h1.n)                                           conv.nn:49
-    h1 = h1_c
-    h1 -= h1_n_mu
-    h1 /= h1_n_q
-    h1 *= h1_n_gamma
-    h1 += h1_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1 = conv_x
+    h1 += h1_n_shift
     np.maximum(h1, 0, out=h1)
-    # h2.c = conv(h1, h2.W, padding = same)                     conv.nn:47
-    h2_W_last[...] = h2_W.transpose(2, 3, 1, 0)                 # (3, 3, M, M)
-    convolve(h1, h2_W_last, block2, part, padding=(1, 1), out=h2_c)  # (B, 28, 28, M)
     # h2.n.q = sqrt(h2.n.v + 1e-05)                             conv.nn:31
-    np.add(h2_n_v, 1e-05, out=h2_n_q)                           # (M,)
-    np.sqrt(h2_n_q, out=h2_n_q)
-    # h2.n.u = h2.c - channels(h2.n.mu, h2.c)                   conv.nn:29
-    # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
-    term = h2_c
-    term -= h2_n_mu
-    term /= h2_n_q
-    term *= h2_n_gamma
-    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    # h2.n.scale = h2.n.gamma / h2.n.q
+    np.add(h2_n_v, 1e-05, out=h2_n_scale)                       # (M,)
+    np.sqrt(h2_n_scale, out=h2_n_scale)
+    np.divide(h2_n_gamma, h2_n_scale, out=h2_n_scale)
+    np.multiply(h2_W, h2_n_scale[:, None, None, None], out=h2_W_h2_n_scale)  # (M, M, 3, 3)
+    h2_W_h2_n_scale2[...] = h2_W_h2_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1, h2_W_h2_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 14, 14, M)
+    # h2.n.shift = h2.n.beta - h2.n.mu * h2.n.scale
+    h2_n_shift = h2_n_scale
+    h2_n_shift *= h2_n_mu
+    np.subtract(h2_n_beta, h2_n_shift, out=h2_n_shift)
+    # p2 = relu(max_pool(conv(h1, h2.W * h2.n.scale[:, None, None, None], padding = same), 2) +
+    #     h2.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term, (1, 2), (2, 2), out=p2)                      # (B, 14, 14, M)
-    p2 += h2_n_beta
+    p2 = pooled_conv_h1
+    p2 += h2_n_shift
     np.maximum(p2, 0, out=p2)
-    # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
-    h3_W_last[...] = h3_W.transpose(2, 3, 1, 0)                 # (3, 3, M, 2*M)
-    convolve(p2, h3_W_last, block3, padding=(1, 1), out=h3_c)   # (B, 14, 14, 2*M)
     # h3.n.q = sqrt(h3.n.v + 1e-05)                             conv.nn:31
-    np.add(h3_n_v, 1e-05, out=h3_n_q)                           # (2*M,)
-    np.sqrt(h3_n_q, out=h3_n_q)
-    # h3.n.u = h3.c - channels(h3.n.mu, h3.c)                   conv.nn:29
-    # h3.n.z = h3.n.u / channels(h3.n.q, h3.n.u)                conv.nn:32
-    # h3.n = channels(h3.n.gamma, h3.n.z) * h3.n.z + channels(h3.n.beta, h3.n.z)  conv.nn:33
+    # h3.n.scale = h3.n.gamma / h3.n.q
+    np.add(h3_n_v, 1e-05, out=h3_n_scale)                       # (2*M,)
+    np.sqrt(h3_n_scale, out=h3_n_scale)
+    np.divide(h3_n_gamma, h3_n_scale, out=h3_n_scale)
+    np.multiply(h3_W, h3_n_scale[:, None, None, None], out=h3_W_h3_n_scale)  # (2*M, M, 3, 3)
+    h3_W_h3_n_scale2[...] = h3_W_h3_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
+    convolve(p2, h3_W_h3_n_scale2, block3, padding=(1, 1), out=conv_p2)  # (B, 14, 14, 2*M)
+    # h3.n.shift = h3.n.beta - h3.n.mu * h3.n.scale
+    h3_n_shift = h3_n_scale
+    h3_n_shift *= h3_n_mu
+    np.subtract(h3_n_beta, h3_n_shift, out=h3_n_shift)
+    # h3.n = conv(p2, h3.W * h3.n.scale[:, None, None, None], h3.n.shift, padding = same)
     # h3 = relu(h3.n)                                           conv.nn:49
-    h3 = h3_c
-    h3 -= h3_n_mu
-    h3 /= h3_n_q
-    h3 *= h3_n_gamma
-    h3 += h3_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = conv_p2
+    h3 += h3_n_shift
     np.maximum(h3, 0, out=h3)
-    # h4.c = conv(h3, h4.W, padding = same)                     conv.nn:47
-    h4_W_last[...] = h4_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 2*M)
-    convolve(h3, h4_W_last, block4, part2, padding=(1, 1), out=h4_c)  # (B, 14, 14, 2*M)
     # h4.n.q = sqrt(h4.n.v + 1e-05)                             conv.nn:31
-    np.add(h4_n_v, 1e-05, out=h4_n_q)                           # (2*M,)
-    np.sqrt(h4_n_q, out=h4_n_q)
-    # h4.n.u = h4.c - channels(h4.n.mu, h4.c)                   conv.nn:29
-    # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
-    term2 = h4_c
-    term2 -= h4_n_mu
-    term2 /= h4_n_q
-    term2 *= h4_n_gamma
-    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    # h4.n.scale = h4.n.gamma / h4.n.q
+    np.add(h4_n_v, 1e-05, out=h4_n_scale)                       # (2*M,)
+    np.sqrt(h4_n_scale, out=h4_n_scale)
+    np.divide(h4_n_gamma, h4_n_scale, out=h4_n_scale)
+    np.multiply(h4_W, h4_n_scale[:, None, None, None], out=h4_W_h4_n_scale)  # (2*M, 2*M, 3, 3)
+    h4_W_h4_n_scale2[...] = h4_W_h4_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_W_h4_n_scale2, block4, part2, padding=(1, 1), out=conv_h3)  # (B, 14, 14, 2*M)
+    max_pool(conv_h3, (1, 2), (2, 2), out=pooled_conv_h3)       # (B, 7, 7, 2*M)
+    # h4.n.shift = h4.n.beta - h4.n.mu * h4.n.scale
+    h4_n_shift = h4_n_scale
+    h4_n_shift *= h4_n_mu
+    np.subtract(h4_n_beta, h4_n_shift, out=h4_n_shift)
+    # p4 = relu(max_pool(conv(h3, h4.W * h4.n.scale[:, None, None, None], padding = same), 2) +
+    #     h4.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term2, (1, 2), (2, 2), out=p4)                     # (B, 7, 7, 2*M)
-    p4 += h4_n_beta
+    p4 = pooled_conv_h3
+    p4 += h4_n_shift
     np.maximum(p4, 0, out=p4)
-    # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
-    h5_W_last[...] = h5_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 4*M)
-    convolve(p4, h5_W_last, block5, padding=(1, 1), out=h5_c)   # (B, 7, 7, 4*M)
     # h5.n.q = sqrt(h5.n.v + 1e-05)                             conv.nn:31
-    np.add(h5_n_v, 1e-05, out=h5_n_q)                           # (4*M,)
-    np.sqrt(h5_n_q, out=h5_n_q)
-    # h5.n.u = h5.c - channels(h5.n.mu, h5.c)                   conv.nn:29
-    # h5.n.z = h5.n.u / channels(h5.n.q, h5.n.u)                conv.nn:32
-    # h5.n = channels(h5.n.gamma, h5.n.z) * h5.n.z + channels(h5.n.beta, h5.n.z)  conv.nn:33
+    # h5.n.scale = h5.n.gamma / h5.n.q
+    np.add(h5_n_v, 1e-05, out=h5_n_scale)                       # (4*M,)
+    np.sqrt(h5_n_scale, out=h5_n_scale)
+    np.divide(h5_n_gamma, h5_n_scale, out=h5_n_scale)
+    np.multiply(h5_W, h5_n_scale[:, None, None, None], out=h5_W_h5_n_scale)  # (4*M, 2*M, 3, 3)
+    h5_W_h5_n_scale2[...] = h5_W_h5_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
+    convolve(p4, h5_W_h5_n_scale2, block5, padding=(1, 1), out=conv_p4)  # (B, 7, 7, 4*M)
+    # h5.n.shift = h5.n.beta - h5.n.mu * h5.n.scale
+    h5_n_shift = h5_n_scale
+    h5_n_shift *= h5_n_mu
+    np.subtract(h5_n_beta, h5_n_shift, out=h5_n_shift)
+    # h5.n = conv(p4, h5.W * h5.n.scale[:, None, None, None], h5.n.shift, padding = same)
     # h5 = relu(h5.n)                                           conv.nn:49
-    h5 = h5_c
-    h5 -= h5_n_mu
-    h5 /= h5_n_q
-    h5 *= h5_n_gamma
-    h5 += h5_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5 = conv_p4
+    h5 += h5_n_shift
     np.maximum(h5, 0, out=h5)
-    # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
-    h6_W_last[...] = h6_W.transpose(2, 3, 1, 0)                 # (3, 3, 4*M, 4*M)
-    convolve(h5, h6_W_last, block6, padding=(1, 1), out=h6_c)   # (B, 7, 7, 4*M)
     # h6.n.q = sqrt(h6.n.v + 1e-05)                             conv.nn:31
-    np.add(h6_n_v, 1e-05, out=h6_n_q)                           # (4*M,)
-    np.sqrt(h6_n_q, out=h6_n_q)
-    # h6.n.u = h6.c - channels(h6.n.mu, h6.c)                   conv.nn:29
-    # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
-    term3 = h6_c
-    term3 -= h6_n_mu
-    term3 /= h6_n_q
-    term3 *= h6_n_gamma
-    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
-    #     None, None])
+    # h6.n.scale = h6.n.gamma / h6.n.q
+    np.add(h6_n_v, 1e-05, out=h6_n_scale)                       # (4*M,)
+    np.sqrt(h6_n_scale, out=h6_n_scale)
+    np.divide(h6_n_gamma, h6_n_scale, out=h6_n_scale)
+    np.multiply(h6_W, h6_n_scale[:, None, None, None], out=h6_W_h6_n_scale)  # (4*M, 4*M, 3, 3)
+    h6_W_h6_n_scale2[...] = h6_W_h6_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_W_h6_n_scale2, block6, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    max_pool(conv_h5, (1, 2), (3, 3), stride=(2, 2), out=pooled_conv_h5)  # (B, 3, 3, 4*M)
+    # h6.n.shift = h6.n.beta - h6.n.mu * h6.n.scale
+    h6_n_shift = h6_n_scale
+    h6_n_shift *= h6_n_mu
+    np.subtract(h6_n_beta, h6_n_shift, out=h6_n_shift)
+    # p6 = relu(max_pool(conv(h5, h6.W * h6.n.scale[:, None, None, None], padding = same), 3,
+    #     stride = 2) + h6.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term3, (1, 2), (3, 3), stride=(2, 2), out=p6)      # (B, 3, 3, 4*M)
-    p6 += h6_n_beta
+    p6 = pooled_conv_h5
+    p6 += h6_n_shift
     np.maximum(p6, 0, out=p6)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
@@ -406,45 +420,52 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(98*B*M, 144*M*M, B*H), dtype),
+            (max(4*M, 36*B*M, B*C), dtype),
             (max(784*B*M, 12096*M), dtype),
-            (max(190512, 784*B*M, 3528*M), dtype),
-            (max(10080*M, 392*B*M, 72*M*M, B*C), dtype),
-            (max(3136*M, 392*B*M), dtype),
+            (max(9*M*M, 784*B*M, 3528*M), dtype),
+            (max(190512, 392*B*M, 72*M*M), dtype),
+            (max(10080*M, 196*B*M, 144*M*M, B*H), dtype),
+            (max(3136*M, 392*B*M, 144*M*M), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # h1_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h1_n_q
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h2_W_last
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[0][:M],                                                   # h2_n_q
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[0][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_last
+            s[0][:M],                                                   # h1_n_scale
+            s[1][:9*M].reshape(M, 1, 3, 3),                             # h1_W_h1_n_scale
+            s[2][:9*M].reshape(3, 3, 1, M),                             # h1_W_h1_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[0][:M],                                                   # h2_n_scale
+            s[2][:9*M*M].reshape(M, M, 3, 3),                           # h2_W_h2_n_scale
+            s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_h2_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[5][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_h1
+            s[0][:2*M],                                                 # h3_n_scale
+            s[3][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_W_h3_n_scale
+            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_h3_n_scale2
             s[1][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block3
-            s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
-            s[0][:2*M],                                                 # h3_n_q
-            s[0][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_last
+            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_p2
+            s[0][:2*M],                                                 # h4_n_scale
+            s[5][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_W_h4_n_scale
+            s[4][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_h4_n_scale2
             s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
             s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
-            s[0][:2*M],                                                 # h4_n_q
-            s[0][:98*B*M].reshape(B, 7, 7, 2*M),                        # p4
-            s[3][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_last
+            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[4][:98*B*M].reshape(B, 7, 7, 2*M),                        # pooled_conv_h3
+            s[0][:4*M],                                                 # h5_n_scale
+            s[3][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_W_h5_n_scale
+            s[5][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_h5_n_scale2
             s[1][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
-            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_c
-            s[0][:4*M],                                                 # h5_n_q
-            s[0][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_last
+            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_p4
+            s[0][:4*M],                                                 # h6_n_scale
+            s[4][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_W_h6_n_scale
+            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_h6_n_scale2
             s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block6
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_c
-            s[0][:4*M],                                                 # h6_n_q
-            s[0][:36*B*M].reshape(B, 3, 3, 4*M),                        # p6
-            s[3][:36*B*M].reshape(B, 36*M),                             # flat_p6
-            s[0][:B*H].reshape(B, H),                                   # h7_dense_relu
-            s[3][:B*C].reshape(B, C),                                   # s
+            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[3][:36*B*M].reshape(B, 3, 3, 4*M),                        # pooled_conv_h5
+            s[0][:36*B*M].reshape(B, 36*M),                             # flat_p6
+            s[4][:B*H].reshape(B, H),                                   # h7_dense_relu
+            s[0][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -463,110 +484,123 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        h1_W_last, h1_c, block, h1_n_q, h2_W_last, h2_c, block2, part, h2_n_q, p2, h3_W_last,
-        block3, h3_c, h3_n_q, h4_W_last, block4, part2, h4_c, h4_n_q, p4, h5_W_last, block5, h5_c,
-        h5_n_q, h6_W_last, block6, h6_c, h6_n_q, p6, flat_p6, h7_dense_relu, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        h1_n_scale, h1_W_h1_n_scale, h1_W_h1_n_scale2, conv_x, block, h2_n_scale, h2_W_h2_n_scale,
+        h2_W_h2_n_scale2, conv_h1, block2, part, pooled_conv_h1, h3_n_scale, h3_W_h3_n_scale,
+        h3_W_h3_n_scale2, block3, conv_p2, h4_n_scale, h4_W_h4_n_scale, h4_W_h4_n_scale2, block4,
+        part2, conv_h3, pooled_conv_h3, h5_n_scale, h5_W_h5_n_scale, h5_W_h5_n_scale2, block5,
+        conv_p4, h6_n_scale, h6_W_h6_n_scale, h6_W_h6_n_scale2, block6, conv_h5, pooled_conv_h5,
+        flat_p6, h7_dense_relu, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    # h1.c = conv(x, h1.W, padding = same)                      conv.nn:47
-    h1_W_last[...] = h1_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
-    convolve(x.transpose(0, 2, 3, 1), h1_W_last, block, padding=(1, 1), out=h1_c)  # (B, 28, 28, M)
     # h1.n.q = sqrt(h1.n.v + 1e-05)                             conv.nn:31
-    np.add(h1_n_v, 1e-05, out=h1_n_q)                           # (M,)
-    np.sqrt(h1_n_q, out=h1_n_q)
-    # h1.n.u = h1.c - channels(h1.n.mu, h1.c)                   conv.nn:29
-    # h1.n.z = h1.n.u / channels(h1.n.q, h1.n.u)                conv.nn:32
-    # h1.n = channels(h1.n.gamma, h1.n.z) * h1.n.z + channels(h1.n.beta, h1.n.z)  conv.nn:33
+    # h1.n.scale = h1.n.gamma / h1.n.q
+    np.add(h1_n_v, 1e-05, out=h1_n_scale)                       # (M,)
+    np.sqrt(h1_n_scale, out=h1_n_scale)
+    np.divide(h1_n_gamma, h1_n_scale, out=h1_n_scale)
+    np.multiply(h1_W, h1_n_scale[:, None, None, None], out=h1_W_h1_n_scale)  # (M, 1, 3, 3)
+    h1_W_h1_n_scale2[...] = h1_W_h1_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h1_W_h1_n_scale2, block, padding=(1, 1), out=conv_x)
+    # h1.n.shift = h1.n.beta - h1.n.mu * h1.n.scale
+    h1_n_shift = h1_n_scale
+    h1_n_shift *= h1_n_mu
+    np.subtract(h1_n_beta, h1_n_shift, out=h1_n_shift)
+    # h1.n = conv(x, h1.W * h1.n.scale[:, None, None, None], h1.n.shift, padding = same)
     # h1 = relu(h1.n)                                           conv.nn:49
-    h1 = h1_c
-    h1 -= h1_n_mu
-    h1 /= h1_n_q
-    h1 *= h1_n_gamma
-    h1 += h1_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1 = conv_x
+    h1 += h1_n_shift
     np.maximum(h1, 0, out=h1)
-    # h2.c = conv(h1, h2.W, padding = same)                     conv.nn:47
-    h2_W_last[...] = h2_W.transpose(2, 3, 1, 0)                 # (3, 3, M, M)
-    convolve(h1, h2_W_last, block2, part, padding=(1, 1), out=h2_c)  # (B, 28, 28, M)
     # h2.n.q = sqrt(h2.n.v + 1e-05)                             conv.nn:31
-    np.add(h2_n_v, 1e-05, out=h2_n_q)                           # (M,)
-    np.sqrt(h2_n_q, out=h2_n_q)
-    # h2.n.u = h2.c - channels(h2.n.mu, h2.c)                   conv.nn:29
-    # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
-    term = h2_c
-    term -= h2_n_mu
-    term /= h2_n_q
-    term *= h2_n_gamma
-    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    # h2.n.scale = h2.n.gamma / h2.n.q
+    np.add(h2_n_v, 1e-05, out=h2_n_scale)                       # (M,)
+    np.sqrt(h2_n_scale, out=h2_n_scale)
+    np.divide(h2_n_gamma, h2_n_scale, out=h2_n_scale)
+    np.multiply(h2_W, h2_n_scale[:, None, None, None], out=h2_W_h2_n_scale)  # (M, M, 3, 3)
+    h2_W_h2_n_scale2[...] = h2_W_h2_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1, h2_W_h2_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 14, 14, M)
+    # h2.n.shift = h2.n.beta - h2.n.mu * h2.n.scale
+    h2_n_shift = h2_n_scale
+    h2_n_shift *= h2_n_mu
+    np.subtract(h2_n_beta, h2_n_shift, out=h2_n_shift)
+    # p2 = relu(max_pool(conv(h1, h2.W * h2.n.scale[:, None, None, None], padding = same), 2) +
+    #     h2.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term, (1, 2), (2, 2), out=p2)                      # (B, 14, 14, M)
-    p2 += h2_n_beta
+    p2 = pooled_conv_h1
+    p2 += h2_n_shift
     np.maximum(p2, 0, out=p2)
-    # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
-    h3_W_last[...] = h3_W.transpose(2, 3, 1, 0)                 # (3, 3, M, 2*M)
-    convolve(p2, h3_W_last, block3, padding=(1, 1), out=h3_c)   # (B, 14, 14, 2*M)
     # h3.n.q = sqrt(h3.n.v + 1e-05)                             conv.nn:31
-    np.add(h3_n_v, 1e-05, out=h3_n_q)                           # (2*M,)
-    np.sqrt(h3_n_q, out=h3_n_q)
-    # h3.n.u = h3.c - channels(h3.n.mu, h3.c)                   conv.nn:29
-    # h3.n.z = h3.n.u / channels(h3.n.q, h3.n.u)                conv.nn:32
-    # h3.n = channels(h3.n.gamma, h3.n.z) * h3.n.z + channels(h3.n.beta, h3.n.z)  conv.nn:33
+    # h3.n.scale = h3.n.gamma / h3.n.q
+    np.add(h3_n_v, 1e-05, out=h3_n_scale)                       # (2*M,)
+    np.sqrt(h3_n_scale, out=h3_n_scale)
+    np.divide(h3_n_gamma, h3_n_scale, out=h3_n_scale)
+    np.multiply(h3_W, h3_n_scale[:, None, None, None], out=h3_W_h3_n_scale)  # (2*M, M, 3, 3)
+    h3_W_h3_n_scale2[...] = h3_W_h3_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
+    convolve(p2, h3_W_h3_n_scale2, block3, padding=(1, 1), out=conv_p2)  # (B, 14, 14, 2*M)
+    # h3.n.shift = h3.n.beta - h3.n.mu * h3.n.scale
+    h3_n_shift = h3_n_scale
+    h3_n_shift *= h3_n_mu
+    np.subtract(h3_n_beta, h3_n_shift, out=h3_n_shift)
+    # h3.n = conv(p2, h3.W * h3.n.scale[:, None, None, None], h3.n.shift, padding = same)
     # h3 = relu(h3.n)                                           conv.nn:49
-    h3 = h3_c
-    h3 -= h3_n_mu
-    h3 /= h3_n_q
-    h3 *= h3_n_gamma
-    h3 += h3_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = conv_p2
+    h3 += h3_n_shift
     np.maximum(h3, 0, out=h3)
-    # h4.c = conv(h3, h4.W, padding = same)                     conv.nn:47
-    h4_W_last[...] = h4_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 2*M)
-    convolve(h3, h4_W_last, block4, part2, padding=(1, 1), out=h4_c)  # (B, 14, 14, 2*M)
     # h4.n.q = sqrt(h4.n.v + 1e-05)                             conv.nn:31
-    np.add(h4_n_v, 1e-05, out=h4_n_q)                           # (2*M,)
-    np.sqrt(h4_n_q, out=h4_n_q)
-    # h4.n.u = h4.c - channels(h4.n.mu, h4.c)                   conv.nn:29
-    # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
-    term2 = h4_c
-    term2 -= h4_n_mu
-    term2 /= h4_n_q
-    term2 *= h4_n_gamma
-    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    # h4.n.scale = h4.n.gamma / h4.n.q
+    np.add(h4_n_v, 1e-05, out=h4_n_scale)                       # (2*M,)
+    np.sqrt(h4_n_scale, out=h4_n_scale)
+    np.divide(h4_n_gamma, h4_n_scale, out=h4_n_scale)
+    np.multiply(h4_W, h4_n_scale[:, None, None, None], out=h4_W_h4_n_scale)  # (2*M, 2*M, 3, 3)
+    h4_W_h4_n_scale2[...] = h4_W_h4_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_W_h4_n_scale2, block4, part2, padding=(1, 1), out=conv_h3)  # (B, 14, 14, 2*M)
+    max_pool(conv_h3, (1, 2), (2, 2), out=pooled_conv_h3)       # (B, 7, 7, 2*M)
+    # h4.n.shift = h4.n.beta - h4.n.mu * h4.n.scale
+    h4_n_shift = h4_n_scale
+    h4_n_shift *= h4_n_mu
+    np.subtract(h4_n_beta, h4_n_shift, out=h4_n_shift)
+    # p4 = relu(max_pool(conv(h3, h4.W * h4.n.scale[:, None, None, None], padding = same), 2) +
+    #     h4.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term2, (1, 2), (2, 2), out=p4)                     # (B, 7, 7, 2*M)
-    p4 += h4_n_beta
+    p4 = pooled_conv_h3
+    p4 += h4_n_shift
     np.maximum(p4, 0, out=p4)
-    # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
-    h5_W_last[...] = h5_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 4*M)
-    convolve(p4, h5_W_last, block5, padding=(1, 1), out=h5_c)   # (B, 7, 7, 4*M)
     # h5.n.q = sqrt(h5.n.v + 1e-05)                             conv.nn:31
-    np.add(h5_n_v, 1e-05, out=h5_n_q)                           # (4*M,)
-    np.sqrt(h5_n_q, out=h5_n_q)
-    # h5.n.u = h5.c - channels(h5.n.mu, h5.c)                   conv.nn:29
-    # h5.n.z = h5.n.u / channels(h5.n.q, h5.n.u)                conv.nn:32
-    # h5.n = channels(h5.n.gamma, h5.n.z) * h5.n.z + channels(h5.n.beta, h5.n.z)  conv.nn:33
+    # h5.n.scale = h5.n.gamma / h5.n.q
+    np.add(h5_n_v, 1e-05, out=h5_n_scale)                       # (4*M,)
+    np.sqrt(h5_n_scale, out=h5_n_scale)
+    np.divide(h5_n_gamma, h5_n_scale, out=h5_n_scale)
+    np.multiply(h5_W, h5_n_scale[:, None, None, None], out=h5_W_h5_n_scale)  # (4*M, 2*M, 3, 3)
+    h5_W_h5_n_scale2[...] = h5_W_h5_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
+    convolve(p4, h5_W_h5_n_scale2, block5, padding=(1, 1), out=conv_p4)  # (B, 7, 7, 4*M)
+    # h5.n.shift = h5.n.beta - h5.n.mu * h5.n.scale
+    h5_n_shift = h5_n_scale
+    h5_n_shift *= h5_n_mu
+    np.subtract(h5_n_beta, h5_n_shift, out=h5_n_shift)
+    # h5.n = conv(p4, h5.W * h5.n.scale[:, None, None, None], h5.n.shift, padding = same)
     # h5 = relu(h5.n)                                           conv.nn:49
-    h5 = h5_c
-    h5 -= h5_n_mu
-    h5 /= h5_n_q
-    h5 *= h5_n_gamma
-    h5 += h5_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5 = conv_p4
+    h5 += h5_n_shift
     np.maximum(h5, 0, out=h5)
-    # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
-    h6_W_last[...] = h6_W.transpose(2, 3, 1, 0)                 # (3, 3, 4*M, 4*M)
-    convolve(h5, h6_W_last, block6, padding=(1, 1), out=h6_c)   # (B, 7, 7, 4*M)
     # h6.n.q = sqrt(h6.n.v + 1e-05)                             conv.nn:31
-    np.add(h6_n_v, 1e-05, out=h6_n_q)                           # (4*M,)
-    np.sqrt(h6_n_q, out=h6_n_q)
-    # h6.n.u = h6.c - channels(h6.n.mu, h6.c)                   conv.nn:29
-    # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
-    term3 = h6_c
-    term3 -= h6_n_mu
-    term3 /= h6_n_q
-    term3 *= h6_n_gamma
-    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
-    #     None, None])
+    # h6.n.scale = h6.n.gamma / h6.n.q
+    np.add(h6_n_v, 1e-05, out=h6_n_scale)                       # (4*M,)
+    np.sqrt(h6_n_scale, out=h6_n_scale)
+    np.divide(h6_n_gamma, h6_n_scale, out=h6_n_scale)
+    np.multiply(h6_W, h6_n_scale[:, None, None, None], out=h6_W_h6_n_scale)  # (4*M, 4*M, 3, 3)
+    h6_W_h6_n_scale2[...] = h6_W_h6_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_W_h6_n_scale2, block6, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    max_pool(conv_h5, (1, 2), (3, 3), stride=(2, 2), out=pooled_conv_h5)  # (B, 3, 3, 4*M)
+    # h6.n.shift = h6.n.beta - h6.n.mu * h6.n.scale
+    h6_n_shift = h6_n_scale
+    h6_n_shift *= h6_n_mu
+    np.subtract(h6_n_beta, h6_n_shift, out=h6_n_shift)
+    # p6 = relu(max_pool(conv(h5, h6.W * h6.n.scale[:, None, None, None], padding = same), 3,
+    #     stride = 2) + h6.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term3, (1, 2), (3, 3), stride=(2, 2), out=p6)      # (B, 3, 3, 4*M)
-    p6 += h6_n_beta
+    p6 = pooled_conv_h5
+    p6 += h6_n_shift
     np.maximum(p6, 0, out=p6)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
@@ -598,52 +632,59 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(98*B*M, 144*M*M, B*H), dtype),
+            (max(4*M, 36*B*M, B*C), dtype),
             (max(784*B*M, 12096*M), dtype),
-            (max(190512, 784*B*M, 3528*M), dtype),
-            (max(10080*M, 392*B*M, 72*M*M, B*C), dtype),
-            (max(3136*M, 392*B*M, B*C), dtype),
+            (max(9*M*M, 784*B*M, 3528*M), dtype),
+            (max(190512, 392*B*M, 72*M*M, B*C), dtype),
+            (max(10080*M, 196*B*M, 144*M*M, B*H), dtype),
+            (max(3136*M, 392*B*M, 144*M*M), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # h1_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h1_n_q
-            s[0][:9*M*M].reshape(3, 3, M, M),                           # h2_W_last
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[0][:M],                                                   # h2_n_q
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[0][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_last
+            s[0][:M],                                                   # h1_n_scale
+            s[1][:9*M].reshape(M, 1, 3, 3),                             # h1_W_h1_n_scale
+            s[2][:9*M].reshape(3, 3, 1, M),                             # h1_W_h1_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[0][:M],                                                   # h2_n_scale
+            s[2][:9*M*M].reshape(M, M, 3, 3),                           # h2_W_h2_n_scale
+            s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_h2_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[5][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_h1
+            s[0][:2*M],                                                 # h3_n_scale
+            s[3][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_W_h3_n_scale
+            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_h3_n_scale2
             s[1][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block3
-            s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
-            s[0][:2*M],                                                 # h3_n_q
-            s[0][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_last
+            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_p2
+            s[0][:2*M],                                                 # h4_n_scale
+            s[5][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_W_h4_n_scale
+            s[4][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_h4_n_scale2
             s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
             s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
-            s[0][:2*M],                                                 # h4_n_q
-            s[0][:98*B*M].reshape(B, 7, 7, 2*M),                        # p4
-            s[3][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_last
+            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[4][:98*B*M].reshape(B, 7, 7, 2*M),                        # pooled_conv_h3
+            s[0][:4*M],                                                 # h5_n_scale
+            s[3][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_W_h5_n_scale
+            s[5][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_h5_n_scale2
             s[1][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
-            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_c
-            s[0][:4*M],                                                 # h5_n_q
-            s[0][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_last
+            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_p4
+            s[0][:4*M],                                                 # h6_n_scale
+            s[4][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_W_h6_n_scale
+            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_h6_n_scale2
             s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block6
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_c
-            s[0][:4*M],                                                 # h6_n_q
-            s[0][:36*B*M].reshape(B, 3, 3, 4*M),                        # p6
-            s[3][:36*B*M].reshape(B, 36*M),                             # flat_p6
-            s[0][:B*H].reshape(B, H),                                   # h7_dense_relu
-            s[3][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
-            s[4][:B*C].reshape(B, C),                                   # exp_s
-            s[1][:B],                                                   # sum_exp_s
-            s[4][:B],                                                   # s_picked
-            s[2][:B],                                                   # tmp
-            s[5][:B],                                                   # argmax_s
+            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[3][:36*B*M].reshape(B, 3, 3, 4*M),                        # pooled_conv_h5
+            s[0][:36*B*M].reshape(B, 36*M),                             # flat_p6
+            s[4][:B*H].reshape(B, H),                                   # h7_dense_relu
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[4][:B],                                                   # max_s
+            s[3][:B*C].reshape(B, C),                                   # exp_s
+            s[5][:B],                                                   # sum_exp_s
+            s[3][:B],                                                   # s_picked
+            s[1][:B],                                                   # tmp
+            s[6][:B],                                                   # argmax_s
             s[0][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
