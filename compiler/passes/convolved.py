@@ -30,7 +30,7 @@ def convolved(lay: Layout, e: Expr) -> Iterator[Stmt]:
     if c.kind == "correlate":
         kernel, whole = _arranged(c, _cut(out.dims, c.groups), False, out.array.kind)
         yield Correlate(view(kernel), x, _last(other), how)
-        yield Copy(out, whole if c.groups != 1 else turned(whole, tuple(range(len(out.dims)))))
+        yield Copy(out, whole)
         return
     swapped = c.kind == "transposed"
     kernel, whole = _arranged(c, _cut(other.dims, c.groups), swapped, other.array.kind)

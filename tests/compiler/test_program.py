@@ -232,7 +232,7 @@ def test_a_kernel_reads_before_it_writes():
     with pytest.raises(ProgramError, match="yet to read at another index"):
         verify_program(function(Fill(view(y), 1), turned), {})
     with pytest.raises(ProgramError, match="writes over what it reads"):
-        verify_program(function(Fill(view(y), 1), Copy(view(z), view(y), 0)), {})
+        verify_program(function(Fill(view(y), 1), Copy(view(z), view(y), (0,))), {})
 
 
 @pytest.mark.parametrize("name", ["logistic", "pooling", "elman"])
