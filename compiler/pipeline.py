@@ -111,13 +111,7 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
         lower_function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"), out.trained)
         if options is not None and options.checkpoint is not None:
             out.chunked = _chunked(out)
-        roots = {"loss": evaluated.loss.total, "loss count": evaluated.loss.count}  # type: ignore[union-attr]
-        penalty = evaluated.penalty()
-        if penalty is not None:
-            roots["penalty"] = penalty
-        for name, average in evaluated.metrics.items():
-            roots |= {f"{name}": average.total, f"{name} count": average.count}
-        lower_function(out, "evaluate", evaluated, roots, ())
+        lower_function(out, "evaluate", evaluated, _sums(evaluated), ())
     if system.outputs:
         lower_function(out, "predict", evaluated, padded_outputs(evaluated, system.lengths), ())
     try:
@@ -136,6 +130,16 @@ def _evaluated(out: Compiled, stable: System) -> System:
     out.explained["evaluated"] = unmasked(system, out.source.lengths)
     out.evaluated = settled(unpacked(finish(system), packs), out.truncation)
     return out.evaluated
+
+
+def _sums(system: System) -> dict[str, Expr]:
+    """What `evaluate` computes: sums and counts of the loss and the metrics, and the penalty."""
+    assert system.loss is not None
+    penalty = system.penalty()
+    out = {"loss": system.loss.total, "loss count": system.loss.count, **({} if penalty is None else {"penalty": penalty})}
+    for name, average in system.metrics.items():
+        out |= {name: average.total, f"{name} count": average.count}
+    return out
 
 
 def _chunked(out: Compiled) -> Chunked:
