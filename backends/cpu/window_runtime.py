@@ -198,7 +198,7 @@ def convolve_each(x, K, block, part, padding=None, stride=(1, 1), dilation=(1, 1
 
 
 def correlate_each(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
-    """The adjoint of convolve_each in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j] * g[b, i, j]."""
+    """The adjoint of convolve_each by K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding] * g[b, i, j]."""
     out[...] = 0
     for p, q, shifted, y, tmp in shifts(x, g, block, part, out.shape[:2], padding, stride, dilation):
         out[p, q] += np.multiply(shifted, y, out=tmp).sum((0, 1, 2))
