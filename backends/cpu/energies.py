@@ -126,6 +126,7 @@ class EnergyPrinter(ModulePrinter):
         entry = UnitsEntry(name, system, printer, self.uses)
         model = self.compiled.model
         assert model is not None
+        entry.words = dict.fromkeys(part.functions[name].free, "k")
         entry.more, entry.visible = self.compiled.chain, tuple(u.name for u in self.layers(True))
         entry.units = {u.name: "mean" if model.domains.get(u.name) == "unit" else KINDS[u.kind]
                        for u in self.layers(True) if u.kind in KINDS}

@@ -32,10 +32,23 @@ def chainrule_side(work: Work, optimiser: str, params: Arrays) -> tuple[Step, We
     return lambda: step(p, state, **data), lambda: p
 
 
+def ours(work: Work) -> dict[str, np.ndarray]:
+    """The uniform numbers of our first step."""
+    from chainrule.compiler.random import draw
+    return {k: draw("uniform", k, shape, dtype=np.float32) for k, shape in work.noise.items()}
+
+
+def torch_noise(work: Work) -> Callable[[], dict[str, Any]]:
+    """Ours in the first step, which is checked; then its own."""
+    import torch
+    first = [{k: torch.tensor(u) for k, u in ours(work).items()}]
+    return lambda: first.pop() if first else {k: torch.rand(shape) for k, shape in work.noise.items()}
+
+
 def torch_side(work: Work, optimiser: str, params: Arrays, compiled: bool = False) -> tuple[Step, Weights]:
     import torch
     torch.set_num_threads(2)
-    p, loss_of = work.torch(params, {k: torch.tensor(v) for k, v in work.data().items()})
+    p, loss_of = work.torch(params, {**{k: torch.tensor(v) for k, v in work.data().items()}, "noise": torch_noise(work)})
     rule = torch.optim.SGD if optimiser == "sgd" else torch.optim.Adam
     update = rule(list(p.values()), lr=work.rate(optimiser))
     forward = torch.compile(loss_of) if compiled else loss_of
@@ -56,8 +69,11 @@ def jax_side(work: Work, optimiser: str, params: Arrays) -> tuple[Step, Weights]
     objective, lr = work.jax(), work.rate(optimiser)
     data = {k: jnp.asarray(v) for k, v in work.data().items()}
 
-    def update(p: Any, m: Any, v: Any, n: Any) -> Any:
-        loss, g = jax.value_and_grad(objective)(p, data)
+    def update(p: Any, m: Any, v: Any, n: Any, u: Any) -> Any:
+        if not isinstance(u, dict):                              # the number of a step, which draws its own
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(0, impl="unsafe_rbg"), u), len(work.noise))
+            u = {k: jax.random.uniform(key, shape) for key, (k, shape) in zip(keys, work.noise.items(), strict=True)}
+        loss, g = jax.value_and_grad(objective)(p, {**data, **u})
         if optimiser == "sgd":
             return loss, {k: p[k] - lr * g[k] for k in p}, m, v, n
         n = n + 1
@@ -70,8 +86,11 @@ def jax_side(work: Work, optimiser: str, params: Arrays) -> tuple[Step, Weights]
     zeros = {k: jnp.zeros_like(v) for k, v in params.items()}
     now = [{k: jnp.array(v) for k, v in params.items()}, zeros, {k: jnp.zeros_like(v) for k, v in params.items()}, jnp.float32(0)]
 
+    first, steps = [{k: jnp.asarray(u) for k, u in ours(work).items()}], iter(range(10**9))
+
     def step() -> float:
-        loss, *now[:] = jitted(*now)
+        u = {} if not work.noise else first.pop() if first else np.int32(next(steps))
+        loss, *now[:] = jitted(*now, u)
         return float(loss)
 
     return step, lambda: {k: np.asarray(v) for k, v in now[0].items()}
