@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ...compiler.graph import Expr
-from ...compiler.passes.naming import quoted
+from ...compiler.passes.naming import quoted, quoted_tuple
 from ...compiler.pipeline import Compiled
 from ...compiler.units import Units
 from .entry import Entry
 from .functions import FunctionPrinter, wrapped
 from .guards import quiet
 from .head import constants, header, init_text
-from .module import Module, ModulePrinter, draws, trimmed
+from .module import Module, ModulePrinter, trimmed
 from .selfcheck import energy_selfcheck
 from .updates import Updates
 from .views import text
@@ -57,8 +57,8 @@ class EnergyPrinter(ModulePrinter):
         self.reserved = (*self.reserved, *PUBLIC)
         updates = Updates(compiled, self.uses)
         public = [updates.init_state(), updates.train_step(self.arguments("gradients"), self.seeded),
-                  *(self.function(k) for k in ("hidden", "visible", "gibbs", "free_energy") if k in compiled.parts),
-                  self.statistics()]
+                  *(self.function(k) for k in ("hidden", "visible", "free_energy") if k in compiled.parts), self.statistics(),
+                  self.gibbs()]
         private = [self.work("gradients"), *(self.part(k) for k in compiled.parts), updates.rule()]
         top = [header(compiled, self.names), "import numpy as np\n", constants(self.system, self.sizes)]
         body = [init_text(self.system, self.dtype, self.uses), *public, *private]
@@ -71,22 +71,31 @@ class EnergyPrinter(ModulePrinter):
 
     def function(self, name: str) -> str:
         """One public function: it calls the private one with a workspace of its own."""
-        function = self.compiled.functions[name]
-        free = [*function.free]
-        args = [*function.inputs]
-        given, kept = ", ".join(function.inputs), {"hidden": self.layers(False), "visible": self.layers(True)}
-        match name:
-            case "hidden" | "visible":
-                what = f"Means of the {name} units given the others" + self.several(kept[name])
-            case "gibbs":
-                args += ["k", "seed=0"]
-                what = (f"Samples of the visible units after k steps of a Gibbs chain from {given}"
-                        f"{self.several(self.layers(True))}; `seed`: an int, or (seed, step)")
-            case _:
-                what = "The free energy of every example, -log of the sum of exp(-E) over the hidden units"
-        call = ["params", *function.inputs, *("k" for _ in free), "Workspace()", *(["seed"] if draws(function) else [])]
-        return "\n".join([f"def {CALLED.get(name, name)}({', '.join(['params', *args])}):", *doc(what),
-                          f"    return _{name}({', '.join(call)})"]) + "\n"
+        args = ", ".join(["params", *self.compiled.functions[name].inputs])
+        what = "The free energy of every example, -log of the sum of exp(-E) over the hidden units"
+        if name in CALLED:
+            what = f"Means of the {name} units given the others" + self.several(self.layers(name == "visible"))
+        head = f"def {CALLED.get(name, name)}({args}):"
+        return "\n".join([head, *doc(what), f"    return _{name}({args}, Workspace())"]) + "\n"
+
+    def gibbs(self) -> str:
+        """`gibbs`: a chain as one loop, or as calls of one step where units are sampled one by one."""
+        function, layers = self.compiled.functions["gibbs"], self.layers(True)
+        args = ", ".join(["params", *function.inputs])
+        lines = [f"def gibbs({args}, k, seed=0):", *doc(
+            f"Samples of the visible units after k steps of a Gibbs chain from {', '.join(u.name for u in layers)}"
+            f"{self.several(layers)}; `seed`: an int, or (seed, step)")]
+        if function.free:
+            return "\n".join([*lines, f"    return _gibbs({args}, k, Workspace(), seed)"]) + "\n"
+        self.uses.add("whole_length")
+        now = ", ".join(u.name for u in layers)
+        keys = quoted_tuple(u.name for u in layers)
+        several = [] if len(layers) == 1 else [f"        {now} = (drawn[k] for k in {keys})"]
+        return "\n".join([
+            *lines, "    seed, first = seed if isinstance(seed, tuple) else (seed, 0)",
+            '    for step in range(whole_length("k", k)):',
+            f"        {'drawn' if several else now} = _gibbs({args}, Workspace(), (seed, first + step))",
+            *several, f"    return {'drawn' if several else now}"]) + "\n"
 
     def statistics(self) -> str:
         """`statistics`: what training compares between data and model."""

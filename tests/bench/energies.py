@@ -1,8 +1,8 @@
 """A row with samples: one step of contrastive divergence of a restricted Boltzmann machine, written by hand for the peers.
 
-All sides do the same: p(h | v), a sample of h, a sample of v, the free energies of data and sample (softplus), and the difference of
-two products as the gradient. In the checked step the peers are given our uniform numbers; afterwards each draws its own, in the
-way that is fastest for it.
+All sides do the same: p(h | v), a sample of h, a sample of v, the free energies of data and sample (softplus), and the
+difference of two products as the gradient. In the checked step the peers are given our uniform numbers; afterwards each draws
+its own, in the way that is fastest for it.
 """
 
 from __future__ import annotations
