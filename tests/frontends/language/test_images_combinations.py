@@ -83,15 +83,42 @@ def arrays(system, seed=0):
     return found | {"x": rng.normal(size=(2, *(n.value for n in system.inputs["x"].shape)))}
 
 
+def by_taps(x, K, b, c):
+    """The definition: one product of channels for each element of the kernel."""
+    (B, C), n, groups, outputs = x.shape[:2], c["n"], c["groups"], len(b)
+    reach = [d * (k - 1) + 1 for d, k in zip(c["dilation"], K.shape[2:], strict=True)]
+    pads = [lo + hi for lo, hi in c["pads"]]
+    if c["transposed"]:
+        m = n
+        spans = [(k - 1) * s + r + e for k, s, r, e in zip(m, c["stride"], reach, c["more"], strict=True)]
+        whole = np.zeros((B, outputs, *spans))
+    else:
+        m = [(k + p - r) // s + 1 for k, p, r, s in zip(n, pads, reach, c["stride"], strict=True)]
+        x, whole = np.pad(x, [(0, 0), (0, 0), *c["pads"]]), np.zeros((B, outputs, *m))
+    for tap in np.ndindex(K.shape[2:]):
+        at = (..., *(slice(t * d, t * d + (k - 1) * s + 1, s) for t, d, k, s in zip(tap, c["dilation"], m, c["stride"], strict=True)))
+        here = tuple(k - 1 - t for k, t in zip(K.shape[2:], tap, strict=True)) if c["flip"] else tap
+        factor = K[(slice(None), slice(None), *here)].reshape(groups, -1, K.shape[1])
+        part = (x if c["transposed"] else x[at]).reshape(B, groups, C // groups, *m)
+        done = np.einsum("bgc...,gco->bgo..." if c["transposed"] else "bgc...,goc->bgo...", part, factor).reshape(B, outputs, *m)
+        whole[at if c["transposed"] else ...] += done
+    if c["transposed"]:
+        whole = whole[(..., *(slice(lo, k - hi) for (lo, hi), k in zip(c["pads"], whole.shape[2:], strict=True)))]
+    return whole + b.reshape(-1, *[1] * c["dims"])
+
+
 @settings(max_examples=60, deadline=None)
 @given(convolutions())
-def test_gradients_against_differences(case):
+def test_values_and_gradients_against_differences(case):
     system = parsed(case[0])
+    at = arrays(system)
+    found = evaluate(system, [system.equations["y"]], at, {"B": 2})[0]
+    np.testing.assert_allclose(found, by_taps(at["x"], at["K"], at["b"], case[1]), rtol=1e-10, atol=1e-10)
     nodes = [*(p.node for p in system.params.values()), system.inputs["x"]]
-    check_gradients(system, arrays(system), wrt=nodes, order=1).require()
+    check_gradients(system, at, wrt=nodes, order=1).require()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(convolutions())
 def test_second_order_and_the_module(case):
     system = parsed(case[0])
@@ -223,6 +250,35 @@ def test_an_image_s_size_is_a_symbol(N):
     expected = evaluate(system, [system.equations["y"]], {**params, "x": x}, {"B": 2})[0]
     np.testing.assert_allclose(module.predict(params, x=x)["y"], expected, atol=1e-10)
     check_gradients(system, {**params, "x": x}, order=1).require()
+
+
+PUBLISHED = """
+model c3
+input s2[6, 5, 5]
+param A[(6), 3, 5, 5], B[(6), 4, 5, 5], C[(3), 4, 5, 5], D[(1), 6, 5, 5], b[(16)] ~ normal(0.5)
+m = concat(0, s2, s2[0:3])
+three = concat(0, m[0:3], m[1:4], m[2:5], m[3:6], m[4:7], m[5:8])
+four = concat(0, m[0:4], m[1:5], m[2:6], m[3:7], m[4:8], m[5:9])
+pairs = concat(0, s2[0:2], s2[3:5], s2[1:3], s2[4:6], s2[0:1], s2[2:4], s2[5:6])
+a = concat(0, conv(three, A, groups = 6), conv(four, B, groups = 6), conv(pairs, C, groups = 3), conv(s2, D))
+y = flatten(tanh(a + channels(b, a)))
+loss = sum(sin(y))
+output y
+"""
+TABLE = ["012", "123", "234", "345", "450", "501", "0123", "1234", "2345", "3450", "4501", "5012", "0134", "1245", "0235", "012345"]
+
+
+def test_lenet_5_reads_maps_as_published():
+    """LeCun et al. 1998, table I: which maps each of the 16 reads; groups of channels, 1516 parameters."""
+    system = cr.parse(PUBLISHED).system
+    params = {k: v for k, v in Program(system, "float64").module.init().items()}
+    assert sum(v.size for v in params.values()) == 1516
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 5))
+    kernels = [K for name in "ABCD" for K in params[name]]
+    expected = np.stack([np.tanh((x[:, [int(k) for k in row]] * K).sum((1, 2, 3)) + bias)
+                         for row, K, bias in zip(TABLE, kernels, params["b"], strict=True)], 1)
+    np.testing.assert_allclose(Program(system, "float64").module.predict(params, s2=x)["y"], expected, atol=1e-10)
+    check_gradients(system, {**params, "s2": x}, order=1).require()
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 13, 13), (2, 13, 13), (2, 169), (2, 1, 13, 14)])
