@@ -96,7 +96,8 @@ def by_taps(x, K, b, c):
         m = [(k + p - r) // s + 1 for k, p, r, s in zip(n, pads, reach, c["stride"], strict=True)]
         x, whole = np.pad(x, [(0, 0), (0, 0), *c["pads"]]), np.zeros((B, outputs, *m))
     for tap in np.ndindex(K.shape[2:]):
-        at = (..., *(slice(t * d, t * d + (k - 1) * s + 1, s) for t, d, k, s in zip(tap, c["dilation"], m, c["stride"], strict=True)))
+        places = zip(tap, c["dilation"], m, c["stride"], strict=True)
+        at = (..., *(slice(t * d, t * d + (k - 1) * s + 1, s) for t, d, k, s in places))
         here = tuple(k - 1 - t for k, t in zip(K.shape[2:], tap, strict=True)) if c["flip"] else tap
         factor = K[(slice(None), slice(None), *here)].reshape(groups, -1, K.shape[1])
         part = (x if c["transposed"] else x[at]).reshape(B, groups, C // groups, *m)
@@ -265,7 +266,7 @@ y = flatten(tanh(a + channels(b, a)))
 loss = sum(sin(y))
 output y
 """
-TABLE = ["012", "123", "234", "345", "450", "501", "0123", "1234", "2345", "3450", "4501", "5012", "0134", "1245", "0235", "012345"]
+TABLE = "012 123 234 345 450 501 0123 1234 2345 3450 4501 5012 0134 1245 0235 012345".split()
 
 
 def test_lenet_5_reads_maps_as_published():
