@@ -139,7 +139,7 @@ def _predict(params, w, workspace):
     # e = L[w].T                                                model.nn:9
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:95
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
@@ -147,14 +147,14 @@ def _predict(params, w, workspace):
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
-    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:95
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
-    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:95
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
@@ -216,7 +216,7 @@ def _evaluate(params, w, y, workspace):
     # e = L[w].T                                                model.nn:9
     hot(w, V, out=onehot_w)                                     # (B, N, V)
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:95
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
@@ -224,14 +224,14 @@ def _evaluate(params, w, y, workspace):
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
-    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:95
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
-    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:95
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
@@ -322,7 +322,7 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
-    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:95
+    # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
@@ -330,14 +330,14 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.maximum(h3, 0, out=h3)
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
     convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
-    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:95
+    # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
     e_windows[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
     np.matmul(e_windows.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=conv_e3.reshape(-1, H))
-    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:95
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
     np.add(max_conv_e3, h5_b, out=h5)
