@@ -43,6 +43,7 @@ from ..graph import (
 from ..program import BOOL, BYTE, INT, REAL, Along, Array, Fixed, View, view
 from ..sizes import Size, size
 from .convolution import convolutions
+from .lookups import lookup
 from .orders import Order, chained, stored
 from .pooling import pools
 from .schedule import LoopPlan, Schedule
@@ -291,7 +292,6 @@ def _needs(plan: Schedule, e: Expr, loop: LoopPlan) -> bool:
 
 def _reads_hot(out: Layout, user: Expr, e: Expr) -> bool:
     """Whether a reader of a one-hot vector never needs it as an array: a lookup, or a kernel over its own dims."""
-    from .emit import lookup  # what is emitted decides what a lookup is
     return (isinstance(user, Contract) and lookup(out.plan, user) is not None) or isinstance(user, Map)
 
 

@@ -36,6 +36,7 @@ from ..program import (
     view,
 )
 from ..sizes import Size
+from .lookups import lookup
 from .schedule import Schedule
 
 Order = tuple[int, ...]
@@ -99,6 +100,8 @@ def stored(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | Non
             order = _folded(e, links, own(full(base)))
         case Contract() if touches(plan, e):
             order = _product(plan, e, full)
+        case Contract() if (found := lookup(plan, e)) is not None and found.kind == "take":
+            order = (*range(len(e.axes)), *(len(e.axes) + e.lo.index(k) for k in found.order))
         case Map():
             order = _elementwise(plan, e, full) or _wanted(plan, e, full)
         case OneHot():

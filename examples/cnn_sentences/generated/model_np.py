@@ -133,16 +133,15 @@ def _predict(params, w, workspace):
     w = class_input("w", w, (None, N), V)                       # (B, N)
     B = len(w)
     (
-        onehot_w, e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2,
-        max_conv_e2, h5_W_last, conv_e3, block3, max_conv_e3, s,
+        e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2, max_conv_e2,
+        h5_W_last, conv_e3, block3, max_conv_e3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:9
-    hot(w, V, out=onehot_w)                                     # (B, N, V)
-    np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
+    np.take(L, w, axis=0, out=e, mode="clip")                   # (B, N, E)
     # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
+    convolve(e[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
@@ -150,14 +149,14 @@ def _predict(params, w, workspace):
     # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    convolve(e[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
     # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
+    convolve(e[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
     np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
     np.add(max_conv_e3, h5_b, out=h5)
     np.maximum(h5, 0, out=h5)
@@ -173,29 +172,28 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(B*N*V, B*H, 5*E*H, B*C), dtype),
             (B*E*N, dtype),
+            (max(B*H, 5*E*H, B*C), dtype),
             (max(B*H*N - 2*B*H, 3*B*H), dtype),
             (max(279*E*N - 558*E, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
             (max(292*E*N - 876*E, 305*E*N - 1220*E), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
-            s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[0][:3*E*H].reshape(3, E, H),                              # h3_W_last
+            s[0][:B*E*N].reshape(B, N, E),                              # e
+            s[1][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
             s[3][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
-            s[0][:B*H].reshape(B, H),                                   # max_conv_e
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e
             s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[0][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[1][:4*E*H].reshape(4, E, H),                              # h4_W_last
             s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
             s[4][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
-            s[0][:B*H].reshape(B, H),                                   # max_conv_e2
-            s[0][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[1][:5*E*H].reshape(5, E, H),                              # h5_W_last
             s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
             s[4][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
-            s[0][:B*H].reshape(B, H),                                   # max_conv_e3
-            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[1][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -209,17 +207,16 @@ def _evaluate(params, w, y, workspace):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2,
-        max_conv_e2, h5_W_last, conv_e3, block3, max_conv_e3, s, max_s, exp_s, sum_exp_s, s_picked,
-        tmp, argmax_s, real_argmax_s,
+        e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2, max_conv_e2,
+        h5_W_last, conv_e3, block3, max_conv_e3, s, max_s, exp_s, sum_exp_s, s_picked, tmp,
+        argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:9
-    hot(w, V, out=onehot_w)                                     # (B, N, V)
-    np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
+    np.take(L, w, axis=0, out=e, mode="clip")                   # (B, N, E)
     # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
+    convolve(e[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
@@ -227,14 +224,14 @@ def _evaluate(params, w, y, workspace):
     # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    convolve(e[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
     # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
+    convolve(e[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
     np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
     np.add(max_conv_e3, h5_b, out=h5)
     np.maximum(h5, 0, out=h5)
@@ -263,37 +260,36 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*N*V, B*H, 5*E*H, B*C), dtype),
             (max(B*E*N, B*C), dtype),
+            (max(B*H, 5*E*H, B*C), dtype),
             (max(B*H*N - 2*B*H, 3*B*H), dtype),
             (max(279*E*N - 558*E, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
             (max(292*E*N - 876*E, 305*E*N - 1220*E, B), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
-            s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[0][:3*E*H].reshape(3, E, H),                              # h3_W_last
+            s[0][:B*E*N].reshape(B, N, E),                              # e
+            s[1][:3*E*H].reshape(3, E, H),                              # h3_W_last
             s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
             s[3][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
-            s[0][:B*H].reshape(B, H),                                   # max_conv_e
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e
             s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[0][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[1][:4*E*H].reshape(4, E, H),                              # h4_W_last
             s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
             s[4][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
-            s[0][:B*H].reshape(B, H),                                   # max_conv_e2
-            s[0][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[1][:5*E*H].reshape(5, E, H),                              # h5_W_last
             s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
             s[4][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
-            s[0][:B*H].reshape(B, H),                                   # max_conv_e3
-            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[1][:B*C].reshape(B, C),                                   # s
             s[2][:B],                                                   # max_s
-            s[1][:B*C].reshape(B, C),                                   # exp_s
+            s[0][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[1][:B],                                                   # s_picked
+            s[0][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[2][:B],                                                   # real_argmax_s
+            s[1][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -308,20 +304,18 @@ def _gradients(params, grads, w, y, workspace, seed):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2,
-        max_conv_e2, e_windows, conv_e3, max_conv_e3, u_s, tmp, h3_h4_h5_u_s, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp2, t4, d_a_h5, mask, argmax_conv_e3, t5, mask2, d_a_h4,
-        argmax_conv_e2, t6, mask3, d_h4_W_last, part, d_a_h3, argmax_conv_e, t7, mask4, part2,
-        d_h3_W_last, h5_W_turned, d_e, block3, h4_W_turned, conv_t6, block4, h3_W_turned, block5,
-        conv_t7,
+        e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2, max_conv_e2,
+        e_windows, h5_W_last, conv_e3, max_conv_e3, u_s, tmp, h3_h4_h5_u_s, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp2, t4, d_a_h5, mask, argmax_conv_e3, t5, mask2, d_h5_W_last, d_a_h4,
+        argmax_conv_e2, t6, mask3, d_h4_W_last, part, d_a_h3, argmax_conv_e, t7, mask4, d_h3_W_last,
+        part2, h5_W_turned, d_e, block3, h4_W_turned, block4, conv_t6, h3_W_turned, block5, conv_t7,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    hot(w, V, out=onehot_w)                                     # (B, N, V)
     # e = L[w].T                                                model.nn:9
-    np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
+    np.take(L, w, axis=0, out=e, mode="clip")                   # (B, N, E)
     h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
+    convolve(e[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
     # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
@@ -329,14 +323,15 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
     h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    convolve(e.swapaxes(1, 2)[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    convolve(e[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
-    e_windows[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    np.matmul(e_windows.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T, out=conv_e3.reshape(-1, H))
+    e_windows[...] = windows(e, (1,), (5,)).transpose(0, 1, 3, 2)  # (B, N - 4, 5, E)
+    h5_W_last[...] = h5_W.swapaxes(1, 2)                        # (H, 5, E)
+    np.matmul(e_windows.reshape(-1, 5*E), h5_W_last.reshape(-1, 5*E).T, out=conv_e3.reshape(-1, H))
     # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
@@ -388,7 +383,8 @@ def _gradients(params, grads, w, y, workspace, seed):
     hot(argmax_conv_e3, N - 4, out=mask2)                       # (B, N - 4, H)
     np.multiply(d_a_h5[..., None], mask2, out=t5.swapaxes(1, 2))
     # d_h5.W = correlate(t5, e, 5)
-    np.matmul(t5.reshape(-1, H).T, e_windows.reshape(-1, 5*E), out=d_h5_W.reshape(-1, 5*E))
+    np.matmul(t5.reshape(-1, H).T, e_windows.reshape(-1, 5*E), out=d_h5_W_last.reshape(-1, 5*E))
+    d_h5_W[...] = d_h5_W_last.swapaxes(1, 2)                    # (H, E, 5)
     # d_a_h4 = d_h4 * real(h4 > 0)
     np.greater(h4, 0, out=mask)                                 # (B, H)
     np.multiply(d_h4, mask, out=d_a_h4)
@@ -399,7 +395,7 @@ def _gradients(params, grads, w, y, workspace, seed):
     hot(argmax_conv_e2, N - 3, out=mask3)                       # (B, H, N - 3)
     np.multiply(d_a_h4[..., None], mask3, out=t6)
     # d_h4.W = correlate(t6, e, 4)
-    correlate(e.swapaxes(1, 2)[:, None], t6.swapaxes(1, 2)[:, None], block2, part, out=d_h4_W_last)
+    correlate(e[:, None], t6.swapaxes(1, 2)[:, None], block2, part, out=d_h4_W_last)  # (4, E, H)
     d_h4_W[...] = d_h4_W_last.swapaxes(0, 2)                    # (H, E, 4)
     # d_a_h3 = d_h3 * real(h3 > 0)
     np.greater(h3, 0, out=mask)                                 # (B, H)
@@ -411,7 +407,7 @@ def _gradients(params, grads, w, y, workspace, seed):
     hot(argmax_conv_e, N - 2, out=mask4)                        # (B, H, N - 2)
     np.multiply(d_a_h3[..., None], mask4, out=t7)
     # d_h3.W = correlate(t7, e, 3)
-    correlate(e.swapaxes(1, 2)[:, None], t7.swapaxes(1, 2)[:, None], block, part2, out=d_h3_W_last)
+    correlate(e[:, None], t7.swapaxes(1, 2)[:, None], block, part2, out=d_h3_W_last)  # (3, E, H)
     d_h3_W[...] = d_h3_W_last.swapaxes(0, 2)                    # (H, E, 3)
     h5_W_turned[...] = h5_W.transpose(2, 0, 1)[::-1]            # (5, H, E)
     convolve(t5[:, None], h5_W_turned, block3, padding=(0, 4), out=d_e[:, None])  # (B, N, E)
@@ -423,7 +419,7 @@ def _gradients(params, grads, w, y, workspace, seed):
     d_e += conv_t6
     d_e += conv_t7
     # d_L = sum[batch] onehot(w).T @ d_e.T
-    np.matmul(onehot_w.reshape(-1, V).T, d_e.reshape(-1, E), out=d_L)  # (V, E)
+    scatter(d_e, w, out=d_L)                                    # (V, E)
     return loss
 
 
@@ -433,14 +429,13 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*N*V, dtype),
             (B*E*N, dtype),
-            (max(B*H, 4*E*H, B*H*N - 4*B*H, B*E*N), dtype),
+            (max(5*E*H, 3*B*H), dtype),
             (B*H*N - 2*B*H, dtype),
             (max(279*E*N - 558*E, 3*B*H, 162*H*N), dtype),
             (max(B*H*N - 3*B*H, B*E*N), dtype),
             (max(292*E*N - 876*E, 5*B*E*N - 20*B*E), dtype),
-            (max(3*B*H, 5*E*H), dtype),
+            (max(B*H*N - 4*B*H, B*E*N), dtype),
             (3*B*H, np.float64),
             (max(3*B*H, 3*E*H), dtype),
             (max(B*C, B*H, 4*E*H), dtype),
@@ -452,56 +447,57 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, np.int64),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
-            s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[2][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[4][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
-            s[2][:B*H].reshape(B, H),                                   # max_conv_e
-            s[4][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[2][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[5][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
-            s[6][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
-            s[2][:B*H].reshape(B, H),                                   # max_conv_e2
-            s[6][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows
-            s[2][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
-            s[7][:B*H].reshape(B, H),                                   # max_conv_e3
-            s[7][:3*B*H].reshape(B, 3*H),                               # u_s
-            s[8][:3*B*H].reshape(B, 3*H),                               # tmp
-            s[9][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5_u_s
-            s[10][:B*C].reshape(B, C),                                  # s
-            s[11][:B],                                                  # max_s
-            s[12][:B*C].reshape(B, C),                                  # exp_s
-            s[13][:B],                                                  # sum_exp_s
-            s[14][:B],                                                  # s_picked
-            s[10][:B],                                                  # tmp2
-            s[9][:3*B*H].reshape(B, 3*H),                               # t4
-            s[10][:B*H].reshape(B, H),                                  # d_a_h5
-            s[15][:B*H].reshape(B, H),                                  # mask
-            s[16][:B*H].reshape(B, H),                                  # argmax_conv_e3
-            s[2][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # t5
-            s[15][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask2
-            s[10][:B*H].reshape(B, H),                                  # d_a_h4
-            s[16][:B*H].reshape(B, H),                                  # argmax_conv_e2
-            s[5][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # t6
-            s[15][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask3
-            s[7][:4*E*H].reshape(4, E, H),                              # d_h4_W_last
-            s[10][:4*E*H].reshape(1, 1, 4*E, H),                        # part
-            s[12][:B*H].reshape(B, H),                                  # d_a_h3
-            s[16][:B*H].reshape(B, H),                                  # argmax_conv_e
-            s[3][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # t7
-            s[15][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask4
-            s[7][:3*E*H].reshape(1, 1, 3*E, H),                         # part2
-            s[9][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
-            s[7][:5*E*H].reshape(5, H, E),                              # h5_W_turned
-            s[1][:B*E*N].reshape(B, N, E),                              # d_e
-            s[4][:160*H*N].reshape(1, 32, 1, N, 1, 5, H),               # block3
-            s[10][:4*E*H].reshape(4, H, E),                             # h4_W_turned
-            s[2][:B*E*N].reshape(B, N, E),                              # conv_t6
-            s[4][:160*H*N].reshape(1, 40, 1, N, 1, 4, H),               # block4
-            s[9][:3*E*H].reshape(3, H, E),                              # h3_W_turned
-            s[4][:162*H*N].reshape(1, 54, 1, N, 1, 3, H),               # block5
-            s[5][:B*E*N].reshape(B, N, E),                              # conv_t7
+            s[0][:B*E*N].reshape(B, N, E),                              # e
+            s[1][:3*E*H].reshape(3, E, H),                              # h3_W_last
+            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[3][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e
+            s[3][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[1][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[4][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
+            s[5][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[5][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # e_windows
+            s[1][:5*E*H].reshape(H, 5, E),                              # h5_W_last
+            s[6][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
+            s[1][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[1][:3*B*H].reshape(B, 3*H),                               # u_s
+            s[7][:3*B*H].reshape(B, 3*H),                               # tmp
+            s[8][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5_u_s
+            s[9][:B*C].reshape(B, C),                                   # s
+            s[10][:B],                                                  # max_s
+            s[11][:B*C].reshape(B, C),                                  # exp_s
+            s[12][:B],                                                  # sum_exp_s
+            s[13][:B],                                                  # s_picked
+            s[9][:B],                                                   # tmp2
+            s[8][:3*B*H].reshape(B, 3*H),                               # t4
+            s[9][:B*H].reshape(B, H),                                   # d_a_h5
+            s[14][:B*H].reshape(B, H),                                  # mask
+            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e3
+            s[6][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # t5
+            s[14][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask2
+            s[1][:5*E*H].reshape(H, 5, E),                              # d_h5_W_last
+            s[9][:B*H].reshape(B, H),                                   # d_a_h4
+            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e2
+            s[4][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # t6
+            s[14][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask3
+            s[1][:4*E*H].reshape(4, E, H),                              # d_h4_W_last
+            s[9][:4*E*H].reshape(1, 1, 4*E, H),                         # part
+            s[11][:B*H].reshape(B, H),                                  # d_a_h3
+            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e
+            s[2][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # t7
+            s[14][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask4
+            s[8][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
+            s[9][:3*E*H].reshape(1, 1, 3*E, H),                         # part2
+            s[1][:5*E*H].reshape(5, H, E),                              # h5_W_turned
+            s[0][:B*E*N].reshape(B, N, E),                              # d_e
+            s[3][:160*H*N].reshape(1, 32, 1, N, 1, 5, H),               # block3
+            s[9][:4*E*H].reshape(4, H, E),                              # h4_W_turned
+            s[3][:160*H*N].reshape(1, 40, 1, N, 1, 4, H),               # block4
+            s[6][:B*E*N].reshape(B, N, E),                              # conv_t6
+            s[8][:3*E*H].reshape(3, H, E),                              # h3_W_turned
+            s[3][:162*H*N].reshape(1, 54, 1, N, 1, 3, H),               # block5
+            s[4][:B*E*N].reshape(B, N, E),                              # conv_t7
         )
     return workspace.views["gradients"]
 
@@ -541,6 +537,21 @@ def pick(a, i, out=None):
     if out is None:
         return value
     out[...] = value
+    return out
+
+
+def scatter(a, i, out):
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
+    i = np.reshape(i, -1)
+    rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
+    order = np.argsort(i, kind="stable")
+    classes, starts = np.unique(i[order], return_index=True)
+    out[...] = 0
+    out[classes] = np.add.reduceat(rows[order], starts, axis=0).reshape(len(classes), *out.shape[1:])
     return out
 
 
