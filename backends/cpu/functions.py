@@ -100,7 +100,7 @@ class FunctionPrinter:
         self.statements.inlined -= {v.array for v in self.kept}          # what the caller gets has a name
         self._lower()
         if self.buffered:
-            self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local))
+            self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local), self.system.sizes)
             self._name_scratch()
 
     def _name_scratch(self) -> None:

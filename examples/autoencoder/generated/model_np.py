@@ -110,12 +110,12 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*H, dtype),
             (B*D, dtype),
+            (B*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # r
+            s[1][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -151,12 +151,12 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*H, dtype),
             (B*D, dtype),
+            (B*H, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # V_h
+            s[1][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # V_h
         )
     return workspace.views["evaluate"]
 
@@ -217,18 +217,18 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*H, dtype),
             (max(B*D, B*H), dtype),
             (max(B*D, B*H), dtype),
             (B*D, dtype),
+            (B*H, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # r
-            s[2][:B*D].reshape(B, D),                                   # r_minus_x
-            s[3][:B*D].reshape(B, D),                                   # tmp
-            s[1][:B*H].reshape(B, H),                                   # d_a_h
-            s[2][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # r
+            s[1][:B*D].reshape(B, D),                                   # r_minus_x
+            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[0][:B*H].reshape(B, H),                                   # d_a_h
+            s[1][:B*H].reshape(B, H),                                   # tmp2
         )
     return workspace.views["gradients"]
 

@@ -6,7 +6,7 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    d_a_h = (W @ (r - x)) * h * (1 - h) / B
     d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
     d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
@@ -143,7 +143,7 @@ def _gradients(params, grads, x, workspace):
     sigmoid_a_r_minus_x = sigmoid(a_r) - x                      # (B, D)
     # d_d = mean[batch](r - x)
     d_d[...] = np.sum(sigmoid_a_r_minus_x, axis=0) / B          # (D,)
-    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    # d_a_h = (W @ (r - x)) * h * (1 - h) / B
     d_a_h = sigmoid_a_r_minus_x @ W.T * h * (1 - h) / B         # (B, H)
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)

@@ -115,7 +115,7 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        K1_last, h, block, K2_last, conv_h, block2, k, K3_last, a_u_term_windows, u, K4_last,
+        K1_last, h, block, K2_last, block2, conv_h, k, K3_last, a_u_term_windows, u, K4_last,
         a_r_term_windows, a_r_term, r,
     ) = _predict_buffers(workspace, B, dtype)
     # h = relu(conv(x, K1, b1, stride = 2, padding = 1))        model.nn:8
@@ -149,26 +149,26 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(9*M*N, 49*B*N), dtype),
             (max(196*B*M, 784*B), dtype),
-            (max(195804, 49*B*N, 4*M*N, 784*B), dtype),
-            (max(11907*M, 196*B*M), dtype),
+            (max(196*B*M, 195804, 11907*M, 784*B), dtype),
+            (max(49*B*N, 4*M*N, 9*M), dtype),
+            (max(49*B*N, 9*M*N), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
-            s[1][:196*B*M].reshape(B, 14, 14, M),                       # h
-            s[2][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
-            s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[2][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[0][:196*B*M].reshape(B, 14, 14, M),                       # h
+            s[1][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
+            s[3][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[1][:11907*M].reshape(1, 27, 7, 7, 3, 3, M),               # block2
             s[2][:49*B*N].reshape(B, 7, 7, N),                          # conv_h
-            s[3][:11907*M].reshape(1, 27, 7, 7, 3, 3, M),               # block2
-            s[0][:49*B*N].reshape(B, N, 7, 7),                          # k
+            s[3][:49*B*N].reshape(B, N, 7, 7),                          # k
             s[2][:4*M*N].reshape(2, 2, M, N),                           # K3_last
-            s[1][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # u
+            s[0][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # u
             s[2][:4*M].reshape(2, 2, 1, M),                             # K4_last
-            s[1][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
-            s[2][:784*B].reshape(B, 28, 28, 1),                         # a_r_term
-            s[1][:784*B].reshape(B, 1, 28, 28),                         # r
+            s[0][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
+            s[1][:784*B].reshape(B, 28, 28, 1),                         # a_r_term
+            s[0][:784*B].reshape(B, 1, 28, 28),                         # r
         )
     return workspace.views["predict"]
 
@@ -182,7 +182,7 @@ def _evaluate(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        K1_last, h, block, K2_last, k, block2, K3_last, a_u_term_windows, u, K4_last,
+        K1_last, h, block, K2_last, block2, k, K3_last, a_u_term_windows, u, K4_last,
         a_r_term_windows, a_r, tmp, loss_terms,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h = relu(conv(x, K1, b1, stride = 2, padding = 1))        model.nn:8
@@ -230,25 +230,25 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(9*M*N, 784*B), dtype),
             (max(196*B*M, 784*B), dtype),
-            (max(195804, 49*B*N, 784*B), dtype),
-            (max(11907*M, 196*B*M), dtype),
+            (max(196*B*M, 195804, 11907*M, 784*B), dtype),
+            (max(784*B, 49*B*N), dtype),
+            (9*M*N, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
-            s[1][:196*B*M].reshape(B, 14, 14, M),                       # h
-            s[2][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
-            s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[3][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[0][:196*B*M].reshape(B, 14, 14, M),                       # h
+            s[1][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
+            s[3][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[1][:11907*M].reshape(1, 27, 7, 7, 3, 3, M),               # block2
             s[2][:49*B*N].reshape(B, 7, 7, N),                          # k
-            s[3][:11907*M].reshape(1, 27, 7, 7, 3, 3, M),               # block2
-            s[0][:4*M*N].reshape(2, 2, M, N),                           # K3_last
-            s[1][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # u
-            s[0][:4*M].reshape(2, 2, 1, M),                             # K4_last
-            s[2][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
-            s[0][:784*B].reshape(B, 28, 28, 1),                         # a_r
-            s[1][:784*B].reshape(B, 28, 28, 1),                         # tmp
+            s[3][:4*M*N].reshape(2, 2, M, N),                           # K3_last
+            s[0][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # u
+            s[3][:4*M].reshape(2, 2, 1, M),                             # K4_last
+            s[0][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
+            s[1][:784*B].reshape(B, 28, 28, 1),                         # a_r
+            s[0][:784*B].reshape(B, 28, 28, 1),                         # tmp
             s[2][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
         )
     return workspace.views["evaluate"]
@@ -265,9 +265,9 @@ def _gradients(params, grads, x, workspace):
     B = len(x)
     (
         K1_last, h, block, h_padded, h_padded_windows, K2_last, k, K3_last, a_u_term_windows, u,
-        K4_last, a_r_term_windows, a_r, loss_terms, tmp, d_K4_last, block2, part, K4_last2, block3,
-        d_u, mask, d_a_u_windows, d_K3_last, d_k, mask2, d_K2_last, d_h_windows, d_h_padded, block4,
-        part2, d_K1_last,
+        K4_last, a_r_term_windows, a_r, loss_terms, tmp, block2, part, d_K4_last, K4_last2, d_u,
+        block3, mask, d_a_u_windows, d_K3_last, d_k, mask2, d_K2_last, d_h_windows, d_h_padded,
+        d_K1_last, part2,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -355,7 +355,7 @@ def _gradients(params, grads, x, workspace):
     # d_b1 = sum[batch, 1, 2](d_a_h)
     np.sum(d_a_h, axis=(0, 1, 2), out=d_b1)                     # (M,)
     # d_K1 = correlate(d_a_h, x, 3, stride = 2, padding = 1)
-    correlate(x.transpose(0, 2, 3, 1), d_a_h, block4, part2, padding=(1, 1), stride=(2, 2),
+    correlate(x.transpose(0, 2, 3, 1), d_a_h, block, part2, padding=(1, 1), stride=(2, 2),
         out=d_K1_last)
     d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 3, 3)
     return loss
@@ -367,51 +367,50 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(9*M, 441*B*M), dtype),
+            (441*B*M, dtype),
+            (max(256*B*M, 196000, 784*B), dtype),
             (196*B*M, dtype),
-            (max(195804, 256*B*M, 9*M*N), dtype),
-            (max(49*B*N, 195804), dtype),
-            (9*M*N, dtype),
-            (max(196*B*M, 4*M, 784*B), dtype),
             (196*B*M, dtype),
-            (max(784*B, 4*M, 196000, 49*B*N), dtype),
-            (max(784*B, 196000, 196*B*M), dtype),
-            (max(4*M*N, 9*M), dtype),
             (max(196*B*M, 49*B*N), bool),
+            (max(196000, 784*B, 4*M), dtype),
+            (max(784*B, 49*B*N, 4*M*N), dtype),
+            (max(49*B*N, 9*M*N), dtype),
+            (9*M*N, dtype),
+            (max(4*M*N, 9*M), dtype),
+            (4*M, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
-            s[1][:196*B*M].reshape(B, 14, 14, M),                       # h
-            s[2][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # h_padded
+            s[9][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # h
+            s[5][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
+            s[1][:256*B*M].reshape(B, 16, 16, M),                       # h_padded
             s[0][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # h_padded_windows
-            s[2][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
-            s[3][:49*B*N].reshape(B, 7, 7, N),                          # k
-            s[4][:4*M*N].reshape(2, 2, M, N),                           # K3_last
-            s[5][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
-            s[6][:196*B*M].reshape(B, 14, 14, M),                       # u
-            s[5][:4*M].reshape(2, 2, 1, M),                             # K4_last
-            s[7][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
-            s[5][:784*B].reshape(B, 28, 28, 1),                         # a_r
-            s[7][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
-            s[8][:784*B].reshape(B, 28, 28, 1),                         # tmp
-            s[7][:4*M].reshape(2, 2, 1, M),                             # d_K4_last
-            s[8][:196000].reshape(1, 250, 14, 14, 2, 2, 1),             # block2
-            s[9][:4*M].reshape(1, 1, 4, M),                             # part
-            s[9][:4*M].reshape(2, 2, 1, M),                             # K4_last2
-            s[7][:196000].reshape(1, 250, 14, 14, 2, 2, 1),             # block3
-            s[8][:196*B*M].reshape(B, 14, 14, M),                       # d_u
-            s[10][:196*B*M].reshape(B, 14, 14, M),                      # mask
-            s[5][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # d_a_u_windows
-            s[9][:4*M*N].reshape(N, 2, 2, M),                           # d_K3_last
-            s[7][:49*B*N].reshape(B, 7, 7, N),                          # d_k
-            s[10][:49*B*N].reshape(B, 7, 7, N),                         # mask2
-            s[4][:9*M*N].reshape(N, 3, 3, M),                           # d_K2_last
+            s[8][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
+            s[7][:49*B*N].reshape(B, 7, 7, N),                          # k
+            s[9][:4*M*N].reshape(2, 2, M, N),                           # K3_last
+            s[1][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # u
+            s[6][:4*M].reshape(2, 2, 1, M),                             # K4_last
+            s[5][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
+            s[6][:784*B].reshape(B, 28, 28, 1),                         # a_r
+            s[1][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
+            s[5][:784*B].reshape(B, 28, 28, 1),                         # tmp
+            s[1][:196000].reshape(1, 250, 14, 14, 2, 2, 1),             # block2
+            s[5][:4*M].reshape(1, 1, 4, M),                             # part
+            s[10][:4*M].reshape(2, 2, 1, M),                            # d_K4_last
+            s[10][:4*M].reshape(2, 2, 1, M),                            # K4_last2
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # d_u
+            s[5][:196000].reshape(1, 250, 14, 14, 2, 2, 1),             # block3
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # mask
+            s[3][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # d_a_u_windows
+            s[6][:4*M*N].reshape(N, 2, 2, M),                           # d_K3_last
+            s[6][:49*B*N].reshape(B, 7, 7, N),                          # d_k
+            s[4][:49*B*N].reshape(B, 7, 7, N),                          # mask2
+            s[7][:9*M*N].reshape(N, 3, 3, M),                           # d_K2_last
             s[0][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # d_h_windows
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # d_h_padded
-            s[3][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block4
-            s[4][:9*M].reshape(1, 1, 9, M),                             # part2
-            s[9][:9*M].reshape(3, 3, 1, M),                             # d_K1_last
+            s[1][:256*B*M].reshape(B, 16, 16, M),                       # d_h_padded
+            s[8][:9*M].reshape(3, 3, 1, M),                             # d_K1_last
+            s[9][:9*M].reshape(1, 1, 9, M),                             # part2
         )
     return workspace.views["gradients"]
 

@@ -79,13 +79,6 @@ def visible_given_hidden(params, u):
     return _visible(params, u, Workspace())
 
 
-def gibbs(params, v, k, seed=0):
-    """Samples of the visible units after k steps of a Gibbs chain from v; `seed`: an int, or (seed,
-    step).
-    """
-    return _gibbs(params, v, k, Workspace(), seed)
-
-
 def free_energy(params, v):
     """The free energy of every example, -log of the sum of exp(-E) over the hidden units."""
     return _free_energy(params, v, Workspace())
@@ -100,6 +93,13 @@ def statistics(params, v):
     return grads
 
 
+def gibbs(params, v, k, seed=0):
+    """Samples of the visible units after k steps of a Gibbs chain from v; `seed`: an int, or (seed,
+    step).
+    """
+    return _gibbs(params, v, k, Workspace(), seed)
+
+
 @np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _gradients(params, grads, v, workspace, seed):
     """The objective; its gradients go into the arrays of `grads`."""
@@ -110,8 +110,8 @@ def _gradients(params, grads, v, workspace, seed):
     v = units_input("v", v, (None, D), dtype, "mean")           # (B, D)
     B = len(v)
     (
-        W1_v, sigmoid_W1_v, u, tmp, W1_u, v_model, tmp2, tmp3, a1_v_model, W1_v_model,
-        softplus_W1_v_model, tmp4, sum_softplus_W1_v_model, a1_v, tmp5, sum_W1_v, sum_v, d_b1_terms,
+        W1_v, sigmoid_W1_v, tmp, u, W1_u, tmp2, v_model, tmp3, a1_v_model, W1_v_model, tmp4,
+        softplus_W1_v_model, sum_softplus_W1_v_model, a1_v, tmp5, sum_W1_v, sum_v, d_b1_terms,
         sigmoid_W1_v_v,
     ) = _gradients_buffers(workspace, B, dtype)
 
@@ -174,35 +174,35 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
+            (max(B*D, B*H), dtype),
+            (max(B*D, B*H), np.float64),
+            (max(B*D, B*H), dtype),
+            (max(B*D, B*H), dtype),
             (max(B*H, D*H), dtype),
             (B*H, dtype),
-            (max(B*H, B*D), dtype),
-            (max(B*H, B*D), np.float64),
-            (B*D, dtype),
-            (max(B*D, B*H), dtype),
             (B*H, dtype),
-            (B*H, dtype),
+            (max(B, D), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                   # W1_v
-            s[1][:B*H].reshape(B, H),                                   # sigmoid_W1_v
+            s[4][:B*H].reshape(B, H),                                   # W1_v
+            s[5][:B*H].reshape(B, H),                                   # sigmoid_W1_v
+            s[1][:B*H].reshape(B, H),                                   # tmp
             s[2][:B*H].reshape(B, H),                                   # u
-            s[3][:B*H].reshape(B, H),                                   # tmp
-            s[4][:B*D].reshape(B, D),                                   # W1_u
+            s[0][:B*D].reshape(B, D),                                   # W1_u
+            s[1][:B*D].reshape(B, D),                                   # tmp2
             s[2][:B*D].reshape(B, D),                                   # v_model
-            s[3][:B*D].reshape(B, D),                                   # tmp2
-            s[5][:B*D].reshape(B, D),                                   # tmp3
-            s[4][:B],                                                   # a1_v_model
-            s[5][:B*H].reshape(B, H),                                   # W1_v_model
+            s[3][:B*D].reshape(B, D),                                   # tmp3
+            s[7][:B],                                                   # a1_v_model
+            s[0][:B*H].reshape(B, H),                                   # W1_v_model
+            s[3][:B*H].reshape(B, H),                                   # tmp4
             s[6][:B*H].reshape(B, H),                                   # softplus_W1_v_model
-            s[7][:B*H].reshape(B, H),                                   # tmp4
-            s[7][:B],                                                   # sum_softplus_W1_v_model
-            s[4][:B],                                                   # a1_v
+            s[3][:B],                                                   # sum_softplus_W1_v_model
+            s[7][:B],                                                   # a1_v
             s[6][:B*H].reshape(B, H),                                   # tmp5
             s[6][:B],                                                   # sum_W1_v
-            s[0][:D],                                                   # sum_v
-            s[0][:B*H].reshape(B, H),                                   # d_b1_terms
-            s[0][:D*H].reshape(H, D),                                   # sigmoid_W1_v_v
+            s[7][:D],                                                   # sum_v
+            s[4][:B*H].reshape(B, H),                                   # d_b1_terms
+            s[4][:D*H].reshape(H, D),                                   # sigmoid_W1_v_v
         )
     return workspace.views["gradients"]
 
@@ -331,17 +331,17 @@ def _free_energy_buffers(workspace, B, dtype):
     if workspace.keys.get("free_energy") != key:
         workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
+            (B*H, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
             (B, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
         ])
         workspace.views["free_energy"] = (
-            s[0][:B],                                                   # a1_v
-            s[1][:B*H].reshape(B, H),                                   # W1_v
-            s[2][:B*H].reshape(B, H),                                   # tmp
-            s[3][:B*H].reshape(B, H),                                   # tmp2
-            s[2][:B],                                                   # sum_W1_v
+            s[3][:B],                                                   # a1_v
+            s[0][:B*H].reshape(B, H),                                   # W1_v
+            s[1][:B*H].reshape(B, H),                                   # tmp
+            s[2][:B*H].reshape(B, H),                                   # tmp2
+            s[1][:B],                                                   # sum_W1_v
         )
     return workspace.views["free_energy"]
 
@@ -352,18 +352,18 @@ def _gibbs(params, v, STEPS, workspace, seed):
     check_params(params, PARAMS)
     W1, b1, a1 = (params[k] for k in PARAMS)
     dtype = params["W1"].dtype
-    STEPS = whole_length("STEPS", STEPS)
+    STEPS = whole_length("k", STEPS)
     v = units_input("v", v, (None, D), dtype, "mean")           # (B, D)
     B = len(v)
-    W1_T, v_model, u_u_model, u_v_model, tmp, tmp2 = _gibbs_buffers(workspace, B, dtype)
+    W1_T, v_model, u_v_model, tmp, u_u_model, tmp2 = _gibbs_buffers(workspace, B, dtype)
     W1_T[...] = W1.T                                            # (D, H)
     v_model[...] = v                                            # (B, D)
     for steps in range(STEPS):
         # u_model[steps] = real(uniform(u_model) < sigmoid(W1 @ v_model[steps-1] + b1))
-        uniform(seed, 0x95f284b3a3bf4383, tmp, out=u_u_model, at=steps*B*H)  # (B, H)
+        uniform(seed, 0x95f284b3a3bf4383, tmp2, out=u_u_model, at=steps*B*H)  # (B, H)
         u_model = np.asarray(u_u_model < sigmoid(v_model @ W1_T + b1), dtype)  # (B, H)
         # v_model[steps] = real(uniform(v_model) < sigmoid(W1.T @ u_model[steps] + a1))
-        uniform(seed, 0xebeeb48d93775121, tmp2, out=u_v_model, at=steps*B*D)  # (B, D)
+        uniform(seed, 0xebeeb48d93775121, tmp, out=u_v_model, at=steps*B*D)  # (B, D)
         v_model[...] = np.asarray(u_v_model < sigmoid(u_model @ W1 + a1), dtype)
     return v_model
 
@@ -374,20 +374,20 @@ def _gibbs_buffers(workspace, B, dtype):
     if workspace.keys.get("gibbs") != key:
         workspace.keys["gibbs"] = key
         s = workspace.reserve("gibbs", [
-            (D*H, dtype),
             (B*D, dtype),
-            (B*H, dtype),
             (B*D, dtype),
-            (B*H, np.float64),
             (B*D, np.float64),
+            (D*H, dtype),
+            (B*H, dtype),
+            (B*H, np.float64),
         ])
         workspace.views["gibbs"] = (
-            s[0][:D*H].reshape(D, H),                                   # W1_T
-            s[1][:B*D].reshape(B, D),                                   # v_model
-            s[2][:B*H].reshape(B, H),                                   # u_u_model
-            s[3][:B*D].reshape(B, D),                                   # u_v_model
-            s[4][:B*H].reshape(B, H),                                   # tmp
-            s[5][:B*D].reshape(B, D),                                   # tmp2
+            s[3][:D*H].reshape(D, H),                                   # W1_T
+            s[0][:B*D].reshape(B, D),                                   # v_model
+            s[1][:B*D].reshape(B, D),                                   # u_v_model
+            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[4][:B*H].reshape(B, H),                                   # u_u_model
+            s[5][:B*H].reshape(B, H),                                   # tmp2
         )
     return workspace.views["gibbs"]
 
@@ -545,18 +545,22 @@ def draw(seed, key):
 def units_input(name, value, dims, dtype, kind):
     """Values of units: binary 0 or 1, mean from 0 to 1, spin -1 or 1, categorical one-hot along the last axis."""
     value = real_input(name, value, dims, dtype)
-    if kind == "mean":
-        wrong, what = ~((value >= 0) & (value <= 1)), "numbers from 0 to 1, means of binary units"
-    elif kind == "spin":
-        wrong, what = value * value != 1, "-1 or 1, the values of spin units"
-    else:
-        wrong, what = value * value != value, "0 or 1, the values of binary units"
-    if kind == "categorical":
-        what = "one 1 among 0s along its last axis, the state of a categorical unit"
-        wrong = wrong | (value.sum(axis=-1, keepdims=True) != 1)
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name} must hold {what}; {name}{list(place)} is {value[place]:g}")
+    what = {"mean": "numbers from 0 to 1, means of binary units", "spin": "-1 or 1, the values of spin units",
+            "binary": "0 or 1, the values of binary units", "categorical": "a single 1 among 0s along its last axis"}[kind]
+    low, high = (-1 if kind == "spin" else 0), 1
+    flat, wrong = value.reshape(-1), None
+    for i in range(0, flat.size, 8192):                         # in pieces that stay in the cache
+        x = flat[i:i + 8192]
+        fits = (x >= low) & (x <= high) if kind == "mean" else (x == low) | (x == high)
+        if not fits.all():
+            wrong = i + int(np.argmin(fits))
+            break
+    if wrong is None and kind == "categorical":
+        single = value.sum(axis=-1) == 1
+        wrong = None if single.all() else int(np.argmin(single)) * value.shape[-1]
+    if wrong is not None:
+        place = tuple(int(i) for i in np.unravel_index(wrong, value.shape))
+        raise ValueError(f"{name} must hold {what}; {name}{list(place)} is {flat[wrong]:g}")
     return value
 
 

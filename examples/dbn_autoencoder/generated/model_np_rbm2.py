@@ -82,13 +82,6 @@ def visible_given_hidden(params, u):
     return _visible(params, u, Workspace())
 
 
-def gibbs(params, v, k, seed=0):
-    """Samples of the visible units after k steps of a Gibbs chain from v; `seed`: an int, or (seed,
-    step).
-    """
-    return _gibbs(params, v, k, Workspace(), seed)
-
-
 def free_energy(params, v):
     """The free energy of every example, -log of the sum of exp(-E) over the hidden units."""
     return _free_energy(params, v, Workspace())
@@ -103,6 +96,13 @@ def statistics(params, v):
     return grads
 
 
+def gibbs(params, v, k, seed=0):
+    """Samples of the visible units after k steps of a Gibbs chain from v; `seed`: an int, or (seed,
+    step).
+    """
+    return _gibbs(params, v, k, Workspace(), seed)
+
+
 @np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _gradients(params, grads, v, workspace, seed):
     """The objective; its gradients go into the arrays of `grads`."""
@@ -113,7 +113,7 @@ def _gradients(params, grads, v, workspace, seed):
     v = units_input("v", v, (None, H), dtype, "mean")           # (B, H)
     B = len(v)
     (
-        a2_v, W2_v, dot_W2_v, tmp, u, tmp2, W2_u, v_model, tmp3, tmp4, a2_v_model, W2_v_model,
+        a2_v, W2_v, dot_W2_v, tmp, tmp2, u, W2_u, tmp3, v_model, tmp4, a2_v_model, W2_v_model,
         dot_W2_v_model, tmp5, sum_v, W2_v_model_minus_W2_v, tmp6, W2_v_v,
     ) = _gradients_buffers(workspace, B, dtype)
 
@@ -183,31 +183,31 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*K, B*H, H*K), dtype),
+            (max(B*H, B*K, H*K), dtype),
+            (max(B*H, 2*B*K + 2), np.float64),
+            (max(B*H, B*K), dtype),
+            (max(B*H, B*K), dtype),
             (B*K, dtype),
-            (max(B*H, B*K), dtype),
-            (max(B*H, B*K), dtype),
-            (max(2*B*K + 2, B*H), np.float64),
             (max(B, H, K), dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B],                                                   # a2_v
-            s[1][:B*K].reshape(B, K),                                   # W2_v
+            s[4][:B*K].reshape(B, K),                                   # W2_v
             s[2][:B],                                                   # dot_W2_v
             s[3][:B],                                                   # tmp
-            s[0][:B*K].reshape(B, K),                                   # u
-            s[4][:2*B*K + 2].reshape(2, B*K + 1),                       # tmp2
-            s[2][:B*H].reshape(B, H),                                   # W2_u
-            s[0][:B*H].reshape(B, H),                                   # v_model
-            s[4][:B*H].reshape(B, H),                                   # tmp3
+            s[1][:2*B*K + 2].reshape(2, B*K + 1),                       # tmp2
+            s[2][:B*K].reshape(B, K),                                   # u
+            s[0][:B*H].reshape(B, H),                                   # W2_u
+            s[1][:B*H].reshape(B, H),                                   # tmp3
+            s[2][:B*H].reshape(B, H),                                   # v_model
             s[3][:B*H].reshape(B, H),                                   # tmp4
-            s[2][:B],                                                   # a2_v_model
-            s[3][:B*K].reshape(B, K),                                   # W2_v_model
+            s[3][:B],                                                   # a2_v_model
+            s[0][:B*K].reshape(B, K),                                   # W2_v_model
             s[5][:B],                                                   # dot_W2_v_model
             s[6][:B],                                                   # tmp5
             s[5][:H],                                                   # sum_v
-            s[2][:B*K].reshape(B, K),                                   # W2_v_model_minus_W2_v
+            s[3][:B*K].reshape(B, K),                                   # W2_v_model_minus_W2_v
             s[5][:K],                                                   # tmp6
             s[0][:H*K].reshape(K, H),                                   # W2_v_v
         )
@@ -337,15 +337,15 @@ def _free_energy_buffers(workspace, B, dtype):
     if workspace.keys.get("free_energy") != key:
         workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
-            (B, dtype),
             (B*K, dtype),
+            (B, dtype),
             (B, dtype),
         ])
         workspace.views["free_energy"] = (
-            s[0][:B],                                                   # a2_v
-            s[1][:B*K].reshape(B, K),                                   # W2_v
+            s[1][:B],                                                   # a2_v
+            s[0][:B*K].reshape(B, K),                                   # W2_v
             s[2][:B],                                                   # dot_W2_v
-            s[1][:B],                                                   # tmp
+            s[0][:B],                                                   # tmp
         )
     return workspace.views["free_energy"]
 
@@ -356,10 +356,10 @@ def _gibbs(params, v, STEPS, workspace, seed):
     check_params(params, PARAMS)
     W2, b2, a2 = (params[k] for k in PARAMS)
     dtype = params["W2"].dtype
-    STEPS = whole_length("STEPS", STEPS)
+    STEPS = whole_length("k", STEPS)
     v = units_input("v", v, (None, H), dtype, "mean")           # (B, H)
     B = len(v)
-    u_model, tmp, W2_T, v_model, tmp2, u_v_model = _gibbs_buffers(workspace, B, STEPS, dtype)
+    tmp, u_model, W2_T, v_model, tmp2, u_v_model = _gibbs_buffers(workspace, B, STEPS, dtype)
     normal(seed, 0x95f284b3a3bf4383, tmp, out=u_model)          # (STEPS, B, K)
     u_model += b2
     W2_T[...] = W2.T                                            # (H, K)
@@ -379,19 +379,19 @@ def _gibbs_buffers(workspace, B, STEPS, dtype):
     if workspace.keys.get("gibbs") != key:
         workspace.keys["gibbs"] = key
         s = workspace.reserve("gibbs", [
-            (B*K*STEPS, dtype),
             (max(2*B*K*STEPS + 2, B*H), np.float64),
+            (B*K*STEPS, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
             (H*K, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
         ])
         workspace.views["gibbs"] = (
-            s[0][:B*K*STEPS].reshape(STEPS, B, K),                      # u_model
-            s[1][:2*B*K*STEPS + 2].reshape(2, B*K*STEPS + 1),           # tmp
-            s[2][:H*K].reshape(H, K),                                   # W2_T
-            s[3][:B*H].reshape(B, H),                                   # v_model
-            s[1][:B*H].reshape(B, H),                                   # tmp2
-            s[4][:B*H].reshape(B, H),                                   # u_v_model
+            s[0][:2*B*K*STEPS + 2].reshape(2, B*K*STEPS + 1),           # tmp
+            s[1][:B*K*STEPS].reshape(STEPS, B, K),                      # u_model
+            s[4][:H*K].reshape(H, K),                                   # W2_T
+            s[2][:B*H].reshape(B, H),                                   # v_model
+            s[0][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*H].reshape(B, H),                                   # u_v_model
         )
     return workspace.views["gibbs"]
 
@@ -556,18 +556,22 @@ def draw(seed, key):
 def units_input(name, value, dims, dtype, kind):
     """Values of units: binary 0 or 1, mean from 0 to 1, spin -1 or 1, categorical one-hot along the last axis."""
     value = real_input(name, value, dims, dtype)
-    if kind == "mean":
-        wrong, what = ~((value >= 0) & (value <= 1)), "numbers from 0 to 1, means of binary units"
-    elif kind == "spin":
-        wrong, what = value * value != 1, "-1 or 1, the values of spin units"
-    else:
-        wrong, what = value * value != value, "0 or 1, the values of binary units"
-    if kind == "categorical":
-        what = "one 1 among 0s along its last axis, the state of a categorical unit"
-        wrong = wrong | (value.sum(axis=-1, keepdims=True) != 1)
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name} must hold {what}; {name}{list(place)} is {value[place]:g}")
+    what = {"mean": "numbers from 0 to 1, means of binary units", "spin": "-1 or 1, the values of spin units",
+            "binary": "0 or 1, the values of binary units", "categorical": "a single 1 among 0s along its last axis"}[kind]
+    low, high = (-1 if kind == "spin" else 0), 1
+    flat, wrong = value.reshape(-1), None
+    for i in range(0, flat.size, 8192):                         # in pieces that stay in the cache
+        x = flat[i:i + 8192]
+        fits = (x >= low) & (x <= high) if kind == "mean" else (x == low) | (x == high)
+        if not fits.all():
+            wrong = i + int(np.argmin(fits))
+            break
+    if wrong is None and kind == "categorical":
+        single = value.sum(axis=-1) == 1
+        wrong = None if single.all() else int(np.argmin(single)) * value.shape[-1]
+    if wrong is not None:
+        place = tuple(int(i) for i in np.unravel_index(wrong, value.shape))
+        raise ValueError(f"{name} must hold {what}; {name}{list(place)} is {flat[wrong]:g}")
     return value
 
 

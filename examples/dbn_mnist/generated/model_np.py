@@ -178,8 +178,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*C), dtype),
-            (B*H, dtype),
-            (B*C, dtype),
+            (max(B*H, B*C), dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -188,13 +188,13 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -282,9 +282,9 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*H, dtype),
             (B*H, dtype),
-            (max(B*C, B*H), dtype),
+            (max(B*H, B*C), dtype),
+            (max(B*H, B*C), dtype),
             (B, dtype),
-            (max(B*C, B*H), dtype),
             (B, dtype),
             (B, dtype),
         ])
@@ -292,13 +292,13 @@ def _gradients_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
             s[2][:B*C].reshape(B, C),                                   # s
-            s[3][:B],                                                   # max_s
-            s[4][:B*C].reshape(B, C),                                   # exp_s
+            s[4][:B],                                                   # max_s
+            s[3][:B*C].reshape(B, C),                                   # exp_s
             s[5][:B],                                                   # sum_exp_s
             s[6][:B],                                                   # s_picked
             s[2][:B],                                                   # tmp
             s[2][:B*H].reshape(B, H),                                   # d_h2
-            s[4][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*H].reshape(B, H),                                   # tmp2
             s[1][:B*H].reshape(B, H),                                   # d_h1
             s[2][:B*H].reshape(B, H),                                   # tmp3
         )

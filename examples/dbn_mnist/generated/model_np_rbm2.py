@@ -78,13 +78,6 @@ def visible_given_hidden(params, u):
     return _visible(params, u, Workspace())
 
 
-def gibbs(params, v, k, seed=0):
-    """Samples of the visible units after k steps of a Gibbs chain from v; `seed`: an int, or (seed,
-    step).
-    """
-    return _gibbs(params, v, k, Workspace(), seed)
-
-
 def free_energy(params, v):
     """The free energy of every example, -log of the sum of exp(-E) over the hidden units."""
     return _free_energy(params, v, Workspace())
@@ -99,6 +92,13 @@ def statistics(params, v):
     return grads
 
 
+def gibbs(params, v, k, seed=0):
+    """Samples of the visible units after k steps of a Gibbs chain from v; `seed`: an int, or (seed,
+    step).
+    """
+    return _gibbs(params, v, k, Workspace(), seed)
+
+
 @np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _gradients(params, grads, v, workspace, seed):
     """The objective; its gradients go into the arrays of `grads`."""
@@ -109,8 +109,8 @@ def _gradients(params, grads, v, workspace, seed):
     v = units_input("v", v, (None, H), dtype, "mean")           # (B, H)
     B = len(v)
     (
-        W2_v, sigmoid_W2_v, u, tmp, W2_u, v_model, tmp2, a2_v_model, W2_v_model,
-        softplus_W2_v_model, tmp3, sum_softplus_W2_v_model, a2_v, tmp4, sum_W2_v, sum_v, d_b2_terms,
+        W2_v, sigmoid_W2_v, tmp, u, W2_u, v_model, tmp2, a2_v_model, W2_v_model,
+        softplus_W2_v_model, sum_softplus_W2_v_model, a2_v, tmp3, sum_W2_v, sum_v, d_b2_terms,
         sigmoid_W2_v_v,
     ) = _gradients_buffers(workspace, B, dtype)
 
@@ -130,15 +130,15 @@ def _gradients(params, grads, v, workspace, seed):
     np.matmul(a2, v_model.T, out=a2_v_model)                    # (B,)
     np.matmul(v_model, W2.T, out=W2_v_model)                    # (B, H)
     W2_v_model += b2
-    softplus(W2_v_model, tmp3, out=softplus_W2_v_model)         # (B, H)
+    softplus(W2_v_model, tmp2, out=softplus_W2_v_model)         # (B, H)
     np.sum(softplus_W2_v_model, axis=1, out=sum_softplus_W2_v_model)  # (B,)
     a2_v_model += sum_softplus_W2_v_model
     sum_a2_v_model = np.sum(a2_v_model)
     np.matmul(a2, v.T, out=a2_v)                                # (B,)
     # loss = (sum[batch](a2 @ v_model + sum(softplus(W2 @ v_model + b2))) - sum[batch](a2 @ v +
     #     sum(softplus(W2 @ v + b2)))) / B
-    softplus(W2_v, tmp3, out=tmp4)
-    W2_v[...] = tmp4
+    softplus(W2_v, tmp3, out=tmp2)
+    W2_v[...] = tmp2
     np.sum(W2_v, axis=1, out=sum_W2_v)                          # (B,)
     a2_v += sum_W2_v
     sum_a2_v = np.sum(a2_v)
@@ -173,33 +173,32 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*H, H*H), dtype),
-            (B*H, dtype),
+            (max(H*H, B*H), dtype),
             (B*H, dtype),
             (B*H, np.float64),
             (B*H, dtype),
             (B*H, dtype),
+            (max(B*H, H), dtype),
             (B*H, dtype),
-            (B*H, dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # W2_v
             s[1][:B*H].reshape(B, H),                                   # sigmoid_W2_v
-            s[2][:B*H].reshape(B, H),                                   # u
-            s[3][:B*H].reshape(B, H),                                   # tmp
+            s[2][:B*H].reshape(B, H),                                   # tmp
+            s[3][:B*H].reshape(B, H),                                   # u
             s[4][:B*H].reshape(B, H),                                   # W2_u
-            s[2][:B*H].reshape(B, H),                                   # v_model
+            s[3][:B*H].reshape(B, H),                                   # v_model
             s[5][:B*H].reshape(B, H),                                   # tmp2
-            s[4][:B],                                                   # a2_v_model
-            s[5][:B*H].reshape(B, H),                                   # W2_v_model
+            s[7][:B],                                                   # a2_v_model
+            s[4][:B*H].reshape(B, H),                                   # W2_v_model
             s[6][:B*H].reshape(B, H),                                   # softplus_W2_v_model
-            s[7][:B*H].reshape(B, H),                                   # tmp3
-            s[7][:B],                                                   # sum_softplus_W2_v_model
-            s[4][:B],                                                   # a2_v
-            s[6][:B*H].reshape(B, H),                                   # tmp4
-            s[6][:B],                                                   # sum_W2_v
-            s[0][:H],                                                   # sum_v
-            s[0][:B*H].reshape(B, H),                                   # d_b2_terms
+            s[5][:B],                                                   # sum_softplus_W2_v_model
+            s[7][:B],                                                   # a2_v
+            s[6][:B*H].reshape(B, H),                                   # tmp3
+            s[5][:B],                                                   # sum_W2_v
+            s[5][:H],                                                   # sum_v
+            s[5][:B*H].reshape(B, H),                                   # d_b2_terms
             s[0][:H*H].reshape(H, H),                                   # sigmoid_W2_v_v
         )
     return workspace.views["gradients"]
@@ -329,17 +328,17 @@ def _free_energy_buffers(workspace, B, dtype):
     if workspace.keys.get("free_energy") != key:
         workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
+            (B*H, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
             (B, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
         ])
         workspace.views["free_energy"] = (
-            s[0][:B],                                                   # a2_v
-            s[1][:B*H].reshape(B, H),                                   # W2_v
-            s[2][:B*H].reshape(B, H),                                   # tmp
-            s[3][:B*H].reshape(B, H),                                   # tmp2
-            s[2][:B],                                                   # sum_W2_v
+            s[3][:B],                                                   # a2_v
+            s[0][:B*H].reshape(B, H),                                   # W2_v
+            s[1][:B*H].reshape(B, H),                                   # tmp
+            s[2][:B*H].reshape(B, H),                                   # tmp2
+            s[1][:B],                                                   # sum_W2_v
         )
     return workspace.views["free_energy"]
 
@@ -350,7 +349,7 @@ def _gibbs(params, v, K, workspace, seed):
     check_params(params, PARAMS)
     W2, b2, a2 = (params[k] for k in PARAMS)
     dtype = params["W2"].dtype
-    K = whole_length("K", K)
+    K = whole_length("k", K)
     v = units_input("v", v, (None, H), dtype, "mean")           # (B, H)
     B = len(v)
     W2_T, v_model, u_u_model, u_v_model, tmp, tmp2 = _gibbs_buffers(workspace, B, dtype)
@@ -543,18 +542,22 @@ def draw(seed, key):
 def units_input(name, value, dims, dtype, kind):
     """Values of units: binary 0 or 1, mean from 0 to 1, spin -1 or 1, categorical one-hot along the last axis."""
     value = real_input(name, value, dims, dtype)
-    if kind == "mean":
-        wrong, what = ~((value >= 0) & (value <= 1)), "numbers from 0 to 1, means of binary units"
-    elif kind == "spin":
-        wrong, what = value * value != 1, "-1 or 1, the values of spin units"
-    else:
-        wrong, what = value * value != value, "0 or 1, the values of binary units"
-    if kind == "categorical":
-        what = "one 1 among 0s along its last axis, the state of a categorical unit"
-        wrong = wrong | (value.sum(axis=-1, keepdims=True) != 1)
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name} must hold {what}; {name}{list(place)} is {value[place]:g}")
+    what = {"mean": "numbers from 0 to 1, means of binary units", "spin": "-1 or 1, the values of spin units",
+            "binary": "0 or 1, the values of binary units", "categorical": "a single 1 among 0s along its last axis"}[kind]
+    low, high = (-1 if kind == "spin" else 0), 1
+    flat, wrong = value.reshape(-1), None
+    for i in range(0, flat.size, 8192):                         # in pieces that stay in the cache
+        x = flat[i:i + 8192]
+        fits = (x >= low) & (x <= high) if kind == "mean" else (x == low) | (x == high)
+        if not fits.all():
+            wrong = i + int(np.argmin(fits))
+            break
+    if wrong is None and kind == "categorical":
+        single = value.sum(axis=-1) == 1
+        wrong = None if single.all() else int(np.argmin(single)) * value.shape[-1]
+    if wrong is not None:
+        place = tuple(int(i) for i in np.unravel_index(wrong, value.shape))
+        raise ValueError(f"{name} must hold {what}; {name}{list(place)} is {flat[wrong]:g}")
     return value
 
 

@@ -191,23 +191,23 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(25*M*N, 25*B*N, B*H, B*C), dtype),
-            (2500*B*M, dtype),
-            (max(196000, 196*B*M, 100*B*N, B*F), dtype),
+            (max(2500*B*M, 25*B*N, B*H), dtype),
+            (max(196000, 100*B*N, 196*B*M, B*F), dtype),
+            (max(25*M*N, B*C), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
-            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # s2
-            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[0][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
-            s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
+            s[2][:25*M].reshape(5, 5, 1, M),                            # K1_last
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
+            s[2][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # c3
             s[0][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[2][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_s4
             s[0][:B*H].reshape(B, H),                                   # c5
-            s[2][:B*F].reshape(B, F),                                   # f6
-            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B*F].reshape(B, F),                                   # f6
+            s[2][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -283,27 +283,27 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(25*M*N, 25*B*N, B*H, B*C), dtype),
-            (max(2500*B*M, B*C), dtype),
-            (max(196000, 196*B*M, 100*B*N, B*F), dtype),
+            (max(2500*B*M, 25*B*N, B*H), dtype),
+            (max(196000, 100*B*N, 196*B*M, B*F, B*C), dtype),
+            (max(25*M*N, B*C), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
-            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # s2
-            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[0][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
-            s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
+            s[2][:25*M].reshape(5, 5, 1, M),                            # K1_last
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
+            s[2][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # c3
             s[0][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[2][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_s4
             s[0][:B*H].reshape(B, H),                                   # c5
-            s[2][:B*F].reshape(B, F),                                   # f6
-            s[0][:B*C].reshape(B, C),                                   # s
-            s[2][:B],                                                   # max_s
+            s[1][:B*F].reshape(B, F),                                   # f6
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
             s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
             s[1][:B],                                                   # s_picked
@@ -479,60 +479,60 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(25*M, 784*B*M), dtype),
-            (784*B*M, dtype),
-            (max(196000, 784*B*M), dtype),
             (2500*B*M, dtype),
-            (max(25*M*N, 196000), dtype),
+            (max(784*B*M, 196000), dtype),
+            (max(784*B*M, 196000, 100*B*N), dtype),
             (max(100*B*N, 196*B*M), dtype),
             (max(100*B*N, 196*B*M), dtype),
-            (100*B*N, dtype),
-            (max(25*B*N, 25*M*N), dtype),
-            (max(B*H, 25*B*N), dtype),
-            (max(B*F, B*H), dtype),
-            (max(B*C, B*F, B*H), dtype),
-            (max(B, 25*M), dtype),
-            (max(B*C, B*F), dtype),
-            (max(B, 25*M), dtype),
+            (196*B*M, dtype),
+            (196*B*M, dtype),
+            (25*B*N, dtype),
+            (max(25*B*N, B*H), dtype),
+            (max(B*H, B*F), dtype),
+            (max(B*H, B*F), dtype),
+            (max(B*F, 25*M*N, B*C), dtype),
+            (25*M*N, dtype),
+            (max(B*C, 25*M), dtype),
+            (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
+            s[13][:25*M].reshape(5, 5, 1, M),                           # K1_last
             s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
             s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[0][:196*B*M].reshape(B, 14, 14, M),                       # s2
-            s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[4][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
-            s[5][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[6][:25*B*N].reshape(B, 5, 5, N),                          # p4
-            s[7][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[8][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[9][:B*H].reshape(B, H),                                   # c5
-            s[10][:B*F].reshape(B, F),                                  # f6
+            s[5][:196*B*M].reshape(B, 14, 14, M),                       # p2
+            s[6][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
+            s[12][:25*M*N].reshape(N, 5, 5, M),                         # K3_last
+            s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
+            s[3][:25*B*N].reshape(B, 5, 5, N),                          # p4
+            s[4][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[7][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[8][:B*H].reshape(B, H),                                   # c5
+            s[9][:B*F].reshape(B, F),                                   # f6
             s[11][:B*C].reshape(B, C),                                  # s
-            s[12][:B],                                                  # max_s
+            s[10][:B],                                                  # max_s
             s[13][:B*C].reshape(B, C),                                  # exp_s
             s[14][:B],                                                  # sum_exp_s
             s[15][:B],                                                  # s_picked
             s[11][:B],                                                  # tmp
-            s[11][:B*F].reshape(B, F),                                  # d_f6
-            s[13][:B*F].reshape(B, F),                                  # tmp2
-            s[10][:B*H].reshape(B, H),                                  # d_c5
-            s[11][:B*H].reshape(B, H),                                  # tmp3
-            s[8][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
-            s[9][:25*B*N].reshape(B, N, 5, 5),                          # d_s4
-            s[6][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
-            s[7][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
-            s[8][:25*M*N].reshape(N, 5, 5, M),                          # d_K3_last
-            s[3][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
-            s[5][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
-            s[6][:196*B*M].reshape(B, 14, 14, M),                       # tmp5
+            s[10][:B*F].reshape(B, F),                                  # d_f6
+            s[11][:B*F].reshape(B, F),                                  # tmp2
+            s[9][:B*H].reshape(B, H),                                   # d_c5
+            s[10][:B*H].reshape(B, H),                                  # tmp3
+            s[7][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
+            s[8][:25*B*N].reshape(B, N, 5, 5),                          # d_s4
+            s[3][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
+            s[4][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
+            s[11][:25*M*N].reshape(N, 5, 5, M),                         # d_K3_last
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # tmp5
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # d_c1
             s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp6
-            s[4][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block2
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block2
             s[12][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
-            s[14][:25*M].reshape(1, 1, 25, M),                          # part
+            s[13][:25*M].reshape(1, 1, 25, M),                          # part
         )
     return workspace.views["gradients"]
 

@@ -164,23 +164,23 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(25*M*N, 25*B*N, B*H, B*C), dtype),
-            (2500*B*M, dtype),
-            (max(196000, 196*B*M, 100*B*N, B*F), dtype),
+            (max(2500*B*M, 25*B*N, B*H), dtype),
+            (max(196000, 100*B*N, 196*B*M, B*F), dtype),
+            (max(25*M*N, B*C), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
-            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # h1
-            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
-            s[0][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
-            s[2][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
+            s[2][:25*M].reshape(5, 5, 1, M),                            # K1_last
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # h1
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
+            s[2][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
             s[0][:25*B*N].reshape(B, 5, 5, N),                          # h2
-            s[2][:25*B*N].reshape(B, 25*N),                             # flat_h2
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_h2
             s[0][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*F].reshape(B, F),                                   # h4
-            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B*F].reshape(B, F),                                   # h4
+            s[2][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -246,27 +246,27 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(25*M*N, 25*B*N, B*H, B*C), dtype),
-            (max(2500*B*M, B*C), dtype),
-            (max(196000, 196*B*M, 100*B*N, B*F), dtype),
+            (max(2500*B*M, 25*B*N, B*H), dtype),
+            (max(196000, 100*B*N, 196*B*M, B*F, B*C), dtype),
+            (max(25*M*N, B*C), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
-            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # h1
-            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
-            s[0][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
-            s[2][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
+            s[2][:25*M].reshape(5, 5, 1, M),                            # K1_last
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # h1
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
+            s[2][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
             s[0][:25*B*N].reshape(B, 5, 5, N),                          # h2
-            s[2][:25*B*N].reshape(B, 25*N),                             # flat_h2
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_h2
             s[0][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*F].reshape(B, F),                                   # h4
-            s[0][:B*C].reshape(B, C),                                   # s
-            s[2][:B],                                                   # max_s
+            s[1][:B*F].reshape(B, F),                                   # h4
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
             s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
             s[1][:B],                                                   # s_picked
@@ -287,10 +287,10 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        K1_last, conv_x, block, pooled_conv_x, won_conv_x, mask, mask2, h1_windows, K2_last,
+        K1_last, conv_x, block, pooled_conv_x, mask, mask2, won_conv_x, h1_windows, K2_last,
         conv_h1, pooled_conv_h1, mask3, mask4, won_conv_h1, flat_h2, h3, h4, s, max_s, exp_s,
         sum_exp_s, s_picked, tmp, d_h4, mask5, d_h3, mask6, flat_d_h2, d_h2, t1, d_K2_last,
-        d_h1_windows, d_h1, d_conv_x, block2, d_K1_last, part,
+        d_h1_windows, d_h1, d_conv_x, d_K1_last, part,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -392,7 +392,7 @@ def _gradients(params, grads, x, y, workspace):
     np.sum(d_a_h1, axis=(0, 1, 2), out=d_b1)                    # (M,)
     # d_K1 = correlate(max_unpool(d_a_h1, conv(x, K1, padding = same), 2), x, 5, padding = same)
     max_unpool(d_a_h1, won_conv_x, (1, 2), (2, 2), mask=mask, out=d_conv_x)  # (B, 28, 28, M)
-    correlate(x.transpose(0, 2, 3, 1), d_conv_x, block2, part, padding=(2, 2), out=d_K1_last)
+    correlate(x.transpose(0, 2, 3, 1), d_conv_x, block, part, padding=(2, 2), out=d_K1_last)
     d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 5, 5)
     return loss
 
@@ -403,61 +403,60 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(25*M*N, 196000), dtype),
             (2500*B*M, dtype),
-            (max(196000, 784*B*M), dtype),
-            (196*B*M, np.uint8),
-            (max(196*B*M, 25*B*N, B*F, B*H), bool),
+            (max(196000, 100*B*N, 196*B*M), dtype),
+            (196*B*M, dtype),
+            (max(196*B*M, 25*B*N, B*H, B*F), bool),
             (max(196*B*M, 25*B*N), bool),
-            (max(100*B*N, 196*B*M), dtype),
-            (max(25*B*N, 25*M*N), dtype),
+            (196*B*M, np.uint8),
+            (25*B*N, dtype),
             (25*B*N, np.uint8),
-            (max(B*H, 25*B*N), dtype),
-            (max(B*F, B*H, 25*B*N), dtype),
-            (max(B*C, B*F), dtype),
-            (max(B, 25*M), dtype),
-            (B*C, dtype),
-            (max(B, 25*M), dtype),
+            (max(25*B*N, B*H), dtype),
+            (max(B*H, B*F), dtype),
+            (max(B*F, 25*M*N, B*C), dtype),
+            (25*M*N, dtype),
+            (max(B*C, 25*M), dtype),
+            (B, dtype),
+            (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:25*M].reshape(5, 5, 1, M),                            # K1_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
-            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
+            s[12][:25*M].reshape(5, 5, 1, M),                           # K1_last
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
             s[2][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_x
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # won_conv_x
-            s[4][:196*B*M].reshape(B, 14, 14, M),                       # mask
-            s[5][:196*B*M].reshape(B, 14, 14, M),                       # mask2
-            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
-            s[0][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
-            s[6][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
-            s[7][:25*B*N].reshape(B, 5, 5, N),                          # pooled_conv_h1
-            s[4][:25*B*N].reshape(B, 5, 5, N),                          # mask3
-            s[5][:25*B*N].reshape(B, 5, 5, N),                          # mask4
-            s[8][:25*B*N].reshape(B, 5, 5, N),                          # won_conv_h1
-            s[6][:25*B*N].reshape(B, 25*N),                             # flat_h2
-            s[9][:B*H].reshape(B, H),                                   # h3
-            s[10][:B*F].reshape(B, F),                                  # h4
-            s[11][:B*C].reshape(B, C),                                  # s
-            s[12][:B],                                                  # max_s
-            s[13][:B*C].reshape(B, C),                                  # exp_s
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # mask
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # mask2
+            s[5][:196*B*M].reshape(B, 14, 14, M),                       # won_conv_x
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
+            s[11][:25*M*N].reshape(N, 5, 5, M),                         # K2_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
+            s[6][:25*B*N].reshape(B, 5, 5, N),                          # pooled_conv_h1
+            s[3][:25*B*N].reshape(B, 5, 5, N),                          # mask3
+            s[4][:25*B*N].reshape(B, 5, 5, N),                          # mask4
+            s[7][:25*B*N].reshape(B, 5, 5, N),                          # won_conv_h1
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_h2
+            s[8][:B*H].reshape(B, H),                                   # h3
+            s[9][:B*F].reshape(B, F),                                   # h4
+            s[10][:B*C].reshape(B, C),                                  # s
+            s[13][:B],                                                  # max_s
+            s[12][:B*C].reshape(B, C),                                  # exp_s
             s[14][:B],                                                  # sum_exp_s
             s[15][:B],                                                  # s_picked
-            s[11][:B],                                                  # tmp
-            s[11][:B*F].reshape(B, F),                                  # d_h4
-            s[4][:B*F].reshape(B, F),                                   # mask5
-            s[10][:B*H].reshape(B, H),                                  # d_h3
-            s[4][:B*H].reshape(B, H),                                   # mask6
-            s[9][:25*B*N].reshape(B, 25*N),                             # flat_d_h2
-            s[10][:25*B*N].reshape(B, N, 5, 5),                         # d_h2
-            s[6][:100*B*N].reshape(B, 10, 10, N),                       # t1
-            s[7][:25*M*N].reshape(N, 5, 5, M),                          # d_K2_last
-            s[1][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_h1_windows
-            s[6][:196*B*M].reshape(B, 14, 14, M),                       # d_h1
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # d_conv_x
-            s[0][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block2
-            s[12][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
-            s[14][:25*M].reshape(1, 1, 25, M),                          # part
+            s[10][:B],                                                  # tmp
+            s[10][:B*F].reshape(B, F),                                  # d_h4
+            s[3][:B*F].reshape(B, F),                                   # mask5
+            s[9][:B*H].reshape(B, H),                                   # d_h3
+            s[3][:B*H].reshape(B, H),                                   # mask6
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_d_h2
+            s[8][:25*B*N].reshape(B, N, 5, 5),                          # d_h2
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # t1
+            s[10][:25*M*N].reshape(N, 5, 5, M),                         # d_K2_last
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_h1_windows
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # d_h1
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # d_conv_x
+            s[11][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
+            s[12][:25*M].reshape(1, 1, 25, M),                          # part
         )
     return workspace.views["gradients"]
 

@@ -134,21 +134,21 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*C, dtype),
-            (B, dtype),
             (B*C, dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[1][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -200,15 +200,15 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*C, dtype),
-            (B, dtype),
             (B*C, dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
             s[4][:B],                                                   # s_picked
             s[0][:B],                                                   # tmp

@@ -179,8 +179,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H1, B*C), dtype),
-            (B*H2, dtype),
-            (B*C, dtype),
+            (max(B*H2, B*C), dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -189,13 +189,13 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*H1].reshape(B, H1),                                 # h1
             s[1][:B*H2].reshape(B, H2),                                 # h2
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -278,27 +278,27 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H1, dtype),
-            (max(B*H2, B*H1), dtype),
-            (max(B*C, B*H2), dtype),
-            (B, dtype),
-            (max(B*C, B*H2), dtype),
-            (B, dtype),
-            (B, dtype),
+            (max(B*H1, B*H2), dtype),
             (B*H1, bool),
+            (max(B*H2, B*C), dtype),
+            (max(B*H2, B*C), dtype),
+            (B, dtype),
+            (B, dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H1].reshape(B, H1),                                 # h1
             s[1][:B*H2].reshape(B, H2),                                 # h2
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[3][:B],                                                   # max_s
+            s[3][:B*C].reshape(B, C),                                   # s
+            s[5][:B],                                                   # max_s
             s[4][:B*C].reshape(B, C),                                   # exp_s
-            s[5][:B],                                                   # sum_exp_s
-            s[6][:B],                                                   # s_picked
-            s[2][:B],                                                   # tmp
-            s[2][:B*H2].reshape(B, H2),                                 # d_h2
+            s[6][:B],                                                   # sum_exp_s
+            s[7][:B],                                                   # s_picked
+            s[3][:B],                                                   # tmp
+            s[3][:B*H2].reshape(B, H2),                                 # d_h2
             s[4][:B*H2].reshape(B, H2),                                 # tmp2
             s[1][:B*H1].reshape(B, H1),                                 # d_h1
-            s[7][:B*H1].reshape(B, H1),                                 # mask
+            s[2][:B*H1].reshape(B, H1),                                 # mask
         )
     return workspace.views["gradients"]
 

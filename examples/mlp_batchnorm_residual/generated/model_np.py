@@ -196,7 +196,7 @@ def _predict(params, x, workspace):
     B = len(x)
     (
         P_x, n2_scale, W2_n2_scale, n1_scale, W1_n1_scale, W1_n1_scale_x, W2_n2_scale_h1, tmp,
-        n4_scale, W4_n4_scale, n3_scale, W3_n3_scale, W3_n3_scale_h2, W4_n4_scale_h3, s,
+        n4_scale, W4_n4_scale, n3_scale, W3_n3_scale, W3_n3_scale_h2, W4_n4_scale_h3, tmp2, s,
     ) = _predict_buffers(workspace, B, dtype)
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
     # n2.scale = n2.gamma / sqrt(n2.v + 1e-05)
@@ -262,8 +262,8 @@ def _predict(params, x, workspace):
     # h4 = relu(h2 + n4)                                        model.nn:27
     #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h2
-    np.add(W4_n4_scale_h3, n4_shift, out=tmp)
-    h4 += tmp
+    np.add(W4_n4_scale_h3, n4_shift, out=tmp2)
+    h4 += tmp2
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
@@ -278,28 +278,29 @@ def _predict_buffers(workspace, B, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*H, dtype),
+            (max(D*H, B*H), dtype),
+            (max(B*H, H*H), dtype),
+            (max(H*H, B*C), dtype),
             (H, dtype),
-            (max(H*H, B*H, B*C), dtype),
             (H, dtype),
-            (max(D*H, B*H, H*H), dtype),
-            (B*H, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*H].reshape(B, H),                                   # P_x
-            s[1][:H],                                                   # n2_scale
-            s[2][:H*H].reshape(H, H),                                   # W2_n2_scale
-            s[3][:H],                                                   # n1_scale
-            s[4][:D*H].reshape(H, D),                                   # W1_n1_scale
-            s[5][:B*H].reshape(B, H),                                   # W1_n1_scale_x
-            s[4][:B*H].reshape(B, H),                                   # W2_n2_scale_h1
+            s[4][:H],                                                   # n2_scale
+            s[3][:H*H].reshape(H, H),                                   # W2_n2_scale
+            s[5][:H],                                                   # n1_scale
+            s[1][:D*H].reshape(H, D),                                   # W1_n1_scale
+            s[2][:B*H].reshape(B, H),                                   # W1_n1_scale_x
+            s[1][:B*H].reshape(B, H),                                   # W2_n2_scale_h1
             s[2][:B*H].reshape(B, H),                                   # tmp
-            s[1][:H],                                                   # n4_scale
-            s[2][:H*H].reshape(H, H),                                   # W4_n4_scale
-            s[3][:H],                                                   # n3_scale
-            s[4][:H*H].reshape(H, H),                                   # W3_n3_scale
-            s[5][:B*H].reshape(B, H),                                   # W3_n3_scale_h2
-            s[4][:B*H].reshape(B, H),                                   # W4_n4_scale_h3
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[4][:H],                                                   # n4_scale
+            s[3][:H*H].reshape(H, H),                                   # W4_n4_scale
+            s[5][:H],                                                   # n3_scale
+            s[2][:H*H].reshape(H, H),                                   # W3_n3_scale
+            s[1][:B*H].reshape(B, H),                                   # W3_n3_scale_h2
+            s[2][:B*H].reshape(B, H),                                   # W4_n4_scale_h3
+            s[1][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -317,8 +318,8 @@ def _evaluate(params, x, y, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         P_x, n2_scale, W2_n2_scale, n1_scale, W1_n1_scale, W1_n1_scale_x, W2_n2_scale_h1, tmp,
-        n4_scale, W4_n4_scale, n3_scale, W3_n3_scale, W3_n3_scale_h2, W4_n4_scale_h3, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp2, argmax_s, real_argmax_s,
+        n4_scale, W4_n4_scale, n3_scale, W3_n3_scale, W3_n3_scale_h2, W4_n4_scale_h3, tmp2, s,
+        max_s, exp_s, sum_exp_s, s_picked, tmp3, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
     # n2.scale = n2.gamma / sqrt(n2.v + 1e-05)
@@ -384,8 +385,8 @@ def _evaluate(params, x, y, workspace):
     # h4 = relu(h2 + n4)                                        model.nn:27
     #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h2
-    np.add(W4_n4_scale_h3, n4_shift, out=tmp)
-    h4 += tmp
+    np.add(W4_n4_scale_h3, n4_shift, out=tmp2)
+    h4 += tmp2
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
@@ -397,8 +398,8 @@ def _evaluate(params, x, y, workspace):
     # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
-    np.subtract(s_picked, max_s, out=tmp2)
-    sum_exp_s -= tmp2
+    np.subtract(s_picked, max_s, out=tmp3)
+    sum_exp_s -= tmp3
     loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
     np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
@@ -413,36 +414,37 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*C), dtype),
-            (max(H, B), dtype),
-            (max(H*H, B*H, B*C), dtype),
-            (max(H, B), dtype),
-            (max(D*H, B*H, H*H), dtype),
-            (B*H, dtype),
+            (max(D*H, B*H), dtype),
+            (max(B*H, H*H), dtype),
+            (max(H*H, B*C), dtype),
+            (max(B, H), dtype),
             (B, np.int64),
+            (H, dtype),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # P_x
-            s[1][:H],                                                   # n2_scale
-            s[2][:H*H].reshape(H, H),                                   # W2_n2_scale
-            s[3][:H],                                                   # n1_scale
-            s[4][:D*H].reshape(H, D),                                   # W1_n1_scale
-            s[5][:B*H].reshape(B, H),                                   # W1_n1_scale_x
-            s[4][:B*H].reshape(B, H),                                   # W2_n2_scale_h1
+            s[4][:H],                                                   # n2_scale
+            s[3][:H*H].reshape(H, H),                                   # W2_n2_scale
+            s[6][:H],                                                   # n1_scale
+            s[1][:D*H].reshape(H, D),                                   # W1_n1_scale
+            s[2][:B*H].reshape(B, H),                                   # W1_n1_scale_x
+            s[1][:B*H].reshape(B, H),                                   # W2_n2_scale_h1
             s[2][:B*H].reshape(B, H),                                   # tmp
-            s[1][:H],                                                   # n4_scale
-            s[2][:H*H].reshape(H, H),                                   # W4_n4_scale
-            s[3][:H],                                                   # n3_scale
-            s[4][:H*H].reshape(H, H),                                   # W3_n3_scale
-            s[5][:B*H].reshape(B, H),                                   # W3_n3_scale_h2
-            s[4][:B*H].reshape(B, H),                                   # W4_n4_scale_h3
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[6][:H],                                                   # n4_scale
+            s[3][:H*H].reshape(H, H),                                   # W4_n4_scale
+            s[4][:H],                                                   # n3_scale
+            s[2][:H*H].reshape(H, H),                                   # W3_n3_scale
+            s[1][:B*H].reshape(B, H),                                   # W3_n3_scale_h2
+            s[2][:B*H].reshape(B, H),                                   # W4_n4_scale_h3
+            s[1][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*C].reshape(B, C),                                   # s
             s[1][:B],                                                   # max_s
             s[0][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
+            s[2][:B],                                                   # sum_exp_s
             s[0][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp2
-            s[6][:B],                                                   # argmax_s
-            s[1][:B],                                                   # real_argmax_s
+            s[4][:B],                                                   # tmp3
+            s[5][:B],                                                   # argmax_s
+            s[4][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -732,62 +734,62 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*H, dtype),
             (B*H, dtype),
-            (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (H, dtype),
-            (B*H, dtype),
-            (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (H, dtype),
             (B*H, dtype),
-            (max(B*C, B*H), dtype),
-            (max(B, H), dtype),
-            (max(B*C, B*H), dtype),
-            (B, dtype),
-            (B, dtype),
+            (B*H, dtype),
+            (max(B*H, B*C), dtype),
             (B*H, bool),
+            (max(B*H, B*C), dtype),
+            (max(B, H), dtype),
+            (B, dtype),
+            (B, dtype),
+            (H, dtype),
+            (H, dtype),
+            (H, dtype),
+            (H, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # P_x
             s[1][:B*H].reshape(B, H),                                   # W1_x
-            s[2][:H],                                                   # sqrt_n1_s
-            s[3][:B*H].reshape(B, H),                                   # h1
-            s[4][:B*H].reshape(B, H),                                   # W2_h1
-            s[5][:H],                                                   # sqrt_n2_s
-            s[6][:B*H].reshape(B, H),                                   # tmp
-            s[6][:B*H].reshape(B, H),                                   # W3_h2
-            s[7][:H],                                                   # sqrt_n3_s
-            s[8][:B*H].reshape(B, H),                                   # h3
-            s[9][:B*H].reshape(B, H),                                   # W4_h3
-            s[10][:H],                                                  # sqrt_n4_s
-            s[11][:B*H].reshape(B, H),                                  # h4
-            s[12][:B*C].reshape(B, C),                                  # s
-            s[13][:B],                                                  # max_s
-            s[14][:B*C].reshape(B, C),                                  # exp_s
-            s[15][:B],                                                  # sum_exp_s
-            s[16][:B],                                                  # s_picked
-            s[12][:B],                                                  # tmp2
-            s[12][:B*H].reshape(B, H),                                  # d_h4
-            s[17][:B*H].reshape(B, H),                                  # mask
-            s[11][:B*H].reshape(B, H),                                  # d_n4_z
-            s[13][:H],                                                  # dot_n4_z
-            s[14][:B*H].reshape(B, H),                                  # tmp3
-            s[10][:H],                                                  # sum_t2
-            s[9][:B*H].reshape(B, H),                                   # d_h3
-            s[10][:H],                                                  # dot_n3_z
-            s[8][:B*H].reshape(B, H),                                   # tmp4
-            s[7][:H],                                                   # sum_t5
-            s[6][:B*H].reshape(B, H),                                   # W3_t6
-            s[7][:H],                                                   # dot_n2_z
+            s[14][:H],                                                  # sqrt_n1_s
+            s[2][:B*H].reshape(B, H),                                   # h1
+            s[3][:B*H].reshape(B, H),                                   # W2_h1
+            s[15][:H],                                                  # sqrt_n2_s
+            s[4][:B*H].reshape(B, H),                                   # tmp
+            s[4][:B*H].reshape(B, H),                                   # W3_h2
+            s[16][:H],                                                  # sqrt_n3_s
+            s[5][:B*H].reshape(B, H),                                   # h3
+            s[6][:B*H].reshape(B, H),                                   # W4_h3
+            s[17][:H],                                                  # sqrt_n4_s
+            s[7][:B*H].reshape(B, H),                                   # h4
+            s[8][:B*C].reshape(B, C),                                   # s
+            s[11][:B],                                                  # max_s
+            s[10][:B*C].reshape(B, C),                                  # exp_s
+            s[12][:B],                                                  # sum_exp_s
+            s[13][:B],                                                  # s_picked
+            s[8][:B],                                                   # tmp2
+            s[8][:B*H].reshape(B, H),                                   # d_h4
+            s[9][:B*H].reshape(B, H),                                   # mask
+            s[7][:B*H].reshape(B, H),                                   # d_n4_z
+            s[11][:H],                                                  # dot_n4_z
+            s[10][:B*H].reshape(B, H),                                  # tmp3
+            s[17][:H],                                                  # sum_t2
+            s[6][:B*H].reshape(B, H),                                   # d_h3
+            s[17][:H],                                                  # dot_n3_z
+            s[5][:B*H].reshape(B, H),                                   # tmp4
+            s[16][:H],                                                  # sum_t5
+            s[4][:B*H].reshape(B, H),                                   # W3_t6
+            s[16][:H],                                                  # dot_n2_z
             s[0][:B*H].reshape(B, H),                                   # tmp5
-            s[5][:H],                                                   # sum_t8
+            s[15][:H],                                                  # sum_t8
             s[0][:B*H].reshape(B, H),                                   # d_h1
-            s[5][:H],                                                   # dot_n1_z
-            s[3][:B*H].reshape(B, H),                                   # tmp6
-            s[2][:H],                                                   # sum_t11
-            s[2][:H],                                                   # tmp7
+            s[15][:H],                                                  # dot_n1_z
+            s[2][:B*H].reshape(B, H),                                   # tmp6
+            s[14][:H],                                                  # sum_t11
+            s[14][:H],                                                  # tmp7
         )
     return workspace.views["gradients"]
 

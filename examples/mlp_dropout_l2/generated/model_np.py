@@ -189,8 +189,8 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B*C), dtype),
-            (max(B*H, D*H, H*H, C*H), dtype),
+            (max(H*H, B*H), dtype),
+            (max(B*H, D*H, C*H, B*C), dtype),
             (B*C, dtype),
             (B, dtype),
             (B, dtype),
@@ -199,14 +199,14 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
-            s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[1][:D*H].reshape(H, D),                                   # square_W1
-            s[1][:H*H].reshape(H, H),                                   # square_W2
+            s[0][:H*H].reshape(H, H),                                   # square_W2
             s[1][:C*H].reshape(C, H),                                   # square_W3
             s[5][:B],                                                   # argmax_s
             s[3][:B],                                                   # real_argmax_s
@@ -224,7 +224,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        u_h1, tmp, mask, h1, tmp2, u_h2, h1_u_h2, h2, u_s, h2_u_s, s, max_s, exp_s, sum_exp_s,
+        tmp, u_h1, mask, h1, tmp2, u_h2, h1_u_h2, h2, u_s, h2_u_s, s, max_s, exp_s, sum_exp_s,
         s_picked, tmp3, tmp4, d_a_h2, mask2, tmp5, d_a_h1, tmp6,
     ) = _gradients_buffers(workspace, B, dtype)
 
@@ -318,44 +318,44 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*D, D*H), dtype),
-            (max(B*D, B*H), np.float64),
-            (max(B*D, B*H), bool),
+            (max(H*H, B*H), dtype),
+            (max(B*H, D*H), dtype),
+            (max(B*H, B*D), np.float64),
             (B*H, dtype),
-            (B*H, dtype),
-            (max(B*H, H*H), dtype),
             (B*H, dtype),
             (B*H, dtype),
             (max(B*H, C*H), dtype),
+            (max(B*H, B*D), bool),
+            (B*D, dtype),
+            (B*C, dtype),
             (B*C, dtype),
             (B, dtype),
-            (B*C, dtype),
             (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*D].reshape(B, D),                                   # u_h1
-            s[1][:B*D].reshape(B, D),                                   # tmp
-            s[2][:B*D].reshape(B, D),                                   # mask
-            s[3][:B*H].reshape(B, H),                                   # h1
-            s[1][:B*H].reshape(B, H),                                   # tmp2
-            s[4][:B*H].reshape(B, H),                                   # u_h2
-            s[5][:B*H].reshape(B, H),                                   # h1_u_h2
-            s[6][:B*H].reshape(B, H),                                   # h2
-            s[7][:B*H].reshape(B, H),                                   # u_s
-            s[8][:B*H].reshape(B, H),                                   # h2_u_s
+            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[8][:B*D].reshape(B, D),                                   # u_h1
+            s[7][:B*D].reshape(B, D),                                   # mask
+            s[1][:B*H].reshape(B, H),                                   # h1
+            s[2][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*H].reshape(B, H),                                   # u_h2
+            s[0][:B*H].reshape(B, H),                                   # h1_u_h2
+            s[4][:B*H].reshape(B, H),                                   # h2
+            s[5][:B*H].reshape(B, H),                                   # u_s
+            s[6][:B*H].reshape(B, H),                                   # h2_u_s
             s[9][:B*C].reshape(B, C),                                   # s
-            s[10][:B],                                                  # max_s
-            s[11][:B*C].reshape(B, C),                                  # exp_s
+            s[11][:B],                                                  # max_s
+            s[10][:B*C].reshape(B, C),                                  # exp_s
             s[12][:B],                                                  # sum_exp_s
             s[13][:B],                                                  # s_picked
             s[9][:B],                                                   # tmp3
-            s[8][:C*H].reshape(C, H),                                   # tmp4
-            s[8][:B*H].reshape(B, H),                                   # d_a_h2
-            s[2][:B*H].reshape(B, H),                                   # mask2
-            s[5][:H*H].reshape(H, H),                                   # tmp5
-            s[5][:B*H].reshape(B, H),                                   # d_a_h1
-            s[0][:D*H].reshape(H, D),                                   # tmp6
+            s[6][:C*H].reshape(C, H),                                   # tmp4
+            s[6][:B*H].reshape(B, H),                                   # d_a_h2
+            s[7][:B*H].reshape(B, H),                                   # mask2
+            s[0][:H*H].reshape(H, H),                                   # tmp5
+            s[4][:B*H].reshape(B, H),                                   # d_a_h1
+            s[1][:D*H].reshape(H, D),                                   # tmp6
         )
     return workspace.views["gradients"]
 

@@ -117,7 +117,7 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        K1_last, h1, block, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s,
+        K1_last, block, h1, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
@@ -148,23 +148,23 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
+            (max(576*B*N, 194688), dtype),
+            (max(676*B*M, 144*B*N), dtype),
+            (5616*M, dtype),
+            (max(1728*N, B*C), dtype),
             (max(9*M*N, B*H), dtype),
-            (676*B*M, dtype),
-            (max(194688, 576*B*N), dtype),
-            (max(5616*M, 144*B*N, B*C), dtype),
-            (max(1728*N, 144*B*N), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[4][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[0][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
-            s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
-            s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
-            s[4][:1728*N].reshape(1, 3, 576, N),                        # part
-            s[3][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[4][:144*B*N].reshape(B, 144*N),                           # flat_p2
-            s[0][:B*H].reshape(B, H),                                   # h3
+            s[4][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
+            s[2][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[3][:1728*N].reshape(1, 3, 576, N),                        # part
+            s[1][:144*B*N].reshape(B, 12, 12, N),                       # p2
+            s[0][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[4][:B*H].reshape(B, H),                                   # h3
             s[3][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
@@ -179,7 +179,7 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        K1_last, h1, block, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s, max_s, exp_s,
+        K1_last, block, h1, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s, max_s, exp_s,
         sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
@@ -224,32 +224,32 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(9*M*N, B*H), dtype),
-            (676*B*M, dtype),
-            (max(194688, 576*B*N), dtype),
-            (max(5616*M, 144*B*N, B*C), dtype),
-            (max(1728*N, 144*B*N, B*C), dtype),
+            (max(576*B*N, 194688), dtype),
+            (max(676*B*M, 144*B*N), dtype),
+            (max(5616*M, B), dtype),
+            (max(1728*N, B*C), dtype),
+            (max(9*M*N, B*H, B*C), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[4][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[0][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
-            s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
-            s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
-            s[4][:1728*N].reshape(1, 3, 576, N),                        # part
-            s[3][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[4][:144*B*N].reshape(B, 144*N),                           # flat_p2
-            s[0][:B*H].reshape(B, H),                                   # h3
+            s[4][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
+            s[2][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[3][:1728*N].reshape(1, 3, 576, N),                        # part
+            s[1][:144*B*N].reshape(B, 12, 12, N),                       # p2
+            s[0][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[4][:B*H].reshape(B, H),                                   # h3
             s[3][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
+            s[2][:B],                                                   # max_s
             s[4][:B*C].reshape(B, C),                                   # exp_s
-            s[2][:B],                                                   # sum_exp_s
+            s[1][:B],                                                   # sum_exp_s
             s[4][:B],                                                   # s_picked
-            s[1][:B],                                                   # tmp
+            s[0][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[0][:B],                                                   # real_argmax_s
+            s[4][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -264,10 +264,10 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        K1_last, h1, block, K2_last, conv_h1, block2, part, pooled_conv_h1, won_conv_h1, mask,
-        mask2, u_p2, tmp, p2, flat_p2, W3_flat_p2, tmp2, u_h3, h3, s, max_s, exp_s, sum_exp_s,
-        s_picked, tmp3, d_h3, mask3, flat_d_p2, d_p2, tmp4, t3, block3, d_K2_last, part2, K2_turned,
-        d_h1, block4, part3, mask4, block5, d_K1_last, part4,
+        K1_last, h1, block, K2_last, conv_h1, block2, part, pooled_conv_h1, mask, mask2,
+        won_conv_h1, u_p2, tmp, p2, flat_p2, W3_flat_p2, tmp2, u_h3, h3, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp3, d_h3, mask3, flat_d_p2, d_p2, tmp4, t3, d_K2_last, part2, K2_turned, d_h1,
+        block3, part3, mask4, part4, d_K1_last,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -342,19 +342,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     #     b2[:, None, None]) > 0)
     t2 = pooled_conv_h1
     np.multiply(d_p2.transpose(0, 2, 3, 1), u_p2.transpose(0, 2, 3, 1), out=tmp4)
-    np.greater(pooled_conv_h1, 0, out=mask)
-    np.multiply(tmp4, mask, out=t2)
+    np.greater(pooled_conv_h1, 0, out=mask2)
+    np.multiply(tmp4, mask2, out=t2)
     t2 *= 1.3333333333333333
     # d_b2 = sum[batch, 1, 2](t2)
     np.sum(t2, axis=(0, 1, 2), out=d_b2)                        # (N,)
     # t3 = max_unpool(t2, conv(h1, K2), 2)
-    max_unpool(t2, won_conv_h1, (1, 2), (2, 2), mask=mask, out=t3)  # (B, 24, 24, N)
+    max_unpool(t2, won_conv_h1, (1, 2), (2, 2), mask=mask2, out=t3)  # (B, 24, 24, N)
     # d_K2 = correlate(t3, h1, 3)
-    correlate(h1, t3, block3, part2, out=d_K2_last)             # (3, 3, M, N)
+    correlate(h1, t3, block2, part2, out=d_K2_last)             # (3, 3, M, N)
     d_K2[...] = d_K2_last.transpose(3, 2, 0, 1)                 # (N, M, 3, 3)
     # d_h1 = conv_transpose(t3, K2)
     K2_turned[...] = K2.transpose(2, 3, 0, 1)[::-1, ::-1]       # (3, 3, N, M)
-    convolve(t3, K2_turned, block4, part3, padding=(2, 2), out=d_h1)  # (B, 26, 26, M)
+    convolve(t3, K2_turned, block3, part3, padding=(2, 2), out=d_h1)  # (B, 26, 26, M)
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
     np.greater(h1, 0, out=mask4)
@@ -362,7 +362,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     # d_b1 = sum[batch, 1, 2](d_a_h1)
     np.sum(d_a_h1, axis=(0, 1, 2), out=d_b1)                    # (M,)
     # d_K1 = correlate(d_a_h1, x, 3)
-    correlate(x.transpose(0, 2, 3, 1), d_a_h1, block5, part4, out=d_K1_last)  # (3, 3, 1, M)
+    correlate(x.transpose(0, 2, 3, 1), d_a_h1, block, part4, out=d_K1_last)  # (3, 3, 1, M)
     d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 3, 3)
     return loss
 
@@ -373,66 +373,64 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(9*M*N, 144*B*N, B*H, 5616*M, 676*B*M), dtype),
+            (576*B*N, dtype),
             (676*B*M, dtype),
-            (max(194688, 576*B*N), dtype),
-            (max(5616*M, 144*B*N), dtype),
-            (max(1728*N, 144*B*N), dtype),
+            (max(676*B*M, 144*B*N, 9*M*N), dtype),
+            (max(676*B*M, 144*B*N), bool),
+            (max(144*B*N, B*H), bool),
             (144*B*N, np.uint8),
-            (max(144*B*N, B*H, 676*B*M), bool),
-            (144*B*N, bool),
             (max(144*B*N, B*H), np.float64),
-            (max(B*H, 144*B*N), dtype),
-            (max(B*H, 9*M*N), dtype),
-            (max(B*C, 9*M*N, 2184*N, 194688), dtype),
-            (max(B, 9*M), dtype),
-            (max(B*C, 676*M), dtype),
-            (max(B, 9*M), dtype),
+            (max(144*B*N, 194688, 5616*M, 2184*N, B*H), dtype),
+            (max(144*B*N, 1728*N, 676*M, 9*M*N), dtype),
+            (max(9*M*N, B*H), dtype),
+            (B*H, dtype),
+            (max(B*C, 9*M), dtype),
+            (max(B*C, 9*M), dtype),
+            (B, dtype),
+            (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[11][:9*M].reshape(3, 3, 1, M),                            # K1_last
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[2][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
-            s[0][:9*M*N].reshape(3, 3, M, N),                           # K2_last
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
-            s[3][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
-            s[4][:1728*N].reshape(1, 3, 576, N),                        # part
-            s[3][:144*B*N].reshape(B, 12, 12, N),                       # pooled_conv_h1
+            s[7][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
+            s[2][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
+            s[7][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[8][:1728*N].reshape(1, 3, 576, N),                        # part
+            s[2][:144*B*N].reshape(B, 12, 12, N),                       # pooled_conv_h1
+            s[3][:144*B*N].reshape(B, 12, 12, N),                       # mask
+            s[4][:144*B*N].reshape(B, 12, 12, N),                       # mask2
             s[5][:144*B*N].reshape(B, 12, 12, N),                       # won_conv_h1
-            s[6][:144*B*N].reshape(B, 12, 12, N),                       # mask
-            s[7][:144*B*N].reshape(B, 12, 12, N),                       # mask2
-            s[4][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
-            s[8][:144*B*N].reshape(B, N, 12, 12),                       # tmp
-            s[0][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[2][:144*B*N].reshape(B, 144*N),                           # flat_p2
-            s[0][:B*H].reshape(B, H),                                   # W3_flat_p2
-            s[8][:B*H].reshape(B, H),                                   # tmp2
-            s[9][:B*H].reshape(B, H),                                   # u_h3
+            s[0][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
+            s[6][:144*B*N].reshape(B, N, 12, 12),                       # tmp
+            s[7][:144*B*N].reshape(B, 12, 12, N),                       # p2
+            s[8][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[9][:B*H].reshape(B, H),                                   # W3_flat_p2
+            s[6][:B*H].reshape(B, H),                                   # tmp2
+            s[7][:B*H].reshape(B, H),                                   # u_h3
             s[10][:B*H].reshape(B, H),                                  # h3
             s[11][:B*C].reshape(B, C),                                  # s
-            s[12][:B],                                                  # max_s
-            s[13][:B*C].reshape(B, C),                                  # exp_s
+            s[13][:B],                                                  # max_s
+            s[12][:B*C].reshape(B, C),                                  # exp_s
             s[14][:B],                                                  # sum_exp_s
             s[15][:B],                                                  # s_picked
             s[11][:B],                                                  # tmp3
             s[10][:B*H].reshape(B, H),                                  # d_h3
-            s[6][:B*H].reshape(B, H),                                   # mask3
-            s[0][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
-            s[9][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
-            s[0][:144*B*N].reshape(B, 12, 12, N),                       # tmp4
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # t3
-            s[0][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block3
-            s[10][:9*M*N].reshape(3, 3, M, N),                          # d_K2_last
-            s[11][:9*M*N].reshape(1, 3, 3*M, N),                        # part2
-            s[10][:9*M*N].reshape(3, 3, N, M),                          # K2_turned
-            s[0][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
-            s[11][:2184*N].reshape(1, 1, 28, 26, 1, 3, N),              # block4
-            s[13][:676*M].reshape(1, 1, 676, M),                        # part3
-            s[6][:676*B*M].reshape(B, 26, 26, M),                       # mask4
-            s[11][:194688].reshape(1, 32, 26, 26, 3, 3, 1),             # block5
+            s[4][:B*H].reshape(B, H),                                   # mask3
+            s[7][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
+            s[8][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
+            s[7][:144*B*N].reshape(B, 12, 12, N),                       # tmp4
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # t3
+            s[2][:9*M*N].reshape(3, 3, M, N),                           # d_K2_last
+            s[8][:9*M*N].reshape(1, 3, 3*M, N),                         # part2
+            s[9][:9*M*N].reshape(3, 3, N, M),                           # K2_turned
+            s[2][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
+            s[7][:2184*N].reshape(1, 1, 28, 26, 1, 3, N),               # block3
+            s[8][:676*M].reshape(1, 1, 676, M),                         # part3
+            s[3][:676*B*M].reshape(B, 26, 26, M),                       # mask4
+            s[11][:9*M].reshape(1, 1, 9, M),                            # part4
             s[12][:9*M].reshape(3, 3, 1, M),                            # d_K1_last
-            s[14][:9*M].reshape(1, 1, 9, M),                            # part4
         )
     return workspace.views["gradients"]
 

@@ -541,18 +541,18 @@ def _predict(params, x, workspace):
     (
         h0_n_scale, h0_W_h0_n_scale, h0_W_h0_n_scale2, conv_x, block, h1_a_n_scale,
         h1_a_W_h1_a_n_scale, h1_a_W_h1_a_n_scale2, conv_h0, block2, part, h1_r_n_scale,
-        h1_r_W_h1_r_n_scale, h1_r_W_h1_r_n_scale2, block3, conv_h1_a, part2, tmp, h2_a_n_scale,
+        h1_r_W_h1_r_n_scale, h1_r_W_h1_r_n_scale2, conv_h1_a, tmp, h2_a_n_scale,
         h2_a_W_h2_a_n_scale, h2_a_W_h2_a_n_scale2, conv_h1, h2_r_n_scale, h2_r_W_h2_r_n_scale,
         h2_r_W_h2_r_n_scale2, conv_h2_a, h3_p_n_scale, h3_p_W_h3_p_n_scale, h3_p_W_h3_p_n_scale2,
-        conv_h2, block4, h3_a_n_scale, h3_a_W_h3_a_n_scale, h3_a_W_h3_a_n_scale2, block5, conv_h2_2,
-        h3_r_n_scale, h3_r_W_h3_r_n_scale, h3_r_W_h3_r_n_scale2, conv_h3_a, block6, part3, tmp2,
-        h4_a_n_scale, h4_a_W_h4_a_n_scale, h4_a_W_h4_a_n_scale2, part4, conv_h3, block7,
-        h4_r_n_scale, h4_r_W_h4_r_n_scale, h4_r_W_h4_r_n_scale2, block8, part5, conv_h4_a,
-        h5_p_n_scale, h5_p_W_h5_p_n_scale, h5_p_W_h5_p_n_scale2, conv_h4, block9, h5_a_n_scale,
-        h5_a_W_h5_a_n_scale, h5_a_W_h5_a_n_scale2, block10, conv_h4_2, h5_r_n_scale,
-        h5_r_W_h5_r_n_scale, h5_r_W_h5_r_n_scale2, block11, conv_h5_a, tmp3, h6_a_n_scale,
-        h6_a_W_h6_a_n_scale, h6_a_W_h6_a_n_scale2, conv_h5, block12, h6_r_n_scale,
-        h6_r_W_h6_r_n_scale, h6_r_W_h6_r_n_scale2, block13, conv_h6_a, tmp4, sum_h6, s,
+        conv_h2, block3, h3_a_n_scale, h3_a_W_h3_a_n_scale, h3_a_W_h3_a_n_scale2, conv_h2_2, block4,
+        h3_r_n_scale, h3_r_W_h3_r_n_scale, h3_r_W_h3_r_n_scale2, conv_h3_a, block5, part2, tmp2,
+        h4_a_n_scale, h4_a_W_h4_a_n_scale, h4_a_W_h4_a_n_scale2, conv_h3, h4_r_n_scale,
+        h4_r_W_h4_r_n_scale, h4_r_W_h4_r_n_scale2, conv_h4_a, tmp3, h5_p_n_scale,
+        h5_p_W_h5_p_n_scale, h5_p_W_h5_p_n_scale2, conv_h4, block6, h5_a_n_scale,
+        h5_a_W_h5_a_n_scale, h5_a_W_h5_a_n_scale2, conv_h4_2, block7, h5_r_n_scale,
+        h5_r_W_h5_r_n_scale, h5_r_W_h5_r_n_scale2, conv_h5_a, block8, tmp4, h6_a_n_scale,
+        h6_a_W_h6_a_n_scale, h6_a_W_h6_a_n_scale2, conv_h5, h6_r_n_scale, h6_r_W_h6_r_n_scale,
+        h6_r_W_h6_r_n_scale2, conv_h6_a, tmp5, sum_h6, s,
     ) = _predict_buffers(workspace, B, dtype)
     # h0.n.q = sqrt(h0.n.v + 1e-05)                             conv.nn:31
     # h0.n.scale = h0.n.gamma / h0.n.q
@@ -598,7 +598,7 @@ def _predict(params, x, workspace):
     np.divide(h1_r_n_gamma, h1_r_n_scale, out=h1_r_n_scale)
     np.multiply(h1_r_W, h1_r_n_scale[:, None, None, None], out=h1_r_W_h1_r_n_scale)  # (M, M, 3, 3)
     h1_r_W_h1_r_n_scale2[...] = h1_r_W_h1_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
-    convolve(h1_a, h1_r_W_h1_r_n_scale2, block3, part2, padding=(1, 1), out=conv_h1_a)
+    convolve(h1_a, h1_r_W_h1_r_n_scale2, block2, part, padding=(1, 1), out=conv_h1_a)
     # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
     h1_r_n_shift = h1_r_n_scale
     h1_r_n_shift *= h1_r_n_mu
@@ -618,7 +618,7 @@ def _predict(params, x, workspace):
     np.divide(h2_a_n_gamma, h2_a_n_scale, out=h2_a_n_scale)
     np.multiply(h2_a_W, h2_a_n_scale[:, None, None, None], out=h2_a_W_h2_a_n_scale)  # (M, M, 3, 3)
     h2_a_W_h2_a_n_scale2[...] = h2_a_W_h2_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
-    convolve(h1, h2_a_W_h2_a_n_scale2, block3, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    convolve(h1, h2_a_W_h2_a_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
     # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
     h2_a_n_shift = h2_a_n_scale
     h2_a_n_shift *= h2_a_n_mu
@@ -637,7 +637,7 @@ def _predict(params, x, workspace):
     np.divide(h2_r_n_gamma, h2_r_n_scale, out=h2_r_n_scale)
     np.multiply(h2_r_W, h2_r_n_scale[:, None, None, None], out=h2_r_W_h2_r_n_scale)  # (M, M, 3, 3)
     h2_r_W_h2_r_n_scale2[...] = h2_r_W_h2_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
-    convolve(h2_a, h2_r_W_h2_r_n_scale2, block3, part, padding=(1, 1), out=conv_h2_a)
+    convolve(h2_a, h2_r_W_h2_r_n_scale2, block2, part, padding=(1, 1), out=conv_h2_a)
     # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
     h2_r_n_shift = h2_r_n_scale
     h2_r_n_shift *= h2_r_n_mu
@@ -657,7 +657,7 @@ def _predict(params, x, workspace):
     np.divide(h3_p_n_gamma, h3_p_n_scale, out=h3_p_n_scale)
     np.multiply(h3_p_W, h3_p_n_scale[:, None, None, None], out=h3_p_W_h3_p_n_scale)
     h3_p_W_h3_p_n_scale2[...] = h3_p_W_h3_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, M, 2*M)
-    convolve(h2, h3_p_W_h3_p_n_scale2, block4, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
+    convolve(h2, h3_p_W_h3_p_n_scale2, block3, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
     # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
     h3_p_n_shift = h3_p_n_scale
     h3_p_n_shift *= h3_p_n_mu
@@ -669,7 +669,7 @@ def _predict(params, x, workspace):
     np.divide(h3_a_n_gamma, h3_a_n_scale, out=h3_a_n_scale)
     np.multiply(h3_a_W, h3_a_n_scale[:, None, None, None], out=h3_a_W_h3_a_n_scale)
     h3_a_W_h3_a_n_scale2[...] = h3_a_W_h3_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
-    convolve(h2, h3_a_W_h3_a_n_scale2, block5, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
+    convolve(h2, h3_a_W_h3_a_n_scale2, block4, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
     # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
     h3_a_n_shift = h3_a_n_scale
     h3_a_n_shift *= h3_a_n_mu
@@ -688,7 +688,7 @@ def _predict(params, x, workspace):
     np.divide(h3_r_n_gamma, h3_r_n_scale, out=h3_r_n_scale)
     np.multiply(h3_r_W, h3_r_n_scale[:, None, None, None], out=h3_r_W_h3_r_n_scale)
     h3_r_W_h3_r_n_scale2[...] = h3_r_W_h3_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
-    convolve(h3_a, h3_r_W_h3_r_n_scale2, block6, part3, padding=(1, 1), out=conv_h3_a)
+    convolve(h3_a, h3_r_W_h3_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h3_a)
     # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
     h3_r_n_shift = h3_r_n_scale
     h3_r_n_shift *= h3_r_n_mu
@@ -710,7 +710,7 @@ def _predict(params, x, workspace):
     np.divide(h4_a_n_gamma, h4_a_n_scale, out=h4_a_n_scale)
     np.multiply(h4_a_W, h4_a_n_scale[:, None, None, None], out=h4_a_W_h4_a_n_scale)
     h4_a_W_h4_a_n_scale2[...] = h4_a_W_h4_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
-    convolve(h3, h4_a_W_h4_a_n_scale2, block7, part4, padding=(1, 1), out=conv_h3)
+    convolve(h3, h4_a_W_h4_a_n_scale2, block5, part2, padding=(1, 1), out=conv_h3)
     # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
     h4_a_n_shift = h4_a_n_scale
     h4_a_n_shift *= h4_a_n_mu
@@ -729,7 +729,7 @@ def _predict(params, x, workspace):
     np.divide(h4_r_n_gamma, h4_r_n_scale, out=h4_r_n_scale)
     np.multiply(h4_r_W, h4_r_n_scale[:, None, None, None], out=h4_r_W_h4_r_n_scale)
     h4_r_W_h4_r_n_scale2[...] = h4_r_W_h4_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
-    convolve(h4_a, h4_r_W_h4_r_n_scale2, block8, part5, padding=(1, 1), out=conv_h4_a)
+    convolve(h4_a, h4_r_W_h4_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h4_a)
     # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
     h4_r_n_shift = h4_r_n_scale
     h4_r_n_shift *= h4_r_n_mu
@@ -739,8 +739,8 @@ def _predict(params, x, workspace):
     # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
     #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h3
-    np.add(conv_h4_a, h4_r_n_shift, out=tmp2)
-    h4 += tmp2
+    np.add(conv_h4_a, h4_r_n_shift, out=tmp3)
+    h4 += tmp3
     np.maximum(h4, 0, out=h4)
     # h5.p.n.q = sqrt(h5.p.n.v + 1e-05)                         conv.nn:31
     # h5.p.n.scale = h5.p.n.gamma / h5.p.n.q
@@ -749,7 +749,7 @@ def _predict(params, x, workspace):
     np.divide(h5_p_n_gamma, h5_p_n_scale, out=h5_p_n_scale)
     np.multiply(h5_p_W, h5_p_n_scale[:, None, None, None], out=h5_p_W_h5_p_n_scale)
     h5_p_W_h5_p_n_scale2[...] = h5_p_W_h5_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, 2*M, 4*M)
-    convolve(h4, h5_p_W_h5_p_n_scale2, block9, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
+    convolve(h4, h5_p_W_h5_p_n_scale2, block6, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
     # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
     h5_p_n_shift = h5_p_n_scale
     h5_p_n_shift *= h5_p_n_mu
@@ -761,7 +761,7 @@ def _predict(params, x, workspace):
     np.divide(h5_a_n_gamma, h5_a_n_scale, out=h5_a_n_scale)
     np.multiply(h5_a_W, h5_a_n_scale[:, None, None, None], out=h5_a_W_h5_a_n_scale)
     h5_a_W_h5_a_n_scale2[...] = h5_a_W_h5_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
-    convolve(h4, h5_a_W_h5_a_n_scale2, block10, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
+    convolve(h4, h5_a_W_h5_a_n_scale2, block7, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
     # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
     h5_a_n_shift = h5_a_n_scale
     h5_a_n_shift *= h5_a_n_mu
@@ -780,7 +780,7 @@ def _predict(params, x, workspace):
     np.divide(h5_r_n_gamma, h5_r_n_scale, out=h5_r_n_scale)
     np.multiply(h5_r_W, h5_r_n_scale[:, None, None, None], out=h5_r_W_h5_r_n_scale)
     h5_r_W_h5_r_n_scale2[...] = h5_r_W_h5_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
-    convolve(h5_a, h5_r_W_h5_r_n_scale2, block11, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
+    convolve(h5_a, h5_r_W_h5_r_n_scale2, block8, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
     # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
     h5_r_n_shift = h5_r_n_scale
     h5_r_n_shift *= h5_r_n_mu
@@ -792,8 +792,8 @@ def _predict(params, x, workspace):
     #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h5 = conv_h4
     h5 += h5_p_n_shift
-    np.add(conv_h5_a, h5_r_n_shift, out=tmp3)
-    h5 += tmp3
+    np.add(conv_h5_a, h5_r_n_shift, out=tmp4)
+    h5 += tmp4
     np.maximum(h5, 0, out=h5)
     # h6.a.n.q = sqrt(h6.a.n.v + 1e-05)                         conv.nn:31
     # h6.a.n.scale = h6.a.n.gamma / h6.a.n.q
@@ -802,7 +802,7 @@ def _predict(params, x, workspace):
     np.divide(h6_a_n_gamma, h6_a_n_scale, out=h6_a_n_scale)
     np.multiply(h6_a_W, h6_a_n_scale[:, None, None, None], out=h6_a_W_h6_a_n_scale)
     h6_a_W_h6_a_n_scale2[...] = h6_a_W_h6_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
-    convolve(h5, h6_a_W_h6_a_n_scale2, block12, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    convolve(h5, h6_a_W_h6_a_n_scale2, block8, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
     # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
     h6_a_n_shift = h6_a_n_scale
     h6_a_n_shift *= h6_a_n_mu
@@ -821,7 +821,7 @@ def _predict(params, x, workspace):
     np.divide(h6_r_n_gamma, h6_r_n_scale, out=h6_r_n_scale)
     np.multiply(h6_r_W, h6_r_n_scale[:, None, None, None], out=h6_r_W_h6_r_n_scale)
     h6_r_W_h6_r_n_scale2[...] = h6_r_W_h6_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
-    convolve(h6_a, h6_r_W_h6_r_n_scale2, block13, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
+    convolve(h6_a, h6_r_W_h6_r_n_scale2, block8, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
     # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
     h6_r_n_shift = h6_r_n_scale
     h6_r_n_shift *= h6_r_n_mu
@@ -831,8 +831,8 @@ def _predict(params, x, workspace):
     # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
     #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h6 = h5
-    np.add(conv_h6_a, h6_r_n_shift, out=tmp4)
-    h6 += tmp4
+    np.add(conv_h6_a, h6_r_n_shift, out=tmp5)
+    h6 += tmp5
     np.maximum(h6, 0, out=h6)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
     np.sum(h6, axis=(1, 2), out=sum_h6)                         # (B, 4*M)
@@ -848,100 +848,94 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(4*M, 4*B*M), dtype),
-            (max(784*B*M, 12096*M, 144*M*M), dtype),
-            (max(784*B*M, 36*M*M, 11466*M), dtype),
-            (max(190512, 10080*M, 392*B*M, 144*M*M), dtype),
-            (max(784*B*M, 12096*M), dtype),
-            (max(12152*M, 392*B*M, 144*M*M), dtype),
-            (max(36*M*M, 12096*M, 196*B*M, B*C), dtype),
-            (max(392*B*M, 12250*M, 144*M*M), dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (max(784*B*M, 12250*M), dtype),
+            (max(12096*M, 190512), dtype),
+            (max(3528*M, 144*M*M), dtype),
+            (max(144*M*M, B*C), dtype),
+            (max(36*M*M, 4*B*M), dtype),
+            (4*M, dtype),
+            (2*M, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:M],                                                   # h0_n_scale
-            s[1][:9*M].reshape(M, 1, 3, 3),                             # h0_W_h0_n_scale
-            s[2][:9*M].reshape(3, 3, 1, M),                             # h0_W_h0_n_scale2
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[8][:M],                                                   # h0_n_scale
+            s[6][:9*M].reshape(M, 1, 3, 3),                             # h0_W_h0_n_scale
+            s[5][:9*M].reshape(3, 3, 1, M),                             # h0_W_h0_n_scale2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
             s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h1_a_n_scale
-            s[2][:9*M*M].reshape(M, M, 3, 3),                           # h1_a_W_h1_a_n_scale
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_h1_a_n_scale2
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h0
-            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[5][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[0][:M],                                                   # h1_r_n_scale
-            s[3][:9*M*M].reshape(M, M, 3, 3),                           # h1_r_W_h1_r_n_scale
+            s[8][:M],                                                   # h1_a_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h1_a_W_h1_a_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_h1_a_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h0
+            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[8][:M],                                                   # h1_r_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h1_r_W_h1_r_n_scale
             s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_h1_r_n_scale2
-            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block3
-            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1_a
-            s[6][:3136*M].reshape(1, 4, 784, M),                        # part2
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp
-            s[0][:M],                                                   # h2_a_n_scale
-            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_a_W_h2_a_n_scale
-            s[6][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_h2_a_n_scale2
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
-            s[0][:M],                                                   # h2_r_n_scale
-            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_r_W_h2_r_n_scale
-            s[6][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_h2_r_n_scale2
-            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_h2_a
-            s[0][:2*M],                                                 # h3_p_n_scale
-            s[5][:2*M*M].reshape(2*M, M, 1, 1),                         # h3_p_W_h3_p_n_scale
-            s[6][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_h3_p_n_scale2
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2
-            s[5][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),             # block4
-            s[6][:2*M],                                                 # h3_a_n_scale
-            s[5][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_a_W_h3_a_n_scale
-            s[2][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_h3_a_n_scale2
-            s[4][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block5
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2_2
-            s[6][:2*M],                                                 # h3_r_n_scale
-            s[1][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h3_r_W_h3_r_n_scale
-            s[2][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_h3_r_n_scale2
-            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3_a
-            s[4][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block6
-            s[7][:3528*M].reshape(1, 9, 196, 2*M),                      # part3
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
-            s[0][:2*M],                                                 # h4_a_n_scale
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1_a
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # tmp
+            s[8][:M],                                                   # h2_a_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h2_a_W_h2_a_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_h2_a_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[8][:M],                                                   # h2_r_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h2_r_W_h2_r_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_h2_r_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h2_a
+            s[7][:2*M],                                                 # h3_p_n_scale
+            s[6][:2*M*M].reshape(2*M, M, 1, 1),                         # h3_p_W_h3_p_n_scale
+            s[5][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_h3_p_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2
+            s[2][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),             # block3
+            s[4][:2*M],                                                 # h3_a_n_scale
+            s[6][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_a_W_h3_a_n_scale
+            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_h3_a_n_scale2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2_2
+            s[3][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block4
+            s[8][:2*M],                                                 # h3_r_n_scale
+            s[5][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h3_r_W_h3_r_n_scale
+            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_h3_r_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3_a
+            s[3][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block5
+            s[4][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
+            s[8][:2*M],                                                 # h4_a_n_scale
             s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_a_W_h4_a_n_scale
-            s[7][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_h4_a_n_scale2
-            s[1][:3528*M].reshape(1, 9, 196, 2*M),                      # part4
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
-            s[6][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block7
-            s[0][:2*M],                                                 # h4_r_n_scale
-            s[7][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_r_W_h4_r_n_scale
-            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_h4_r_n_scale2
-            s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block8
-            s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part5
-            s[7][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h4_a
-            s[0][:4*M],                                                 # h5_p_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_h4_a_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[8][:2*M],                                                 # h4_r_n_scale
+            s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_r_W_h4_r_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_h4_r_n_scale2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h4_a
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
+            s[7][:4*M],                                                 # h5_p_n_scale
             s[6][:8*M*M].reshape(4*M, 2*M, 1, 1),                       # h5_p_W_h5_p_n_scale
             s[5][:8*M*M].reshape(1, 1, 2*M, 4*M),                       # h5_p_W_h5_p_n_scale2
-            s[6][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4
-            s[7][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block9
-            s[5][:4*M],                                                 # h5_a_n_scale
-            s[7][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_a_W_h5_a_n_scale
-            s[1][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_h5_a_n_scale2
-            s[2][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block10
-            s[7][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4_2
-            s[3][:4*M],                                                 # h5_r_n_scale
-            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h5_r_W_h5_r_n_scale
-            s[1][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_h5_r_n_scale2
-            s[2][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block11
-            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5_a
-            s[7][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp3
-            s[0][:4*M],                                                 # h6_a_n_scale
-            s[3][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_a_W_h6_a_n_scale
-            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_h6_a_n_scale2
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
-            s[7][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block12
-            s[0][:4*M],                                                 # h6_r_n_scale
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4
+            s[2][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block6
+            s[6][:4*M],                                                 # h5_a_n_scale
+            s[5][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_a_W_h5_a_n_scale
+            s[4][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_h5_a_n_scale2
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4_2
+            s[3][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block7
+            s[6][:4*M],                                                 # h5_r_n_scale
+            s[4][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h5_r_W_h5_r_n_scale
+            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_h5_r_n_scale2
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5_a
+            s[3][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block8
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
+            s[7][:4*M],                                                 # h6_a_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_a_W_h6_a_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_h6_a_n_scale2
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[7][:4*M],                                                 # h6_r_n_scale
             s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_r_W_h6_r_n_scale
-            s[7][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_h6_r_n_scale2
-            s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block13
-            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h6_a
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
-            s[0][:4*B*M].reshape(B, 4*M),                               # sum_h6
-            s[6][:B*C].reshape(B, C),                                   # s
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_h6_r_n_scale2
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h6_a
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp5
+            s[6][:4*B*M].reshape(B, 4*M),                               # sum_h6
+            s[5][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -968,19 +962,19 @@ def _evaluate(params, x, y, workspace):
     (
         h0_n_scale, h0_W_h0_n_scale, h0_W_h0_n_scale2, conv_x, block, h1_a_n_scale,
         h1_a_W_h1_a_n_scale, h1_a_W_h1_a_n_scale2, conv_h0, block2, part, h1_r_n_scale,
-        h1_r_W_h1_r_n_scale, h1_r_W_h1_r_n_scale2, block3, conv_h1_a, part2, tmp, h2_a_n_scale,
+        h1_r_W_h1_r_n_scale, h1_r_W_h1_r_n_scale2, conv_h1_a, tmp, h2_a_n_scale,
         h2_a_W_h2_a_n_scale, h2_a_W_h2_a_n_scale2, conv_h1, h2_r_n_scale, h2_r_W_h2_r_n_scale,
         h2_r_W_h2_r_n_scale2, conv_h2_a, h3_p_n_scale, h3_p_W_h3_p_n_scale, h3_p_W_h3_p_n_scale2,
-        conv_h2, block4, h3_a_n_scale, h3_a_W_h3_a_n_scale, h3_a_W_h3_a_n_scale2, block5, conv_h2_2,
-        h3_r_n_scale, h3_r_W_h3_r_n_scale, h3_r_W_h3_r_n_scale2, conv_h3_a, block6, part3, tmp2,
-        h4_a_n_scale, h4_a_W_h4_a_n_scale, h4_a_W_h4_a_n_scale2, part4, conv_h3, block7,
-        h4_r_n_scale, h4_r_W_h4_r_n_scale, h4_r_W_h4_r_n_scale2, block8, part5, conv_h4_a,
-        h5_p_n_scale, h5_p_W_h5_p_n_scale, h5_p_W_h5_p_n_scale2, conv_h4, block9, h5_a_n_scale,
-        h5_a_W_h5_a_n_scale, h5_a_W_h5_a_n_scale2, block10, conv_h4_2, h5_r_n_scale,
-        h5_r_W_h5_r_n_scale, h5_r_W_h5_r_n_scale2, block11, conv_h5_a, tmp3, h6_a_n_scale,
-        h6_a_W_h6_a_n_scale, h6_a_W_h6_a_n_scale2, conv_h5, block12, h6_r_n_scale,
-        h6_r_W_h6_r_n_scale, h6_r_W_h6_r_n_scale2, block13, conv_h6_a, tmp4, sum_h6, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp5, argmax_s, real_argmax_s,
+        conv_h2, block3, h3_a_n_scale, h3_a_W_h3_a_n_scale, h3_a_W_h3_a_n_scale2, conv_h2_2, block4,
+        h3_r_n_scale, h3_r_W_h3_r_n_scale, h3_r_W_h3_r_n_scale2, conv_h3_a, block5, part2, tmp2,
+        h4_a_n_scale, h4_a_W_h4_a_n_scale, h4_a_W_h4_a_n_scale2, conv_h3, h4_r_n_scale,
+        h4_r_W_h4_r_n_scale, h4_r_W_h4_r_n_scale2, conv_h4_a, tmp3, h5_p_n_scale,
+        h5_p_W_h5_p_n_scale, h5_p_W_h5_p_n_scale2, conv_h4, block6, h5_a_n_scale,
+        h5_a_W_h5_a_n_scale, h5_a_W_h5_a_n_scale2, conv_h4_2, block7, h5_r_n_scale,
+        h5_r_W_h5_r_n_scale, h5_r_W_h5_r_n_scale2, conv_h5_a, block8, tmp4, h6_a_n_scale,
+        h6_a_W_h6_a_n_scale, h6_a_W_h6_a_n_scale2, conv_h5, h6_r_n_scale, h6_r_W_h6_r_n_scale,
+        h6_r_W_h6_r_n_scale2, conv_h6_a, tmp5, sum_h6, s, max_s, exp_s, sum_exp_s, s_picked, tmp6,
+        argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h0.n.q = sqrt(h0.n.v + 1e-05)                             conv.nn:31
     # h0.n.scale = h0.n.gamma / h0.n.q
@@ -1026,7 +1020,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h1_r_n_gamma, h1_r_n_scale, out=h1_r_n_scale)
     np.multiply(h1_r_W, h1_r_n_scale[:, None, None, None], out=h1_r_W_h1_r_n_scale)  # (M, M, 3, 3)
     h1_r_W_h1_r_n_scale2[...] = h1_r_W_h1_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
-    convolve(h1_a, h1_r_W_h1_r_n_scale2, block3, part2, padding=(1, 1), out=conv_h1_a)
+    convolve(h1_a, h1_r_W_h1_r_n_scale2, block2, part, padding=(1, 1), out=conv_h1_a)
     # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
     h1_r_n_shift = h1_r_n_scale
     h1_r_n_shift *= h1_r_n_mu
@@ -1046,7 +1040,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h2_a_n_gamma, h2_a_n_scale, out=h2_a_n_scale)
     np.multiply(h2_a_W, h2_a_n_scale[:, None, None, None], out=h2_a_W_h2_a_n_scale)  # (M, M, 3, 3)
     h2_a_W_h2_a_n_scale2[...] = h2_a_W_h2_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
-    convolve(h1, h2_a_W_h2_a_n_scale2, block3, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    convolve(h1, h2_a_W_h2_a_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
     # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
     h2_a_n_shift = h2_a_n_scale
     h2_a_n_shift *= h2_a_n_mu
@@ -1065,7 +1059,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h2_r_n_gamma, h2_r_n_scale, out=h2_r_n_scale)
     np.multiply(h2_r_W, h2_r_n_scale[:, None, None, None], out=h2_r_W_h2_r_n_scale)  # (M, M, 3, 3)
     h2_r_W_h2_r_n_scale2[...] = h2_r_W_h2_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
-    convolve(h2_a, h2_r_W_h2_r_n_scale2, block3, part, padding=(1, 1), out=conv_h2_a)
+    convolve(h2_a, h2_r_W_h2_r_n_scale2, block2, part, padding=(1, 1), out=conv_h2_a)
     # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
     h2_r_n_shift = h2_r_n_scale
     h2_r_n_shift *= h2_r_n_mu
@@ -1085,7 +1079,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h3_p_n_gamma, h3_p_n_scale, out=h3_p_n_scale)
     np.multiply(h3_p_W, h3_p_n_scale[:, None, None, None], out=h3_p_W_h3_p_n_scale)
     h3_p_W_h3_p_n_scale2[...] = h3_p_W_h3_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, M, 2*M)
-    convolve(h2, h3_p_W_h3_p_n_scale2, block4, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
+    convolve(h2, h3_p_W_h3_p_n_scale2, block3, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
     # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
     h3_p_n_shift = h3_p_n_scale
     h3_p_n_shift *= h3_p_n_mu
@@ -1097,7 +1091,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h3_a_n_gamma, h3_a_n_scale, out=h3_a_n_scale)
     np.multiply(h3_a_W, h3_a_n_scale[:, None, None, None], out=h3_a_W_h3_a_n_scale)
     h3_a_W_h3_a_n_scale2[...] = h3_a_W_h3_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
-    convolve(h2, h3_a_W_h3_a_n_scale2, block5, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
+    convolve(h2, h3_a_W_h3_a_n_scale2, block4, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
     # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
     h3_a_n_shift = h3_a_n_scale
     h3_a_n_shift *= h3_a_n_mu
@@ -1116,7 +1110,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h3_r_n_gamma, h3_r_n_scale, out=h3_r_n_scale)
     np.multiply(h3_r_W, h3_r_n_scale[:, None, None, None], out=h3_r_W_h3_r_n_scale)
     h3_r_W_h3_r_n_scale2[...] = h3_r_W_h3_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
-    convolve(h3_a, h3_r_W_h3_r_n_scale2, block6, part3, padding=(1, 1), out=conv_h3_a)
+    convolve(h3_a, h3_r_W_h3_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h3_a)
     # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
     h3_r_n_shift = h3_r_n_scale
     h3_r_n_shift *= h3_r_n_mu
@@ -1138,7 +1132,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h4_a_n_gamma, h4_a_n_scale, out=h4_a_n_scale)
     np.multiply(h4_a_W, h4_a_n_scale[:, None, None, None], out=h4_a_W_h4_a_n_scale)
     h4_a_W_h4_a_n_scale2[...] = h4_a_W_h4_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
-    convolve(h3, h4_a_W_h4_a_n_scale2, block7, part4, padding=(1, 1), out=conv_h3)
+    convolve(h3, h4_a_W_h4_a_n_scale2, block5, part2, padding=(1, 1), out=conv_h3)
     # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
     h4_a_n_shift = h4_a_n_scale
     h4_a_n_shift *= h4_a_n_mu
@@ -1157,7 +1151,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h4_r_n_gamma, h4_r_n_scale, out=h4_r_n_scale)
     np.multiply(h4_r_W, h4_r_n_scale[:, None, None, None], out=h4_r_W_h4_r_n_scale)
     h4_r_W_h4_r_n_scale2[...] = h4_r_W_h4_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
-    convolve(h4_a, h4_r_W_h4_r_n_scale2, block8, part5, padding=(1, 1), out=conv_h4_a)
+    convolve(h4_a, h4_r_W_h4_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h4_a)
     # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
     h4_r_n_shift = h4_r_n_scale
     h4_r_n_shift *= h4_r_n_mu
@@ -1167,8 +1161,8 @@ def _evaluate(params, x, y, workspace):
     # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
     #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h3
-    np.add(conv_h4_a, h4_r_n_shift, out=tmp2)
-    h4 += tmp2
+    np.add(conv_h4_a, h4_r_n_shift, out=tmp3)
+    h4 += tmp3
     np.maximum(h4, 0, out=h4)
     # h5.p.n.q = sqrt(h5.p.n.v + 1e-05)                         conv.nn:31
     # h5.p.n.scale = h5.p.n.gamma / h5.p.n.q
@@ -1177,7 +1171,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h5_p_n_gamma, h5_p_n_scale, out=h5_p_n_scale)
     np.multiply(h5_p_W, h5_p_n_scale[:, None, None, None], out=h5_p_W_h5_p_n_scale)
     h5_p_W_h5_p_n_scale2[...] = h5_p_W_h5_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, 2*M, 4*M)
-    convolve(h4, h5_p_W_h5_p_n_scale2, block9, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
+    convolve(h4, h5_p_W_h5_p_n_scale2, block6, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
     # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
     h5_p_n_shift = h5_p_n_scale
     h5_p_n_shift *= h5_p_n_mu
@@ -1189,7 +1183,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h5_a_n_gamma, h5_a_n_scale, out=h5_a_n_scale)
     np.multiply(h5_a_W, h5_a_n_scale[:, None, None, None], out=h5_a_W_h5_a_n_scale)
     h5_a_W_h5_a_n_scale2[...] = h5_a_W_h5_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
-    convolve(h4, h5_a_W_h5_a_n_scale2, block10, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
+    convolve(h4, h5_a_W_h5_a_n_scale2, block7, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
     # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
     h5_a_n_shift = h5_a_n_scale
     h5_a_n_shift *= h5_a_n_mu
@@ -1208,7 +1202,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h5_r_n_gamma, h5_r_n_scale, out=h5_r_n_scale)
     np.multiply(h5_r_W, h5_r_n_scale[:, None, None, None], out=h5_r_W_h5_r_n_scale)
     h5_r_W_h5_r_n_scale2[...] = h5_r_W_h5_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
-    convolve(h5_a, h5_r_W_h5_r_n_scale2, block11, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
+    convolve(h5_a, h5_r_W_h5_r_n_scale2, block8, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
     # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
     h5_r_n_shift = h5_r_n_scale
     h5_r_n_shift *= h5_r_n_mu
@@ -1220,8 +1214,8 @@ def _evaluate(params, x, y, workspace):
     #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h5 = conv_h4
     h5 += h5_p_n_shift
-    np.add(conv_h5_a, h5_r_n_shift, out=tmp3)
-    h5 += tmp3
+    np.add(conv_h5_a, h5_r_n_shift, out=tmp4)
+    h5 += tmp4
     np.maximum(h5, 0, out=h5)
     # h6.a.n.q = sqrt(h6.a.n.v + 1e-05)                         conv.nn:31
     # h6.a.n.scale = h6.a.n.gamma / h6.a.n.q
@@ -1230,7 +1224,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h6_a_n_gamma, h6_a_n_scale, out=h6_a_n_scale)
     np.multiply(h6_a_W, h6_a_n_scale[:, None, None, None], out=h6_a_W_h6_a_n_scale)
     h6_a_W_h6_a_n_scale2[...] = h6_a_W_h6_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
-    convolve(h5, h6_a_W_h6_a_n_scale2, block12, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    convolve(h5, h6_a_W_h6_a_n_scale2, block8, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
     # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
     h6_a_n_shift = h6_a_n_scale
     h6_a_n_shift *= h6_a_n_mu
@@ -1249,7 +1243,7 @@ def _evaluate(params, x, y, workspace):
     np.divide(h6_r_n_gamma, h6_r_n_scale, out=h6_r_n_scale)
     np.multiply(h6_r_W, h6_r_n_scale[:, None, None, None], out=h6_r_W_h6_r_n_scale)
     h6_r_W_h6_r_n_scale2[...] = h6_r_W_h6_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
-    convolve(h6_a, h6_r_W_h6_r_n_scale2, block13, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
+    convolve(h6_a, h6_r_W_h6_r_n_scale2, block8, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
     # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
     h6_r_n_shift = h6_r_n_scale
     h6_r_n_shift *= h6_r_n_mu
@@ -1259,8 +1253,8 @@ def _evaluate(params, x, y, workspace):
     # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
     #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h6 = h5
-    np.add(conv_h6_a, h6_r_n_shift, out=tmp4)
-    h6 += tmp4
+    np.add(conv_h6_a, h6_r_n_shift, out=tmp5)
+    h6 += tmp5
     np.maximum(h6, 0, out=h6)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
     np.sum(h6, axis=(1, 2), out=sum_h6)                         # (B, 4*M)
@@ -1274,8 +1268,8 @@ def _evaluate(params, x, y, workspace):
     # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
-    np.subtract(s_picked, max_s, out=tmp5)
-    sum_exp_s -= tmp5
+    np.subtract(s_picked, max_s, out=tmp6)
+    sum_exp_s -= tmp6
     loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
     np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
@@ -1289,108 +1283,102 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(4*M, 4*B*M), dtype),
-            (max(784*B*M, 12096*M, 144*M*M), dtype),
-            (max(784*B*M, 36*M*M, 11466*M), dtype),
-            (max(190512, 10080*M, 392*B*M, 144*M*M, B*C), dtype),
-            (max(784*B*M, 12096*M), dtype),
-            (max(12152*M, 392*B*M, 144*M*M), dtype),
-            (max(36*M*M, 12096*M, 196*B*M, B*C), dtype),
-            (max(392*B*M, 12250*M, 144*M*M), dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (max(784*B*M, 12250*M), dtype),
+            (max(12096*M, 190512, B), dtype),
+            (max(3528*M, 144*M*M, B), dtype),
+            (max(144*M*M, B*C), dtype),
+            (max(36*M*M, 4*B*M, B*C), dtype),
+            (max(4*M, B), dtype),
             (B, np.int64),
+            (2*M, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:M],                                                   # h0_n_scale
-            s[1][:9*M].reshape(M, 1, 3, 3),                             # h0_W_h0_n_scale
-            s[2][:9*M].reshape(3, 3, 1, M),                             # h0_W_h0_n_scale2
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[9][:M],                                                   # h0_n_scale
+            s[6][:9*M].reshape(M, 1, 3, 3),                             # h0_W_h0_n_scale
+            s[5][:9*M].reshape(3, 3, 1, M),                             # h0_W_h0_n_scale2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
             s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h1_a_n_scale
-            s[2][:9*M*M].reshape(M, M, 3, 3),                           # h1_a_W_h1_a_n_scale
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_h1_a_n_scale2
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h0
-            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[5][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[0][:M],                                                   # h1_r_n_scale
-            s[3][:9*M*M].reshape(M, M, 3, 3),                           # h1_r_W_h1_r_n_scale
+            s[9][:M],                                                   # h1_a_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h1_a_W_h1_a_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_h1_a_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h0
+            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[9][:M],                                                   # h1_r_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h1_r_W_h1_r_n_scale
             s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_h1_r_n_scale2
-            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block3
-            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1_a
-            s[6][:3136*M].reshape(1, 4, 784, M),                        # part2
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp
-            s[0][:M],                                                   # h2_a_n_scale
-            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_a_W_h2_a_n_scale
-            s[6][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_h2_a_n_scale2
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
-            s[0][:M],                                                   # h2_r_n_scale
-            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_r_W_h2_r_n_scale
-            s[6][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_h2_r_n_scale2
-            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_h2_a
-            s[0][:2*M],                                                 # h3_p_n_scale
-            s[5][:2*M*M].reshape(2*M, M, 1, 1),                         # h3_p_W_h3_p_n_scale
-            s[6][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_h3_p_n_scale2
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2
-            s[5][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),             # block4
-            s[6][:2*M],                                                 # h3_a_n_scale
-            s[5][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_a_W_h3_a_n_scale
-            s[2][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_h3_a_n_scale2
-            s[4][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block5
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2_2
-            s[6][:2*M],                                                 # h3_r_n_scale
-            s[1][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h3_r_W_h3_r_n_scale
-            s[2][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_h3_r_n_scale2
-            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3_a
-            s[4][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block6
-            s[7][:3528*M].reshape(1, 9, 196, 2*M),                      # part3
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
-            s[0][:2*M],                                                 # h4_a_n_scale
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1_a
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # tmp
+            s[9][:M],                                                   # h2_a_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h2_a_W_h2_a_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_h2_a_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[9][:M],                                                   # h2_r_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h2_r_W_h2_r_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_h2_r_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h2_a
+            s[7][:2*M],                                                 # h3_p_n_scale
+            s[6][:2*M*M].reshape(2*M, M, 1, 1),                         # h3_p_W_h3_p_n_scale
+            s[5][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_h3_p_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2
+            s[2][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),             # block3
+            s[4][:2*M],                                                 # h3_a_n_scale
+            s[6][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_a_W_h3_a_n_scale
+            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_h3_a_n_scale2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2_2
+            s[3][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block4
+            s[9][:2*M],                                                 # h3_r_n_scale
+            s[5][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h3_r_W_h3_r_n_scale
+            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_h3_r_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3_a
+            s[3][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block5
+            s[4][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
+            s[9][:2*M],                                                 # h4_a_n_scale
             s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_a_W_h4_a_n_scale
-            s[7][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_h4_a_n_scale2
-            s[1][:3528*M].reshape(1, 9, 196, 2*M),                      # part4
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
-            s[6][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block7
-            s[0][:2*M],                                                 # h4_r_n_scale
-            s[7][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_r_W_h4_r_n_scale
-            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_h4_r_n_scale2
-            s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block8
-            s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part5
-            s[7][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h4_a
-            s[0][:4*M],                                                 # h5_p_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_h4_a_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[9][:2*M],                                                 # h4_r_n_scale
+            s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_r_W_h4_r_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_h4_r_n_scale2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h4_a
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
+            s[7][:4*M],                                                 # h5_p_n_scale
             s[6][:8*M*M].reshape(4*M, 2*M, 1, 1),                       # h5_p_W_h5_p_n_scale
             s[5][:8*M*M].reshape(1, 1, 2*M, 4*M),                       # h5_p_W_h5_p_n_scale2
-            s[6][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4
-            s[7][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block9
-            s[5][:4*M],                                                 # h5_a_n_scale
-            s[7][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_a_W_h5_a_n_scale
-            s[1][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_h5_a_n_scale2
-            s[2][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block10
-            s[7][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4_2
-            s[3][:4*M],                                                 # h5_r_n_scale
-            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h5_r_W_h5_r_n_scale
-            s[1][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_h5_r_n_scale2
-            s[2][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block11
-            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5_a
-            s[7][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp3
-            s[0][:4*M],                                                 # h6_a_n_scale
-            s[3][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_a_W_h6_a_n_scale
-            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_h6_a_n_scale2
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
-            s[7][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block12
-            s[0][:4*M],                                                 # h6_r_n_scale
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4
+            s[2][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block6
+            s[6][:4*M],                                                 # h5_a_n_scale
+            s[5][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_a_W_h5_a_n_scale
+            s[4][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_h5_a_n_scale2
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4_2
+            s[3][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block7
+            s[6][:4*M],                                                 # h5_r_n_scale
+            s[4][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h5_r_W_h5_r_n_scale
+            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_h5_r_n_scale2
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5_a
+            s[3][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block8
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
+            s[7][:4*M],                                                 # h6_a_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_a_W_h6_a_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_h6_a_n_scale2
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[7][:4*M],                                                 # h6_r_n_scale
             s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_r_W_h6_r_n_scale
-            s[7][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_h6_r_n_scale2
-            s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block13
-            s[5][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h6_a
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
-            s[0][:4*B*M].reshape(B, 4*M),                               # sum_h6
-            s[6][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
-            s[3][:B*C].reshape(B, C),                                   # exp_s
-            s[5][:B],                                                   # sum_exp_s
-            s[3][:B],                                                   # s_picked
-            s[7][:B],                                                   # tmp5
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_h6_r_n_scale2
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h6_a
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp5
+            s[6][:4*B*M].reshape(B, 4*M),                               # sum_h6
+            s[5][:B*C].reshape(B, C),                                   # s
+            s[7][:B],                                                   # max_s
+            s[6][:B*C].reshape(B, C),                                   # exp_s
+            s[4][:B],                                                   # sum_exp_s
+            s[6][:B],                                                   # s_picked
+            s[3][:B],                                                   # tmp6
             s[8][:B],                                                   # argmax_s
-            s[0][:B],                                                   # real_argmax_s
+            s[7][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -1431,32 +1419,30 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         h0_W_last, h0_c, block, h0_n_q, h0, h1_a_W_last, h1_a_c, block2, part, h1_a_n_q, h1_a,
-        h1_r_W_last, h1_r_c, block3, part2, h1_r_n_q, h1, h2_a_W_last, h2_a_c, block4, part3,
-        h2_a_n_q, h2_a, h2_r_W_last, h2_r_c, block5, part4, h2_r_n_q, h2, h3_p_W_last, h3_p_c,
-        block6, h3_p_n_q, h2_padded, h2_padded_windows, h3_a_W_last, h3_a_c, h3_a_n_q, h3_a,
-        h3_r_W_last, h3_r_c, block7, part5, h3_r_n_q, h3, tmp, h4_a_W_last, h4_a_c, block8, part6,
-        h4_a_n_q, h4_a, h4_r_W_last, h4_r_c, block9, part7, h4_r_n_q, h4, h5_p_W_last, h5_p_c,
-        block10, h5_p_n_q, h5_a_W_last, h5_a_c, block11, h5_a_n_q, h5_a, h5_a_padded,
-        h5_a_padded_windows, h5_r_W_last, h5_r_c, h5_r_n_q, h5, tmp2, h5_padded, h5_padded_windows,
+        h1_r_W_last, h1_r_c, h1_r_n_q, h1, h2_a_W_last, h2_a_c, h2_a_n_q, h2_a, h2_r_W_last, h2_r_c,
+        h2_r_n_q, h2, h3_p_W_last, h3_p_c, block3, h3_p_n_q, h2_padded, h2_padded_windows,
+        h3_a_W_last, h3_a_c, h3_a_n_q, h3_a, h3_r_W_last, h3_r_c, block4, part2, h3_r_n_q, tmp, h3,
+        h4_a_W_last, h4_a_c, h4_a_n_q, h4_a, h4_r_W_last, h4_r_c, h4_r_n_q, h4, h5_p_W_last, h5_p_c,
+        block5, h5_p_n_q, h5_a_W_last, h5_a_c, block6, h5_a_n_q, h5_a, h5_a_padded,
+        h5_a_padded_windows, h5_r_W_last, h5_r_c, h5_r_n_q, tmp2, h5, h5_padded, h5_padded_windows,
         h6_a_W_last, h6_a_c, h6_a_n_q, h6_a, h6_a_padded, h6_a_padded_windows, h6_r_W_last, h6_r_c,
         h6_r_n_q, h6, sum_h6, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, s_W_t2, mask, d_h6_r_n_z,
-        dot_h6_r_n_z, tmp4, sum_d_h6_r_n_u, d_h6_r_W_last, h6_r_W_turned, block12, d_h6_a,
-        dot_h6_a_n_z, tmp5, sum_d_h6_a_n_u, d_h6_a_W_last, h6_a_W_turned, conv_d_h6_a_c, block13,
-        d_h5_p_n_z, dot_h5_p_n_z, tmp6, sum_d_h5_p_n_u, block14, part8, d_h5_p_W_last, dot_h5_r_n_z,
-        tmp7, sum_d_h5_r_n_u, d_h5_r_W_last, h5_r_W_turned, d_h5_a, block15, dot_h5_a_n_z, tmp8,
-        sum_d_h5_a_n_u, d_h5_a_W_last, part9, h5_a_W_last2, d_h4_term_windows, d_h4_term_padded,
-        h5_p_W_last2, d_h4_term_windows2, d_a_h4, mask2, d_h4_r_n_z, dot_h4_r_n_z, tmp9,
-        sum_d_h4_r_n_u, d_h4_r_W_last, part10, h4_r_W_turned, d_h4_a, part11, dot_h4_a_n_z,
+        dot_h6_r_n_z, tmp4, sum_d_h6_r_n_u, d_h6_r_W_last, h6_r_W_turned, block7, d_h6_a,
+        dot_h6_a_n_z, tmp5, sum_d_h6_a_n_u, d_h6_a_W_last, h6_a_W_turned, conv_d_h6_a_c, block8,
+        d_h5_p_n_z, dot_h5_p_n_z, tmp6, sum_d_h5_p_n_u, block9, part3, d_h5_p_W_last, dot_h5_r_n_z,
+        tmp7, sum_d_h5_r_n_u, d_h5_r_W_last, h5_r_W_turned, d_h5_a, block10, dot_h5_a_n_z, tmp8,
+        sum_d_h5_a_n_u, block11, part4, d_h5_a_W_last, h5_a_W_last2, d_h4_term_windows,
+        d_h4_term_padded, h5_p_W_last2, d_h4_term_windows2, d_a_h4, mask2, d_h4_r_n_z, dot_h4_r_n_z,
+        tmp9, sum_d_h4_r_n_u, part5, d_h4_r_W_last, h4_r_W_turned, d_h4_a, dot_h4_a_n_z, tmp10,
         sum_d_h4_a_n_u, d_h4_a_W_last, h4_a_W_turned, conv_d_h4_a_c, d_h3_p_n_z, dot_h3_p_n_z,
-        sum_d_h3_p_n_u, block16, part12, d_h3_p_W_last, dot_h3_r_n_z, tmp10, sum_d_h3_r_n_u,
-        d_h3_r_W_last, h3_r_W_turned, d_h3_a, dot_h3_a_n_z, tmp11, sum_d_h3_a_n_u, d_h3_a_W_last,
+        tmp11, sum_d_h3_p_n_u, d_h3_p_W_last, part6, dot_h3_r_n_z, tmp12, sum_d_h3_r_n_u,
+        d_h3_r_W_last, h3_r_W_turned, d_h3_a, dot_h3_a_n_z, tmp13, sum_d_h3_a_n_u, d_h3_a_W_last,
         d_h2_term_windows, d_h2_term_padded, h3_p_W_last2, d_h2_term_windows2, d_a_h2, mask3,
-        d_h2_r_n_z, dot_h2_r_n_z, tmp12, sum_d_h2_r_n_u, block17, part13, d_h2_r_W_last,
-        h2_r_W_turned, d_h2_a, dot_h2_a_n_z, tmp13, sum_d_h2_a_n_u, d_h2_a_W_last, h2_a_W_turned,
-        conv_d_h2_a_c, d_h1_r_n_z, dot_h1_r_n_z, tmp14, sum_d_h1_r_n_u, d_h1_r_W_last,
-        h1_r_W_turned, d_h1_a, dot_h1_a_n_z, tmp15, sum_d_h1_a_n_u, d_h1_a_W_last, part14,
-        h1_a_W_turned, conv_d_h1_a_c, dot_h0_n_z, tmp16, sum_d_h0_n_u, d_h0_W_last, block18, part15,
-        tmp17, tmp18, tmp19,
+        d_h2_r_n_z, dot_h2_r_n_z, tmp14, sum_d_h2_r_n_u, d_h2_r_W_last, part7, h2_r_W_turned,
+        d_h2_a, dot_h2_a_n_z, tmp15, sum_d_h2_a_n_u, d_h2_a_W_last, h2_a_W_turned, conv_d_h2_a_c,
+        d_h1_r_n_z, dot_h1_r_n_z, tmp16, sum_d_h1_r_n_u, d_h1_r_W_last, h1_r_W_turned, d_h1_a,
+        dot_h1_a_n_z, tmp17, sum_d_h1_a_n_u, d_h1_a_W_last, h1_a_W_turned, conv_d_h1_a_c,
+        dot_h0_n_z, tmp18, sum_d_h0_n_u, d_h0_W_last, part8, tmp19, tmp20, tmp21,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -1512,7 +1498,7 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h1_a, 0, out=h1_a)
     # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
     h1_r_W_last[...] = h1_r_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h1_a, h1_r_W_last, block3, part2, padding=(1, 1), out=h1_r_c)  # (B, 28, 28, M)
+    convolve(h1_a, h1_r_W_last, block2, part, padding=(1, 1), out=h1_r_c)  # (B, 28, 28, M)
     # h1.r.n.m = mean[batch, 1, 2](h1.r.c)                      conv.nn:28
     h1_r_n_m = new_h1_r_n_mu                                    # (M,)
     np.sum(h1_r_c, axis=(0, 1, 2), out=h1_r_n_m)
@@ -1538,7 +1524,7 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h1, 0, out=h1)
     # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
     h2_a_W_last[...] = h2_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h1, h2_a_W_last, block4, part3, padding=(1, 1), out=h2_a_c)  # (B, 28, 28, M)
+    convolve(h1, h2_a_W_last, block2, part, padding=(1, 1), out=h2_a_c)  # (B, 28, 28, M)
     # h2.a.n.m = mean[batch, 1, 2](h2.a.c)                      conv.nn:28
     h2_a_n_m = new_h2_a_n_mu                                    # (M,)
     np.sum(h2_a_c, axis=(0, 1, 2), out=h2_a_n_m)
@@ -1563,7 +1549,7 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h2_a, 0, out=h2_a)
     # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
     h2_r_W_last[...] = h2_r_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
-    convolve(h2_a, h2_r_W_last, block5, part4, padding=(1, 1), out=h2_r_c)  # (B, 28, 28, M)
+    convolve(h2_a, h2_r_W_last, block2, part, padding=(1, 1), out=h2_r_c)  # (B, 28, 28, M)
     # h2.r.n.m = mean[batch, 1, 2](h2.r.c)                      conv.nn:28
     h2_r_n_m = new_h2_r_n_mu                                    # (M,)
     np.sum(h2_r_c, axis=(0, 1, 2), out=h2_r_n_m)
@@ -1589,7 +1575,7 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h2, 0, out=h2)
     # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
     h3_p_W_last[...] = h3_p_W.transpose(2, 3, 1, 0)             # (1, 1, M, 2*M)
-    convolve(h2, h3_p_W_last, block6, stride=(2, 2), out=h3_p_c)  # (B, 14, 14, 2*M)
+    convolve(h2, h3_p_W_last, block3, stride=(2, 2), out=h3_p_c)  # (B, 14, 14, 2*M)
     # h3.p.n.m = mean[batch, 1, 2](h3.p.c)                      conv.nn:28
     h3_p_n_m = new_h3_p_n_mu                                    # (2*M,)
     np.sum(h3_p_c, axis=(0, 1, 2), out=h3_p_n_m)
@@ -1639,7 +1625,7 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h3_a, 0, out=h3_a)
     # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
     h3_r_W_last[...] = h3_r_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h3_a, h3_r_W_last, block7, part5, padding=(1, 1), out=h3_r_c)  # (B, 14, 14, 2*M)
+    convolve(h3_a, h3_r_W_last, block4, part2, padding=(1, 1), out=h3_r_c)  # (B, 14, 14, 2*M)
     # h3.r.n.m = mean[batch, 1, 2](h3.r.c)                      conv.nn:28
     h3_r_n_m = new_h3_r_n_mu                                    # (2*M,)
     np.sum(h3_r_c, axis=(0, 1, 2), out=h3_r_n_m)
@@ -1668,7 +1654,7 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h3, 0, out=h3)
     # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
     h4_a_W_last[...] = h4_a_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h3, h4_a_W_last, block8, part6, padding=(1, 1), out=h4_a_c)  # (B, 14, 14, 2*M)
+    convolve(h3, h4_a_W_last, block4, part2, padding=(1, 1), out=h4_a_c)  # (B, 14, 14, 2*M)
     # h4.a.n.m = mean[batch, 1, 2](h4.a.c)                      conv.nn:28
     h4_a_n_m = new_h4_a_n_mu                                    # (2*M,)
     np.sum(h4_a_c, axis=(0, 1, 2), out=h4_a_n_m)
@@ -1693,7 +1679,7 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h4_a, 0, out=h4_a)
     # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
     h4_r_W_last[...] = h4_r_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
-    convolve(h4_a, h4_r_W_last, block9, part7, padding=(1, 1), out=h4_r_c)  # (B, 14, 14, 2*M)
+    convolve(h4_a, h4_r_W_last, block4, part2, padding=(1, 1), out=h4_r_c)  # (B, 14, 14, 2*M)
     # h4.r.n.m = mean[batch, 1, 2](h4.r.c)                      conv.nn:28
     h4_r_n_m = new_h4_r_n_mu                                    # (2*M,)
     np.sum(h4_r_c, axis=(0, 1, 2), out=h4_r_n_m)
@@ -1719,7 +1705,7 @@ def _gradients(params, grads, x, y, workspace):
     np.maximum(h4, 0, out=h4)
     # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
     h5_p_W_last[...] = h5_p_W.transpose(2, 3, 1, 0)             # (1, 1, 2*M, 4*M)
-    convolve(h4, h5_p_W_last, block10, stride=(2, 2), out=h5_p_c)  # (B, 7, 7, 4*M)
+    convolve(h4, h5_p_W_last, block5, stride=(2, 2), out=h5_p_c)  # (B, 7, 7, 4*M)
     # h5.p.n.m = mean[batch, 1, 2](h5.p.c)                      conv.nn:28
     h5_p_n_m = new_h5_p_n_mu                                    # (4*M,)
     np.sum(h5_p_c, axis=(0, 1, 2), out=h5_p_n_m)
@@ -1739,7 +1725,7 @@ def _gradients(params, grads, x, y, workspace):
     h5_p_n_z /= h5_p_n_q
     # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
     h5_a_W_last[...] = h5_a_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 4*M)
-    convolve(h4, h5_a_W_last, block11, padding=(0, 0), stride=(2, 2), out=h5_a_c)  # (B, 7, 7, 4*M)
+    convolve(h4, h5_a_W_last, block6, padding=(0, 0), stride=(2, 2), out=h5_a_c)  # (B, 7, 7, 4*M)
     # h5.a.n.m = mean[batch, 1, 2](h5.a.c)                      conv.nn:28
     h5_a_n_m = new_h5_a_n_mu                                    # (4*M,)
     np.sum(h5_a_c, axis=(0, 1, 2), out=h5_a_n_m)
@@ -1915,7 +1901,7 @@ def _gradients(params, grads, x, y, workspace):
     d_h6_r_W[...] = d_h6_r_W_last.transpose(0, 3, 1, 2)         # (4*M, 4*M, 3, 3)
     # d_h6.a = conv_transpose(d_h6.r.c, h6.r.W, padding = 1)
     h6_r_W_turned[...] = h6_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 4*M, 4*M)
-    convolve(d_h6_r_c, h6_r_W_turned, block12, padding=(1, 1), out=d_h6_a)  # (B, 7, 7, 4*M)
+    convolve(d_h6_r_c, h6_r_W_turned, block7, padding=(1, 1), out=d_h6_a)  # (B, 7, 7, 4*M)
     # d_h6.a.n = d_h6.a * real(h6.a > 0)
     d_h6_a_n = d_h6_a
     np.greater(h6_a, 0, out=mask)
@@ -1948,7 +1934,7 @@ def _gradients(params, grads, x, y, workspace):
     # d_h5 = d_a_h6 + conv_transpose(d_h6.a.c, h6.a.W, padding = 1)
     # d_a_h5 = d_h5 * real(h5 > 0)
     h6_a_W_turned[...] = h6_a_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 4*M, 4*M)
-    convolve(d_h6_a_c, h6_a_W_turned, block13, padding=(1, 1), out=conv_d_h6_a_c)  # (B, 7, 7, 4*M)
+    convolve(d_h6_a_c, h6_a_W_turned, block8, padding=(1, 1), out=conv_d_h6_a_c)  # (B, 7, 7, 4*M)
     d_a_h5 = d_a_h6
     d_a_h5 += conv_d_h6_a_c
     np.greater(h5, 0, out=mask)
@@ -1974,7 +1960,7 @@ def _gradients(params, grads, x, y, workspace):
     d_h5_p_c = d_h5_p_n_u
     d_h5_p_c -= sum_d_h5_p_n_u
     # d_h5.p.W = correlate(d_h5.p.c, h4, 1, stride = 2)
-    correlate(h4, d_h5_p_c, block14, part8, stride=(2, 2), out=d_h5_p_W_last)  # (1, 1, 2*M, 4*M)
+    correlate(h4, d_h5_p_c, block9, part3, stride=(2, 2), out=d_h5_p_W_last)  # (1, 1, 2*M, 4*M)
     d_h5_p_W[...] = d_h5_p_W_last.transpose(3, 2, 0, 1)         # (4*M, 2*M, 1, 1)
     # d_h5.r.n.gamma = sum[batch, 1, 2] d_a_h5 * h5.r.n.z
     np.einsum("abcd,abcd->d", d_a_h5, h5_r_n_z, out=d_h5_r_n_gamma)  # (4*M,)
@@ -2001,7 +1987,7 @@ def _gradients(params, grads, x, y, workspace):
     d_h5_r_W[...] = d_h5_r_W_last.transpose(0, 3, 1, 2)         # (4*M, 4*M, 3, 3)
     # d_h5.a = conv_transpose(d_h5.r.c, h5.r.W, padding = 1)
     h5_r_W_turned[...] = h5_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 4*M, 4*M)
-    convolve(d_h5_r_c, h5_r_W_turned, block15, padding=(1, 1), out=d_h5_a)  # (B, 7, 7, 4*M)
+    convolve(d_h5_r_c, h5_r_W_turned, block10, padding=(1, 1), out=d_h5_a)  # (B, 7, 7, 4*M)
     # d_h5.a.n = d_h5.a * real(h5.a > 0)
     d_h5_a_n = d_h5_a
     np.greater(h5_a, 0, out=mask)
@@ -2028,7 +2014,7 @@ def _gradients(params, grads, x, y, workspace):
     d_h5_a_c = d_h5_a_n_u
     d_h5_a_c -= sum_d_h5_a_n_u
     # d_h5.a.W = correlate(d_h5.a.c, h4, 3, stride = 2, padding = [[0, 1], [0, 1]])
-    correlate(h4, d_h5_a_c, block11, part9, padding=(0, 0), stride=(2, 2), out=d_h5_a_W_last)
+    correlate(h4, d_h5_a_c, block11, part4, padding=(0, 0), stride=(2, 2), out=d_h5_a_W_last)
     d_h5_a_W[...] = d_h5_a_W_last.transpose(3, 2, 0, 1)         # (4*M, 2*M, 3, 3)
     h5_a_W_last2[...] = h5_a_W.transpose(2, 3, 1, 0)            # (3, 3, 2*M, 4*M)
     np.matmul(d_h5_a_c.reshape(-1, 4*M), h5_a_W_last2.reshape(-1, 4*M).T,
@@ -2066,11 +2052,11 @@ def _gradients(params, grads, x, y, workspace):
     d_h4_r_c = d_h4_r_n_u
     d_h4_r_c -= sum_d_h4_r_n_u
     # d_h4.r.W = correlate(d_h4.r.c, h4.a, 3, padding = same)
-    correlate(h4_a, d_h4_r_c, block9, part10, padding=(1, 1), out=d_h4_r_W_last)  # (3, 3, 2*M, 2*M)
+    correlate(h4_a, d_h4_r_c, block4, part5, padding=(1, 1), out=d_h4_r_W_last)  # (3, 3, 2*M, 2*M)
     d_h4_r_W[...] = d_h4_r_W_last.transpose(3, 2, 0, 1)         # (2*M, 2*M, 3, 3)
     # d_h4.a = conv_transpose(d_h4.r.c, h4.r.W, padding = 1)
     h4_r_W_turned[...] = h4_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 2*M, 2*M)
-    convolve(d_h4_r_c, h4_r_W_turned, block9, part11, padding=(1, 1), out=d_h4_a)
+    convolve(d_h4_r_c, h4_r_W_turned, block4, part2, padding=(1, 1), out=d_h4_a)  # (B, 14, 14, 2*M)
     # d_h4.a.n = d_h4.a * real(h4.a > 0)
     d_h4_a_n = d_h4_a
     np.greater(h4_a, 0, out=mask2)
@@ -2089,20 +2075,20 @@ def _gradients(params, grads, x, y, workspace):
     dot_h4_a_n_z *= -1 / (196*B)
     d_h4_a_n_u = d_h4_a_n_z
     d_h4_a_n_u /= h4_a_n_q
-    np.multiply(dot_h4_a_n_z, h4_a_n_z, out=tmp)
-    d_h4_a_n_u += tmp
+    np.multiply(dot_h4_a_n_z, h4_a_n_z, out=tmp10)
+    d_h4_a_n_u += tmp10
     # d_h4.a.c = d_h4.a.n.u - channels(mean[batch, 1, 2](d_h4.a.n.u), d_h4.a.n.u)
     np.sum(d_h4_a_n_u, axis=(0, 1, 2), out=sum_d_h4_a_n_u)      # (2*M,)
     sum_d_h4_a_n_u /= 196*B
     d_h4_a_c = d_h4_a_n_u
     d_h4_a_c -= sum_d_h4_a_n_u
     # d_h4.a.W = correlate(d_h4.a.c, h3, 3, padding = same)
-    correlate(h3, d_h4_a_c, block9, part10, padding=(1, 1), out=d_h4_a_W_last)  # (3, 3, 2*M, 2*M)
+    correlate(h3, d_h4_a_c, block4, part5, padding=(1, 1), out=d_h4_a_W_last)  # (3, 3, 2*M, 2*M)
     d_h4_a_W[...] = d_h4_a_W_last.transpose(3, 2, 0, 1)         # (2*M, 2*M, 3, 3)
     # d_h3 = d_a_h4 + conv_transpose(d_h4.a.c, h4.a.W, padding = 1)
     # d_a_h3 = d_h3 * real(h3 > 0)
     h4_a_W_turned[...] = h4_a_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 2*M, 2*M)
-    convolve(d_h4_a_c, h4_a_W_turned, block9, part7, padding=(1, 1), out=conv_d_h4_a_c)
+    convolve(d_h4_a_c, h4_a_W_turned, block4, part2, padding=(1, 1), out=conv_d_h4_a_c)
     d_a_h3 = d_a_h4
     d_a_h3 += conv_d_h4_a_c
     np.greater(h3, 0, out=mask2)
@@ -2120,15 +2106,15 @@ def _gradients(params, grads, x, y, workspace):
     dot_h3_p_n_z *= -1 / (196*B)
     d_h3_p_n_u = d_h3_p_n_z
     d_h3_p_n_u /= h3_p_n_q
-    np.multiply(dot_h3_p_n_z, h3_p_n_z, out=tmp)
-    d_h3_p_n_u += tmp
+    np.multiply(dot_h3_p_n_z, h3_p_n_z, out=tmp11)
+    d_h3_p_n_u += tmp11
     # d_h3.p.c = d_h3.p.n.u - channels(mean[batch, 1, 2](d_h3.p.n.u), d_h3.p.n.u)
     np.sum(d_h3_p_n_u, axis=(0, 1, 2), out=sum_d_h3_p_n_u)      # (2*M,)
     sum_d_h3_p_n_u /= 196*B
     d_h3_p_c = d_h3_p_n_u
     d_h3_p_c -= sum_d_h3_p_n_u
     # d_h3.p.W = correlate(d_h3.p.c, h2, 1, stride = 2)
-    correlate(h2, d_h3_p_c, block16, part12, stride=(2, 2), out=d_h3_p_W_last)  # (1, 1, M, 2*M)
+    correlate(h2, d_h3_p_c, block3, part6, stride=(2, 2), out=d_h3_p_W_last)  # (1, 1, M, 2*M)
     d_h3_p_W[...] = d_h3_p_W_last.transpose(3, 2, 0, 1)         # (2*M, M, 1, 1)
     # d_h3.r.n.gamma = sum[batch, 1, 2] d_a_h3 * h3.r.n.z
     np.einsum("abcd,abcd->d", d_a_h3, h3_r_n_z, out=d_h3_r_n_gamma)  # (2*M,)
@@ -2142,19 +2128,19 @@ def _gradients(params, grads, x, y, workspace):
     dot_h3_r_n_z *= -1 / (196*B)
     d_h3_r_n_u = d_h3_r_n_z
     d_h3_r_n_u /= h3_r_n_q
-    np.multiply(dot_h3_r_n_z, h3_r_n_z, out=tmp10)
-    d_h3_r_n_u += tmp10
+    np.multiply(dot_h3_r_n_z, h3_r_n_z, out=tmp12)
+    d_h3_r_n_u += tmp12
     # d_h3.r.c = d_h3.r.n.u - channels(mean[batch, 1, 2](d_h3.r.n.u), d_h3.r.n.u)
     np.sum(d_h3_r_n_u, axis=(0, 1, 2), out=sum_d_h3_r_n_u)      # (2*M,)
     sum_d_h3_r_n_u /= 196*B
     d_h3_r_c = d_h3_r_n_u
     d_h3_r_c -= sum_d_h3_r_n_u
     # d_h3.r.W = correlate(d_h3.r.c, h3.a, 3, padding = same)
-    correlate(h3_a, d_h3_r_c, block9, part10, padding=(1, 1), out=d_h3_r_W_last)  # (3, 3, 2*M, 2*M)
+    correlate(h3_a, d_h3_r_c, block4, part5, padding=(1, 1), out=d_h3_r_W_last)  # (3, 3, 2*M, 2*M)
     d_h3_r_W[...] = d_h3_r_W_last.transpose(3, 2, 0, 1)         # (2*M, 2*M, 3, 3)
     # d_h3.a = conv_transpose(d_h3.r.c, h3.r.W, padding = 1)
     h3_r_W_turned[...] = h3_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 2*M, 2*M)
-    convolve(d_h3_r_c, h3_r_W_turned, block9, part6, padding=(1, 1), out=d_h3_a)  # (B, 14, 14, 2*M)
+    convolve(d_h3_r_c, h3_r_W_turned, block4, part2, padding=(1, 1), out=d_h3_a)  # (B, 14, 14, 2*M)
     # d_h3.a.n = d_h3.a * real(h3.a > 0)
     d_h3_a_n = d_h3_a
     np.greater(h3_a, 0, out=mask2)
@@ -2173,8 +2159,8 @@ def _gradients(params, grads, x, y, workspace):
     dot_h3_a_n_z *= -1 / (196*B)
     d_h3_a_n_u = d_h3_a_n_z
     d_h3_a_n_u /= h3_a_n_q
-    np.multiply(dot_h3_a_n_z, h3_a_n_z, out=tmp11)
-    d_h3_a_n_u += tmp11
+    np.multiply(dot_h3_a_n_z, h3_a_n_z, out=tmp13)
+    d_h3_a_n_u += tmp13
     # d_h3.a.c = d_h3.a.n.u - channels(mean[batch, 1, 2](d_h3.a.n.u), d_h3.a.n.u)
     np.sum(d_h3_a_n_u, axis=(0, 1, 2), out=sum_d_h3_a_n_u)      # (2*M,)
     sum_d_h3_a_n_u /= 196*B
@@ -2211,19 +2197,19 @@ def _gradients(params, grads, x, y, workspace):
     dot_h2_r_n_z *= -1 / (784*B)
     d_h2_r_n_u = d_h2_r_n_z
     d_h2_r_n_u /= h2_r_n_q
-    np.multiply(dot_h2_r_n_z, h2_r_n_z, out=tmp12)
-    d_h2_r_n_u += tmp12
+    np.multiply(dot_h2_r_n_z, h2_r_n_z, out=tmp14)
+    d_h2_r_n_u += tmp14
     # d_h2.r.c = d_h2.r.n.u - channels(mean[batch, 1, 2](d_h2.r.n.u), d_h2.r.n.u)
     np.sum(d_h2_r_n_u, axis=(0, 1, 2), out=sum_d_h2_r_n_u)      # (M,)
     sum_d_h2_r_n_u /= 784*B
     d_h2_r_c = d_h2_r_n_u
     d_h2_r_c -= sum_d_h2_r_n_u
     # d_h2.r.W = correlate(d_h2.r.c, h2.a, 3, padding = same)
-    correlate(h2_a, d_h2_r_c, block17, part13, padding=(1, 1), out=d_h2_r_W_last)  # (3, 3, M, M)
+    correlate(h2_a, d_h2_r_c, block2, part7, padding=(1, 1), out=d_h2_r_W_last)  # (3, 3, M, M)
     d_h2_r_W[...] = d_h2_r_W_last.transpose(3, 2, 0, 1)         # (M, M, 3, 3)
     # d_h2.a = conv_transpose(d_h2.r.c, h2.r.W, padding = 1)
     h2_r_W_turned[...] = h2_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, M, M)
-    convolve(d_h2_r_c, h2_r_W_turned, block17, part3, padding=(1, 1), out=d_h2_a)  # (B, 28, 28, M)
+    convolve(d_h2_r_c, h2_r_W_turned, block2, part, padding=(1, 1), out=d_h2_a)  # (B, 28, 28, M)
     # d_h2.a.n = d_h2.a * real(h2.a > 0)
     d_h2_a_n = d_h2_a
     np.greater(h2_a, 0, out=mask3)
@@ -2242,20 +2228,20 @@ def _gradients(params, grads, x, y, workspace):
     dot_h2_a_n_z *= -1 / (784*B)
     d_h2_a_n_u = d_h2_a_n_z
     d_h2_a_n_u /= h2_a_n_q
-    np.multiply(dot_h2_a_n_z, h2_a_n_z, out=tmp13)
-    d_h2_a_n_u += tmp13
+    np.multiply(dot_h2_a_n_z, h2_a_n_z, out=tmp15)
+    d_h2_a_n_u += tmp15
     # d_h2.a.c = d_h2.a.n.u - channels(mean[batch, 1, 2](d_h2.a.n.u), d_h2.a.n.u)
     np.sum(d_h2_a_n_u, axis=(0, 1, 2), out=sum_d_h2_a_n_u)      # (M,)
     sum_d_h2_a_n_u /= 784*B
     d_h2_a_c = d_h2_a_n_u
     d_h2_a_c -= sum_d_h2_a_n_u
     # d_h2.a.W = correlate(d_h2.a.c, h1, 3, padding = same)
-    correlate(h1, d_h2_a_c, block17, part13, padding=(1, 1), out=d_h2_a_W_last)  # (3, 3, M, M)
+    correlate(h1, d_h2_a_c, block2, part7, padding=(1, 1), out=d_h2_a_W_last)  # (3, 3, M, M)
     d_h2_a_W[...] = d_h2_a_W_last.transpose(3, 2, 0, 1)         # (M, M, 3, 3)
     # d_h1 = d_a_h2 + conv_transpose(d_h2.a.c, h2.a.W, padding = 1)
     # d_a_h1 = d_h1 * real(h1 > 0)
     h2_a_W_turned[...] = h2_a_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, M, M)
-    convolve(d_h2_a_c, h2_a_W_turned, block17, part2, padding=(1, 1), out=conv_d_h2_a_c)
+    convolve(d_h2_a_c, h2_a_W_turned, block2, part, padding=(1, 1), out=conv_d_h2_a_c)
     d_a_h1 = d_a_h2
     d_a_h1 += conv_d_h2_a_c
     np.greater(h1, 0, out=mask3)
@@ -2273,19 +2259,19 @@ def _gradients(params, grads, x, y, workspace):
     dot_h1_r_n_z *= -1 / (784*B)
     d_h1_r_n_u = d_h1_r_n_z
     d_h1_r_n_u /= h1_r_n_q
-    np.multiply(dot_h1_r_n_z, h1_r_n_z, out=tmp14)
-    d_h1_r_n_u += tmp14
+    np.multiply(dot_h1_r_n_z, h1_r_n_z, out=tmp16)
+    d_h1_r_n_u += tmp16
     # d_h1.r.c = d_h1.r.n.u - channels(mean[batch, 1, 2](d_h1.r.n.u), d_h1.r.n.u)
     np.sum(d_h1_r_n_u, axis=(0, 1, 2), out=sum_d_h1_r_n_u)      # (M,)
     sum_d_h1_r_n_u /= 784*B
     d_h1_r_c = d_h1_r_n_u
     d_h1_r_c -= sum_d_h1_r_n_u
     # d_h1.r.W = correlate(d_h1.r.c, h1.a, 3, padding = same)
-    correlate(h1_a, d_h1_r_c, block17, part13, padding=(1, 1), out=d_h1_r_W_last)  # (3, 3, M, M)
+    correlate(h1_a, d_h1_r_c, block2, part7, padding=(1, 1), out=d_h1_r_W_last)  # (3, 3, M, M)
     d_h1_r_W[...] = d_h1_r_W_last.transpose(3, 2, 0, 1)         # (M, M, 3, 3)
     # d_h1.a = conv_transpose(d_h1.r.c, h1.r.W, padding = 1)
     h1_r_W_turned[...] = h1_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, M, M)
-    convolve(d_h1_r_c, h1_r_W_turned, block17, part, padding=(1, 1), out=d_h1_a)  # (B, 28, 28, M)
+    convolve(d_h1_r_c, h1_r_W_turned, block2, part, padding=(1, 1), out=d_h1_a)  # (B, 28, 28, M)
     # d_h1.a.n = d_h1.a * real(h1.a > 0)
     d_h1_a_n = d_h1_a
     np.greater(h1_a, 0, out=mask3)
@@ -2304,20 +2290,20 @@ def _gradients(params, grads, x, y, workspace):
     dot_h1_a_n_z *= -1 / (784*B)
     d_h1_a_n_u = d_h1_a_n_z
     d_h1_a_n_u /= h1_a_n_q
-    np.multiply(dot_h1_a_n_z, h1_a_n_z, out=tmp15)
-    d_h1_a_n_u += tmp15
+    np.multiply(dot_h1_a_n_z, h1_a_n_z, out=tmp17)
+    d_h1_a_n_u += tmp17
     # d_h1.a.c = d_h1.a.n.u - channels(mean[batch, 1, 2](d_h1.a.n.u), d_h1.a.n.u)
     np.sum(d_h1_a_n_u, axis=(0, 1, 2), out=sum_d_h1_a_n_u)      # (M,)
     sum_d_h1_a_n_u /= 784*B
     d_h1_a_c = d_h1_a_n_u
     d_h1_a_c -= sum_d_h1_a_n_u
     # d_h1.a.W = correlate(d_h1.a.c, h0, 3, padding = same)
-    correlate(h0, d_h1_a_c, block17, part14, padding=(1, 1), out=d_h1_a_W_last)  # (3, 3, M, M)
+    correlate(h0, d_h1_a_c, block2, part7, padding=(1, 1), out=d_h1_a_W_last)  # (3, 3, M, M)
     d_h1_a_W[...] = d_h1_a_W_last.transpose(3, 2, 0, 1)         # (M, M, 3, 3)
     # d_h0 = d_a_h1 + conv_transpose(d_h1.a.c, h1.a.W, padding = 1)
     # d_h0.n = d_h0 * real(h0 > 0)
     h1_a_W_turned[...] = h1_a_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, M, M)
-    convolve(d_h1_a_c, h1_a_W_turned, block17, part, padding=(1, 1), out=conv_d_h1_a_c)
+    convolve(d_h1_a_c, h1_a_W_turned, block2, part, padding=(1, 1), out=conv_d_h1_a_c)
     d_h0_n = d_a_h1
     d_h0_n += conv_d_h1_a_c
     np.greater(h0, 0, out=mask3)
@@ -2336,106 +2322,106 @@ def _gradients(params, grads, x, y, workspace):
     dot_h0_n_z *= -1 / (784*B)
     d_h0_n_u = d_h0_n_z
     d_h0_n_u /= h0_n_q
-    np.multiply(dot_h0_n_z, h0_n_z, out=tmp16)
-    d_h0_n_u += tmp16
+    np.multiply(dot_h0_n_z, h0_n_z, out=tmp18)
+    d_h0_n_u += tmp18
     # d_h0.c = d_h0.n.u - channels(mean[batch, 1, 2](d_h0.n.u), d_h0.n.u)
     np.sum(d_h0_n_u, axis=(0, 1, 2), out=sum_d_h0_n_u)          # (M,)
     sum_d_h0_n_u /= 784*B
     d_h0_c = d_h0_n_u
     d_h0_c -= sum_d_h0_n_u
     # d_h0.W = correlate(d_h0.c, x, 3, padding = same)
-    correlate(x.transpose(0, 2, 3, 1), d_h0_c, block18, part15, padding=(1, 1), out=d_h0_W_last)
+    correlate(x.transpose(0, 2, 3, 1), d_h0_c, block, part8, padding=(1, 1), out=d_h0_W_last)
     d_h0_W[...] = d_h0_W_last.transpose(3, 2, 0, 1)             # (M, 1, 3, 3)
-    np.multiply(0.9, h0_n_mu, out=tmp17)
+    np.multiply(0.9, h0_n_mu, out=tmp19)
     new_h0_n_mu *= 0.09999999999999998
-    new_h0_n_mu += tmp17
-    np.multiply(0.9, h0_n_v, out=tmp17)
+    new_h0_n_mu += tmp19
+    np.multiply(0.9, h0_n_v, out=tmp19)
     new_h0_n_v *= 0.09999999999999998
-    new_h0_n_v += tmp17
-    np.multiply(0.9, h1_a_n_mu, out=tmp17)
+    new_h0_n_v += tmp19
+    np.multiply(0.9, h1_a_n_mu, out=tmp19)
     new_h1_a_n_mu *= 0.09999999999999998
-    new_h1_a_n_mu += tmp17
-    np.multiply(0.9, h1_a_n_v, out=tmp17)
+    new_h1_a_n_mu += tmp19
+    np.multiply(0.9, h1_a_n_v, out=tmp19)
     new_h1_a_n_v *= 0.09999999999999998
-    new_h1_a_n_v += tmp17
-    np.multiply(0.9, h1_r_n_mu, out=tmp17)
+    new_h1_a_n_v += tmp19
+    np.multiply(0.9, h1_r_n_mu, out=tmp19)
     new_h1_r_n_mu *= 0.09999999999999998
-    new_h1_r_n_mu += tmp17
-    np.multiply(0.9, h1_r_n_v, out=tmp17)
+    new_h1_r_n_mu += tmp19
+    np.multiply(0.9, h1_r_n_v, out=tmp19)
     new_h1_r_n_v *= 0.09999999999999998
-    new_h1_r_n_v += tmp17
-    np.multiply(0.9, h2_a_n_mu, out=tmp17)
+    new_h1_r_n_v += tmp19
+    np.multiply(0.9, h2_a_n_mu, out=tmp19)
     new_h2_a_n_mu *= 0.09999999999999998
-    new_h2_a_n_mu += tmp17
-    np.multiply(0.9, h2_a_n_v, out=tmp17)
+    new_h2_a_n_mu += tmp19
+    np.multiply(0.9, h2_a_n_v, out=tmp19)
     new_h2_a_n_v *= 0.09999999999999998
-    new_h2_a_n_v += tmp17
-    np.multiply(0.9, h2_r_n_mu, out=tmp17)
+    new_h2_a_n_v += tmp19
+    np.multiply(0.9, h2_r_n_mu, out=tmp19)
     new_h2_r_n_mu *= 0.09999999999999998
-    new_h2_r_n_mu += tmp17
-    np.multiply(0.9, h2_r_n_v, out=tmp17)
+    new_h2_r_n_mu += tmp19
+    np.multiply(0.9, h2_r_n_v, out=tmp19)
     new_h2_r_n_v *= 0.09999999999999998
-    new_h2_r_n_v += tmp17
-    np.multiply(0.9, h3_a_n_mu, out=tmp18)
+    new_h2_r_n_v += tmp19
+    np.multiply(0.9, h3_a_n_mu, out=tmp20)
     new_h3_a_n_mu *= 0.09999999999999998
-    new_h3_a_n_mu += tmp18
-    np.multiply(0.9, h3_a_n_v, out=tmp18)
+    new_h3_a_n_mu += tmp20
+    np.multiply(0.9, h3_a_n_v, out=tmp20)
     new_h3_a_n_v *= 0.09999999999999998
-    new_h3_a_n_v += tmp18
-    np.multiply(0.9, h3_r_n_mu, out=tmp18)
+    new_h3_a_n_v += tmp20
+    np.multiply(0.9, h3_r_n_mu, out=tmp20)
     new_h3_r_n_mu *= 0.09999999999999998
-    new_h3_r_n_mu += tmp18
-    np.multiply(0.9, h3_r_n_v, out=tmp18)
+    new_h3_r_n_mu += tmp20
+    np.multiply(0.9, h3_r_n_v, out=tmp20)
     new_h3_r_n_v *= 0.09999999999999998
-    new_h3_r_n_v += tmp18
-    np.multiply(0.9, h3_p_n_mu, out=tmp18)
+    new_h3_r_n_v += tmp20
+    np.multiply(0.9, h3_p_n_mu, out=tmp20)
     new_h3_p_n_mu *= 0.09999999999999998
-    new_h3_p_n_mu += tmp18
-    np.multiply(0.9, h3_p_n_v, out=tmp18)
+    new_h3_p_n_mu += tmp20
+    np.multiply(0.9, h3_p_n_v, out=tmp20)
     new_h3_p_n_v *= 0.09999999999999998
-    new_h3_p_n_v += tmp18
-    np.multiply(0.9, h4_a_n_mu, out=tmp18)
+    new_h3_p_n_v += tmp20
+    np.multiply(0.9, h4_a_n_mu, out=tmp20)
     new_h4_a_n_mu *= 0.09999999999999998
-    new_h4_a_n_mu += tmp18
-    np.multiply(0.9, h4_a_n_v, out=tmp18)
+    new_h4_a_n_mu += tmp20
+    np.multiply(0.9, h4_a_n_v, out=tmp20)
     new_h4_a_n_v *= 0.09999999999999998
-    new_h4_a_n_v += tmp18
-    np.multiply(0.9, h4_r_n_mu, out=tmp18)
+    new_h4_a_n_v += tmp20
+    np.multiply(0.9, h4_r_n_mu, out=tmp20)
     new_h4_r_n_mu *= 0.09999999999999998
-    new_h4_r_n_mu += tmp18
-    np.multiply(0.9, h4_r_n_v, out=tmp18)
+    new_h4_r_n_mu += tmp20
+    np.multiply(0.9, h4_r_n_v, out=tmp20)
     new_h4_r_n_v *= 0.09999999999999998
-    new_h4_r_n_v += tmp18
-    np.multiply(0.9, h5_a_n_mu, out=tmp19)
+    new_h4_r_n_v += tmp20
+    np.multiply(0.9, h5_a_n_mu, out=tmp21)
     new_h5_a_n_mu *= 0.09999999999999998
-    new_h5_a_n_mu += tmp19
-    np.multiply(0.9, h5_a_n_v, out=tmp19)
+    new_h5_a_n_mu += tmp21
+    np.multiply(0.9, h5_a_n_v, out=tmp21)
     new_h5_a_n_v *= 0.09999999999999998
-    new_h5_a_n_v += tmp19
-    np.multiply(0.9, h5_r_n_mu, out=tmp19)
+    new_h5_a_n_v += tmp21
+    np.multiply(0.9, h5_r_n_mu, out=tmp21)
     new_h5_r_n_mu *= 0.09999999999999998
-    new_h5_r_n_mu += tmp19
-    np.multiply(0.9, h5_r_n_v, out=tmp19)
+    new_h5_r_n_mu += tmp21
+    np.multiply(0.9, h5_r_n_v, out=tmp21)
     new_h5_r_n_v *= 0.09999999999999998
-    new_h5_r_n_v += tmp19
-    np.multiply(0.9, h5_p_n_mu, out=tmp19)
+    new_h5_r_n_v += tmp21
+    np.multiply(0.9, h5_p_n_mu, out=tmp21)
     new_h5_p_n_mu *= 0.09999999999999998
-    new_h5_p_n_mu += tmp19
-    np.multiply(0.9, h5_p_n_v, out=tmp19)
+    new_h5_p_n_mu += tmp21
+    np.multiply(0.9, h5_p_n_v, out=tmp21)
     new_h5_p_n_v *= 0.09999999999999998
-    new_h5_p_n_v += tmp19
-    np.multiply(0.9, h6_a_n_mu, out=tmp19)
+    new_h5_p_n_v += tmp21
+    np.multiply(0.9, h6_a_n_mu, out=tmp21)
     new_h6_a_n_mu *= 0.09999999999999998
-    new_h6_a_n_mu += tmp19
-    np.multiply(0.9, h6_a_n_v, out=tmp19)
+    new_h6_a_n_mu += tmp21
+    np.multiply(0.9, h6_a_n_v, out=tmp21)
     new_h6_a_n_v *= 0.09999999999999998
-    new_h6_a_n_v += tmp19
-    np.multiply(0.9, h6_r_n_mu, out=tmp19)
+    new_h6_a_n_v += tmp21
+    np.multiply(0.9, h6_r_n_mu, out=tmp21)
     new_h6_r_n_mu *= 0.09999999999999998
-    new_h6_r_n_mu += tmp19
-    np.multiply(0.9, h6_r_n_v, out=tmp19)
+    new_h6_r_n_mu += tmp21
+    np.multiply(0.9, h6_r_n_v, out=tmp21)
     new_h6_r_n_v *= 0.09999999999999998
-    new_h6_r_n_v += tmp19
+    new_h6_r_n_v += tmp21
     # d_h5.r.n.beta = sum[batch, 1, 2](d_a_h5)
     d_h5_r_n_beta[...] = d_h5_p_n_beta                          # (4*M,)
     # d_h3.r.n.beta = sum[batch, 1, 2](d_a_h3)
@@ -2449,273 +2435,261 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (9*M, dtype),
-            (784*B*M, dtype),
-            (max(190512, 784*B*M), dtype),
-            (9*M*M, dtype),
-            (784*B*M, dtype),
-            (max(10080*M, 784*B*M), dtype),
-            (max(3136*M, 9*M*M, 190512), dtype),
-            (784*B*M, dtype),
-            (max(10080*M, 784*B*M), dtype),
-            (max(3136*M, 9*M*M), dtype),
-            (784*B*M, dtype),
-            (max(10080*M, 784*B*M), dtype),
-            (max(3136*M, 9*M*M), dtype),
-            (784*B*M, dtype),
-            (max(10080*M, 784*B*M), dtype),
-            (max(3136*M, 2*M*M), dtype),
-            (392*B*M, dtype),
-            (max(12152*M, 841*B*M, 18*M*M), dtype),
             (1764*B*M, dtype),
-            (392*B*M, dtype),
-            (9*M, dtype),
-            (392*B*M, dtype),
-            (36*M*M, dtype),
-            (392*B*M, dtype),
-            (max(12096*M, 392*B*M), dtype),
-            (max(3528*M, 392*B*M, 36*M*M), dtype),
-            (392*B*M, dtype),
-            (max(12096*M, 36*M*M, 392*B*M), dtype),
-            (max(3528*M, 36*M*M), dtype),
-            (392*B*M, dtype),
-            (max(12250*M, 144*M*M), dtype),
-            (max(3528*M, 36*M*M), dtype),
-            (196*B*M, dtype),
-            (max(12250*M, 72*M*M, 196*B*M), dtype),
-            (196*B*M, dtype),
-            (11466*M, dtype),
-            (max(144*M*M, 882*B*M), dtype),
             (1764*B*M, dtype),
-            (max(196*B*M, 10584*M), dtype),
-            (196*B*M, dtype),
-            (max(144*M*M, 450*B*M), dtype),
             (1764*B*M, dtype),
-            (max(196*B*M, 144*M*M), dtype),
-            (196*B*M, dtype),
-            (max(144*M*M, 10584*M, 392*B*M), dtype),
-            (1764*B*M, dtype),
-            (max(196*B*M, 144*M*M, 10584*M), dtype),
-            (196*B*M, dtype),
-            (196*B*M, dtype),
-            (max(B*C, 196*B*M), dtype),
-            (max(98*B*M, 108*M*M), dtype),
-            (max(B*C, 72*M*M, 3528*M), dtype),
-            (max(B, 18*M*M), dtype),
-            (max(B, 12*M*M), dtype),
+            (max(1764*B*M, 144*M*M), dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
             (784*B*M, bool),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (max(324*B*M, 10584*M), dtype),
+            (max(196*B*M, 12250*M, 190512, 144*M*M), dtype),
+            (max(196*B*M, 12250*M, 108*M*M), dtype),
+            (max(196*B*M, 11466*M, 72*M*M), dtype),
+            (max(196*B*M, 10584*M, 72*M*M), dtype),
+            (max(196*B*M, 144*M*M), dtype),
+            (max(196*B*M, 144*M*M), dtype),
+            (max(196*B*M, 10584*M, 144*M*M), dtype),
+            (max(196*B*M, 144*M*M), dtype),
+            (max(196*B*M, 144*M*M), dtype),
+            (max(196*B*M, 144*M*M, B*C), dtype),
+            (18*M*M, dtype),
+            (max(B*C, 2*M*M, 9*M), dtype),
+            (4*M, dtype),
+            (4*M, dtype),
+            (4*M, dtype),
+            (4*M, dtype),
+            (4*M, dtype),
+            (max(B, 4*M), dtype),
+            (B, dtype),
+            (B, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (M, dtype),
+            (M, dtype),
+            (M, dtype),
+            (M, dtype),
+            (M, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # h0_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h0_n_q
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h0
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_last
-            s[4][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[5][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[6][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[3][:M],                                                   # h1_a_n_q
-            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h1_a
-            s[6][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_last
-            s[7][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
-            s[8][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block3
-            s[9][:3136*M].reshape(1, 4, 784, M),                        # part2
-            s[6][:M],                                                   # h1_r_n_q
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # h1
-            s[9][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_last
+            s[36][:9*M].reshape(3, 3, 1, M),                            # h0_W_last
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
+            s[25][:190512].reshape(1, 27, 28, 28, 3, 3, 1),             # block
+            s[50][:M],                                                  # h0_n_q
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h0
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h1_a_W_last
+            s[6][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
+            s[25][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block2
+            s[26][:3136*M].reshape(1, 4, 784, M),                       # part
+            s[51][:M],                                                  # h1_a_n_q
+            s[7][:784*B*M].reshape(B, 28, 28, M),                       # h1_a
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h1_r_W_last
+            s[8][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
+            s[52][:M],                                                  # h1_r_n_q
+            s[9][:784*B*M].reshape(B, 28, 28, M),                       # h1
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h2_a_W_last
             s[10][:784*B*M].reshape(B, 28, 28, M),                      # h2_a_c
-            s[11][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block4
-            s[12][:3136*M].reshape(1, 4, 784, M),                       # part3
-            s[9][:M],                                                   # h2_a_n_q
+            s[53][:M],                                                  # h2_a_n_q
             s[11][:784*B*M].reshape(B, 28, 28, M),                      # h2_a
-            s[12][:9*M*M].reshape(3, 3, M, M),                          # h2_r_W_last
-            s[13][:784*B*M].reshape(B, 28, 28, M),                      # h2_r_c
-            s[14][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block5
-            s[15][:3136*M].reshape(1, 4, 784, M),                       # part4
-            s[12][:M],                                                  # h2_r_n_q
-            s[14][:784*B*M].reshape(B, 28, 28, M),                      # h2
-            s[15][:2*M*M].reshape(1, 1, M, 2*M),                        # h3_p_W_last
-            s[16][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_p_c
-            s[17][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),            # block6
-            s[15][:2*M],                                                # h3_p_n_q
-            s[17][:841*B*M].reshape(B, 29, 29, M),                      # h2_padded
-            s[18][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # h2_padded_windows
-            s[17][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_a_W_last
-            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a_c
-            s[20][:2*M],                                                # h3_a_n_q
-            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a
-            s[22][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h3_r_W_last
-            s[23][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_r_c
-            s[24][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block7
-            s[25][:3528*M].reshape(1, 9, 196, 2*M),                     # part5
-            s[22][:2*M],                                                # h3_r_n_q
-            s[24][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
-            s[25][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp
-            s[25][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_a_W_last
-            s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a_c
-            s[27][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block8
-            s[28][:3528*M].reshape(1, 9, 196, 2*M),                     # part6
-            s[28][:2*M],                                                # h4_a_n_q
-            s[25][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h2_r_W_last
+            s[12][:784*B*M].reshape(B, 28, 28, M),                      # h2_r_c
+            s[54][:M],                                                  # h2_r_n_q
+            s[13][:784*B*M].reshape(B, 28, 28, M),                      # h2
+            s[36][:2*M*M].reshape(1, 1, M, 2*M),                        # h3_p_W_last
+            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_p_c
+            s[25][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),            # block3
+            s[45][:2*M],                                                # h3_p_n_q
+            s[1][:841*B*M].reshape(B, 29, 29, M),                       # h2_padded
+            s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # h2_padded_windows
+            s[35][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_a_W_last
+            s[16][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a_c
+            s[46][:2*M],                                                # h3_a_n_q
+            s[17][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h3_r_W_last
+            s[18][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_r_c
+            s[25][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block4
+            s[26][:3528*M].reshape(1, 9, 196, 2*M),                     # part2
+            s[47][:2*M],                                                # h3_r_n_q
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp
+            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_a_W_last
+            s[20][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a_c
+            s[48][:2*M],                                                # h4_a_n_q
+            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a
             s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_r_W_last
-            s[29][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_r_c
-            s[30][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block9
-            s[31][:3528*M].reshape(1, 9, 196, 2*M),                     # part7
-            s[31][:2*M],                                                # h4_r_n_q
-            s[27][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
-            s[30][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # h5_p_W_last
-            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_p_c
-            s[33][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),           # block10
-            s[30][:4*M],                                                # h5_p_n_q
-            s[33][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # h5_a_W_last
-            s[34][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a_c
-            s[35][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),            # block11
-            s[35][:4*M],                                                # h5_a_n_q
-            s[33][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a
-            s[36][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_a_padded
-            s[37][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_a_padded_windows
-            s[36][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h5_r_W_last
-            s[38][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_r_c
-            s[36][:4*M],                                                # h5_r_n_q
-            s[39][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
-            s[40][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp2
-            s[40][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
-            s[41][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
-            s[40][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_a_W_last
-            s[42][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a_c
+            s[22][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_r_c
+            s[49][:2*M],                                                # h4_r_n_q
+            s[23][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
+            s[27][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # h5_p_W_last
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_p_c
+            s[26][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),           # block5
+            s[37][:4*M],                                                # h5_p_n_q
+            s[28][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # h5_a_W_last
+            s[26][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a_c
+            s[27][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),            # block6
+            s[38][:4*M],                                                # h5_a_n_q
+            s[27][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a
+            s[2][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_a_padded
+            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_a_padded_windows
+            s[29][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h5_r_W_last
+            s[28][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_r_c
+            s[39][:4*M],                                                # h5_r_n_q
+            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp2
+            s[29][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
+            s[3][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
+            s[2][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
+            s[31][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_a_W_last
+            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a_c
             s[40][:4*M],                                                # h6_a_n_q
-            s[43][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a
-            s[44][:324*B*M].reshape(B, 9, 9, 4*M),                      # h6_a_padded
-            s[45][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h6_a_padded_windows
-            s[44][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_r_W_last
-            s[46][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_r_c
-            s[44][:4*M],                                                # h6_r_n_q
-            s[47][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
-            s[48][:4*B*M].reshape(B, 4*M),                              # sum_h6
-            s[49][:B*C].reshape(B, C),                                  # s
-            s[50][:B],                                                  # max_s
-            s[51][:B*C].reshape(B, C),                                  # exp_s
-            s[52][:B],                                                  # sum_exp_s
-            s[53][:B],                                                  # s_picked
-            s[49][:B],                                                  # tmp3
-            s[48][:4*B*M].reshape(B, 4*M),                              # s_W_t2
-            s[54][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask
-            s[48][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6_r_n_z
-            s[50][:4*M],                                                # dot_h6_r_n_z
-            s[49][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
-            s[50][:4*M],                                                # sum_d_h6_r_n_u
-            s[46][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_r_W_last
-            s[46][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_r_W_turned
-            s[44][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block12
-            s[49][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6_a
-            s[50][:4*M],                                                # dot_h6_a_n_z
-            s[43][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
-            s[50][:4*M],                                                # sum_d_h6_a_n_u
-            s[42][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_a_W_last
-            s[42][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_a_W_turned
-            s[43][:196*B*M].reshape(B, 7, 7, 4*M),                      # conv_d_h6_a_c
-            s[46][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block13
-            s[39][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5_p_n_z
-            s[50][:4*M],                                                # dot_h5_p_n_z
-            s[42][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp6
-            s[50][:4*M],                                                # sum_d_h5_p_n_u
-            s[30][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),           # block14
-            s[50][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # part8
-            s[51][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # d_h5_p_W_last
-            s[52][:4*M],                                                # dot_h5_r_n_z
-            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp7
-            s[52][:4*M],                                                # sum_d_h5_r_n_u
-            s[30][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h5_r_W_last
+            s[31][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a
+            s[24][:324*B*M].reshape(B, 9, 9, 4*M),                      # h6_a_padded
+            s[3][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h6_a_padded_windows
+            s[32][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_r_W_last
+            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_r_c
+            s[41][:4*M],                                                # h6_r_n_q
+            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
+            s[33][:4*B*M].reshape(B, 4*M),                              # sum_h6
+            s[34][:B*C].reshape(B, C),                                  # s
+            s[42][:B],                                                  # max_s
+            s[36][:B*C].reshape(B, C),                                  # exp_s
+            s[43][:B],                                                  # sum_exp_s
+            s[44][:B],                                                  # s_picked
+            s[34][:B],                                                  # tmp3
+            s[33][:4*B*M].reshape(B, 4*M),                              # s_W_t2
+            s[14][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask
+            s[33][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6_r_n_z
+            s[42][:4*M],                                                # dot_h6_r_n_z
+            s[34][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
+            s[41][:4*M],                                                # sum_d_h6_r_n_u
+            s[34][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_r_W_last
+            s[3][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_turned
+            s[24][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block7
+            s[34][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6_a
+            s[41][:4*M],                                                # dot_h6_a_n_z
+            s[31][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
+            s[40][:4*M],                                                # sum_d_h6_a_n_u
+            s[30][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_a_W_last
+            s[33][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_a_W_turned
+            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # conv_d_h6_a_c
+            s[31][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block8
+            s[29][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5_p_n_z
+            s[40][:4*M],                                                # dot_h5_p_n_z
+            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp6
+            s[37][:4*M],                                                # sum_d_h5_p_n_u
+            s[25][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),           # block9
+            s[30][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # part3
+            s[31][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # d_h5_p_W_last
+            s[37][:4*M],                                                # dot_h5_r_n_z
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp7
+            s[37][:4*M],                                                # sum_d_h5_r_n_u
+            s[25][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h5_r_W_last
             s[30][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h5_r_W_turned
-            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5_a
-            s[38][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block15
-            s[52][:4*M],                                                # dot_h5_a_n_z
-            s[33][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp8
-            s[52][:4*M],                                                # sum_d_h5_a_n_u
-            s[50][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # d_h5_a_W_last
-            s[51][:72*M*M].reshape(1, 1, 18*M, 4*M),                    # part9
-            s[50][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # h5_a_W_last2
-            s[36][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # d_h4_term_windows
-            s[40][:450*B*M].reshape(B, 15, 15, 2*M),                    # d_h4_term_padded
-            s[52][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # h5_p_W_last2
-            s[50][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                 # d_h4_term_windows2
-            s[44][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_a_h4
-            s[54][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask2
-            s[27][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4_r_n_z
-            s[53][:2*M],                                                # dot_h4_r_n_z
-            s[40][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp9
-            s[53][:2*M],                                                # sum_d_h4_r_n_u
-            s[31][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_r_W_last
-            s[50][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part10
-            s[31][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_r_W_turned
-            s[29][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4_a
-            s[51][:3528*M].reshape(1, 9, 196, 2*M),                     # part11
-            s[53][:2*M],                                                # dot_h4_a_n_z
-            s[53][:2*M],                                                # sum_d_h4_a_n_u
-            s[28][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_a_W_last
-            s[28][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_a_W_turned
-            s[25][:392*B*M].reshape(B, 14, 14, 2*M),                    # conv_d_h4_a_c
-            s[24][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3_p_n_z
-            s[53][:2*M],                                                # dot_h3_p_n_z
-            s[53][:2*M],                                                # sum_d_h3_p_n_u
-            s[30][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),            # block16
-            s[52][:2*M*M].reshape(1, 1, M, 2*M),                        # part12
-            s[53][:2*M*M].reshape(1, 1, M, 2*M),                        # d_h3_p_W_last
-            s[53][:2*M],                                                # dot_h3_r_n_z
-            s[16][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp10
-            s[53][:2*M],                                                # sum_d_h3_r_n_u
-            s[22][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h3_r_W_last
-            s[22][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h3_r_W_turned
-            s[16][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3_a
-            s[53][:2*M],                                                # dot_h3_a_n_z
-            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp11
-            s[20][:2*M],                                                # sum_d_h3_a_n_u
-            s[52][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_a_W_last
-            s[18][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # d_h2_term_windows
-            s[17][:841*B*M].reshape(B, 29, 29, M),                      # d_h2_term_padded
-            s[53][:2*M*M].reshape(1, 1, M, 2*M),                        # h3_p_W_last2
-            s[32][:196*B*M].reshape(B, 14, 14, 1, 1, M),                # d_h2_term_windows2
-            s[36][:784*B*M].reshape(B, 28, 28, M),                      # d_a_h2
-            s[54][:784*B*M].reshape(B, 28, 28, M),                      # mask3
-            s[14][:784*B*M].reshape(B, 28, 28, M),                      # d_h2_r_n_z
-            s[20][:M],                                                  # dot_h2_r_n_z
-            s[17][:784*B*M].reshape(B, 28, 28, M),                      # tmp12
-            s[20][:M],                                                  # sum_d_h2_r_n_u
-            s[35][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block17
-            s[52][:12*M*M].reshape(1, 4, 3*M, M),                       # part13
-            s[53][:9*M*M].reshape(3, 3, M, M),                          # d_h2_r_W_last
-            s[53][:9*M*M].reshape(3, 3, M, M),                          # h2_r_W_turned
-            s[13][:784*B*M].reshape(B, 28, 28, M),                      # d_h2_a
-            s[20][:M],                                                  # dot_h2_a_n_z
-            s[11][:784*B*M].reshape(B, 28, 28, M),                      # tmp13
-            s[20][:M],                                                  # sum_d_h2_a_n_u
-            s[53][:9*M*M].reshape(3, 3, M, M),                          # d_h2_a_W_last
-            s[53][:9*M*M].reshape(3, 3, M, M),                          # h2_a_W_turned
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5_a
+            s[28][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block10
+            s[37][:4*M],                                                # dot_h5_a_n_z
+            s[27][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp8
+            s[37][:4*M],                                                # sum_d_h5_a_n_u
+            s[26][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),            # block11
+            s[27][:72*M*M].reshape(1, 1, 18*M, 4*M),                    # part4
+            s[28][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # d_h5_a_W_last
+            s[26][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # h5_a_W_last2
+            s[1][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # d_h4_term_windows
+            s[2][:450*B*M].reshape(B, 15, 15, 2*M),                     # d_h4_term_padded
+            s[26][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # h5_p_W_last2
+            s[25][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                 # d_h4_term_windows2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # d_a_h4
+            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask2
+            s[23][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4_r_n_z
+            s[37][:2*M],                                                # dot_h4_r_n_z
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp9
+            s[49][:2*M],                                                # sum_d_h4_r_n_u
+            s[26][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part5
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_r_W_last
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_r_W_turned
+            s[22][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4_a
+            s[49][:2*M],                                                # dot_h4_a_n_z
+            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp10
+            s[48][:2*M],                                                # sum_d_h4_a_n_u
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_a_W_last
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_a_W_turned
+            s[20][:392*B*M].reshape(B, 14, 14, 2*M),                    # conv_d_h4_a_c
+            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3_p_n_z
+            s[48][:2*M],                                                # dot_h3_p_n_z
+            s[20][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp11
+            s[45][:2*M],                                                # sum_d_h3_p_n_u
+            s[26][:2*M*M].reshape(1, 1, M, 2*M),                        # d_h3_p_W_last
+            s[36][:2*M*M].reshape(1, 1, M, 2*M),                        # part6
+            s[45][:2*M],                                                # dot_h3_r_n_z
+            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp12
+            s[45][:2*M],                                                # sum_d_h3_r_n_u
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h3_r_W_last
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h3_r_W_turned
+            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3_a
+            s[45][:2*M],                                                # dot_h3_a_n_z
+            s[17][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp13
+            s[45][:2*M],                                                # sum_d_h3_a_n_u
+            s[25][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_a_W_last
+            s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # d_h2_term_windows
+            s[1][:841*B*M].reshape(B, 29, 29, M),                       # d_h2_term_padded
+            s[36][:2*M*M].reshape(1, 1, M, 2*M),                        # h3_p_W_last2
+            s[25][:196*B*M].reshape(B, 14, 14, 1, 1, M),                # d_h2_term_windows2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # d_a_h2
+            s[14][:784*B*M].reshape(B, 28, 28, M),                      # mask3
+            s[13][:784*B*M].reshape(B, 28, 28, M),                      # d_h2_r_n_z
+            s[45][:M],                                                  # dot_h2_r_n_z
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # tmp14
+            s[54][:M],                                                  # sum_d_h2_r_n_u
+            s[26][:9*M*M].reshape(3, 3, M, M),                          # d_h2_r_W_last
+            s[35][:12*M*M].reshape(1, 4, 3*M, M),                       # part7
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h2_r_W_turned
+            s[12][:784*B*M].reshape(B, 28, 28, M),                      # d_h2_a
+            s[54][:M],                                                  # dot_h2_a_n_z
+            s[11][:784*B*M].reshape(B, 28, 28, M),                      # tmp15
+            s[53][:M],                                                  # sum_d_h2_a_n_u
+            s[26][:9*M*M].reshape(3, 3, M, M),                          # d_h2_a_W_last
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h2_a_W_turned
             s[10][:784*B*M].reshape(B, 28, 28, M),                      # conv_d_h2_a_c
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # d_h1_r_n_z
-            s[20][:M],                                                  # dot_h1_r_n_z
-            s[10][:784*B*M].reshape(B, 28, 28, M),                      # tmp14
-            s[20][:M],                                                  # sum_d_h1_r_n_u
-            s[53][:9*M*M].reshape(3, 3, M, M),                          # d_h1_r_W_last
-            s[53][:9*M*M].reshape(3, 3, M, M),                          # h1_r_W_turned
-            s[7][:784*B*M].reshape(B, 28, 28, M),                       # d_h1_a
-            s[20][:M],                                                  # dot_h1_a_n_z
-            s[5][:784*B*M].reshape(B, 28, 28, M),                       # tmp15
-            s[20][:M],                                                  # sum_d_h1_a_n_u
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # d_h1_a_W_last
-            s[53][:12*M*M].reshape(1, 4, 3*M, M),                       # part14
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_turned
-            s[4][:784*B*M].reshape(B, 28, 28, M),                       # conv_d_h1_a_c
-            s[20][:M],                                                  # dot_h0_n_z
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp16
-            s[20][:M],                                                  # sum_d_h0_n_u
-            s[0][:9*M].reshape(3, 3, 1, M),                             # d_h0_W_last
-            s[6][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block18
-            s[20][:9*M].reshape(1, 1, 9, M),                            # part15
-            s[0][:M],                                                   # tmp17
-            s[0][:2*M],                                                 # tmp18
-            s[0][:4*M],                                                 # tmp19
+            s[9][:784*B*M].reshape(B, 28, 28, M),                       # d_h1_r_n_z
+            s[53][:M],                                                  # dot_h1_r_n_z
+            s[10][:784*B*M].reshape(B, 28, 28, M),                      # tmp16
+            s[52][:M],                                                  # sum_d_h1_r_n_u
+            s[26][:9*M*M].reshape(3, 3, M, M),                          # d_h1_r_W_last
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h1_r_W_turned
+            s[8][:784*B*M].reshape(B, 28, 28, M),                       # d_h1_a
+            s[52][:M],                                                  # dot_h1_a_n_z
+            s[7][:784*B*M].reshape(B, 28, 28, M),                       # tmp17
+            s[51][:M],                                                  # sum_d_h1_a_n_u
+            s[26][:9*M*M].reshape(3, 3, M, M),                          # d_h1_a_W_last
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h1_a_W_turned
+            s[6][:784*B*M].reshape(B, 28, 28, M),                       # conv_d_h1_a_c
+            s[51][:M],                                                  # dot_h0_n_z
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # tmp18
+            s[50][:M],                                                  # sum_d_h0_n_u
+            s[35][:9*M].reshape(3, 3, 1, M),                            # d_h0_W_last
+            s[36][:9*M].reshape(1, 1, 9, M),                            # part8
+            s[50][:M],                                                  # tmp19
+            s[45][:2*M],                                                # tmp20
+            s[37][:4*M],                                                # tmp21
         )
     return workspace.views["gradients"]
 

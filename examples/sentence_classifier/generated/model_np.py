@@ -198,29 +198,29 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(T, 4*E*H + 4*H*H, B*H + B*H*T, B*H), dtype),
-            (B*T, bool),
-            (max(B*E*T, 4*H*H, B*H*T, B*C), dtype),
             (4*B*H*T, dtype),
-            (max(B*H + B*H*T, 2*B*H), dtype),
+            (max(B*H + B*H*T, B*E*T, B*H, B*C), dtype),
+            (max(B*H + B*H*T, B*H*T, 4*E*H + 4*H*H, B), dtype),
+            (B*T, bool),
+            (max(4*H*H, 2*B*H, T), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:T],                                                   # t_plus_one
-            s[1][:B*T].reshape(T, B),                                   # mask
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[2][:4*H],                                                 # h_b
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[4][:T],                                                   # t_plus_one
+            s[3][:B*T].reshape(T, B),                                   # mask
+            s[2][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[1][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[4][:4*H],                                                 # h_b
+            s[4][:4*H*H].reshape(H, 4*H),                               # h_W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
             s[2][:B*H*T].reshape(T, B, H),                              # term
             s[4][:2*B*H].reshape(B, 2*H),                               # parts
-            s[1][:B*T].reshape(T, B),                                   # padding
+            s[3][:B*T].reshape(T, B),                                   # padding
             s[2][:B*H*T].reshape(T, B, H),                              # m_terms
-            s[0][:B*H].reshape(B, H),                                   # sum_m_terms
+            s[1][:B*H].reshape(B, H),                                   # sum_m_terms
             s[2][:B],                                                   # real_lengths_t_or_one
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[1][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -303,34 +303,34 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(T, 4*E*H + 4*H*H, B*H + B*H*T, B*H), dtype),
-            (B*T, bool),
-            (max(B*E*T, 4*H*H, B*H*T, B*C), dtype),
             (max(4*B*H*T, B), dtype),
-            (max(B*H + B*H*T, 2*B*H, B*C), dtype),
+            (max(B*H + B*H*T, B*E*T, B*H, B*C), dtype),
+            (max(B*H + B*H*T, B*H*T, 4*E*H + 4*H*H, B), dtype),
+            (B*T, bool),
+            (max(4*H*H, 2*B*H, B*C, T), dtype),
             (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:T],                                                   # t_plus_one
-            s[1][:B*T].reshape(T, B),                                   # mask
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[2][:4*H],                                                 # h_b
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[4][:T],                                                   # t_plus_one
+            s[3][:B*T].reshape(T, B),                                   # mask
+            s[2][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[1][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[4][:4*H],                                                 # h_b
+            s[4][:4*H*H].reshape(H, 4*H),                               # h_W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
             s[2][:B*H*T].reshape(T, B, H),                              # term
             s[4][:2*B*H].reshape(B, 2*H),                               # parts
-            s[1][:B*T].reshape(T, B),                                   # padding
+            s[3][:B*T].reshape(T, B),                                   # padding
             s[2][:B*H*T].reshape(T, B, H),                              # m_terms
-            s[0][:B*H].reshape(B, H),                                   # sum_m_terms
+            s[1][:B*H].reshape(B, H),                                   # sum_m_terms
             s[2][:B],                                                   # real_lengths_t_or_one
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # s
+            s[2][:B],                                                   # max_s
             s[4][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
+            s[0][:B],                                                   # sum_exp_s
             s[4][:B],                                                   # s_picked
             s[5][:B],                                                   # tmp
             s[6][:B],                                                   # argmax_s
@@ -478,58 +478,58 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(T, 4*E*H + 4*H*H), dtype),
-            (B*T, bool),
-            (B*E*T, dtype),
-            (max(4*B*H*T, 2*B*H), dtype),
-            (max(4*H*H, B*H*T, B), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (max(4*B*H*T, B*H), dtype),
             (3*B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
+            (max(B*H*T, B*H), dtype),
+            (B*E*T, dtype),
+            (4*E*H + 4*H*H, dtype),
+            (max(3*B*H, 4*E*H + 4*H*H, 4*H*H), dtype),
             (B*T, bool),
-            (max(B*C, 3*B*H, 4*E*H + 4*H*H), dtype),
-            (B*H, dtype),
-            (max(B*C, B*H), dtype),
-            (max(B, 4*H), dtype),
+            (B*T, bool),
+            (max(B*H, B*C, 4*H, T), dtype),
+            (max(B*H, B*C), dtype),
+            (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:T],                                                   # t_plus_one
-            s[1][:B*T].reshape(T, B),                                   # mask
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[4][:4*H],                                                 # h_b
-            s[4][:4*H*H].reshape(H, 4*H),                               # h_W_h_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[7][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
-            s[8][:B*H*T].reshape(T, B, H),                              # h_g
-            s[9][:B*H*T].reshape(T, B, H),                              # tanh_h_c
-            s[4][:B*H*T].reshape(T, B, H),                              # term
-            s[3][:2*B*H].reshape(B, 2*H),                               # parts
-            s[10][:B*T].reshape(T, B),                                  # padding
-            s[4][:B*H*T].reshape(T, B, H),                              # m_terms
-            s[11][:B*H].reshape(B, H),                                  # sum_m_terms
-            s[4][:B],                                                   # real_lengths_t_or_one
-            s[11][:B*C].reshape(B, C),                                  # s
-            s[12][:B],                                                  # max_s
+            s[12][:T],                                                  # t_plus_one
+            s[10][:B*T].reshape(T, B),                                  # mask
+            s[8][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[7][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[12][:4*H],                                                # h_b
+            s[9][:4*H*H].reshape(H, 4*H),                               # h_W_h_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
+            s[4][:B*H*T].reshape(T, B, H),                              # h_g
+            s[5][:B*H*T].reshape(T, B, H),                              # tanh_h_c
+            s[0][:B*H*T].reshape(T, B, H),                              # term
+            s[9][:2*B*H].reshape(B, 2*H),                               # parts
+            s[11][:B*T].reshape(T, B),                                  # padding
+            s[0][:B*H*T].reshape(T, B, H),                              # m_terms
+            s[6][:B*H].reshape(B, H),                                   # sum_m_terms
+            s[14][:B],                                                  # real_lengths_t_or_one
+            s[12][:B*C].reshape(B, C),                                  # s
+            s[6][:B],                                                   # max_s
             s[13][:B*C].reshape(B, C),                                  # exp_s
-            s[14][:B],                                                  # sum_exp_s
+            s[0][:B],                                                   # sum_exp_s
             s[15][:B],                                                  # s_picked
-            s[11][:B],                                                  # tmp
-            s[11][:2*B*H].reshape(B, 2*H),                              # t1
-            s[13][:B*H].reshape(B, H),                                  # d_m_scaled
-            s[4][:B*H*T].reshape(T, B, H),                              # d_h
-            s[13][:B*H].reshape(B, H),                                  # d_h_c_next
-            s[12][:B*H].reshape(B, H),                                  # d_h_next
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_fiog
-            s[11][:3*B*H].reshape(B, 3*H),                              # d_h_fio
-            s[14][:4*H],                                                # d_h_b
-            s[11][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_h_W
-            s[2][:B*E*T].reshape(T, B, E),                              # d_e
+            s[12][:B],                                                  # tmp
+            s[9][:2*B*H].reshape(B, 2*H),                               # t1
+            s[0][:B*H].reshape(B, H),                                   # d_m_scaled
+            s[6][:B*H*T].reshape(T, B, H),                              # d_h
+            s[12][:B*H].reshape(B, H),                                  # d_h_c_next
+            s[13][:B*H].reshape(B, H),                                  # d_h_next
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_fiog
+            s[9][:3*B*H].reshape(B, 3*H),                               # d_h_fio
+            s[12][:4*H],                                                # d_h_b
+            s[9][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_h_W
+            s[7][:B*E*T].reshape(T, B, E),                              # d_e
         )
     return workspace.views["gradients"]
 

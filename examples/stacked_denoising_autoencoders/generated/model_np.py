@@ -204,9 +204,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*H, dtype),
             (max(B*H, B*C), dtype),
-            (B*C, dtype),
+            (max(B*H, B*C), dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -216,13 +216,13 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*H].reshape(B, H),                                   # h3
             s[1][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[0][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[0][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -328,9 +328,9 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (max(B*C, B*H), dtype),
+            (max(B*H, B*C), dtype),
+            (max(B*H, B*C), dtype),
             (B, dtype),
-            (max(B*C, B*H), dtype),
             (B, dtype),
             (B, dtype),
         ])
@@ -339,13 +339,13 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h2
             s[2][:B*H].reshape(B, H),                                   # h3
             s[3][:B*C].reshape(B, C),                                   # s
-            s[4][:B],                                                   # max_s
-            s[5][:B*C].reshape(B, C),                                   # exp_s
+            s[5][:B],                                                   # max_s
+            s[4][:B*C].reshape(B, C),                                   # exp_s
             s[6][:B],                                                   # sum_exp_s
             s[7][:B],                                                   # s_picked
             s[3][:B],                                                   # tmp
             s[3][:B*H].reshape(B, H),                                   # d_h3
-            s[5][:B*H].reshape(B, H),                                   # tmp2
+            s[4][:B*H].reshape(B, H),                                   # tmp2
             s[2][:B*H].reshape(B, H),                                   # d_h2
             s[3][:B*H].reshape(B, H),                                   # tmp3
             s[1][:B*H].reshape(B, H),                                   # d_h1

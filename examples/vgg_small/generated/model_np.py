@@ -287,9 +287,9 @@ def _predict(params, x, workspace):
     (
         h1_n_scale, h1_W_h1_n_scale, h1_W_h1_n_scale2, conv_x, block, h2_n_scale, h2_W_h2_n_scale,
         h2_W_h2_n_scale2, conv_h1, block2, part, pooled_conv_h1, h3_n_scale, h3_W_h3_n_scale,
-        h3_W_h3_n_scale2, block3, conv_p2, h4_n_scale, h4_W_h4_n_scale, h4_W_h4_n_scale2, block4,
-        part2, conv_h3, pooled_conv_h3, h5_n_scale, h5_W_h5_n_scale, h5_W_h5_n_scale2, block5,
-        conv_p4, h6_n_scale, h6_W_h6_n_scale, h6_W_h6_n_scale2, block6, conv_h5, pooled_conv_h5,
+        h3_W_h3_n_scale2, conv_p2, block3, h4_n_scale, h4_W_h4_n_scale, h4_W_h4_n_scale2, conv_h3,
+        block4, part2, pooled_conv_h3, h5_n_scale, h5_W_h5_n_scale, h5_W_h5_n_scale2, block5,
+        conv_p4, h6_n_scale, h6_W_h6_n_scale, h6_W_h6_n_scale2, conv_h5, block6, pooled_conv_h5,
         flat_p6, h7_dense_relu, s,
     ) = _predict_buffers(workspace, B, dtype)
     # h1.n.q = sqrt(h1.n.v + 1e-05)                             conv.nn:31
@@ -420,52 +420,53 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(4*M, 36*B*M, B*C), dtype),
-            (max(784*B*M, 12096*M), dtype),
-            (max(9*M*M, 784*B*M, 3528*M), dtype),
-            (max(190512, 392*B*M, 72*M*M), dtype),
-            (max(10080*M, 196*B*M, 144*M*M, B*H), dtype),
-            (max(3136*M, 392*B*M, 144*M*M), dtype),
+            (max(784*B*M, 11466*M), dtype),
+            (max(784*B*M, 10584*M, 72*M*M), dtype),
+            (max(196*B*M, 12096*M, 190512), dtype),
+            (max(98*B*M, 3528*M, 144*M*M), dtype),
+            (max(144*M*M, 36*B*M, B*C), dtype),
+            (max(36*M*M, B*H), dtype),
+            (2*M, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:M],                                                   # h1_n_scale
-            s[1][:9*M].reshape(M, 1, 3, 3),                             # h1_W_h1_n_scale
-            s[2][:9*M].reshape(3, 3, 1, M),                             # h1_W_h1_n_scale2
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
-            s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h2_n_scale
-            s[2][:9*M*M].reshape(M, M, 3, 3),                           # h2_W_h2_n_scale
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_h2_n_scale2
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
-            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[5][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[4][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_h1
-            s[0][:2*M],                                                 # h3_n_scale
-            s[3][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_W_h3_n_scale
-            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_h3_n_scale2
+            s[6][:M],                                                   # h1_n_scale
+            s[5][:9*M].reshape(M, 1, 3, 3),                             # h1_W_h1_n_scale
+            s[4][:9*M].reshape(3, 3, 1, M),                             # h1_W_h1_n_scale2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[6][:M],                                                   # h2_n_scale
+            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_W_h2_n_scale
+            s[4][:9*M*M].reshape(3, 3, M, M),                           # h2_W_h2_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[2][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[3][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_h1
+            s[3][:2*M],                                                 # h3_n_scale
+            s[5][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_W_h3_n_scale
+            s[4][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_h3_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_p2
             s[1][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block3
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_p2
-            s[0][:2*M],                                                 # h4_n_scale
-            s[5][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_W_h4_n_scale
-            s[4][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_h4_n_scale2
-            s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
-            s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
-            s[4][:98*B*M].reshape(B, 7, 7, 2*M),                        # pooled_conv_h3
-            s[0][:4*M],                                                 # h5_n_scale
-            s[3][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_W_h5_n_scale
-            s[5][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_h5_n_scale2
-            s[1][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_p4
-            s[0][:4*M],                                                 # h6_n_scale
-            s[4][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_W_h6_n_scale
-            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_h6_n_scale2
+            s[6][:2*M],                                                 # h4_n_scale
+            s[4][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_W_h4_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_h4_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[2][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
+            s[3][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[3][:98*B*M].reshape(B, 7, 7, 2*M),                        # pooled_conv_h3
+            s[5][:4*M],                                                 # h5_n_scale
+            s[4][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_W_h5_n_scale
+            s[1][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_h5_n_scale2
+            s[0][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_p4
+            s[5][:4*M],                                                 # h6_n_scale
+            s[3][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_W_h6_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_h6_n_scale2
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
             s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block6
-            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
-            s[3][:36*B*M].reshape(B, 3, 3, 4*M),                        # pooled_conv_h5
-            s[0][:36*B*M].reshape(B, 36*M),                             # flat_p6
-            s[4][:B*H].reshape(B, H),                                   # h7_dense_relu
-            s[0][:B*C].reshape(B, C),                                   # s
+            s[4][:36*B*M].reshape(B, 3, 3, 4*M),                        # pooled_conv_h5
+            s[3][:36*B*M].reshape(B, 36*M),                             # flat_p6
+            s[5][:B*H].reshape(B, H),                                   # h7_dense_relu
+            s[4][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -486,9 +487,9 @@ def _evaluate(params, x, y, workspace):
     (
         h1_n_scale, h1_W_h1_n_scale, h1_W_h1_n_scale2, conv_x, block, h2_n_scale, h2_W_h2_n_scale,
         h2_W_h2_n_scale2, conv_h1, block2, part, pooled_conv_h1, h3_n_scale, h3_W_h3_n_scale,
-        h3_W_h3_n_scale2, block3, conv_p2, h4_n_scale, h4_W_h4_n_scale, h4_W_h4_n_scale2, block4,
-        part2, conv_h3, pooled_conv_h3, h5_n_scale, h5_W_h5_n_scale, h5_W_h5_n_scale2, block5,
-        conv_p4, h6_n_scale, h6_W_h6_n_scale, h6_W_h6_n_scale2, block6, conv_h5, pooled_conv_h5,
+        h3_W_h3_n_scale2, conv_p2, block3, h4_n_scale, h4_W_h4_n_scale, h4_W_h4_n_scale2, conv_h3,
+        block4, part2, pooled_conv_h3, h5_n_scale, h5_W_h5_n_scale, h5_W_h5_n_scale2, block5,
+        conv_p4, h6_n_scale, h6_W_h6_n_scale, h6_W_h6_n_scale2, conv_h5, block6, pooled_conv_h5,
         flat_p6, h7_dense_relu, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1.n.q = sqrt(h1.n.v + 1e-05)                             conv.nn:31
@@ -632,60 +633,61 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(4*M, 36*B*M, B*C), dtype),
-            (max(784*B*M, 12096*M), dtype),
-            (max(9*M*M, 784*B*M, 3528*M), dtype),
-            (max(190512, 392*B*M, 72*M*M, B*C), dtype),
-            (max(10080*M, 196*B*M, 144*M*M, B*H), dtype),
-            (max(3136*M, 392*B*M, 144*M*M), dtype),
+            (max(784*B*M, 11466*M), dtype),
+            (max(784*B*M, 10584*M, 72*M*M), dtype),
+            (max(196*B*M, 12096*M, 190512), dtype),
+            (max(98*B*M, 3528*M, 144*M*M), dtype),
+            (max(144*M*M, 36*B*M, B*C), dtype),
+            (max(36*M*M, B*H, B*C), dtype),
             (B, np.int64),
+            (2*M, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:M],                                                   # h1_n_scale
-            s[1][:9*M].reshape(M, 1, 3, 3),                             # h1_W_h1_n_scale
-            s[2][:9*M].reshape(3, 3, 1, M),                             # h1_W_h1_n_scale2
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
-            s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h2_n_scale
-            s[2][:9*M*M].reshape(M, M, 3, 3),                           # h2_W_h2_n_scale
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_h2_n_scale2
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
-            s[4][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[5][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[4][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_h1
-            s[0][:2*M],                                                 # h3_n_scale
-            s[3][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_W_h3_n_scale
-            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_h3_n_scale2
+            s[7][:M],                                                   # h1_n_scale
+            s[5][:9*M].reshape(M, 1, 3, 3),                             # h1_W_h1_n_scale
+            s[4][:9*M].reshape(3, 3, 1, M),                             # h1_W_h1_n_scale2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[7][:M],                                                   # h2_n_scale
+            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_W_h2_n_scale
+            s[4][:9*M*M].reshape(3, 3, M, M),                           # h2_W_h2_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[2][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[3][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_h1
+            s[3][:2*M],                                                 # h3_n_scale
+            s[5][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_W_h3_n_scale
+            s[4][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_h3_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_p2
             s[1][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block3
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_p2
-            s[0][:2*M],                                                 # h4_n_scale
-            s[5][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_W_h4_n_scale
-            s[4][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_h4_n_scale2
-            s[1][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
-            s[2][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
-            s[5][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
-            s[4][:98*B*M].reshape(B, 7, 7, 2*M),                        # pooled_conv_h3
-            s[0][:4*M],                                                 # h5_n_scale
-            s[3][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_W_h5_n_scale
-            s[5][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_h5_n_scale2
-            s[1][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_p4
-            s[0][:4*M],                                                 # h6_n_scale
-            s[4][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_W_h6_n_scale
-            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_h6_n_scale2
+            s[7][:2*M],                                                 # h4_n_scale
+            s[4][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_W_h4_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_h4_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[2][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
+            s[3][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[3][:98*B*M].reshape(B, 7, 7, 2*M),                        # pooled_conv_h3
+            s[5][:4*M],                                                 # h5_n_scale
+            s[4][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_W_h5_n_scale
+            s[1][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_h5_n_scale2
+            s[0][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_p4
+            s[5][:4*M],                                                 # h6_n_scale
+            s[3][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_W_h6_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_h6_n_scale2
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
             s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block6
-            s[4][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
-            s[3][:36*B*M].reshape(B, 3, 3, 4*M),                        # pooled_conv_h5
-            s[0][:36*B*M].reshape(B, 36*M),                             # flat_p6
-            s[4][:B*H].reshape(B, H),                                   # h7_dense_relu
-            s[0][:B*C].reshape(B, C),                                   # s
-            s[4][:B],                                                   # max_s
-            s[3][:B*C].reshape(B, C),                                   # exp_s
-            s[5][:B],                                                   # sum_exp_s
-            s[3][:B],                                                   # s_picked
-            s[1][:B],                                                   # tmp
+            s[4][:36*B*M].reshape(B, 3, 3, 4*M),                        # pooled_conv_h5
+            s[3][:36*B*M].reshape(B, 36*M),                             # flat_p6
+            s[5][:B*H].reshape(B, H),                                   # h7_dense_relu
+            s[4][:B*C].reshape(B, C),                                   # s
+            s[3][:B],                                                   # max_s
+            s[5][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # sum_exp_s
+            s[5][:B],                                                   # s_picked
+            s[0][:B],                                                   # tmp
             s[6][:B],                                                   # argmax_s
-            s[0][:B],                                                   # real_argmax_s
+            s[5][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -712,19 +714,18 @@ def _gradients(params, grads, x, y, workspace, seed):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         h1_W_last, h1_c, block, h1_n_q, h1, h2_W_last, h2_c, block2, part, h2_n_q,
-        h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, won_h2_n_gamma_h2_n_z, mask, mask2, p2_padded,
+        h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, mask, mask2, won_h2_n_gamma_h2_n_z, p2_padded,
         p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h4_W_last, h4_c, block3, part2, h4_n_q,
         h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, mask3, mask4, won_h4_n_gamma_h4_n_z, p4_padded,
         p4_padded_windows, h5_W_last, h5_c, h5_n_q, h5, h5_padded, h5_padded_windows, h6_W_last,
         h6_c, h6_n_q, h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, mask5, mask6,
-        won_h6_n_gamma_h6_n_z, flat_p6, h7_dense_relu, u_h7, tmp, h7, s, max_s, exp_s, sum_exp_s,
+        won_h6_n_gamma_h6_n_z, flat_p6, h7_dense_relu, tmp, u_h7, h7, s, max_s, exp_s, sum_exp_s,
         s_picked, tmp2, d_h7, mask7, flat_d_p6, d_p6, t1, tmp3, dot_h6_n_z, tmp4, sum_d_h6_n_u,
-        d_h6_W_last, h6_W_turned, d_h5, block4, mask8, dot_h5_n_z, tmp5, sum_d_h5_n_u, d_h5_W_last,
-        h5_W_turned, block5, d_p4, t2, dot_h4_n_z, tmp6, sum_d_h4_n_u, d_h4_W_last, part3, block6,
-        h4_W_turned, d_h3, part4, mask9, dot_h3_n_z, tmp7, sum_d_h3_n_u, d_h3_W_last, h3_W_turned,
-        part5, d_p2, block7, t3, dot_h2_n_z, tmp8, sum_d_h2_n_u, d_h2_W_last, block8, part6,
-        h2_W_turned, d_h1, part7, mask10, dot_h1_n_z, tmp9, sum_d_h1_n_u, d_h1_W_last, block9,
-        part8, tmp10, tmp11, tmp12,
+        d_h6_W_last, h6_W_turned, block4, d_h5, mask8, dot_h5_n_z, tmp5, sum_d_h5_n_u, d_h5_W_last,
+        h5_W_turned, block5, d_p4, t2, dot_h4_n_z, tmp6, sum_d_h4_n_u, d_h4_W_last, part3,
+        h4_W_turned, d_h3, mask9, dot_h3_n_z, tmp7, sum_d_h3_n_u, d_h3_W_last, h3_W_turned, d_p2,
+        block6, part4, t3, dot_h2_n_z, tmp8, sum_d_h2_n_u, part5, d_h2_W_last, h2_W_turned, d_h1,
+        mask10, dot_h1_n_z, tmp9, sum_d_h1_n_u, part6, d_h1_W_last, tmp10, tmp11, tmp12,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -833,7 +834,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     h4_n_z /= h4_n_q
     np.multiply(h4_n_gamma, h4_n_z, out=h4_n_gamma_h4_n_z)      # (B, 14, 14, 2*M)
     max_pool(h4_n_gamma_h4_n_z, (1, 2), (2, 2), out=pooled_h4_n_gamma_h4_n_z)  # (B, 7, 7, 2*M)
-    winners(h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, (1, 2), (2, 2), lost=mask3, mask=mask4,
+    winners(h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, (1, 2), (2, 2), lost=mask4, mask=mask3,
         out=won_h4_n_gamma_h4_n_z)
     # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
@@ -895,8 +896,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     h6_n_z /= h6_n_q
     np.multiply(h6_n_gamma, h6_n_z, out=h6_n_gamma_h6_n_z)      # (B, 7, 7, 4*M)
     max_pool(h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), out=pooled_h6_n_gamma_h6_n_z)
-    winners(h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), lost=mask5,
-        mask=mask6, out=won_h6_n_gamma_h6_n_z)
+    winners(h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), lost=mask6,
+        mask=mask5, out=won_h6_n_gamma_h6_n_z)
     # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
     #     None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
@@ -955,12 +956,12 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_p6[...] = flat_d_p6.reshape(B, 4*M, 3, 3)                 # (B, 4*M, 3, 3)
     # d_a_p6 = d_p6 * real(p6 > 0)
     d_a_p6 = p6
-    np.greater(p6, 0, out=mask5)
-    np.multiply(d_p6.transpose(0, 2, 3, 1), mask5, out=d_a_p6)
+    np.greater(p6, 0, out=mask6)
+    np.multiply(d_p6.transpose(0, 2, 3, 1), mask6, out=d_a_p6)
     # d_h6.n.beta = sum[batch, 1, 2](d_a_p6)
     np.sum(d_a_p6, axis=(0, 1, 2), out=d_h6_n_beta)             # (4*M,)
     # t1 = max_unpool(d_a_p6, channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2)
-    max_unpool(d_a_p6, won_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), mask=mask5, part=tmp3,
+    max_unpool(d_a_p6, won_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), mask=mask6, part=tmp3,
         out=t1)
     # d_h6.n.gamma = sum[batch, 1, 2] t1 * h6.n.z
     np.einsum("abcd,abcd->d", t1, h6_n_z, out=d_h6_n_gamma)     # (4*M,)
@@ -1022,12 +1023,12 @@ def _gradients(params, grads, x, y, workspace, seed):
     convolve(d_h5_c, h5_W_turned, block5, padding=(1, 1), out=d_p4)  # (B, 7, 7, 2*M)
     # d_a_p4 = d_p4 * real(p4 > 0)
     d_a_p4 = d_p4
-    np.greater(p4, 0, out=mask3)
-    d_a_p4 *= mask3
+    np.greater(p4, 0, out=mask4)
+    d_a_p4 *= mask4
     # d_h4.n.beta = sum[batch, 1, 2](d_a_p4)
     np.sum(d_a_p4, axis=(0, 1, 2), out=d_h4_n_beta)             # (2*M,)
     # t2 = max_unpool(d_a_p4, channels(h4.n.gamma, h4.n.z) * h4.n.z, 2)
-    max_unpool(d_a_p4, won_h4_n_gamma_h4_n_z, (1, 2), (2, 2), mask=mask3, out=t2)
+    max_unpool(d_a_p4, won_h4_n_gamma_h4_n_z, (1, 2), (2, 2), mask=mask4, out=t2)
     # d_h4.n.gamma = sum[batch, 1, 2] t2 * h4.n.z
     np.einsum("abcd,abcd->d", t2, h4_n_z, out=d_h4_n_gamma)     # (2*M,)
     # d_h4.n.z = t2 * channels(h4.n.gamma, t2)
@@ -1048,11 +1049,11 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h4_c = d_h4_n_u
     d_h4_c -= sum_d_h4_n_u
     # d_h4.W = correlate(d_h4.c, h3, 3, padding = same)
-    correlate(h3, d_h4_c, block6, part3, padding=(1, 1), out=d_h4_W_last)  # (3, 3, 2*M, 2*M)
+    correlate(h3, d_h4_c, block3, part3, padding=(1, 1), out=d_h4_W_last)  # (3, 3, 2*M, 2*M)
     d_h4_W[...] = d_h4_W_last.transpose(3, 2, 0, 1)             # (2*M, 2*M, 3, 3)
     # d_h3 = conv_transpose(d_h4.c, h4.W, padding = 1)
     h4_W_turned[...] = h4_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 2*M, 2*M)
-    convolve(d_h4_c, h4_W_turned, block6, part4, padding=(1, 1), out=d_h3)  # (B, 14, 14, 2*M)
+    convolve(d_h4_c, h4_W_turned, block3, part2, padding=(1, 1), out=d_h3)  # (B, 14, 14, 2*M)
     # d_h3.n = d_h3 * real(h3 > 0)
     d_h3_n = d_h3
     np.greater(h3, 0, out=mask9)
@@ -1084,7 +1085,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h3_W[...] = d_h3_W_last.transpose(0, 3, 1, 2)             # (2*M, M, 3, 3)
     # d_p2 = conv_transpose(d_h3.c, h3.W, padding = 1)
     h3_W_turned[...] = h3_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 2*M, M)
-    convolve(d_h3_c, h3_W_turned, block7, part5, padding=(1, 1), out=d_p2)  # (B, 14, 14, M)
+    convolve(d_h3_c, h3_W_turned, block6, part4, padding=(1, 1), out=d_p2)  # (B, 14, 14, M)
     # d_a_p2 = d_p2 * real(p2 > 0)
     d_a_p2 = d_p2
     np.greater(p2, 0, out=mask2)
@@ -1113,11 +1114,11 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h2_c = d_h2_n_u
     d_h2_c -= sum_d_h2_n_u
     # d_h2.W = correlate(d_h2.c, h1, 3, padding = same)
-    correlate(h1, d_h2_c, block8, part6, padding=(1, 1), out=d_h2_W_last)  # (3, 3, M, M)
+    correlate(h1, d_h2_c, block2, part5, padding=(1, 1), out=d_h2_W_last)  # (3, 3, M, M)
     d_h2_W[...] = d_h2_W_last.transpose(3, 2, 0, 1)             # (M, M, 3, 3)
     # d_h1 = conv_transpose(d_h2.c, h2.W, padding = 1)
     h2_W_turned[...] = h2_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, M, M)
-    convolve(d_h2_c, h2_W_turned, block8, part7, padding=(1, 1), out=d_h1)  # (B, 28, 28, M)
+    convolve(d_h2_c, h2_W_turned, block2, part, padding=(1, 1), out=d_h1)  # (B, 28, 28, M)
     # d_h1.n = d_h1 * real(h1 > 0)
     d_h1_n = d_h1
     np.greater(h1, 0, out=mask10)
@@ -1144,7 +1145,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h1_c = d_h1_n_u
     d_h1_c -= sum_d_h1_n_u
     # d_h1.W = correlate(d_h1.c, x, 3, padding = same)
-    correlate(x.transpose(0, 2, 3, 1), d_h1_c, block9, part8, padding=(1, 1), out=d_h1_W_last)
+    correlate(x.transpose(0, 2, 3, 1), d_h1_c, block, part6, padding=(1, 1), out=d_h1_W_last)
     d_h1_W[...] = d_h1_W_last.transpose(3, 2, 0, 1)             # (M, 1, 3, 3)
     np.multiply(0.9, h1_n_mu, out=tmp10)
     new_h1_n_mu *= 0.09999999999999998
@@ -1191,162 +1192,157 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (9*M, dtype),
-            (784*B*M, dtype),
-            (max(190512, 784*B*M), dtype),
-            (9*M*M, dtype),
-            (784*B*M, dtype),
-            (max(10080*M, 784*B*M, 18*M*M), dtype),
-            (max(3136*M, 196*B*M), dtype),
-            (196*B*M, np.uint8),
-            (max(B*H, 784*B*M), bool),
-            (196*B*M, bool),
             (1764*B*M, dtype),
-            (392*B*M, dtype),
-            (392*B*M, dtype),
-            (max(36*M*M, 3136*M, 190512), dtype),
-            (392*B*M, dtype),
-            (max(12096*M, 392*B*M, 72*M*M), dtype),
-            (max(3528*M, 98*B*M, 108*M*M), dtype),
-            (98*B*M, np.uint8),
+            (1764*B*M, dtype),
             (882*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, bool),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (max(324*B*M, 10584*M), dtype),
+            (max(196*B*M, 190512, 10080*M), dtype),
+            (max(196*B*M, B*H), bool),
+            (196*B*M, np.uint8),
             (max(196*B*M, 12096*M), dtype),
             (max(196*B*M, 12096*M), dtype),
-            (max(144*M*M, 392*B*M), dtype),
-            (1764*B*M, dtype),
             (max(196*B*M, 144*M*M), dtype),
             (196*B*M, dtype),
-            (196*B*M, dtype),
+            (max(98*B*M, 3528*M, 36*M*M), dtype),
+            (98*B*M, np.uint8),
             (36*B*M, np.uint8),
-            (max(B*H, 10584*M, 98*B*M), dtype),
-            (max(B*H, 36*B*M, 72*M*M, 3528*M), dtype),
+            (max(36*B*M, 144*M*M, 1764*M, B*H), dtype),
             (B*H, np.float64),
             (max(B*H, 18*M*M), dtype),
-            (B*C, dtype),
-            (max(B, 9*M), dtype),
-            (B*C, dtype),
+            (max(B*H, 9*M*M), dtype),
+            (max(B*C, 9*M), dtype),
+            (max(B*C, 9*M), dtype),
+            (4*M, dtype),
+            (4*M, dtype),
             (max(B, 4*M), dtype),
-            (max(B, M), dtype),
+            (B, dtype),
+            (B, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (M, dtype),
+            (M, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:9*M].reshape(3, 3, 1, M),                             # h1_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
-            s[0][:M],                                                   # h1_n_q
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h1
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_last
-            s[4][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[5][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
-            s[6][:3136*M].reshape(1, 4, 784, M),                        # part
-            s[3][:M],                                                   # h2_n_q
-            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h2_n_gamma_h2_n_z
-            s[6][:196*B*M].reshape(B, 14, 14, M),                       # pooled_h2_n_gamma_h2_n_z
-            s[7][:196*B*M].reshape(B, 14, 14, M),                       # won_h2_n_gamma_h2_n_z
-            s[8][:196*B*M].reshape(B, 14, 14, M),                       # mask
-            s[9][:196*B*M].reshape(B, 14, 14, M),                       # mask2
-            s[5][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
-            s[10][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # p2_padded_windows
-            s[5][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
-            s[11][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_c
-            s[5][:2*M],                                                 # h3_n_q
-            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
-            s[13][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_last
-            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_c
-            s[15][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block3
-            s[16][:3528*M].reshape(1, 9, 196, 2*M),                     # part2
-            s[13][:2*M],                                                # h4_n_q
-            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_n_gamma_h4_n_z
-            s[16][:98*B*M].reshape(B, 7, 7, 2*M),                       # pooled_h4_n_gamma_h4_n_z
-            s[8][:98*B*M].reshape(B, 7, 7, 2*M),                        # mask3
-            s[9][:98*B*M].reshape(B, 7, 7, 2*M),                        # mask4
-            s[17][:98*B*M].reshape(B, 7, 7, 2*M),                       # won_h4_n_gamma_h4_n_z
-            s[15][:162*B*M].reshape(B, 9, 9, 2*M),                      # p4_padded
-            s[18][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # p4_padded_windows
-            s[15][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_W_last
-            s[19][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
-            s[15][:4*M],                                                # h5_n_q
-            s[20][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
-            s[21][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
-            s[22][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
-            s[21][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
-            s[23][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
-            s[21][:4*M],                                                # h6_n_q
-            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_n_gamma_h6_n_z
-            s[25][:36*B*M].reshape(B, 3, 3, 4*M),                       # pooled_h6_n_gamma_h6_n_z
-            s[8][:36*B*M].reshape(B, 3, 3, 4*M),                        # mask5
-            s[9][:36*B*M].reshape(B, 3, 3, 4*M),                        # mask6
-            s[26][:36*B*M].reshape(B, 3, 3, 4*M),                       # won_h6_n_gamma_h6_n_z
-            s[24][:36*B*M].reshape(B, 36*M),                            # flat_p6
-            s[27][:B*H].reshape(B, H),                                  # h7_dense_relu
-            s[28][:B*H].reshape(B, H),                                  # u_h7
-            s[29][:B*H].reshape(B, H),                                  # tmp
-            s[30][:B*H].reshape(B, H),                                  # h7
-            s[31][:B*C].reshape(B, C),                                  # s
-            s[32][:B],                                                  # max_s
-            s[33][:B*C].reshape(B, C),                                  # exp_s
-            s[34][:B],                                                  # sum_exp_s
-            s[35][:B],                                                  # s_picked
-            s[31][:B],                                                  # tmp2
-            s[30][:B*H].reshape(B, H),                                  # d_h7
-            s[8][:B*H].reshape(B, H),                                   # mask7
-            s[27][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
-            s[28][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
-            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # t1
-            s[27][:36*B*M].reshape(B, 3, 3, 4*M),                       # tmp3
-            s[32][:4*M],                                                # dot_h6_n_z
-            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
-            s[32][:4*M],                                                # sum_d_h6_n_u
-            s[23][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
-            s[23][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_W_turned
-            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5
-            s[27][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block4
-            s[8][:196*B*M].reshape(B, 7, 7, 4*M),                       # mask8
-            s[32][:4*M],                                                # dot_h5_n_z
-            s[20][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
-            s[32][:4*M],                                                # sum_d_h5_n_u
-            s[28][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
-            s[28][:72*M*M].reshape(3, 3, 4*M, 2*M),                     # h5_W_turned
-            s[19][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block5
-            s[27][:98*B*M].reshape(B, 7, 7, 2*M),                       # d_p4
-            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # t2
-            s[34][:2*M],                                                # dot_h4_n_z
-            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp6
-            s[34][:2*M],                                                # sum_d_h4_n_u
-            s[13][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_W_last
-            s[16][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part3
-            s[19][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block6
-            s[13][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_turned
-            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3
-            s[28][:3528*M].reshape(1, 9, 196, 2*M),                     # part4
-            s[8][:392*B*M].reshape(B, 14, 14, 2*M),                     # mask9
-            s[34][:2*M],                                                # dot_h3_n_z
-            s[12][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp7
-            s[34][:2*M],                                                # sum_d_h3_n_u
-            s[30][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
-            s[30][:18*M*M].reshape(3, 3, 2*M, M),                       # h3_W_turned
-            s[13][:1764*M].reshape(1, 9, 196, M),                       # part5
-            s[19][:196*B*M].reshape(B, 14, 14, M),                      # d_p2
-            s[20][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block7
-            s[5][:784*B*M].reshape(B, 28, 28, M),                       # t3
-            s[35][:M],                                                  # dot_h2_n_z
-            s[18][:784*B*M].reshape(B, 28, 28, M),                      # tmp8
+            s[25][:9*M].reshape(3, 3, 1, M),                            # h1_W_last
+            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
+            s[11][:190512].reshape(1, 27, 28, 28, 3, 3, 1),             # block
+            s[34][:M],                                                  # h1_n_q
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # h1
+            s[23][:9*M*M].reshape(3, 3, M, M),                          # h2_W_last
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
+            s[11][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block2
+            s[18][:3136*M].reshape(1, 4, 784, M),                       # part
+            s[35][:M],                                                  # h2_n_q
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_n_gamma_h2_n_z
+            s[11][:196*B*M].reshape(B, 14, 14, M),                      # pooled_h2_n_gamma_h2_n_z
+            s[6][:196*B*M].reshape(B, 14, 14, M),                       # mask
+            s[12][:196*B*M].reshape(B, 14, 14, M),                      # mask2
+            s[13][:196*B*M].reshape(B, 14, 14, M),                      # won_h2_n_gamma_h2_n_z
+            s[10][:256*B*M].reshape(B, 16, 16, M),                      # p2_padded
+            s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # p2_padded_windows
+            s[23][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_W_last
+            s[7][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
+            s[32][:2*M],                                                # h3_n_q
+            s[8][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3
+            s[21][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_last
+            s[9][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
+            s[14][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block3
+            s[18][:3528*M].reshape(1, 9, 196, 2*M),                     # part2
+            s[33][:2*M],                                                # h4_n_q
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_n_gamma_h4_n_z
+            s[18][:98*B*M].reshape(B, 7, 7, 2*M),                       # pooled_h4_n_gamma_h4_n_z
+            s[6][:98*B*M].reshape(B, 7, 7, 2*M),                        # mask3
+            s[12][:98*B*M].reshape(B, 7, 7, 2*M),                       # mask4
+            s[19][:98*B*M].reshape(B, 7, 7, 2*M),                       # won_h4_n_gamma_h4_n_z
+            s[14][:162*B*M].reshape(B, 9, 9, 2*M),                      # p4_padded
+            s[2][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # p4_padded_windows
+            s[21][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_W_last
+            s[14][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
+            s[27][:4*M],                                                # h5_n_q
+            s[15][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
+            s[10][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
+            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
+            s[16][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
+            s[10][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
+            s[28][:4*M],                                                # h6_n_q
+            s[16][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_n_gamma_h6_n_z
+            s[17][:36*B*M].reshape(B, 3, 3, 4*M),                       # pooled_h6_n_gamma_h6_n_z
+            s[6][:36*B*M].reshape(B, 3, 3, 4*M),                        # mask5
+            s[12][:36*B*M].reshape(B, 3, 3, 4*M),                       # mask6
+            s[20][:36*B*M].reshape(B, 3, 3, 4*M),                       # won_h6_n_gamma_h6_n_z
+            s[16][:36*B*M].reshape(B, 36*M),                            # flat_p6
+            s[21][:B*H].reshape(B, H),                                  # h7_dense_relu
+            s[22][:B*H].reshape(B, H),                                  # tmp
+            s[23][:B*H].reshape(B, H),                                  # u_h7
+            s[24][:B*H].reshape(B, H),                                  # h7
+            s[25][:B*C].reshape(B, C),                                  # s
+            s[29][:B],                                                  # max_s
+            s[26][:B*C].reshape(B, C),                                  # exp_s
+            s[30][:B],                                                  # sum_exp_s
+            s[31][:B],                                                  # s_picked
+            s[25][:B],                                                  # tmp2
+            s[24][:B*H].reshape(B, H),                                  # d_h7
+            s[12][:B*H].reshape(B, H),                                  # mask7
+            s[16][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
+            s[21][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
+            s[16][:196*B*M].reshape(B, 7, 7, 4*M),                      # t1
+            s[21][:36*B*M].reshape(B, 3, 3, 4*M),                       # tmp3
+            s[29][:4*M],                                                # dot_h6_n_z
+            s[17][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
+            s[28][:4*M],                                                # sum_d_h6_n_u
+            s[21][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
+            s[21][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_W_turned
+            s[10][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block4
+            s[17][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5
+            s[12][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask8
+            s[28][:4*M],                                                # dot_h5_n_z
+            s[15][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
+            s[27][:4*M],                                                # sum_d_h5_n_u
+            s[21][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
+            s[21][:72*M*M].reshape(3, 3, 4*M, 2*M),                     # h5_W_turned
+            s[14][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block5
+            s[15][:98*B*M].reshape(B, 7, 7, 2*M),                       # d_p4
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # t2
+            s[27][:2*M],                                                # dot_h4_n_z
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp6
+            s[33][:2*M],                                                # sum_d_h4_n_u
+            s[18][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_W_last
+            s[21][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part3
+            s[21][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_turned
+            s[9][:392*B*M].reshape(B, 14, 14, 2*M),                     # d_h3
+            s[6][:392*B*M].reshape(B, 14, 14, 2*M),                     # mask9
+            s[33][:2*M],                                                # dot_h3_n_z
+            s[8][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp7
+            s[32][:2*M],                                                # sum_d_h3_n_u
+            s[23][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
+            s[23][:18*M*M].reshape(3, 3, 2*M, M),                       # h3_W_turned
+            s[14][:196*B*M].reshape(B, 14, 14, M),                      # d_p2
+            s[15][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block6
+            s[21][:1764*M].reshape(1, 9, 196, M),                       # part4
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # t3
+            s[32][:M],                                                  # dot_h2_n_z
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # tmp8
             s[35][:M],                                                  # sum_d_h2_n_u
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # d_h2_W_last
-            s[27][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block8
-            s[30][:12*M*M].reshape(1, 4, 3*M, M),                       # part6
-            s[3][:9*M*M].reshape(3, 3, M, M),                           # h2_W_turned
-            s[4][:784*B*M].reshape(B, 28, 28, M),                       # d_h1
-            s[13][:3136*M].reshape(1, 4, 784, M),                       # part7
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # mask10
+            s[23][:12*M*M].reshape(1, 4, 3*M, M),                       # part5
+            s[24][:9*M*M].reshape(3, 3, M, M),                          # d_h2_W_last
+            s[23][:9*M*M].reshape(3, 3, M, M),                          # h2_W_turned
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # d_h1
+            s[6][:784*B*M].reshape(B, 28, 28, M),                       # mask10
             s[35][:M],                                                  # dot_h1_n_z
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp9
-            s[35][:M],                                                  # sum_d_h1_n_u
-            s[0][:9*M].reshape(3, 3, 1, M),                             # d_h1_W_last
-            s[13][:190512].reshape(1, 27, 28, 28, 3, 3, 1),             # block9
-            s[32][:9*M].reshape(1, 1, 9, M),                            # part8
-            s[35][:M],                                                  # tmp10
-            s[34][:2*M],                                                # tmp11
-            s[34][:4*M],                                                # tmp12
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # tmp9
+            s[34][:M],                                                  # sum_d_h1_n_u
+            s[25][:9*M].reshape(1, 1, 9, M),                            # part6
+            s[26][:9*M].reshape(3, 3, 1, M),                            # d_h1_W_last
+            s[34][:M],                                                  # tmp10
+            s[32][:2*M],                                                # tmp11
+            s[27][:4*M],                                                # tmp12
         )
     return workspace.views["gradients"]
 
