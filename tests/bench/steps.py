@@ -6,10 +6,10 @@ Every side runs in a process of its own with two threads; all do the same work f
 same loss and the same parameters before anything is timed. Rounds go from side to side in turn, so that a busy
 machine is busy for all. Printed: the median step of every side, its quartiles, and the ratio of ours to the fastest other.
 
-Peak memory: the most that a side's process held in memory (VmHWM) during all its steps, beyond what it held before the first one,
-when its model was compiled and its parameters and data were there: activations, gradients, temporaries, moments that are made
-in the first step (PyTorch's), compiling (JAX's in a row with noise), and what a library or its allocator keeps for itself. `plan`, ours alone: what the memory plan and
-the gradients take; the rest of our peak is the linear algebra's own.
+Peak memory: the most that a side's process held in memory (VmHWM) during all its steps, beyond what it held before the first
+one, when its model was compiled and its parameters and data were there: activations, gradients, temporaries, moments that are
+made in the first step (PyTorch's), compiling (JAX's in a row with noise), and what a library or its allocator keeps for itself.
+`plan`, ours alone: what the memory plan and the gradients take; the rest of our peak is the linear algebra's own.
 """
 
 from __future__ import annotations
