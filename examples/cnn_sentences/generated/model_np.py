@@ -133,8 +133,8 @@ def _predict(params, w, workspace):
     w = class_input("w", w, (None, N), V)                       # (B, N)
     B = len(w)
     (
-        e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2, max_conv_e2,
-        h5_W_last, conv_e3, block3, max_conv_e3, s,
+        e, h3_W_last, block, conv_e, max_conv_e, h3_h4_h5, h4_W_last, block2, conv_e2, max_conv_e2,
+        h5_W_last, block3, conv_e3, max_conv_e3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:9
     np.take(L, w, axis=0, out=e, mode="clip")                   # (B, N, E)
@@ -172,28 +172,28 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
+            (max(279*E*N - 558*E, 292*E*N - 876*E, 305*E*N - 1220*E), dtype),
+            (max(B*H*N - 2*B*H, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
             (B*E*N, dtype),
-            (max(B*H, 5*E*H, B*C), dtype),
-            (max(B*H*N - 2*B*H, 3*B*H), dtype),
-            (max(279*E*N - 558*E, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
-            (max(292*E*N - 876*E, 305*E*N - 1220*E), dtype),
+            (3*B*H, dtype),
+            (max(5*E*H, B*H, B*C), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*E*N].reshape(B, N, E),                              # e
-            s[1][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[3][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e
-            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[1][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
-            s[4][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e2
-            s[1][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
-            s[4][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e3
-            s[1][:B*C].reshape(B, C),                                   # s
+            s[2][:B*E*N].reshape(B, N, E),                              # e
+            s[4][:3*E*H].reshape(3, E, H),                              # h3_W_last
+            s[0][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
+            s[1][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e
+            s[3][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[4][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[0][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
+            s[1][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[0][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
+            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[4][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -207,8 +207,8 @@ def _evaluate(params, w, y, workspace):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2, max_conv_e2,
-        h5_W_last, conv_e3, block3, max_conv_e3, s, max_s, exp_s, sum_exp_s, s_picked, tmp,
+        e, h3_W_last, block, conv_e, max_conv_e, h3_h4_h5, h4_W_last, block2, conv_e2, max_conv_e2,
+        h5_W_last, block3, conv_e3, max_conv_e3, s, max_s, exp_s, sum_exp_s, s_picked, tmp,
         argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # e = L[w].T                                                model.nn:9
@@ -260,36 +260,36 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*E*N, B*C), dtype),
-            (max(B*H, 5*E*H, B*C), dtype),
-            (max(B*H*N - 2*B*H, 3*B*H), dtype),
-            (max(279*E*N - 558*E, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
-            (max(292*E*N - 876*E, 305*E*N - 1220*E, B), dtype),
+            (max(279*E*N - 558*E, 292*E*N - 876*E, 305*E*N - 1220*E, B), dtype),
+            (max(B*H*N - 2*B*H, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
+            (B*E*N, dtype),
+            (max(3*B*H, B*C), dtype),
+            (max(5*E*H, B*H, B*C), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*E*N].reshape(B, N, E),                              # e
-            s[1][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[3][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e
-            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[1][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
-            s[4][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e2
-            s[1][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
-            s[4][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e3
-            s[1][:B*C].reshape(B, C),                                   # s
+            s[2][:B*E*N].reshape(B, N, E),                              # e
+            s[4][:3*E*H].reshape(3, E, H),                              # h3_W_last
+            s[0][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
+            s[1][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e
+            s[3][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[4][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[0][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
+            s[1][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[0][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
+            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[4][:B*C].reshape(B, C),                                   # s
             s[2][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp
+            s[3][:B*C].reshape(B, C),                                   # exp_s
+            s[1][:B],                                                   # sum_exp_s
+            s[3][:B],                                                   # s_picked
+            s[0][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[1][:B],                                                   # real_argmax_s
+            s[4][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -304,11 +304,11 @@ def _gradients(params, grads, w, y, workspace, seed):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        e, h3_W_last, conv_e, block, max_conv_e, h3_h4_h5, h4_W_last, conv_e2, block2, max_conv_e2,
-        e_windows, h5_W_last, conv_e3, max_conv_e3, u_s, tmp, h3_h4_h5_u_s, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp2, t4, d_a_h5, mask, argmax_conv_e3, t5, mask2, d_h5_W_last, d_a_h4,
-        argmax_conv_e2, t6, mask3, d_h4_W_last, part, d_a_h3, argmax_conv_e, t7, mask4, d_h3_W_last,
-        part2, h5_W_turned, d_e, block3, h4_W_turned, block4, conv_t6, h3_W_turned, block5, conv_t7,
+        e, h3_W_last, block, conv_e, max_conv_e, h3_h4_h5, h4_W_last, block2, conv_e2, max_conv_e2,
+        e_windows, h5_W_last, conv_e3, max_conv_e3, tmp, u_s, h3_h4_h5_u_s, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp2, t4, mask, d_a_h5, argmax_conv_e3, mask2, t5, d_h5_W_last, d_a_h4,
+        argmax_conv_e2, mask3, t6, part, d_h4_W_last, d_a_h3, argmax_conv_e, t7, mask4, d_h3_W_last,
+        part2, h5_W_turned, block3, d_e, h4_W_turned, block4, conv_t6, h3_W_turned, block5, conv_t7,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -429,75 +429,75 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*E*N, dtype),
-            (max(5*E*H, 3*B*H), dtype),
+            (max(5*B*E*N - 20*B*E, 279*E*N - 558*E, 292*E*N - 876*E, 162*H*N), dtype),
             (B*H*N - 2*B*H, dtype),
-            (max(279*E*N - 558*E, 3*B*H, 162*H*N), dtype),
+            (max(B*H*N - 2*B*H, B*H*N - 3*B*H, B*H*N - 4*B*H, B*H), bool),
             (max(B*H*N - 3*B*H, B*E*N), dtype),
-            (max(292*E*N - 876*E, 5*B*E*N - 20*B*E), dtype),
             (max(B*H*N - 4*B*H, B*E*N), dtype),
+            (B*E*N, dtype),
+            (max(3*B*H, 5*E*H), dtype),
             (3*B*H, np.float64),
-            (max(3*B*H, 3*E*H), dtype),
-            (max(B*C, B*H, 4*E*H), dtype),
-            (B, dtype),
-            (max(B*C, B*H), dtype),
-            (B, dtype),
-            (B, dtype),
-            (max(B*H, B*H*N - 4*B*H, B*H*N - 3*B*H, B*H*N - 2*B*H), bool),
+            (max(3*B*H, 5*E*H), dtype),
+            (3*B*H, dtype),
+            (max(4*E*H, B*H, B*C), dtype),
             (B*H, np.int64),
+            (B*C, dtype),
+            (B, dtype),
+            (B, dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*E*N].reshape(B, N, E),                              # e
-            s[1][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[3][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e
-            s[3][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[1][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[4][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
-            s[5][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e2
-            s[5][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # e_windows
-            s[1][:5*E*H].reshape(H, 5, E),                              # h5_W_last
-            s[6][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
-            s[1][:B*H].reshape(B, H),                                   # max_conv_e3
-            s[1][:3*B*H].reshape(B, 3*H),                               # u_s
+            s[5][:B*E*N].reshape(B, N, E),                              # e
+            s[10][:3*E*H].reshape(3, E, H),                             # h3_W_last
+            s[0][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
+            s[1][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[10][:B*H].reshape(B, H),                                  # max_conv_e
+            s[6][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[8][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[0][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
+            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
+            s[10][:B*H].reshape(B, H),                                  # max_conv_e2
+            s[0][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # e_windows
+            s[8][:5*E*H].reshape(H, 5, E),                              # h5_W_last
+            s[4][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
+            s[10][:B*H].reshape(B, H),                                  # max_conv_e3
             s[7][:3*B*H].reshape(B, 3*H),                               # tmp
-            s[8][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5_u_s
-            s[9][:B*C].reshape(B, C),                                   # s
-            s[10][:B],                                                  # max_s
-            s[11][:B*C].reshape(B, C),                                  # exp_s
-            s[12][:B],                                                  # sum_exp_s
-            s[13][:B],                                                  # s_picked
-            s[9][:B],                                                   # tmp2
-            s[8][:3*B*H].reshape(B, 3*H),                               # t4
-            s[9][:B*H].reshape(B, H),                                   # d_a_h5
-            s[14][:B*H].reshape(B, H),                                  # mask
-            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e3
-            s[6][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # t5
-            s[14][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask2
-            s[1][:5*E*H].reshape(H, 5, E),                              # d_h5_W_last
-            s[9][:B*H].reshape(B, H),                                   # d_a_h4
-            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e2
-            s[4][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # t6
-            s[14][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask3
-            s[1][:4*E*H].reshape(4, E, H),                              # d_h4_W_last
-            s[9][:4*E*H].reshape(1, 1, 4*E, H),                         # part
-            s[11][:B*H].reshape(B, H),                                  # d_a_h3
-            s[15][:B*H].reshape(B, H),                                  # argmax_conv_e
-            s[2][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # t7
-            s[14][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask4
-            s[8][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
-            s[9][:3*E*H].reshape(1, 1, 3*E, H),                         # part2
-            s[1][:5*E*H].reshape(5, H, E),                              # h5_W_turned
-            s[0][:B*E*N].reshape(B, N, E),                              # d_e
-            s[3][:160*H*N].reshape(1, 32, 1, N, 1, 5, H),               # block3
-            s[9][:4*E*H].reshape(4, H, E),                              # h4_W_turned
-            s[3][:160*H*N].reshape(1, 40, 1, N, 1, 4, H),               # block4
-            s[6][:B*E*N].reshape(B, N, E),                              # conv_t6
-            s[8][:3*E*H].reshape(3, H, E),                              # h3_W_turned
-            s[3][:162*H*N].reshape(1, 54, 1, N, 1, 3, H),               # block5
-            s[4][:B*E*N].reshape(B, N, E),                              # conv_t7
+            s[8][:3*B*H].reshape(B, 3*H),                               # u_s
+            s[9][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5_u_s
+            s[10][:B*C].reshape(B, C),                                  # s
+            s[13][:B],                                                  # max_s
+            s[12][:B*C].reshape(B, C),                                  # exp_s
+            s[14][:B],                                                  # sum_exp_s
+            s[15][:B],                                                  # s_picked
+            s[10][:B],                                                  # tmp2
+            s[9][:3*B*H].reshape(B, 3*H),                               # t4
+            s[2][:B*H].reshape(B, H),                                   # mask
+            s[10][:B*H].reshape(B, H),                                  # d_a_h5
+            s[11][:B*H].reshape(B, H),                                  # argmax_conv_e3
+            s[2][:B*H*N - 4*B*H].reshape(B, H, N - 4),                  # mask2
+            s[4][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # t5
+            s[8][:5*E*H].reshape(H, 5, E),                              # d_h5_W_last
+            s[10][:B*H].reshape(B, H),                                  # d_a_h4
+            s[11][:B*H].reshape(B, H),                                  # argmax_conv_e2
+            s[2][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # mask3
+            s[3][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # t6
+            s[8][:4*E*H].reshape(1, 1, 4*E, H),                         # part
+            s[10][:4*E*H].reshape(4, E, H),                             # d_h4_W_last
+            s[10][:B*H].reshape(B, H),                                  # d_a_h3
+            s[11][:B*H].reshape(B, H),                                  # argmax_conv_e
+            s[1][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # t7
+            s[2][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # mask4
+            s[6][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
+            s[10][:3*E*H].reshape(1, 1, 3*E, H),                        # part2
+            s[6][:5*E*H].reshape(5, H, E),                              # h5_W_turned
+            s[0][:160*H*N].reshape(1, 32, 1, N, 1, 5, H),               # block3
+            s[5][:B*E*N].reshape(B, N, E),                              # d_e
+            s[10][:4*E*H].reshape(4, H, E),                             # h4_W_turned
+            s[0][:160*H*N].reshape(1, 40, 1, N, 1, 4, H),               # block4
+            s[4][:B*E*N].reshape(B, N, E),                              # conv_t6
+            s[10][:3*E*H].reshape(3, H, E),                             # h3_W_turned
+            s[0][:162*H*N].reshape(1, 54, 1, N, 1, 3, H),               # block5
+            s[3][:B*E*N].reshape(B, N, E),                              # conv_t7
         )
     return workspace.views["gradients"]
 
