@@ -156,16 +156,17 @@ def sample(
     model: Model,
     weights: Annotated[str, typer.Option(metavar="FILE", help="what a run has left: weights.safetensors")],
     prompt: Annotated[str, typer.Option(help="what the text begins with")] = "",
-    length: Annotated[int, typer.Option(help="symbols to generate")] = 500,
+    length: Annotated[int | None, typer.Option(help="symbols to generate [500]; of an energy model, Gibbs steps [1000]")] = None,
     temperature: Annotated[float, typer.Option(help="below 1: likelier symbols; above: more surprising ones")] = 1.0,
     seed: Annotated[int, typer.Option(help="another one, another text")] = 0,
     input: Annotated[Many, typer.Option(metavar="X=TEXT", help="another input, such as the encoder's")] = None,
-    count: Annotated[int, typer.Option(help="how many texts")] = 1,
+    count: Annotated[int | None, typer.Option(help="how many texts [1], or chains of an energy model [10]")] = None,
+    png: Annotated[str | None, typer.Option(metavar="FILE", help="of an energy model: draw the chains")] = None,
     set: Set = None,
 ) -> None:
-    """Generate a sequence from trained weights. A vocabulary stored with them turns classes into text."""
+    """Generate a sequence from trained weights, or draw Gibbs chains. A vocabulary stored with them turns classes into text."""
     from .commands import sample as command
-    options = command.SampleOptions(weights, prompt, length, temperature, seed, tuple(input or ()), count, tuple(set or ()))
+    options = command.SampleOptions(weights, prompt, length, temperature, seed, tuple(input or ()), count, tuple(set or ()), png)
     _run(lambda: command.sample(model, options))
 
 

@@ -85,13 +85,6 @@ def visible_given_hidden(params, h):
     return _visible(params, h, Workspace())
 
 
-def gibbs(params, v, k, seed=0):
-    """Samples of the visible units after k steps of a Gibbs chain from v; `seed`: an int, or (seed,
-    step).
-    """
-    return _gibbs(params, v, k, Workspace(), seed)
-
-
 def free_energy(params, v):
     """The free energy of every example, -log of the sum of exp(-E) over the hidden units."""
     return _free_energy(params, v, Workspace())
@@ -106,6 +99,13 @@ def statistics(params, v):
     return grads
 
 
+def gibbs(params, v, k, seed=0):
+    """Samples of the visible units after k steps of a Gibbs chain from v; `seed`: an int, or (seed,
+    step).
+    """
+    return _gibbs(params, v, k, Workspace(), seed)
+
+
 @np.errstate(over="ignore")                                      # of exp(-x) in a sigmoid, which is 0 there
 def _gradients(params, grads, v, chain_h, workspace, seed):
     """The objective; its gradients go into the arrays of `grads`."""
@@ -118,8 +118,8 @@ def _gradients(params, grads, v, chain_h, workspace, seed):
     chain_h = real_input("chain_h", chain_h, (None, H), dtype)  # (PARTICLES, H)
     PARTICLES = len(chain_h)
     (
-        W_T, h_model, u_v_model, u_h_model, tmp, tmp2, b_v_model, W_v_model, softplus_W_v_model,
-        tmp3, sum_softplus_W_v_model, b_v, W_v, softplus_W_v, tmp4, sum_softplus_W_v, sum_t2,
+        W_T, h_model, u_v_model, tmp, u_h_model, tmp2, b_v_model, W_v_model, softplus_W_v_model,
+        tmp3, sum_softplus_W_v_model, b_v, W_v, tmp4, softplus_W_v, sum_softplus_W_v, sum_t2,
         sum_v_model, tmp5, t2_v_model,
     ) = _gradients_buffers(workspace, B, PARTICLES, dtype)
     W_T[...] = W.T                                              # (D, H)
@@ -186,35 +186,35 @@ def _gradients_buffers(workspace, B, PARTICLES, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(D*H, PARTICLES, B), dtype),
-            (H*PARTICLES, dtype),
-            (max(D*PARTICLES, H*PARTICLES), dtype),
-            (max(H*PARTICLES, B*H), dtype),
+            (max(D*H, H*PARTICLES, B*H), dtype),
+            (max(D*PARTICLES, H*PARTICLES, B*H), dtype),
             (D*PARTICLES, np.float64),
+            (H*PARTICLES, dtype),
+            (H*PARTICLES, dtype),
             (H*PARTICLES, np.float64),
-            (max(H*PARTICLES, B*H, D), dtype),
-            (B*H, dtype),
+            (max(B*H, D, H, PARTICLES), dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:D*H].reshape(D, H),                                   # W_T
-            s[1][:H*PARTICLES].reshape(PARTICLES, H),                   # h_model
-            s[2][:D*PARTICLES].reshape(PARTICLES, D),                   # u_v_model
-            s[3][:H*PARTICLES].reshape(PARTICLES, H),                   # u_h_model
-            s[4][:D*PARTICLES].reshape(PARTICLES, D),                   # tmp
+            s[3][:H*PARTICLES].reshape(PARTICLES, H),                   # h_model
+            s[1][:D*PARTICLES].reshape(PARTICLES, D),                   # u_v_model
+            s[2][:D*PARTICLES].reshape(PARTICLES, D),                   # tmp
+            s[4][:H*PARTICLES].reshape(PARTICLES, H),                   # u_h_model
             s[5][:H*PARTICLES].reshape(PARTICLES, H),                   # tmp2
-            s[0][:PARTICLES],                                           # b_v_model
-            s[2][:H*PARTICLES].reshape(PARTICLES, H),                   # W_v_model
-            s[3][:H*PARTICLES].reshape(PARTICLES, H),                   # softplus_W_v_model
-            s[6][:H*PARTICLES].reshape(PARTICLES, H),                   # tmp3
-            s[6][:PARTICLES],                                           # sum_softplus_W_v_model
-            s[0][:B],                                                   # b_v
-            s[3][:B*H].reshape(B, H),                                   # W_v
+            s[6][:PARTICLES],                                           # b_v_model
+            s[4][:H*PARTICLES].reshape(PARTICLES, H),                   # W_v_model
+            s[0][:H*PARTICLES].reshape(PARTICLES, H),                   # softplus_W_v_model
+            s[1][:H*PARTICLES].reshape(PARTICLES, H),                   # tmp3
+            s[1][:PARTICLES],                                           # sum_softplus_W_v_model
+            s[7][:B],                                                   # b_v
+            s[1][:B*H].reshape(B, H),                                   # W_v
+            s[0][:B*H].reshape(B, H),                                   # tmp4
             s[6][:B*H].reshape(B, H),                                   # softplus_W_v
-            s[7][:B*H].reshape(B, H),                                   # tmp4
-            s[7][:B],                                                   # sum_softplus_W_v
-            s[0][:H],                                                   # sum_t2
-            s[0][:D],                                                   # sum_v_model
-            s[6][:D],                                                   # tmp5
+            s[0][:B],                                                   # sum_softplus_W_v
+            s[6][:H],                                                   # sum_t2
+            s[6][:D],                                                   # sum_v_model
+            s[0][:D],                                                   # tmp5
             s[0][:D*H].reshape(H, D),                                   # t2_v_model
         )
     return workspace.views["gradients"]
@@ -344,17 +344,17 @@ def _free_energy_buffers(workspace, B, dtype):
     if workspace.keys.get("free_energy") != key:
         workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
+            (B*H, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
             (B, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
-            (B*H, dtype),
         ])
         workspace.views["free_energy"] = (
-            s[0][:B],                                                   # b_v
-            s[1][:B*H].reshape(B, H),                                   # W_v
-            s[2][:B*H].reshape(B, H),                                   # tmp
-            s[3][:B*H].reshape(B, H),                                   # tmp2
-            s[2][:B],                                                   # sum_W_v
+            s[3][:B],                                                   # b_v
+            s[0][:B*H].reshape(B, H),                                   # W_v
+            s[1][:B*H].reshape(B, H),                                   # tmp
+            s[2][:B*H].reshape(B, H),                                   # tmp2
+            s[1][:B],                                                   # sum_W_v
         )
     return workspace.views["free_energy"]
 
@@ -365,18 +365,18 @@ def _gibbs(params, v, K, workspace, seed):
     check_params(params, PARAMS)
     W, b, c = (params[k] for k in PARAMS)
     dtype = params["W"].dtype
-    K = whole_length("K", K)
+    K = whole_length("k", K)
     v = units_input("v", v, (None, D), dtype, "mean")           # (B, D)
     B = len(v)
-    W_T, v_model, u_h_model, u_v_model, tmp, tmp2 = _gibbs_buffers(workspace, B, dtype)
+    W_T, v_model, u_v_model, tmp, u_h_model, tmp2 = _gibbs_buffers(workspace, B, dtype)
     W_T[...] = W.T                                              # (D, H)
     v_model[...] = v                                            # (B, D)
     for k in range(K):
         # h_model[k] = real(uniform(h_model) < sigmoid(W @ v_model[k-1] + c))
-        uniform(seed, 0x7678fe03aded737, tmp, out=u_h_model, at=k*B*H)  # (B, H)
+        uniform(seed, 0x7678fe03aded737, tmp2, out=u_h_model, at=k*B*H)  # (B, H)
         h_model = np.asarray(u_h_model < sigmoid(v_model @ W_T + c), dtype)  # (B, H)
         # v_model[k] = real(uniform(v_model) < sigmoid(W.T @ h_model[k] + b))
-        uniform(seed, 0xebeeb48d93775121, tmp2, out=u_v_model, at=k*B*D)  # (B, D)
+        uniform(seed, 0xebeeb48d93775121, tmp, out=u_v_model, at=k*B*D)  # (B, D)
         v_model[...] = np.asarray(u_v_model < sigmoid(h_model @ W + b), dtype)
     return v_model
 
@@ -389,18 +389,18 @@ def _gibbs_buffers(workspace, B, dtype):
         s = workspace.reserve("gibbs", [
             (D*H, dtype),
             (B*D, dtype),
-            (B*H, dtype),
             (B*D, dtype),
-            (B*H, np.float64),
             (B*D, np.float64),
+            (B*H, dtype),
+            (B*H, np.float64),
         ])
         workspace.views["gibbs"] = (
             s[0][:D*H].reshape(D, H),                                   # W_T
             s[1][:B*D].reshape(B, D),                                   # v_model
-            s[2][:B*H].reshape(B, H),                                   # u_h_model
-            s[3][:B*D].reshape(B, D),                                   # u_v_model
-            s[4][:B*H].reshape(B, H),                                   # tmp
-            s[5][:B*D].reshape(B, D),                                   # tmp2
+            s[2][:B*D].reshape(B, D),                                   # u_v_model
+            s[3][:B*D].reshape(B, D),                                   # tmp
+            s[4][:B*H].reshape(B, H),                                   # u_h_model
+            s[5][:B*H].reshape(B, H),                                   # tmp2
         )
     return workspace.views["gibbs"]
 
@@ -558,18 +558,22 @@ def draw(seed, key):
 def units_input(name, value, dims, dtype, kind):
     """Values of units: binary 0 or 1, mean from 0 to 1, spin -1 or 1, categorical one-hot along the last axis."""
     value = real_input(name, value, dims, dtype)
-    if kind == "mean":
-        wrong, what = ~((value >= 0) & (value <= 1)), "numbers from 0 to 1, means of binary units"
-    elif kind == "spin":
-        wrong, what = value * value != 1, "-1 or 1, the values of spin units"
-    else:
-        wrong, what = value * value != value, "0 or 1, the values of binary units"
-    if kind == "categorical":
-        what = "one 1 among 0s along its last axis, the state of a categorical unit"
-        wrong = wrong | (value.sum(axis=-1, keepdims=True) != 1)
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name} must hold {what}; {name}{list(place)} is {value[place]:g}")
+    what = {"mean": "numbers from 0 to 1, means of binary units", "spin": "-1 or 1, the values of spin units",
+            "binary": "0 or 1, the values of binary units", "categorical": "a single 1 among 0s along its last axis"}[kind]
+    low, high = (-1 if kind == "spin" else 0), 1
+    flat, wrong = value.reshape(-1), None
+    for i in range(0, flat.size, 8192):                         # in pieces that stay in the cache
+        x = flat[i:i + 8192]
+        fits = (x >= low) & (x <= high) if kind == "mean" else (x == low) | (x == high)
+        if not fits.all():
+            wrong = i + int(np.argmin(fits))
+            break
+    if wrong is None and kind == "categorical":
+        single = value.sum(axis=-1) == 1
+        wrong = None if single.all() else int(np.argmin(single)) * value.shape[-1]
+    if wrong is not None:
+        place = tuple(int(i) for i in np.unravel_index(wrong, value.shape))
+        raise ValueError(f"{name} must hold {what}; {name}{list(place)} is {flat[wrong]:g}")
     return value
 
 
