@@ -56,7 +56,7 @@ def main(folder: str | None) -> None:
             errors.append([trained(program, some(system, data, n, k), epochs, k, base if training else None)[1]
                            for k in range(DRAWS)])
         curves[way] = np.array(errors)
-        print(f"{way:>36}" + "".join(f"{e.mean():9.4f} ± {e.std():.3f}"[:16].rjust(16) for e in curves[way]), flush=True)
+        print(f"{way:>36}" + "".join(f"{f'{100 * e.mean():.1f} ± {100 * e.std():.1f} %':>16}" for e in curves[way]), flush=True)
     draw(HERE / "curve.png", curves)
 
 
