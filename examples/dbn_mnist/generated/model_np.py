@@ -74,7 +74,7 @@ TRAINED = ("W1", "W2", "b1", "b2", "s.W", "s.b")
 
 def init_state(params, seed=0):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
-    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.4))
+    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(1.0))
     return state
 
 
