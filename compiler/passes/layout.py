@@ -198,7 +198,7 @@ def layout(plan: Schedule) -> Layout:
 
 def _owner(plan: Schedule, e: Expr) -> tuple[str, str]:
     kind = {"real": REAL, "bool": BOOL}.get(e.type.kind, INT)
-    if e in plan.pools and kind == INT and (e.type.n.value or 257) <= 256:
+    if e in plan.pools and kind == INT and e.type.n is not None and (e.type.n.value or 257) <= 256:
         kind = BYTE
     return kind, {Param: "param", Input: "input"}.get(type(e), "value")
 

@@ -51,10 +51,10 @@ def reduce_first(system: System, wanted: Callable[[System], Iterable[Expr]]) -> 
     for _ in range(ROUNDS):
         goals, nodes, readers = read(system, wanted)
         found = [w for e in nodes if isinstance(e, Reduce) and e.kind in NOTES and (w := windowed(e)) is not None]
-        mapping = {w.whole: new for w in found if (new := _after(w, readers, goals, system)) is not None}
+        mapping: dict[Expr, Expr] = {w.whole: new for w in found if (new := _after(w, readers, goals, system)) is not None}
         if not mapping:
             break
-        system = system.copy(notes={**system.notes, **{e: (*system.notes.get(e, ()), NOTES[e.kind]) for e in mapping}})
+        system = system.copy(notes={**system.notes, **{e: (*system.notes.get(e, ()), NOTES[e.kind]) for e in mapping if isinstance(e, Reduce)}})
         system = system.rewrite(mapping)
     return system
 
