@@ -54,7 +54,8 @@ def reduce_first(system: System, wanted: Callable[[System], Iterable[Expr]]) -> 
         mapping: dict[Expr, Expr] = {w.whole: new for w in found if (new := _after(w, readers, goals, system)) is not None}
         if not mapping:
             break
-        told: dict[Expr, tuple[str, ...]] = {e: (*system.notes.get(e, ()), NOTES[e.kind]) for e in mapping if isinstance(e, Reduce)}
+        told: dict[Expr, tuple[str, ...]] = {
+            e: (*system.notes.get(e, ()), NOTES[e.kind]) for e in mapping if isinstance(e, Reduce)}
         system = system.copy(notes={**system.notes, **told})
         system = system.rewrite(mapping)
     return system
