@@ -42,7 +42,7 @@ from .convolutions import work_arrays
 from .images import scratch
 from .kernels import Lowered
 from .names import Names, cut, declared
-from .packing import groups, joined, together
+from .packing import gathered, groups, joined, together
 from .statements import Statements
 from .views import name_of, part_dims, shape_text
 
@@ -179,7 +179,7 @@ class FunctionPrinter:
         self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
         self.aliases: set[str] = {a.name for _, a in self.buffers()}
         section = ""
-        for b in together(self.function.body):
+        for b in gathered(together(self.function.body), self._headed):
             if isinstance(b, Block) and b.section and b.section != section:
                 section = b.section
                 out.lines.append("")
@@ -189,6 +189,10 @@ class FunctionPrinter:
             if v.array in self.cut and name_of(v) != v.array.name:
                 out.lines.append(indent + declared(v.array, self.cut.pop(v.array)))
         return out
+
+    def _headed(self, b: Block) -> bool:
+        """Whether a block says above its statements what they compute."""
+        return bool(b.heading) if b.heading is not None else next(iter(self.heading(list(b.values))), None) is not None
 
     def _print(self, s: Stmt | tuple[Stmt, ...], out: Text, indent: str) -> None:
         if isinstance(s, Block):

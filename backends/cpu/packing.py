@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ...compiler.program import Along, Block, Copy, Stmt, View
+from ...compiler.program import Along, Array, Block, Copy, Loop, Stmt, View, flat, reads, writes
 from ...compiler.sizes import size
 from .views import kept, ranges
 
@@ -24,6 +24,33 @@ def together(body: list[Stmt]) -> list[Stmt]:
         else:
             out.append(s)
     return out
+
+
+def gathered(body: list[Stmt], headed: Callable[[Block], bool]) -> list[Stmt]:
+    """Steps on the way to a value stand under its equation: blocks without a heading join the next one that has one.
+
+    They do where they have to do with it: where they write what it, or another that joins, reads, or the other way round.
+    """
+    out: list[Stmt] = []
+    for s in body:
+        if isinstance(s, Block) and headed(s) and not any(isinstance(x, Loop) for x in s.body):
+            touched, run = _arrays(s), list[Block]()
+            while out and isinstance(last := out[-1], Block) and last.section == s.section and last.heading is None \
+                    and not headed(last) and not any(isinstance(x, Loop) for x in last.body) and touched & _arrays(last):
+                touched |= _arrays(last)
+                run.insert(0, last)
+                out.pop()
+            values, steps = (tuple(v for b in (*run, s) for v in b.values), [x for b in (*run, s) for x in b.body])
+            out.append(replace(s, values=values, body=steps) if run else s)
+        else:
+            out.append(s)
+    return out
+
+
+def _arrays(b: Block) -> set[Array]:
+    """The values of the workspace that a block computes or reads."""
+    views = [v for s in flat(b.body) for v in (*reads(s), writes(s)) if v is not None]
+    return {v.array.home for v in views if v.array.role in ("value", "result")}
 
 
 def _taken(b: Block) -> object:
