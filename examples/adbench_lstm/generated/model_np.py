@@ -194,8 +194,8 @@ def step(params, carry, x):
     h1_before = carry_entry(carry, "h1[-1]", (B, D))            # (B, D)
     h2_c_before = carry_entry(carry, "h2.c[-1]", (B, D))        # (B, D)
     h2_before = carry_entry(carry, "h2[-1]", (B, D))            # (B, D)
-    E0_x = E0 * x                                               # (B, D)
     # h1.f[t] = sigmoid(h1.W_f * E0 * x[t] + h1.b_f)            model.nn:11
+    E0_x = E0 * x                                               # (B, D)
     h1_f = sigmoid(h1_W_f * E0_x + h1_b_f)                      # (B, D)
     # h1.o[t] = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)            model.nn:13
     h1_o = sigmoid(h1_W_o * E0_x + h1_b_o)                      # (B, D)
@@ -221,8 +221,8 @@ def step(params, carry, x):
     h2 = h2_o * np.tanh(h2_c)                                   # (B, D)
     # y[t] = E1 * h2[t] + E2                                    model.nn:20
     y = E1 * h2 + E2                                            # (B, D)
-    max_y = np.max(y, axis=1)                                   # (B,)
     # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
+    max_y = np.max(y, axis=1)                                   # (B,)
     exp_y = np.exp(y - max_y[:, None])                          # (B, D)
     term = (0.6931471805599453
             + softplus(np.log(np.sum(exp_y, axis=1)) - (0.6931471805599453 - max_y)))
@@ -249,8 +249,8 @@ def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     (
         E0_x, h1_o, h1_cs, h1s, h2_o, h2_f, h2_cs, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
     ) = _predict_buffers(workspace, B, T, dtype)
-    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o[t] = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)            model.nn:13
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
@@ -294,9 +294,9 @@ def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # y[t] = E1 * h2[t] + E2                                    model.nn:20
     np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
-    np.max(y, axis=2, out=max_y)                                # (T, B)
     # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
     #   stabilised: log(exp(u)) -> u
+    np.max(y, axis=2, out=max_y)                                # (T, B)
     np.subtract(y, max_y[..., None], out=exp_y)                 # (T, B, D)
     np.exp(exp_y, out=exp_y)
     np.sum(exp_y, axis=2, out=sum_exp_y)                        # (T, B)
@@ -363,8 +363,8 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     ) = _evaluate_buffers(workspace, B, T, dtype)
     xs[:-1] = x                                                 # (T + 1, B, D)
     xs[-1] = 0
-    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o[t] = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)            model.nn:13
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
@@ -408,9 +408,9 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # y[t] = E1 * h2[t] + E2                                    model.nn:20
     np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
-    np.max(y, axis=2, out=max_y)                                # (T, B)
     # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
     #   stabilised: log(exp(u)) -> u
+    np.max(y, axis=2, out=max_y)                                # (T, B)
     np.subtract(y, max_y[..., None], out=exp_y)                 # (T, B, D)
     np.exp(exp_y, out=exp_y)
     np.sum(exp_y, axis=2, out=sum_exp_y)                        # (T, B)
@@ -494,8 +494,8 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # ---- forward
     xs[:-1] = x                                                 # (T + 1, B, D)
     xs[-1] = 0
-    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o[t] = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)            model.nn:13
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
@@ -542,6 +542,8 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # y[t] = E1 * h2[t] + E2                                    model.nn:20
     np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
+    # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
+    #   stabilised: log(exp(u)) -> u
     np.max(y, axis=2, out=max_y)                                # (T, B)
     np.subtract(y, max_y[..., None], out=exp_y)                 # (T, B, D)
     np.exp(exp_y, out=exp_y)
@@ -549,8 +551,6 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     np.log(sum_exp_y, out=tmp)
     np.subtract(0.6931471805599453, max_y, out=max_y)
     np.subtract(tmp, max_y, out=max_y)
-    # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
-    #   stabilised: log(exp(u)) -> u
     softplus(max_y, tmp, out=term)                              # (T, B)
     term += 0.6931471805599453
     n = y

@@ -138,8 +138,8 @@ def _evaluate(params, x, workspace):
     V_h += d
     sigmoid(V_h, out=V_h)
     V_h -= x
-    dot_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
     # loss, summed: 0.5 * sum[batch] (r - x) @ (r - x)
+    dot_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
     loss = 0.5 * dot_V_h
     squared_error = dot_V_h / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
@@ -181,8 +181,8 @@ def _gradients(params, grads, x, workspace):
     np.matmul(h, V.T, out=r)                                    # (B, D)
     r += d
     sigmoid(r, out=r)
-    np.subtract(r, x, out=r_minus_x)                            # (B, D)
     # loss = (0.5 * sum[batch, 0] (r - x)^2) / B
+    np.subtract(r, x, out=r_minus_x)                            # (B, D)
     dot_r_minus_x = r_minus_x.reshape(-1) @ r_minus_x.reshape(-1)
     loss = 0.5 * dot_r_minus_x / B
 

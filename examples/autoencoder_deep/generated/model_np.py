@@ -172,9 +172,10 @@ def _evaluate(params, x, workspace):
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
+    # loss, summed: sum[batch, 0](relu(W4 @ h3 + b4) - x * (W4 @ h3 + b4) + log1p(exp(-abs(W4 @
+    #     h3 + b4))))
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4
-    # loss, summed: sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -237,9 +238,10 @@ def _gradients(params, grads, x, workspace):
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
+    # loss = (sum[batch, 0](softplus(-(W4 @ h3 + b4)) * x + softplus(W4 @ h3 + b4) * (1 - x))) /
+    #     B
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp

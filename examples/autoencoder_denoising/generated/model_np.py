@@ -131,10 +131,10 @@ def _evaluate(params, x, workspace):
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
     sigmoid(h, out=h)
-    np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
+    np.matmul(h, W, out=a_r)                                    # (B, D)
+    a_r += d
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -195,9 +195,9 @@ def _gradients(params, grads, x, workspace, seed):
     np.matmul(n, W.T, out=h)                                    # (B, H)
     h += b
     sigmoid(h, out=h)
+    # loss = (sum[batch, 0](softplus(-(W.T @ h + d)) * x + softplus(W.T @ h + d) * (1 - x))) / B
     np.matmul(h, W, out=a_r)                                    # (B, D)
     a_r += d
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp2)
     loss_terms -= tmp2
@@ -227,8 +227,8 @@ def _gradients(params, grads, x, workspace, seed):
     d_a_h *= tmp3
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    np.matmul(d_a_h.T, n, out=d_W)                              # (H, D)
     # d_W = d_a_h @ n.T + (d_a_r @ h.T).T
+    np.matmul(d_a_h.T, n, out=d_W)                              # (H, D)
     np.matmul(h.T, d_a_r, out=d_a_r_h)                          # (H, D)
     d_W += d_a_r_h
     return loss

@@ -126,10 +126,10 @@ def _evaluate(params, x, workspace):
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
     sigmoid(h, out=h)
-    np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
+    np.matmul(h, W, out=a_r)                                    # (B, D)
+    a_r += d
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -189,6 +189,8 @@ def _gradients(params, grads, x, workspace):
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
     sigmoid(h, out=h)
+    # loss = (sum[batch, 0](softplus(-(W.T @ h + d)) * x + softplus(W.T @ h + d) * (1 - x))) / B
+    #     + sum(W^2) * 5e-05
     np.matmul(h, W, out=a_r)                                    # (B, D)
     a_r += d
     np.maximum(a_r, 0, out=term)                                # (B, D)
@@ -200,8 +202,6 @@ def _gradients(params, grads, x, workspace):
     np.log1p(tmp, out=tmp)
     term += tmp
     sum_term = np.sum(term)
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
-    #     5e-05
     dot_W = W.reshape(-1) @ W.reshape(-1)
     loss = sum_term / B + dot_W * 5e-05
 
@@ -221,8 +221,8 @@ def _gradients(params, grads, x, workspace):
     d_a_h /= B
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
     # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
     np.matmul(h.T, sigmoid_a_r_minus_x, out=sigmoid_a_r_minus_x_h)  # (H, D)
     np.multiply(0.0001, W, out=tmp3)
     d_W += tmp3

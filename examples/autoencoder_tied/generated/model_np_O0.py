@@ -102,9 +102,9 @@ def _evaluate(params, x, workspace):
     B = len(x)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
-    a_r = h @ W + d                                             # (B, D)
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
+    a_r = h @ W + d                                             # (B, D)
     loss_terms = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
     loss = np.sum(loss_terms)
     square_W = W**2                                             # (H, D)
@@ -130,11 +130,11 @@ def _gradients(params, grads, x, workspace):
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
+    # loss = (sum[batch, 0](softplus(-(W.T @ h + d)) * x + softplus(W.T @ h + d) * (1 - x))) / B
+    #     + sum(W^2) * 5e-05
     a_r = h @ W + d                                             # (B, D)
     term = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
     sum_term = np.sum(term)
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
-    #     5e-05
     dot_W = W.reshape(-1) @ W.reshape(-1)
     loss = sum_term / B + dot_W * 5e-05
 

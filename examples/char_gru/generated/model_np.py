@@ -199,8 +199,8 @@ def step(params, carry, x):
     h1_z = sigmoid(h1_before @ h1_W_z[:, :H].T + e @ h1_W_z[:, H:].T + h1_b_z)  # (B, H)
     # h1.r[t] = sigmoid(h1.W_r @ [h1[t-1], e[t]] + h1.b_r)      cells.nn:32
     h1_r = sigmoid(h1_before @ h1_W_r[:, :H].T + e @ h1_W_r[:, H:].T + h1_b_r)  # (B, H)
-    h1_r_h1_before = h1_r * h1_before                           # (B, H)
     # h1.g[t] = tanh(h1.W_g @ [h1.r[t] * h1[t-1], e[t]] + h1.b_g)  cells.nn:33
+    h1_r_h1_before = h1_r * h1_before                           # (B, H)
     h1_g = np.tanh(h1_r_h1_before @ h1_W_g[:, :H].T + e @ h1_W_g[:, H:].T + h1_b_g)  # (B, H)
     # h1[t] = (1 - h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]       cells.nn:34
     h1 = (1 - h1_z) * h1_before + h1_z * h1_g                   # (B, H)
@@ -208,8 +208,8 @@ def step(params, carry, x):
     h2_z = sigmoid(h2_before @ h2_W_z[:, :H].T + h1 @ h2_W_z[:, H:].T + h2_b_z)  # (B, H)
     # h2.r[t] = sigmoid(h2.W_r @ [h2[t-1], h1[t]] + h2.b_r)     cells.nn:32
     h2_r = sigmoid(h2_before @ h2_W_r[:, :H].T + h1 @ h2_W_r[:, H:].T + h2_b_r)  # (B, H)
-    h2_r_h2_before = h2_r * h2_before                           # (B, H)
     # h2.g[t] = tanh(h2.W_g @ [h2.r[t] * h2[t-1], h1[t]] + h2.b_g)  cells.nn:33
+    h2_r_h2_before = h2_r * h2_before                           # (B, H)
     h2_g = np.tanh(h2_r_h2_before @ h2_W_g[:, :H].T + h1 @ h2_W_g[:, H:].T + h2_b_g)  # (B, H)
     # h2[t] = (1 - h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]       cells.nn:34
     h2 = (1 - h2_z) * h2_before + h2_z * h2_g                   # (B, H)
@@ -406,11 +406,11 @@ def _evaluate(params, x, y, carry, workspace):
     # p[t] = p.W @ h2[t] + p.b                                  layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
     p += p_b
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -540,11 +540,11 @@ def _gradients(params, grads, x, y, carry, workspace):
     # p[t] = p.W @ h2[t] + p.b                                  layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
     p += p_b
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p
@@ -613,10 +613,10 @@ def _gradients(params, grads, x, y, carry, workspace):
         d_h1_next += t3 * h1_r[t] + d_h1[t] * one_minus_h1_z[t]
     # d_h1.b = sum[t, batch]([d_a_h1.zr[t], d_a_h1.g[t]])
     np.sum(d_a_h1_zr_d_a_h1_g, axis=(0, 1), out=d_h1_b)         # (3*H,)
+    # d_e[t] = h1.W[:, H:E + H].T @ [d_a_h1.zr[t], d_a_h1.g[t]]
     np.matmul(d_a_h1_zr.reshape(-1, 2*H).T, h1_prev.reshape(-1, H), out=d_h1_W[:2*H, :H])
     np.matmul(d_a_h1_g.reshape(-1, H).T, h1_r_h1_prev.reshape(-1, H), out=d_h1_W[2*H:, :H])
     np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H).T, e.reshape(-1, E), out=d_h1_W[:, H:])
-    # d_e[t] = h1.W[:, H:E + H].T @ [d_a_h1.zr[t], d_a_h1.g[t]]
     np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H), h1_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
     # d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
     scatter(d_e, x, out=d_e_L)                                  # (V, E)

@@ -299,11 +299,11 @@ def _evaluate(params, x, y, carry, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -398,11 +398,11 @@ def _gradients(params, grads, x, y, carry, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p

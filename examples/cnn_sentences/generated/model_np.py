@@ -238,11 +238,11 @@ def _evaluate(params, w, y, workspace):
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
     s += s_b
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -314,41 +314,41 @@ def _gradients(params, grads, w, y, workspace, seed):
     # ---- forward
     # e = L[w].T                                                model.nn:9
     np.take(L, w, axis=0, out=e, mode="clip")                   # (B, N, E)
-    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    convolve(e[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
     # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
+    convolve(e[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
-    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    convolve(e[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
+    convolve(e[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
     np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
     np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
+    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     e_windows[...] = windows(e, (1,), (5,)).transpose(0, 1, 3, 2)  # (B, N - 4, 5, E)
     h5_W_last[...] = h5_W.swapaxes(1, 2)                        # (H, 5, E)
     np.matmul(e_windows.reshape(-1, 5*E), h5_W_last.reshape(-1, 5*E).T, out=conv_e3.reshape(-1, H))
-    # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
     np.add(max_conv_e3, h5_b, out=h5)
     np.maximum(h5, 0, out=h5)
+    # s = 2 * (s.W @ ([h3, h4, h5] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
     uniform(seed, 0xb021183d8f313c79, tmp, out=u_s)             # (B, 3*H)
     np.less(u_s, 0.5, out=u_s)
     np.multiply(h3_h4_h5, u_s, out=h3_h4_h5_u_s)                # (B, 3*H)
-    # s = 2 * (s.W @ ([h3, h4, h5] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
     np.matmul(h3_h4_h5_u_s, s_W.T, out=s)                       # (B, C)
     s *= 2
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
@@ -378,8 +378,8 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.multiply(d_h5, mask, out=d_a_h5)
     # d_h5.b = sum[batch](d_a_h5)
     np.sum(d_a_h5, axis=0, out=d_h5_b)                          # (H,)
-    np.argmax(conv_e3, axis=1, out=argmax_conv_e3)              # (B, H)
     # t5 = global_max_unpool(d_a_h5, conv(e, h5.W))
+    np.argmax(conv_e3, axis=1, out=argmax_conv_e3)              # (B, H)
     hot(argmax_conv_e3, N - 4, out=mask2)                       # (B, N - 4, H)
     np.multiply(d_a_h5[..., None], mask2, out=t5.swapaxes(1, 2))
     # d_h5.W = correlate(t5, e, 5)
@@ -390,8 +390,8 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.multiply(d_h4, mask, out=d_a_h4)
     # d_h4.b = sum[batch](d_a_h4)
     np.sum(d_a_h4, axis=0, out=d_h4_b)                          # (H,)
-    np.argmax(conv_e2, axis=1, out=argmax_conv_e2)              # (B, H)
     # t6 = global_max_unpool(d_a_h4, conv(e, h4.W))
+    np.argmax(conv_e2, axis=1, out=argmax_conv_e2)              # (B, H)
     hot(argmax_conv_e2, N - 3, out=mask3)                       # (B, H, N - 3)
     np.multiply(d_a_h4[..., None], mask3, out=t6)
     # d_h4.W = correlate(t6, e, 4)
@@ -402,18 +402,18 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.multiply(d_h3, mask, out=d_a_h3)
     # d_h3.b = sum[batch](d_a_h3)
     np.sum(d_a_h3, axis=0, out=d_h3_b)                          # (H,)
-    np.argmax(conv_e, axis=1, out=argmax_conv_e)                # (B, H)
     # t7 = global_max_unpool(d_a_h3, conv(e, h3.W))
+    np.argmax(conv_e, axis=1, out=argmax_conv_e)                # (B, H)
     hot(argmax_conv_e, N - 2, out=mask4)                        # (B, H, N - 2)
     np.multiply(d_a_h3[..., None], mask4, out=t7)
     # d_h3.W = correlate(t7, e, 3)
     correlate(e[:, None], t7.swapaxes(1, 2)[:, None], block, part2, out=d_h3_W_last)  # (3, E, H)
     d_h3_W[...] = d_h3_W_last.swapaxes(0, 2)                    # (H, E, 3)
+    # d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     h5_W_turned[...] = h5_W.transpose(2, 0, 1)[::-1]            # (5, H, E)
     convolve(t5[:, None], h5_W_turned, block3, padding=(0, 4), out=d_e[:, None])  # (B, N, E)
     h4_W_turned[...] = h4_W.transpose(2, 0, 1)[::-1]            # (4, H, E)
     convolve(t6.swapaxes(1, 2)[:, None], h4_W_turned, block4, padding=(0, 3), out=conv_t6[:, None])
-    # d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     h3_W_turned[...] = h3_W.transpose(2, 0, 1)[::-1]            # (3, H, E)
     convolve(t7.swapaxes(1, 2)[:, None], h3_W_turned, block5, padding=(0, 2), out=conv_t7[:, None])
     d_e += conv_t6

@@ -128,15 +128,15 @@ def _predict(params, x, workspace):
     convolve(h, K2_last, block2, padding=(1, 1), stride=(2, 2), out=conv_h)  # (B, 7, 7, N)
     np.add(conv_h.transpose(0, 3, 1, 2), b2[:, None, None], out=k)  # (B, N, 7, 7)
     np.maximum(k, 0, out=k)
+    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
     np.einsum("abcd,efgb->acdefg", k, K3_last, out=a_u_term_windows)  # (B, 7, 7, 2, 2, M)
-    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
+    # r = sigmoid(conv_transpose(u, K4, b4, stride = 2))        model.nn:11
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
     np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
-    # r = sigmoid(conv_transpose(u, K4, b4, stride = 2))        model.nn:11
     fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r_term)
     np.add(a_r_term.transpose(0, 3, 1, 2), b4[:, None, None], out=r)  # (B, 1, 28, 28)
     sigmoid(r, out=r)
@@ -195,17 +195,17 @@ def _evaluate(params, x, workspace):
     convolve(h, K2_last, block2, padding=(1, 1), stride=(2, 2), out=k)  # (B, 7, 7, N)
     k += b2
     np.maximum(k, 0, out=k)
+    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
     np.matmul(k.reshape(-1, N), K3_last.reshape(-1, N).T, out=a_u_term_windows.reshape(-1, 4*M))
-    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
+    # loss, summed: sum[batch, 0, 1, 2](...)
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
     np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
     fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)
     a_r += b4
-    # loss, summed: sum[batch, 0, 1, 2](...)
     np.maximum(a_r, 0, out=loss_terms)                          # (B, 28, 28, 1)
     np.multiply(x.transpose(0, 2, 3, 1), a_r, out=tmp)
     loss_terms -= tmp
@@ -276,26 +276,27 @@ def _gradients(params, grads, x, workspace):
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(1, 1), stride=(2, 2), out=h)
     h += b1
     np.maximum(h, 0, out=h)
+    # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
     h_padded[...] = 0                                           # (B, 16, 16, M)
     h_padded[:, 1:15, 1:15] = h
     h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3),
         stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
     np.matmul(h_padded_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=k.reshape(-1, N))
     k += b2
     np.maximum(k, 0, out=k)
+    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
     np.matmul(k.reshape(-1, N), K3_last.reshape(-1, N).T, out=a_u_term_windows.reshape(-1, 4*M))
-    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
+    # loss = (sum[batch, 0, 1, 2](softplus(-conv_transpose(u, K4, b4, stride = 2)) * x +
+    #     softplus(conv_transpose(u, K4, b4, stride = 2)) * (1 - x))) / B
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
     np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
     fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)
     a_r += b4
-    # loss = (sum[batch, 0, 1, 2](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=loss_terms)                          # (B, 28, 28, 1)
     np.multiply(x.transpose(0, 2, 3, 1), a_r, out=tmp)
     loss_terms -= tmp
@@ -328,8 +329,8 @@ def _gradients(params, grads, x, workspace):
     d_a_u *= mask
     # d_b3 = sum[batch, 1, 2](d_a_u)
     np.sum(d_a_u, axis=(0, 1, 2), out=d_b3)                     # (M,)
-    d_a_u_windows[...] = windows(d_a_u, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # d_K3 = correlate(k, d_a_u, 2, stride = 2)
+    d_a_u_windows[...] = windows(d_a_u, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     np.matmul(k.reshape(-1, N).T, d_a_u_windows.reshape(-1, 4*M), out=d_K3_last.reshape(-1, 4*M))
     d_K3[...] = d_K3_last.transpose(0, 3, 1, 2)                 # (N, M, 2, 2)
     # d_k = conv(d_a_u, K3, stride = 2)
@@ -344,8 +345,8 @@ def _gradients(params, grads, x, workspace):
     np.matmul(d_a_k.reshape(-1, N).T, h_padded_windows.reshape(-1, 9*M),
         out=d_K2_last.reshape(-1, 9*M))
     d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 3, 3)
-    np.matmul(d_a_k.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_h_windows.reshape(-1, 9*M))
     # d_h = conv_transpose(d_a_k, K2, stride = 2, padding = 1, more = 1)
+    np.matmul(d_a_k.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_h_windows.reshape(-1, 9*M))
     fold(d_h_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2), out=d_h_padded)
     # d_a_h = d_h * real(h > 0)
     d_a_h = h

@@ -262,11 +262,11 @@ def _evaluate(params, x, y, workspace):
     # s = W7 @ f6 + b7                                          model.nn:19
     np.matmul(f6, W7.T, out=s)                                  # (B, C)
     s += b7
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -362,8 +362,8 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(g2, p2, out=s2)                                 # (B, 14, 14, M)
     s2 += b2
     np.tanh(s2, out=s2)
-    s2_windows[...] = windows(s2, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     # c3 = tanh(conv(s2, K3, b3))                               model.nn:14
+    s2_windows[...] = windows(s2, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K3_last[...] = K3.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
     np.matmul(s2_windows.reshape(-1, 25*M), K3_last.reshape(-1, 25*M).T, out=c3.reshape(-1, N))
     c3 += b3
@@ -375,8 +375,8 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(g4, p4, out=s4)                                 # (B, 5, 5, N)
     s4 += b4
     np.tanh(s4, out=s4)
-    flat_s4[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     # c5 = tanh(W5 @ flatten(s4) + b5)                          model.nn:17
+    flat_s4[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     np.matmul(flat_s4, W5.T, out=c5)                            # (B, H)
     c5 += b5
     np.tanh(c5, out=c5)
@@ -387,6 +387,8 @@ def _gradients(params, grads, x, y, workspace):
     # s = W7 @ f6 + b7                                          model.nn:19
     np.matmul(f6, W7.T, out=s)                                  # (B, C)
     s += b7
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.00025 * (sum(K1^2) + sum(K3^2) +
+    #     sum(W5^2) + sum(W6^2) + sum(W7^2))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
@@ -400,8 +402,6 @@ def _gradients(params, grads, x, y, workspace):
     dot_K3 = K3.reshape(-1) @ K3.reshape(-1)
     dot_W5 = W5.reshape(-1) @ W5.reshape(-1)
     dot_W6 = W6.reshape(-1) @ W6.reshape(-1)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.00025 * (sum(K1^2) + sum(K3^2) +
-    #     sum(W5^2) + sum(W6^2) + sum(W7^2))
     dot_W7 = W7.reshape(-1) @ W7.reshape(-1)
     loss = sum_s_picked / B + 0.00025 * (dot_K1 + dot_K3 + dot_W5 + dot_W6 + dot_W7)
 
@@ -472,8 +472,8 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_a_c3.reshape(-1, N).T, s2_windows.reshape(-1, 25*M), out=conv_s2.reshape(-1, 25*M))
     np.multiply(0.0005, K3, out=d_K3)                           # (N, M, 5, 5)
     d_K3 += conv_s2.transpose(0, 3, 1, 2)
-    np.matmul(d_a_c3.reshape(-1, N), K3_last.reshape(-1, 25*M), out=d_s2_windows.reshape(-1, 25*M))
     # d_s2 = conv_transpose(d_a_c3, K3)
+    np.matmul(d_a_c3.reshape(-1, N), K3_last.reshape(-1, 25*M), out=d_s2_windows.reshape(-1, 25*M))
     fold(d_s2_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_s2)  # (B, 14, 14, M)
     # d_a_s2 = d_s2 * (1 - s2^2)
     d_a_s2 = d_s2

@@ -224,11 +224,11 @@ def _evaluate(params, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:12
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -294,27 +294,27 @@ def _gradients(params, grads, x, y, workspace):
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # h1 = relu(max_pool(conv(x, K1, padding = same), 2) + b1[:, None, None])  model.nn:8
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=conv_x)  # (B, 28, 28, M)
     max_pool(conv_x, (1, 2), (2, 2), out=pooled_conv_x)         # (B, 14, 14, M)
     winners(conv_x, pooled_conv_x, (1, 2), (2, 2), lost=mask, mask=mask2, out=won_conv_x)
-    # h1 = relu(max_pool(conv(x, K1, padding = same), 2) + b1[:, None, None])  model.nn:8
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h1 = pooled_conv_x
     h1 += b1
     np.maximum(h1, 0, out=h1)
+    # h2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:9
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h1_windows[...] = windows(h1, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
     np.matmul(h1_windows.reshape(-1, 25*M), K2_last.reshape(-1, 25*M).T, out=conv_h1.reshape(-1, N))
     max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 5, 5, N)
     winners(conv_h1, pooled_conv_h1, (1, 2), (2, 2), lost=mask3, mask=mask4, out=won_conv_h1)
-    # h2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:9
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h2 = pooled_conv_h1
     h2 += b2
     np.maximum(h2, 0, out=h2)
-    flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     # h3 = relu(W3 @ flatten(h2) + b3)                          model.nn:10
+    flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     np.matmul(flat_h2, W3.T, out=h3)                            # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
@@ -325,11 +325,11 @@ def _gradients(params, grads, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:12
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
@@ -381,8 +381,8 @@ def _gradients(params, grads, x, y, workspace):
     # d_K2 = correlate(t1, h1, 5)
     np.matmul(t1.reshape(-1, N).T, h1_windows.reshape(-1, 25*M), out=d_K2_last.reshape(-1, 25*M))
     d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 5, 5)
-    np.matmul(t1.reshape(-1, N), K2_last.reshape(-1, 25*M), out=d_h1_windows.reshape(-1, 25*M))
     # d_h1 = conv_transpose(t1, K2)
+    np.matmul(t1.reshape(-1, N), K2_last.reshape(-1, 25*M), out=d_h1_windows.reshape(-1, 25*M))
     fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_h1)  # (B, 14, 14, M)
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1

@@ -174,11 +174,11 @@ def _evaluate(params, x, y, workspace):
     # s[t] = Why @ h[t] + by                                    model.nn:11
     np.matmul(h.reshape(-1, H), Why.T, out=s.reshape(-1, V))    # (T, B, V)
     s += by
+    # loss, summed: sum[t, batch](...)
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -247,11 +247,11 @@ def _gradients(params, grads, x, y, workspace):
     # s[t] = Why @ h[t] + by                                    model.nn:11
     np.matmul(h.reshape(-1, H), Why.T, out=s.reshape(-1, V))    # (T, B, V)
     s += by
+    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s

@@ -208,9 +208,9 @@ def _predict(params, x, workspace):
     np.add(n1_v, 1e-05, out=n1_scale)                           # (H,)
     np.sqrt(n1_scale, out=n1_scale)
     np.divide(n1_gamma, n1_scale, out=n1_scale)
+    # n1.shift = n1.beta - n1.mu * n1.scale
     np.multiply(W1, n1_scale[:, None], out=W1_n1_scale)         # (H, D)
     np.matmul(x, W1_n1_scale.T, out=W1_n1_scale_x)              # (B, H)
-    # n1.shift = n1.beta - n1.mu * n1.scale
     n1_shift = n1_scale
     n1_shift *= n1_mu
     np.subtract(n1_beta, n1_shift, out=n1_shift)
@@ -241,9 +241,9 @@ def _predict(params, x, workspace):
     np.add(n3_v, 1e-05, out=n3_scale)                           # (H,)
     np.sqrt(n3_scale, out=n3_scale)
     np.divide(n3_gamma, n3_scale, out=n3_scale)
+    # n3.shift = n3.beta - n3.mu * n3.scale
     np.multiply(W3, n3_scale[:, None], out=W3_n3_scale)         # (H, H)
     np.matmul(h2, W3_n3_scale.T, out=W3_n3_scale_h2)            # (B, H)
-    # n3.shift = n3.beta - n3.mu * n3.scale
     n3_shift = n3_scale
     n3_shift *= n3_mu
     np.subtract(n3_beta, n3_shift, out=n3_shift)
@@ -331,9 +331,9 @@ def _evaluate(params, x, y, workspace):
     np.add(n1_v, 1e-05, out=n1_scale)                           # (H,)
     np.sqrt(n1_scale, out=n1_scale)
     np.divide(n1_gamma, n1_scale, out=n1_scale)
+    # n1.shift = n1.beta - n1.mu * n1.scale
     np.multiply(W1, n1_scale[:, None], out=W1_n1_scale)         # (H, D)
     np.matmul(x, W1_n1_scale.T, out=W1_n1_scale_x)              # (B, H)
-    # n1.shift = n1.beta - n1.mu * n1.scale
     n1_shift = n1_scale
     n1_shift *= n1_mu
     np.subtract(n1_beta, n1_shift, out=n1_shift)
@@ -364,9 +364,9 @@ def _evaluate(params, x, y, workspace):
     np.add(n3_v, 1e-05, out=n3_scale)                           # (H,)
     np.sqrt(n3_scale, out=n3_scale)
     np.divide(n3_gamma, n3_scale, out=n3_scale)
+    # n3.shift = n3.beta - n3.mu * n3.scale
     np.multiply(W3, n3_scale[:, None], out=W3_n3_scale)         # (H, H)
     np.matmul(h2, W3_n3_scale.T, out=W3_n3_scale_h2)            # (B, H)
-    # n3.shift = n3.beta - n3.mu * n3.scale
     n3_shift = n3_scale
     n3_shift *= n3_mu
     np.subtract(n3_beta, n3_shift, out=n3_shift)
@@ -391,11 +391,11 @@ def _evaluate(params, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp3)
@@ -474,19 +474,19 @@ def _gradients(params, grads, x, y, workspace):
 
     # ---- forward
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
-    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
     # n1.m = mean[batch] W1 @ x                                 model.nn:15
+    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
     n1_m = new_n1_mu                                            # (H,)
     np.sum(W1_x, axis=0, out=n1_m)
     n1_m /= B
-    W1_x -= n1_m
     # n1.s = mean[batch] (W1 @ x - n1.m)^2                      model.nn:16
+    W1_x -= n1_m
     n1_s = new_n1_v                                             # (H,)
     np.einsum("ab,ab->b", W1_x, W1_x, out=n1_s)
     n1_s /= B
+    # n1.z = (W1 @ x - n1.m) / sqrt(n1.s + 1e-05)               model.nn:17
     np.add(n1_s, 1e-05, out=sqrt_n1_s)                          # (H,)
     np.sqrt(sqrt_n1_s, out=sqrt_n1_s)
-    # n1.z = (W1 @ x - n1.m) / sqrt(n1.s + 1e-05)               model.nn:17
     n1_z = W1_x
     n1_z /= sqrt_n1_s
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
@@ -494,19 +494,19 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(n1_gamma, n1_z, out=h1)                         # (B, H)
     h1 += n1_beta
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     # n2.m = mean[batch] W2 @ h1                                model.nn:15
+    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     n2_m = new_n2_mu                                            # (H,)
     np.sum(W2_h1, axis=0, out=n2_m)
     n2_m /= B
-    W2_h1 -= n2_m
     # n2.s = mean[batch] (W2 @ h1 - n2.m)^2                     model.nn:16
+    W2_h1 -= n2_m
     n2_s = new_n2_v                                             # (H,)
     np.einsum("ab,ab->b", W2_h1, W2_h1, out=n2_s)
     n2_s /= B
+    # n2.z = (W2 @ h1 - n2.m) / sqrt(n2.s + 1e-05)              model.nn:17
     np.add(n2_s, 1e-05, out=sqrt_n2_s)                          # (H,)
     np.sqrt(sqrt_n2_s, out=sqrt_n2_s)
-    # n2.z = (W2 @ h1 - n2.m) / sqrt(n2.s + 1e-05)              model.nn:17
     n2_z = W2_h1
     n2_z /= sqrt_n2_s
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
@@ -516,19 +516,19 @@ def _gradients(params, grads, x, y, workspace):
     tmp += n2_beta
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
     # n3.m = mean[batch] W3 @ h2                                model.nn:15
+    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
     n3_m = new_n3_mu                                            # (H,)
     np.sum(W3_h2, axis=0, out=n3_m)
     n3_m /= B
-    W3_h2 -= n3_m
     # n3.s = mean[batch] (W3 @ h2 - n3.m)^2                     model.nn:16
+    W3_h2 -= n3_m
     n3_s = new_n3_v                                             # (H,)
     np.einsum("ab,ab->b", W3_h2, W3_h2, out=n3_s)
     n3_s /= B
+    # n3.z = (W3 @ h2 - n3.m) / sqrt(n3.s + 1e-05)              model.nn:17
     np.add(n3_s, 1e-05, out=sqrt_n3_s)                          # (H,)
     np.sqrt(sqrt_n3_s, out=sqrt_n3_s)
-    # n3.z = (W3 @ h2 - n3.m) / sqrt(n3.s + 1e-05)              model.nn:17
     n3_z = W3_h2
     n3_z /= sqrt_n3_s
     # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
@@ -536,19 +536,19 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(n3_gamma, n3_z, out=h3)                         # (B, H)
     h3 += n3_beta
     np.maximum(h3, 0, out=h3)
-    np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
     # n4.m = mean[batch] W4 @ h3                                model.nn:15
+    np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
     n4_m = new_n4_mu                                            # (H,)
     np.sum(W4_h3, axis=0, out=n4_m)
     n4_m /= B
-    W4_h3 -= n4_m
     # n4.s = mean[batch] (W4 @ h3 - n4.m)^2                     model.nn:16
+    W4_h3 -= n4_m
     n4_s = new_n4_v                                             # (H,)
     np.einsum("ab,ab->b", W4_h3, W4_h3, out=n4_s)
     n4_s /= B
+    # n4.z = (W4 @ h3 - n4.m) / sqrt(n4.s + 1e-05)              model.nn:17
     np.add(n4_s, 1e-05, out=sqrt_n4_s)                          # (H,)
     np.sqrt(sqrt_n4_s, out=sqrt_n4_s)
-    # n4.z = (W4 @ h3 - n4.m) / sqrt(n4.s + 1e-05)              model.nn:17
     n4_z = W4_h3
     n4_z /= sqrt_n4_s
     # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
@@ -560,11 +560,11 @@ def _gradients(params, grads, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s

@@ -160,11 +160,11 @@ def _evaluate(params, x, y, workspace):
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -229,29 +229,31 @@ def _gradients(params, grads, x, y, workspace, seed):
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # h1 = relu(W1 @ (1.11111 * x * real(uniform(h1) < 0.9)) + b1)  model.nn:10
     uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, D)
     np.less(u_h1, 0.9, out=mask)
     np.multiply(x, mask, out=u_h1)
     u_h1 *= 1.1111111111111112
-    # h1 = relu(W1 @ (1.11111 * x * real(uniform(h1) < 0.9)) + b1)  model.nn:10
     np.matmul(u_h1, W1.T, out=h1)                               # (B, H)
     h1 += b1
     np.maximum(h1, 0, out=h1)
+    # h2 = relu(1.42857 * (W2 @ (h1 * real(uniform(h2) < 0.7))) + b2)  model.nn:11
     uniform(seed, 0x8783b036c9281b26, tmp2, out=u_h2)           # (B, H)
     np.less(u_h2, 0.7, out=u_h2)
     np.multiply(h1, u_h2, out=h1_u_h2)                          # (B, H)
-    # h2 = relu(1.42857 * (W2 @ (h1 * real(uniform(h2) < 0.7))) + b2)  model.nn:11
     np.matmul(h1_u_h2, W2.T, out=h2)                            # (B, H)
     h2 *= 1.4285714285714286
     h2 += b2
     np.maximum(h2, 0, out=h2)
+    # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3   model.nn:12
     uniform(seed, 0xb021183d8f313c79, tmp2, out=u_s)            # (B, H)
     np.less(u_s, 0.7, out=u_s)
     np.multiply(h2, u_s, out=h2_u_s)                            # (B, H)
-    # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3   model.nn:12
     np.matmul(h2_u_s, W3.T, out=s)                              # (B, C)
     s *= 1.4285714285714286
     s += b3
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 5e-05 * (sum(W1^2) + sum(W2^2) +
+    #     sum(W3^2))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
@@ -263,8 +265,6 @@ def _gradients(params, grads, x, y, workspace, seed):
     sum_s_picked = np.sum(s_picked)
     dot_W1 = W1.reshape(-1) @ W1.reshape(-1)
     dot_W2 = W2.reshape(-1) @ W2.reshape(-1)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 5e-05 * (sum(W1^2) + sum(W2^2) +
-    #     sum(W3^2))
     dot_W3 = W3.reshape(-1) @ W3.reshape(-1)
     loss = sum_s_picked / B + 5e-05 * (dot_W1 + dot_W2 + dot_W3)
 
@@ -291,9 +291,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_a_h2 *= mask2
     # d_b2 = sum[batch](d_a_h2)
     np.sum(d_a_h2, axis=0, out=d_b2)                            # (H,)
+    # d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * real(uniform(h2) < 0.7)).T
     d_a_h2_scaled = d_a_h2
     d_a_h2_scaled *= 1.4285714285714286
-    # d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * real(uniform(h2) < 0.7)).T
     np.matmul(d_a_h2_scaled.T, h1_u_h2, out=d_W2)               # (H, H)
     np.multiply(0.0001, W2, out=tmp5)
     d_W2 += tmp5

@@ -202,11 +202,11 @@ def _evaluate(params, x, y, workspace):
     # s = W4 @ h3 + b4                                          model.nn:12
     np.matmul(h3, W4.T, out=s)                                  # (B, C)
     s += b4
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -276,36 +276,36 @@ def _gradients(params, grads, x, y, workspace, seed):
     convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
     convolve(h1, K2_last, block2, part, out=conv_h1)            # (B, 24, 24, N)
     max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 12, 12, N)
     winners(conv_h1, pooled_conv_h1, (1, 2), (2, 2), lost=mask, mask=mask2, out=won_conv_h1)
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     pooled_conv_h1 += b2
     np.maximum(pooled_conv_h1, 0, out=pooled_conv_h1)
-    uniform(seed, 0xe7257fb3b0963d41, tmp, out=u_p2)            # (B, N, 12, 12)
-    np.less(u_p2, 0.75, out=u_p2)
     # p2 = 1.33333 * relu(max_pool(conv(h1, K2), 2) + b2[:, None, None]) * real(uniform(p2) <
     #     0.75)
+    uniform(seed, 0xe7257fb3b0963d41, tmp, out=u_p2)            # (B, N, 12, 12)
+    np.less(u_p2, 0.75, out=u_p2)
     np.multiply(pooled_conv_h1, u_p2.transpose(0, 2, 3, 1), out=p2)  # (B, 12, 12, N)
     p2 *= 1.3333333333333333
+    # h3 = 2 * relu(W3 @ flatten(p2) + b3) * real(uniform(h3) < 0.5)  model.nn:11
     flat_p2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)   # (B, 144*N)
     np.matmul(flat_p2, W3.T, out=W3_flat_p2)                    # (B, H)
     W3_flat_p2 += b3
     np.maximum(W3_flat_p2, 0, out=W3_flat_p2)
     uniform(seed, 0x5f9001f9dd5449a9, tmp2, out=u_h3)           # (B, H)
     np.less(u_h3, 0.5, out=u_h3)
-    # h3 = 2 * relu(W3 @ flatten(p2) + b3) * real(uniform(h3) < 0.5)  model.nn:11
     np.multiply(W3_flat_p2, u_h3, out=h3)                       # (B, H)
     h3 *= 2
     # s = W4 @ h3 + b4                                          model.nn:12
     np.matmul(h3, W4.T, out=s)                                  # (B, C)
     s += b4
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp3)
     s_picked -= max_s

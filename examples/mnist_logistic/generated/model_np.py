@@ -111,11 +111,11 @@ def _evaluate(params, x, y, workspace):
     # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
     s += b
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -168,11 +168,11 @@ def _gradients(params, grads, x, y, workspace):
     # s = W @ x + b                                             model.nn:8
     np.matmul(x, W.T, out=s)                                    # (B, C)
     s += b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s

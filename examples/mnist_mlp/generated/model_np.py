@@ -132,11 +132,11 @@ def _evaluate(params, x, y, workspace):
     # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
     s += b2
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -203,6 +203,7 @@ def _gradients(params, grads, x, y, workspace):
     # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
     s += b2
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.0001 * (sum(W1^2) + sum(W2^2))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
@@ -213,7 +214,6 @@ def _gradients(params, grads, x, y, workspace):
     np.subtract(tmp, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     dot_W1 = W1.reshape(-1) @ W1.reshape(-1)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.0001 * (sum(W1^2) + sum(W2^2))
     dot_W2 = W2.reshape(-1) @ W2.reshape(-1)
     loss = sum_s_picked / B + 0.0001 * (dot_W1 + dot_W2)
 

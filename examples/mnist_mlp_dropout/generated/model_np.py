@@ -156,11 +156,11 @@ def _evaluate(params, x, y, workspace):
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -215,30 +215,30 @@ def _gradients(params, grads, x, y, workspace, seed):
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # h1 = 1.25 * relu(W1 @ x + b1) * real(uniform(h1) < 0.8)   model.nn:10
     np.matmul(x, W1.T, out=W1_x)                                # (B, H)
     W1_x += b1
     np.maximum(W1_x, 0, out=W1_x)
     uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, H)
     np.less(u_h1, 0.8, out=u_h1)
-    # h1 = 1.25 * relu(W1 @ x + b1) * real(uniform(h1) < 0.8)   model.nn:10
     np.multiply(W1_x, u_h1, out=h1)                             # (B, H)
     h1 *= 1.25
+    # h2 = 1.25 * relu(W2 @ h1 + b2) * real(uniform(h2) < 0.8)  model.nn:11
     np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     W2_h1 += b2
     np.maximum(W2_h1, 0, out=W2_h1)
     uniform(seed, 0x8783b036c9281b26, tmp, out=u_h2)            # (B, H)
     np.less(u_h2, 0.8, out=u_h2)
-    # h2 = 1.25 * relu(W2 @ h1 + b2) * real(uniform(h2) < 0.8)  model.nn:11
     np.multiply(W2_h1, u_h2, out=h2)                            # (B, H)
     h2 *= 1.25
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s

@@ -401,10 +401,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
         np.tanh(h_c[t], out=tanh_h_c[t])                        # (T, B, H)
         # h[t] = h.o[t] * tanh(h.c[t])                          lstm.nn:15
         np.multiply(h_o[t], tanh_h_c[t], out=h[t])
+    # s[t] = 2 * (s.W @ (h[t] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
     uniform(seed, 0xb021183d8f313c79, tmp3, out=u_s)            # (T, B, H)
     np.less(u_s, 0.5, out=u_s)
     np.multiply(h, u_s, out=h_u_s)                              # (T, B, H)
-    # s[t] = 2 * (s.W @ (h[t] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
     np.matmul(h_u_s.reshape(-1, H), s_W.T, out=s.reshape(-1, N))  # (T, B, N)
     s *= 2
     s += s_b

@@ -235,8 +235,8 @@ def step(params, carry, x):
     B = len(x)
     h_before = carry_entry(carry, "h[-1]", (B, H))              # (B, H)
     c_before = carry_entry(carry, "c[-1]", (B, H))              # (B, H)
-    L_x = L[x]                                                  # (B, E)
     # a_f[t] = W_f @ z[t] + p_f * c[t-1]                        model.nn:12
+    L_x = L[x]                                                  # (B, E)
     a_f = h_before @ W_f[:, :H].T + L_x @ W_f[:, H:].T + p_f * c_before  # (B, H)
     # a_i[t] = W_i @ z[t] + p_i * c[t-1]                        model.nn:13
     a_i = h_before @ W_i[:, :H].T + L_x @ W_i[:, H:].T + p_i * c_before  # (B, H)
@@ -549,11 +549,11 @@ def _evaluate(params, x, y, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:22
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -713,11 +713,11 @@ def _gradients(params, grads, x, y, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:22
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p
@@ -849,9 +849,9 @@ def _gradients(params, grads, x, y, workspace):
     np.einsum("abc,abc->c", d_a_i, c_prev, out=d_p_i)           # (H,)
     # d_p_f = sum[t, batch] d_a_f[t] * c[t-1]
     np.einsum("abc,abc->c", d_a_f, c_prev, out=d_p_f)           # (H,)
+    # d_L = sum[t] onehot(x[t]) @ (W[:, H:E + H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]).T
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_W[:, :H])
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, L_x.reshape(-1, E), out=d_W[:, H:])
-    # d_L = sum[t] onehot(x[t]) @ (W[:, H:E + H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]).T
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H), W[:, H:],
         out=d_a_f_d_a_i_d_a_g_d_a_o_W.reshape(-1, E))
     scatter(d_a_f_d_a_i_d_a_g_d_a_o_W, x, out=d_L)              # (V, E)

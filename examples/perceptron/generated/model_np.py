@@ -161,11 +161,11 @@ def _evaluate(params, x, y, t, z, workspace):
     # a = U @ x + c                                             model.nn:16
     np.matmul(x, U.T, out=a)                                    # (B, M)
     a += c
+    # q = v @ real(a > 0) + d                                   model.nn:17
     np.multiply(t, a, out=minus_t_a_or_zero)                    # (B, M)
     np.negative(minus_t_a_or_zero, out=minus_t_a_or_zero)
     np.maximum(minus_t_a_or_zero, 0, out=minus_t_a_or_zero)
     np.sum(minus_t_a_or_zero, axis=1, out=sum_minus_t_a_or_zero)  # (B,)
-    # q = v @ real(a > 0) + d                                   model.nn:17
     real_a = a
     np.greater(a, 0, out=real_a)
     np.matmul(v, real_a.T, out=q)                               # (B,)
@@ -256,9 +256,9 @@ def _gradients(params, grads, x, y, t, z, workspace):
     np.negative(neg_t, out=neg_t)
     np.maximum(neg_t, 0, out=neg_t_or_zero)                     # (B, M)
     np.sum(neg_t_or_zero, axis=1, out=sum_neg_t_or_zero)        # (B,)
+    # q = v @ real(a > 0) + d                                   model.nn:17
     real_a = a
     np.greater(a, 0, out=real_a)
-    # q = v @ real(a > 0) + d                                   model.nn:17
     np.matmul(v, real_a.T, out=v_real_a)                        # (B,)
     v_real_a += d
     v_real_a *= z

@@ -374,11 +374,11 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     np.concatenate((f, b), axis=2, out=f_b2)                    # (T, B, 2*H)
     np.matmul(f_b2.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s += s_b
+    # loss, summed: sum[t, batch](...)
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -476,11 +476,11 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
     np.concatenate((f_W_f, f_W_i, f_W_o, f_W_c), out=f_W)       # (4*H, E + F + H)
+    # w[t] = 1.66667 * [L[x[t]], M[z[t]]] * real(uniform(w) < 0.6)  model.nn:10
     np.take(L, x, axis=0, out=parts[:, :, :E], mode="clip")     # (T, B, E + F)
     np.take(M, z, axis=0, out=parts[:, :, E:], mode="clip")
     uniform(seed, 0x94365933ba8c5178, tmp, out=u_w)             # (T, B, E + F)
     np.less(u_w, 0.6, out=u_w)
-    # w[t] = 1.66667 * [L[x[t]], M[z[t]]] * real(uniform(w) < 0.6)  model.nn:10
     w = parts
     w *= u_w
     w *= 1.6666666666666667
@@ -534,11 +534,11 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         np.tanh(b_c[t], out=tanh_b_c[t])                        # (T, B, H)
         # b[t] = b.o[t] * tanh(b.c[t])                          lstm.nn:15
         np.multiply(b_o[t], tanh_b_c[t], out=b[t])
+    # s[t] = 1.66667 * (s.W @ ([f[t], b[t]] * real(uniform(s) < 0.6))) + s.b  layers.nn:6
     np.concatenate((f, b), axis=2, out=f_b2)                    # (T, B, 2*H)
     uniform(seed, 0xb021183d8f313c79, tmp2, out=u_s)            # (T, B, 2*H)
     np.less(u_s, 0.6, out=u_s)
     f_b2 *= u_s
-    # s[t] = 1.66667 * (s.W @ ([f[t], b[t]] * real(uniform(s) < 0.6))) + s.b  layers.nn:6
     np.matmul(f_b2.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s *= 1.6666666666666667
     s += s_b
@@ -631,11 +631,11 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         np.matmul(d_a_f_fiog[t], f_W_f2, out=d_f_next)
     # d_f.b = sum[t, batch](d_a_f.fiog[t])
     np.sum(d_a_f_fiog, axis=(0, 1), out=d_f_b)                  # (4*H,)
+    # d_w[t] = b.W[:, H:E + F + H].T @ d_a_b.fiog[t] + f.W[:, H:E + F + H].T @ d_a_f.fiog[t]
+    # t4[t] = d_w[t] * real(uniform(w) < 0.6)
     np.matmul(d_a_f_fiog.reshape(-1, 4*H).T, f_prev.reshape(-1, H), out=d_f_W[:, :H])
     np.matmul(d_a_f_fiog.reshape(-1, 4*H).T, w.reshape(-1, E + F), out=d_f_W[:, H:])
     np.matmul(d_a_b_fiog.reshape(-1, 4*H), b_W[:, H:], out=d_a_b_fiog_b_W.reshape(-1, E + F))
-    # d_w[t] = b.W[:, H:E + F + H].T @ d_a_b.fiog[t] + f.W[:, H:E + F + H].T @ d_a_f.fiog[t]
-    # t4[t] = d_w[t] * real(uniform(w) < 0.6)
     np.matmul(d_a_f_fiog.reshape(-1, 4*H), f_W[:, H:], out=d_a_f_fiog_f_W.reshape(-1, E + F))
     t4 = d_a_b_fiog_b_W
     t4 += d_a_f_fiog_f_W

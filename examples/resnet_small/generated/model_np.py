@@ -559,10 +559,10 @@ def _predict(params, x, workspace):
     np.add(h0_n_v, 1e-05, out=h0_n_scale)                       # (M,)
     np.sqrt(h0_n_scale, out=h0_n_scale)
     np.divide(h0_n_gamma, h0_n_scale, out=h0_n_scale)
+    # h0.n.shift = h0.n.beta - h0.n.mu * h0.n.scale
     np.multiply(h0_W, h0_n_scale[:, None, None, None], out=h0_W_h0_n_scale)  # (M, 1, 3, 3)
     h0_W_h0_n_scale2[...] = h0_W_h0_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
     convolve(x.transpose(0, 2, 3, 1), h0_W_h0_n_scale2, block, padding=(1, 1), out=conv_x)
-    # h0.n.shift = h0.n.beta - h0.n.mu * h0.n.scale
     h0_n_shift = h0_n_scale
     h0_n_shift *= h0_n_mu
     np.subtract(h0_n_beta, h0_n_shift, out=h0_n_shift)
@@ -577,10 +577,10 @@ def _predict(params, x, workspace):
     np.add(h1_a_n_v, 1e-05, out=h1_a_n_scale)                   # (M,)
     np.sqrt(h1_a_n_scale, out=h1_a_n_scale)
     np.divide(h1_a_n_gamma, h1_a_n_scale, out=h1_a_n_scale)
+    # h1.a.n.shift = h1.a.n.beta - h1.a.n.mu * h1.a.n.scale
     np.multiply(h1_a_W, h1_a_n_scale[:, None, None, None], out=h1_a_W_h1_a_n_scale)  # (M, M, 3, 3)
     h1_a_W_h1_a_n_scale2[...] = h1_a_W_h1_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h0, h1_a_W_h1_a_n_scale2, block2, part, padding=(1, 1), out=conv_h0)  # (B, 28, 28, M)
-    # h1.a.n.shift = h1.a.n.beta - h1.a.n.mu * h1.a.n.scale
     h1_a_n_shift = h1_a_n_scale
     h1_a_n_shift *= h1_a_n_mu
     np.subtract(h1_a_n_beta, h1_a_n_shift, out=h1_a_n_shift)
@@ -596,10 +596,10 @@ def _predict(params, x, workspace):
     np.add(h1_r_n_v, 1e-05, out=h1_r_n_scale)                   # (M,)
     np.sqrt(h1_r_n_scale, out=h1_r_n_scale)
     np.divide(h1_r_n_gamma, h1_r_n_scale, out=h1_r_n_scale)
+    # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
     np.multiply(h1_r_W, h1_r_n_scale[:, None, None, None], out=h1_r_W_h1_r_n_scale)  # (M, M, 3, 3)
     h1_r_W_h1_r_n_scale2[...] = h1_r_W_h1_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h1_a, h1_r_W_h1_r_n_scale2, block2, part, padding=(1, 1), out=conv_h1_a)
-    # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
     h1_r_n_shift = h1_r_n_scale
     h1_r_n_shift *= h1_r_n_mu
     np.subtract(h1_r_n_beta, h1_r_n_shift, out=h1_r_n_shift)
@@ -616,10 +616,10 @@ def _predict(params, x, workspace):
     np.add(h2_a_n_v, 1e-05, out=h2_a_n_scale)                   # (M,)
     np.sqrt(h2_a_n_scale, out=h2_a_n_scale)
     np.divide(h2_a_n_gamma, h2_a_n_scale, out=h2_a_n_scale)
+    # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
     np.multiply(h2_a_W, h2_a_n_scale[:, None, None, None], out=h2_a_W_h2_a_n_scale)  # (M, M, 3, 3)
     h2_a_W_h2_a_n_scale2[...] = h2_a_W_h2_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h1, h2_a_W_h2_a_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
-    # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
     h2_a_n_shift = h2_a_n_scale
     h2_a_n_shift *= h2_a_n_mu
     np.subtract(h2_a_n_beta, h2_a_n_shift, out=h2_a_n_shift)
@@ -635,10 +635,10 @@ def _predict(params, x, workspace):
     np.add(h2_r_n_v, 1e-05, out=h2_r_n_scale)                   # (M,)
     np.sqrt(h2_r_n_scale, out=h2_r_n_scale)
     np.divide(h2_r_n_gamma, h2_r_n_scale, out=h2_r_n_scale)
+    # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
     np.multiply(h2_r_W, h2_r_n_scale[:, None, None, None], out=h2_r_W_h2_r_n_scale)  # (M, M, 3, 3)
     h2_r_W_h2_r_n_scale2[...] = h2_r_W_h2_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h2_a, h2_r_W_h2_r_n_scale2, block2, part, padding=(1, 1), out=conv_h2_a)
-    # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
     h2_r_n_shift = h2_r_n_scale
     h2_r_n_shift *= h2_r_n_mu
     np.subtract(h2_r_n_beta, h2_r_n_shift, out=h2_r_n_shift)
@@ -655,10 +655,10 @@ def _predict(params, x, workspace):
     np.add(h3_p_n_v, 1e-05, out=h3_p_n_scale)                   # (2*M,)
     np.sqrt(h3_p_n_scale, out=h3_p_n_scale)
     np.divide(h3_p_n_gamma, h3_p_n_scale, out=h3_p_n_scale)
+    # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
     np.multiply(h3_p_W, h3_p_n_scale[:, None, None, None], out=h3_p_W_h3_p_n_scale)
     h3_p_W_h3_p_n_scale2[...] = h3_p_W_h3_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, M, 2*M)
     convolve(h2, h3_p_W_h3_p_n_scale2, block3, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
-    # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
     h3_p_n_shift = h3_p_n_scale
     h3_p_n_shift *= h3_p_n_mu
     np.subtract(h3_p_n_beta, h3_p_n_shift, out=h3_p_n_shift)
@@ -667,10 +667,10 @@ def _predict(params, x, workspace):
     np.add(h3_a_n_v, 1e-05, out=h3_a_n_scale)                   # (2*M,)
     np.sqrt(h3_a_n_scale, out=h3_a_n_scale)
     np.divide(h3_a_n_gamma, h3_a_n_scale, out=h3_a_n_scale)
+    # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
     np.multiply(h3_a_W, h3_a_n_scale[:, None, None, None], out=h3_a_W_h3_a_n_scale)
     h3_a_W_h3_a_n_scale2[...] = h3_a_W_h3_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
     convolve(h2, h3_a_W_h3_a_n_scale2, block4, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
-    # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
     h3_a_n_shift = h3_a_n_scale
     h3_a_n_shift *= h3_a_n_mu
     np.subtract(h3_a_n_beta, h3_a_n_shift, out=h3_a_n_shift)
@@ -686,10 +686,10 @@ def _predict(params, x, workspace):
     np.add(h3_r_n_v, 1e-05, out=h3_r_n_scale)                   # (2*M,)
     np.sqrt(h3_r_n_scale, out=h3_r_n_scale)
     np.divide(h3_r_n_gamma, h3_r_n_scale, out=h3_r_n_scale)
+    # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
     np.multiply(h3_r_W, h3_r_n_scale[:, None, None, None], out=h3_r_W_h3_r_n_scale)
     h3_r_W_h3_r_n_scale2[...] = h3_r_W_h3_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
     convolve(h3_a, h3_r_W_h3_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h3_a)
-    # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
     h3_r_n_shift = h3_r_n_scale
     h3_r_n_shift *= h3_r_n_mu
     np.subtract(h3_r_n_beta, h3_r_n_shift, out=h3_r_n_shift)
@@ -708,10 +708,10 @@ def _predict(params, x, workspace):
     np.add(h4_a_n_v, 1e-05, out=h4_a_n_scale)                   # (2*M,)
     np.sqrt(h4_a_n_scale, out=h4_a_n_scale)
     np.divide(h4_a_n_gamma, h4_a_n_scale, out=h4_a_n_scale)
+    # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
     np.multiply(h4_a_W, h4_a_n_scale[:, None, None, None], out=h4_a_W_h4_a_n_scale)
     h4_a_W_h4_a_n_scale2[...] = h4_a_W_h4_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
     convolve(h3, h4_a_W_h4_a_n_scale2, block5, part2, padding=(1, 1), out=conv_h3)
-    # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
     h4_a_n_shift = h4_a_n_scale
     h4_a_n_shift *= h4_a_n_mu
     np.subtract(h4_a_n_beta, h4_a_n_shift, out=h4_a_n_shift)
@@ -727,10 +727,10 @@ def _predict(params, x, workspace):
     np.add(h4_r_n_v, 1e-05, out=h4_r_n_scale)                   # (2*M,)
     np.sqrt(h4_r_n_scale, out=h4_r_n_scale)
     np.divide(h4_r_n_gamma, h4_r_n_scale, out=h4_r_n_scale)
+    # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
     np.multiply(h4_r_W, h4_r_n_scale[:, None, None, None], out=h4_r_W_h4_r_n_scale)
     h4_r_W_h4_r_n_scale2[...] = h4_r_W_h4_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
     convolve(h4_a, h4_r_W_h4_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h4_a)
-    # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
     h4_r_n_shift = h4_r_n_scale
     h4_r_n_shift *= h4_r_n_mu
     np.subtract(h4_r_n_beta, h4_r_n_shift, out=h4_r_n_shift)
@@ -747,10 +747,10 @@ def _predict(params, x, workspace):
     np.add(h5_p_n_v, 1e-05, out=h5_p_n_scale)                   # (4*M,)
     np.sqrt(h5_p_n_scale, out=h5_p_n_scale)
     np.divide(h5_p_n_gamma, h5_p_n_scale, out=h5_p_n_scale)
+    # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
     np.multiply(h5_p_W, h5_p_n_scale[:, None, None, None], out=h5_p_W_h5_p_n_scale)
     h5_p_W_h5_p_n_scale2[...] = h5_p_W_h5_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, 2*M, 4*M)
     convolve(h4, h5_p_W_h5_p_n_scale2, block6, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
-    # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
     h5_p_n_shift = h5_p_n_scale
     h5_p_n_shift *= h5_p_n_mu
     np.subtract(h5_p_n_beta, h5_p_n_shift, out=h5_p_n_shift)
@@ -759,10 +759,10 @@ def _predict(params, x, workspace):
     np.add(h5_a_n_v, 1e-05, out=h5_a_n_scale)                   # (4*M,)
     np.sqrt(h5_a_n_scale, out=h5_a_n_scale)
     np.divide(h5_a_n_gamma, h5_a_n_scale, out=h5_a_n_scale)
+    # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
     np.multiply(h5_a_W, h5_a_n_scale[:, None, None, None], out=h5_a_W_h5_a_n_scale)
     h5_a_W_h5_a_n_scale2[...] = h5_a_W_h5_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
     convolve(h4, h5_a_W_h5_a_n_scale2, block7, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
-    # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
     h5_a_n_shift = h5_a_n_scale
     h5_a_n_shift *= h5_a_n_mu
     np.subtract(h5_a_n_beta, h5_a_n_shift, out=h5_a_n_shift)
@@ -778,10 +778,10 @@ def _predict(params, x, workspace):
     np.add(h5_r_n_v, 1e-05, out=h5_r_n_scale)                   # (4*M,)
     np.sqrt(h5_r_n_scale, out=h5_r_n_scale)
     np.divide(h5_r_n_gamma, h5_r_n_scale, out=h5_r_n_scale)
+    # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
     np.multiply(h5_r_W, h5_r_n_scale[:, None, None, None], out=h5_r_W_h5_r_n_scale)
     h5_r_W_h5_r_n_scale2[...] = h5_r_W_h5_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
     convolve(h5_a, h5_r_W_h5_r_n_scale2, block8, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
-    # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
     h5_r_n_shift = h5_r_n_scale
     h5_r_n_shift *= h5_r_n_mu
     np.subtract(h5_r_n_beta, h5_r_n_shift, out=h5_r_n_shift)
@@ -800,10 +800,10 @@ def _predict(params, x, workspace):
     np.add(h6_a_n_v, 1e-05, out=h6_a_n_scale)                   # (4*M,)
     np.sqrt(h6_a_n_scale, out=h6_a_n_scale)
     np.divide(h6_a_n_gamma, h6_a_n_scale, out=h6_a_n_scale)
+    # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
     np.multiply(h6_a_W, h6_a_n_scale[:, None, None, None], out=h6_a_W_h6_a_n_scale)
     h6_a_W_h6_a_n_scale2[...] = h6_a_W_h6_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
     convolve(h5, h6_a_W_h6_a_n_scale2, block8, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
-    # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
     h6_a_n_shift = h6_a_n_scale
     h6_a_n_shift *= h6_a_n_mu
     np.subtract(h6_a_n_beta, h6_a_n_shift, out=h6_a_n_shift)
@@ -819,10 +819,10 @@ def _predict(params, x, workspace):
     np.add(h6_r_n_v, 1e-05, out=h6_r_n_scale)                   # (4*M,)
     np.sqrt(h6_r_n_scale, out=h6_r_n_scale)
     np.divide(h6_r_n_gamma, h6_r_n_scale, out=h6_r_n_scale)
+    # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
     np.multiply(h6_r_W, h6_r_n_scale[:, None, None, None], out=h6_r_W_h6_r_n_scale)
     h6_r_W_h6_r_n_scale2[...] = h6_r_W_h6_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
     convolve(h6_a, h6_r_W_h6_r_n_scale2, block8, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
-    # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
     h6_r_n_shift = h6_r_n_scale
     h6_r_n_shift *= h6_r_n_mu
     np.subtract(h6_r_n_beta, h6_r_n_shift, out=h6_r_n_shift)
@@ -981,10 +981,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h0_n_v, 1e-05, out=h0_n_scale)                       # (M,)
     np.sqrt(h0_n_scale, out=h0_n_scale)
     np.divide(h0_n_gamma, h0_n_scale, out=h0_n_scale)
+    # h0.n.shift = h0.n.beta - h0.n.mu * h0.n.scale
     np.multiply(h0_W, h0_n_scale[:, None, None, None], out=h0_W_h0_n_scale)  # (M, 1, 3, 3)
     h0_W_h0_n_scale2[...] = h0_W_h0_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
     convolve(x.transpose(0, 2, 3, 1), h0_W_h0_n_scale2, block, padding=(1, 1), out=conv_x)
-    # h0.n.shift = h0.n.beta - h0.n.mu * h0.n.scale
     h0_n_shift = h0_n_scale
     h0_n_shift *= h0_n_mu
     np.subtract(h0_n_beta, h0_n_shift, out=h0_n_shift)
@@ -999,10 +999,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h1_a_n_v, 1e-05, out=h1_a_n_scale)                   # (M,)
     np.sqrt(h1_a_n_scale, out=h1_a_n_scale)
     np.divide(h1_a_n_gamma, h1_a_n_scale, out=h1_a_n_scale)
+    # h1.a.n.shift = h1.a.n.beta - h1.a.n.mu * h1.a.n.scale
     np.multiply(h1_a_W, h1_a_n_scale[:, None, None, None], out=h1_a_W_h1_a_n_scale)  # (M, M, 3, 3)
     h1_a_W_h1_a_n_scale2[...] = h1_a_W_h1_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h0, h1_a_W_h1_a_n_scale2, block2, part, padding=(1, 1), out=conv_h0)  # (B, 28, 28, M)
-    # h1.a.n.shift = h1.a.n.beta - h1.a.n.mu * h1.a.n.scale
     h1_a_n_shift = h1_a_n_scale
     h1_a_n_shift *= h1_a_n_mu
     np.subtract(h1_a_n_beta, h1_a_n_shift, out=h1_a_n_shift)
@@ -1018,10 +1018,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h1_r_n_v, 1e-05, out=h1_r_n_scale)                   # (M,)
     np.sqrt(h1_r_n_scale, out=h1_r_n_scale)
     np.divide(h1_r_n_gamma, h1_r_n_scale, out=h1_r_n_scale)
+    # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
     np.multiply(h1_r_W, h1_r_n_scale[:, None, None, None], out=h1_r_W_h1_r_n_scale)  # (M, M, 3, 3)
     h1_r_W_h1_r_n_scale2[...] = h1_r_W_h1_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h1_a, h1_r_W_h1_r_n_scale2, block2, part, padding=(1, 1), out=conv_h1_a)
-    # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
     h1_r_n_shift = h1_r_n_scale
     h1_r_n_shift *= h1_r_n_mu
     np.subtract(h1_r_n_beta, h1_r_n_shift, out=h1_r_n_shift)
@@ -1038,10 +1038,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h2_a_n_v, 1e-05, out=h2_a_n_scale)                   # (M,)
     np.sqrt(h2_a_n_scale, out=h2_a_n_scale)
     np.divide(h2_a_n_gamma, h2_a_n_scale, out=h2_a_n_scale)
+    # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
     np.multiply(h2_a_W, h2_a_n_scale[:, None, None, None], out=h2_a_W_h2_a_n_scale)  # (M, M, 3, 3)
     h2_a_W_h2_a_n_scale2[...] = h2_a_W_h2_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h1, h2_a_W_h2_a_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
-    # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
     h2_a_n_shift = h2_a_n_scale
     h2_a_n_shift *= h2_a_n_mu
     np.subtract(h2_a_n_beta, h2_a_n_shift, out=h2_a_n_shift)
@@ -1057,10 +1057,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h2_r_n_v, 1e-05, out=h2_r_n_scale)                   # (M,)
     np.sqrt(h2_r_n_scale, out=h2_r_n_scale)
     np.divide(h2_r_n_gamma, h2_r_n_scale, out=h2_r_n_scale)
+    # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
     np.multiply(h2_r_W, h2_r_n_scale[:, None, None, None], out=h2_r_W_h2_r_n_scale)  # (M, M, 3, 3)
     h2_r_W_h2_r_n_scale2[...] = h2_r_W_h2_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h2_a, h2_r_W_h2_r_n_scale2, block2, part, padding=(1, 1), out=conv_h2_a)
-    # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
     h2_r_n_shift = h2_r_n_scale
     h2_r_n_shift *= h2_r_n_mu
     np.subtract(h2_r_n_beta, h2_r_n_shift, out=h2_r_n_shift)
@@ -1077,10 +1077,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h3_p_n_v, 1e-05, out=h3_p_n_scale)                   # (2*M,)
     np.sqrt(h3_p_n_scale, out=h3_p_n_scale)
     np.divide(h3_p_n_gamma, h3_p_n_scale, out=h3_p_n_scale)
+    # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
     np.multiply(h3_p_W, h3_p_n_scale[:, None, None, None], out=h3_p_W_h3_p_n_scale)
     h3_p_W_h3_p_n_scale2[...] = h3_p_W_h3_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, M, 2*M)
     convolve(h2, h3_p_W_h3_p_n_scale2, block3, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
-    # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
     h3_p_n_shift = h3_p_n_scale
     h3_p_n_shift *= h3_p_n_mu
     np.subtract(h3_p_n_beta, h3_p_n_shift, out=h3_p_n_shift)
@@ -1089,10 +1089,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h3_a_n_v, 1e-05, out=h3_a_n_scale)                   # (2*M,)
     np.sqrt(h3_a_n_scale, out=h3_a_n_scale)
     np.divide(h3_a_n_gamma, h3_a_n_scale, out=h3_a_n_scale)
+    # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
     np.multiply(h3_a_W, h3_a_n_scale[:, None, None, None], out=h3_a_W_h3_a_n_scale)
     h3_a_W_h3_a_n_scale2[...] = h3_a_W_h3_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
     convolve(h2, h3_a_W_h3_a_n_scale2, block4, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
-    # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
     h3_a_n_shift = h3_a_n_scale
     h3_a_n_shift *= h3_a_n_mu
     np.subtract(h3_a_n_beta, h3_a_n_shift, out=h3_a_n_shift)
@@ -1108,10 +1108,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h3_r_n_v, 1e-05, out=h3_r_n_scale)                   # (2*M,)
     np.sqrt(h3_r_n_scale, out=h3_r_n_scale)
     np.divide(h3_r_n_gamma, h3_r_n_scale, out=h3_r_n_scale)
+    # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
     np.multiply(h3_r_W, h3_r_n_scale[:, None, None, None], out=h3_r_W_h3_r_n_scale)
     h3_r_W_h3_r_n_scale2[...] = h3_r_W_h3_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
     convolve(h3_a, h3_r_W_h3_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h3_a)
-    # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
     h3_r_n_shift = h3_r_n_scale
     h3_r_n_shift *= h3_r_n_mu
     np.subtract(h3_r_n_beta, h3_r_n_shift, out=h3_r_n_shift)
@@ -1130,10 +1130,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h4_a_n_v, 1e-05, out=h4_a_n_scale)                   # (2*M,)
     np.sqrt(h4_a_n_scale, out=h4_a_n_scale)
     np.divide(h4_a_n_gamma, h4_a_n_scale, out=h4_a_n_scale)
+    # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
     np.multiply(h4_a_W, h4_a_n_scale[:, None, None, None], out=h4_a_W_h4_a_n_scale)
     h4_a_W_h4_a_n_scale2[...] = h4_a_W_h4_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
     convolve(h3, h4_a_W_h4_a_n_scale2, block5, part2, padding=(1, 1), out=conv_h3)
-    # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
     h4_a_n_shift = h4_a_n_scale
     h4_a_n_shift *= h4_a_n_mu
     np.subtract(h4_a_n_beta, h4_a_n_shift, out=h4_a_n_shift)
@@ -1149,10 +1149,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h4_r_n_v, 1e-05, out=h4_r_n_scale)                   # (2*M,)
     np.sqrt(h4_r_n_scale, out=h4_r_n_scale)
     np.divide(h4_r_n_gamma, h4_r_n_scale, out=h4_r_n_scale)
+    # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
     np.multiply(h4_r_W, h4_r_n_scale[:, None, None, None], out=h4_r_W_h4_r_n_scale)
     h4_r_W_h4_r_n_scale2[...] = h4_r_W_h4_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
     convolve(h4_a, h4_r_W_h4_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h4_a)
-    # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
     h4_r_n_shift = h4_r_n_scale
     h4_r_n_shift *= h4_r_n_mu
     np.subtract(h4_r_n_beta, h4_r_n_shift, out=h4_r_n_shift)
@@ -1169,10 +1169,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h5_p_n_v, 1e-05, out=h5_p_n_scale)                   # (4*M,)
     np.sqrt(h5_p_n_scale, out=h5_p_n_scale)
     np.divide(h5_p_n_gamma, h5_p_n_scale, out=h5_p_n_scale)
+    # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
     np.multiply(h5_p_W, h5_p_n_scale[:, None, None, None], out=h5_p_W_h5_p_n_scale)
     h5_p_W_h5_p_n_scale2[...] = h5_p_W_h5_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, 2*M, 4*M)
     convolve(h4, h5_p_W_h5_p_n_scale2, block6, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
-    # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
     h5_p_n_shift = h5_p_n_scale
     h5_p_n_shift *= h5_p_n_mu
     np.subtract(h5_p_n_beta, h5_p_n_shift, out=h5_p_n_shift)
@@ -1181,10 +1181,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h5_a_n_v, 1e-05, out=h5_a_n_scale)                   # (4*M,)
     np.sqrt(h5_a_n_scale, out=h5_a_n_scale)
     np.divide(h5_a_n_gamma, h5_a_n_scale, out=h5_a_n_scale)
+    # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
     np.multiply(h5_a_W, h5_a_n_scale[:, None, None, None], out=h5_a_W_h5_a_n_scale)
     h5_a_W_h5_a_n_scale2[...] = h5_a_W_h5_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
     convolve(h4, h5_a_W_h5_a_n_scale2, block7, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
-    # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
     h5_a_n_shift = h5_a_n_scale
     h5_a_n_shift *= h5_a_n_mu
     np.subtract(h5_a_n_beta, h5_a_n_shift, out=h5_a_n_shift)
@@ -1200,10 +1200,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h5_r_n_v, 1e-05, out=h5_r_n_scale)                   # (4*M,)
     np.sqrt(h5_r_n_scale, out=h5_r_n_scale)
     np.divide(h5_r_n_gamma, h5_r_n_scale, out=h5_r_n_scale)
+    # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
     np.multiply(h5_r_W, h5_r_n_scale[:, None, None, None], out=h5_r_W_h5_r_n_scale)
     h5_r_W_h5_r_n_scale2[...] = h5_r_W_h5_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
     convolve(h5_a, h5_r_W_h5_r_n_scale2, block8, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
-    # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
     h5_r_n_shift = h5_r_n_scale
     h5_r_n_shift *= h5_r_n_mu
     np.subtract(h5_r_n_beta, h5_r_n_shift, out=h5_r_n_shift)
@@ -1222,10 +1222,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h6_a_n_v, 1e-05, out=h6_a_n_scale)                   # (4*M,)
     np.sqrt(h6_a_n_scale, out=h6_a_n_scale)
     np.divide(h6_a_n_gamma, h6_a_n_scale, out=h6_a_n_scale)
+    # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
     np.multiply(h6_a_W, h6_a_n_scale[:, None, None, None], out=h6_a_W_h6_a_n_scale)
     h6_a_W_h6_a_n_scale2[...] = h6_a_W_h6_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
     convolve(h5, h6_a_W_h6_a_n_scale2, block8, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
-    # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
     h6_a_n_shift = h6_a_n_scale
     h6_a_n_shift *= h6_a_n_mu
     np.subtract(h6_a_n_beta, h6_a_n_shift, out=h6_a_n_shift)
@@ -1241,10 +1241,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h6_r_n_v, 1e-05, out=h6_r_n_scale)                   # (4*M,)
     np.sqrt(h6_r_n_scale, out=h6_r_n_scale)
     np.divide(h6_r_n_gamma, h6_r_n_scale, out=h6_r_n_scale)
+    # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
     np.multiply(h6_r_W, h6_r_n_scale[:, None, None, None], out=h6_r_W_h6_r_n_scale)
     h6_r_W_h6_r_n_scale2[...] = h6_r_W_h6_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
     convolve(h6_a, h6_r_W_h6_r_n_scale2, block8, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
-    # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
     h6_r_n_shift = h6_r_n_scale
     h6_r_n_shift *= h6_r_n_mu
     np.subtract(h6_r_n_beta, h6_r_n_shift, out=h6_r_n_shift)
@@ -1261,11 +1261,11 @@ def _evaluate(params, x, y, workspace):
     np.matmul(sum_h6, s_W.T, out=s)                             # (B, C)
     s *= 1 / 49
     s += s_b
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp6)
@@ -1593,11 +1593,11 @@ def _gradients(params, grads, x, y, workspace):
     # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
     h3_p_n_z = h3_p_n_u
     h3_p_n_z /= h3_p_n_q
+    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
     h2_padded[...] = 0                                          # (B, 29, 29, M)
     h2_padded[:, :28, :28] = h2
     h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3),
         stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
     h3_a_W_last[...] = h3_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, M)
     np.matmul(h2_padded_windows.reshape(-1, 9*M), h3_a_W_last.reshape(-1, 9*M).T,
         out=h3_a_c.reshape(-1, 2*M))
@@ -1748,10 +1748,10 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h5_a_n_gamma, h5_a_n_z, out=h5_a)               # (B, 7, 7, 4*M)
     h5_a += h5_a_n_beta
     np.maximum(h5_a, 0, out=h5_a)
+    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
     h5_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h5_a_padded[:, 1:8, 1:8] = h5_a
     h5_a_padded_windows[...] = windows(h5_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
     h5_r_W_last[...] = h5_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_a_padded_windows.reshape(-1, 36*M), h5_r_W_last.reshape(-1, 36*M).T,
         out=h5_r_c.reshape(-1, 4*M))
@@ -1781,10 +1781,10 @@ def _gradients(params, grads, x, y, workspace):
     tmp2 += h5_r_n_beta
     h5 += tmp2
     np.maximum(h5, 0, out=h5)
+    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
     h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
     h5_padded[:, 1:8, 1:8] = h5
     h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
     h6_a_W_last[...] = h6_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_a_W_last.reshape(-1, 36*M).T,
         out=h6_a_c.reshape(-1, 4*M))
@@ -1810,10 +1810,10 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h6_a_n_gamma, h6_a_n_z, out=h6_a)               # (B, 7, 7, 4*M)
     h6_a += h6_a_n_beta
     np.maximum(h6_a, 0, out=h6_a)
+    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
     h6_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h6_a_padded[:, 1:8, 1:8] = h6_a
     h6_a_padded_windows[...] = windows(h6_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
     h6_r_W_last[...] = h6_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h6_a_padded_windows.reshape(-1, 36*M), h6_r_W_last.reshape(-1, 36*M).T,
         out=h6_r_c.reshape(-1, 4*M))
@@ -1840,16 +1840,16 @@ def _gradients(params, grads, x, y, workspace):
     h6 += h6_r_n_beta
     h6 += h5
     np.maximum(h6, 0, out=h6)
-    np.sum(h6, axis=(1, 2), out=sum_h6)                         # (B, 4*M)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
+    np.sum(h6, axis=(1, 2), out=sum_h6)                         # (B, 4*M)
     np.matmul(sum_h6, s_W.T, out=s)                             # (B, C)
     s *= 1 / 49
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp3)
     s_picked -= max_s
@@ -2016,6 +2016,9 @@ def _gradients(params, grads, x, y, workspace):
     # d_h5.a.W = correlate(d_h5.a.c, h4, 3, stride = 2, padding = [[0, 1], [0, 1]])
     correlate(h4, d_h5_a_c, block11, part4, padding=(0, 0), stride=(2, 2), out=d_h5_a_W_last)
     d_h5_a_W[...] = d_h5_a_W_last.transpose(3, 2, 0, 1)         # (4*M, 2*M, 3, 3)
+    # d_h4 = conv_transpose(d_h5.a.c, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
+    #     conv_transpose(d_h5.p.c, h5.p.W, stride = 2, more = 1)
+    # d_a_h4 = d_h4 * real(h4 > 0)
     h5_a_W_last2[...] = h5_a_W.transpose(2, 3, 1, 0)            # (3, 3, 2*M, 4*M)
     np.matmul(d_h5_a_c.reshape(-1, 4*M), h5_a_W_last2.reshape(-1, 4*M).T,
         out=d_h4_term_windows.reshape(-1, 18*M))
@@ -2024,9 +2027,6 @@ def _gradients(params, grads, x, y, workspace):
     h5_p_W_last2[...] = h5_p_W.transpose(2, 3, 1, 0)            # (1, 1, 2*M, 4*M)
     np.matmul(d_h5_p_c.reshape(-1, 4*M), h5_p_W_last2.reshape(-1, 4*M).T,
         out=d_h4_term_windows2.reshape(-1, 2*M))
-    # d_h4 = conv_transpose(d_h5.a.c, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
-    #     conv_transpose(d_h5.p.c, h5.p.W, stride = 2, more = 1)
-    # d_a_h4 = d_h4 * real(h4 > 0)
     fold(d_h4_term_windows2.transpose(0, 1, 2, 5, 3, 4), (1, 2), (1, 1), stride=(2, 2), out=d_a_h4)
     d_a_h4 += d_h4_term_padded[:, :14, :14]
     np.greater(h4, 0, out=mask2)
@@ -2170,6 +2170,9 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_h3_a_c.reshape(-1, 2*M).T, h2_padded_windows.reshape(-1, 9*M),
         out=d_h3_a_W_last.reshape(-1, 9*M))
     d_h3_a_W[...] = d_h3_a_W_last.transpose(0, 3, 1, 2)         # (2*M, M, 3, 3)
+    # d_h2 = conv_transpose(d_h3.a.c, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
+    #     conv_transpose(d_h3.p.c, h3.p.W, stride = 2, more = 1)
+    # d_a_h2 = d_h2 * real(h2 > 0)
     np.matmul(d_h3_a_c.reshape(-1, 2*M), h3_a_W_last.reshape(-1, 9*M),
         out=d_h2_term_windows.reshape(-1, 9*M))
     fold(d_h2_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2),
@@ -2177,9 +2180,6 @@ def _gradients(params, grads, x, y, workspace):
     h3_p_W_last2[...] = h3_p_W.transpose(2, 3, 1, 0)            # (1, 1, M, 2*M)
     np.matmul(d_h3_p_c.reshape(-1, 2*M), h3_p_W_last2.reshape(-1, 2*M).T,
         out=d_h2_term_windows2.reshape(-1, M))
-    # d_h2 = conv_transpose(d_h3.a.c, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
-    #     conv_transpose(d_h3.p.c, h3.p.W, stride = 2, more = 1)
-    # d_a_h2 = d_h2 * real(h2 > 0)
     fold(d_h2_term_windows2.transpose(0, 1, 2, 5, 3, 4), (1, 2), (1, 1), stride=(2, 2), out=d_a_h2)
     d_a_h2 += d_h2_term_padded[:, :28, :28]
     np.greater(h2, 0, out=mask3)

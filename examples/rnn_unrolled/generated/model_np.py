@@ -186,11 +186,11 @@ def _evaluate(params, x, y, workspace):
     # o[t] = Q @ s[t] + c                                       model.nn:10
     np.matmul(s.reshape(-1, H), Q.T, out=o.reshape(-1, V))      # (T, B, V)
     o += c
+    # loss, summed: sum[t, batch](...)
     np.max(o, axis=2, out=max_o)                                # (T, B)
     np.subtract(o, max_o[..., None], out=exp_o)                 # (T, B, V)
     np.exp(exp_o, out=exp_o)
     np.sum(exp_o, axis=2, out=sum_exp_o)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(o, y, out=o_picked)                                    # (T, B)
     np.log(sum_exp_o, out=sum_exp_o)
     np.subtract(o_picked, max_o, out=tmp)
@@ -258,11 +258,11 @@ def _gradients(params, grads, x, y, workspace):
     # o[t] = Q @ s[t] + c                                       model.nn:10
     np.matmul(s.reshape(-1, H), Q.T, out=o.reshape(-1, V))      # (T, B, V)
     o += c
+    # loss = mean[t, batch](logsumexp(o[t]) - o[t] @ onehot(y[t]))
     np.max(o, axis=2, out=max_o)                                # (T, B)
     np.subtract(o, max_o[..., None], out=exp_o)                 # (T, B, V)
     np.exp(exp_o, out=exp_o)
     np.sum(exp_o, axis=2, out=sum_exp_o)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(o[t]) - o[t] @ onehot(y[t]))
     pick(o, y, out=o_picked)                                    # (T, B)
     np.log(sum_exp_o, out=tmp)
     o_picked -= max_o

@@ -179,10 +179,10 @@ def _predict(params, x, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
+    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m_terms[...] = h                                            # (T, B, H)
     np.copyto(m_terms, 0, where=padding[..., None])
     np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
-    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
     m = parts[:, H:]                                            # (B, H)
     np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
@@ -271,21 +271,21 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
+    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m_terms[...] = h                                            # (T, B, H)
     np.copyto(m_terms, 0, where=padding[..., None])
     np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
-    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
     m = parts[:, H:]                                            # (B, H)
     np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
     # s = s.W @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m] + s.b  layers.nn:6
     np.matmul(parts, s_W.T, out=s)                              # (B, C)
     s += s_b
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -395,21 +395,21 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
+    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m_terms[...] = h                                            # (T, B, H)
     np.copyto(m_terms, 0, where=padding[..., None])
     np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
-    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m = parts[:, H:]                                            # (B, H)
     np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
     # s = s.W @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m] + s.b  layers.nn:6
     np.matmul(parts, s_W.T, out=s)                              # (B, C)
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
@@ -461,9 +461,9 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         np.matmul(d_a_h_fiog[t], h_W_h, out=d_h_next)
     # d_h.b = sum[t, batch](d_a_h.fiog[t])
     np.sum(d_a_h_fiog, axis=(0, 1), out=d_h_b)                  # (4*H,)
+    # d_e[t] = h.W[:, H:E + H].T @ d_a_h.fiog[t]
     np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
     np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, e.reshape(-1, E), out=d_h_W[:, H:])
-    # d_e[t] = h.W[:, H:E + H].T @ d_a_h.fiog[t]
     np.matmul(d_a_h_fiog.reshape(-1, 4*H), h_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
     # d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
     scatter(d_e, x, out=d_e_L)                                  # (V, E)

@@ -331,23 +331,23 @@ def step(params, carry, y):
     e_f = e_f.swapaxes(0, 1)                                    # time first inside
     k_k = carry_entry(carry, "k.k", (B, S, A))                  # (B, S, A)
     k_k = k_k.swapaxes(0, 1)                                    # time first inside
+    # k.w[s, t] = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])  attention.nn:21
     k_W_before = d_before @ k_W.T                               # (B, A)
     tanh_k_W_before = np.tanh(k_W_before + k_k)                 # (S, B, A)
     k_v_tanh_k_W_before = (k_v @ tanh_k_W_before.reshape(-1, A).T).reshape(S, B)  # (S, B)
     max_k_v_tanh_k_W_before = np.max(k_v_tanh_k_W_before, axis=0)  # (B,)
     exp_k_v_tanh_k_W_before = np.exp(k_v_tanh_k_W_before - max_k_v_tanh_k_W_before)  # (S, B)
-    # k.w[s, t] = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])  attention.nn:21
     sum_exp_k_v_tanh_k_W_before = np.sum(exp_k_v_tanh_k_W_before, axis=0)  # (B,)
     k_w = exp_k_v_tanh_k_W_before / sum_exp_k_v_tanh_k_W_before  # (S, B)
     # e[s] = [e.f[s], e.b[s]]                                   stacks.nn:14
     e = np.concatenate((e_f, e_b), axis=2)                      # (S, B, 2*H)
     # k[t] = sum[s] k.w[s, t] * e[s]                            attention.nn:22
     k = np.einsum("ab,abc->bc", k_w, e)                         # (B, 2*H)
+    # d.z[t] = sigmoid(d.W_z @ [d[t-1], [Y[y[t]], k[t]]] + d.b_z)  cells.nn:48
     parts = np.empty((B, E + 3*H), dtype)                       # (B, E + 3*H)
     np.take(Y, y, axis=0, out=parts[:, H:E + H], mode="clip")
     parts[:, E + H:] = k
     parts[:, :H] = d_before
-    # d.z[t] = sigmoid(d.W_z @ [d[t-1], [Y[y[t]], k[t]]] + d.b_z)  cells.nn:48
     d_z = sigmoid(parts @ d_W_z.T + d_b_z)                      # (B, H)
     # d.r[t] = sigmoid(d.W_r @ [d[t-1], [Y[y[t]], k[t]]] + d.b_r)  cells.nn:49
     d_r = sigmoid(parts @ d_W_r.T + d_b_r)                      # (B, H)
@@ -655,11 +655,11 @@ def _evaluate(params, x, y, r, workspace):
     # p[t] = p.W @ [d[t], k[t]] + p.b                           layers.nn:6
     np.matmul(d_k.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
     p += p_b
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, r, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -811,9 +811,9 @@ def _gradients(params, grads, x, y, r, workspace):
         e_b[s] = one_minus_e_b_z[s] * e_b_next[s] + e_b_z[s] * e_b_g[s]
     # e[s] = [e.f[s], e.b[s]]                                   stacks.nn:14
     np.concatenate((e_f, e_b), axis=2, out=e)                   # (S, B, 2*H)
+    # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
     parts[:, :H] = e[-1, :, :H]                                 # (B, 2*H)
     parts[:, H:] = e[0, :, H:]
-    # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
     np.matmul(parts, d0_W.T, out=d0)                            # (B, H)
     d0 += d0_b
     np.tanh(d0, out=d0)
@@ -854,11 +854,11 @@ def _gradients(params, grads, x, y, r, workspace):
     # p[t] = p.W @ [d[t], k[t]] + p.b                           layers.nn:6
     np.matmul(d_k2.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
     p += p_b
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(r[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(r[t]))
     pick(p, r, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p
@@ -945,12 +945,12 @@ def _gradients(params, grads, x, y, r, workspace):
     np.matmul(d_k_k.reshape(-1, A), k_U, out=k_U_k_k.reshape(-1, 2*H))  # (S, B, 2*H)
     # t10 = d0.W.T @ d_a_d0
     np.matmul(d_a_d0, d0_W, out=t10)                            # (B, 2*H)
+    # d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad(t10[H:2*H], H,
+    #     2*H), 0) + select(s == S-1, pad(t10[0:H], 0, 2*H), 0)
     term[...] = 0                                               # (B, 2*H)
     term[:, H:] = t10[:, H:]
     term2[...] = 0                                              # (S, B, 2*H)
     term2[0] = term
-    # d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad(t10[H:2*H], H,
-    #     2*H), 0) + select(s == S-1, pad(t10[0:H], 0, 2*H), 0)
     term3[...] = 0                                              # (B, 2*H)
     term3[:, :H] = t10[:, :H]
     term4[...] = 0                                              # (S, B, 2*H)
@@ -1008,10 +1008,10 @@ def _gradients(params, grads, x, y, r, workspace):
         d_e_f_next += t13 * e_f_r[s] + d_e_f * one_minus_e_f_z[s]
     # d_e.f.b = sum[s, batch]([d_a_e.f.zr[s], d_a_e.f.g[s]])
     np.sum(d_a_e_f_zr_d_a_e_f_g, axis=(0, 1), out=d_e_f_b)      # (3*H,)
-    np.matmul(d_a_e_b_zr_d_a_e_b_g.reshape(-1, 3*H), e_b_W[:, H:],
-        out=d_a_e_b_zr_d_a_e_b_g_e_b_W.reshape(-1, E))
     # d_X = sum[s] onehot(x[s]) @ (e.b.W[:, H:E + H].T @ [d_a_e.b.zr[s], d_a_e.b.g[s]] +
     #     e.f.W[:, H:E + H].T @ [d_a_e.f.zr[s], d_a_e.f.g[s]]).T
+    np.matmul(d_a_e_b_zr_d_a_e_b_g.reshape(-1, 3*H), e_b_W[:, H:],
+        out=d_a_e_b_zr_d_a_e_b_g_e_b_W.reshape(-1, E))
     np.matmul(d_a_e_f_zr_d_a_e_f_g.reshape(-1, 3*H), e_f_W[:, H:],
         out=d_a_e_f_zr_d_a_e_f_g_e_f_W.reshape(-1, E))
     d_a_e_b_zr_d_a_e_b_g_e_b_W += d_a_e_f_zr_d_a_e_f_g_e_f_W

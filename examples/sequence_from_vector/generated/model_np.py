@@ -420,10 +420,10 @@ def _gradients(params, grads, x, y, workspace):
         np.matmul(d_a_h_fiog[t], h_W_h, out=d_h_next)
     # d_h.b = sum[t, batch](d_a_h.fiog[t])
     np.sum(d_a_h_fiog, axis=(0, 1), out=d_h_b)                  # (4*H,)
+    # d_e = h.W[:, H:E + H].T @ sum[t](d_a_h.fiog[t])
     np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
     np.sum(d_a_h_fiog, axis=0, out=sum_d_a_h_fiog)              # (B, 4*H)
     np.matmul(sum_d_a_h_fiog.T, e, out=d_h_W[:, H:])
-    # d_e = h.W[:, H:E + H].T @ sum[t](d_a_h.fiog[t])
     np.matmul(sum_d_a_h_fiog, h_W[:, H:], out=d_e)              # (B, E)
     # d_e.L = onehot(x) @ d_e.T
     scatter(d_e, x, out=d_e_L)                                  # (C, E)

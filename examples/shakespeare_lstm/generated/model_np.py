@@ -449,11 +449,11 @@ def _evaluate(params, x, y, carry, workspace):
     # s[t] = s.W @ h2[t] + s.b                                  layers.nn:6
     np.matmul(h2.reshape(-1, H), s_W.T, out=s.reshape(-1, V))   # (T, B, V)
     s += s_b
+    # loss, summed: sum[t, batch](...)
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -599,18 +599,18 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
         np.tanh(h2_c[t], out=tanh_h2_c[t])                      # (T, B, H)
         # h2[t] = h2.o[t] * tanh(h2.c[t])                       lstm.nn:15
         np.multiply(h2_o[t], tanh_h2_c[t], out=h2[t])
+    # s[t] = 1.25 * (s.W @ (h2[t] * real(uniform(s) < 0.8))) + s.b  layers.nn:6
     uniform(seed, 0xb021183d8f313c79, tmp, out=u_s, at=carry["t"]*B*H)  # (T, B, H)
     np.less(u_s, 0.8, out=u_s)
     np.multiply(h2, u_s, out=h2_u_s)                            # (T, B, H)
-    # s[t] = 1.25 * (s.W @ (h2[t] * real(uniform(s) < 0.8))) + s.b  layers.nn:6
     np.matmul(h2_u_s.reshape(-1, H), s_W.T, out=s.reshape(-1, V))  # (T, B, V)
     s *= 1.25
     s += s_b
+    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s

@@ -668,13 +668,13 @@ def _predict(params, x, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
     # a.head.1.k[t] = a.head.1.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
     np.copyto(a_head_1_q_a_head_1_k, -1e+30, where=mask)
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -688,13 +688,13 @@ def _predict(params, x, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
     # a.head.2.k[t] = a.head.2.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
     np.copyto(a_head_2_q_a_head_2_k, -1e+30, where=mask)
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -996,13 +996,13 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
     # a.head.1.k[t] = a.head.1.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
     np.copyto(a_head_1_q_a_head_1_k, -1e+30, where=mask)
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -1016,13 +1016,13 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
     # a.head.2.k[t] = a.head.2.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
     np.copyto(a_head_2_q_a_head_2_k, -1e+30, where=mask)
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -1055,11 +1055,11 @@ def _evaluate(params, x, y, lengths_t, workspace):
     # s[t] = s.W @ q[t] + s.b                                   layers.nn:6
     np.matmul(q.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s += s_b
+    # loss, summed: sum[t, batch](...)
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp2)
@@ -1403,13 +1403,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
     # a.head.1.k[t] = a.head.1.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
     np.copyto(a_head_1_q_a_head_1_k, -1e+30, where=mask)
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -1423,13 +1423,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
     # a.head.2.k[t] = a.head.2.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
     np.copyto(a_head_2_q_a_head_2_k, -1e+30, where=mask)
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -1519,8 +1519,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_s_2.reshape(-1, 2*H).T, a_head_1.reshape(-1, A), out=d_a_W_o_1)  # (2*H, A)
     # d_a.head.2[t] = a.W_o.2.T @ d_a.s.2[t]
     np.matmul(d_a_s_2.reshape(-1, 2*H), a_W_o_2, out=d_a_head_2.reshape(-1, A))  # (T, B, A)
-    np.einsum("abc,adb->dbc", d_a_head_2, a_head_2_w, out=d_a_head_2_a_head_2_w)  # (T, B, A)
     # d_a.head.2.W_v = sum[t] d_a.head.2.v[t] @ h.h.3[t].T
+    np.einsum("abc,adb->dbc", d_a_head_2, a_head_2_w, out=d_a_head_2_a_head_2_w)  # (T, B, A)
     np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_v)
     # d_a.head.2.w[t, u] = sum(d_a.head.2[t] * a.head.2.v[u])
     np.einsum("abc,dbc->adb", d_a_head_2, a_head_2_v, out=d_a_head_2_w)  # (T, T, B)
@@ -1534,8 +1534,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     t2 -= tmp3
     np.copyto(t2, 0, where=mask)
     t2 /= np.sqrt(A)
-    np.einsum("abc,acd->bcd", t2, a_head_2_q, out=t2_a_head_2_q)  # (T, B, A)
     # d_a.head.2.W_k = sum[t] d_a.head.2.k[t] @ h.h.3[t].T
+    np.einsum("abc,acd->bcd", t2, a_head_2_q, out=t2_a_head_2_q)  # (T, B, A)
     np.matmul(t2_a_head_2_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_k)
     # d_a.head.2.q[t] = sum[u] t2[t, u] * a.head.2.k[u]
     np.einsum("abc,bcd->acd", t2, a_head_2_k, out=d_a_head_2_q)  # (T, B, A)
@@ -1543,8 +1543,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_head_2_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_q)  # (A, 2*H)
     # d_a.head.1[t] = a.W_o.1.T @ d_a.s.2[t]
     np.matmul(d_a_s_2.reshape(-1, 2*H), a_W_o_1, out=d_a_head_1.reshape(-1, A))  # (T, B, A)
-    np.einsum("abc,adb->dbc", d_a_head_1, a_head_1_w, out=d_a_head_1_a_head_1_w)  # (T, B, A)
     # d_a.head.1.W_v = sum[t] d_a.head.1.v[t] @ h.h.3[t].T
+    np.einsum("abc,adb->dbc", d_a_head_1, a_head_1_w, out=d_a_head_1_a_head_1_w)  # (T, B, A)
     np.matmul(d_a_head_1_a_head_1_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_v)
     # d_a.head.1.w[t, u] = sum(d_a.head.1[t] * a.head.1.v[u])
     np.einsum("abc,dbc->adb", d_a_head_1, a_head_1_v, out=d_a_head_1_w)  # (T, T, B)
@@ -1558,13 +1558,16 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     t4 -= tmp3
     np.copyto(t4, 0, where=mask)
     t4 /= np.sqrt(A)
-    np.einsum("abc,acd->bcd", t4, a_head_1_q, out=t4_a_head_1_q)  # (T, B, A)
     # d_a.head.1.W_k = sum[t] d_a.head.1.k[t] @ h.h.3[t].T
+    np.einsum("abc,acd->bcd", t4, a_head_1_q, out=t4_a_head_1_q)  # (T, B, A)
     np.matmul(t4_a_head_1_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_k)
     # d_a.head.1.q[t] = sum[u] t4[t, u] * a.head.1.k[u]
     np.einsum("abc,bcd->acd", t4, a_head_1_k, out=d_a_head_1_q)  # (T, B, A)
     # d_a.head.1.W_q = sum[t] d_a.head.1.q[t] @ h.h.3[t].T
     np.matmul(d_a_head_1_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_q)  # (A, 2*H)
+    # d_h.h.3[t] = d_a.s.2[t] + a.head.2.W_v.T @ d_a.head.2.v[t] + a.head.2.W_k.T @
+    #     d_a.head.2.k[t] + a.head.2.W_q.T @ d_a.head.2.q[t] + a.head.1.W_v.T @ d_a.head.1.v[t]
+    #     + a.head.1.W_k.T @ d_a.head.1.k[t] + a.head.1.W_q.T @ d_a.head.1.q[t]
     np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A), a_head_2_W_v,
         out=a_head_2_W_v_a_head_2_a_head_2_w.reshape(-1, 2*H))
     np.matmul(t2_a_head_2_q.reshape(-1, A), a_head_2_W_k,
@@ -1575,9 +1578,6 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         out=a_head_1_W_v_a_head_1_a_head_1_w.reshape(-1, 2*H))
     np.matmul(t4_a_head_1_q.reshape(-1, A), a_head_1_W_k,
         out=a_head_1_W_k_t4_a_head_1_q.reshape(-1, 2*H))
-    # d_h.h.3[t] = d_a.s.2[t] + a.head.2.W_v.T @ d_a.head.2.v[t] + a.head.2.W_k.T @
-    #     d_a.head.2.k[t] + a.head.2.W_q.T @ d_a.head.2.q[t] + a.head.1.W_v.T @ d_a.head.1.v[t]
-    #     + a.head.1.W_k.T @ d_a.head.1.k[t] + a.head.1.W_q.T @ d_a.head.1.q[t]
     np.matmul(d_a_head_1_q.reshape(-1, A), a_head_1_W_q,
         out=a_head_1_W_q_a_head_1_q.reshape(-1, 2*H))
     d_h_h_3 = d_a_s_2
@@ -1645,13 +1645,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         np.matmul(d_a_h_r_3_f_fiog[t], h_r_3_f_W_h_r_3_f, out=d_h_r_3_f_next)
     # d_h.r.3.f.b = sum[t, batch](d_a_h.r.3.f.fiog[t])
     np.sum(d_a_h_r_3_f_fiog, axis=(0, 1), out=d_h_r_3_f_b)      # (4*H,)
+    # d_h.h.2[t] = d_h.h.3[t] + h.r.3.b.W[:, H:3*H].T @ d_a_h.r.3.b.fiog[t] + h.r.3.f.W[:,
+    #     H:3*H].T @ d_a_h.r.3.f.fiog[t]
     np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H).T, h_r_3_f_prev.reshape(-1, H),
         out=d_h_r_3_f_W[:, :H])
     np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H).T, h_h_2.reshape(-1, 2*H), out=d_h_r_3_f_W[:, H:])
     np.matmul(d_a_h_r_3_b_fiog.reshape(-1, 4*H), h_r_3_b_W[:, H:],
         out=d_a_h_r_3_b_fiog_h_r_3_b_W.reshape(-1, 2*H))
-    # d_h.h.2[t] = d_h.h.3[t] + h.r.3.b.W[:, H:3*H].T @ d_a_h.r.3.b.fiog[t] + h.r.3.f.W[:,
-    #     H:3*H].T @ d_a_h.r.3.f.fiog[t]
     np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H), h_r_3_f_W[:, H:],
         out=d_a_h_r_3_f_fiog_h_r_3_f_W.reshape(-1, 2*H))
     d_h_h_2 = d_h_h_3
@@ -1715,13 +1715,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         np.matmul(d_a_h_r_2_f_fiog[t], h_r_2_f_W_h_r_2_f, out=d_h_r_2_f_next)
     # d_h.r.2.f.b = sum[t, batch](d_a_h.r.2.f.fiog[t])
     np.sum(d_a_h_r_2_f_fiog, axis=(0, 1), out=d_h_r_2_f_b)      # (4*H,)
+    # d_h.h.1[t] = d_h.h.2[t] + h.r.2.b.W[:, H:3*H].T @ d_a_h.r.2.b.fiog[t] + h.r.2.f.W[:,
+    #     H:3*H].T @ d_a_h.r.2.f.fiog[t]
     np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H).T, h_r_2_f_prev.reshape(-1, H),
         out=d_h_r_2_f_W[:, :H])
     np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H).T, h_h_1.reshape(-1, 2*H), out=d_h_r_2_f_W[:, H:])
     np.matmul(d_a_h_r_2_b_fiog.reshape(-1, 4*H), h_r_2_b_W[:, H:],
         out=d_a_h_r_2_b_fiog_h_r_2_b_W.reshape(-1, 2*H))
-    # d_h.h.1[t] = d_h.h.2[t] + h.r.2.b.W[:, H:3*H].T @ d_a_h.r.2.b.fiog[t] + h.r.2.f.W[:,
-    #     H:3*H].T @ d_a_h.r.2.f.fiog[t]
     np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H), h_r_2_f_W[:, H:],
         out=d_a_h_r_2_f_fiog_h_r_2_f_W.reshape(-1, 2*H))
     d_h_h_1 = d_h_h_2
@@ -1785,12 +1785,12 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         np.matmul(d_a_h_h_1_f_fiog[t], h_h_1_f_W_h_h_1_f, out=d_h_h_1_f_next)
     # d_h.h.1.f.b = sum[t, batch](d_a_h.h.1.f.fiog[t])
     np.sum(d_a_h_h_1_f_fiog, axis=(0, 1), out=d_h_h_1_f_b)      # (4*H,)
+    # d_e[t] = h.h.1.b.W[:, H:E + H].T @ d_a_h.h.1.b.fiog[t] + h.h.1.f.W[:, H:E + H].T @
+    #     d_a_h.h.1.f.fiog[t]
     np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H).T, h_h_1_f_prev.reshape(-1, H),
         out=d_h_h_1_f_W[:, :H])
     np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H).T, e.reshape(-1, E), out=d_h_h_1_f_W[:, H:])
     np.matmul(d_a_h_h_1_b_fiog.reshape(-1, 4*H), h_h_1_b_W[:, H:], out=d_e.reshape(-1, E))
-    # d_e[t] = h.h.1.b.W[:, H:E + H].T @ d_a_h.h.1.b.fiog[t] + h.h.1.f.W[:, H:E + H].T @
-    #     d_a_h.h.1.f.fiog[t]
     np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H), h_h_1_f_W[:, H:],
         out=d_a_h_h_1_f_fiog_h_h_1_f_W.reshape(-1, E))
     d_e += d_a_h_h_1_f_fiog_h_h_1_f_W

@@ -173,17 +173,17 @@ def _gradients(params, grads, x, workspace, seed):
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # z = sigmoid(W1 @ (x * real(uniform(layer1.z) >= 0.1)) + b1)  model.nn:15
     uniform(seed, 0x7f7af91bc35d4593, tmp, out=u_layer1_z)      # (B, D)
     np.greater_equal(u_layer1_z, 0.1, out=mask)
     np.multiply(x, mask, out=u_layer1_z)
-    # z = sigmoid(W1 @ (x * real(uniform(layer1.z) >= 0.1)) + b1)  model.nn:15
     np.matmul(u_layer1_z, W1.T, out=z)                          # (B, H)
     z += b1
     sigmoid(z, out=z)
-    np.matmul(z, W1, out=W1_z)                                  # (B, D)
-    W1_z += a1
     # loss = (sum[batch, 0](softplus(-(W1.T @ z + a1)) * x + softplus(W1.T @ z + a1) * (1 - x)))
     #     / B
+    np.matmul(z, W1, out=W1_z)                                  # (B, D)
+    W1_z += a1
     np.maximum(W1_z, 0, out=loss_terms)                         # (B, D)
     np.multiply(x, W1_z, out=tmp2)
     loss_terms -= tmp2
@@ -210,8 +210,8 @@ def _gradients(params, grads, x, workspace, seed):
     d_a_z *= tmp3
     # d_b1 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b1)                             # (H,)
-    np.matmul(d_a_z.T, u_layer1_z, out=d_W1)                    # (H, D)
     # d_W1 = d_a_z @ (x * real(uniform(layer1.z) >= 0.1)).T + (t1 @ z.T).T
+    np.matmul(d_a_z.T, u_layer1_z, out=d_W1)                    # (H, D)
     np.matmul(z.T, t1, out=t1_z)                                # (H, D)
     d_W1 += t1_z
     # d_a1 = sum[batch](t1)

@@ -169,17 +169,17 @@ def _gradients(params, grads, h1, workspace, seed):
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # z = sigmoid(W2 @ (h1 * real(uniform(layer2.z) >= 0.2)) + b2)  model.nn:19
     uniform(seed, 0xae9c0c597142cfe1, tmp, out=u_layer2_z)      # (B, H)
     np.greater_equal(u_layer2_z, 0.2, out=mask)
     np.multiply(h1, mask, out=u_layer2_z)
-    # z = sigmoid(W2 @ (h1 * real(uniform(layer2.z) >= 0.2)) + b2)  model.nn:19
     np.matmul(u_layer2_z, W2.T, out=z)                          # (B, H)
     z += b2
     sigmoid(z, out=z)
-    np.matmul(z, W2, out=W2_z)                                  # (B, H)
-    W2_z += a2
     # loss = (sum[batch, 0](softplus(-(W2.T @ z + a2)) * h1 + softplus(W2.T @ z + a2) * (1 -
     #     h1))) / B
+    np.matmul(z, W2, out=W2_z)                                  # (B, H)
+    W2_z += a2
     np.maximum(W2_z, 0, out=loss_terms)                         # (B, H)
     np.multiply(h1, W2_z, out=tmp2)
     loss_terms -= tmp2
@@ -206,8 +206,8 @@ def _gradients(params, grads, h1, workspace, seed):
     d_a_z *= tmp3
     # d_b2 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b2)                             # (H,)
-    np.matmul(d_a_z.T, u_layer2_z, out=d_W2)                    # (H, H)
     # d_W2 = d_a_z @ (h1 * real(uniform(layer2.z) >= 0.2)).T + (t1 @ z.T).T
+    np.matmul(d_a_z.T, u_layer2_z, out=d_W2)                    # (H, H)
     np.matmul(z.T, t1, out=t1_z)                                # (H, H)
     d_W2 += t1_z
     # d_a2 = sum[batch](t1)

@@ -169,17 +169,17 @@ def _gradients(params, grads, h2, workspace, seed):
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # z = sigmoid(W3 @ (h2 * real(uniform(layer3.z) >= 0.25)) + b3)  model.nn:23
     uniform(seed, 0x2b61d761f66496be, tmp, out=u_layer3_z)      # (B, H)
     np.greater_equal(u_layer3_z, 0.25, out=mask)
     np.multiply(h2, mask, out=u_layer3_z)
-    # z = sigmoid(W3 @ (h2 * real(uniform(layer3.z) >= 0.25)) + b3)  model.nn:23
     np.matmul(u_layer3_z, W3.T, out=z)                          # (B, H)
     z += b3
     sigmoid(z, out=z)
-    np.matmul(z, W3, out=W3_z)                                  # (B, H)
-    W3_z += a3
     # loss = (sum[batch, 0](softplus(-(W3.T @ z + a3)) * h2 + softplus(W3.T @ z + a3) * (1 -
     #     h2))) / B
+    np.matmul(z, W3, out=W3_z)                                  # (B, H)
+    W3_z += a3
     np.maximum(W3_z, 0, out=loss_terms)                         # (B, H)
     np.multiply(h2, W3_z, out=tmp2)
     loss_terms -= tmp2
@@ -206,8 +206,8 @@ def _gradients(params, grads, h2, workspace, seed):
     d_a_z *= tmp3
     # d_b3 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b3)                             # (H,)
-    np.matmul(d_a_z.T, u_layer3_z, out=d_W3)                    # (H, H)
     # d_W3 = d_a_z @ (h2 * real(uniform(layer3.z) >= 0.25)).T + (t1 @ z.T).T
+    np.matmul(d_a_z.T, u_layer3_z, out=d_W3)                    # (H, H)
     np.matmul(z.T, t1, out=t1_z)                                # (H, H)
     d_W3 += t1_z
     # d_a3 = sum[batch](t1)

@@ -297,10 +297,10 @@ def _predict(params, x, workspace):
     np.add(h1_n_v, 1e-05, out=h1_n_scale)                       # (M,)
     np.sqrt(h1_n_scale, out=h1_n_scale)
     np.divide(h1_n_gamma, h1_n_scale, out=h1_n_scale)
+    # h1.n.shift = h1.n.beta - h1.n.mu * h1.n.scale
     np.multiply(h1_W, h1_n_scale[:, None, None, None], out=h1_W_h1_n_scale)  # (M, 1, 3, 3)
     h1_W_h1_n_scale2[...] = h1_W_h1_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
     convolve(x.transpose(0, 2, 3, 1), h1_W_h1_n_scale2, block, padding=(1, 1), out=conv_x)
-    # h1.n.shift = h1.n.beta - h1.n.mu * h1.n.scale
     h1_n_shift = h1_n_scale
     h1_n_shift *= h1_n_mu
     np.subtract(h1_n_beta, h1_n_shift, out=h1_n_shift)
@@ -315,11 +315,11 @@ def _predict(params, x, workspace):
     np.add(h2_n_v, 1e-05, out=h2_n_scale)                       # (M,)
     np.sqrt(h2_n_scale, out=h2_n_scale)
     np.divide(h2_n_gamma, h2_n_scale, out=h2_n_scale)
+    # h2.n.shift = h2.n.beta - h2.n.mu * h2.n.scale
     np.multiply(h2_W, h2_n_scale[:, None, None, None], out=h2_W_h2_n_scale)  # (M, M, 3, 3)
     h2_W_h2_n_scale2[...] = h2_W_h2_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h1, h2_W_h2_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
     max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 14, 14, M)
-    # h2.n.shift = h2.n.beta - h2.n.mu * h2.n.scale
     h2_n_shift = h2_n_scale
     h2_n_shift *= h2_n_mu
     np.subtract(h2_n_beta, h2_n_shift, out=h2_n_shift)
@@ -334,10 +334,10 @@ def _predict(params, x, workspace):
     np.add(h3_n_v, 1e-05, out=h3_n_scale)                       # (2*M,)
     np.sqrt(h3_n_scale, out=h3_n_scale)
     np.divide(h3_n_gamma, h3_n_scale, out=h3_n_scale)
+    # h3.n.shift = h3.n.beta - h3.n.mu * h3.n.scale
     np.multiply(h3_W, h3_n_scale[:, None, None, None], out=h3_W_h3_n_scale)  # (2*M, M, 3, 3)
     h3_W_h3_n_scale2[...] = h3_W_h3_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
     convolve(p2, h3_W_h3_n_scale2, block3, padding=(1, 1), out=conv_p2)  # (B, 14, 14, 2*M)
-    # h3.n.shift = h3.n.beta - h3.n.mu * h3.n.scale
     h3_n_shift = h3_n_scale
     h3_n_shift *= h3_n_mu
     np.subtract(h3_n_beta, h3_n_shift, out=h3_n_shift)
@@ -352,11 +352,11 @@ def _predict(params, x, workspace):
     np.add(h4_n_v, 1e-05, out=h4_n_scale)                       # (2*M,)
     np.sqrt(h4_n_scale, out=h4_n_scale)
     np.divide(h4_n_gamma, h4_n_scale, out=h4_n_scale)
+    # h4.n.shift = h4.n.beta - h4.n.mu * h4.n.scale
     np.multiply(h4_W, h4_n_scale[:, None, None, None], out=h4_W_h4_n_scale)  # (2*M, 2*M, 3, 3)
     h4_W_h4_n_scale2[...] = h4_W_h4_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
     convolve(h3, h4_W_h4_n_scale2, block4, part2, padding=(1, 1), out=conv_h3)  # (B, 14, 14, 2*M)
     max_pool(conv_h3, (1, 2), (2, 2), out=pooled_conv_h3)       # (B, 7, 7, 2*M)
-    # h4.n.shift = h4.n.beta - h4.n.mu * h4.n.scale
     h4_n_shift = h4_n_scale
     h4_n_shift *= h4_n_mu
     np.subtract(h4_n_beta, h4_n_shift, out=h4_n_shift)
@@ -371,10 +371,10 @@ def _predict(params, x, workspace):
     np.add(h5_n_v, 1e-05, out=h5_n_scale)                       # (4*M,)
     np.sqrt(h5_n_scale, out=h5_n_scale)
     np.divide(h5_n_gamma, h5_n_scale, out=h5_n_scale)
+    # h5.n.shift = h5.n.beta - h5.n.mu * h5.n.scale
     np.multiply(h5_W, h5_n_scale[:, None, None, None], out=h5_W_h5_n_scale)  # (4*M, 2*M, 3, 3)
     h5_W_h5_n_scale2[...] = h5_W_h5_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
     convolve(p4, h5_W_h5_n_scale2, block5, padding=(1, 1), out=conv_p4)  # (B, 7, 7, 4*M)
-    # h5.n.shift = h5.n.beta - h5.n.mu * h5.n.scale
     h5_n_shift = h5_n_scale
     h5_n_shift *= h5_n_mu
     np.subtract(h5_n_beta, h5_n_shift, out=h5_n_shift)
@@ -389,11 +389,11 @@ def _predict(params, x, workspace):
     np.add(h6_n_v, 1e-05, out=h6_n_scale)                       # (4*M,)
     np.sqrt(h6_n_scale, out=h6_n_scale)
     np.divide(h6_n_gamma, h6_n_scale, out=h6_n_scale)
+    # h6.n.shift = h6.n.beta - h6.n.mu * h6.n.scale
     np.multiply(h6_W, h6_n_scale[:, None, None, None], out=h6_W_h6_n_scale)  # (4*M, 4*M, 3, 3)
     h6_W_h6_n_scale2[...] = h6_W_h6_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
     convolve(h5, h6_W_h6_n_scale2, block6, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
     max_pool(conv_h5, (1, 2), (3, 3), stride=(2, 2), out=pooled_conv_h5)  # (B, 3, 3, 4*M)
-    # h6.n.shift = h6.n.beta - h6.n.mu * h6.n.scale
     h6_n_shift = h6_n_scale
     h6_n_shift *= h6_n_mu
     np.subtract(h6_n_beta, h6_n_shift, out=h6_n_shift)
@@ -497,10 +497,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h1_n_v, 1e-05, out=h1_n_scale)                       # (M,)
     np.sqrt(h1_n_scale, out=h1_n_scale)
     np.divide(h1_n_gamma, h1_n_scale, out=h1_n_scale)
+    # h1.n.shift = h1.n.beta - h1.n.mu * h1.n.scale
     np.multiply(h1_W, h1_n_scale[:, None, None, None], out=h1_W_h1_n_scale)  # (M, 1, 3, 3)
     h1_W_h1_n_scale2[...] = h1_W_h1_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
     convolve(x.transpose(0, 2, 3, 1), h1_W_h1_n_scale2, block, padding=(1, 1), out=conv_x)
-    # h1.n.shift = h1.n.beta - h1.n.mu * h1.n.scale
     h1_n_shift = h1_n_scale
     h1_n_shift *= h1_n_mu
     np.subtract(h1_n_beta, h1_n_shift, out=h1_n_shift)
@@ -515,11 +515,11 @@ def _evaluate(params, x, y, workspace):
     np.add(h2_n_v, 1e-05, out=h2_n_scale)                       # (M,)
     np.sqrt(h2_n_scale, out=h2_n_scale)
     np.divide(h2_n_gamma, h2_n_scale, out=h2_n_scale)
+    # h2.n.shift = h2.n.beta - h2.n.mu * h2.n.scale
     np.multiply(h2_W, h2_n_scale[:, None, None, None], out=h2_W_h2_n_scale)  # (M, M, 3, 3)
     h2_W_h2_n_scale2[...] = h2_W_h2_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
     convolve(h1, h2_W_h2_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
     max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 14, 14, M)
-    # h2.n.shift = h2.n.beta - h2.n.mu * h2.n.scale
     h2_n_shift = h2_n_scale
     h2_n_shift *= h2_n_mu
     np.subtract(h2_n_beta, h2_n_shift, out=h2_n_shift)
@@ -534,10 +534,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h3_n_v, 1e-05, out=h3_n_scale)                       # (2*M,)
     np.sqrt(h3_n_scale, out=h3_n_scale)
     np.divide(h3_n_gamma, h3_n_scale, out=h3_n_scale)
+    # h3.n.shift = h3.n.beta - h3.n.mu * h3.n.scale
     np.multiply(h3_W, h3_n_scale[:, None, None, None], out=h3_W_h3_n_scale)  # (2*M, M, 3, 3)
     h3_W_h3_n_scale2[...] = h3_W_h3_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
     convolve(p2, h3_W_h3_n_scale2, block3, padding=(1, 1), out=conv_p2)  # (B, 14, 14, 2*M)
-    # h3.n.shift = h3.n.beta - h3.n.mu * h3.n.scale
     h3_n_shift = h3_n_scale
     h3_n_shift *= h3_n_mu
     np.subtract(h3_n_beta, h3_n_shift, out=h3_n_shift)
@@ -552,11 +552,11 @@ def _evaluate(params, x, y, workspace):
     np.add(h4_n_v, 1e-05, out=h4_n_scale)                       # (2*M,)
     np.sqrt(h4_n_scale, out=h4_n_scale)
     np.divide(h4_n_gamma, h4_n_scale, out=h4_n_scale)
+    # h4.n.shift = h4.n.beta - h4.n.mu * h4.n.scale
     np.multiply(h4_W, h4_n_scale[:, None, None, None], out=h4_W_h4_n_scale)  # (2*M, 2*M, 3, 3)
     h4_W_h4_n_scale2[...] = h4_W_h4_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
     convolve(h3, h4_W_h4_n_scale2, block4, part2, padding=(1, 1), out=conv_h3)  # (B, 14, 14, 2*M)
     max_pool(conv_h3, (1, 2), (2, 2), out=pooled_conv_h3)       # (B, 7, 7, 2*M)
-    # h4.n.shift = h4.n.beta - h4.n.mu * h4.n.scale
     h4_n_shift = h4_n_scale
     h4_n_shift *= h4_n_mu
     np.subtract(h4_n_beta, h4_n_shift, out=h4_n_shift)
@@ -571,10 +571,10 @@ def _evaluate(params, x, y, workspace):
     np.add(h5_n_v, 1e-05, out=h5_n_scale)                       # (4*M,)
     np.sqrt(h5_n_scale, out=h5_n_scale)
     np.divide(h5_n_gamma, h5_n_scale, out=h5_n_scale)
+    # h5.n.shift = h5.n.beta - h5.n.mu * h5.n.scale
     np.multiply(h5_W, h5_n_scale[:, None, None, None], out=h5_W_h5_n_scale)  # (4*M, 2*M, 3, 3)
     h5_W_h5_n_scale2[...] = h5_W_h5_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
     convolve(p4, h5_W_h5_n_scale2, block5, padding=(1, 1), out=conv_p4)  # (B, 7, 7, 4*M)
-    # h5.n.shift = h5.n.beta - h5.n.mu * h5.n.scale
     h5_n_shift = h5_n_scale
     h5_n_shift *= h5_n_mu
     np.subtract(h5_n_beta, h5_n_shift, out=h5_n_shift)
@@ -589,11 +589,11 @@ def _evaluate(params, x, y, workspace):
     np.add(h6_n_v, 1e-05, out=h6_n_scale)                       # (4*M,)
     np.sqrt(h6_n_scale, out=h6_n_scale)
     np.divide(h6_n_gamma, h6_n_scale, out=h6_n_scale)
+    # h6.n.shift = h6.n.beta - h6.n.mu * h6.n.scale
     np.multiply(h6_W, h6_n_scale[:, None, None, None], out=h6_W_h6_n_scale)  # (4*M, 4*M, 3, 3)
     h6_W_h6_n_scale2[...] = h6_W_h6_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
     convolve(h5, h6_W_h6_n_scale2, block6, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
     max_pool(conv_h5, (1, 2), (3, 3), stride=(2, 2), out=pooled_conv_h5)  # (B, 3, 3, 4*M)
-    # h6.n.shift = h6.n.beta - h6.n.mu * h6.n.scale
     h6_n_shift = h6_n_scale
     h6_n_shift *= h6_n_mu
     np.subtract(h6_n_beta, h6_n_shift, out=h6_n_shift)
@@ -611,11 +611,11 @@ def _evaluate(params, x, y, workspace):
     # s = s.W @ h7.dense_relu + s.b                             layers.nn:6
     np.matmul(h7_dense_relu, s_W.T, out=s)                      # (B, C)
     s += s_b
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -774,19 +774,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
     h2_n_z = h2_n_u
     h2_n_z /= h2_n_q
+    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.multiply(h2_n_gamma, h2_n_z, out=h2_n_gamma_h2_n_z)      # (B, 28, 28, M)
     max_pool(h2_n_gamma_h2_n_z, (1, 2), (2, 2), out=pooled_h2_n_gamma_h2_n_z)  # (B, 14, 14, M)
     winners(h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, (1, 2), (2, 2), lost=mask, mask=mask2,
         out=won_h2_n_gamma_h2_n_z)
-    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     p2 = pooled_h2_n_gamma_h2_n_z
     p2 += h2_n_beta
     np.maximum(p2, 0, out=p2)
+    # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
     p2_padded[...] = 0                                          # (B, 16, 16, M)
     p2_padded[:, 1:15, 1:15] = p2
     p2_padded_windows[...] = windows(p2_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
     h3_W_last[...] = h3_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, M)
     np.matmul(p2_padded_windows.reshape(-1, 9*M), h3_W_last.reshape(-1, 9*M).T,
         out=h3_c.reshape(-1, 2*M))
@@ -832,19 +832,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
     h4_n_z = h4_n_u
     h4_n_z /= h4_n_q
+    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.multiply(h4_n_gamma, h4_n_z, out=h4_n_gamma_h4_n_z)      # (B, 14, 14, 2*M)
     max_pool(h4_n_gamma_h4_n_z, (1, 2), (2, 2), out=pooled_h4_n_gamma_h4_n_z)  # (B, 7, 7, 2*M)
     winners(h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, (1, 2), (2, 2), lost=mask4, mask=mask3,
         out=won_h4_n_gamma_h4_n_z)
-    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     p4 = pooled_h4_n_gamma_h4_n_z
     p4 += h4_n_beta
     np.maximum(p4, 0, out=p4)
+    # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
     p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
     p4_padded[:, 1:8, 1:8] = p4
     p4_padded_windows[...] = windows(p4_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
     h5_W_last[...] = h5_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 2*M)
     np.matmul(p4_padded_windows.reshape(-1, 18*M), h5_W_last.reshape(-1, 18*M).T,
         out=h5_c.reshape(-1, 4*M))
@@ -870,10 +870,10 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.multiply(h5_n_gamma, h5_n_z, out=h5)                     # (B, 7, 7, 4*M)
     h5 += h5_n_beta
     np.maximum(h5, 0, out=h5)
+    # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
     h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
     h5_padded[:, 1:8, 1:8] = h5
     h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
     h6_W_last[...] = h6_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 4*M)
     np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_W_last.reshape(-1, 36*M).T,
         out=h6_c.reshape(-1, 4*M))
@@ -894,34 +894,34 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
     h6_n_z = h6_n_u
     h6_n_z /= h6_n_q
+    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
+    #     None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.multiply(h6_n_gamma, h6_n_z, out=h6_n_gamma_h6_n_z)      # (B, 7, 7, 4*M)
     max_pool(h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), out=pooled_h6_n_gamma_h6_n_z)
     winners(h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), lost=mask6,
         mask=mask5, out=won_h6_n_gamma_h6_n_z)
-    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
-    #     None, None])
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     p6 = pooled_h6_n_gamma_h6_n_z
     p6 += h6_n_beta
     np.maximum(p6, 0, out=p6)
-    flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
+    flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     np.matmul(flat_p6, h7_dense_relu_W.T, out=h7_dense_relu)    # (B, H)
     h7_dense_relu += h7_dense_relu_b
     np.maximum(h7_dense_relu, 0, out=h7_dense_relu)
+    # h7 = 2 * h7.dense_relu * real(uniform(h7) < 0.5)          model.nn:16
     uniform(seed, 0x992e14dfae5ca2e0, tmp, out=u_h7)            # (B, H)
     np.less(u_h7, 0.5, out=u_h7)
-    # h7 = 2 * h7.dense_relu * real(uniform(h7) < 0.5)          model.nn:16
     np.multiply(h7_dense_relu, u_h7, out=h7)                    # (B, H)
     h7 *= 2
     # s = s.W @ h7 + s.b                                        layers.nn:6
     np.matmul(h7, s_W.T, out=s)                                 # (B, C)
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
