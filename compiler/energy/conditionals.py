@@ -18,14 +18,15 @@ from dataclasses import dataclass, replace
 
 from ..algebra import number
 from ..gradient import pullback
-from ..graph import Broadcast, Const, Expr, Input, Reduce, apply, broadcast, order_axes
+from ..graph import Broadcast, Concat, Const, Expr, Input, Pad, Reduce, apply, broadcast, order_axes, postorder
 from ..passes.simplify import simplify_exprs
 from ..rules import spread
 from ..system import System
 from ..units import Units
 from . import messages
+from .confirm import explained, straight
 from .positive import sign
-from .probe import Reading, reading, same
+from .probe import Reading, idle, reading, same
 from .replace import replaced, without
 from .sums import Opaque, arranged, built, collected, monomials, ordered, reads
 
@@ -76,9 +77,14 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
     if value is None and not reads([energy], [layer.node]):
         raise messages.absent(layer)
     slope = slope_of(system, energy, layer.node)
+    last = layer.kind == "categorical"
+    if value is None and any(isinstance(n, (Pad, Concat)) for n in postorder(slope)):
+        place = idle(system, slope, layer.node, last)
+        if place is not None:
+            raise messages.idle(layer, place)
     found = Reading(False, False)
     if reads([slope], [layer.node]):
-        found = reading(system, slope, layer.node, layer.kind == "categorical")
+        found = reading(system, slope, layer.node, last)
     precision = None
     if layer.kind == "gaussian":
         if found.others:
@@ -93,6 +99,8 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
         raise messages.beside(system, energy, layer, beside)
     nodes = [u.node for u in system.energy.layers]
     natural = _wide(ordered(simplify_exprs([slope], system.sizes)[0], nodes, named(system), energy), layer.node)
+    if value is None and not (straight(energy, layer) or explained(system, energy, layer, natural, precision, found.others)):
+        raise (messages.not_affine if precision is None else messages.not_quadratic)(system, energy, layer)
     return Conditional(layer, natural, precision, mean_of(layer, natural, precision, nodes), found.others,
                        tuple(u.name for u in beside))
 
