@@ -204,6 +204,13 @@ def test_what_is_missing_says_why():
     p = program(TRAINED["units that interact"])
     with pytest.raises(ValueError, match="offers no visible_given_hidden: the mean of v given h has no closed form"):
         p.visible_given_hidden(p.init(), h=np.zeros((1, 5)))
+    for name in ("predict", "evaluate", "loss_and_grads"):
+        with pytest.raises(ValueError, match=f"chain offers no {name}: it has an energy; there are train_step, "):
+            getattr(p, name)(p.init(), v=np.zeros((1, 6)))
+    with pytest.raises(ValueError, match="chain offers no generate: it has an energy"):
+        p.generate(p.init(), 3)
+    with pytest.raises(ValueError, match="chain has an energy, and no loss to differentiate"):
+        cr.grad(p.compiled.model)
     other = cr.compile(cr.parse("model m(D = 2)\ninput x[D]\nparam w[D] = 0\ny = w @ x\nloss = y^2"))
     with pytest.raises(ValueError, match="m offers no free_energy: it has a loss, and no energy"):
         other.free_energy(other.init(), x=np.zeros((1, 2)))
