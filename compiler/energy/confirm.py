@@ -26,7 +26,7 @@ COUNT = 16                                               # pairs of values at ea
 
 def straight(energy: Expr, layer: Units) -> bool:
     """Whether only sums, products and squares are taken of a layer on its way into the energy."""
-    on_the_way = {layer.node}
+    on_the_way: set[Expr] = {layer.node}
     for n in postorder(energy):
         if n is layer.node or not any(a in on_the_way for a in n.args):
             continue

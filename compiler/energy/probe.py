@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ class Probe:
         out: Array = rng.uniform(0.5, 1.5, dims)
         if self.signed:
             out = out * rng.choice((-1.0, 1.0), dims)
-        return out / np.sqrt(max(1, np.prod(dims))) if self.small else out
+        return out / max(1, prod(dims)) ** 0.5 if self.small else out
 
 
 PROBES = (Probe(), Probe(small=True), *(Probe(True, True, seed) for seed in (21, 22, 23)))
