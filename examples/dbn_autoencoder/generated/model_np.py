@@ -167,9 +167,10 @@ def _evaluate(params, x, workspace):
     np.matmul(k, V2.T, out=g)                                   # (B, H)
     g += a2
     sigmoid(g, out=g)
+    # loss, summed: sum[batch, 0](relu(V1 @ g + a1) - x * (V1 @ g + a1) + log1p(exp(-abs(V1 @ g
+    #     + a1))))
     np.matmul(g, V1.T, out=a_r)                                 # (B, D)
     a_r += a1
-    # loss, summed: sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -232,9 +233,9 @@ def _gradients(params, grads, x, workspace):
     np.matmul(k, V2.T, out=g)                                   # (B, H)
     g += a2
     sigmoid(g, out=g)
+    # loss = (sum[batch, 0](softplus(-(V1 @ g + a1)) * x + softplus(V1 @ g + a1) * (1 - x))) / B
     np.matmul(g, V1.T, out=a_r)                                 # (B, D)
     a_r += a1
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp

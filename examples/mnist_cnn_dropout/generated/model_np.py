@@ -18,12 +18,12 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t3 = max_unpool(t2, conv(h1, K2), 2)
     d_h1 = conv_transpose(t3, K2)
     d_a_h1 = d_h1 * real(h1 > 0)
-    d_K1 = correlate(d_a_h1, x, 3)
-    d_K2 = correlate(t3, h1, 3)
+    d_K1 = 0.0003 * K1 + correlate(d_a_h1, x, 3)
+    d_K2 = 0.0003 * K2 + correlate(t3, h1, 3)
     d_b1 = sum[batch, 1, 2](d_a_h1)
     d_b2 = sum[batch, 1, 2](t2)
-    d_W3 = t1 @ flatten(p2).T
-    d_W4 = d_s @ h3.T
+    d_W3 = 0.0003 * W3 + t1 @ flatten(p2).T
+    d_W4 = 0.0003 * W4 + d_s @ h3.T
     d_b3 = sum[batch](t1)
     d_b4 = sum[batch](d_s)
 
@@ -180,7 +180,8 @@ def _evaluate(params, x, y, workspace):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         K1_last, block, h1, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        sum_exp_s, s_picked, tmp, square_K1, square_K2, square_W3, square_W4, argmax_s,
+        real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
     K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
@@ -212,10 +213,20 @@ def _evaluate(params, x, y, workspace):
     np.subtract(s_picked, max_s, out=tmp)
     sum_exp_s -= tmp
     loss = np.sum(sum_exp_s)
+    np.square(K1, out=square_K1)                                # (M, 1, 3, 3)
+    sum_square_K1 = np.sum(square_K1)
+    np.square(K2, out=square_K2)                                # (N, M, 3, 3)
+    sum_square_K2 = np.sum(square_K2)
+    np.square(W3, out=square_W3)                                # (H, 144*N)
+    sum_square_W3 = np.sum(square_W3)
+    np.square(W4, out=square_W4)                                # (C, H)
+    sum_square_W4 = np.sum(square_W4)
+    penalty = (sum_square_K1 * 0.00015 + sum_square_K2 * 0.00015 + sum_square_W3 * 0.00015
+               + sum_square_W4 * 0.00015)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
     np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
     error = np.sum(real_argmax_s)
-    return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
+    return {"loss": (loss, B), "penalty": penalty, "error": (error, B)}
 
 
 def _evaluate_buffers(workspace, B, dtype):
@@ -225,10 +236,10 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(576*B*N, 194688), dtype),
-            (max(676*B*M, 144*B*N), dtype),
+            (max(676*B*M, 144*H*N, 144*B*N), dtype),
             (max(5616*M, B), dtype),
             (max(1728*N, B*C), dtype),
-            (max(9*M*N, B*H, B*C), dtype),
+            (max(9*M*N, B*H, C*H, B*C), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
@@ -248,6 +259,10 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:B],                                                   # sum_exp_s
             s[4][:B],                                                   # s_picked
             s[0][:B],                                                   # tmp
+            s[4][:9*M].reshape(M, 1, 3, 3),                             # square_K1
+            s[4][:9*M*N].reshape(N, M, 3, 3),                           # square_K2
+            s[1][:144*H*N].reshape(H, 144*N),                           # square_W3
+            s[4][:C*H].reshape(C, H),                                   # square_W4
             s[5][:B],                                                   # argmax_s
             s[4][:B],                                                   # real_argmax_s
         )
@@ -265,9 +280,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     y = class_input("y", y, (B,), C)                            # (B,)
     (
         K1_last, h1, block, K2_last, conv_h1, block2, part, pooled_conv_h1, mask, mask2,
-        won_conv_h1, u_p2, tmp, p2, flat_p2, W3_flat_p2, tmp2, u_h3, h3, s, max_s, exp_s, sum_exp_s,
-        s_picked, tmp3, d_h3, mask3, flat_d_p2, d_p2, tmp4, t3, d_K2_last, part2, K2_turned, d_h1,
-        block3, part3, mask4, part4, d_K1_last,
+        won_conv_h1, u_p2, tmp, p2, flat_p2, W3_flat_p2, u_h3, tmp2, h3, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp3, tmp4, d_h3, mask3, tmp5, flat_d_p2, d_p2, tmp6, t3, term, part2, tmp7,
+        K2_turned, d_h1, block3, part3, mask4, part4, term2, tmp8,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -301,7 +316,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     # s = W4 @ h3 + b4                                          model.nn:12
     np.matmul(h3, W4.T, out=s)                                  # (B, C)
     s += b4
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.00015 * (sum(K1^2) + sum(K2^2) +
+    #     sum(W3^2) + sum(W4^2))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
@@ -311,7 +327,11 @@ def _gradients(params, grads, x, y, workspace, seed):
     s_picked -= max_s
     np.subtract(tmp3, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
-    loss = sum_s_picked / B
+    dot_K1 = K1.reshape(-1) @ K1.reshape(-1)
+    dot_K2 = K2.reshape(-1) @ K2.reshape(-1)
+    dot_W3 = W3.reshape(-1) @ W3.reshape(-1)
+    dot_W4 = W4.reshape(-1) @ W4.reshape(-1)
+    loss = sum_s_picked / B + 0.00015 * (dot_K1 + dot_K2 + dot_W3 + dot_W4)
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
@@ -321,8 +341,10 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_s /= B
     # d_b4 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b4)                               # (C,)
-    # d_W4 = d_s @ h3.T
+    # d_W4 = 0.0003 * W4 + d_s @ h3.T
     np.matmul(d_s.T, h3, out=d_W4)                              # (C, H)
+    np.multiply(0.0003, W4, out=tmp4)
+    d_W4 += tmp4
     # d_h3 = W4.T @ d_s
     np.matmul(d_s, W4, out=d_h3)                                # (B, H)
     # t1 = 2 * d_h3 * real(uniform(h3) < 0.5) * real(relu(W3 @ flatten(p2) + b3) > 0)
@@ -333,25 +355,29 @@ def _gradients(params, grads, x, y, workspace, seed):
     t1 *= 2
     # d_b3 = sum[batch](t1)
     np.sum(t1, axis=0, out=d_b3)                                # (H,)
-    # d_W3 = t1 @ flatten(p2).T
+    # d_W3 = 0.0003 * W3 + t1 @ flatten(p2).T
     np.matmul(t1.T, flat_p2, out=d_W3)                          # (H, 144*N)
+    np.multiply(0.0003, W3, out=tmp5)
+    d_W3 += tmp5
     # d_p2 = reshape(W3.T @ t1, N, 12, 12)
     np.matmul(t1, W3, out=flat_d_p2)                            # (B, 144*N)
     d_p2[...] = flat_d_p2.reshape(B, N, 12, 12)                 # (B, N, 12, 12)
     # t2 = 1.33333 * d_p2 * real(uniform(p2) < 0.75) * real(relu(max_pool(conv(h1, K2), 2) +
     #     b2[:, None, None]) > 0)
     t2 = pooled_conv_h1
-    np.multiply(d_p2.transpose(0, 2, 3, 1), u_p2.transpose(0, 2, 3, 1), out=tmp4)
+    np.multiply(d_p2.transpose(0, 2, 3, 1), u_p2.transpose(0, 2, 3, 1), out=tmp6)
     np.greater(pooled_conv_h1, 0, out=mask2)
-    np.multiply(tmp4, mask2, out=t2)
+    np.multiply(tmp6, mask2, out=t2)
     t2 *= 1.3333333333333333
     # d_b2 = sum[batch, 1, 2](t2)
     np.sum(t2, axis=(0, 1, 2), out=d_b2)                        # (N,)
     # t3 = max_unpool(t2, conv(h1, K2), 2)
     max_unpool(t2, won_conv_h1, (1, 2), (2, 2), mask=mask2, out=t3)  # (B, 24, 24, N)
-    # d_K2 = correlate(t3, h1, 3)
-    correlate(h1, t3, block2, part2, out=d_K2_last)             # (3, 3, M, N)
-    d_K2[...] = d_K2_last.transpose(3, 2, 0, 1)                 # (N, M, 3, 3)
+    # d_K2 = 0.0003 * K2 + correlate(t3, h1, 3)
+    correlate(h1, t3, block2, part2, out=term)                  # (3, 3, M, N)
+    d_K2[...] = term.transpose(3, 2, 0, 1)                      # (N, M, 3, 3)
+    np.multiply(0.0003, K2, out=tmp7)
+    d_K2 += tmp7
     # d_h1 = conv_transpose(t3, K2)
     K2_turned[...] = K2.transpose(2, 3, 0, 1)[::-1, ::-1]       # (3, 3, N, M)
     convolve(t3, K2_turned, block3, part3, padding=(2, 2), out=d_h1)  # (B, 26, 26, M)
@@ -361,9 +387,11 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_a_h1 *= mask4
     # d_b1 = sum[batch, 1, 2](d_a_h1)
     np.sum(d_a_h1, axis=(0, 1, 2), out=d_b1)                    # (M,)
-    # d_K1 = correlate(d_a_h1, x, 3)
-    correlate(x.transpose(0, 2, 3, 1), d_a_h1, block, part4, out=d_K1_last)  # (3, 3, 1, M)
-    d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 3, 3)
+    # d_K1 = 0.0003 * K1 + correlate(d_a_h1, x, 3)
+    correlate(x.transpose(0, 2, 3, 1), d_a_h1, block, part4, out=term2)  # (3, 3, 1, M)
+    d_K1[...] = term2.transpose(3, 2, 0, 1)                     # (M, 1, 3, 3)
+    np.multiply(0.0003, K1, out=tmp8)
+    d_K1 += tmp8
     return loss
 
 
@@ -375,15 +403,15 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (576*B*N, dtype),
             (676*B*M, dtype),
-            (max(676*B*M, 144*B*N, 9*M*N), dtype),
+            (max(676*B*M, 144*H*N, 144*B*N, 9*M*N, B*H), dtype),
             (max(676*B*M, 144*B*N), bool),
+            (max(144*B*N, 194688, 5616*M, 2184*N, 9*M*N), dtype),
             (max(144*B*N, B*H), bool),
             (144*B*N, np.uint8),
             (max(144*B*N, B*H), np.float64),
-            (max(144*B*N, 194688, 5616*M, 2184*N, B*H), dtype),
             (max(144*B*N, 1728*N, 676*M, 9*M*N), dtype),
             (max(9*M*N, B*H), dtype),
-            (B*H, dtype),
+            (max(B*H, C*H), dtype),
             (max(B*C, 9*M), dtype),
             (max(B*C, 9*M), dtype),
             (B, dtype),
@@ -393,22 +421,22 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.views["gradients"] = (
             s[11][:9*M].reshape(3, 3, 1, M),                            # K1_last
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[7][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
+            s[4][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
             s[2][:9*M*N].reshape(3, 3, M, N),                           # K2_last
             s[0][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
-            s[7][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[4][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
             s[8][:1728*N].reshape(1, 3, 576, N),                        # part
-            s[2][:144*B*N].reshape(B, 12, 12, N),                       # pooled_conv_h1
+            s[4][:144*B*N].reshape(B, 12, 12, N),                       # pooled_conv_h1
             s[3][:144*B*N].reshape(B, 12, 12, N),                       # mask
-            s[4][:144*B*N].reshape(B, 12, 12, N),                       # mask2
-            s[5][:144*B*N].reshape(B, 12, 12, N),                       # won_conv_h1
+            s[5][:144*B*N].reshape(B, 12, 12, N),                       # mask2
+            s[6][:144*B*N].reshape(B, 12, 12, N),                       # won_conv_h1
             s[0][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
-            s[6][:144*B*N].reshape(B, N, 12, 12),                       # tmp
-            s[7][:144*B*N].reshape(B, 12, 12, N),                       # p2
+            s[7][:144*B*N].reshape(B, N, 12, 12),                       # tmp
+            s[2][:144*B*N].reshape(B, 12, 12, N),                       # p2
             s[8][:144*B*N].reshape(B, 144*N),                           # flat_p2
             s[9][:B*H].reshape(B, H),                                   # W3_flat_p2
-            s[6][:B*H].reshape(B, H),                                   # tmp2
-            s[7][:B*H].reshape(B, H),                                   # u_h3
+            s[2][:B*H].reshape(B, H),                                   # u_h3
+            s[7][:B*H].reshape(B, H),                                   # tmp2
             s[10][:B*H].reshape(B, H),                                  # h3
             s[11][:B*C].reshape(B, C),                                  # s
             s[13][:B],                                                  # max_s
@@ -416,21 +444,25 @@ def _gradients_buffers(workspace, B, dtype):
             s[14][:B],                                                  # sum_exp_s
             s[15][:B],                                                  # s_picked
             s[11][:B],                                                  # tmp3
+            s[10][:C*H].reshape(C, H),                                  # tmp4
             s[10][:B*H].reshape(B, H),                                  # d_h3
-            s[4][:B*H].reshape(B, H),                                   # mask3
-            s[7][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
-            s[8][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
-            s[7][:144*B*N].reshape(B, 12, 12, N),                       # tmp4
+            s[5][:B*H].reshape(B, H),                                   # mask3
+            s[2][:144*H*N].reshape(H, 144*N),                           # tmp5
+            s[8][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
+            s[2][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
+            s[8][:144*B*N].reshape(B, 12, 12, N),                       # tmp6
             s[0][:576*B*N].reshape(B, 24, 24, N),                       # t3
-            s[2][:9*M*N].reshape(3, 3, M, N),                           # d_K2_last
+            s[2][:9*M*N].reshape(3, 3, M, N),                           # term
             s[8][:9*M*N].reshape(1, 3, 3*M, N),                         # part2
+            s[4][:9*M*N].reshape(N, M, 3, 3),                           # tmp7
             s[9][:9*M*N].reshape(3, 3, N, M),                           # K2_turned
             s[2][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
-            s[7][:2184*N].reshape(1, 1, 28, 26, 1, 3, N),               # block3
+            s[4][:2184*N].reshape(1, 1, 28, 26, 1, 3, N),               # block3
             s[8][:676*M].reshape(1, 1, 676, M),                         # part3
             s[3][:676*B*M].reshape(B, 26, 26, M),                       # mask4
             s[11][:9*M].reshape(1, 1, 9, M),                            # part4
-            s[12][:9*M].reshape(3, 3, 1, M),                            # d_K1_last
+            s[12][:9*M].reshape(3, 3, 1, M),                            # term2
+            s[11][:9*M].reshape(M, 1, 3, 3),                            # tmp8
         )
     return workspace.views["gradients"]
 
