@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from ...compiler.graph import Expr
 from ...compiler.passes.naming import quoted, quoted_tuple
 from ...compiler.pipeline import Compiled
+from ...compiler.system import System
 from ...compiler.units import Units
 from .entry import Entry
 from .functions import FunctionPrinter, wrapped
@@ -19,13 +22,20 @@ WORK = {"gradients": "The objective; its gradients go into the arrays of `grads`
         "statistics": "The means of -dE/dw given the visible units, into the arrays of `grads`.",
         "hidden": "Means of the hidden units.", "visible": "Means of the visible units.",
         "free_energy": "The free energy of every example.", "gibbs": "The visible units after K steps."}
-KINDS = {"binary": "binary", "spin": "spin", "categorical": "categorical"}
 CALLED = {"hidden": "hidden_given_visible", "visible": "visible_given_hidden"}
 PUBLIC = ("hidden_given_visible", "visible_given_hidden", "gibbs", "free_energy", "statistics")
 
 
 class UnitsEntry(Entry):
     """The frame of a function of an energy model: one value is returned as it is, several as a dict."""
+
+    def __init__(self, name: str, printer: FunctionPrinter, uses: set[str], model: System, chain: tuple[str, ...]) -> None:
+        super().__init__(name, printer.system, printer, uses)
+        assert model.energy is not None
+        self.visible = tuple(u.name for u in model.energy.visible)
+        self.words, self.more = dict.fromkeys(printer.function.free, "k"), chain
+        self.units = {u.name: "mean" if model.domains.get(u.name) == "unit" else u.kind
+                      for u in model.energy.visible if u.kind != "gaussian"}
 
     def epilogue(self) -> list[str]:
         """The return statement."""
@@ -41,9 +51,7 @@ class UnitsEntry(Entry):
 
     def returned(self, key: str) -> bool:
         """Whether an output is handed on: of a chain, the visible layers."""
-        return self.name != "gibbs" or key.removesuffix("_end") in self.units or key.removesuffix("_end") in self.visible
-
-    visible: tuple[str, ...] = ()
+        return self.name != "gibbs" or key.removesuffix("_end") in self.visible
 
 
 class EnergyPrinter(ModulePrinter):
@@ -117,34 +125,29 @@ class EnergyPrinter(ModulePrinter):
     # ------------------------------------------------------------ the work
 
     def work(self, name: str) -> str:
-        """`_gradients`."""
-        return self._framed(name, self.compiled, self.names, "differentiated")
+        """`_gradients`, the private function of the objective."""
+        return self._function(name, self.compiled, self.names)
 
     def part(self, name: str) -> str:
         """The private function of one part."""
         part = self.compiled.parts[name]
         system = part.differentiated or part.evaluated
         assert system is not None
-        return self._framed(name, part, system.names, "differentiated" if part.differentiated else "evaluated")
+        return self._function(name, part, system.names)
 
-    def _framed(self, name: str, part: Compiled, names: dict[Expr, str], explained: str) -> str:
+    def _function(self, name: str, part: Compiled, names: dict[Expr, str]) -> str:
+        """A function of a system that was differentiated, or else of one with outputs."""
         system = part.differentiated or part.evaluated
-        assert system is not None
+        assert system is not None and self.compiled.model is not None
+        explained = part.explained["differentiated" if part.differentiated else "evaluated"]
         printer = FunctionPrinter(part.functions[name], part.layouts[name], system, names, self.uses, self.reserved,
-                                  self.level > 0, part.explained[explained], self.options)
-        entry = UnitsEntry(name, system, printer, self.uses)
-        model = self.compiled.model
-        assert model is not None
-        entry.words = dict.fromkeys(part.functions[name].free, "k")
-        entry.more, entry.visible = self.compiled.chain, tuple(u.name for u in self.layers(True))
-        entry.units = {u.name: "mean" if model.domains.get(u.name) == "unit" else KINDS[u.kind]
-                       for u in self.layers(True) if u.kind in KINDS}
+                                  self.level > 0, explained, self.options)
+        entry = UnitsEntry(name, printer, self.uses, self.compiled.model, self.compiled.chain)
         return self.framed(name, printer, entry, WORK[name])
 
 
 def doc(what: str) -> list[str]:
     """A docstring, broken where it is long."""
-    from textwrap import wrap
     rows = wrap(what + ".", 94)
     return [f'    """{rows[0]}"""'] if len(rows) == 1 else [f'    """{rows[0]}', *(f"    {r}" for r in rows[1:]), '    """']
 
