@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..algebra import number
-from ..gradient import pullback
-from ..graph import Broadcast, Concat, Const, Expr, Input, Pad, Reduce, apply, broadcast, order_axes, postorder
+from ..graph import Broadcast, Concat, Expr, Input, Pad, Reduce, apply, broadcast, order_axes, postorder
 from ..passes.simplify import simplify_exprs
 from ..rules import spread
 from ..system import System
@@ -29,6 +28,7 @@ from .positive import sign
 from .probe import Reading, idle, reading, same
 from .replace import replaced, without
 from .sums import Opaque, arranged, built, collected, monomials, ordered, reads
+from .terms import slope_of
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,6 @@ def _depends(system: System, slope: Expr, other: Units) -> bool:
     return reads([slope], [other.node]) and not same(system, slope, other.node)
 
 
-def slope_of(system: System, energy: Expr, layer: Input) -> Expr:
-    """-dE/du, simplified."""
-    seed = Broadcast(Const(-1), energy.axes, energy.shape, ())
-    return simplify_exprs([pullback(system, {energy: seed}, [layer]).grads[layer]], system.sizes)[0]
-
-
 def _wide(e: Expr, layer: Input) -> Expr:
     """With the features of the layer, along its axes."""
     return broadcast(e, order_axes({*e.axes, *layer.axes}), layer.shape)
@@ -155,7 +149,7 @@ def _precision(system: System, energy: Expr, slope: Expr, layer: Units) -> Expr:
     """The second derivative of the energy by each unit of a layer."""
     assert system.energy is not None
     u = layer.node
-    curve = _derivative(system, slope, u, -1)
+    curve = slope_of(system, slope, u)
     if reads([curve], [u]):
         if not same(system, curve, u):
             raise messages.not_quadratic(system, energy, layer)
@@ -169,16 +163,9 @@ def _precision(system: System, energy: Expr, slope: Expr, layer: Units) -> Expr:
     return curve
 
 
-def _derivative(system: System, slope: Expr, u: Input, seed: int) -> Expr:
-    """seed * the sum over a layer's natural parameters of their derivatives by u."""
-    seeds = Broadcast(Const(seed), slope.axes, slope.shape, ())
-    return simplify_exprs([pullback(system, {slope: seeds}, [u]).grads[u]], system.sizes)[0]
-
-
 def _plain(e: Expr) -> Expr:
     """Without repetition along the batch."""
     return Broadcast(e.args[0], e.args[0].axes, e.shape, e.places) if isinstance(e, Broadcast) else e
-
 
 
 # ---------------------------------------------------------------- what is not affine
@@ -187,8 +174,8 @@ def _quadratic(system: System, slope: Expr, layer: Units) -> bool:
     """Whether theta is affine in its own layer: a unit's square is then all that theta depends on it by (u^2 is u, s^2 is 1)."""
     if layer.kind not in ("binary", "spin"):
         return False
-    curve = _derivative(system, slope, layer.node, 1)
+    curve = slope_of(system, slope, layer.node, 1)
     return not reads([curve], [layer.node]) or same(system, curve, layer.node)
 
 
-__all__ = ["Conditional", "conditional", "mean_of", "named", "of_layer", "over", "slope_of"]
+__all__ = ["Conditional", "conditional", "mean_of", "named", "of_layer", "over"]
