@@ -3,6 +3,7 @@
     stabilise      naive forms -> stable primitives                       System -> System
     masked         examples of their own lengths -> padded arrays         System -> System
     simplify       exact algebra, common subexpressions                   System -> System
+    folded         factors of a product's channels into its weights       System -> System, for evaluation
     reduce_first   pooling before what is elementwise                     System -> System
     pack           parameters that meet the same operand become one       System -> System
     gradient       the adjoint system, and simplify again                 System, parameters -> roots
@@ -29,6 +30,7 @@ from .node import base
 from .options import Options
 from .passes.evaluation import evaluation
 from .passes.finish import finish
+from .passes.folding import folded
 from .passes.hoist import hoisted
 from .passes.layout import Layout, layout
 from .passes.lengths import masked
@@ -97,11 +99,7 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
     stable = masked(stabilise(system))
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
-    evaluated = simplify(name_preactivations(without_stops(evaluation(stable))))
-    evaluated = name_preactivations(reduce_first(evaluated, shown))
-    evaluated, packs = pack(evaluated)
-    out.explained["evaluated"] = unmasked(evaluated, system.lengths)
-    evaluated = out.evaluated = settled(unpacked(finish(evaluated), packs), out.truncation)
+    evaluated = _evaluated(out, stable)
     clock.lap("simplify")
     if system.loss is not None:
         differentiate(out)
@@ -113,13 +111,7 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
         lower_function(out, "gradients", train, roots, tuple(k for k in roots if k != "loss"), out.trained)
         if options is not None and options.checkpoint is not None:
             out.chunked = _chunked(out)
-        roots = {"loss": evaluated.loss.total, "loss count": evaluated.loss.count}  # type: ignore[union-attr]
-        penalty = evaluated.penalty()
-        if penalty is not None:
-            roots["penalty"] = penalty
-        for name, average in evaluated.metrics.items():
-            roots |= {f"{name}": average.total, f"{name} count": average.count}
-        lower_function(out, "evaluate", evaluated, roots, ())
+        lower_function(out, "evaluate", evaluated, _sums(evaluated), ())
     if system.outputs:
         lower_function(out, "predict", evaluated, padded_outputs(evaluated, system.lengths), ())
     try:
@@ -127,6 +119,26 @@ def compile_system(system: System, options: Options | None = None) -> Compiled:
     except NoSteps as why:
         out.stepless = str(why)
     clock.lap("lower")
+    return out
+
+
+def _evaluated(out: Compiled, stable: System) -> System:
+    """The system of `predict` and `evaluate`: evaluation mode in its cheapest form."""
+    system = simplify(name_preactivations(without_stops(evaluation(stable))))
+    system = name_preactivations(reduce_first(simplify(folded(system, shown)), shown))
+    system, packs = pack(system)
+    out.explained["evaluated"] = unmasked(system, out.source.lengths)
+    out.evaluated = settled(unpacked(finish(system), packs), out.truncation)
+    return out.evaluated
+
+
+def _sums(system: System) -> dict[str, Expr]:
+    """What `evaluate` computes: sums and counts of the loss and the metrics, and the penalty."""
+    assert system.loss is not None
+    penalty = system.penalty()
+    out = {"loss": system.loss.total, "loss count": system.loss.count, **({} if penalty is None else {"penalty": penalty})}
+    for name, average in system.metrics.items():
+        out |= {name: average.total, f"{name} count": average.count}
     return out
 
 

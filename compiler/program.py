@@ -8,6 +8,7 @@
                Pick(out, a, index)                  out[...] = a[..., index[...]]: one element of each row
                Scatter(out, a, index)               out[index[...]] += a[...], from zero; sorted, so that it repeats to the bit
                Unfold(out, a, taps) | Refold(out, a, taps)   windows along dims, copied; windows added back where they came from
+               Convolve(out, x, kernel, how) | Correlate(out, x, g, how)      a convolution, its adjoint in the kernel
                Pool(out, kind, a, taps)             the maximum or the sum of each window
                Winner(out, a, best, taps)           which element of each window is its first maximum
                Unpool(out, g, won, taps)            g added to the winner of its window, or to all of the window
@@ -29,6 +30,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .convolving import Convolve as Convolve
+from .convolving import Correlate as Correlate
+from .convolving import Way as Way
 from .graph import Expr, Number
 from .sizes import Size, size
 
@@ -211,7 +215,7 @@ class Scatter:
 class Tap:
     """Windows along one dim of an array: k elements, `dilation` apart, `stride` from window to window.
 
-    In pooling, `lo` elements of padding stand before the array and `hi` behind it.
+    `lo` and `hi`: elements of padding before and after the array, where a statement reads it as padded.
     """
 
     dim: int
@@ -281,11 +285,11 @@ class Fill:
 
 @dataclass(frozen=True)
 class Copy:
-    """out[...] = a, or a reshaped, or flipped along a dim."""
+    """out[...] = a, or a reshaped, or flipped along some dims."""
 
     out: View
     a: View
-    flip: int | None = None
+    flip: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -343,7 +347,7 @@ class Block:
     heading: tuple[str, ...] | None = None
 
 
-Images = Unfold | Refold | Pool | Winner | Unpool
+Images = Unfold | Refold | Convolve | Correlate | Pool | Winner | Unpool
 Stmt = Product | Kernel | Reduction | Take | Pick | Scatter | Images | Fill | Copy | Draw | Loop | Nest | Block
 
 
@@ -390,6 +394,8 @@ def reads(s: Stmt) -> tuple[View, ...]:
             return (a, best)
         case Unpool(_, g, won):
             return (g,) if won is None else (g, won)
+        case Convolve(_, x, other) | Correlate(_, x, other):
+            return (x, other)
     return ()
 
 

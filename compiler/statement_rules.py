@@ -11,7 +11,9 @@ from .program import (
     REAL,
     Along,
     Call,
+    Convolve,
     Copy,
+    Correlate,
     Draw,
     Fill,
     Hot,
@@ -33,6 +35,7 @@ from .program import (
     Unfold,
     Unpool,
     View,
+    Way,
     Winner,
     reads,
     writes,
@@ -71,11 +74,12 @@ def check_statement(s: Stmt, axes: tuple[str, ...]) -> None:
         case Take() | Pick() | Scatter():
             _lookup(s)
         case Copy(_, a, flip):
-            if flip is not None and not 0 <= flip < len(out.dims):
-                raise GraphError(f"a flip along dim {flip} of {len(out.dims)}")
+            for k in flip:
+                if not 0 <= k < len(a.dims):
+                    raise GraphError(f"a flip along dim {k} of {len(a.dims)}")
             if product(a.dims) != product(out.dims):
                 raise GraphError("a copy of another number of elements")
-        case Unfold() | Refold() | Pool() | Winner() | Unpool():
+        case Unfold() | Refold() | Convolve() | Correlate() | Pool() | Winner() | Unpool():
             _images(s)
         case Draw(_, kind):
             if kind not in ("uniform", "normal"):
@@ -174,6 +178,10 @@ def _images(s: Images) -> None:
                 _same(g.dims, won.dims, "the winners and the adjoint of the maxima")
                 _numbers(won, taps)
             _pooled(out.dims, g.dims, taps)
+        case Convolve(out, x, kernel, how):
+            _convolved(x.dims, out.dims, kernel.dims, how)
+        case Correlate(out, x, g, how):
+            _convolved(x.dims, g.dims, out.dims, how)
 
 
 def _numbers(won: View, taps: tuple[Tap, ...]) -> None:
@@ -181,6 +189,16 @@ def _numbers(won: View, taps: tuple[Tap, ...]) -> None:
     most = product(tuple(t.k for t in taps)).value
     if won.array.kind != (BYTE if most is not None and most <= 256 else INT):
         raise GraphError(f"winners among {most} of kind {won.array.kind}")
+
+
+def _convolved(image: tuple[Size, ...], result: tuple[Size, ...], kernel: tuple[Size, ...], how: Way) -> None:
+    """The places of the windows, and a kernel of as many elements as they and their channels have."""
+    places = tuple((n + t.lo + t.hi - (t.k - 1) * t.dilation - 1) // t.stride + 1
+                   for n, t in zip(image[1:-1], how.taps, strict=True))
+    _same((image[0], *places), result[:-1], "the windows and the result")
+    elements = product((*(t.k for t in how.taps), image[-1], result[-1]))
+    if product(kernel) * how.groups != elements:
+        raise GraphError(f"a kernel of {product(kernel)} elements in {how.groups} groups for {elements} products")
 
 
 def _pooled(whole: tuple[Size, ...], pooled: tuple[Size, ...], taps: tuple[Tap, ...]) -> None:

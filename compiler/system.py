@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from .graph import BATCH, Const, Expr, Input, Param, Reduce, Ref, apply, class_of, length, postorder
+from .graph import BATCH, Const, Expr, GraphError, Input, Param, Reduce, Ref, apply, class_of, length, postorder
 from .sizes import Size
 from .units import Energy, Estimator
 
@@ -231,7 +231,9 @@ class System:
 
     def objective(self) -> Expr:
         """What training minimises: the loss and the penalties."""
-        assert self.loss is not None
+        if self.loss is None:
+            raise GraphError(f"{self.name} has an energy, and no loss to differentiate: model.gradient(...) shows what "
+                             "follows from it, and train_step descends it")
         penalty = self.penalty()
         return self.loss.value if penalty is None else self.loss.value + penalty
 

@@ -19,10 +19,11 @@ this module (`relu`, `softmax`, `mean(a, over="batch")`, `gelu`, ...). A mistake
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class Builder:
         self.name = checked_name(name)
         self._lines: list[tuple[str, tuple[str, int]]] = []
         self._equations: dict[str, int] = {}
+        self._indent = ""
         head = ", ".join(f"{checked_name(k)} = {int(v)}" for k, v in sizes.items())
         self._add(f"{'energy' if energy else 'model'} {name}" + (f"({head})" if head else ""))
 
@@ -79,19 +81,22 @@ class Builder:
         """As `input`, for what the loss compares with."""
         return self._declared("target", name, shape, cls, type)
 
-    def visible(self, name: str, *shape: Any, units: str = "binary") -> Variable:
-        """A layer of an energy model that data give; units: binary, binary(mean), spin, categorical or gaussian."""
-        return self._units("visible", name, shape, units)
+    def visible(self, name: str, *shape: Any, units: str = "binary", fed: Operand | None = None) -> Variable:
+        """A layer of an energy model that data give; units: binary, binary(mean), spin, categorical or gaussian.
+
+        In a pretrain block it is `fed` by a value of the model.
+        """
+        return self._units("visible", name, shape, units, "" if fed is None else f" = {value(fed)!r}")
 
     def hidden(self, name: str, *shape: Any, units: str = "binary") -> Variable:
         """A layer of an energy model that is sampled, of the kinds of `visible`."""
         return self._units("hidden", name, shape, units)
 
-    def _units(self, keyword: str, name: str, shape: tuple[Any, ...], units: str) -> Variable:
+    def _units(self, keyword: str, name: str, shape: tuple[Any, ...], units: str, fed: str = "") -> Variable:
         kind, mark, rest = units.partition("(mean)")
         if rest:
             raise BuilderError(f"{units!r} is no kind of units")
-        self._add(f"{keyword} {_target(name, *_split(shape))} : {checked_name(kind)}{mark}")
+        self._add(f"{keyword} {_target(name, *_split(shape))} : {checked_name(kind)}{mark}{fed}")
         return Variable(name)
 
     def E(self, right: Operand) -> Variable:
@@ -209,6 +214,20 @@ class Builder:
         parts += [f"rate {_pattern(p)} = {_number(r)}" for p, r in (rates or {}).items()]
         self._add(f"train {', '.join(parts)}")
 
+    @contextlib.contextmanager
+    def pretrain(self, name: str) -> Iterator[None]:
+        """A pretrain block: what is said inside `with m.pretrain("layer1"):`, equations, a loss or units and E, is its own."""
+        self._add(f"pretrain {checked_name(name)}:")
+        self._indent = "    "
+        try:
+            yield
+        finally:
+            self._indent = ""
+
+    def set(self, param: Variable, right: Operand) -> None:
+        """pretrain V = W.T: the parameter becomes this at this point of the recipe."""
+        self._add(f"pretrain {param!r} = {value(right)!r}")
+
     def data(self, source: str, split: Iterable[int] = (), options: Mapping[str, Any] | None = None, **columns: str) -> None:
         """data("digits", x="image / 16", y="label", split=(1400, 397))."""
         parts = [f"{checked_name(k)} = {v}" for k, v in columns.items()]
@@ -251,13 +270,13 @@ class Builder:
     def _add(self, line: str) -> None:
         if "\n" in line or "\r" in line or "#" in line:
             raise BuilderError("a line of a model holds no line break and no #")
-        self._lines.append((line, _caller()))
+        self._lines.append((self._indent + line, _caller()))
 
 
 def _caller() -> tuple[str, int]:
     """The file and line that called the builder."""
     frame: Any = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+    while frame.f_back is not None and frame.f_code.co_filename in (__file__, contextlib.__file__):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 

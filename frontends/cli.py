@@ -163,16 +163,17 @@ def sample(
     model: Model,
     weights: Annotated[str, typer.Option(metavar="FILE", help="what a run has left: weights.safetensors")],
     prompt: Annotated[str, typer.Option(help="what the text begins with")] = "",
-    length: Annotated[int, typer.Option(help="symbols to generate")] = 500,
+    length: Annotated[int | None, typer.Option(help="symbols to generate [500]; of an energy model, Gibbs steps [1000]")] = None,
     temperature: Annotated[float, typer.Option(help="below 1: likelier symbols; above: more surprising ones")] = 1.0,
     seed: Annotated[int, typer.Option(help="another one, another text")] = 0,
     input: Annotated[Many, typer.Option(metavar="X=TEXT", help="another input, such as the encoder's")] = None,
-    count: Annotated[int, typer.Option(help="how many texts")] = 1,
+    count: Annotated[int | None, typer.Option(help="how many texts [1], or chains of an energy model [10]")] = None,
+    png: Annotated[str | None, typer.Option(metavar="FILE", help="of an energy model: draw the chains")] = None,
     set: Set = None,
 ) -> None:
-    """Generate a sequence from trained weights. A vocabulary stored with them turns classes into text."""
+    """Generate a sequence from trained weights, or draw Gibbs chains. A vocabulary stored with them turns classes into text."""
     from .commands import sample as command
-    options = command.SampleOptions(weights, prompt, length, temperature, seed, tuple(input or ()), count, tuple(set or ()))
+    options = command.SampleOptions(weights, prompt, length, temperature, seed, tuple(input or ()), count, tuple(set or ()), png)
     _run(lambda: command.sample(model, options))
 
 
@@ -181,14 +182,15 @@ def picture(
     model: Model,
     weights: Annotated[str, typer.Option(metavar="FILE", help="what a run has left: weights.safetensors")],
     param: Annotated[str | None, typer.Option(metavar="K1", help="whose filters are drawn")] = None,
-    input: Annotated[int | None, typer.Option(metavar="I", help="feature maps of this example of the test part")] = None,
-    value: Annotated[str | None, typer.Option(metavar="C1", help="with --input: of which equation")] = None,
+    maps: Annotated[str | None, typer.Option(metavar="C1", help="the equation whose feature maps are drawn")] = None,
+    input: Annotated[int | None, typer.Option(metavar="I", help="of which example of the test part: 0")] = None,
     data: Annotated[str | None, typer.Option(metavar="PATH", help="a file or folder, instead of the data line's")] = None,
-    png: Annotated[str | None, typer.Option(metavar="FILE", help="draw them, instead of printing them")] = None, set: Set = None,
+    png: Annotated[str | None, typer.Option(metavar="FILE", help="where they are drawn: NAME.png beside the weights")] = None,
+    text: Annotated[bool, typer.Option("--text", help="print them as characters instead")] = False, set: Set = None,
 ) -> None:
-    """Show learned filters, or the feature maps of an example."""
+    """Draw learned filters, or the feature maps of an example."""
     from .commands import picture as command
-    options = command.PictureOptions(weights, param, input, value, data, png, tuple(set or ()))
+    options = command.PictureOptions(weights, param, maps, input, data, png, text, tuple(set or ()))
     _run(lambda: command.picture(model, options))
 
 

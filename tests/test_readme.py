@@ -225,7 +225,7 @@ def test_what_is_named_is_there():
     for name, path in re.findall(r"`([A-Z]{4,})` (?:or `[A-Z]+` )?in\s+`([\w/.]+)`", text):
         assert re.search(rf"^{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), (name, path)
     examples = re.findall(r"`(\w+)`", text[text.index("The models in `examples/`"):text.index("## Numbers")])
-    assert {*examples} == {p.parent.name for p in ROOT.glob("examples/*/model.nn")}
+    assert {*examples} == {p.parent.name for p in ROOT.glob("examples/*/*.nn")}
 
 
 def test_the_commands_of_a_fresh_machine():

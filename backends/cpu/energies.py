@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from ...compiler.graph import Expr
-from ...compiler.passes.naming import quoted
+from ...compiler.passes.naming import quoted, quoted_tuple
 from ...compiler.pipeline import Compiled
+from ...compiler.system import System
 from ...compiler.units import Units
 from .entry import Entry
 from .functions import wrapped
 from .guards import quiet
 from .head import constants, header, init_text
-from .module import Module, ModulePrinter, draws, trimmed
+from .module import Module, ModulePrinter, trimmed
 from .selfcheck import energy_selfcheck
 from .views import text
 
@@ -18,13 +21,20 @@ WORK = {"gradients": "The objective; its gradients go into the arrays of `grads`
         "statistics": "The means of -dE/dw given the visible units, into the arrays of `grads`.",
         "hidden": "Means of the hidden units.", "visible": "Means of the visible units.",
         "free_energy": "The free energy of every example.", "gibbs": "The visible units after K steps."}
-KINDS = {"binary": "binary", "spin": "spin", "categorical": "categorical"}
 CALLED = {"hidden": "hidden_given_visible", "visible": "visible_given_hidden"}
 PUBLIC = ("hidden_given_visible", "visible_given_hidden", "gibbs", "free_energy", "statistics")
 
 
 class UnitsEntry(Entry):
     """The frame of a function of an energy model: one value is returned as it is, several as a dict."""
+
+    def __init__(self, name: str, printer: FunctionPrinter, uses: set[str], model: System, chain: tuple[str, ...]) -> None:
+        super().__init__(name, printer.system, printer, uses)
+        assert model.energy is not None
+        self.visible = tuple(u.name for u in model.energy.visible)
+        self.words, self.more = dict.fromkeys(printer.function.free, "k"), chain
+        self.units = {u.name: "mean" if model.domains.get(u.name) == "unit" else u.kind
+                      for u in model.energy.visible if u.kind != "gaussian"}
 
     def epilogue(self) -> list[str]:
         """The return statement."""
@@ -40,9 +50,7 @@ class UnitsEntry(Entry):
 
     def returned(self, key: str) -> bool:
         """Whether an output is handed on: of a chain, the visible layers."""
-        return self.name != "gibbs" or key.removesuffix("_end") in self.units or key.removesuffix("_end") in self.visible
-
-    visible: tuple[str, ...] = ()
+        return self.name != "gibbs" or key.removesuffix("_end") in self.visible
 
 
 class EnergyPrinter(ModulePrinter):
@@ -56,8 +64,8 @@ class EnergyPrinter(ModulePrinter):
         self.reserved = (*self.reserved, *PUBLIC)
         updates = self.Updates(compiled, self.uses)
         public = [updates.init_state(), updates.train_step(self.arguments("gradients"), self.seeded),
-                  *(self.function(k) for k in ("hidden", "visible", "gibbs", "free_energy") if k in compiled.parts),
-                  self.statistics()]
+                  *(self.function(k) for k in ("hidden", "visible", "free_energy") if k in compiled.parts), self.statistics(),
+                  self.gibbs()]
         private = [self.work("gradients"), *(self.part(k) for k in compiled.parts), updates.rule()]
         top = [header(compiled, self.names), self.imports, constants(self.system, self.sizes)]
         body = [init_text(self.system, self.dtype, self.uses), *public, *private]
@@ -70,22 +78,31 @@ class EnergyPrinter(ModulePrinter):
 
     def function(self, name: str) -> str:
         """One public function: it calls the private one with a workspace of its own."""
-        function = self.compiled.functions[name]
-        free = [*function.free]
-        args = [*function.inputs]
-        given, kept = ", ".join(function.inputs), {"hidden": self.layers(False), "visible": self.layers(True)}
-        match name:
-            case "hidden" | "visible":
-                what = f"Means of the {name} units given the others" + self.several(kept[name])
-            case "gibbs":
-                args += ["k", "seed=0"]
-                what = (f"Samples of the visible units after k steps of a Gibbs chain from {given}"
-                        f"{self.several(self.layers(True))}; `seed`: an int, or (seed, step)")
-            case _:
-                what = "The free energy of every example, -log of the sum of exp(-E) over the hidden units"
-        call = ["params", *function.inputs, *("k" for _ in free), "Workspace()", *(["seed"] if draws(function) else [])]
-        return "\n".join([f"def {CALLED.get(name, name)}({', '.join(['params', *args])}):", *doc(what),
-                          f"    return _{name}({', '.join(call)})"]) + "\n"
+        args = ", ".join(["params", *self.compiled.functions[name].inputs])
+        what = "The free energy of every example, -log of the sum of exp(-E) over the hidden units"
+        if name in CALLED:
+            what = f"Means of the {name} units given the others" + self.several(self.layers(name == "visible"))
+        head = f"def {CALLED.get(name, name)}({args}):"
+        return "\n".join([head, *doc(what), f"    return _{name}({args}, Workspace())"]) + "\n"
+
+    def gibbs(self) -> str:
+        """`gibbs`: a chain as one loop, or as calls of one step where units are sampled one by one."""
+        function, layers = self.compiled.functions["gibbs"], self.layers(True)
+        args = ", ".join(["params", *function.inputs])
+        lines = [f"def gibbs({args}, k, seed=0):", *doc(
+            f"Samples of the visible units after k steps of a Gibbs chain from {', '.join(u.name for u in layers)}"
+            f"{self.several(layers)}; `seed`: an int, or (seed, step)")]
+        if function.free:
+            return "\n".join([*lines, f"    return _gibbs({args}, k, Workspace(), seed)"]) + "\n"
+        self.uses.add("whole_length")
+        now = ", ".join(u.name for u in layers)
+        keys = quoted_tuple(u.name for u in layers)
+        several = [] if len(layers) == 1 else [f"        {now} = (drawn[k] for k in {keys})"]
+        return "\n".join([
+            *lines, "    seed, first = seed if isinstance(seed, tuple) else (seed, 0)",
+            '    for step in range(whole_length("k", k)):',
+            f"        {'drawn' if several else now} = _gibbs({args}, Workspace(), (seed, first + step))",
+            *several, f"    return {'drawn' if several else now}"]) + "\n"
 
     def statistics(self) -> str:
         """`statistics`: what training compares between data and model."""
@@ -107,33 +124,29 @@ class EnergyPrinter(ModulePrinter):
     # ------------------------------------------------------------ the work
 
     def work(self, name: str) -> str:
-        """`_gradients`."""
-        return self._framed(name, self.compiled, self.names, "differentiated")
+        """`_gradients`, the private function of the objective."""
+        return self._function(name, self.compiled, self.names)
 
     def part(self, name: str) -> str:
         """The private function of one part."""
         part = self.compiled.parts[name]
         system = part.differentiated or part.evaluated
         assert system is not None
-        return self._framed(name, part, system.names, "differentiated" if part.differentiated else "evaluated")
+        return self._function(name, part, system.names)
 
-    def _framed(self, name: str, part: Compiled, names: dict[Expr, str], explained: str) -> str:
+    def _function(self, name: str, part: Compiled, names: dict[Expr, str]) -> str:
+        """A function of a system that was differentiated, or else of one with outputs."""
         system = part.differentiated or part.evaluated
-        assert system is not None
+        assert system is not None and self.compiled.model is not None
+        explained = part.explained["differentiated" if part.differentiated else "evaluated"]
         printer = self.Function(part.functions[name], part.layouts[name], system, names, self.uses, self.reserved,
-                                self.level > 0, part.explained[explained], self.options)
-        entry = UnitsEntry(name, system, printer, self.uses)
-        model = self.compiled.model
-        assert model is not None
-        entry.more, entry.visible = self.compiled.chain, tuple(u.name for u in self.layers(True))
-        entry.units = {u.name: "mean" if model.domains.get(u.name) == "unit" else KINDS[u.kind]
-                       for u in self.layers(True) if u.kind in KINDS}
+                                self.level > 0, explained, self.options)
+        entry = UnitsEntry(name, printer, self.uses, self.compiled.model, self.compiled.chain)
         return self.framed(name, printer, entry, WORK[name])
 
 
 def doc(what: str) -> list[str]:
     """A docstring, broken where it is long."""
-    from textwrap import wrap
     rows = wrap(what + ".", 94)
     return [f'    """{rows[0]}"""'] if len(rows) == 1 else [f'    """{rows[0]}', *(f"    {r}" for r in rows[1:]), '    """']
 

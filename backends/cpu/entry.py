@@ -30,6 +30,7 @@ class Entry:
     """The frame of one function: `name` is gradients, predict or evaluate."""
 
     units: Mapping[str, str] = {}                                # inputs that are units of an energy model -> their values
+    words: Mapping[str, str] = {}                                # what the caller calls a length
     more: tuple[str, ...] = ()                                   # results beside gradients and stats
 
     def __init__(self, name: str, system: System, printer: FunctionPrinter, uses: set[str],
@@ -64,7 +65,7 @@ class Entry:
         lines.append(f"    dtype = {dtype_text(self.system, {k: local[k] for k in inputs})}")
         for n in printer.function.free:
             self.uses.add("whole_length")
-            lines.append(f"    {n} = whole_length({quoted(n)}, {n})")
+            lines.append(f"    {n} = whole_length({quoted(self.words.get(n, n))}, {n})")
         for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
             lines += self._input(k, local[k], known)
         lines += [line for n, k in printer.function.lengths.items() if n in known for line in _demanded(n, k)]

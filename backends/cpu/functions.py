@@ -21,6 +21,8 @@ from ...compiler.program import (
     DOUBLE,
     Array,
     Block,
+    Convolve,
+    Correlate,
     Draw,
     Fixed,
     Function,
@@ -37,10 +39,11 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import Size, product, size
 from ...compiler.system import System
+from .convolutions import work_arrays
 from .images import scratch
 from .kernels import Lowered
 from .names import Names, cut, declared
-from .packing import groups, joined, together
+from .packing import gathered, groups, joined, together
 from .statements import Statements
 from .views import name_of, part_dims, shape_text
 
@@ -102,7 +105,7 @@ class FunctionPrinter:
         self.statements.inlined -= {v.array for v in self.kept}          # what the caller gets has a name
         self._lower()
         if self.buffered:
-            self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local))
+            self.plan = plan(self.function.body, self.kept, self.scratch, frozenset(self.local), self.system.sizes)
             self._name_scratch()
 
     def _name_scratch(self) -> None:
@@ -114,7 +117,8 @@ class FunctionPrinter:
                 if (i, a.dims) in found:
                     self.again.add(a)
                 else:
-                    found[i, a.dims] = self.namer.claim("mask" if a.kind == BOOL else "tmp")
+                    word = a.name if a.name.isidentifier() else "tmp"
+                    found[i, a.dims] = self.namer.claim("mask" if a.kind == BOOL else word)
                 a.name = found[i, a.dims]
 
     def allocated(self, a: Array) -> bool:
@@ -156,6 +160,8 @@ class FunctionPrinter:
                 more = 2 if s.at or s.along in self.statements.offsets else 1        # pairs: the first and the last may be halves
                 dims = s.out.dims if s.kind == "uniform" else (size(2), product(s.out.dims) + more)
                 arrays = [Array(dims, DOUBLE, comment="scratch")]
+            elif isinstance(s, Convolve | Correlate) and self.buffered:
+                arrays = work_arrays(s)
             if arrays:
                 self.scratch[id(s)] = arrays
         self.statements.scratch = self.scratch if self.buffered else {}
@@ -178,7 +184,7 @@ class FunctionPrinter:
         self.place = {e: i for i, e in enumerate(self.layout.plan.order)}
         self.aliases: set[str] = {a.name for _, a in self.buffers()}
         section = ""
-        for b in together(self.function.body):
+        for b in gathered(together(self.function.body), self._headed):
             if isinstance(b, Block) and b.section and b.section != section:
                 section = b.section
                 out.lines.append("")
@@ -188,6 +194,10 @@ class FunctionPrinter:
             if v.array in self.cut and name_of(v) != v.array.name:
                 out.lines.append(indent + declared(v.array, self.cut.pop(v.array)))
         return out
+
+    def _headed(self, b: Block) -> bool:
+        """Whether a block says above its statements what they compute."""
+        return bool(b.heading) if b.heading is not None else next(iter(self.heading(list(b.values))), None) is not None
 
     def _print(self, s: Stmt | tuple[Stmt, ...], out: Text, indent: str) -> None:
         if isinstance(s, Block):

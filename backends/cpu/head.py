@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from ...compiler.energy import conditional, free_energy
+from ...compiler.energy.sums import ordered
 from ...compiler.formulas import arrivals, equations, formula, indexed
 from ...compiler.graph import Expr, Map, postorder
 from ...compiler.ops import PRIMITIVES
@@ -49,7 +50,8 @@ def _energy(system: System) -> list[str]:
     assert system.energy is not None and system.training.estimator is not None
     names, way = {e: n for e, n in system.names.items() if n in system.equations}, system.training.estimator
     out = ["Energy"]
-    for name, e in (*system.equations.items(), ("E", system.energy.value)):
+    value = ordered(system.energy.value, [u.node for u in system.energy.layers], names.__contains__)
+    for name, e in (*system.equations.items(), ("E", value)):
         out += _indented(f"{name} = {formula(e, names, limit=80)}")
     for u in system.energy.layers:
         out += _indented(f"{u.name}: {'visible' if u.visible else 'hidden'}, {u.kind}")

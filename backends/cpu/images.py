@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from ...compiler.program import BOOL, REAL, Images, Pool, Refold, Tap, Unfold, Unpool, View, Winner
+from ...compiler.program import (
+    BOOL,
+    REAL,
+    Convolve,
+    Correlate,
+    Images,
+    Pool,
+    Refold,
+    Tap,
+    Unfold,
+    Unpool,
+    View,
+    Winner,
+)
 from ...compiler.sizes import Size
+from .convolutions import convolved
 from .views import assigned, kept, plain, shape_text, text
 
 
 def on_image(s: Images, uses: set[str], sizes: dict[str, str] | None, scratch: list[str]) -> str:
     """The text of a statement on windows."""
+    if isinstance(s, Convolve | Correlate):
+        return convolved(s, uses, sizes, scratch)
     return unfolded(s, uses, sizes) if isinstance(s, Unfold | Refold) else pooled(s, uses, sizes, scratch)
 
 

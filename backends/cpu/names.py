@@ -35,6 +35,7 @@ from ...compiler.program import (
     Array,
     Block,
     Call,
+    Convolve,
     Copy,
     Draw,
     Fixed,
@@ -250,11 +251,11 @@ class Names:
                 return phrase(body, of) or (f"{first}_scaled" if first and scales(body) else "term")
             case Copy(_, a):
                 turned = a.array.role == "param" and kept(a) != sorted(kept(a))      # channels last
-                return f"{of(a) or 'copy'}{'_T' if turns(s) else '_last' if turned else ''}"
+                return f"{of(a) or 'copy'}{'_turned' if s.flip else '_T' if turns(s) else '_last' if turned else ''}"
             case Unfold(_, a):
                 return f"{of(a) or 'image'}_windows"
-            case Pool(_, _, a):
-                return f"pooled_{of(a)}"
+            case Pool() | Convolve():
+                return f"{'pooled' if isinstance(s, Pool) else 'conv'}_{of(reads(s)[0])}"
             case Winner(_, a):
                 return f"won_{of(a)}"
             case Unpool(_, g, won):

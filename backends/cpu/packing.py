@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ...compiler.program import Along, Block, Copy, Stmt, View
+from ...compiler.program import Along, Array, Block, Copy, Loop, Stmt, View, flat, reads, writes
 from ...compiler.sizes import size
 from .views import kept, ranges
 
@@ -26,6 +26,33 @@ def together(body: list[Stmt]) -> list[Stmt]:
     return out
 
 
+def gathered(body: list[Stmt], headed: Callable[[Block], bool]) -> list[Stmt]:
+    """Steps on the way to a value stand under its equation: blocks without a heading join the next one that has one.
+
+    They do where they have to do with it: where they write what it, or another that joins, reads, or the other way round.
+    """
+    out: list[Stmt] = []
+    for s in body:
+        if isinstance(s, Block) and headed(s) and not any(isinstance(x, Loop) for x in s.body):
+            touched, run = _arrays(s), list[Block]()
+            while out and isinstance(last := out[-1], Block) and last.section == s.section and last.heading is None \
+                    and not headed(last) and not any(isinstance(x, Loop) for x in last.body) and touched & _arrays(last):
+                touched |= _arrays(last)
+                run.insert(0, last)
+                out.pop()
+            values, steps = (tuple(v for b in (*run, s) for v in b.values), [x for b in (*run, s) for x in b.body])
+            out.append(replace(s, values=values, body=steps) if run else s)
+        else:
+            out.append(s)
+    return out
+
+
+def _arrays(b: Block) -> set[Array]:
+    """The values of the workspace that a block computes or reads."""
+    views = [v for s in flat(b.body) for v in (*reads(s), writes(s)) if v is not None]
+    return {v.array.home for v in views if v.array.role in ("value", "result")}
+
+
 def _taken(b: Block) -> object:
     """The array of which a block copies parts into results, and nothing else."""
     sources = [s.a.array if isinstance(s, Copy) and _part_of(s) else None for s in b.body]
@@ -37,7 +64,7 @@ def _part_of(s: Copy) -> bool:
 
 
 def _straight(s: Copy) -> bool:
-    return s.flip is None and s.out.dims == s.a.dims and ranges(s.a) is not None and ranges(s.out) is not None \
+    return not s.flip and s.out.dims == s.a.dims and ranges(s.a) is not None and ranges(s.out) is not None \
         and kept(s.a) == list(range(len(s.a.dims)))
 
 

@@ -72,17 +72,18 @@ class Program:
 
     def predict(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
         """The outputs, in evaluation mode."""
-        return self.module.predict(params, **self._read("predict", inputs))  # type: ignore[no-any-return]
+        return self._of_loss("predict")(params, **self._read("predict", inputs))  # type: ignore[no-any-return]
 
     def evaluate(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
         """Loss, penalty and metrics, in evaluation mode, as sums and counts."""
-        return self.module.evaluate(params, **self._read("evaluate", inputs))  # type: ignore[no-any-return]
+        return self._of_loss("evaluate")(params, **self._read("evaluate", inputs))  # type: ignore[no-any-return]
 
     def loss_and_grads(self, params: dict[str, Any], *, workspace: Any = None, seed: Any = 0,
                        **inputs: Any) -> tuple[Any, ...]:
         """The objective and its gradients; of a truncated model (loss, grads, carry)."""
         read = self._read("gradients", inputs)
-        return self.module.loss_and_grads(params, workspace=workspace, seed=seed, **read)  # type: ignore[no-any-return]
+        return self._of_loss("loss_and_grads")(  # type: ignore[no-any-return]
+            params, workspace=workspace, seed=seed, **read)
 
     def train_step(self, params: dict[str, Any], state: dict[str, Any], **inputs: Any) -> Any:
         """One step of the optimiser, in place; the loss before it, of a truncated model (loss, carry)."""
@@ -102,6 +103,8 @@ class Program:
 
     def _steps(self, name: str) -> Any:
         """A function of the module; GraphError says why it has none."""
+        if self.compiled.model is not None:
+            return self._of_loss(name)
         if self.compiled.steps is None:
             raise GraphError(f"{self.system.name} offers no {name}: {self.compiled.stepless}")
         if name == "generate" and self.system.feedback is None:
@@ -144,6 +147,13 @@ class Program:
     def statistics(self, params: dict[str, Any], **inputs: Any) -> dict[str, Any]:
         """Of an energy model: the mean of -dE/dw given the visible units."""
         return self._of_energy("statistics")(params, **inputs)  # type: ignore[no-any-return]
+
+    def _of_loss(self, name: str) -> Any:
+        """A function of the module of a model with a loss."""
+        if self.compiled.model is not None:
+            raise GraphError(f"{self.system.name} offers no {name}: it has an energy; there are train_step, "
+                             "hidden_given_visible, visible_given_hidden, gibbs, free_energy and statistics")
+        return getattr(self.module, name)
 
     def _of_energy(self, name: str) -> Any:
         """A function of the module of an energy model; GraphError says why it is not there."""

@@ -18,7 +18,9 @@ from ...compiler.program import (
     Array,
     Block,
     Call,
+    Convolve,
     Copy,
+    Correlate,
     Draw,
     Fill,
     Kernel,
@@ -121,7 +123,7 @@ class Statements:
                 self.uses.add("scatter")
                 yield from self.allocate(out)
                 yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
-            case Unfold() | Refold() | Pool() | Winner() | Unpool():
+            case Unfold() | Refold() | Convolve() | Correlate() | Pool() | Winner() | Unpool():
                 yield from (*self.allocate(s.out), on_image(s, self.uses, self.sizes, self._names(s)))
             case Fill(out, value):
                 yield from self.allocate(out)
@@ -275,10 +277,10 @@ class Statements:
             yield from self.allocate(out)
             yield f"{', '.join([call, *scratch])}, out={text(out, self.sizes)})"
 
-    def _copy(self, out: View, a: View, flip: int | None) -> Iterable[str]:
+    def _copy(self, out: View, a: View, flip: tuple[int, ...]) -> Iterable[str]:
         source = text(a, self.sizes)
-        if flip is not None:
-            source += f"[{', '.join([':'] * flip + ['::-1'])}]"
+        if flip:
+            source += f"[{', '.join('::-1' if k in flip else ':' for k in range(max(flip) + 1))}]"
         if out.dims != a.dims:
             if len(kept(a)) < len(a.dims):                       # repeats are elements like others once they are reshaped
                 source = f"np.broadcast_to({source}, {shape_text(a.dims, self.sizes)})"

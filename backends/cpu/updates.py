@@ -146,7 +146,7 @@ class Updates:
         add(f"    {result} = _gradients({', '.join(['params', 'grads', *held, *carry, 'workspace', *seed])})")
         for k in chain:
             add(f"    state[{quoted(k)}][...] = grads[{quoted(k)}]")
-        self._stats(add)
+        self._store(add)
         self._clipping(add, bool(more))
         self._loop(add)
         self._constraints(add)
@@ -161,7 +161,8 @@ class Updates:
         add('        for w, u in blocks(params[k], state[f"u.{k}"]):')
         add(f"            w += np.multiply({mu!r}, u, out={_scratch(0)}[:w.size])")
 
-    def _stats(self, add) -> None:  # type: ignore[no-untyped-def]
+    def _store(self, add) -> None:  # type: ignore[no-untyped-def]
+        """The batch's statistics: into their running means, or averaged over all batches."""
         stats = self.system.stats
         for average, update in ((False, "[...] = grads[k]"), (True, " += (grads[k] - params[k]) / (step + 1)")):
             written = [k for k, s in stats.items() if bool(s.average) == average]

@@ -153,10 +153,10 @@ class Statements:
                         f"{target} = scale * sqrt_(total);"]
         raise KeyError(s.kind)
 
-    def _copy(self, out: View, a: View, flip: int | None) -> Iterator[str]:
+    def _copy(self, out: View, a: View, flip: tuple[int, ...]) -> Iterator[str]:
         at = self.indices(out.dims)
-        if flip is not None:
-            at[flip] = f"{length(a.dims[flip])} - 1 - {at[flip]}"
+        for k in flip:
+            at[k] = f"{length(a.dims[k])} - 1 - {at[k]}"
         if out.dims == a.dims:
             yield from self.each(out, [f"{self(out)} = {self(a, at)};"])
         elif dense(out):                                         # a reshape: the elements of a in their order

@@ -94,7 +94,7 @@ class NativeUpdates(Updates):
         order = (axes - 1, *range(axes - 1), *range(axes, dims)) if turned else tuple(range(dims))
         return f"({found}, {order})"
 
-    def _stats(self, add: Any) -> None:
+    def _store(self, add: Any) -> None:
         """In C."""
 
     def _clipping(self, add: Any, stats: bool) -> None:

@@ -17,17 +17,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..algebra import number
-from ..gradient import pullback
-from ..graph import Broadcast, Const, Expr, Input, Reduce, apply, broadcast, order_axes
+from ..graph import Broadcast, Concat, Expr, Input, Pad, Reduce, apply, broadcast, order_axes, postorder
 from ..passes.simplify import simplify_exprs
 from ..rules import spread
 from ..system import System
 from ..units import Units
 from . import messages
+from .confirm import explained, straight
 from .positive import sign
-from .probe import Reading, reading, same
+from .probe import Reading, idle, reading, same
 from .replace import replaced, without
 from .sums import Opaque, arranged, built, collected, monomials, ordered, reads
+from .terms import slope_of
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,14 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
     if value is None and not reads([energy], [layer.node]):
         raise messages.absent(layer)
     slope = slope_of(system, energy, layer.node)
+    last = layer.kind == "categorical"
+    if value is None and any(isinstance(n, (Pad, Concat)) for n in postorder(slope)):
+        place = idle(system, slope, layer.node, last)
+        if place is not None:
+            raise messages.idle(layer, place)
     found = Reading(False, False)
     if reads([slope], [layer.node]):
-        found = reading(system, slope, layer.node, layer.kind == "categorical")
+        found = reading(system, slope, layer.node, last)
     precision = None
     if layer.kind == "gaussian":
         if found.others:
@@ -93,18 +99,14 @@ def of_layer(system: System, layer: Units, side: Sequence[Units], value: Expr | 
         raise messages.beside(system, energy, layer, beside)
     nodes = [u.node for u in system.energy.layers]
     natural = _wide(ordered(simplify_exprs([slope], system.sizes)[0], nodes, named(system), energy), layer.node)
+    if value is None and not (straight(energy, layer) or explained(system, energy, layer, natural, precision, found.others)):
+        raise (messages.not_affine if precision is None else messages.not_quadratic)(system, energy, layer)
     return Conditional(layer, natural, precision, mean_of(layer, natural, precision, nodes), found.others,
                        tuple(u.name for u in beside))
 
 
 def _depends(system: System, slope: Expr, other: Units) -> bool:
     return reads([slope], [other.node]) and not same(system, slope, other.node)
-
-
-def slope_of(system: System, energy: Expr, layer: Input) -> Expr:
-    """-dE/du, simplified."""
-    seed = Broadcast(Const(-1), energy.axes, energy.shape, ())
-    return simplify_exprs([pullback(system, {energy: seed}, [layer]).grads[layer]], system.sizes)[0]
 
 
 def _wide(e: Expr, layer: Input) -> Expr:
@@ -147,7 +149,7 @@ def _precision(system: System, energy: Expr, slope: Expr, layer: Units) -> Expr:
     """The second derivative of the energy by each unit of a layer."""
     assert system.energy is not None
     u = layer.node
-    curve = _derivative(system, slope, u, -1)
+    curve = slope_of(system, slope, u)
     if reads([curve], [u]):
         if not same(system, curve, u):
             raise messages.not_quadratic(system, energy, layer)
@@ -161,16 +163,9 @@ def _precision(system: System, energy: Expr, slope: Expr, layer: Units) -> Expr:
     return curve
 
 
-def _derivative(system: System, slope: Expr, u: Input, seed: int) -> Expr:
-    """seed * the sum over a layer's natural parameters of their derivatives by u."""
-    seeds = Broadcast(Const(seed), slope.axes, slope.shape, ())
-    return simplify_exprs([pullback(system, {slope: seeds}, [u]).grads[u]], system.sizes)[0]
-
-
 def _plain(e: Expr) -> Expr:
     """Without repetition along the batch."""
     return Broadcast(e.args[0], e.args[0].axes, e.shape, e.places) if isinstance(e, Broadcast) else e
-
 
 
 # ---------------------------------------------------------------- what is not affine
@@ -179,8 +174,8 @@ def _quadratic(system: System, slope: Expr, layer: Units) -> bool:
     """Whether theta is affine in its own layer: a unit's square is then all that theta depends on it by (u^2 is u, s^2 is 1)."""
     if layer.kind not in ("binary", "spin"):
         return False
-    curve = _derivative(system, slope, layer.node, 1)
+    curve = slope_of(system, slope, layer.node, 1)
     return not reads([curve], [layer.node]) or same(system, curve, layer.node)
 
 
-__all__ = ["Conditional", "conditional", "mean_of", "named", "of_layer", "over", "slope_of"]
+__all__ = ["Conditional", "conditional", "mean_of", "named", "of_layer", "over"]

@@ -24,6 +24,12 @@ def absent(layer: Units) -> EnergyError:
                        "leave the layer out", None, layer.name)
 
 
+def idle(layer: Units, place: Sequence[int]) -> EnergyError:
+    unit = f"{layer.name}[{', '.join(map(str, place))}]"
+    return EnergyError(f"the unit `{unit}` stands in no term of the energy, which says nothing of it; add a term with it, or "
+                       f"make `{layer.name}` smaller", None, layer.name)
+
+
 def not_affine(system: System, energy: Expr, layer: Units) -> EnergyError:
     term = blame(system, energy, layer)
     square = SQUARES[layer.kind].format(layer.name)

@@ -18,11 +18,12 @@ from ..graph import BATCH, Const, Expr, Extent, Input, Reduce, apply, length, me
 from ..system import Average, System
 from ..units import Estimator
 from .chains import Sides, axis_of, chain, draw
-from .conditionals import Conditional, conditional
+from .conditionals import Conditional, conditional, named
 from .errors import EnergyError
 from .free import free_energy
 from .partition import partition
-from .replace import replaced
+from .replace import replaced, without
+from .sums import ordered
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,24 @@ def _persistent(system: System, out: System, sides: Sides, est: Estimator) -> Ob
 def _difference(system: System, out: System, data: Mapping[Expr, Expr] | None, model: Mapping[Expr, Expr]) -> System:
     """The loss from both ends: energies of samples, or free energies of the visible side."""
     assert system.energy is not None
-    value, name = (system.energy.value, "E") if data is not None else (free_energy(system), "F")
+    value, name = (_by_slopes(system), "E") if data is not None else (free_energy(system), "F")
     low = out.equation(f"{name}_data" if data else name, replaced(value, data or {}))
     high = out.equation(f"{name}_model", replaced(value, model))
     out.loss = Average(over_batch(low) - over_batch(high), Const(1))
     return out
+
+
+def _by_slopes(system: System) -> Expr:
+    """The energy as E(v, 0) - sum(h * theta), where it is affine in all hidden units: theta is there, since h was drawn by it."""
+    assert system.energy is not None
+    hidden = conditional(system, "hidden").values()
+    if any(c.layer.kind == "gaussian" or c.interacting or c.beside for c in hidden):
+        return system.energy.value
+    nodes = [u.node for u in system.energy.layers]
+    value = ordered(without(system.energy.value, *(c.layer.node for c in hidden)), nodes, named(system))
+    for c in hidden:
+        value = value - total(c.layer.node * c.natural)
+    return value
 
 
 def _likelihood(system: System, out: System) -> System:

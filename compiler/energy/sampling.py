@@ -8,6 +8,7 @@ A draw is `Stop(...)`: a constant to the gradient. Its noise is keyed by the nam
 
 from __future__ import annotations
 
+from ..algebra import number
 from ..graph import Broadcast, Concat, Const, Expr, Noise, Pad, Reduce, Size, Slice, Stop, Window, apply, broadcast, size
 from .conditionals import Conditional
 
@@ -31,17 +32,9 @@ def sample(c: Conditional, key: str, noise: Expr | None = None) -> Expr:
             drawn = _one_of(c.mean, u)
         case _:
             assert c.precision is not None
-            drawn = c.mean + (u if _one(c.precision) else apply("div", u, apply("sqrt", _wide(c.precision, u))))
+            wide = broadcast(c.precision, u.axes, u.shape)
+            drawn = c.mean + (u if number(c.precision) == 1 else apply("div", u, apply("sqrt", wide)))
     return Stop(drawn)
-
-
-def _one(a: Expr) -> bool:
-    inner = a.args[0] if isinstance(a, Broadcast) else a
-    return isinstance(inner, Const) and inner.value == 1
-
-
-def _wide(a: Expr, like: Expr) -> Expr:
-    return broadcast(a, like.axes, like.shape)
 
 
 def _one_of(p: Expr, u: Expr) -> Expr:

@@ -12,7 +12,21 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ..algebra import number
-from ..graph import Broadcast, Const, Contract, Expr, Map, Number, Param, apply, broadcast, postorder
+from ..graph import (
+    Broadcast,
+    Const,
+    Contract,
+    Expr,
+    Map,
+    Number,
+    Pad,
+    Param,
+    Reshape,
+    Transpose,
+    apply,
+    broadcast,
+    postorder,
+)
 
 Opaque = Callable[[Expr], bool]
 
@@ -28,7 +42,7 @@ class Monomial:
         powers = dict(self.powers)
         for e, p in other.powers.items():
             powers[e] = powers.get(e, 0) + p
-        return Monomial(_exact(self.value) * _exact(other.value), {e: p for e, p in powers.items() if p})
+        return Monomial(_exact(_exact(self.value) * _exact(other.value)), {e: p for e, p in powers.items() if p})
 
     def to(self, power: int | Fraction) -> Monomial | None:
         """This monomial to a power; None where its number has none that is exact."""
@@ -46,6 +60,8 @@ def _exact(v: Number) -> Number:
     """Halves and quarters as fractions, so that they cancel."""
     if isinstance(v, float) and v.is_integer():
         return int(v)
+    if isinstance(v, Fraction) and v.denominator == 1:
+        return v.numerator
     return Fraction(v) if isinstance(v, float) and Fraction(v).denominator <= 1024 else v
 
 
@@ -81,6 +97,10 @@ def _opened(e: Expr, opaque: Opaque) -> list[Monomial] | None:
             return None if inner == [Monomial(1, {a: 1})] else [
                 Monomial(m.value, {Broadcast(x, e.axes, e.shape, e.places if x.shape else ()): p for x, p in m.powers.items()})
                 for m in inner]
+        case Reshape(args=(a,)) | Transpose(args=(a,)) | Pad(args=(a,)):
+            inner = [] if opaque(a) else monomials(a, opaque)
+            return None if len(inner) != 1 or inner == [Monomial(1, {a: 1})] else [
+                Monomial(inner[0].value, {e.with_args((built([Monomial(1, inner[0].powers)], a),)): 1})]
         case Contract(args=(a, b)):
             return _numbers_out(e, monomials(a, opaque), monomials(b, opaque), opaque)
     return None
@@ -157,7 +177,7 @@ def built(terms: Sequence[Monomial], like: Expr) -> Expr:
 def _built(m: Monomial) -> Expr:
     above = [_raised(e, p) for e, p in m.powers.items() if p > 0]
     below = [_raised(e, -p) for e, p in m.powers.items() if p < 0]
-    value = m.value
+    value = _exact(m.value)
     if isinstance(value, Fraction) and value.numerator in (1, -1):           # x/2, not 0.5*x
         below.insert(0, Const(value.denominator))
         value = value.numerator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..gradient import pullback
-from ..graph import Broadcast, Const, Expr, Map
+from ..graph import Broadcast, Const, Expr, Input, Map
 from ..passes.simplify import simplify_exprs
 from ..system import System
 from ..units import Units
@@ -30,12 +30,17 @@ def signed_summands(e: Expr, sign: int = 1) -> list[tuple[int, Expr]]:
     return [(sign, e)]
 
 
+def slope_of(system: System, e: Expr, units: Input, seed: int = -1) -> Expr:
+    """`seed` times the derivative, by each unit of a layer, of the sum of e; simplified. Of the energy: theta = -dE/du."""
+    seeds = Broadcast(Const(seed), e.axes, e.shape, ())
+    return simplify_exprs([pullback(system, {e: seeds}, [units]).grads[units]], system.sizes)[0]
+
+
 def blame(system: System, energy: Expr, layer: Units, others: bool = False, beside: Sequence[Units] = ()) -> Expr | None:
     """The first term whose derivative by a unit depends on that unit, on `others` of its layer, or on the layers `beside`."""
     terms = [t for t in summands(energy) if reads([t], [layer.node])]
     for t in terms:
-        seed = Broadcast(Const(-1), t.axes, t.shape, ())
-        slope = simplify_exprs([pullback(system, {t: seed}, [layer.node]).grads[layer.node]], system.sizes)[0]
+        slope = slope_of(system, t, layer.node)
         if beside:
             if reads([slope], [u.node for u in beside]):
                 return t

@@ -154,13 +154,20 @@ def _row(term: Term) -> bool:
     return inner.kind == "infix" and inner.head == "@" and _rank(inner.args[0]) == 1
 
 
+def _turned(a: Term, piece: Piece) -> Piece:
+    """A vector as a row; a sign stands before it."""
+    if a.kind == "prefix" and a.head == "-" and a.args[0].kind == "name":
+        return rf"{piece[0]}^{{\top}}", NEGATIVE
+    return rf"{_at_least(piece, ATOM)}^{{\top}}", POWER
+
+
 def _infix(term: Term, args: list[Piece]) -> Piece:
     op, (a, b) = term.head, term.args
     own = BINDING[op]
     left, right = args
     match op:
         case "/":
-            return rf"\frac{{{left[0]}}}{{{right[0]}}}", ATOM if left[1] == ATOM else PRODUCT
+            return rf"\frac{{{left[0]}}}{{{right[0]}}}", POWER if left[1] == ATOM else PRODUCT
         case "^":
             return f"{_at_least(left, ATOM)}^{{{right[0]}}}", POWER
         case "*" | "@":
@@ -168,7 +175,9 @@ def _infix(term: Term, args: list[Piece]) -> Piece:
             if a.kind == b.kind == "number":
                 dot = r"\cdot"
             if op == "@" and _rank(a) == 1 and not _row(a) and not (b.kind == "transpose" and _rank(b) == 1):
-                left = rf"{_at_least(left, ATOM)}^{{\top}}", POWER          # an inner product, or a vector before a matrix
+                left = _turned(a, left)                                    # an inner product, or a vector before a matrix
+            if dot == r"\odot" and a.kind == "infix" and a.head == "@":
+                left = rf"\left({left[0]}\right)", ATOM                    # which product comes first is not left to a rule
             return f"{_at_least(left, PRODUCT)} {dot} {_at_least(right, POWER)}", PRODUCT
         case "+" | "-":
             return f"{_at_least(left, SUM)} {op} {_at_least(right, SUM if op == '+' else BIG)}", SUM

@@ -17,13 +17,22 @@ def product(a: Term, la: Labels, b: Term, lb: Labels, lo: Labels) -> tuple[Term,
         left, right = (a, b) if lo == la + lb else (b, a)
         return infix("@", left, transpose(right)), True
     if la == lb and not lo:
-        return (infix("@", a, b) if len(la) == 1 else call("sum", infix("*", a, b))), False
+        return (infix("@", _row(a), b) if len(la) == 1 else call("sum", infix("*", a, b))), False
     if len(summed) == 1 and len(la) <= 2 and len(lb) <= 2 and not any(k in lb and k in lo for k in la):
         found = _matrix(a, la, b, lb, lo, summed[0])
         if found is not None:
             return found, False
     letters = [name("".join(LETTERS[k] for k in labels) or "_") for labels in (la, lb, lo)]
     return call("contract", a, b, *letters), False
+
+
+def _row(a: Term) -> Term:
+    """A vector before another one: h @ W for W.T @ h."""
+    if a.kind == "infix" and a.head == "@" and a.args[0].kind == "transpose":
+        matrix, vector = a.args
+        if vector.source is not None and len(vector.source.shape) == 1 and vector.kind in ("name", "index"):
+            return infix("@", vector, transpose(matrix))
+    return a
 
 
 def _matrix(a: Term, la: Labels, b: Term, lb: Labels, lo: Labels, k: int) -> Term | None:

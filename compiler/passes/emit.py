@@ -62,40 +62,14 @@ from ..program import (
     Winner,
 )
 from ..sizes import Size, size
+from .convolved import convolved
 from .layout import Layout, at, move, remap
-from .orders import chain, matrices, natural, taps, touches
-from .schedule import LoopPlan, Schedule
+from .lookups import lookup
+from .orders import chain, matrices, natural, taps, touches, turned
+from .schedule import LoopPlan
 
 KIND = {"real": "real", "bool": "bool"}
 
-
-@dataclass(frozen=True)
-class Lookup:
-    """A contraction with a one-hot vector, as what it is: take, pick or scatter."""
-
-    kind: str
-    index: Expr
-    other: Expr
-    label: int                                           # the label over which the one-hot vector runs
-
-
-def lookup(plan: Schedule, e: Contract) -> Lookup | None:
-    """Recognise W @ onehot(i) (take rows), sum(p * onehot(y)) (pick), sum over t and batch of onehot(i) g^T (scatter)."""
-    a, b = plan.operands[e]
-    for hot, other, lh, lw in ((a, b, e.la, e.lb), (b, a, e.lb, e.la)):
-        if not isinstance(hot, OneHot) or len(lh) != 1 or isinstance(other, OneHot):
-            continue
-        k, index = lh[0], plan.operands[hot][0]
-        rest = tuple(x for x in lw if x != k)
-        if k in lw and k not in e.lo and rest == e.lo and e.axes == hot.axes:
-            if not other.axes:
-                return Lookup("take", index, other, k)
-            if other.axes == hot.axes and not rest:
-                return Lookup("pick", index, other, k)
-        if k not in lw and k in e.lo and not e.axes and hot.axes == other.axes and {*e.lo} == {k, *rest}:
-            if tuple(x for x in e.lo if x != k) == rest:
-                return Lookup("scatter", index, other, k)
-    return None
 
 @dataclass(frozen=True)
 class Emitter:
@@ -143,6 +117,8 @@ class Emitter:
 
     def statements(self, n: Expr, loop: LoopPlan | None) -> Iterable[Stmt]:
         """What computes one stored value, its dims as they stand in memory."""
+        if n in self.lay.plan.convolutions:
+            return convolved(self.lay, n)
         found = self._pool(n, self.lay.access(n, loop)) if n in self.lay.plan.pools else self._statements(n, loop)
         return map(natural, found)
 
@@ -179,7 +155,7 @@ class Emitter:
             case Window() | Fold():
                 yield self._windows(n, out, loop)
             case Flip():
-                yield Copy(out, self._read(ops[0], loop), len(out.dims) - len(n.shape) + n.at)
+                yield Copy(out, self._read(ops[0], loop), (len(out.dims) - len(n.shape) + n.at,))
             case Noise():
                 yield Draw(out, n.kind, n.key, next((x for x in n.axes[:1] if x != BATCH), ""),
                            None if loop is None else Fixed(loop.axis, 0))
@@ -253,10 +229,10 @@ class Emitter:
             other = self._read(found.other, loop)
             labels = n.lb if ops[1] is found.other else n.la
             if found.kind == "take":
-                return Take(out, _front(other, labels.index(found.label)), index)
+                return Take(_by(out, n.lo, found.order), _front(other, labels.index(found.label)), index)
             if found.kind == "pick":
                 return Pick(out, other, index)
-            return Scatter(_front(out, n.lo.index(found.label)), other, index)
+            return Scatter(_by(out, n.lo, found.order), _by(other, labels, (*found.places, *found.order[1:])), index)
         a, b = (self._read(x, loop) for x in ops)
         names = [tuple(x for x in axes if loop is None or x != loop.axis) for axes in (ops[0].axes, ops[1].axes, n.axes)]
         return Product(out, a, b, (*names[0], *n.la), (*names[1], *n.lb), (*names[2], *n.lo))
@@ -265,6 +241,13 @@ class Emitter:
 def _step_dims(a: Expr, loop: LoopPlan | None) -> tuple[Size, ...]:
     names = [x for x in a.axes if loop is None or x != loop.axis]
     return (*(length(x) for x in names), *a.shape)
+
+
+def _by(v: View, labels: tuple[int, ...], wanted: tuple[int, ...]) -> View:
+    """v, whose last dims have these labels, with them in another order."""
+    lead = len(v.dims) - len(labels)
+    order = (*range(lead), *(lead + labels.index(k) for k in wanted))
+    return turned(v, order)
 
 
 def _front(v: View, dim: int) -> View:

@@ -42,6 +42,8 @@ from ..graph import (
 )
 from ..program import BOOL, BYTE, INT, REAL, Along, Array, Fixed, View, view
 from ..sizes import Size, size
+from .convolution import convolutions
+from .lookups import lookup
 from .orders import Order, chained, stored
 from .pooling import pools
 from .schedule import LoopPlan, Schedule
@@ -73,6 +75,8 @@ class Layout:
         """The view of all of e; a value that keeps one step only is repeated along its axis."""
         a = self.plan.operands[e][0] if self.plan.operands[e] else e
         n = len(e.axes)
+        if e in self.plan.convolutions:
+            return self._own(e)
         match e:
             case _ if e in self.plan.pools:
                 return self._own(e)
@@ -170,7 +174,7 @@ def step(v: View, dim: int, axis: str) -> View:
 
 def layout(plan: Schedule) -> Layout:
     """Decide the kind of every value, then give it its array."""
-    plan = pools(plan)
+    plan = convolutions(pools(plan))
     sink(plan)
     out = Layout(plan, copies=_copies(plan))
     roots = set(plan.roots.values())
@@ -194,7 +198,7 @@ def layout(plan: Schedule) -> Layout:
 
 def _owner(plan: Schedule, e: Expr) -> tuple[str, str]:
     kind = {"real": REAL, "bool": BOOL}.get(e.type.kind, INT)
-    if e in plan.pools and kind == INT and (e.type.n.value or 257) <= 256:
+    if e in plan.pools and kind == INT and e.type.n is not None and (e.type.n.value or 257) <= 256:
         kind = BYTE
     return kind, {Param: "param", Input: "input"}.get(type(e), "value")
 
@@ -217,6 +221,8 @@ def _storage(out: Layout, e: Expr) -> tuple[Size, ...]:
 
 def _kind(out: Layout, e: Expr, roots: set[Expr]) -> str:
     plan = out.plan
+    if e in plan.convolutions:
+        return "whole"
     match e:
         case Const() | Extent() | Index() if e in roots or _in_kernels(plan, e):
             return "inline"
@@ -246,7 +252,7 @@ def _in_kernels(plan: Schedule, e: Expr) -> bool:
 
 def _base(plan: Schedule, e: Expr) -> Expr:
     """The value below a chain of views."""
-    while isinstance(e, (*VIEWS, Shift)):
+    while isinstance(e, (*VIEWS, Shift)) and e not in plan.convolutions:
         e = plan.operands[e][0]
     return e
 
@@ -286,7 +292,6 @@ def _needs(plan: Schedule, e: Expr, loop: LoopPlan) -> bool:
 
 def _reads_hot(out: Layout, user: Expr, e: Expr) -> bool:
     """Whether a reader of a one-hot vector never needs it as an array: a lookup, or a kernel over its own dims."""
-    from .emit import lookup  # what is emitted decides what a lookup is
     return (isinstance(user, Contract) and lookup(out.plan, user) is not None) or isinstance(user, Map)
 
 

@@ -10,7 +10,7 @@ with anything but what is computed in their place.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..program import BOOL, INT, Array, Block, Fixed, Kernel, Load, Loop, Nest, Stmt, View, flat, leaves, reads, writes
@@ -118,8 +118,12 @@ def _dies(v: View, out: View, life: dict[Array, Life], k: float, looped: bool) -
 
 
 def plan(body: list[Stmt], kept: tuple[View, ...], scratch: dict[int, list[Array]],
-         loose: frozenset[Array] = frozenset()) -> Plan:
-    """Pack every value of the workspace into slots, best fit by size; `loose` arrays have no storage."""
+         loose: frozenset[Array] = frozenset(), known: Mapping[str, int] | None = None) -> Plan:
+    """Pack every value of the workspace into slots, the largest first, best fit by size at the `known` sizes.
+
+    Largest first, as a small array finds a place in a slot that is there, and a large one would make that larger for all time.
+    `loose` arrays have no storage.
+    """
     spans: dict[Array, list[int]] = {}
     for a, life in lives(body, kept).items():
         if a.home.role == "value" and a.dims and a.home not in loose:
@@ -129,16 +133,16 @@ def plan(body: list[Stmt], kept: tuple[View, ...], scratch: dict[int, list[Array
     for k, s, _ in numbered(body):
         for a in scratch.get(id(s), []):
             spans[a] = [int(k), int(k)]
-    for a, (first, last) in sorted(spans.items(), key=lambda x: (x[1][0], -x[1][1])):
-        _fit(out, a, first, last)
+    for a, (first, last) in sorted(spans.items(), key=lambda x: (-nominal(product(x[0].dims), known), x[1])):
+        _fit(out, a, first, last, known or {})
     return out
 
 
-def _fit(out: Plan, a: Array, first: int, last: int) -> None:
+def _fit(out: Plan, a: Array, first: int, last: int, known: Mapping[str, int]) -> None:
     """The free slot whose size comes nearest, or a new one."""
     need = product(a.dims)
     free = [s for s in out.slots if s.kind == a.kind and all(last < f or first > e for _, f, e in s.members)]
-    best = min(free, key=lambda s: abs(_nominal(need) - max(map(_nominal, s.sizes))), default=None)
+    best = min(free, key=lambda s: abs(nominal(need, known) - max(nominal(n, known) for n in s.sizes)), default=None)
     if best is None:
         best = Slot(a.kind)
         out.slots.append(best)
@@ -147,9 +151,9 @@ def _fit(out: Plan, a: Array, first: int, last: int) -> None:
     best.members.append((a, first, last))
 
 
-def _nominal(s: Size) -> int:
-    """A size as a number, for comparing: what has no value counts as 64."""
-    return s.evaluate(_Nominal())
+def nominal(s: Size, known: Mapping[str, int] | None = None) -> int:
+    """A size as a number, for comparing: what has no value, nor is known, counts as 64."""
+    return s.evaluate(_Nominal(known or {}))
 
 
 class _Nominal(dict[str, int]):
@@ -160,4 +164,4 @@ class _Nominal(dict[str, int]):
         return True
 
 
-__all__ = ["BOOL", "INT", "Life", "Plan", "Slot", "lives", "numbered", "plan", "share"]
+__all__ = ["BOOL", "INT", "Life", "Plan", "Slot", "lives", "nominal", "numbered", "plan", "share"]

@@ -36,6 +36,7 @@ from ..program import (
     view,
 )
 from ..sizes import Size
+from .lookups import lookup
 from .schedule import Schedule
 
 Order = tuple[int, ...]
@@ -86,6 +87,8 @@ def stored(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | Non
     order: Order | None = None
     if e in plan.roots.values():                                 # the caller's array
         return None
+    if e in plan.convolutions:                                   # channels last
+        return None if plan.convolutions[e].kind == "correlate" else _proper((0, *range(2, e.rank), 1), e)
     if e in plan.pools:
         return _proper(_of(full, plan.like[e]), e)
     match e:
@@ -97,6 +100,8 @@ def stored(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | Non
             order = _folded(e, links, own(full(base)))
         case Contract() if touches(plan, e):
             order = _product(plan, e, full)
+        case Contract() if (found := lookup(plan, e)) is not None and found.kind == "take":
+            order = (*range(len(e.axes)), *(len(e.axes) + e.lo.index(k) for k in found.order))
         case Map():
             order = _elementwise(plan, e, full) or _wanted(plan, e, full)
         case OneHot():
@@ -184,7 +189,7 @@ def _folded(e: Expr, links: list[Expr], base: Order) -> Order:
 def touches(plan: Schedule, e: Contract) -> bool:
     """Whether a product reads windows, or is added up from them."""
     def below(a: Expr) -> Expr:
-        while isinstance(a, VIEWED) and a not in plan.pools:
+        while isinstance(a, VIEWED) and a not in plan.pools and a not in plan.convolutions:
             a = plan.operands[a][0]
         return a
     return any(isinstance(below(a), Window) for a in plan.operands[e]) or bool(_folds(plan, e))
@@ -234,23 +239,23 @@ def natural(s: Stmt) -> Stmt:
             order = own(out)
             if _plain(order, len(dims)) or (order[-1] != len(dims) - 1 and any(isinstance(x, Hot) for x in leaves(body))):
                 return s
-            return Kernel(tuple(dims[d] for d in order), _turned(out, order), _scalar(body, order))
+            return Kernel(tuple(dims[d] for d in order), turned(out, order), _scalar(body, order))
         case Product(out, a, b, la, lb, lo) if not _plain(own(out), len(lo)):
-            return Product(_turned(out, own(out)), a, b, la, lb, tuple(lo[d] for d in own(out)))
+            return Product(turned(out, own(out)), a, b, la, lb, tuple(lo[d] for d in own(out)))
         case Pool(out, kind, a, taps) if not _plain(order := own(out), len(out.dims)):
-            return Pool(_turned(out, order), kind, _turned(a, order), _tapped(taps, order))
+            return Pool(turned(out, order), kind, turned(a, order), _tapped(taps, order))
         case Winner(out, a, best, taps) if not _plain(order := own(out), len(out.dims)):
-            return Winner(_turned(out, order), _turned(a, order), _turned(best, order), _tapped(taps, order))
+            return Winner(turned(out, order), turned(a, order), turned(best, order), _tapped(taps, order))
         case Unpool(out, g, won, taps) if not _plain(order := own(out), len(out.dims)):
-            return Unpool(_turned(out, order), _turned(g, order), won and _turned(won, order), _tapped(taps, order))
-        case Copy(out, a, None) if out.dims == a.dims and not _plain(own(out), len(out.dims)):
-            return Copy(_turned(out, own(out)), _turned(a, own(out)))
+            return Unpool(turned(out, order), turned(g, order), won and turned(won, order), _tapped(taps, order))
+        case Copy(out, a, ()) if out.dims == a.dims and not _plain(own(out), len(out.dims)):
+            return Copy(turned(out, own(out)), turned(a, own(out)))
         case Reduction(kind, out, a, over) if (order := own(a)) and not _plain(order, len(a.dims)):
             if kind == "argmax" and len(over) > 1:
                 return s
             rest = [d for d in range(len(a.dims)) if d not in over]
             kept = tuple(rest.index(d) for d in order if d in rest)
-            return Reduction(kind, _turned(out, kept), _turned(a, order), tuple(sorted(order.index(d) for d in over)))
+            return Reduction(kind, turned(out, kept), turned(a, order), tuple(sorted(order.index(d) for d in over)))
     return s
 
 
@@ -298,23 +303,23 @@ def matrices(s: Stmt, packed: dict[tuple[Array, Order], Array]) -> Iterator[Stmt
             order = next((o for o in orders if (v.array, o) in packed), orders[0])
             if (v.array, order) not in packed:
                 packed[v.array, order] = Array(tuple(v.dims[d] for d in order), v.array.kind)
-                yield Copy(view(packed[v.array, order]), _turned(v, order))
+                yield Copy(view(packed[v.array, order]), turned(v, order))
             v, labels = view(packed[v.array, order]), tuple((s.lb if k else s.la)[d] for d in order)
             s = replace(s, b=v, lb=labels) if k else replace(s, a=v, la=labels)
-    turned = result_order(s)
-    if turned is None:
+    after = result_order(s)
+    if after is None:
         yield s
         return
-    between = view(Array(tuple(s.out.dims[d] for d in turned), s.out.array.kind))
-    yield replace(s, out=between, lo=tuple(s.lo[d] for d in turned))
-    yield Copy(_turned(s.out, turned), between)
+    between = view(Array(tuple(s.out.dims[d] for d in after), s.out.array.kind))
+    yield replace(s, out=between, lo=tuple(s.lo[d] for d in after))
+    yield Copy(turned(s.out, after), between)
 
 
 def _plain(order: Order, rank: int) -> bool:
     return len(order) != rank or order == tuple(range(rank))
 
 
-def _turned(v: View, order: Order) -> View:
+def turned(v: View, order: Order) -> View:
     """v with its dims in another order: dim k of the result is dim order[k]."""
     if not v.dims:
         return v
@@ -329,7 +334,7 @@ def _tapped(taps: tuple[Tap, ...], order: Order) -> tuple[Tap, ...]:
 def _scalar(s: Scalar, order: Order) -> Scalar:
     match s:
         case Load(v) | Hot(v):
-            return type(s)(_turned(v, order))
+            return type(s)(turned(v, order))
         case Step(dim, axis) if dim is not None:
             return Step(order.index(dim), axis)
         case Call(f, args, kind):

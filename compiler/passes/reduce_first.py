@@ -49,19 +49,27 @@ def shown(system: System) -> list[Expr]:
 def reduce_first(system: System, wanted: Callable[[System], Iterable[Expr]]) -> System:
     """The system with such reductions rewritten; `wanted` is what of a system is computed."""
     for _ in range(ROUNDS):
-        goals = {system.resolve(e) for e in wanted(system)}
-        nodes, _ = reached(system, goals)
+        goals, nodes, readers = read(system, wanted)
         found = [w for e in nodes if isinstance(e, Reduce) and e.kind in NOTES and (w := windowed(e)) is not None]
-        readers: dict[Expr, set[Expr]] = {n: set() for n in nodes}
-        for n in nodes if found else ():
-            for a in n.args:
-                readers.setdefault(system.resolve(a), set()).add(n)
-        mapping = {w.whole: new for w in found if (new := _after(w, readers, goals, system)) is not None}
+        mapping: dict[Expr, Expr] = {w.whole: new for w in found if (new := _after(w, readers, goals, system)) is not None}
         if not mapping:
             break
-        system = system.copy(notes={**system.notes, **{e: (*system.notes.get(e, ()), NOTES[e.kind]) for e in mapping}})
+        told: dict[Expr, tuple[str, ...]] = {
+            e: (*system.notes.get(e, ()), NOTES[e.kind]) for e in mapping if isinstance(e, Reduce)}
+        system = system.copy(notes={**system.notes, **told})
         system = system.rewrite(mapping)
     return system
+
+
+def read(system: System, wanted: Callable[[System], Iterable[Expr]]) -> tuple[set[Expr], list[Expr], Readers]:
+    """What is wanted of a system, every node that it reads, operands first, and who reads each."""
+    goals = {system.resolve(e): None for e in wanted(system)}
+    nodes, _ = reached(system, goals)
+    readers: dict[Expr, set[Expr]] = {n: set() for n in nodes}
+    for n in nodes:
+        for a in n.args:
+            readers.setdefault(system.resolve(a), set()).add(n)
+    return {*goals}, nodes, readers
 
 
 def _after(w: Windowed, readers: Readers, goals: set[Expr], system: System) -> Expr | None:

@@ -10,6 +10,7 @@ is its direction. What lies outside a component is computed for all steps at onc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from ..system import System
 
 if TYPE_CHECKING:
     from ..formulas.calls import Line
+    from .convolution import Choice, Convolution
 
 
 @dataclass(eq=False)
@@ -42,11 +44,14 @@ class Schedule:
     pools: dict[Expr, tuple[Line, ...]] = field(default_factory=dict)    # pooling, its winners, its adjoint: see `pooling`
     like: dict[Expr, Expr] = field(default_factory=dict)         # of those: in which value's order of dims they stand in memory
     winners: dict[Expr, Expr] = field(default_factory=dict)      # maxima over windows -> which element each is
+    convolutions: dict[Expr, Convolution] = field(default_factory=dict)  # what reads image and kernel alone: see `convolution`
+    choices: dict[Expr, Choice] = field(default_factory=dict)            # the costs of the ways of every convolution
+    sizes: Mapping[str, int] = field(default_factory=dict)               # declared sizes
 
 
 def schedule(system: System, roots: dict[str, Expr]) -> Schedule:
     """Order the expressions below `roots`, and find the loops."""
-    plan = Schedule({k: system.resolve(e) for k, e in roots.items()})
+    plan = Schedule({k: system.resolve(e) for k, e in roots.items()}, sizes=system.sizes)
 
     def resolved(n: Expr) -> tuple[Expr, ...]:                   # a reference stands for its equation, so a cycle is passed by
         return plan.operands.setdefault(n, tuple(system.resolve(a) for a in n.args))

@@ -1,4 +1,4 @@
-"""`chainrule sample`: a sequence generated from trained weights, as text where they hold a vocabulary."""
+"""`chainrule sample`: what trained weights generate, as text where they hold a vocabulary; chains of an energy model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..trainer.spelling import END, SPELLINGS, joined
 from ..trainer.vocabulary import UNKNOWN
 from ..trainer.weights import load_arrays, transfer
 from .common import compiled, load_model, parse_settings
+from .sample_energy import sample_energy
 
 if TYPE_CHECKING:
     from ...compiler.system import System
@@ -27,23 +28,32 @@ class SampleOptions:
 
     weights: str
     prompt: str = ""
-    length: int = 500
+    length: int | None = None
     temperature: float = 1.0
     seed: int = 0
     inputs: tuple[str, ...] = ()
-    count: int = 1
+    count: int | None = None
     sizes: tuple[str, ...] = ()
+    png: str | None = None
+
+
+LENGTH = 500                                             # symbols
 
 
 def sample(model: str, options: SampleOptions) -> None:
     """Print what the model generates: the prompt, and what follows it."""
     if not 0 <= options.temperature < float("inf"):
         raise OptionError(f"--temperature {options.temperature}: a number of at least 0")
-    if options.length < 1 or options.count < 1:
+    if any(n is not None and n < 1 for n in (options.length, options.count)):
         raise OptionError("--length and --count: at least 1")
     _, note = load_arrays(options.weights)
     stored = {k: v for k, v in note.get("sizes", {}).items() if k not in parse_settings(options.sizes)}
     system = load_model(model, (*options.sizes, *_known(model, options.sizes, stored)))
+    if system.energy is not None:
+        return sample_energy(system, model, options, note)
+    if options.png is not None:
+        raise OptionError(f"--png: {system.name} generates symbols; pictures are drawn of an energy model's chains")
+    length, count = options.length or LENGTH, options.count or 1
     if system.feedback is None:
         raise OptionError(f"model {system.name} has no feedback line, so it generates nothing: feedback x[t+1] ~ "
                           "categorical(...) says where the next symbol comes from")
@@ -53,12 +63,12 @@ def sample(model: str, options: SampleOptions) -> None:
     spelling = Spelling(system, note.get("preparation", {}))
     inputs = spelling.inputs(options)
     if not inputs:
-        inputs["batch"] = options.count
+        inputs["batch"] = count
     try:
-        found = program.generate(params, options.length, seed=options.seed, **_asked(system, options), **inputs)
+        found = program.generate(params, length, seed=options.seed, **_asked(system, options), **inputs)
     except (GraphError, TypeError, ValueError) as e:         # the module's own sentence: an input that is missing or does not fit
         raise OptionError(f"{system.name}: {e}") from None
-    prompt = inputs.get(spelling.fed, np.zeros((options.count, 0), np.int64))
+    prompt = inputs.get(spelling.fed, np.zeros((count, 0), np.int64))
     for row in np.concatenate([prompt, found], axis=1):
         print(spelling.text(row))
 
@@ -104,10 +114,10 @@ class Spelling:
             row = self.classes(name, text)
             if not len(row):
                 raise OptionError(f"input {name}: it has no symbol")
-            out[name] = np.repeat(row[None], options.count, axis=0)
+            out[name] = np.repeat(row[None], options.count or 1, axis=0)
             for axis in self.system.inputs[name].axes:
                 if axis in self.system.lengths and name != self.fed:
-                    out[f"lengths_{axis}"] = np.full(options.count, len(row))
+                    out[f"lengths_{axis}"] = np.full(options.count or 1, len(row))
         return out
 
     def classes(self, name: str, text: str) -> Array:

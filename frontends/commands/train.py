@@ -20,7 +20,7 @@ from ..trainer.recipe import Recipe, checkpoints, pretrained
 from ..trainer.reports import draw_curve, report_classes, results_table, transfer_table, write_curve
 from ..trainer.run import Options, load_run
 from ..trainer.time import truncated_axis
-from ..trainer.weights import match_names, save_arrays, transfer, write_atomic
+from ..trainer.weights import match_names, save_arrays, transfer
 from .common import compiled, console, load_model, require_training
 
 if TYPE_CHECKING:
@@ -215,10 +215,9 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
     _write_curves(session, outcome)
     session.program.save(out / "model_np.py")
     session.files.append(out / "model_np.py")
-    report = report_classes(session.system, trainer, outcome.params)
-    if report:
-        write_atomic(out / "classes.txt", report.encode())
-        session.files.append(out / "classes.txt")
+    classes = report_classes(out, session.system, trainer, outcome.params)
+    session.files += classes
+    if classes:
         session.files += report_mistakes(out, session.system, trainer, outcome.params)
     screen.print(results_table(results))
     screen.print("written: " + ", ".join(str(f) for f in session.files), markup=False, soft_wrap=True)

@@ -46,7 +46,9 @@ class Annealing:
     def __call__(self, params: Mapping[str, Any], betas: Sequence[float], chains: int, seed: int = 0) -> Annealed:
         """log Z from a number of chains along increasing betas, which begin with 0 and end with 1."""
         assert self.system.energy is not None
-        if not (betas[0] == 0 and betas[-1] == 1 and all(a < b for a, b in pairwise(betas))):
+        if chains < 2:
+            raise ValueError(f"an error bar needs at least 2 chains, not {chains}")
+        if len(betas) < 2 or not (betas[0] == 0 and betas[-1] == 1 and all(a < b for a, b in pairwise(betas))):
             raise ValueError("the inverse temperatures increase from 0 to 1")
         names = [u.name for u in self.system.energy.visible]
         base = float(evaluate(self.system, [self.base], params, {str(length("batch")): 1})[0].reshape(-1)[0])

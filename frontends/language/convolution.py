@@ -26,7 +26,8 @@ from ...compiler.graph import BATCH, Expr, GraphError, Reduce, Reshape, Size, po
 from . import image_words, images
 from . import syntax as s
 from .arithmetic import declared
-from .scope import Context, Equation, Scope, Value, did_you_mean, text_of
+from .diagnostics import did_you_mean
+from .scope import Context, Equation, Scope, Value, text_of
 from .static import integer, size_of
 
 Builtin = Callable[[Context, s.Call, Scope], Expr]

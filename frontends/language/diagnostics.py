@@ -55,9 +55,9 @@ class Diagnostic:
     line: str = ""
 
     def __str__(self) -> str:
-        parts = [f"{_position(self.span)}: error: {self.message}", *_excerpt(self.span, self.line)]
+        parts = [f"{_position(self.span)}: error: {self.message}", *excerpt(self.span, self.line)]
         for note in self.notes:
-            parts += [f"{_position(note.span)}: note: {note.text}", *_excerpt(note.span, note.line)]
+            parts += [f"{_position(note.span)}: note: {note.text}", *excerpt(note.span, note.line)]
         if self.suggestion:
             parts.append(f"    {self.suggestion}")
         return "\n".join(parts)
@@ -81,7 +81,7 @@ def _position(span: Span) -> str:
     return f"{span.file}:{span.line}:{span.column}"
 
 
-def _excerpt(span: Span, line: str, widest: int = 110) -> list[str]:
+def excerpt(span: Span, line: str, widest: int = 110) -> list[str]:
     """The source line and a caret line under it; a long line is cut around the caret."""
     if not line.strip():
         return []

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from ...compiler.graph import BATCH, Expr, Input, Noise, postorder
+from ...compiler.graph import BATCH, Expr, Input, Noise, Reduce, postorder
 from ...compiler.system import Training
 from ...compiler.units import KINDS, Energy, Estimator, Units
 from . import syntax as s
@@ -78,6 +78,9 @@ def _kind(ctx: Context, scope: Scope, x: s.Item) -> tuple[str, str]:
     kind = x.type
     words = [a.value.name if isinstance(a.value, s.Name) and a.name is None else "" for a in kind.args]
     if kind.name == "binary" and words in ([], ["mean"]):
+        if words and x.keyword == "hidden":
+            ctx.fail(scope, kind, "`binary(mean)` says that data are means, and hidden units have no data",
+                     hint=f"hidden {text_of(scope, x.targets[-1])} : binary")
         return "binary", "unit" if words else "binary"
     if kind.name == "class":
         ctx.fail(scope, kind, "units have states and no classes",
@@ -142,6 +145,11 @@ def _read_by(ctx: Context, scope: Scope, value: Expr, at: s.Expr) -> None:
         source, node = written_at(ctx, value, noise) or (scope.source, at)
         ctx.report(Scope(source), node, "the energy is no fixed function of the units: noise enters it",
                    hint="the units themselves are what is random")
+    mixed = next((e for e in nodes if isinstance(e, Reduce) and BATCH in e.over), None)
+    if mixed is not None:
+        source, node = written_at(ctx, value, mixed) or (scope.source, at)
+        ctx.report(Scope(source), node, "the energy is that of one example, and here examples are added up",
+                   hint="leave mean[batch] or sum[batch] out: training takes the mean of what follows from E")
     if ctx.system.stats:
         name = next(iter(ctx.system.stats))
         ctx.report(scope, at, f"E reads the stat `{name}`, and {REFUSED['stat'][0]}", hint=REFUSED["stat"][1])

@@ -224,8 +224,11 @@ def _reads(wanted: Size, channels: Size, groups: Size, sizes: dict[str, int]) ->
     if wanted * groups != channels:
         _divides(channels, groups, "input", sizes)
         told = n_text(wanted, sizes) if groups == 1 else f"{wanted} * {groups} = {n_text(wanted * groups, sizes)}"
-        raise GraphError(f"the kernel reads {told} {'channel' if wanted * groups == 1 else 'channels'}, and the image has "
-                         f"{n_text(channels, sizes)}")
+        reads = f"the kernel reads {told} {'channel' if wanted * groups == 1 else 'channels'}"
+        if (wanted * groups - channels).evaluate(sizes) == 0:
+            raise GraphError(f"{reads}, the image has {n_text(channels, sizes)}, which are equal by default only: write one size "
+                             "in both places")
+        raise GraphError(f"{reads}, and the image has {n_text(channels, sizes)}")
 
 
 def _divides(n: Size, groups: Size, what: str, sizes: dict[str, int]) -> tuple[int, int]:

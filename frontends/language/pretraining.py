@@ -43,6 +43,9 @@ BELONGS = (s.Item, s.Loss, s.Penalty, s.Train, s.Repeat, s.Define, s.Output)    
 
 def block(ctx: Context, scope: Scope, x: s.Pretrain) -> None:
     """Elaborates a block and enters it into the recipe."""
+    if ctx.energy:
+        ctx.fail(scope, x.target, "an energy model has no pretrain blocks: its units have no layers below to be fed by",
+                 hint="stack machines in a `model`: each block of it has units and an energy of its own")
     legal(ctx, scope, x.target)
     name = declare_target(ctx, scope, x.target, Binding(scope.source, x.target, "a pretrain block"))
     inner = Scope(scope.source, name, name, outer=scope)
@@ -156,7 +159,7 @@ def _around(ctx: Context, main: System, found: Collected, scope: Scope) -> None:
             energies.derivable(ctx, scope)
         except (Poisoned, Unknown):
             pass
-    first = [(x, where) for x, where in found.rest if isinstance(x, s.Loss | s.Item)]
+    first: list[tuple[s.Statement, Scope]] = [(x, where) for x, where in found.rest if isinstance(x, s.Loss | s.Item)]
     surround(ctx, replace(found, rest=first))
     whole = ctx.system.copy(equations={**main.equations, **ctx.system.equations})
     nodes, _ = reached(whole, ctx.system.roots())
@@ -201,7 +204,7 @@ def _local(system: System, name: str) -> System:
     """The block's equations under the names that the block itself has for them: z, not layer1.z."""
     def short(n: str) -> str:
         return n.removeprefix(f"{name}.")
-    closing = {n: Ref(short(n.name), n.axes, n.shape, n.type) for n in system.nodes()
+    closing: dict[Expr, Expr] = {n: Ref(short(n.name), n.axes, n.shape, n.type) for n in system.nodes()
                if isinstance(n, Ref) and n.name in system.equations}
     out = system.rewrite(closing)
     return replace(out, equations={short(k): e for k, e in out.equations.items()}, outputs=tuple(map(short, system.outputs)),
@@ -222,7 +225,8 @@ def _input_name(main: System, own: System, value: str) -> str:
 def setting(ctx: Context, scope: Scope, x: s.PretrainValue) -> None:
     """`pretrain V = W.T`: a parameter, and an expression of parameters."""
     from .expressions import evaluate
-    target = evaluate(ctx, _as_read(x.target), scope)
+    read = _as_read(x.target)
+    target = evaluate(ctx, read, scope)
     text = text_of(scope, x.target)
     if not isinstance(target, Param) or target.name not in ctx.system.params:
         found = scope.find(x.target.name)
@@ -233,7 +237,7 @@ def setting(ctx: Context, scope: Scope, x: s.PretrainValue) -> None:
                  hint=suggest(text, Scope(scope.source), ctx.system.params))
     e = evaluate(ctx, x.value, scope)
     data = next((n for n in reached(ctx.system, [e])[0] if isinstance(n, Input)), None)
-    notes = declared(ctx, scope, [(x.target, target), (x.value, e)])
+    notes = declared(ctx, scope, [(read, target), (x.value, e)])
     if data is not None or e.axes:
         ctx.fail(scope, x.value, f"`{text_of(scope, x.value)}` depends on the data, and a parameter is set before there are any",
                  *notes, hint="only parameters, sizes and numbers may stand here")

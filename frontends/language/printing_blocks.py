@@ -33,8 +33,9 @@ def _as_written(model: System, block: Pretraining) -> tuple[System, tuple[str, .
     """The block's system in which every value of the model goes by the model's own name for it; the block's own equations."""
     named = {e: n for n, e in reversed(model.equations.items())}
     units = _units(block.system)
-    back = {block.system.inputs[k]: Input(named[e], e.axes, e.shape, e.type) for k, e in block.feeds if k not in units}
-    system = block.system.rewrite(back)
+    back: dict[Expr, Input] = {
+        block.system.inputs[k]: Input(named[e], e.axes, e.shape, e.type) for k, e in block.feeds if k not in units}
+    system = block.system.rewrite({**back})
     inputs = {n.name: n for n in (back.get(i, i) for i in system.inputs.values())}
     earlier = {p for s in _before(model, block) for p in s.params}
     freeze = tuple(k for k in system.training.freeze if k not in earlier)

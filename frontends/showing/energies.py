@@ -15,7 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...compiler.energy import Conditional, EnergyError, conditional, free_energy, replaced, signed_summands
+from ...compiler.energy.chains import MIDDLE
 from ...compiler.energy.conditionals import named, over
+from ...compiler.energy.probe import reading
 from ...compiler.energy.sums import ordered
 from ...compiler.formulas import Equation, formula, latex
 from ...compiler.formulas.latex import symbol_latex, to_latex
@@ -57,7 +59,8 @@ class Derived:
         return [
             Section("the energy", tuple(self.stated())),
             Section(f"the hidden units given the visible ones: {_slopes(self.hidden)}", tuple(self.conditionals("hidden"))),
-            Section(f"the visible units given the hidden ones: {_slopes(self.visible)}", tuple(self.conditionals("visible"))),
+            Section(f"the visible units given the hidden ones: {_slopes(self.visible)}{self.halved()}",
+                    tuple(self.conditionals("visible"))),
             Section(f"the free energy, the hidden units summed out: {self.law_of_visible()}", (self.free(),)),
             Section("the derivatives of the energy", tuple(self.derivative(k) for k in params)),
             Section("the gradient of the log-likelihood: the mean of -dE/dtheta in the data, less its mean in the model",
@@ -76,6 +79,13 @@ class Derived:
             u = c.layer.name
             yield self.row((f"theta_{u}", rf"\theta_{{{symbol_latex(u)}}}"), c.natural)
             yield from self.law(c)
+
+    def halved(self) -> str:
+        """What a unit's own value is in its theta, where the energy has its square: the middle of its two values."""
+        found = [f"in that of a unit of {c.layer.name}, its own value counts as {MIDDLE[c.layer.kind]:g}"
+                 for c in conditional(self.system, "visible").values()
+                 if c.interacting and c.layer.kind in MIDDLE and reading(self.system, c.natural, c.layer.node).own]
+        return "".join(f"; {x}" for x in found)
 
     def law(self, c: Conditional) -> Iterator[Equation]:
         """p(h | v), by the kind of units."""

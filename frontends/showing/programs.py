@@ -33,6 +33,7 @@ from ...compiler.program import (
     View,
 )
 from ...compiler.system import System
+from .convolutions import ways
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
@@ -46,7 +47,7 @@ def schedule_text(compiled: Compiled) -> str:
         part = compiled.parts.get(name, compiled)                # of an energy model each function has a system of its own
         system = part.differentiated if name in ("gradients", "statistics") else part.evaluated
         assert system is not None
-        parts.append("\n".join([f"{name}:", *_steps(lay.plan, system)]))
+        parts.append("\n".join([f"{name}:", *_steps(lay.plan, system), *ways(lay.plan, system)]))
     return "\n\n".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,17 @@ import numpy as np
 from ...compiler.node import BATCH, Type
 from ...compiler.sizes import Size
 from ...compiler.system import System
+from ..language.diagnostics import excerpt
 from .errors import DataError
 
 Array = np.ndarray[Any, Any]
+UNITS = {                                                # kind -> what is wrong with a value, and a way out
+    "binary": ("is neither 0 nor 1, the values of binary units",
+               "round the data or compare them, {0} = image > 7, or declare {0} : binary(mean)"),
+    "means": ("is not from 0 to 1, as means of binary units are", "scale the data, {0} = image / 255, or declare {0} : gaussian"),
+    "spin": ("is neither -1 nor 1, the values of spin units", "compare the data: {0} = 2 * (image > 7) - 1"),
+    "categorical": ("is not of a single 1 among 0s along the last axis", "give states as vectors: {0} = onehot(column, 4)"),
+}
 
 
 def fit_input(system: System, name: str, value: Array, dtype: np.dtype[Any], steps: bool = False) -> Array:
@@ -44,6 +53,32 @@ def check_input(system: System, name: str, value: Array, locate: Callable[[int],
         _refuse(value, (value < 0) | (value >= n), name, locate, why)
     elif value.dtype.kind == "f":
         _refuse(value, ~np.isfinite(value), name, locate, "is not a finite number")
+        _check_units(system, name, value, locate)
+
+
+def _check_units(system: System, name: str, value: Array, locate: Callable[[int], str]) -> None:
+    """Refuses what no unit of a layer can be, under the line that declares the layer."""
+    layers = {} if system.energy is None else {u.name: u.kind for u in system.energy.layers}
+    kind = "means" if system.domains.get(name) == "unit" else layers.get(name, "")
+    if name not in layers or kind not in UNITS:
+        return
+    why, hint = UNITS[kind]
+    if kind == "means":
+        bad = (value < 0) | (value > 1)
+    elif kind == "spin":
+        bad = np.abs(value) != 1
+    else:
+        bad = (value != 0) & (value != 1)
+        if kind == "categorical" and not bad.any():
+            bad = np.broadcast_to(value.sum(-1, keepdims=True) != 1, value.shape)
+    try:
+        _refuse(value, bad, name, locate, why)
+    except DataError as error:
+        span = system.spans.get(name)
+        path = Path(span.file) if span is not None else None
+        lines = path.read_text("utf-8").split("\n") if path is not None and path.is_file() else []
+        shown = excerpt(span, lines[span.line - 1]) if span is not None and span.line <= len(lines) else []
+        raise DataError("\n".join([str(error), *shown, f"    {hint.format(name)}"])) from None
 
 
 def check_lengths(name: str, own: Array, array: Array, of: str, where: str) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 from ...compiler.energy import EnergyError
@@ -23,20 +24,25 @@ class Watch:
     def __init__(self, system: System) -> None:
         assert system.energy is not None
         self.measures, kinds = Measures(system), {u.kind for u in system.energy.visible}
+        self.units = sum(prod(s.evaluate(system.sizes) for s in u.node.shape) for u in system.energy.visible)
         self.names = ["reconstruction_error"] + (["pseudo_likelihood"] if kinds <= {*FLIPS} else [])
 
     def __call__(self, params: Mapping[str, Any], pieces: Iterable[Piece], most: int | None = None) -> dict[str, float]:
         """Means over the examples; `most`: of the first ones only."""
         sums, count = dict.fromkeys(self.names, 0.0), 0
+        if most is not None and "pseudo_likelihood" in sums and self.units < most:
+            most -= most % self.units                            # every unit is flipped as often
         for piece in pieces:
+            n = piece.examples if most is None else min(piece.examples, most - count)
+            arrays = {k: a[:n] for k, a in piece.arrays.items()}
             for name in [*sums]:
                 more = {"step": count} if name == "pseudo_likelihood" else {}
                 try:
-                    sums[name] += piece.examples * getattr(self.measures, name)(params, **more, **piece.arrays)
+                    sums[name] += n * getattr(self.measures, name)(params, **more, **arrays)
                 except EnergyError:                              # means without a closed form, units that interact
                     del sums[name]
-            count += piece.examples
-            if most is not None and count >= most:
+            count += n
+            if count == most:
                 break
         return {k: v / count for k, v in sums.items()}
 

@@ -9,7 +9,7 @@
 
 A formula is a choice. It is parsed into tuples and evaluated over whole columns, the first axis being the examples, or the
 steps of all sequences one after the other; Python's own `eval` never sees it. Brackets with commas put columns side by side as
-features; `x[t+1]` reads the sequence one step later; `x[0]` and `x[0:3]` take features. Functions of text: see `spelling`.
+features; `x[t+1]` reads the sequence one step later; `x[0]` and `x[0:3]` take features. Functions: see `numeric`, `spelling`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError, did_you_mean
+from .numeric import FUNCTIONS
 from .ragged import Ragged
 from .spelling import PER_WORD, SPELLINGS, per_word, spelled
 
@@ -36,10 +37,6 @@ _WORDS = ("and", "or", "not")
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "^": np.power,
     "and": lambda a, b: np.logical_and(a != 0, b != 0), "or": lambda a, b: np.logical_or(a != 0, b != 0), **_COMPARE}
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "log": np.log, "exp": np.exp, "sqrt": np.sqrt, "abs": np.abs, "floor": np.floor, "round": np.round,
-    "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "min": np.minimum, "max": np.maximum, "select": np.where}
-_ARGUMENTS = {"min": 2, "max": 2, "select": 3}
 _MAX_DEPTH = 60
 
 
@@ -313,13 +310,13 @@ class Evaluation:
         if name in PER_WORD and 1 <= len(args) <= 2:
             k = int(args[1][1]) if len(args) == 2 and args[1][0] == "number" else 3
             return per_word(self.place, name, self._value(args[0]), k)
-        if name not in _FUNCTIONS:
-            known = ["standardise", "padded", *SPELLINGS, *PER_WORD, *_FUNCTIONS]
+        if name not in FUNCTIONS:
+            known = ["standardise", "padded", *SPELLINGS, *PER_WORD, *FUNCTIONS]
             raise DataError(f"input {self.place}: there is no function {name!r}{did_you_mean(name, known)}")
-        wanted = _ARGUMENTS.get(name, 1)
+        wanted, function = FUNCTIONS[name]
         if len(args) != wanted:
             raise DataError(f"input {self.place}: {name} takes {wanted} argument{'s' * (wanted > 1)}, not {len(args)}")
-        return _FUNCTIONS[name](*_fit(*(self._number(a) for a in args)))
+        return function(*_fit(*(self._number(a) for a in args)))
 
     def _padded(self, tree: Tree) -> Array:
         """(examples, width): each sequence, and empty symbols or zeros after it, for an input without a time axis."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...compiler.system import System
 from .loop import Trainer
-from .pictures import draw_grid, images_of
+from .pictures import Sheet, draw_grid, images_of
 from .reports import class_labels, classified, reported_part
 from .weights import write_atomic
 
@@ -79,7 +79,8 @@ def draw_mistakes(path: Path, found: Sequence[Mistake], labels: Sequence[str], s
     if pictures is None or len(pictures) != len(found):
         return False
     titles = [f"{labels[m.right]} as {labels[m.taken]}" for m in found]
-    return draw_grid(path, pictures, f"{system.name}: worst mistakes of the {part} part", min(10, len(found)), titles)
+    return draw_grid(path, pictures, Sheet(f"{system.name}: worst mistakes of the {part} part, what each is and what it was "
+                                           "taken for", min(10, len(found)), titles))
 
 
 __all__ = ["Mistake", "draw_mistakes", "mistakes_text", "report_mistakes", "worst_mistakes"]

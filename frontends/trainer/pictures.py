@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def as_text(a: Array, columns: int, most: int = 16) -> str:
 
 
 def tiled(a: Array, columns: int, gap: float) -> tuple[Array, list[tuple[int, int]]]:
-    """One white sheet with all pictures on it, `gap` of their height between rows, and each one's upper left corner."""
+    """One white sheet with all pictures on it, `gap` of their height above each, and each one's upper left corner."""
     n, h, w = a.shape[:3]
     rows, down, across = -(-n // columns), h + max(1, round(gap * h)), w + max(1, round(0.1 * w))
     sheet = np.ones((rows * down, columns * across - (across - w), *a.shape[3:]))
@@ -61,27 +62,97 @@ def tiled(a: Array, columns: int, gap: float) -> tuple[Array, list[tuple[int, in
     return sheet, places
 
 
-def draw_grid(path: Path, a: Array, title: str, columns: int, titles: Sequence[str] = ()) -> bool:
+@dataclass(frozen=True)
+class Sheet:
+    """What stands around the pictures of a grid: a title, words above each, and beside the rows; an image that comes first.
+
+    With `common`, all have one scale, which a bar shows: from the least value to the greatest, or, where there are values of both
+    signs, blue below 0, white at 0, red above. Without it, each goes from its own least value, black, to its greatest, white.
+    """
+
+    title: str
+    columns: int
+    above: Sequence[str] = ()
+    beside: Sequence[str] = ()
+    first: Array | None = None
+    common: bool = False
+
+
+def draw_grid(path: Path, a: Array, how: Sheet) -> bool:
     """All pictures in a grid, as PNG; False where matplotlib is not there."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    grid, places = tiled(scaled(a), columns, 0.3 if titles else 0.1)
-    inch = 0.8 / a.shape[2]
-    figure = Figure(figsize=(max(inch * grid.shape[1], 2.5) + 0.2, inch * grid.shape[0] + 0.5), layout="constrained")
+    common = how.common and a.ndim == 3
+    low, high, colours = _scale(a) if common else (0.0, 1.0, "gray")
+    cells, places = tiled(np.full(a.shape, np.nan), how.columns, 0.3 if how.above else 0.1)
+    grid, _ = tiled(a if common else scaled(a), how.columns, 0.3 if how.above else 0.1)
+    if a.ndim == 3:
+        grid = np.where(np.isnan(cells), grid, np.nan)           # what lies between the pictures is left white
+    inch = (0.8 if len(a) <= 40 else 0.5) / a.shape[2]
+    wide, tall = inch * grid.shape[1], inch * grid.shape[0]
+    left = 0.1 + (1.5 if how.first is not None else 0.0) + (0.09 * max(map(len, how.beside)) if how.beside else 0.0)
+    width = max(left + wide + (0.8 if common else 0.1), 0.085 * len(how.title))
+    height = max(tall, 1.4 if how.first is not None else 0.0) + 0.45
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    ax = figure.subplots()
+    figure.text(0.1 / width, 1 - 0.12 / height, how.title, fontsize=9, va="top")
+    ax = figure.add_axes((left / width, (height - 0.35 - tall) / height, wide / width, tall / height))
+    shown = ax.imshow(grid, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
     ax.axis("off")
-    ax.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    for text, (top, left) in zip(titles, places):
-        ax.text(left + a.shape[2] / 2 - 0.5, top - 0.7, text, fontsize=7, ha="center", va="bottom")
-    figure.suptitle(title, fontsize=9)
-    found = io.BytesIO()
-    figure.savefig(found, format="png", dpi=120, metadata={"Software": None})
-    write_atomic(path, found.getvalue())
+    for text, (top, at) in zip(how.above, places):
+        ax.text(at + a.shape[2] / 2 - 0.5, top - 0.7, text, fontsize=7, ha="center", va="bottom")
+    for text, (top, _) in zip(how.beside, places[::how.columns]):
+        ax.text(-0.2 * a.shape[2], top + a.shape[1] / 2, text, fontsize=7, ha="right", va="center")
+    if how.first is not None:
+        small = figure.add_axes((0.1 / width, (height - 0.45 - 1.25) / height, 1.25 / width, 1.25 / height))
+        small.imshow(scaled(how.first[None])[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        small.axis("off")
+    if common:
+        bar = figure.add_axes(((left + wide + 0.15) / width, (height - 0.35 - min(tall, 2.0)) / height, 0.1 / width,
+                               (min(tall, 2.0) - 0.1) / height))
+        figure.colorbar(shown, cax=bar).ax.tick_params(labelsize=7)
+    _save(figure, path)
     return True
 
 
-__all__ = ["as_text", "draw_grid", "images_of", "scaled"]
+def _scale(a: Array) -> tuple[float, float, str]:
+    """The least and the greatest value, and colours; values of both signs lie around 0."""
+    low, high = float(a.min()), float(a.max())
+    if low < 0 < high:
+        most = max(-low, high)
+        return -most, most, "RdBu_r"
+    return (low, high, "gray") if low < high else (low - 1, high + 1, "gray")
+
+
+def draw_confusion(path: Path, counts: Array, labels: Sequence[str], title: str) -> bool:
+    """counts[i, j], how often class i was taken for class j, mistakes in red; False where matplotlib is not there."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    n, wrong = len(counts), counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    figure = Figure(figsize=(1.6 + 0.42 * n, 1.2 + 0.36 * n), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    ax.imshow(wrong, cmap="Reds", vmin=0, vmax=1.5 * max(1, wrong.max()), interpolation="nearest", aspect="auto")
+    for i, j in np.argwhere(counts):
+        ax.text(j, i, str(counts[i, j]), fontsize=7, ha="center", va="center", color="gray" if i == j else "black")
+    ax.set_xticks(range(n), labels, fontsize=8, rotation=90 if max(map(len, labels)) > 3 else 0)
+    ax.set_yticks(range(n), labels, fontsize=8)
+    ax.set(xlabel="taken for", ylabel="is")
+    ax.set_title(title, fontsize=9)
+    _save(figure, path)
+    return True
+
+
+def _save(figure: Any, path: Path) -> None:
+    found = io.BytesIO()
+    figure.savefig(found, format="png", dpi=120, metadata={"Software": None})
+    write_atomic(path, found.getvalue())
+
+
+__all__ = ["Sheet", "as_text", "draw_confusion", "draw_grid", "images_of", "scaled"]

@@ -13,6 +13,7 @@ import numpy as np
 from ...compiler.system import System
 from .batches import Piece
 from .loop import Trainer
+from .pictures import draw_confusion
 from .run import Program
 from .weights import Loaded, write_atomic
 
@@ -189,14 +190,19 @@ def reported_part(trainer: Trainer) -> str:
     return next(p for p in ("test", "validation", "train") if trainer.data.count(p))
 
 
-def report_classes(system: System, trainer: Trainer, params: Mapping[str, Array]) -> str | None:
-    """The report on the test part (else validation, else training), or None where the model scores no classes."""
+def report_classes(folder: Path, system: System, trainer: Trainer, params: Mapping[str, Array]) -> list[Path]:
+    """Writes classes.txt on the test part (else validation, else training), and confusion.png; the files that were written."""
     roles, data = classified(system), trainer.data
     if roles is None:
-        return None
+        return []
     target, output = roles
     labels, part = class_labels(system, trainer, target), reported_part(trainer)
     if len(labels) > _CLASSES_REPORTED:
-        return None
+        return []
     counts = confusion(trainer.program, params, trainer.pieces(part), target, output, system, bool(trainer.options.truncate))
-    return f"{part} part of {data.name}\n\n{class_report(counts, labels)}"
+    files = [folder / "classes.txt"]
+    write_atomic(files[0], f"{part} part of {data.name}\n\n{class_report(counts, labels)}".encode())
+    title = f"{system.name}: {part} part of {data.name}"
+    if len(labels) <= _CLASSES_SHOWN and draw_confusion(folder / "confusion.png", counts, labels, title):
+        files.append(folder / "confusion.png")
+    return files

@@ -5,6 +5,11 @@
 Every side runs in a process of its own with two threads; all do the same work from the same parameters, and must reach the
 same loss and the same parameters before anything is timed. Rounds go from side to side in turn, so that a busy
 machine is busy for all. Printed: the median step of every side, its quartiles, and the ratio of ours to the fastest other.
+
+Peak memory: the most that a side's process held in memory (VmHWM) during all its steps, beyond what it held before the first
+one, when its model was compiled and its parameters and data were there: activations, gradients, temporaries, moments that are
+made in the first step (PyTorch's), compiling (JAX's in a row with noise), and what a library or its allocator keeps for itself.
+`plan`, ours alone: what the memory plan and the gradients take; the rest of our peak is the linear algebra's own.
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ class Side:
         self.process = subprocess.Popen([sys.executable, "-m", "tests.bench.worker", peer, model, optimiser, path],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         self.times: list[float] = []
+        self.peak: int | None = None
         self.read()
 
     def read(self) -> Any:
@@ -75,6 +81,7 @@ def measure(model: str, optimiser: str, peers: list[str], rounds: int, steps: in
                 time.sleep(SETTLE)
                 s.times += s.ask(f"run {steps}")
         for s in sides:
+            s.peak = s.ask("memory")
             s.close()
     return sides
 
@@ -104,7 +111,7 @@ def main() -> None:
     for p in PEERS:
         if p not in installed:
             print(f"{p} is not installed: not measured")
-    print(f"{'step':<22}{'side':<15}{'median ms':>10}{'quartiles':>18}{'ratio':>8}")
+    print(f"{'step':<22}{'side':<15}{'median ms':>10}{'quartiles':>18}{'ratio':>8}{'peak MB':>9}{'plan':>7}")
     for row in given.rows:
         peers = [p for p in installed if p != "torch.compile" or (given.compiled and WORK[row].compiled)]
         for optimiser in WORK[row].optimisers:
@@ -117,9 +124,23 @@ def report(row: str, optimiser: str, sides: list[Side]) -> None:
     fastest = min((m for p, m in medians.items() if p != "chainrule"), default=None)
     for s in sides:
         low, _, high = (1e3 * q for q in quantiles(s.times))
-        ratio = f"{medians['chainrule'] / fastest:8.2f}" if s.peer == "chainrule" and fastest else ""
-        spread = f"{low:.2f} - {high:.2f}"
-        print(f"{row + ' ' + optimiser:<22}{s.peer:<15}{medians[s.peer]:>10.2f}{spread:>18}{ratio}", flush=True)
+        ours = s.peer == "chainrule"
+        ratio = f"{medians['chainrule'] / fastest:.2f}" if ours and fastest else ""
+        spread, peak = f"{low:.2f} - {high:.2f}", "-" if s.peak is None else f"{s.peak / 1e6:.1f}"
+        plan = f"{planned(row, optimiser) / 1e6:.1f}" if ours else ""
+        times = f"{medians[s.peer]:>10.2f}{spread:>18}{ratio:>8}"
+        print(f"{f'{row} {optimiser}':<22}{s.peer:<15}{times}{peak:>9}{plan:>7}", flush=True)
+
+
+def planned(row: str, optimiser: str) -> int:
+    """The bytes of our workspace after a step: its slots, and the arrays of the gradients."""
+    import chainrule as cr
+    program = cr.compile(cr.parse(WORK[row].text(optimiser)))
+    params = program.init()
+    state = program.init_state(params)
+    program.module.train_step(params, state, **WORK[row].data())
+    kept = state.workspace
+    return sum(a.nbytes for part in kept.memory.values() for a in part) + sum(a.nbytes for a in kept.views["d"].values())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Work:
     optimisers: tuple[str, ...] = ("sgd", "adam")
     compiled: bool = False
     rates: tuple[float, float] = (0.01, 0.001)           # of sgd and adam
+    noise: dict[str, tuple[int, ...]] = field(default_factory=dict)      # uniform numbers that a step draws, by our keys
 
     def text(self, optimiser: str) -> str:
         """The model's text with its optimiser."""

@@ -6,7 +6,7 @@ import pytest
 from chainrule.compiler.derivatives import grad
 from chainrule.compiler.energy import EnergyError, conditional, free_energy, objective
 from chainrule.compiler.formulas import formula
-from chainrule.compiler.graph import Contract, Input, Param, apply, total
+from chainrule.compiler.graph import Const, Contract, Input, Param, apply, total
 from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.units import Estimator
 from zoo.energies import CASES, D, H, W, b, c, machine, units
@@ -52,6 +52,21 @@ hidden h[H] : binary
 param W[H, D] ~ normal(1);  b[D] = 0;  z[D] = 0
 E = sum((v - b)^2 * exp(z))/2 - h @ W @ v""", {"h": "W @ v", "v": "W.T @ h + b * exp(z)"},
                   "sum((v - b)^2 * exp(z)) / 2 - sum(softplus(W @ v))"),
+    "categorical, flattened": ("""visible v[D, C] : categorical
+hidden h[H] : binary
+param W[H, D*C] ~ normal(1);  b[D, C] = 0
+E = -h @ W @ flatten(v) - sum(b * v)""", {"h": "W @ flatten(v)", "v": "reshape(W.T @ h, D, C) + b"},
+                               "-sum(b * v) - sum(softplus(W @ flatten(v)))"),
+    "variance": ("""visible v[D] : gaussian
+hidden h[H] : binary
+param W[H, D] ~ normal(1);  b[D] = 0;  s[D] = 1
+E = sum((v - b)^2 / s^2)/2 - h @ W @ (v / s)""", {"h": "W @ (v / s)", "v": "W.T @ h / s + b / s^2"},
+                 "sum((v - b)^2 / s^2) / 2 - sum(softplus(W @ (v / s)))"),
+    "joined visible units": ("""visible v[D] : binary
+hidden h[H] : binary
+param W[H, D], L[D, D] ~ normal(1)
+E = -h @ W @ v - v @ L @ v""", {"h": "W @ v", "v": "W.T @ h + L.T @ v + L @ v"},
+                             "-v @ L @ v - sum(softplus(W @ v))"),
     "convolution": ("""visible v[1, 4, 4] : binary
 hidden h[1, 3, 3] : binary
 param K[1, 1, 2, 2] ~ normal(1);  c[1] = 0;  b = 0
@@ -71,7 +86,7 @@ def test_texts(name):
 def test_forms(name):
     """The texts, and the free energy against the sum over all hidden configurations."""
     lines, natural, free = FORMS[name]
-    head, train = "energy m(D = 3, H = 2, P = 2, G = 2, X = 2)", "train contrastive_divergence(k = 1, lr = 0.1)"
+    head, train = "energy m(D = 3, H = 2, P = 2, G = 2, X = 2, C = 2)", "train contrastive_divergence(k = 1, lr = 0.1)"
     system = cr.parse(f"{head}\n{lines}\n{train}\n").system
     found = {**conditional(system, "hidden"), **conditional(system, "visible")}
     assert {k: formula(x.natural, system.names) for k, x in found.items()} == natural
@@ -107,6 +122,9 @@ BINARY, GAUSSIAN, SPIN = ("binary", "binary"), ("gaussian", "binary"), ("spin", 
 MISTAKES = {
     "square": (lambda v, h: total(apply("square", h)), BINARY, "not affine in the binary units h: the derivative of sum(h^2)"),
     "exponential": (lambda v, h: total(apply("exp", v)), SPIN, "not affine in the spin units v: the derivative of sum(exp(v))"),
+    "saturated": (lambda v, h: total(apply("tanh", h @ W @ v)), BINARY, "the binary units h: the derivative of tanh("),
+    "bent": (lambda v, h: -total(apply("maximum", h @ W @ v, Const(0))), BINARY, "not affine in the binary units h"),
+    "steps": (lambda v, h: total(apply("floor", h @ W @ v)), BINARY, "not affine in the binary units h"),
     "hidden interact": (lambda v, h: h @ L @ h, BINARY, "h cannot be summed out"),
     "curvature": (lambda v, h: -total(apply("square", v)), GAUSSIAN, "by the Gaussian units v is -2, which is not positive"),
     "flat": (lambda v, h: total(v), GAUSSIAN, "does not grow with the square of the Gaussian units v"),
@@ -177,3 +195,15 @@ def test_persistent_step_is_scikit_learns():
         theirs = {"W": rbm.components_, "b": rbm.intercept_visible_, "c": rbm.intercept_hidden_}[node.name]
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     assert (chain == rbm.h_samples_).all()
+
+
+def test_a_unit_in_no_term():
+    """Of a layer that stands in the energy, too."""
+    text = """energy m(D = 3, H = 2)
+visible v[D] : binary
+hidden h[H] : binary
+param W[H, D] ~ normal(1)
+E = -h[0:1] @ W[0:1] @ v
+"""
+    with pytest.raises(cr.frontends.language.ModelError, match=r"the unit `h\[1\]` stands in no term of the energy"):
+        cr.parse(text)

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 from chainrule.backends.cpu.program import Program
+from chainrule.compiler import energy
 from chainrule.compiler.derivatives import grad, hvp
 from chainrule.compiler.graph import BATCH, Input
 from chainrule.compiler.interpret import evaluate
@@ -22,12 +23,14 @@ SMALL = {"perceptron": {}, "sinusoid": {}, "cnn_sentences": {"V": 7, "N": 6, "E"
 USUAL = {"D": 6, "H": 5, "C": 3, "V": 7, "S": 5, "E": 4, "F": 3, "A": 3, "N": 2, "L": 2, "W": 3}
 STEPS = (1e-3, 1e-4, 1e-5, 1e-7)
 BATCH_SIZE, TIME = 5, 4
+ENERGIES = tuple(n for n in NAMES if load(EXAMPLES / n / "model.nn").energy is not None)
+LOSSES = tuple(n for n in NAMES if n not in ENERGIES)
 
 
 def small(name):
     """The example's system at sizes that an interpreter can follow."""
     text = (EXAMPLES / name / "model.nn").read_text(encoding="utf-8")
-    head = next(line for line in text.splitlines() if line.startswith("model "))
+    head = next(line for line in text.splitlines() if line.startswith(("model ", "energy ")))
     sizes = SMALL.get(name, {k: v for k, v in USUAL.items() if f"{k} = " in head})
     return load(EXAMPLES / name / "model.nn", sizes)
 
@@ -63,7 +66,7 @@ def test_committed_modules_are_fresh(name):
                     f"python -m tests.examples.regenerate {name}", pytrace=False)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_inputs_stand_in_the_order_of_their_declaration(name):
     system = small(name)
     module = Program(system).module
@@ -82,7 +85,7 @@ def test_module_checks_itself(name, level):
 
 
 @pytest.mark.parametrize("level", [0, 1])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_module_agrees_with_the_interpreter(name, level):
     """Objective and gradients, noise included: the same seed and step draw the same numbers."""
     system = small(name)
@@ -99,7 +102,7 @@ def test_module_agrees_with_the_interpreter(name, level):
             np.testing.assert_allclose(found[k], e, rtol=1e-10, atol=1e-13, err_msg=k)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_second_order(name):
     """The module's gradient, differenced along a direction, against the Hessian times it, derived."""
     system = small(name)
@@ -124,3 +127,28 @@ def test_second_order(name):
         differences = (8 * (gradient(h) - gradient(-h)) - (gradient(2 * h) - gradient(-2 * h))) / (12 * h)
         errors.append(np.abs(differences - derived).max() / max(np.abs(derived).max(), 1e-3))
     assert min(errors) < 1e-6, f"errors at steps {STEPS}: {errors}"
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("name", ENERGIES)
+def test_energy_module_agrees_with_the_interpreter(name, level):
+    """Objective, gradients and the ends of persistent chains: the same seed and step draw the same numbers."""
+    system = small(name)
+    rng, v = np.random.default_rng(0), system.energy.visible[0]
+    params = {k: rng.normal(0.0, 0.5, sizes(system, p.node.shape)) for k, p in system.params.items()}
+    shape = (BATCH_SIZE, *sizes(system, v.node.shape))
+    hot = np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])]
+    values = {"binary": np.float64(rng.random(shape) < 0.5), "gaussian": rng.standard_normal(shape), "categorical": hot}
+    given = {"v": values[v.kind]}
+    found = energy.objective(system)
+    chains = {k: np.float64(rng.random((3, *sizes(system, found.system.inputs[k].shape))) < 0.5) for k in found.chain}
+    extended, grads = grad(found.system, found.system.objective(), [p.node for p in system.params.values()])
+    expected = evaluate(extended, [found.system.objective(), *grads, *found.chain.values()], {**params, **given, **chains},
+                        seed=7, step=3)
+    module = Program(system, "float64", level).module
+    results, workspace = {k: np.empty_like(a) for k, a in {**params, **chains}.items()}, module.Workspace()
+    for _ in range(2):
+        loss = module._gradients(params, results, *given.values(), *chains.values(), workspace, (7, 3))
+        np.testing.assert_allclose(float(loss), float(expected[0]), rtol=1e-12)
+        for k, e in zip([*params, *chains], expected[1:], strict=True):
+            np.testing.assert_allclose(results[k], e, rtol=1e-10, atol=1e-13, err_msg=k)

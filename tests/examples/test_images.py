@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chainrule.backends.cpu.program import Program
 from chainrule.compiler.check import check_gradients
 from chainrule.frontends.language import load, parse
 from chainrule.frontends.language.printing import to_text
@@ -45,6 +46,13 @@ def test_text_and_back(name):
 def test_gradients(name):
     system = small(name)
     check_gradients(system, values(system), order=1).require()
+
+
+def test_words_of_a_sentence_are_looked_up():
+    """No one-hot vectors: rows of the table, in the order in which windows read them, and rows added up by word."""
+    source = Program(load(MODELS["cnn_sentences"])).source
+    assert 'np.take(L, w, axis=0, out=e, mode="clip")' in source and "scatter(d_e, w, out=d_L)" in source
+    assert "onehot_w" not in source
 
 
 def test_second_order():

@@ -9,6 +9,7 @@ import pytest
 from chainrule.backends.cpu.program import Program
 from chainrule.compiler.recipe import Pretraining
 from chainrule.frontends.language import load
+from chainrule.frontends.trainer.batches import Piece
 from chainrule.frontends.trainer.data import load_data
 from chainrule.frontends.trainer.loop import Trainer, evaluate
 from chainrule.frontends.trainer.recipe import Recipe, pretrained
@@ -22,6 +23,7 @@ STEPS = {"sinusoid": 300, "stacked_bidirectional_residual_attention": 10, "pos_t
 ROWS = {"stacked_bidirectional_residual_attention": 60, "pos_tagger": 200}      # how many the loss is compared on, where not 1000
 CHUNKED = [n for n in NAMES if load(EXAMPLES / n / "model.nn").training.truncate]
 PRETRAINED = ("dbn_mnist", "stacked_denoising_autoencoders")      # without pretraining their losses rest for a while
+ENERGIES = [n for n in NAMES if load(EXAMPLES / n / "model.nn").energy is not None]      # what they minimise measures nothing
 UNTRAINED = ("perceptron", "adbench_lstm")          # the first starts at loss 0, see below; the second has no data
 
 
@@ -40,7 +42,7 @@ def session(name, sizes=None, **options):
     return trainer
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in (*UNTRAINED, *CHUNKED, *PRETRAINED)])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in (*UNTRAINED, *CHUNKED, *PRETRAINED, *ENERGIES)])
 def test_the_loss_falls(name):
     """A few steps on the example's own data, in its own batches, with its own optimiser."""
     trainer = session(name)
@@ -68,6 +70,22 @@ def test_the_loss_falls_from_chunk_to_chunk(name):
         loss, carry = program.train_step(params, state, carry=carry, **piece)
         losses.append(float(loss))
     assert np.mean(losses[-5:]) < 0.85 * losses[0]
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_energy_models_learn(name):
+    """After some steps the examples are likelier than others: reconstructed better, and their units predicted better."""
+    trainer = session(name, epochs=1)
+    rows = np.random.default_rng(0).permutation(trainer.n)
+    batches = [trainer.take(rows[i:i + trainer.batch]) for i in range(0, 120 * trainer.batch, trainer.batch)]
+    batches = [b for b in batches if len(b["v"])]
+    piece = Piece(trainer.take(rows[:500]), 500, 500)
+    before = trainer.watch(trainer.run.params, [piece])
+    for k in range(60 if name == "rbm_mnist" else 300):
+        trainer.program.train_step(trainer.run.params, trainer.run.state, **batches[k % len(batches)])
+    after = trainer.watch(trainer.run.params, [piece])
+    assert after["reconstruction_error"] < 0.8 * before["reconstruction_error"]
+    assert after.get("pseudo_likelihood", 0) >= before.get("pseudo_likelihood", 0)
 
 
 def test_perceptron_learns_its_formulas_exactly():

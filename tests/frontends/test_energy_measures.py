@@ -59,6 +59,14 @@ def test_pseudo_likelihood(name):
     assert found == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.parametrize(("options", "sentence"), [({"chains": 1}, "needs at least 2 chains, not 1"),
+                                                   ({"betas": 0}, "increase from 0 to 1"), ({"betas": [0, 0.5]}, "from 0 to 1")])
+def test_annealing_refuses(options, sentence):
+    case = CASES["binary"]()
+    with pytest.raises(ValueError, match=sentence):
+        Measures(case.system).annealed(case.params, **options)
+
+
 def test_pseudo_likelihood_needs_units_that_flip():
     with pytest.raises(ValueError, match="flips binary or spin units, and v is gaussian"):
         Measures(CASES["gaussian"]().system).pseudo_likelihood(CASES["gaussian"]().params, v=np.zeros((1, 2)))

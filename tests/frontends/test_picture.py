@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from chainrule.frontends.cli import app
-from chainrule.frontends.trainer.pictures import as_text, images_of, scaled
+from chainrule.frontends.commands.picture import Shown, _arranged
+from chainrule.frontends.trainer.pictures import _scale, as_text, images_of, scaled
 from chainrule.frontends.trainer.weights import save_arrays
 from typer.testing import CliRunner
 
@@ -34,23 +35,41 @@ def run(*args, status=0):
     return result.output
 
 
-def test_filters_and_feature_maps(weights):
+def test_filters(weights):
     text = run("picture", "net.nn", "--weights", "w", "--param", "K")
-    assert "K: 4 images of 3 x 3" in text and len(text.splitlines()) == 5
+    assert "K: 4 images of 3 x 3, all of them from" in text and text.endswith("written: K.png\n")
+    assert (weights / "K.png").read_bytes().startswith(b"\x89PNG")
+    text = run("picture", "net.nn", "--weights", "w", "--param", "K", "--text")
+    assert len(text.splitlines()) == 5 and "written" not in text
+    assert "W: 10 images of 12 x 12" in run("picture", "net.nn", "--weights", "w", "--param", "W", "--png", "rows.png")
+
+
+def test_feature_maps(weights):
     text = run("picture", "net.nn", "--weights", "w", "--param", "K", "--input", 7)
-    assert "c of example 7 of the test part: 4 images of 6 x 6" in text
-    text = run("picture", "net.nn", "--weights", "w", "--input", 7, "--value", "c", "--png", "c.png")
-    assert "written: c.png" in text and (weights / "c.png").read_bytes().startswith(b"\x89PNG")
-    assert "W: 10 images of 12 x 12" in run("picture", "net.nn", "--weights", "w", "--param", "W")
+    assert "c of example 7 of the test part: 4 images of 6 x 6" in text and (weights / "c.png").exists()
+    text = run("picture", "net.nn", "--weights", "w", "--maps", "c", "--png", "first.png")
+    assert "c of example 0 of the test part" in text and "written: first.png" in text
+    run("picture", "net.nn", "--weights", "w", "--maps", "s", status=1)
 
 
 @pytest.mark.parametrize("args,says", [
     (["--param", "k"], "--param k: w holds no such array; known: K, W, b"), ([], "--param NAME says whose filters"),
     (["--param", "b"], "b is 4: no set of images"), (["--input", 300], "the test part has the examples 0 to 299"),
-    (["--input", 0, "--value", "d"], "--value d: no equation is called that"),
-    (["--input", 0, "--param", "W"], "--value NAME says")])
+    (["--maps", "d"], "--maps d: no equation is called that"), (["--input", 0, "--param", "W"], "--maps NAME says")])
 def test_refused(weights, args, says):
     assert says in run("picture", "net.nn", "--weights", "w", *args, status=1)
+
+
+def test_kernels_from_map_to_map_stand_in_a_table():
+    """A column for each map that comes out, a row for each that goes in."""
+    kernels = np.arange(2 * 4 * 9.0).reshape(2, 4, 3, 3)
+    pictures, sheet = _arranged(images_of(kernels), Shown("K", "net: K", kernels))
+    assert sheet.columns == 2 and list(sheet.above) == ["0", "1"] and list(sheet.beside) == [f"from {i}" for i in range(4)]
+    np.testing.assert_array_equal(pictures[2 * 3 + 1], kernels[1, 3])
+
+
+def test_colours_of_both_signs_lie_around_zero():
+    assert _scale(np.array([-1.0, 3.0])) == (-3.0, 3.0, "RdBu_r") and _scale(np.array([0.0, 3.0])) == (0.0, 3.0, "gray")
 
 
 def test_arrays_as_images():
@@ -78,7 +97,8 @@ def test_worst_mistakes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.nn").write_text(MLP)
     text = run("train", "net.nn", "--out", "run")
-    assert "run/mistakes.txt" in text and "run/mistakes.png" in text
+    for file in ("classes.txt", "confusion.png", "mistakes.txt", "mistakes.png"):
+        assert f"run/{file}" in text and (tmp_path / "run" / file).exists()
     head, columns, *rows = (tmp_path / "run" / "mistakes.txt").read_text().splitlines()
     assert head.startswith("worst mistakes of the test part") and columns.split()[-1] == "margin" and 1 <= len(rows) <= 20
     margins = [float(row.split()[-1]) for row in rows]

@@ -194,8 +194,8 @@ def step(params, carry, x):
     h1_before = carry_entry(carry, "h1[-1]", (B, D))            # (B, D)
     h2_c_before = carry_entry(carry, "h2.c[-1]", (B, D))        # (B, D)
     h2_before = carry_entry(carry, "h2[-1]", (B, D))            # (B, D)
-    E0_x = E0 * x                                               # (B, D)
     # h1.f[t] = sigmoid(h1.W_f * E0 * x[t] + h1.b_f)            model.nn:11
+    E0_x = E0 * x                                               # (B, D)
     h1_f = sigmoid(h1_W_f * E0_x + h1_b_f)                      # (B, D)
     # h1.o[t] = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)            model.nn:13
     h1_o = sigmoid(h1_W_o * E0_x + h1_b_o)                      # (B, D)
@@ -221,8 +221,8 @@ def step(params, carry, x):
     h2 = h2_o * np.tanh(h2_c)                                   # (B, D)
     # y[t] = E1 * h2[t] + E2                                    model.nn:20
     y = E1 * h2 + E2                                            # (B, D)
-    max_y = np.max(y, axis=1)                                   # (B,)
     # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
+    max_y = np.max(y, axis=1)                                   # (B,)
     exp_y = np.exp(y - max_y[:, None])                          # (B, D)
     term = (0.6931471805599453
             + softplus(np.log(np.sum(exp_y, axis=1)) - (0.6931471805599453 - max_y)))
@@ -249,8 +249,8 @@ def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     (
         E0_x, h1_o, h1_cs, h1s, h2_o, h2_f, h2_cs, h2s, y, max_y, exp_y, sum_exp_y, tmp, tmp2,
     ) = _predict_buffers(workspace, B, T, dtype)
-    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o[t] = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)            model.nn:13
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
@@ -294,9 +294,9 @@ def _predict(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # y[t] = E1 * h2[t] + E2                                    model.nn:20
     np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
-    np.max(y, axis=2, out=max_y)                                # (T, B)
     # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
     #   stabilised: log(exp(u)) -> u
+    np.max(y, axis=2, out=max_y)                                # (T, B)
     np.subtract(y, max_y[..., None], out=exp_y)                 # (T, B, D)
     np.exp(exp_y, out=exp_y)
     np.sum(exp_y, axis=2, out=sum_exp_y)                        # (T, B)
@@ -316,26 +316,26 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*D*T, dtype),
-            (B*D*T, dtype),
-            (max(B*D + B*D*T, B*D*T), dtype),
             (max(B*D + B*D*T, B*T), dtype),
+            (max(B*D + B*D*T, B*T), dtype),
+            (B*D*T, dtype),
+            (B*D*T, dtype),
             (B*T, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*D*T].reshape(T, B, D),                              # E0_x
-            s[1][:B*D*T].reshape(T, B, D),                              # h1_o
-            s[2][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
-            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
-            s[0][:B*D*T].reshape(T, B, D),                              # h2_o
-            s[1][:B*D*T].reshape(T, B, D),                              # h2_f
-            s[2][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2_cs
-            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
-            s[0][:B*D*T].reshape(T, B, D),                              # y
-            s[1][:B*T].reshape(T, B),                                   # max_y
-            s[2][:B*D*T].reshape(T, B, D),                              # exp_y
-            s[3][:B*T].reshape(T, B),                                   # sum_exp_y
-            s[2][:B*T].reshape(T, B),                                   # tmp
+            s[2][:B*D*T].reshape(T, B, D),                              # E0_x
+            s[3][:B*D*T].reshape(T, B, D),                              # h1_o
+            s[0][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
+            s[1][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
+            s[2][:B*D*T].reshape(T, B, D),                              # h2_o
+            s[3][:B*D*T].reshape(T, B, D),                              # h2_f
+            s[0][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2_cs
+            s[1][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
+            s[2][:B*D*T].reshape(T, B, D),                              # y
+            s[0][:B*T].reshape(T, B),                                   # max_y
+            s[3][:B*D*T].reshape(T, B, D),                              # exp_y
+            s[1][:B*T].reshape(T, B),                                   # sum_exp_y
+            s[3][:B*T].reshape(T, B),                                   # tmp
             s[4][:B*T].reshape(T, B),                                   # tmp2
         )
     return workspace.views["predict"]
@@ -363,8 +363,8 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     ) = _evaluate_buffers(workspace, B, T, dtype)
     xs[:-1] = x                                                 # (T + 1, B, D)
     xs[-1] = 0
-    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o[t] = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)            model.nn:13
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
@@ -408,9 +408,9 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # y[t] = E1 * h2[t] + E2                                    model.nn:20
     np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
-    np.max(y, axis=2, out=max_y)                                # (T, B)
     # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
     #   stabilised: log(exp(u)) -> u
+    np.max(y, axis=2, out=max_y)                                # (T, B)
     np.subtract(y, max_y[..., None], out=exp_y)                 # (T, B, D)
     np.exp(exp_y, out=exp_y)
     np.sum(exp_y, axis=2, out=sum_exp_y)                        # (T, B)
@@ -437,27 +437,27 @@ def _evaluate_buffers(workspace, B, T, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*D + B*D*T, dtype),
-            (B*D*T, dtype),
-            (B*D*T, dtype),
-            (max(B*D + B*D*T, B*D*T), dtype),
             (max(B*D + B*D*T, B*T), dtype),
+            (max(B*D + B*D*T, B*T), dtype),
+            (B*D*T, dtype),
+            (B*D*T, dtype),
             (B*T, dtype),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*D + B*D*T].reshape(T + 1, B, D),                    # xs
-            s[1][:B*D*T].reshape(T, B, D),                              # E0_x
-            s[2][:B*D*T].reshape(T, B, D),                              # h1_o
-            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
-            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
-            s[1][:B*D*T].reshape(T, B, D),                              # h2_o
-            s[2][:B*D*T].reshape(T, B, D),                              # h2_f
-            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2_cs
-            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
-            s[1][:B*D*T].reshape(T, B, D),                              # y
-            s[2][:B*T].reshape(T, B),                                   # max_y
-            s[3][:B*D*T].reshape(T, B, D),                              # exp_y
-            s[4][:B*T].reshape(T, B),                                   # sum_exp_y
-            s[3][:B*T].reshape(T, B),                                   # tmp
+            s[3][:B*D*T].reshape(T, B, D),                              # E0_x
+            s[4][:B*D*T].reshape(T, B, D),                              # h1_o
+            s[1][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
+            s[2][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
+            s[3][:B*D*T].reshape(T, B, D),                              # h2_o
+            s[4][:B*D*T].reshape(T, B, D),                              # h2_f
+            s[1][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2_cs
+            s[2][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
+            s[3][:B*D*T].reshape(T, B, D),                              # y
+            s[1][:B*T].reshape(T, B),                                   # max_y
+            s[4][:B*D*T].reshape(T, B, D),                              # exp_y
+            s[2][:B*T].reshape(T, B),                                   # sum_exp_y
+            s[4][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # tmp2
             s[5][:B*T].reshape(T, B),                                   # dot_x_next
         )
@@ -485,17 +485,17 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     h0_2 = real_input("h0_2", h0_2, (B, D), dtype)              # (B, D)
     c0_2 = real_input("c0_2", c0_2, (B, D), dtype)              # (B, D)
     (
-        xs, E0_x, h1_o, h1_f, h1_cs, h1s, tanh_h1_c, h1_g, h1_a, h2_o, h2_f, h2_cs, h2s, tanh_h2_c,
-        h2_g, h2_a, y, max_y, exp_y, sum_exp_y, tmp, term, tmp2, dot_x_next, sum_x_next, tmp3,
-        d_h2_c_next, d_h2_next, d_a_h2_g, d_h2_c, d_a_h2_a, tmp4, tmp5, tmp6, d_h1_c_next,
-        d_h1_next, d_h1_c, d_a_h1_g, d_a_h1_a, tmp7, tmp8, tmp9,
+        xs, E0_x, h1_o, h1_f, h1_cs, h1s, h1_g, h1_a, tanh_h1_c, h2_o, h2_f, h2_cs, h2s, h2_g, h2_a,
+        tanh_h2_c, y, max_y, exp_y, sum_exp_y, tmp, term, dot_x_next, sum_x_next, tmp2, tmp3,
+        d_h2_c_next, d_h2_next, d_a_h2_g, d_a_h2_a, d_h2_c, tmp4, tmp5, d_h1_c_next, d_h1_next,
+        d_a_h1_a, d_a_h1_g, d_h1_c, tmp6, tmp7,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
     xs[:-1] = x                                                 # (T + 1, B, D)
     xs[-1] = 0
-    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     # h1.o[t] = sigmoid(h1.W_o * E0 * x[t] + h1.b_o)            model.nn:13
+    np.multiply(E0, x, out=E0_x)                                # (T, B, D)
     np.multiply(h1_W_o, E0_x, out=h1_o)                         # (T, B, D)
     h1_o += h1_b_o
     sigmoid(h1_o, out=h1_o)
@@ -542,6 +542,8 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # y[t] = E1 * h2[t] + E2                                    model.nn:20
     np.multiply(E1, h2, out=y)                                  # (T, B, D)
     y += E2
+    # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
+    #   stabilised: log(exp(u)) -> u
     np.max(y, axis=2, out=max_y)                                # (T, B)
     np.subtract(y, max_y[..., None], out=exp_y)                 # (T, B, D)
     np.exp(exp_y, out=exp_y)
@@ -549,9 +551,7 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     np.log(sum_exp_y, out=tmp)
     np.subtract(0.6931471805599453, max_y, out=max_y)
     np.subtract(tmp, max_y, out=max_y)
-    # n[t] = y[t] - (0.693147 + softplus(logsumexp(y[t]) - 0.693147))  model.nn:21
-    #   stabilised: log(exp(u)) -> u
-    softplus(max_y, tmp2, out=term)                             # (T, B)
+    softplus(max_y, tmp, out=term)                              # (T, B)
     term += 0.6931471805599453
     n = y
     n -= term[..., None]
@@ -619,18 +619,18 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h2.f[t] = d_h2.c[t] * h2.c[t-1]
     # d_a_h2.f[t] = d_h2.f[t] * h2.f[t] * (1 - h2.f[t])
     d_a_h2_f = h2_f
-    np.multiply(d_h2_c, h2_c_prev, out=tmp6)
-    np.subtract(1, h2_f, out=tmp4)
+    np.multiply(d_h2_c, h2_c_prev, out=tmp4)
+    np.subtract(1, h2_f, out=tmp5)
+    d_a_h2_f *= tmp5
     d_a_h2_f *= tmp4
-    d_a_h2_f *= tmp6
     # d_h2.b_f = sum[t, batch](d_a_h2.f[t])
     np.sum(d_a_h2_f, axis=(0, 1), out=d_h2_b_f)                 # (D,)
     # d_h2.W_f = sum[t, batch] d_a_h2.f[t] * h1[t]
     np.einsum("abc,abc->c", d_a_h2_f, h1, out=d_h2_W_f)         # (D,)
     d_h1 = d_a_h2_o
     d_h1 *= h2_W_o
-    np.multiply(d_a_h2_f, h2_W_f, out=tmp6)
-    d_h1 += tmp6
+    np.multiply(d_a_h2_f, h2_W_f, out=tmp4)
+    d_h1 += tmp4
     d_h1_c_next[...] = 0                                        # (B, D)
     d_h1_next[...] = 0                                          # (B, D)
     for t in reversed(range(T)):
@@ -659,10 +659,10 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h1.o[t] = d_h1[t] * tanh(h1.c[t])
     # d_a_h1.o[t] = d_h1.o[t] * h1.o[t] * (1 - h1.o[t])
     d_a_h1_o = h1_o
-    np.multiply(d_h1, tanh_h1_c, out=tmp7)
-    np.subtract(1, h1_o, out=tmp8)
-    d_a_h1_o *= tmp8
+    np.multiply(d_h1, tanh_h1_c, out=tmp6)
+    np.subtract(1, h1_o, out=tmp7)
     d_a_h1_o *= tmp7
+    d_a_h1_o *= tmp6
     # d_h1.b_o = sum[t, batch](d_a_h1.o[t])
     np.sum(d_a_h1_o, axis=(0, 1), out=d_h1_b_o)                 # (D,)
     # d_h1.W_o = sum[t, batch] d_a_h1.o[t] * E0 * x[t]
@@ -670,17 +670,17 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     # d_h1.f[t] = d_h1.c[t] * h1.c[t-1]
     # d_a_h1.f[t] = d_h1.f[t] * h1.f[t] * (1 - h1.f[t])
     d_a_h1_f = h1_f
-    np.multiply(d_h1_c, h1_c_prev, out=tmp9)
+    np.multiply(d_h1_c, h1_c_prev, out=tmp6)
     np.subtract(1, h1_f, out=tmp7)
     d_a_h1_f *= tmp7
-    d_a_h1_f *= tmp9
+    d_a_h1_f *= tmp6
     # d_h1.b_f = sum[t, batch](d_a_h1.f[t])
     np.sum(d_a_h1_f, axis=(0, 1), out=d_h1_b_f)                 # (D,)
     # d_E0 = sum[t, batch] (d_a_h1.o[t] * h1.W_o + d_a_h1.f[t] * h1.W_f) * x[t]
     term2 = d_a_h1_o
     term2 *= h1_W_o
-    np.multiply(d_a_h1_f, h1_W_f, out=tmp9)
-    term2 += tmp9
+    np.multiply(d_a_h1_f, h1_W_f, out=tmp6)
+    term2 += tmp6
     np.einsum("abc,abc->c", term2, x, out=d_E0)                 # (D,)
     # d_h1.W_f = sum[t, batch] d_a_h1.f[t] * E0 * x[t]
     np.einsum("abc,abc->c", d_a_h1_f, E0_x, out=d_h1_W_f)       # (D,)
@@ -694,9 +694,8 @@ def _gradients_buffers(workspace, B, T, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(B*D + B*D*T, B*D*T), dtype),
-            (B*D*T, dtype),
-            (B*D*T, dtype),
-            (B*D*T, dtype),
+            (B*D + B*D*T, dtype),
+            (B*D + B*D*T, dtype),
             (B*D + B*D*T, dtype),
             (B*D + B*D*T, dtype),
             (B*D*T, dtype),
@@ -704,61 +703,60 @@ def _gradients_buffers(workspace, B, T, dtype):
             (B*D*T, dtype),
             (B*D*T, dtype),
             (B*D*T, dtype),
-            (B*D + B*D*T, dtype),
-            (B*D + B*D*T, dtype),
+            (B*D*T, dtype),
+            (B*D*T, dtype),
+            (B*D*T, dtype),
+            (B*D*T, dtype),
+            (B*D*T, dtype),
             (B*D*T, dtype),
             (B*D*T, dtype),
             (B*D*T, dtype),
             (B*D*T, dtype),
             (max(B*T, B*D), dtype),
-            (B*D*T, dtype),
             (max(B*T, B*D), dtype),
-            (B*D*T, dtype),
             (B*T, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*D + B*D*T].reshape(T + 1, B, D),                    # xs
-            s[1][:B*D*T].reshape(T, B, D),                              # E0_x
-            s[2][:B*D*T].reshape(T, B, D),                              # h1_o
-            s[3][:B*D*T].reshape(T, B, D),                              # h1_f
-            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
-            s[5][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
-            s[6][:B*D*T].reshape(T, B, D),                              # tanh_h1_c
-            s[7][:B*D*T].reshape(T, B, D),                              # h1_g
-            s[8][:B*D*T].reshape(T, B, D),                              # h1_a
-            s[9][:B*D*T].reshape(T, B, D),                              # h2_o
-            s[10][:B*D*T].reshape(T, B, D),                             # h2_f
-            s[11][:B*D + B*D*T].reshape(T + 1, B, D),                   # h2_cs
-            s[12][:B*D + B*D*T].reshape(T + 1, B, D),                   # h2s
-            s[13][:B*D*T].reshape(T, B, D),                             # tanh_h2_c
-            s[14][:B*D*T].reshape(T, B, D),                             # h2_g
-            s[15][:B*D*T].reshape(T, B, D),                             # h2_a
+            s[5][:B*D*T].reshape(T, B, D),                              # E0_x
+            s[6][:B*D*T].reshape(T, B, D),                              # h1_o
+            s[7][:B*D*T].reshape(T, B, D),                              # h1_f
+            s[1][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1_cs
+            s[2][:B*D + B*D*T].reshape(T + 1, B, D),                    # h1s
+            s[8][:B*D*T].reshape(T, B, D),                              # h1_g
+            s[9][:B*D*T].reshape(T, B, D),                              # h1_a
+            s[10][:B*D*T].reshape(T, B, D),                             # tanh_h1_c
+            s[11][:B*D*T].reshape(T, B, D),                             # h2_o
+            s[12][:B*D*T].reshape(T, B, D),                             # h2_f
+            s[3][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2_cs
+            s[4][:B*D + B*D*T].reshape(T + 1, B, D),                    # h2s
+            s[13][:B*D*T].reshape(T, B, D),                             # h2_g
+            s[14][:B*D*T].reshape(T, B, D),                             # h2_a
+            s[15][:B*D*T].reshape(T, B, D),                             # tanh_h2_c
             s[16][:B*D*T].reshape(T, B, D),                             # y
-            s[17][:B*T].reshape(T, B),                                  # max_y
-            s[18][:B*D*T].reshape(T, B, D),                             # exp_y
+            s[18][:B*T].reshape(T, B),                                  # max_y
+            s[17][:B*D*T].reshape(T, B, D),                             # exp_y
             s[19][:B*T].reshape(T, B),                                  # sum_exp_y
             s[20][:B*T].reshape(T, B),                                  # tmp
-            s[20][:B*T].reshape(T, B),                                  # term
-            s[21][:B*T].reshape(T, B),                                  # tmp2
+            s[21][:B*T].reshape(T, B),                                  # term
             s[20][:B*T].reshape(T, B),                                  # dot_x_next
             s[20][:B*T].reshape(T, B),                                  # sum_x_next
+            s[21][:B*T].reshape(T, B),                                  # tmp2
             s[16][:B*D*T].reshape(T, B, D),                             # tmp3
-            s[17][:B*D].reshape(B, D),                                  # d_h2_c_next
-            s[19][:B*D].reshape(B, D),                                  # d_h2_next
+            s[19][:B*D].reshape(B, D),                                  # d_h2_c_next
+            s[20][:B*D].reshape(B, D),                                  # d_h2_next
             s[0][:B*D*T].reshape(T, B, D),                              # d_a_h2_g
-            s[16][:B*D*T].reshape(T, B, D),                             # d_h2_c
-            s[20][:B*D*T].reshape(T, B, D),                             # d_a_h2_a
-            s[14][:B*D*T].reshape(T, B, D),                             # tmp4
-            s[15][:B*D*T].reshape(T, B, D),                             # tmp5
-            s[13][:B*D*T].reshape(T, B, D),                             # tmp6
-            s[17][:B*D].reshape(B, D),                                  # d_h1_c_next
-            s[19][:B*D].reshape(B, D),                                  # d_h1_next
-            s[10][:B*D*T].reshape(T, B, D),                             # d_h1_c
+            s[16][:B*D*T].reshape(T, B, D),                             # d_a_h2_a
+            s[18][:B*D*T].reshape(T, B, D),                             # d_h2_c
+            s[13][:B*D*T].reshape(T, B, D),                             # tmp4
+            s[14][:B*D*T].reshape(T, B, D),                             # tmp5
+            s[19][:B*D].reshape(B, D),                                  # d_h1_c_next
+            s[20][:B*D].reshape(B, D),                                  # d_h1_next
+            s[12][:B*D*T].reshape(T, B, D),                             # d_a_h1_a
             s[13][:B*D*T].reshape(T, B, D),                             # d_a_h1_g
-            s[14][:B*D*T].reshape(T, B, D),                             # d_a_h1_a
-            s[7][:B*D*T].reshape(T, B, D),                              # tmp7
-            s[8][:B*D*T].reshape(T, B, D),                              # tmp8
-            s[6][:B*D*T].reshape(T, B, D),                              # tmp9
+            s[14][:B*D*T].reshape(T, B, D),                             # d_h1_c
+            s[8][:B*D*T].reshape(T, B, D),                              # tmp6
+            s[9][:B*D*T].reshape(T, B, D),                              # tmp7
         )
     return workspace.views["gradients"]
 

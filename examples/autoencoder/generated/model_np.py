@@ -110,12 +110,12 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*H, dtype),
             (B*D, dtype),
+            (B*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # r
+            s[1][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -138,8 +138,8 @@ def _evaluate(params, x, workspace):
     V_h += d
     sigmoid(V_h, out=V_h)
     V_h -= x
-    dot_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
     # loss, summed: 0.5 * sum[batch] (r - x) @ (r - x)
+    dot_V_h = V_h.reshape(-1) @ V_h.reshape(-1)
     loss = 0.5 * dot_V_h
     squared_error = dot_V_h / D
     return {"loss": (loss, B), "penalty": 0.0, "squared_error": (squared_error, B)}
@@ -151,12 +151,12 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*H, dtype),
             (B*D, dtype),
+            (B*H, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # V_h
+            s[1][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # V_h
         )
     return workspace.views["evaluate"]
 
@@ -181,8 +181,8 @@ def _gradients(params, grads, x, workspace):
     np.matmul(h, V.T, out=r)                                    # (B, D)
     r += d
     sigmoid(r, out=r)
-    np.subtract(r, x, out=r_minus_x)                            # (B, D)
     # loss = (0.5 * sum[batch, 0] (r - x)^2) / B
+    np.subtract(r, x, out=r_minus_x)                            # (B, D)
     dot_r_minus_x = r_minus_x.reshape(-1) @ r_minus_x.reshape(-1)
     loss = 0.5 * dot_r_minus_x / B
 
@@ -217,18 +217,18 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*H, dtype),
             (max(B*D, B*H), dtype),
             (max(B*D, B*H), dtype),
             (B*D, dtype),
+            (B*H, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # r
-            s[2][:B*D].reshape(B, D),                                   # r_minus_x
-            s[3][:B*D].reshape(B, D),                                   # tmp
-            s[1][:B*H].reshape(B, H),                                   # d_a_h
-            s[2][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # r
+            s[1][:B*D].reshape(B, D),                                   # r_minus_x
+            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[0][:B*H].reshape(B, H),                                   # d_a_h
+            s[1][:B*H].reshape(B, H),                                   # tmp2
         )
     return workspace.views["gradients"]
 

@@ -139,15 +139,15 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
+            (max(B*D, B*H), dtype),
             (B*H, dtype),
             (B*K, dtype),
-            (B*D, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*H].reshape(B, H),                                   # h1
-            s[1][:B*K].reshape(B, K),                                   # k
-            s[0][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*D].reshape(B, D),                                   # r
+            s[2][:B*K].reshape(B, K),                                   # k
+            s[1][:B*H].reshape(B, H),                                   # h3
+            s[0][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -160,7 +160,7 @@ def _evaluate(params, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h1, k, h3, a_r, loss_terms, tmp = _evaluate_buffers(workspace, B, dtype)
+    h1, k, h3, a_r, tmp, loss_terms = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
     np.matmul(x, W1.T, out=h1)                                  # (B, H)
     h1 += b1
@@ -172,9 +172,10 @@ def _evaluate(params, x, workspace):
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
+    # loss, summed: sum[batch, 0](relu(W4 @ h3 + b4) - x * (W4 @ h3 + b4) + log1p(exp(-abs(W4 @
+    #     h3 + b4))))
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4
-    # loss, summed: sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -199,17 +200,17 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B*D), dtype),
-            (max(B*K, B*D), dtype),
-            (B*D, dtype),
+            (max(B*D, B*H), dtype),
+            (max(B*D, B*H), dtype),
+            (max(B*D, B*K), dtype),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h1
-            s[1][:B*K].reshape(B, K),                                   # k
-            s[0][:B*H].reshape(B, H),                                   # h3
-            s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # loss_terms
-            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*K].reshape(B, K),                                   # k
+            s[1][:B*H].reshape(B, H),                                   # h3
+            s[0][:B*D].reshape(B, D),                                   # a_r
+            s[1][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*D].reshape(B, D),                                   # loss_terms
         )
     return workspace.views["evaluate"]
 
@@ -223,7 +224,7 @@ def _gradients(params, grads, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h1, k, h3, a_r, loss_terms, tmp, d_h3, mask, d_k, d_h1 = _gradients_buffers(workspace, B, dtype)
+    h1, k, h3, a_r, tmp, loss_terms, d_h3, mask, d_k, d_h1 = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h1 = relu(W1 @ x + b1)                                    model.nn:7
@@ -237,9 +238,10 @@ def _gradients(params, grads, x, workspace):
     np.matmul(k, W3.T, out=h3)                                  # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
+    # loss = (sum[batch, 0](softplus(-(W4 @ h3 + b4)) * x + softplus(W4 @ h3 + b4) * (1 - x))) /
+    #     B
     np.matmul(h3, W4.T, out=a_r)                                # (B, D)
     a_r += b4
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -297,25 +299,25 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*H, dtype),
-            (B*K, dtype),
-            (B*H, dtype),
             (B*D, dtype),
             (max(B*D, B*H), dtype),
             (B*D, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
             (B*H, bool),
+            (B*K, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                   # h1
-            s[1][:B*K].reshape(B, K),                                   # k
-            s[2][:B*H].reshape(B, H),                                   # h3
-            s[3][:B*D].reshape(B, D),                                   # a_r
-            s[4][:B*D].reshape(B, D),                                   # loss_terms
-            s[5][:B*D].reshape(B, D),                                   # tmp
-            s[4][:B*H].reshape(B, H),                                   # d_h3
-            s[6][:B*H].reshape(B, H),                                   # mask
-            s[1][:B*K].reshape(B, K),                                   # d_k
-            s[2][:B*H].reshape(B, H),                                   # d_h1
+            s[3][:B*H].reshape(B, H),                                   # h1
+            s[6][:B*K].reshape(B, K),                                   # k
+            s[4][:B*H].reshape(B, H),                                   # h3
+            s[0][:B*D].reshape(B, D),                                   # a_r
+            s[1][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*D].reshape(B, D),                                   # loss_terms
+            s[1][:B*H].reshape(B, H),                                   # d_h3
+            s[5][:B*H].reshape(B, H),                                   # mask
+            s[6][:B*K].reshape(B, K),                                   # d_k
+            s[4][:B*H].reshape(B, H),                                   # d_h1
         )
     return workspace.views["gradients"]
 

@@ -8,7 +8,7 @@ Equations
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_a_r = (r - x) / B
-    d_h = W.T.T @ d_a_r
+    d_h = W @ d_a_r
     d_a_h = d_h * h * (1 - h)
     d_W = d_a_h @ n.T + (d_a_r @ h.T).T
     d_b = sum[batch](d_a_h)
@@ -126,15 +126,15 @@ def _evaluate(params, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, loss_terms, tmp = _evaluate_buffers(workspace, B, dtype)
+    h, a_r, tmp, loss_terms = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:9
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
     sigmoid(h, out=h)
-    np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
+    np.matmul(h, W, out=a_r)                                    # (B, D)
+    a_r += d
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -166,8 +166,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # loss_terms
-            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[0][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*D].reshape(B, D),                                   # loss_terms
         )
     return workspace.views["evaluate"]
 
@@ -182,7 +182,7 @@ def _gradients(params, grads, x, workspace, seed):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        n, tmp, mask, h, a_r, loss_terms, tmp2, d_h, tmp3, d_a_r_h,
+        tmp, n, mask, h, a_r, tmp2, loss_terms, d_h, tmp3, d_a_r_h,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -195,9 +195,9 @@ def _gradients(params, grads, x, workspace, seed):
     np.matmul(n, W.T, out=h)                                    # (B, H)
     h += b
     sigmoid(h, out=h)
+    # loss = (sum[batch, 0](softplus(-(W.T @ h + d)) * x + softplus(W.T @ h + d) * (1 - x))) / B
     np.matmul(h, W, out=a_r)                                    # (B, D)
     a_r += d
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp2)
     loss_terms -= tmp2
@@ -218,7 +218,7 @@ def _gradients(params, grads, x, workspace, seed):
     d_a_r /= B
     # d_d = sum[batch](d_a_r)
     np.sum(d_a_r, axis=0, out=d_d)                              # (D,)
-    # d_h = W.T.T @ d_a_r
+    # d_h = W @ d_a_r
     np.matmul(d_a_r, W.T, out=d_h)                              # (B, H)
     # d_a_h = d_h * h * (1 - h)
     d_a_h = d_h
@@ -227,8 +227,8 @@ def _gradients(params, grads, x, workspace, seed):
     d_a_h *= tmp3
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    np.matmul(d_a_h.T, n, out=d_W)                              # (H, D)
     # d_W = d_a_h @ n.T + (d_a_r @ h.T).T
+    np.matmul(d_a_h.T, n, out=d_W)                              # (H, D)
     np.matmul(h.T, d_a_r, out=d_a_r_h)                          # (H, D)
     d_W += d_a_r_h
     return loss
@@ -240,25 +240,25 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*D, D*H), dtype),
-            (B*D, np.float64),
-            (B*D, bool),
             (B*H, dtype),
+            (max(B*H, D*H, B*D), dtype),
+            (max(B*H, B*D), dtype),
+            (B*D, np.float64),
             (B*D, dtype),
-            (max(B*D, B*H), dtype),
-            (max(B*D, B*H), dtype),
+            (B*D, bool),
+            (B*D, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*D].reshape(B, D),                                   # n
-            s[1][:B*D].reshape(B, D),                                   # tmp
-            s[2][:B*D].reshape(B, D),                                   # mask
-            s[3][:B*H].reshape(B, H),                                   # h
-            s[4][:B*D].reshape(B, D),                                   # a_r
-            s[5][:B*D].reshape(B, D),                                   # loss_terms
-            s[6][:B*D].reshape(B, D),                                   # tmp2
-            s[5][:B*H].reshape(B, H),                                   # d_h
-            s[6][:B*H].reshape(B, H),                                   # tmp3
-            s[0][:D*H].reshape(H, D),                                   # d_a_r_h
+            s[3][:B*D].reshape(B, D),                                   # tmp
+            s[4][:B*D].reshape(B, D),                                   # n
+            s[5][:B*D].reshape(B, D),                                   # mask
+            s[0][:B*H].reshape(B, H),                                   # h
+            s[6][:B*D].reshape(B, D),                                   # a_r
+            s[1][:B*D].reshape(B, D),                                   # tmp2
+            s[2][:B*D].reshape(B, D),                                   # loss_terms
+            s[1][:B*H].reshape(B, H),                                   # d_h
+            s[2][:B*H].reshape(B, H),                                   # tmp3
+            s[1][:D*H].reshape(H, D),                                   # d_a_r_h
         )
     return workspace.views["gradients"]
 

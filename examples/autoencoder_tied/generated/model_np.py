@@ -6,7 +6,7 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    d_a_h = (W @ (r - x)) * h * (1 - h) / B
     d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
     d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
@@ -103,12 +103,12 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*H, dtype),
             (B*D, dtype),
+            (B*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # r
+            s[1][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -121,15 +121,15 @@ def _evaluate(params, x, workspace):
     dtype = params["W"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, a_r, loss_terms, tmp, square_W = _evaluate_buffers(workspace, B, dtype)
+    h, a_r, tmp, loss_terms, square_W = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
     sigmoid(h, out=h)
-    np.matmul(h, W, out=a_r)                                    # (B, D)
-    a_r += d
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
+    np.matmul(h, W, out=a_r)                                    # (B, D)
+    a_r += d
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -157,16 +157,16 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B*D, D*H), dtype),
             (B*D, dtype),
+            (max(B*D, B*H, D*H), dtype),
             (B*D, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # loss_terms
-            s[2][:B*D].reshape(B, D),                                   # tmp
-            s[0][:D*H].reshape(H, D),                                   # square_W
+            s[1][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # a_r
+            s[1][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*D].reshape(B, D),                                   # loss_terms
+            s[1][:D*H].reshape(H, D),                                   # square_W
         )
     return workspace.views["evaluate"]
 
@@ -181,7 +181,7 @@ def _gradients(params, grads, x, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        h, a_r, term, tmp, d_a_h, tmp2, sigmoid_a_r_minus_x_h, tmp3,
+        h, a_r, tmp, term, d_a_h, tmp2, sigmoid_a_r_minus_x_h, tmp3,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
@@ -189,6 +189,8 @@ def _gradients(params, grads, x, workspace):
     np.matmul(x, W.T, out=h)                                    # (B, H)
     h += b
     sigmoid(h, out=h)
+    # loss = (sum[batch, 0](softplus(-(W.T @ h + d)) * x + softplus(W.T @ h + d) * (1 - x))) / B
+    #     + sum(W^2) * 5e-05
     np.matmul(h, W, out=a_r)                                    # (B, D)
     a_r += d
     np.maximum(a_r, 0, out=term)                                # (B, D)
@@ -200,8 +202,6 @@ def _gradients(params, grads, x, workspace):
     np.log1p(tmp, out=tmp)
     term += tmp
     sum_term = np.sum(term)
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
-    #     5e-05
     dot_W = W.reshape(-1) @ W.reshape(-1)
     loss = sum_term / B + dot_W * 5e-05
 
@@ -213,7 +213,7 @@ def _gradients(params, grads, x, workspace):
     # d_d = mean[batch](r - x)
     np.sum(sigmoid_a_r_minus_x, axis=0, out=d_d)                # (D,)
     d_d /= B
-    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    # d_a_h = (W @ (r - x)) * h * (1 - h) / B
     np.matmul(sigmoid_a_r_minus_x, W.T, out=d_a_h)              # (B, H)
     np.subtract(1, h, out=tmp2)
     tmp2 *= h
@@ -221,8 +221,8 @@ def _gradients(params, grads, x, workspace):
     d_a_h /= B
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)
-    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
     # d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
+    np.matmul(d_a_h.T, x, out=d_W)                              # (H, D)
     np.matmul(h.T, sigmoid_a_r_minus_x, out=sigmoid_a_r_minus_x_h)  # (H, D)
     np.multiply(0.0001, W, out=tmp3)
     d_W += tmp3
@@ -237,20 +237,20 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*H, D*H), dtype),
             (B*D, dtype),
             (max(B*D, B*H, D*H), dtype),
             (max(B*D, B*H), dtype),
+            (max(B*H, D*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*D].reshape(B, D),                                   # a_r
+            s[3][:B*H].reshape(B, H),                                   # h
+            s[0][:B*D].reshape(B, D),                                   # a_r
+            s[1][:B*D].reshape(B, D),                                   # tmp
             s[2][:B*D].reshape(B, D),                                   # term
-            s[3][:B*D].reshape(B, D),                                   # tmp
-            s[2][:B*H].reshape(B, H),                                   # d_a_h
-            s[3][:B*H].reshape(B, H),                                   # tmp2
-            s[2][:D*H].reshape(H, D),                                   # sigmoid_a_r_minus_x_h
-            s[0][:D*H].reshape(H, D),                                   # tmp3
+            s[1][:B*H].reshape(B, H),                                   # d_a_h
+            s[2][:B*H].reshape(B, H),                                   # tmp2
+            s[1][:D*H].reshape(H, D),                                   # sigmoid_a_r_minus_x_h
+            s[3][:D*H].reshape(H, D),                                   # tmp3
         )
     return workspace.views["gradients"]
 

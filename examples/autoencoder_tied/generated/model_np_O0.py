@@ -6,7 +6,7 @@ Equations
     loss = mean[batch] -sum(x * log(r) + (1 - x) * log(1 - r))
 
 Gradients (d_v is the derivative of the loss by v, for the whole batch)
-    d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    d_a_h = (W @ (r - x)) * h * (1 - h) / B
     d_W = 0.0001 * W + d_a_h @ x.T + ((r - x) @ h.T).T / B
     d_b = sum[batch](d_a_h)
     d_d = mean[batch](r - x)
@@ -102,9 +102,9 @@ def _evaluate(params, x, workspace):
     B = len(x)
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
-    a_r = h @ W + d                                             # (B, D)
     # loss, summed: sum[batch, 0](relu(W.T @ h + d) - x * (W.T @ h + d) + log1p(exp(-abs(W.T @ h
     #     + d))))
+    a_r = h @ W + d                                             # (B, D)
     loss_terms = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
     loss = np.sum(loss_terms)
     square_W = W**2                                             # (H, D)
@@ -130,11 +130,11 @@ def _gradients(params, grads, x, workspace):
     # ---- forward
     # h = sigmoid(W @ x + b)                                    model.nn:7
     h = sigmoid(x @ W.T + b)                                    # (B, H)
+    # loss = (sum[batch, 0](softplus(-(W.T @ h + d)) * x + softplus(W.T @ h + d) * (1 - x))) / B
+    #     + sum(W^2) * 5e-05
     a_r = h @ W + d                                             # (B, D)
     term = np.maximum(a_r, 0) - x * a_r + np.log1p(np.exp(-np.abs(a_r)))  # (B, D)
     sum_term = np.sum(term)
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B + sum(W^2) *
-    #     5e-05
     dot_W = W.reshape(-1) @ W.reshape(-1)
     loss = sum_term / B + dot_W * 5e-05
 
@@ -143,7 +143,7 @@ def _gradients(params, grads, x, workspace):
     sigmoid_a_r_minus_x = sigmoid(a_r) - x                      # (B, D)
     # d_d = mean[batch](r - x)
     d_d[...] = np.sum(sigmoid_a_r_minus_x, axis=0) / B          # (D,)
-    # d_a_h = (W.T.T @ (r - x)) * h * (1 - h) / B
+    # d_a_h = (W @ (r - x)) * h * (1 - h) / B
     d_a_h = sigmoid_a_r_minus_x @ W.T * h * (1 - h) / B         # (B, H)
     # d_b = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b)                              # (H,)

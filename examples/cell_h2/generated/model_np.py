@@ -219,19 +219,19 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(2*H*V, 2*H*H, B*T*V), dtype),
-            (max(2*H, 2*B*H*T), dtype),
+            (max(2*B*H*T, B*T*V), dtype),
+            (max(2*B*H + B*H*T, 2*H*V, 2*H*H), dtype),
             (2*H*H, dtype),
-            (2*B*H + B*H*T, dtype),
+            (max(H*H, 2*H), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:2*H*V].reshape(2*H, V),                               # W_gW
-            s[1][:2*H],                                                 # b_gb
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
-            s[0][:2*H*H].reshape(2*H, H),                               # U
+            s[1][:2*H*V].reshape(2*H, V),                               # W_gW
+            s[3][:2*H],                                                 # b_gb
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
+            s[1][:2*H*H].reshape(2*H, H),                               # U
             s[2][:2*H*H].reshape(H, 2*H),                               # U_T
-            s[0][:H*H].reshape(H, H),                                   # U_2_T
-            s[3][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
+            s[3][:H*H].reshape(H, H),                                   # U_2_T
+            s[1][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
             s[0][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
@@ -275,11 +275,11 @@ def _evaluate(params, x, y, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -297,26 +297,26 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(2*H*V, 2*H*H, B*T*V), dtype),
-            (max(2*H, 2*B*H*T), dtype),
+            (max(2*B*H*T, B*T*V), dtype),
+            (max(B*T*V, 2*B*H + B*H*T, 2*H*V, 2*H*H), dtype),
             (max(2*H*H, B*T), dtype),
-            (max(2*B*H + B*H*T, B*T*V), dtype),
-            (B*T, dtype),
+            (max(H*H, B*T), dtype),
+            (max(B*T, 2*H), dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:2*H*V].reshape(2*H, V),                               # W_gW
-            s[1][:2*H],                                                 # b_gb
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
-            s[0][:2*H*H].reshape(2*H, H),                               # U
+            s[1][:2*H*V].reshape(2*H, V),                               # W_gW
+            s[4][:2*H],                                                 # b_gb
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
+            s[1][:2*H*H].reshape(2*H, H),                               # U
             s[2][:2*H*H].reshape(H, 2*H),                               # U_T
-            s[0][:H*H].reshape(H, H),                                   # U_2_T
-            s[3][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
+            s[3][:H*H].reshape(H, H),                                   # U_2_T
+            s[1][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
             s[0][:B*T*V].reshape(T, B, V),                              # p
-            s[2][:B*T].reshape(T, B),                                   # max_p
-            s[3][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[1][:B*T].reshape(T, B),                                   # sum_exp_p
-            s[3][:B*T].reshape(T, B),                                   # p_picked
+            s[3][:B*T].reshape(T, B),                                   # max_p
+            s[1][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[2][:B*T].reshape(T, B),                                   # sum_exp_p
+            s[1][:B*T].reshape(T, B),                                   # p_picked
             s[4][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # argmax_p
             s[4][:B*T].reshape(T, B),                                   # real_argmax_p
@@ -340,7 +340,7 @@ def _gradients(params, grads, x, y, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     (
         W_gW, b_gb, W_gW_biased_x, U, U_T, U_2_T, hs, U_T_h_prev, g, one_minus_g, U_2_T_h_prev2, p,
-        max_p, exp_p, sum_exp_p, p_picked, tmp, W_y_t1, d_h_next2s, d_h_next, d_a_g_d_a_h, parts,
+        max_p, exp_p, sum_exp_p, p_picked, tmp, W_y_t1, d_h_next2s, d_h_next, parts, d_a_g_d_a_h,
         t4, d_h1_terms, d_U, d_b_gb, d_W_gW,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
@@ -370,11 +370,11 @@ def _gradients(params, grads, x, y, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:14
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p
@@ -441,47 +441,47 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(2*H*V, 2*H*H, B*H), dtype),
-            (max(2*H, 2*B*H*T, B*T*V, 2*B*H + B*H*T), dtype),
-            (max(2*H*H, B*T*V, B*H*T, 2*H*V), dtype),
-            (max(H*H, B*T, B*H, 2*H), dtype),
+            (max(2*B*H*T, B*T*V), dtype),
+            (2*B*H*T, dtype),
+            (max(2*B*H*T, B*T*V), dtype),
             (2*B*H + B*H*T, dtype),
-            (2*B*H*T, dtype),
+            (max(2*B*H + B*H*T, B*T), dtype),
+            (max(B*H*T, 2*H*V), dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
-            (B*H*T, dtype),
-            (2*B*H*T, dtype),
-            (2*B*H*T, dtype),
-            (B*H*T, dtype),
+            (max(B*H*T, 2*H*H), dtype),
+            (max(B*H*T, H*H), dtype),
+            (max(2*H*H, B*H), dtype),
+            (max(B*H, B*T, 2*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:2*H*V].reshape(2*H, V),                               # W_gW
-            s[1][:2*H],                                                 # b_gb
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
-            s[0][:2*H*H].reshape(2*H, H),                               # U
-            s[2][:2*H*H].reshape(H, 2*H),                               # U_T
-            s[3][:H*H].reshape(H, H),                                   # U_2_T
-            s[4][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
-            s[5][:2*B*H*T].reshape(T, B, 2*H),                          # U_T_h_prev
-            s[6][:B*H*T].reshape(T, B, H),                              # g
-            s[7][:B*H*T].reshape(T, B, H),                              # one_minus_g
-            s[8][:B*H*T].reshape(T, B, H),                              # U_2_T_h_prev2
-            s[2][:B*T*V].reshape(T, B, V),                              # p
-            s[3][:B*T].reshape(T, B),                                   # max_p
-            s[1][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[9][:B*T].reshape(T, B),                                   # sum_exp_p
-            s[10][:B*T].reshape(T, B),                                  # p_picked
-            s[2][:B*T].reshape(T, B),                                   # tmp
-            s[2][:B*H*T].reshape(T, B, H),                              # W_y_t1
-            s[1][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # d_h_next2s
-            s[3][:B*H].reshape(B, H),                                   # d_h_next
-            s[9][:2*B*H*T].reshape(T, B, 2*H),                          # d_a_g_d_a_h
-            s[10][:2*B*H*T].reshape(T, B, 2*H),                         # parts
-            s[11][:B*H*T].reshape(T, B, H),                             # t4
-            s[0][:B*H].reshape(B, H),                                   # d_h1_terms
-            s[0][:2*H*H].reshape(2*H, H),                               # d_U
-            s[3][:2*H],                                                 # d_b_gb
-            s[2][:2*H*V].reshape(2*H, V),                               # d_W_gW
+            s[5][:2*H*V].reshape(2*H, V),                               # W_gW
+            s[11][:2*H],                                                # b_gb
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # W_gW_biased_x
+            s[10][:2*H*H].reshape(2*H, H),                              # U
+            s[8][:2*H*H].reshape(H, 2*H),                               # U_T
+            s[9][:H*H].reshape(H, H),                                   # U_2_T
+            s[3][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
+            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # U_T_h_prev
+            s[5][:B*H*T].reshape(T, B, H),                              # g
+            s[6][:B*H*T].reshape(T, B, H),                              # one_minus_g
+            s[7][:B*H*T].reshape(T, B, H),                              # U_2_T_h_prev2
+            s[0][:B*T*V].reshape(T, B, V),                              # p
+            s[11][:B*T].reshape(T, B),                                  # max_p
+            s[2][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[8][:B*T].reshape(T, B),                                   # sum_exp_p
+            s[9][:B*T].reshape(T, B),                                   # p_picked
+            s[4][:B*T].reshape(T, B),                                   # tmp
+            s[8][:B*H*T].reshape(T, B, H),                              # W_y_t1
+            s[4][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # d_h_next2s
+            s[11][:B*H].reshape(B, H),                                  # d_h_next
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # parts
+            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # d_a_g_d_a_h
+            s[9][:B*H*T].reshape(T, B, H),                              # t4
+            s[10][:B*H].reshape(B, H),                                  # d_h1_terms
+            s[10][:2*H*H].reshape(2*H, H),                              # d_U
+            s[11][:2*H],                                                # d_b_gb
+            s[5][:2*H*V].reshape(2*H, V),                               # d_W_gW
         )
     return workspace.views["gradients"]
 

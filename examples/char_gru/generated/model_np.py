@@ -199,8 +199,8 @@ def step(params, carry, x):
     h1_z = sigmoid(h1_before @ h1_W_z[:, :H].T + e @ h1_W_z[:, H:].T + h1_b_z)  # (B, H)
     # h1.r[t] = sigmoid(h1.W_r @ [h1[t-1], e[t]] + h1.b_r)      cells.nn:32
     h1_r = sigmoid(h1_before @ h1_W_r[:, :H].T + e @ h1_W_r[:, H:].T + h1_b_r)  # (B, H)
-    h1_r_h1_before = h1_r * h1_before                           # (B, H)
     # h1.g[t] = tanh(h1.W_g @ [h1.r[t] * h1[t-1], e[t]] + h1.b_g)  cells.nn:33
+    h1_r_h1_before = h1_r * h1_before                           # (B, H)
     h1_g = np.tanh(h1_r_h1_before @ h1_W_g[:, :H].T + e @ h1_W_g[:, H:].T + h1_b_g)  # (B, H)
     # h1[t] = (1 - h1.z[t]) * h1[t-1] + h1.z[t] * h1.g[t]       cells.nn:34
     h1 = (1 - h1_z) * h1_before + h1_z * h1_g                   # (B, H)
@@ -208,8 +208,8 @@ def step(params, carry, x):
     h2_z = sigmoid(h2_before @ h2_W_z[:, :H].T + h1 @ h2_W_z[:, H:].T + h2_b_z)  # (B, H)
     # h2.r[t] = sigmoid(h2.W_r @ [h2[t-1], h1[t]] + h2.b_r)     cells.nn:32
     h2_r = sigmoid(h2_before @ h2_W_r[:, :H].T + h1 @ h2_W_r[:, H:].T + h2_b_r)  # (B, H)
-    h2_r_h2_before = h2_r * h2_before                           # (B, H)
     # h2.g[t] = tanh(h2.W_g @ [h2.r[t] * h2[t-1], h1[t]] + h2.b_g)  cells.nn:33
+    h2_r_h2_before = h2_r * h2_before                           # (B, H)
     h2_g = np.tanh(h2_r_h2_before @ h2_W_g[:, :H].T + h1 @ h2_W_g[:, H:].T + h2_b_g)  # (B, H)
     # h2[t] = (1 - h2.z[t]) * h2[t-1] + h2.z[t] * h2.g[t]       cells.nn:34
     h2 = (1 - h2_z) * h2_before + h2_z * h2_g                   # (B, H)
@@ -317,27 +317,28 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(6*H*H, B*H + B*H*T), dtype),
-            (max(3*E*H + 3*H*H, B*H + B*H*T), dtype),
-            (max(B*E*T, 3*H, 2*H*H, B*T*V), dtype),
-            (3*B*H*T, dtype),
-            (max(3*H, 2*H*H), dtype),
+            (max(3*B*H*T, B*T*V), dtype),
+            (max(B*H + B*H*T, B*E*T), dtype),
+            (max(B*H + B*H*T, 6*H*H), dtype),
+            (3*E*H + 3*H*H, dtype),
+            (2*H*H, dtype),
+            (max(H*H, 3*H), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:6*H*H].reshape(3*H, 2*H),                             # h2_W
-            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # h1_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
-            s[2][:3*H],                                                 # h1_b
-            s[2][:2*H*H].reshape(H, 2*H),                               # h1_W_T
-            s[4][:H*H].reshape(H, H),                                   # h1_W_T2
+            s[2][:6*H*H].reshape(3*H, 2*H),                             # h2_W
+            s[3][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # h1_W
+            s[1][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
+            s[5][:3*H],                                                 # h1_b
+            s[4][:2*H*H].reshape(H, 2*H),                               # h1_W_T
+            s[5][:H*H].reshape(H, H),                                   # h1_W_T2
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
-            s[4][:3*H],                                                 # h2_b
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
+            s[5][:3*H],                                                 # h2_b
             s[4][:2*H*H].reshape(H, 2*H),                               # h2_W_T
-            s[2][:H*H].reshape(H, H),                                   # h2_W_T2
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[2][:B*T*V].reshape(T, B, V),                              # p
+            s[5][:H*H].reshape(H, H),                                   # h2_W_T2
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
+            s[0][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
 
@@ -405,11 +406,11 @@ def _evaluate(params, x, y, carry, workspace):
     # p[t] = p.W @ h2[t] + p.b                                  layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
     p += p_b
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -428,30 +429,30 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(6*H*H, B*H + B*H*T), dtype),
-            (max(3*E*H + 3*H*H, B*H + B*H*T), dtype),
-            (max(B*E*T, 3*H, 2*H*H, B*T*V), dtype),
             (max(3*B*H*T, B*T*V), dtype),
-            (max(3*H, 2*H*H, B*T), dtype),
-            (B*T, dtype),
+            (max(B*H + B*H*T, 3*E*H + 3*H*H), dtype),
+            (max(B*H + B*H*T, 6*H*H), dtype),
+            (max(B*T*V, B*E*T, 2*H*H), dtype),
+            (max(H*H, B*T), dtype),
+            (max(B*T, 3*H), dtype),
             (B*T, dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:6*H*H].reshape(3*H, 2*H),                             # h2_W
+            s[2][:6*H*H].reshape(3*H, 2*H),                             # h2_W
             s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # h1_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
-            s[2][:3*H],                                                 # h1_b
-            s[2][:2*H*H].reshape(H, 2*H),                               # h1_W_T
+            s[3][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
+            s[5][:3*H],                                                 # h1_b
+            s[3][:2*H*H].reshape(H, 2*H),                               # h1_W_T
             s[4][:H*H].reshape(H, H),                                   # h1_W_T2
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
-            s[4][:3*H],                                                 # h2_b
-            s[4][:2*H*H].reshape(H, 2*H),                               # h2_W_T
-            s[2][:H*H].reshape(H, H),                                   # h2_W_T2
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[2][:B*T*V].reshape(T, B, V),                              # p
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
+            s[5][:3*H],                                                 # h2_b
+            s[3][:2*H*H].reshape(H, 2*H),                               # h2_W_T
+            s[4][:H*H].reshape(H, H),                                   # h2_W_T2
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
+            s[0][:B*T*V].reshape(T, B, V),                              # p
             s[4][:B*T].reshape(T, B),                                   # max_p
             s[3][:B*T*V].reshape(T, B, V),                              # exp_p
             s[5][:B*T].reshape(T, B),                                   # sum_exp_p
@@ -486,10 +487,11 @@ def _gradients(params, grads, x, y, carry, workspace):
         "h2[-1]": np.zeros((B, H), dtype),
     })
     (
-        h2_W, h1_W, e, h1_W_e, h1_b, h1_W_T, h1_W_T2, h1s, h1_r_h1_prev, h1_zr, one_minus_h1_z,
-        h1_g, h2_W_h1, h2_b, h2_W_T, h2_W_T2, h2s, h2_r_h2_prev, h2_zr, one_minus_h2_z, h2_g, p,
-        max_p, exp_p, sum_exp_p, p_picked, tmp, d_h2, d_h2_next, d_a_h2_zr_d_a_h2_g, d_h2_zr,
-        d_h2_b, d_h2_W, d_h1, d_h1_next, d_h1_zr, d_a_h1_zr_d_a_h1_g, d_h1_b, d_h1_W, d_e,
+        h2_W, h1_W, e, h1_W_e, h1_b, h1_W_T, h1_W_T2, h1s, h1_zr, one_minus_h1_z, h1_g,
+        h1_r_h1_prev, h2_W_h1, h2_b, h2_W_T, h2_W_T2, h2s, h2_zr, one_minus_h2_z, h2_g,
+        h2_r_h2_prev, p, max_p, exp_p, sum_exp_p, p_picked, tmp, d_h2, d_h2_next,
+        d_a_h2_zr_d_a_h2_g, d_h2_zr, d_h2_b, d_h2_W, d_h1, d_h1_next, d_a_h1_zr_d_a_h1_g, d_h1_zr,
+        d_h1_b, d_h1_W, d_e,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -538,11 +540,11 @@ def _gradients(params, grads, x, y, carry, workspace):
     # p[t] = p.W @ h2[t] + p.b                                  layers.nn:6
     np.matmul(h2.reshape(-1, H), p_W.T, out=p.reshape(-1, V))   # (T, B, V)
     p += p_b
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p
@@ -611,10 +613,10 @@ def _gradients(params, grads, x, y, carry, workspace):
         d_h1_next += t3 * h1_r[t] + d_h1[t] * one_minus_h1_z[t]
     # d_h1.b = sum[t, batch]([d_a_h1.zr[t], d_a_h1.g[t]])
     np.sum(d_a_h1_zr_d_a_h1_g, axis=(0, 1), out=d_h1_b)         # (3*H,)
+    # d_e[t] = h1.W[:, H:E + H].T @ [d_a_h1.zr[t], d_a_h1.g[t]]
     np.matmul(d_a_h1_zr.reshape(-1, 2*H).T, h1_prev.reshape(-1, H), out=d_h1_W[:2*H, :H])
     np.matmul(d_a_h1_g.reshape(-1, H).T, h1_r_h1_prev.reshape(-1, H), out=d_h1_W[2*H:, :H])
     np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H).T, e.reshape(-1, E), out=d_h1_W[:, H:])
-    # d_e[t] = h1.W[:, H:E + H].T @ [d_a_h1.zr[t], d_a_h1.g[t]]
     np.matmul(d_a_h1_zr_d_a_h1_g.reshape(-1, 3*H), h1_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
     # d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
     scatter(d_e, x, out=d_e_L)                                  # (V, E)
@@ -632,66 +634,66 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(6*H*H, 2*B*H, 3*E*H + 3*H*H), dtype),
-            (3*E*H + 3*H*H, dtype),
-            (B*E*T, dtype),
             (max(3*B*H*T, B*T*V), dtype),
-            (max(3*H, 2*H*H, B*T*V, B*H*T), dtype),
-            (max(H*H, 3*H, B*T, B*H), dtype),
+            (2*B*H*T, dtype),
+            (2*B*H*T, dtype),
+            (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
             (B*H*T, dtype),
-            (2*B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (max(B*H*T, 2*H*H), dtype),
+            (max(B*H*T, 6*H*H), dtype),
             (B*H*T, dtype),
-            (2*B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (max(B*T, 2*B*H, 6*H*H), dtype),
-            (max(B*T, B*H, 3*H), dtype),
+            (max(B*T*V, 2*H*H, 2*B*H), dtype),
+            (max(B*H*T, H*H), dtype),
+            (B*E*T, dtype),
+            (max(6*H*H, 3*E*H + 3*H*H, 2*B*H), dtype),
+            (3*E*H + 3*H*H, dtype),
+            (max(B*H, B*T, 3*H), dtype),
+            (max(B*T, 3*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:6*H*H].reshape(3*H, 2*H),                             # h2_W
-            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # h1_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
-            s[4][:3*H],                                                 # h1_b
-            s[4][:2*H*H].reshape(H, 2*H),                               # h1_W_T
-            s[5][:H*H].reshape(H, H),                                   # h1_W_T2
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
+            s[14][:6*H*H].reshape(3*H, 2*H),                            # h2_W
+            s[15][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # h1_W
+            s[13][:B*E*T].reshape(T, B, E),                             # e
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # h1_W_e
+            s[17][:3*H],                                                # h1_b
+            s[8][:2*H*H].reshape(H, 2*H),                               # h1_W_T
+            s[9][:H*H].reshape(H, H),                                   # h1_W_T2
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
+            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # h1_zr
+            s[5][:B*H*T].reshape(T, B, H),                              # one_minus_h1_z
+            s[6][:B*H*T].reshape(T, B, H),                              # h1_g
             s[7][:B*H*T].reshape(T, B, H),                              # h1_r_h1_prev
-            s[8][:2*B*H*T].reshape(T, B, 2*H),                          # h1_zr
-            s[9][:B*H*T].reshape(T, B, H),                              # one_minus_h1_z
-            s[10][:B*H*T].reshape(T, B, H),                             # h1_g
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
-            s[5][:3*H],                                                 # h2_b
-            s[4][:2*H*H].reshape(H, 2*H),                               # h2_W_T
-            s[5][:H*H].reshape(H, H),                                   # h2_W_T2
-            s[11][:B*H + B*H*T].reshape(T + 1, B, H),                   # h2s
-            s[12][:B*H*T].reshape(T, B, H),                             # h2_r_h2_prev
-            s[13][:2*B*H*T].reshape(T, B, 2*H),                         # h2_zr
-            s[14][:B*H*T].reshape(T, B, H),                             # one_minus_h2_z
-            s[15][:B*H*T].reshape(T, B, H),                             # h2_g
-            s[4][:B*T*V].reshape(T, B, V),                              # p
-            s[5][:B*T].reshape(T, B),                                   # max_p
-            s[3][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[16][:B*T].reshape(T, B),                                  # sum_exp_p
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # h2_W_h1
+            s[17][:3*H],                                                # h2_b
+            s[11][:2*H*H].reshape(H, 2*H),                              # h2_W_T
+            s[12][:H*H].reshape(H, H),                                  # h2_W_T2
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
+            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # h2_zr
+            s[8][:B*H*T].reshape(T, B, H),                              # one_minus_h2_z
+            s[9][:B*H*T].reshape(T, B, H),                              # h2_g
+            s[10][:B*H*T].reshape(T, B, H),                             # h2_r_h2_prev
+            s[0][:B*T*V].reshape(T, B, V),                              # p
+            s[16][:B*T].reshape(T, B),                                  # max_p
+            s[11][:B*T*V].reshape(T, B, V),                             # exp_p
+            s[12][:B*T].reshape(T, B),                                  # sum_exp_p
             s[17][:B*T].reshape(T, B),                                  # p_picked
-            s[4][:B*T].reshape(T, B),                                   # tmp
-            s[4][:B*H*T].reshape(T, B, H),                              # d_h2
-            s[5][:B*H].reshape(B, H),                                   # d_h2_next
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # d_a_h2_zr_d_a_h2_g
-            s[16][:2*B*H].reshape(B, 2*H),                              # d_h2_zr
-            s[5][:3*H],                                                 # d_h2_b
-            s[16][:6*H*H].reshape(3*H, 2*H),                            # d_h2_W
-            s[4][:B*H*T].reshape(T, B, H),                              # d_h1
-            s[17][:B*H].reshape(B, H),                                  # d_h1_next
-            s[0][:2*B*H].reshape(B, 2*H),                               # d_h1_zr
-            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # d_a_h1_zr_d_a_h1_g
-            s[17][:3*H],                                                # d_h1_b
-            s[0][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # d_h1_W
-            s[2][:B*E*T].reshape(T, B, E),                              # d_e
+            s[0][:B*T].reshape(T, B),                                   # tmp
+            s[12][:B*H*T].reshape(T, B, H),                             # d_h2
+            s[16][:B*H].reshape(B, H),                                  # d_h2_next
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # d_a_h2_zr_d_a_h2_g
+            s[11][:2*B*H].reshape(B, 2*H),                              # d_h2_zr
+            s[17][:3*H],                                                # d_h2_b
+            s[9][:6*H*H].reshape(3*H, 2*H),                             # d_h2_W
+            s[8][:B*H*T].reshape(T, B, H),                              # d_h1
+            s[16][:B*H].reshape(B, H),                                  # d_h1_next
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # d_a_h1_zr_d_a_h1_g
+            s[14][:2*B*H].reshape(B, 2*H),                              # d_h1_zr
+            s[16][:3*H],                                                # d_h1_b
+            s[14][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # d_h1_W
+            s[13][:B*E*T].reshape(T, B, E),                             # d_e
         )
     return workspace.views["gradients"]
 

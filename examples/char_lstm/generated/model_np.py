@@ -243,20 +243,20 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(4*H*H + 4*H*V, B*H + B*H*T), dtype),
-            (max(4*H, 4*B*H*T), dtype),
-            (max(4*H*V, 4*H*H, B*T*V), dtype),
-            (B*H + B*H*T, dtype),
+            (max(4*B*H*T, B*T*V), dtype),
+            (max(B*H + B*H*T, 4*H*H + 4*H*V), dtype),
+            (max(B*H + B*H*T, 4*H*V), dtype),
+            (4*H*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
-            s[1][:4*H],                                                 # b
+            s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
+            s[3][:4*H],                                                 # b
             s[2][:4*H*V].reshape(4*H, V),                               # W_biased
-            s[1][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
-            s[2][:4*H*H].reshape(H, 4*H),                               # W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
-            s[2][:B*T*V].reshape(T, B, V),                              # p
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
+            s[3][:4*H*H].reshape(H, 4*H),                               # W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
+            s[0][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
 
@@ -299,11 +299,11 @@ def _evaluate(params, x, y, carry, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -322,28 +322,28 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(4*H*H + 4*H*V, B*H + B*H*T), dtype),
-            (max(4*H, 4*B*H*T), dtype),
-            (max(4*H*V, 4*H*H, B*T*V), dtype),
+            (max(4*B*H*T, B*T*V), dtype),
+            (max(B*H + B*H*T, 4*H*V), dtype),
             (B*H + B*H*T, dtype),
-            (B*T*V, dtype),
-            (B*T, dtype),
+            (max(B*T*V, 4*H*H + 4*H*V), dtype),
+            (max(4*H*H, B*T), dtype),
+            (max(B*T, 4*H), dtype),
             (B*T, dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
-            s[1][:4*H],                                                 # b
-            s[2][:4*H*V].reshape(4*H, V),                               # W_biased
-            s[1][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
-            s[2][:4*H*H].reshape(H, 4*H),                               # W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
-            s[2][:B*T*V].reshape(T, B, V),                              # p
-            s[1][:B*T].reshape(T, B),                                   # max_p
-            s[4][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[3][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
+            s[5][:4*H],                                                 # b
+            s[1][:4*H*V].reshape(4*H, V),                               # W_biased
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
+            s[4][:4*H*H].reshape(H, 4*H),                               # W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
+            s[0][:B*T*V].reshape(T, B, V),                              # p
+            s[4][:B*T].reshape(T, B),                                   # max_p
+            s[3][:B*T*V].reshape(T, B, V),                              # exp_p
             s[5][:B*T].reshape(T, B),                                   # sum_exp_p
-            s[4][:B*T].reshape(T, B),                                   # p_picked
+            s[3][:B*T].reshape(T, B),                                   # p_picked
             s[6][:B*T].reshape(T, B),                                   # tmp
             s[7][:B*T].reshape(T, B),                                   # argmax_p
             s[5][:B*T].reshape(T, B),                                   # real_argmax_p
@@ -398,11 +398,11 @@ def _gradients(params, grads, x, y, carry, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p
@@ -461,42 +461,42 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (4*H*H + 4*H*V, dtype),
-            (max(4*H, 4*B*H*T), dtype),
-            (max(4*H*V, 4*H*H, B*T*V, B*H*T), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (max(4*B*H*T, B*T*V), dtype),
             (3*B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (max(B*H*T, 4*H*V), dtype),
             (B*H*T, dtype),
+            (max(B*T*V, 4*H*H, 3*B*H), dtype),
             (B*H*T, dtype),
-            (max(B*T*V, 3*B*H), dtype),
-            (max(B*T, B*H, 4*H), dtype),
-            (max(B*T, B*H), dtype),
+            (4*H*H + 4*H*V, dtype),
+            (max(B*H, B*T, 4*H), dtype),
+            (max(B*H, B*T), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
-            s[1][:4*H],                                                 # b
-            s[2][:4*H*V].reshape(4*H, V),                               # W_biased
-            s[1][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
-            s[2][:4*H*H].reshape(H, 4*H),                               # W_h_T
-            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
-            s[5][:3*B*H*T].reshape(T, B, 3*H),                          # fio
-            s[6][:B*H*T].reshape(T, B, H),                              # g
-            s[7][:B*H*T].reshape(T, B, H),                              # tanh_c
-            s[2][:B*T*V].reshape(T, B, V),                              # p
-            s[1][:B*T].reshape(T, B),                                   # max_p
-            s[8][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[9][:B*T].reshape(T, B),                                   # sum_exp_p
-            s[10][:B*T].reshape(T, B),                                  # p_picked
-            s[2][:B*T].reshape(T, B),                                   # tmp
-            s[2][:B*H*T].reshape(T, B, H),                              # d_h
+            s[8][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
+            s[9][:4*H],                                                 # b
+            s[4][:4*H*V].reshape(4*H, V),                               # W_biased
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_fiog
+            s[6][:4*H*H].reshape(H, 4*H),                               # W_h_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # fio
+            s[4][:B*H*T].reshape(T, B, H),                              # g
+            s[5][:B*H*T].reshape(T, B, H),                              # tanh_c
+            s[0][:B*T*V].reshape(T, B, V),                              # p
+            s[9][:B*T].reshape(T, B),                                   # max_p
+            s[6][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[10][:B*T].reshape(T, B),                                  # sum_exp_p
+            s[7][:B*T].reshape(T, B),                                   # p_picked
+            s[0][:B*T].reshape(T, B),                                   # tmp
+            s[7][:B*H*T].reshape(T, B, H),                              # d_h
             s[9][:B*H].reshape(B, H),                                   # d_c_next
             s[10][:B*H].reshape(B, H),                                  # d_h_next
-            s[1][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_fiog
-            s[8][:3*B*H].reshape(B, 3*H),                               # d_fio
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_fiog
+            s[6][:3*B*H].reshape(B, 3*H),                               # d_fio
             s[9][:4*H],                                                 # d_b
-            s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # d_W
+            s[8][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # d_W
         )
     return workspace.views["gradients"]
 

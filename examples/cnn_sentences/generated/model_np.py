@@ -18,13 +18,13 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t4 = (s.W.T @ t2) * t3
     d_h5 = t4[2*H:3*H]
     d_a_h5 = d_h5 * real(h5 > 0)
-    t5 = d_a_h5[:, None] * onehot(argmax(conv(e, h5.W)))
+    t5 = global_max_unpool(d_a_h5, conv(e, h5.W))
     d_h4 = t4[H:2*H]
     d_a_h4 = d_h4 * real(h4 > 0)
-    t6 = d_a_h4[:, None] * onehot(argmax(conv(e, h4.W)))
+    t6 = global_max_unpool(d_a_h4, conv(e, h4.W))
     d_h3 = t4[0:H]
     d_a_h3 = d_h3 * real(h3 > 0)
-    t7 = d_a_h3[:, None] * onehot(argmax(conv(e, h3.W)))
+    t7 = global_max_unpool(d_a_h3, conv(e, h3.W))
     d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
     d_L = sum[batch] onehot(w).T @ d_e.T
     d_h3.W = correlate(t7, e, 3)
@@ -42,11 +42,11 @@ At kinks
 
 import numpy as np
 
-V = 5000
-N = 40
-E = 64
+V = 60
+N = 24
+E = 32
 H = 50
-C = 2
+C = 12
 
 PARAMS = {
     "L": (V, E),
@@ -102,7 +102,7 @@ TRAINED = ("L", "h3.W", "h3.b", "h4.W", "h4.b", "h5.W", "h5.b", "s.W", "s.b")
 
 def init_state(params, seed=0):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
-    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.001))
+    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.002))
     state.update({f"m.{k}": np.zeros_like(params[k]) for k in TRAINED})
     state.update({f"v.{k}": np.zeros_like(params[k]) for k in TRAINED})
     return state
@@ -133,35 +133,32 @@ def _predict(params, w, workspace):
     w = class_input("w", w, (None, N), V)                       # (B, N)
     B = len(w)
     (
-        onehot_w, e, e_windows, conv_e, max_conv_e, h3_h4_h5, e_windows2, h4_W_e_windows2,
-        max_h4_W_e_windows2, e_windows3, h5_W_e_windows3, max_h5_W_e_windows3, s,
+        e, h3_W_last, block, conv_e, max_conv_e, h3_h4_h5, h4_W_last, block2, conv_e2, max_conv_e2,
+        h5_W_last, block3, conv_e3, max_conv_e3, s,
     ) = _predict_buffers(workspace, B, dtype)
-    # e = L[w].T                                                model.nn:8
-    hot(w, V, out=onehot_w)                                     # (B, N, V)
-    np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
+    # e = L[w].T                                                model.nn:9
+    np.take(L, w, axis=0, out=e, mode="clip")                   # (B, N, E)
     # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=conv_e.reshape(-1, H))
+    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
+    convolve(e[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
     # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T,
-        out=h4_W_e_windows2.reshape(-1, H))
-    np.max(h4_W_e_windows2, axis=1, out=max_h4_W_e_windows2)    # (B, H)
-    np.add(max_h4_W_e_windows2, h4_b, out=h4)
+    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
+    convolve(e[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
+    np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
     # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T,
-        out=h5_W_e_windows3.reshape(-1, H))
-    np.max(h5_W_e_windows3, axis=1, out=max_h5_W_e_windows3)    # (B, H)
-    np.add(max_h5_W_e_windows3, h5_b, out=h5)
+    h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
+    convolve(e[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
+    np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
+    np.add(max_conv_e3, h5_b, out=h5)
     np.maximum(h5, 0, out=h5)
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
@@ -175,25 +172,28 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(B*N*V, 3*B*E*N - 6*B*E, B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E), dtype),
-            (max(B*E*N, B*H), dtype),
-            (max(B*H*N - 2*B*H, 3*B*H), dtype),
-            (max(B*H*N - 3*B*H, B*H*N - 4*B*H, B*C), dtype),
+            (max(279*E*N - 558*E, 292*E*N - 876*E, 305*E*N - 1220*E), dtype),
+            (max(B*H*N - 2*B*H, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
+            (B*E*N, dtype),
+            (3*B*H, dtype),
+            (max(5*E*H, B*H, B*C), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
-            s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[0][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[0][:B*H].reshape(B, H),                                   # max_conv_e
-            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[0][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
-            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_W_e_windows2
-            s[0][:B*H].reshape(B, H),                                   # max_h4_W_e_windows2
-            s[0][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
-            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_W_e_windows3
-            s[1][:B*H].reshape(B, H),                                   # max_h5_W_e_windows3
-            s[3][:B*C].reshape(B, C),                                   # s
+            s[2][:B*E*N].reshape(B, N, E),                              # e
+            s[4][:3*E*H].reshape(3, E, H),                              # h3_W_last
+            s[0][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
+            s[1][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e
+            s[3][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[4][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[0][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
+            s[1][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[0][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
+            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[4][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -207,45 +207,42 @@ def _evaluate(params, w, y, workspace):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, e_windows, conv_e, max_conv_e, h3_h4_h5, e_windows2, h4_W_e_windows2,
-        max_h4_W_e_windows2, e_windows3, h5_W_e_windows3, max_h5_W_e_windows3, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        e, h3_W_last, block, conv_e, max_conv_e, h3_h4_h5, h4_W_last, block2, conv_e2, max_conv_e2,
+        h5_W_last, block3, conv_e3, max_conv_e3, s, max_s, exp_s, sum_exp_s, s_picked, tmp,
+        argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    # e = L[w].T                                                model.nn:8
-    hot(w, V, out=onehot_w)                                     # (B, N, V)
-    np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
+    # e = L[w].T                                                model.nn:9
+    np.take(L, w, axis=0, out=e, mode="clip")                   # (B, N, E)
     # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=conv_e.reshape(-1, H))
+    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
+    convolve(e[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
     # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T,
-        out=h4_W_e_windows2.reshape(-1, H))
-    np.max(h4_W_e_windows2, axis=1, out=max_h4_W_e_windows2)    # (B, H)
-    np.add(max_h4_W_e_windows2, h4_b, out=h4)
+    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
+    convolve(e[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
+    np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
     # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T,
-        out=h5_W_e_windows3.reshape(-1, H))
-    np.max(h5_W_e_windows3, axis=1, out=max_h5_W_e_windows3)    # (B, H)
-    np.add(max_h5_W_e_windows3, h5_b, out=h5)
+    h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
+    convolve(e[:, None], h5_W_last, block3, out=conv_e3[:, None])  # (B, N - 4, H)
+    np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
+    np.add(max_conv_e3, h5_b, out=h5)
     np.maximum(h5, 0, out=h5)
     # s = s.W @ [h3, h4, h5] + s.b                              layers.nn:6
     np.matmul(h3_h4_h5, s_W.T, out=s)                           # (B, C)
     s += s_b
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -263,32 +260,34 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*N*V, 3*B*E*N - 6*B*E, B*H, 4*B*E*N - 12*B*E, 5*B*E*N - 20*B*E), dtype),
-            (max(B*E*N, B*H, B*C), dtype),
-            (max(B*H*N - 2*B*H, 3*B*H), dtype),
-            (max(B*H*N - 3*B*H, B*H*N - 4*B*H, B*C), dtype),
-            (B, dtype),
+            (max(279*E*N - 558*E, 292*E*N - 876*E, 305*E*N - 1220*E, B), dtype),
+            (max(B*H*N - 2*B*H, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
+            (B*E*N, dtype),
+            (max(3*B*H, B*C), dtype),
+            (max(5*E*H, B*H, B*C), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
-            s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[0][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
-            s[2][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[0][:B*H].reshape(B, H),                                   # max_conv_e
-            s[2][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[0][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
-            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_W_e_windows2
-            s[0][:B*H].reshape(B, H),                                   # max_h4_W_e_windows2
-            s[0][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
-            s[3][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_W_e_windows3
-            s[1][:B*H].reshape(B, H),                                   # max_h5_W_e_windows3
-            s[3][:B*C].reshape(B, C),                                   # s
+            s[2][:B*E*N].reshape(B, N, E),                              # e
+            s[4][:3*E*H].reshape(3, E, H),                              # h3_W_last
+            s[0][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
+            s[1][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e
+            s[3][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[4][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[0][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
+            s[1][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e2
+            s[4][:5*E*H].reshape(5, E, H),                              # h5_W_last
+            s[0][:305*E*N - 1220*E].reshape(1, 61, 1, N - 4, 1, 5, E),  # block3
+            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
+            s[4][:B*H].reshape(B, H),                                   # max_conv_e3
+            s[4][:B*C].reshape(B, C),                                   # s
             s[2][:B],                                                   # max_s
-            s[1][:B*C].reshape(B, C),                                   # exp_s
-            s[0][:B],                                                   # sum_exp_s
-            s[1][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp
+            s[3][:B*C].reshape(B, C),                                   # exp_s
+            s[1][:B],                                                   # sum_exp_s
+            s[3][:B],                                                   # s_picked
+            s[0][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
             s[4][:B],                                                   # real_argmax_s
         )
@@ -305,54 +304,51 @@ def _gradients(params, grads, w, y, workspace, seed):
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        onehot_w, e, e_windows, conv_e, max_conv_e, h3_h4_h5, e_windows2, h4_W_e_windows2,
-        max_h4_W_e_windows2, e_windows3, h5_W_e_windows3, max_h5_W_e_windows3, u_s, tmp,
-        h3_h4_h5_u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, t4, d_a_h5, mask,
-        argmax_h5_W_e_windows3, t5, mask2, d_a_h4, argmax_h4_W_e_windows2, t6, mask3, d_a_h3,
-        argmax_conv_e, t7, mask4, h5_W_last, d_e_term_windows, d_e, h4_W_last, d_e_term_windows2,
-        d_e_term, h3_W_last, d_e_term_windows3, d_e_term2,
+        e, h3_W_last, block, conv_e, max_conv_e, h3_h4_h5, h4_W_last, block2, conv_e2, max_conv_e2,
+        e_windows, h5_W_last, conv_e3, max_conv_e3, tmp, u_s, h3_h4_h5_u_s, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp2, t4, mask, d_a_h5, argmax_conv_e3, mask2, t5, d_h5_W_last, d_a_h4,
+        argmax_conv_e2, mask3, t6, part, d_h4_W_last, d_a_h3, argmax_conv_e, t7, mask4, d_h3_W_last,
+        part2, h5_W_turned, block3, d_e, h4_W_turned, block4, conv_t6, h3_W_turned, block5, conv_t7,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    hot(w, V, out=onehot_w)                                     # (B, N, V)
-    # e = L[w].T                                                model.nn:8
-    np.einsum("abc,cd->adb", onehot_w, L, out=e)                # (B, E, N)
-    e_windows[...] = windows(e, (2,), (3,)).transpose(0, 2, 1, 3)  # (B, N - 2, E, 3)
-    np.matmul(e_windows.reshape(-1, 3*E), h3_W.reshape(-1, 3*E).T, out=conv_e.reshape(-1, H))
+    # e = L[w].T                                                model.nn:9
+    np.take(L, w, axis=0, out=e, mode="clip")                   # (B, N, E)
     # h3 = relu(global_max(conv(e, h3.W)) + h3.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
+    convolve(e[:, None], h3_W_last, block, out=conv_e[:, None])  # (B, N - 2, H)
     np.max(conv_e, axis=1, out=max_conv_e)                      # (B, H)
     h3, h4, h5 = np.split(h3_h4_h5, 3, axis=-1)                 # (B, H)
     np.add(max_conv_e, h3_b, out=h3)
     np.maximum(h3, 0, out=h3)
-    e_windows2[...] = windows(e, (2,), (4,)).transpose(0, 2, 1, 3)  # (B, N - 3, E, 4)
-    np.matmul(e_windows2.reshape(-1, 4*E), h4_W.reshape(-1, 4*E).T,
-        out=h4_W_e_windows2.reshape(-1, H))
     # h4 = relu(global_max(conv(e, h4.W)) + h4.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    np.max(h4_W_e_windows2, axis=1, out=max_h4_W_e_windows2)    # (B, H)
-    np.add(max_h4_W_e_windows2, h4_b, out=h4)
+    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
+    convolve(e[:, None], h4_W_last, block2, out=conv_e2[:, None])  # (B, N - 3, H)
+    np.max(conv_e2, axis=1, out=max_conv_e2)                    # (B, H)
+    np.add(max_conv_e2, h4_b, out=h4)
     np.maximum(h4, 0, out=h4)
-    e_windows3[...] = windows(e, (2,), (5,)).transpose(0, 2, 1, 3)  # (B, N - 4, E, 5)
-    np.matmul(e_windows3.reshape(-1, 5*E), h5_W.reshape(-1, 5*E).T,
-        out=h5_W_e_windows3.reshape(-1, H))
     # h5 = relu(global_max(conv(e, h5.W)) + h5.b)               conv.nn:85
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    np.max(h5_W_e_windows3, axis=1, out=max_h5_W_e_windows3)    # (B, H)
-    np.add(max_h5_W_e_windows3, h5_b, out=h5)
+    e_windows[...] = windows(e, (1,), (5,)).transpose(0, 1, 3, 2)  # (B, N - 4, 5, E)
+    h5_W_last[...] = h5_W.swapaxes(1, 2)                        # (H, 5, E)
+    np.matmul(e_windows.reshape(-1, 5*E), h5_W_last.reshape(-1, 5*E).T, out=conv_e3.reshape(-1, H))
+    np.max(conv_e3, axis=1, out=max_conv_e3)                    # (B, H)
+    np.add(max_conv_e3, h5_b, out=h5)
     np.maximum(h5, 0, out=h5)
+    # s = 2 * (s.W @ ([h3, h4, h5] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
     uniform(seed, 0xb021183d8f313c79, tmp, out=u_s)             # (B, 3*H)
     np.less(u_s, 0.5, out=u_s)
     np.multiply(h3_h4_h5, u_s, out=h3_h4_h5_u_s)                # (B, 3*H)
-    # s = 2 * (s.W @ ([h3, h4, h5] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
     np.matmul(h3_h4_h5_u_s, s_W.T, out=s)                       # (B, C)
     s *= 2
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
@@ -382,48 +378,48 @@ def _gradients(params, grads, w, y, workspace, seed):
     np.multiply(d_h5, mask, out=d_a_h5)
     # d_h5.b = sum[batch](d_a_h5)
     np.sum(d_a_h5, axis=0, out=d_h5_b)                          # (H,)
-    np.argmax(h5_W_e_windows3, axis=1, out=argmax_h5_W_e_windows3)  # (B, H)
-    # t5 = d_a_h5[:, None] * onehot(argmax(conv(e, h5.W)))
-    hot(argmax_h5_W_e_windows3, N - 4, out=mask2)               # (B, N - 4, H)
+    # t5 = global_max_unpool(d_a_h5, conv(e, h5.W))
+    np.argmax(conv_e3, axis=1, out=argmax_conv_e3)              # (B, H)
+    hot(argmax_conv_e3, N - 4, out=mask2)                       # (B, N - 4, H)
     np.multiply(d_a_h5[..., None], mask2, out=t5.swapaxes(1, 2))
     # d_h5.W = correlate(t5, e, 5)
-    np.matmul(t5.reshape(-1, H).T, e_windows3.reshape(-1, 5*E), out=d_h5_W.reshape(-1, 5*E))
+    np.matmul(t5.reshape(-1, H).T, e_windows.reshape(-1, 5*E), out=d_h5_W_last.reshape(-1, 5*E))
+    d_h5_W[...] = d_h5_W_last.swapaxes(1, 2)                    # (H, E, 5)
     # d_a_h4 = d_h4 * real(h4 > 0)
     np.greater(h4, 0, out=mask)                                 # (B, H)
     np.multiply(d_h4, mask, out=d_a_h4)
     # d_h4.b = sum[batch](d_a_h4)
     np.sum(d_a_h4, axis=0, out=d_h4_b)                          # (H,)
-    np.argmax(h4_W_e_windows2, axis=1, out=argmax_h4_W_e_windows2)  # (B, H)
-    # t6 = d_a_h4[:, None] * onehot(argmax(conv(e, h4.W)))
-    hot(argmax_h4_W_e_windows2, N - 3, out=mask3)               # (B, N - 3, H)
-    np.multiply(d_a_h4[..., None], mask3, out=t6.swapaxes(1, 2))
+    # t6 = global_max_unpool(d_a_h4, conv(e, h4.W))
+    np.argmax(conv_e2, axis=1, out=argmax_conv_e2)              # (B, H)
+    hot(argmax_conv_e2, N - 3, out=mask3)                       # (B, H, N - 3)
+    np.multiply(d_a_h4[..., None], mask3, out=t6)
     # d_h4.W = correlate(t6, e, 4)
-    np.matmul(t6.reshape(-1, H).T, e_windows2.reshape(-1, 4*E), out=d_h4_W.reshape(-1, 4*E))
+    correlate(e[:, None], t6.swapaxes(1, 2)[:, None], block2, part, out=d_h4_W_last)  # (4, E, H)
+    d_h4_W[...] = d_h4_W_last.swapaxes(0, 2)                    # (H, E, 4)
     # d_a_h3 = d_h3 * real(h3 > 0)
     np.greater(h3, 0, out=mask)                                 # (B, H)
     np.multiply(d_h3, mask, out=d_a_h3)
     # d_h3.b = sum[batch](d_a_h3)
     np.sum(d_a_h3, axis=0, out=d_h3_b)                          # (H,)
+    # t7 = global_max_unpool(d_a_h3, conv(e, h3.W))
     np.argmax(conv_e, axis=1, out=argmax_conv_e)                # (B, H)
-    # t7 = d_a_h3[:, None] * onehot(argmax(conv(e, h3.W)))
-    hot(argmax_conv_e, N - 2, out=mask4)                        # (B, N - 2, H)
-    np.multiply(d_a_h3[..., None], mask4, out=t7.swapaxes(1, 2))
+    hot(argmax_conv_e, N - 2, out=mask4)                        # (B, H, N - 2)
+    np.multiply(d_a_h3[..., None], mask4, out=t7)
     # d_h3.W = correlate(t7, e, 3)
-    np.matmul(t7.reshape(-1, H).T, e_windows.reshape(-1, 3*E), out=d_h3_W.reshape(-1, 3*E))
-    h5_W_last[...] = h5_W.swapaxes(0, 2)                        # (5, E, H)
-    np.matmul(t5.reshape(-1, H), h5_W_last.reshape(-1, H).T, out=d_e_term_windows.reshape(-1, 5*E))
-    fold(d_e_term_windows.transpose(0, 1, 3, 2), (1,), (5,), out=d_e)  # (B, N, E)
-    h4_W_last[...] = h4_W.swapaxes(0, 2)                        # (4, E, H)
-    np.matmul(t6.reshape(-1, H), h4_W_last.reshape(-1, H).T, out=d_e_term_windows2.reshape(-1, 4*E))
-    fold(d_e_term_windows2.transpose(0, 1, 3, 2), (1,), (4,), out=d_e_term)  # (B, N, E)
+    correlate(e[:, None], t7.swapaxes(1, 2)[:, None], block, part2, out=d_h3_W_last)  # (3, E, H)
+    d_h3_W[...] = d_h3_W_last.swapaxes(0, 2)                    # (H, E, 3)
     # d_e = conv_transpose(t5, h5.W) + conv_transpose(t6, h4.W) + conv_transpose(t7, h3.W)
-    h3_W_last[...] = h3_W.swapaxes(0, 2)                        # (3, E, H)
-    np.matmul(t7.reshape(-1, H), h3_W_last.reshape(-1, H).T, out=d_e_term_windows3.reshape(-1, 3*E))
-    fold(d_e_term_windows3.transpose(0, 1, 3, 2), (1,), (3,), out=d_e_term2)  # (B, N, E)
-    d_e += d_e_term
-    d_e += d_e_term2
+    h5_W_turned[...] = h5_W.transpose(2, 0, 1)[::-1]            # (5, H, E)
+    convolve(t5[:, None], h5_W_turned, block3, padding=(0, 4), out=d_e[:, None])  # (B, N, E)
+    h4_W_turned[...] = h4_W.transpose(2, 0, 1)[::-1]            # (4, H, E)
+    convolve(t6.swapaxes(1, 2)[:, None], h4_W_turned, block4, padding=(0, 3), out=conv_t6[:, None])
+    h3_W_turned[...] = h3_W.transpose(2, 0, 1)[::-1]            # (3, H, E)
+    convolve(t7.swapaxes(1, 2)[:, None], h3_W_turned, block5, padding=(0, 2), out=conv_t7[:, None])
+    d_e += conv_t6
+    d_e += conv_t7
     # d_L = sum[batch] onehot(w).T @ d_e.T
-    np.matmul(onehot_w.reshape(-1, V).T, d_e.reshape(-1, E), out=d_L)  # (V, E)
+    scatter(d_e, w, out=d_L)                                    # (V, E)
     return loss
 
 
@@ -433,70 +429,75 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*N*V, dtype),
-            (max(B*E*N, B*H*N - 4*B*H), dtype),
-            (3*B*E*N - 6*B*E, dtype),
-            (max(B*H*N - 2*B*H, B*E*N), dtype),
-            (max(B*H, 4*B*E*N - 12*B*E), dtype),
-            (max(3*B*H, 5*E*H), dtype),
+            (max(5*B*E*N - 20*B*E, 279*E*N - 558*E, 292*E*N - 876*E, 162*H*N), dtype),
+            (B*H*N - 2*B*H, dtype),
+            (max(B*H*N - 2*B*H, B*H*N - 3*B*H, B*H*N - 4*B*H, B*H), bool),
             (max(B*H*N - 3*B*H, B*E*N), dtype),
-            (max(B*H, 5*B*E*N - 20*B*E), dtype),
-            (max(3*B*H, 3*E*H), dtype),
+            (max(B*H*N - 4*B*H, B*E*N), dtype),
+            (B*E*N, dtype),
+            (max(3*B*H, 5*E*H), dtype),
             (3*B*H, np.float64),
+            (max(3*B*H, 5*E*H), dtype),
             (3*B*H, dtype),
-            (max(B*C, B*H), dtype),
-            (B, dtype),
+            (max(4*E*H, B*H, B*C), dtype),
+            (B*H, np.int64),
             (B*C, dtype),
             (B, dtype),
             (B, dtype),
-            (max(B*H, B*H*N - 4*B*H, B*H*N - 3*B*H, B*H*N - 2*B*H), bool),
-            (B*H, np.int64),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*N*V].reshape(B, N, V),                              # onehot_w
-            s[1][:B*E*N].reshape(B, E, N),                              # e
-            s[2][:3*B*E*N - 6*B*E].reshape(B, N - 2, E, 3),             # e_windows
-            s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
-            s[4][:B*H].reshape(B, H),                                   # max_conv_e
-            s[5][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
-            s[4][:4*B*E*N - 12*B*E].reshape(B, N - 3, E, 4),            # e_windows2
-            s[6][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # h4_W_e_windows2
-            s[7][:B*H].reshape(B, H),                                   # max_h4_W_e_windows2
-            s[7][:5*B*E*N - 20*B*E].reshape(B, N - 4, E, 5),            # e_windows3
-            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # h5_W_e_windows3
-            s[8][:B*H].reshape(B, H),                                   # max_h5_W_e_windows3
+            s[5][:B*E*N].reshape(B, N, E),                              # e
+            s[10][:3*E*H].reshape(3, E, H),                             # h3_W_last
+            s[0][:279*E*N - 558*E].reshape(1, 93, 1, N - 2, 1, 3, E),   # block
+            s[1][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # conv_e
+            s[10][:B*H].reshape(B, H),                                  # max_conv_e
+            s[6][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5
+            s[8][:4*E*H].reshape(4, E, H),                              # h4_W_last
+            s[0][:292*E*N - 876*E].reshape(1, 73, 1, N - 3, 1, 4, E),   # block2
+            s[3][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # conv_e2
+            s[10][:B*H].reshape(B, H),                                  # max_conv_e2
+            s[0][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # e_windows
+            s[8][:5*E*H].reshape(H, 5, E),                              # h5_W_last
+            s[4][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # conv_e3
+            s[10][:B*H].reshape(B, H),                                  # max_conv_e3
+            s[7][:3*B*H].reshape(B, 3*H),                               # tmp
             s[8][:3*B*H].reshape(B, 3*H),                               # u_s
-            s[9][:3*B*H].reshape(B, 3*H),                               # tmp
-            s[10][:3*B*H].reshape(B, 3*H),                              # h3_h4_h5_u_s
-            s[11][:B*C].reshape(B, C),                                  # s
-            s[12][:B],                                                  # max_s
-            s[13][:B*C].reshape(B, C),                                  # exp_s
+            s[9][:3*B*H].reshape(B, 3*H),                               # h3_h4_h5_u_s
+            s[10][:B*C].reshape(B, C),                                  # s
+            s[13][:B],                                                  # max_s
+            s[12][:B*C].reshape(B, C),                                  # exp_s
             s[14][:B],                                                  # sum_exp_s
             s[15][:B],                                                  # s_picked
-            s[11][:B],                                                  # tmp2
-            s[10][:3*B*H].reshape(B, 3*H),                              # t4
-            s[11][:B*H].reshape(B, H),                                  # d_a_h5
-            s[16][:B*H].reshape(B, H),                                  # mask
-            s[17][:B*H].reshape(B, H),                                  # argmax_h5_W_e_windows3
-            s[1][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # t5
-            s[16][:B*H*N - 4*B*H].reshape(B, H, N - 4),                 # mask2
-            s[11][:B*H].reshape(B, H),                                  # d_a_h4
-            s[17][:B*H].reshape(B, H),                                  # argmax_h4_W_e_windows2
-            s[6][:B*H*N - 3*B*H].reshape(B, N - 3, H),                  # t6
-            s[16][:B*H*N - 3*B*H].reshape(B, H, N - 3),                 # mask3
-            s[11][:B*H].reshape(B, H),                                  # d_a_h3
-            s[17][:B*H].reshape(B, H),                                  # argmax_conv_e
-            s[3][:B*H*N - 2*B*H].reshape(B, N - 2, H),                  # t7
-            s[16][:B*H*N - 2*B*H].reshape(B, H, N - 2),                 # mask4
-            s[5][:5*E*H].reshape(5, E, H),                              # h5_W_last
-            s[7][:5*B*E*N - 20*B*E].reshape(B, N - 4, 5, E),            # d_e_term_windows
-            s[1][:B*E*N].reshape(B, N, E),                              # d_e
-            s[5][:4*E*H].reshape(4, E, H),                              # h4_W_last
-            s[4][:4*B*E*N - 12*B*E].reshape(B, N - 3, 4, E),            # d_e_term_windows2
-            s[6][:B*E*N].reshape(B, N, E),                              # d_e_term
-            s[8][:3*E*H].reshape(3, E, H),                              # h3_W_last
-            s[2][:3*B*E*N - 6*B*E].reshape(B, N - 2, 3, E),             # d_e_term_windows3
-            s[3][:B*E*N].reshape(B, N, E),                              # d_e_term2
+            s[10][:B],                                                  # tmp2
+            s[9][:3*B*H].reshape(B, 3*H),                               # t4
+            s[2][:B*H].reshape(B, H),                                   # mask
+            s[10][:B*H].reshape(B, H),                                  # d_a_h5
+            s[11][:B*H].reshape(B, H),                                  # argmax_conv_e3
+            s[2][:B*H*N - 4*B*H].reshape(B, H, N - 4),                  # mask2
+            s[4][:B*H*N - 4*B*H].reshape(B, N - 4, H),                  # t5
+            s[8][:5*E*H].reshape(H, 5, E),                              # d_h5_W_last
+            s[10][:B*H].reshape(B, H),                                  # d_a_h4
+            s[11][:B*H].reshape(B, H),                                  # argmax_conv_e2
+            s[2][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # mask3
+            s[3][:B*H*N - 3*B*H].reshape(B, H, N - 3),                  # t6
+            s[8][:4*E*H].reshape(1, 1, 4*E, H),                         # part
+            s[10][:4*E*H].reshape(4, E, H),                             # d_h4_W_last
+            s[10][:B*H].reshape(B, H),                                  # d_a_h3
+            s[11][:B*H].reshape(B, H),                                  # argmax_conv_e
+            s[1][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # t7
+            s[2][:B*H*N - 2*B*H].reshape(B, H, N - 2),                  # mask4
+            s[6][:3*E*H].reshape(3, E, H),                              # d_h3_W_last
+            s[10][:3*E*H].reshape(1, 1, 3*E, H),                        # part2
+            s[6][:5*E*H].reshape(5, H, E),                              # h5_W_turned
+            s[0][:160*H*N].reshape(1, 32, 1, N, 1, 5, H),               # block3
+            s[5][:B*E*N].reshape(B, N, E),                              # d_e
+            s[10][:4*E*H].reshape(4, H, E),                             # h4_W_turned
+            s[0][:160*H*N].reshape(1, 40, 1, N, 1, 4, H),               # block4
+            s[4][:B*E*N].reshape(B, N, E),                              # conv_t6
+            s[10][:3*E*H].reshape(3, H, E),                             # h3_W_turned
+            s[0][:162*H*N].reshape(1, 54, 1, N, 1, 3, H),               # block5
+            s[3][:B*E*N].reshape(B, N, E),                              # conv_t7
         )
     return workspace.views["gradients"]
 
@@ -536,6 +537,21 @@ def pick(a, i, out=None):
     if out is None:
         return value
     out[...] = value
+    return out
+
+
+def scatter(a, i, out):
+    """out[k] = sum of the rows of a whose class is k: one product for few classes, else sorted; it repeats to the bit."""
+    i = np.reshape(i, -1)
+    rows = a.reshape(len(i), -1)
+    if len(out) <= 256 and out.ndim == 2:
+        chosen = np.zeros((len(i), len(out)), a.dtype)
+        chosen[np.arange(len(i)), i] = 1
+        return np.matmul(chosen.T, rows, out=out)
+    order = np.argsort(i, kind="stable")
+    classes, starts = np.unique(i[order], return_index=True)
+    out[...] = 0
+    out[classes] = np.add.reduceat(rows[order], starts, axis=0).reshape(len(classes), *out.shape[1:])
     return out
 
 
@@ -673,15 +689,65 @@ def windows(a, axes, sizes, stride=None, dilation=None):
     return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
 
 
-def fold(a, axes, sizes, stride=None, dilation=None, *, out):
-    """Windows added up where they came from: out[i*stride + j*dilation] += a[i, ..., j], from zero."""
-    out[...] = 0
-    ones = (1,) * len(axes)
-    for at in np.ndindex(*sizes):
-        part = [slice(None)] * out.ndim
-        for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
-            part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
-        out[tuple(part)] += a[(..., *at)]
+def overlap(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
     return out
 
 

@@ -115,36 +115,28 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, conv_h, k, K3_last,
-        a_u_term_windows, u, K4_last, a_r_term_windows, a_r_term, r,
+        K1_last, h, block, K2_last, block2, conv_h, k, K3_last, a_u_term_windows, u, K4_last,
+        a_r_term_windows, a_r_term, r,
     ) = _predict_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
     # h = relu(conv(x, K1, b1, stride = 2, padding = 1))        model.nn:8
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3),
-        stride=(2, 2)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(1, 1), stride=(2, 2), out=h)
     h += b1
     np.maximum(h, 0, out=h)
-    h_padded[...] = 0                                           # (B, 16, 16, M)
-    h_padded[:, 1:15, 1:15] = h
     # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
-    h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3),
-        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
-    np.matmul(h_padded_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T,
-        out=conv_h.reshape(-1, N))
+    K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
+    convolve(h, K2_last, block2, padding=(1, 1), stride=(2, 2), out=conv_h)  # (B, 7, 7, N)
     np.add(conv_h.transpose(0, 3, 1, 2), b2[:, None, None], out=k)  # (B, N, 7, 7)
     np.maximum(k, 0, out=k)
+    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
     np.einsum("abcd,efgb->acdefg", k, K3_last, out=a_u_term_windows)  # (B, 7, 7, 2, 2, M)
-    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
+    # r = sigmoid(conv_transpose(u, K4, b4, stride = 2))        model.nn:11
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
     np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
-    # r = sigmoid(conv_transpose(u, K4, b4, stride = 2))        model.nn:11
     fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r_term)
     np.add(a_r_term.transpose(0, 3, 1, 2), b4[:, None, None], out=r)  # (B, 1, 28, 28)
     sigmoid(r, out=r)
@@ -157,27 +149,26 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(900*B, 441*B*M, 4*M), dtype),
-            (max(1764*B, 256*B*M, 9*M*N, 49*B*N), dtype),
-            (max(49*B*N, 4*M*N, 196*B*M, 784*B), dtype),
-            (784*B, dtype),
+            (max(196*B*M, 784*B), dtype),
+            (max(196*B*M, 195804, 11907*M, 784*B), dtype),
+            (max(49*B*N, 4*M*N, 9*M), dtype),
+            (max(49*B*N, 9*M*N), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:1764*B].reshape(B, 14, 14, 1, 3, 3),                  # x_padded_windows
+            s[2][:9*M].reshape(3, 3, 1, M),                             # K1_last
             s[0][:196*B*M].reshape(B, 14, 14, M),                       # h
-            s[1][:256*B*M].reshape(B, 16, 16, M),                       # h_padded
-            s[0][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # h_padded_windows
-            s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
+            s[1][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
+            s[3][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[1][:11907*M].reshape(1, 27, 7, 7, 3, 3, M),               # block2
             s[2][:49*B*N].reshape(B, 7, 7, N),                          # conv_h
-            s[1][:49*B*N].reshape(B, N, 7, 7),                          # k
+            s[3][:49*B*N].reshape(B, N, 7, 7),                          # k
             s[2][:4*M*N].reshape(2, 2, M, N),                           # K3_last
             s[0][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # u
-            s[0][:4*M].reshape(2, 2, 1, M),                             # K4_last
-            s[3][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
-            s[2][:784*B].reshape(B, 28, 28, 1),                         # a_r_term
-            s[3][:784*B].reshape(B, 1, 28, 28),                         # r
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # u
+            s[2][:4*M].reshape(2, 2, 1, M),                             # K4_last
+            s[0][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
+            s[1][:784*B].reshape(B, 28, 28, 1),                         # a_r_term
+            s[0][:784*B].reshape(B, 1, 28, 28),                         # r
         )
     return workspace.views["predict"]
 
@@ -191,37 +182,30 @@ def _evaluate(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, k, K3_last,
-        a_u_term_windows, u, K4_last, a_r_term_windows, a_r, tmp, loss_terms,
+        K1_last, h, block, K2_last, block2, k, K3_last, a_u_term_windows, u, K4_last,
+        a_r_term_windows, a_r, tmp, loss_terms,
     ) = _evaluate_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
     # h = relu(conv(x, K1, b1, stride = 2, padding = 1))        model.nn:8
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3),
-        stride=(2, 2)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(1, 1), stride=(2, 2), out=h)
     h += b1
     np.maximum(h, 0, out=h)
-    h_padded[...] = 0                                           # (B, 16, 16, M)
-    h_padded[:, 1:15, 1:15] = h
     # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
-    h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3),
-        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
-    np.matmul(h_padded_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=k.reshape(-1, N))
+    K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
+    convolve(h, K2_last, block2, padding=(1, 1), stride=(2, 2), out=k)  # (B, 7, 7, N)
     k += b2
     np.maximum(k, 0, out=k)
+    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
     np.matmul(k.reshape(-1, N), K3_last.reshape(-1, N).T, out=a_u_term_windows.reshape(-1, 4*M))
-    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
+    # loss, summed: sum[batch, 0, 1, 2](...)
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
     np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
     fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)
     a_r += b4
-    # loss, summed: sum[batch, 0, 1, 2](...)
     np.maximum(a_r, 0, out=loss_terms)                          # (B, 28, 28, 1)
     np.multiply(x.transpose(0, 2, 3, 1), a_r, out=tmp)
     loss_terms -= tmp
@@ -246,26 +230,26 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(900*B, 441*B*M), dtype),
-            (max(1764*B, 256*B*M, 9*M*N), dtype),
-            (max(49*B*N, 4*M, 784*B), dtype),
+            (max(196*B*M, 784*B), dtype),
+            (max(196*B*M, 195804, 11907*M, 784*B), dtype),
+            (max(784*B, 49*B*N), dtype),
+            (9*M*N, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:1764*B].reshape(B, 14, 14, 1, 3, 3),                  # x_padded_windows
+            s[3][:9*M].reshape(3, 3, 1, M),                             # K1_last
             s[0][:196*B*M].reshape(B, 14, 14, M),                       # h
-            s[1][:256*B*M].reshape(B, 16, 16, M),                       # h_padded
-            s[0][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # h_padded_windows
-            s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
+            s[1][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
+            s[3][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[1][:11907*M].reshape(1, 27, 7, 7, 3, 3, M),               # block2
             s[2][:49*B*N].reshape(B, 7, 7, N),                          # k
-            s[1][:4*M*N].reshape(2, 2, M, N),                           # K3_last
+            s[3][:4*M*N].reshape(2, 2, M, N),                           # K3_last
             s[0][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
             s[1][:196*B*M].reshape(B, 14, 14, M),                       # u
-            s[2][:4*M].reshape(2, 2, 1, M),                             # K4_last
+            s[3][:4*M].reshape(2, 2, 1, M),                             # K4_last
             s[0][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
-            s[2][:784*B].reshape(B, 28, 28, 1),                         # a_r
+            s[1][:784*B].reshape(B, 28, 28, 1),                         # a_r
             s[0][:784*B].reshape(B, 28, 28, 1),                         # tmp
-            s[1][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
+            s[2][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
         )
     return workspace.views["evaluate"]
 
@@ -280,41 +264,39 @@ def _gradients(params, grads, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h, h_padded, h_padded_windows, K2_last, k, K3_last,
-        a_u_term_windows, u, K4_last, a_r_term_windows, a_r, loss_terms, tmp, d_a_r_windows,
-        d_K4_last, d_u, mask, d_a_u_windows, d_K3_last, d_k, mask2, d_K2_last, d_h_windows,
-        d_h_padded,
+        K1_last, h, block, h_padded, h_padded_windows, K2_last, k, K3_last, a_u_term_windows, u,
+        K4_last, a_r_term_windows, a_r, loss_terms, tmp, block2, part, d_K4_last, K4_last2, d_u,
+        block3, mask, d_a_u_windows, d_K3_last, d_k, mask2, d_K2_last, d_h_windows, d_h_padded,
+        d_K1_last, part2,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3),
-        stride=(2, 2)).transpose(0, 2, 3, 1, 4, 5)
     # h = relu(conv(x, K1, b1, stride = 2, padding = 1))        model.nn:8
-    np.matmul(x_padded_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(1, 1), stride=(2, 2), out=h)
     h += b1
     np.maximum(h, 0, out=h)
+    # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
     h_padded[...] = 0                                           # (B, 16, 16, M)
     h_padded[:, 1:15, 1:15] = h
     h_padded_windows[...] = windows(h_padded, (1, 2), (3, 3),
         stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    # k = relu(conv(h, K2, b2, stride = 2, padding = 1))        model.nn:9
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
     np.matmul(h_padded_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=k.reshape(-1, N))
     k += b2
     np.maximum(k, 0, out=k)
+    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     K3_last[...] = K3.transpose(2, 3, 1, 0)                     # (2, 2, M, N)
     np.matmul(k.reshape(-1, N), K3_last.reshape(-1, N).T, out=a_u_term_windows.reshape(-1, 4*M))
-    # u = relu(conv_transpose(k, K3, b3, stride = 2))           model.nn:10
     fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
+    # loss = (sum[batch, 0, 1, 2](softplus(-conv_transpose(u, K4, b4, stride = 2)) * x +
+    #     softplus(conv_transpose(u, K4, b4, stride = 2)) * (1 - x))) / B
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
     np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
     fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)
     a_r += b4
-    # loss = (sum[batch, 0, 1, 2](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=loss_terms)                          # (B, 28, 28, 1)
     np.multiply(x.transpose(0, 2, 3, 1), a_r, out=tmp)
     loss_terms -= tmp
@@ -335,20 +317,20 @@ def _gradients(params, grads, x, workspace):
     d_a_r /= B
     # d_b4 = sum[batch, 1, 2](d_a_r)
     np.sum(d_a_r, axis=(0, 1, 2), out=d_b4)                     # (1,)
-    d_a_r_windows[...] = windows(d_a_r, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # d_K4 = correlate(u, d_a_r, 2, stride = 2)
-    np.matmul(u.reshape(-1, M).T, d_a_r_windows.reshape(-1, 4), out=d_K4_last.reshape(-1, 4))
-    d_K4[...] = d_K4_last.transpose(0, 3, 1, 2)                 # (M, 1, 2, 2)
+    correlate(d_a_r, u, block2, part, stride=(2, 2), out=d_K4_last)  # (2, 2, 1, M)
+    d_K4[...] = d_K4_last.transpose(3, 2, 0, 1)                 # (M, 1, 2, 2)
     # d_u = conv(d_a_r, K4, stride = 2)
-    np.matmul(d_a_r_windows.reshape(-1, 4), K4_last.reshape(-1, M), out=d_u.reshape(-1, M))
+    K4_last2[...] = K4.transpose(2, 3, 1, 0)                    # (2, 2, 1, M)
+    convolve(d_a_r, K4_last2, block3, stride=(2, 2), out=d_u)   # (B, 14, 14, M)
     # d_a_u = d_u * real(u > 0)
     d_a_u = d_u
     np.greater(u, 0, out=mask)
     d_a_u *= mask
     # d_b3 = sum[batch, 1, 2](d_a_u)
     np.sum(d_a_u, axis=(0, 1, 2), out=d_b3)                     # (M,)
-    d_a_u_windows[...] = windows(d_a_u, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # d_K3 = correlate(k, d_a_u, 2, stride = 2)
+    d_a_u_windows[...] = windows(d_a_u, (1, 2), (2, 2), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     np.matmul(k.reshape(-1, N).T, d_a_u_windows.reshape(-1, 4*M), out=d_K3_last.reshape(-1, 4*M))
     d_K3[...] = d_K3_last.transpose(0, 3, 1, 2)                 # (N, M, 2, 2)
     # d_k = conv(d_a_u, K3, stride = 2)
@@ -363,8 +345,8 @@ def _gradients(params, grads, x, workspace):
     np.matmul(d_a_k.reshape(-1, N).T, h_padded_windows.reshape(-1, 9*M),
         out=d_K2_last.reshape(-1, 9*M))
     d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 3, 3)
-    np.matmul(d_a_k.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_h_windows.reshape(-1, 9*M))
     # d_h = conv_transpose(d_a_k, K2, stride = 2, padding = 1, more = 1)
+    np.matmul(d_a_k.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_h_windows.reshape(-1, 9*M))
     fold(d_h_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2), out=d_h_padded)
     # d_a_h = d_h * real(h > 0)
     d_a_h = h
@@ -374,7 +356,9 @@ def _gradients(params, grads, x, workspace):
     # d_b1 = sum[batch, 1, 2](d_a_h)
     np.sum(d_a_h, axis=(0, 1, 2), out=d_b1)                     # (M,)
     # d_K1 = correlate(d_a_h, x, 3, stride = 2, padding = 1)
-    np.matmul(d_a_h.reshape(-1, M).T, x_padded_windows.reshape(-1, 9), out=d_K1.reshape(-1, 9))
+    correlate(x.transpose(0, 2, 3, 1), d_a_h, block, part2, padding=(1, 1), stride=(2, 2),
+        out=d_K1_last)
+    d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 3, 3)
     return loss
 
 
@@ -384,46 +368,50 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(900*B, 196*B*M), dtype),
-            (1764*B, dtype),
-            (max(256*B*M, 9*M*N), dtype),
             (441*B*M, dtype),
-            (49*B*N, dtype),
-            (4*M*N, dtype),
-            (max(196*B*M, 4*M), dtype),
+            (max(256*B*M, 196000, 784*B), dtype),
             (196*B*M, dtype),
-            (max(784*B, 4*M*N, 49*B*N), dtype),
-            (max(784*B, 4*M, 196*B*M), dtype),
-            (max(784*B, 9*M*N), dtype),
+            (196*B*M, dtype),
             (max(196*B*M, 49*B*N), bool),
+            (max(196000, 784*B, 4*M), dtype),
+            (max(784*B, 49*B*N, 4*M*N), dtype),
+            (max(49*B*N, 9*M*N), dtype),
+            (9*M*N, dtype),
+            (max(4*M*N, 9*M), dtype),
+            (4*M, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:1764*B].reshape(B, 14, 14, 1, 3, 3),                  # x_padded_windows
-            s[0][:196*B*M].reshape(B, 14, 14, M),                       # h
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # h_padded
-            s[3][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # h_padded_windows
-            s[2][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
-            s[4][:49*B*N].reshape(B, 7, 7, N),                          # k
-            s[5][:4*M*N].reshape(2, 2, M, N),                           # K3_last
-            s[6][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
-            s[7][:196*B*M].reshape(B, 14, 14, M),                       # u
+            s[9][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # h
+            s[5][:195804].reshape(1, 111, 14, 14, 3, 3, 1),             # block
+            s[1][:256*B*M].reshape(B, 16, 16, M),                       # h_padded
+            s[0][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # h_padded_windows
+            s[8][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
+            s[7][:49*B*N].reshape(B, 7, 7, N),                          # k
+            s[9][:4*M*N].reshape(2, 2, M, N),                           # K3_last
+            s[1][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # a_u_term_windows
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # u
             s[6][:4*M].reshape(2, 2, 1, M),                             # K4_last
-            s[8][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
-            s[9][:784*B].reshape(B, 28, 28, 1),                         # a_r
-            s[8][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
-            s[10][:784*B].reshape(B, 28, 28, 1),                        # tmp
-            s[8][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # d_a_r_windows
-            s[9][:4*M].reshape(M, 2, 2, 1),                             # d_K4_last
-            s[9][:196*B*M].reshape(B, 14, 14, M),                       # d_u
-            s[11][:196*B*M].reshape(B, 14, 14, M),                      # mask
-            s[6][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # d_a_u_windows
-            s[8][:4*M*N].reshape(N, 2, 2, M),                           # d_K3_last
-            s[8][:49*B*N].reshape(B, 7, 7, N),                          # d_k
-            s[11][:49*B*N].reshape(B, 7, 7, N),                         # mask2
-            s[10][:9*M*N].reshape(N, 3, 3, M),                          # d_K2_last
-            s[3][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # d_h_windows
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # d_h_padded
+            s[5][:784*B].reshape(B, 14, 14, 2, 2, 1),                   # a_r_term_windows
+            s[6][:784*B].reshape(B, 28, 28, 1),                         # a_r
+            s[1][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
+            s[5][:784*B].reshape(B, 28, 28, 1),                         # tmp
+            s[1][:196000].reshape(1, 250, 14, 14, 2, 2, 1),             # block2
+            s[5][:4*M].reshape(1, 1, 4, M),                             # part
+            s[10][:4*M].reshape(2, 2, 1, M),                            # d_K4_last
+            s[10][:4*M].reshape(2, 2, 1, M),                            # K4_last2
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # d_u
+            s[5][:196000].reshape(1, 250, 14, 14, 2, 2, 1),             # block3
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # mask
+            s[3][:196*B*M].reshape(B, 7, 7, 2, 2, M),                   # d_a_u_windows
+            s[6][:4*M*N].reshape(N, 2, 2, M),                           # d_K3_last
+            s[6][:49*B*N].reshape(B, 7, 7, N),                          # d_k
+            s[4][:49*B*N].reshape(B, 7, 7, N),                          # mask2
+            s[7][:9*M*N].reshape(N, 3, 3, M),                           # d_K2_last
+            s[0][:441*B*M].reshape(B, 7, 7, 3, 3, M),                   # d_h_windows
+            s[1][:256*B*M].reshape(B, 16, 16, M),                       # d_h_padded
+            s[8][:9*M].reshape(3, 3, 1, M),                             # d_K1_last
+            s[9][:9*M].reshape(1, 1, 9, M),                             # part2
         )
     return workspace.views["gradients"]
 
@@ -570,6 +558,68 @@ def fold(a, axes, sizes, stride=None, dilation=None, *, out):
         for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
             part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
         out[tuple(part)] += a[(..., *at)]
+    return out
+
+
+def overlap(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
     return out
 
 

@@ -134,15 +134,15 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
+            (max(B*D, B*H), dtype),
             (B*H, dtype),
             (B*K, dtype),
-            (B*D, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*K].reshape(B, K),                                   # k
-            s[0][:B*H].reshape(B, H),                                   # g
-            s[2][:B*D].reshape(B, D),                                   # r
+            s[2][:B*K].reshape(B, K),                                   # k
+            s[1][:B*H].reshape(B, H),                                   # g
+            s[0][:B*D].reshape(B, D),                                   # r
         )
     return workspace.views["predict"]
 
@@ -155,7 +155,7 @@ def _evaluate(params, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    h, k, g, a_r, loss_terms, tmp = _evaluate_buffers(workspace, B, dtype)
+    h, k, g, a_r, tmp, loss_terms = _evaluate_buffers(workspace, B, dtype)
     # h = sigmoid(W1 @ x + b1)                                  model.nn:8
     np.matmul(x, W1.T, out=h)                                   # (B, H)
     h += b1
@@ -167,9 +167,10 @@ def _evaluate(params, x, workspace):
     np.matmul(k, V2.T, out=g)                                   # (B, H)
     g += a2
     sigmoid(g, out=g)
+    # loss, summed: sum[batch, 0](relu(V1 @ g + a1) - x * (V1 @ g + a1) + log1p(exp(-abs(V1 @ g
+    #     + a1))))
     np.matmul(g, V1.T, out=a_r)                                 # (B, D)
     a_r += a1
-    # loss, summed: sum[batch, 0](relu(a_r) - x * a_r + log1p(exp(-abs(a_r))))
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -194,17 +195,17 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B*D), dtype),
-            (max(B*K, B*D), dtype),
-            (B*D, dtype),
+            (max(B*D, B*H), dtype),
+            (max(B*D, B*H), dtype),
+            (max(B*D, B*K), dtype),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*K].reshape(B, K),                                   # k
-            s[0][:B*H].reshape(B, H),                                   # g
-            s[1][:B*D].reshape(B, D),                                   # a_r
-            s[0][:B*D].reshape(B, D),                                   # loss_terms
-            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*K].reshape(B, K),                                   # k
+            s[1][:B*H].reshape(B, H),                                   # g
+            s[0][:B*D].reshape(B, D),                                   # a_r
+            s[1][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*D].reshape(B, D),                                   # loss_terms
         )
     return workspace.views["evaluate"]
 
@@ -218,9 +219,7 @@ def _gradients(params, grads, x, workspace):
     dtype = params["W1"].dtype
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
-    (
-        h, k, g, a_r, loss_terms, tmp, d_g, tmp2, d_k, d_h, tmp3,
-    ) = _gradients_buffers(workspace, B, dtype)
+    h, k, g, a_r, tmp, loss_terms, d_g, tmp2, d_k, d_h = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
     # h = sigmoid(W1 @ x + b1)                                  model.nn:8
@@ -234,9 +233,9 @@ def _gradients(params, grads, x, workspace):
     np.matmul(k, V2.T, out=g)                                   # (B, H)
     g += a2
     sigmoid(g, out=g)
+    # loss = (sum[batch, 0](softplus(-(V1 @ g + a1)) * x + softplus(V1 @ g + a1) * (1 - x))) / B
     np.matmul(g, V1.T, out=a_r)                                 # (B, D)
     a_r += a1
-    # loss = (sum[batch, 0](softplus(-a_r) * x + softplus(a_r) * (1 - x))) / B
     np.maximum(a_r, 0, out=loss_terms)                          # (B, D)
     np.multiply(x, a_r, out=tmp)
     loss_terms -= tmp
@@ -280,9 +279,9 @@ def _gradients(params, grads, x, workspace):
     np.matmul(d_k, W2, out=d_h)                                 # (B, H)
     # d_a_h = d_h * h * (1 - h)
     d_a_h = d_h
-    np.subtract(1, h, out=tmp3)
-    tmp3 *= h
-    d_a_h *= tmp3
+    np.subtract(1, h, out=tmp2)
+    tmp2 *= h
+    d_a_h *= tmp2
     # d_b1 = sum[batch](d_a_h)
     np.sum(d_a_h, axis=0, out=d_b1)                             # (H,)
     # d_W1 = d_a_h @ x.T
@@ -296,25 +295,24 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*H, dtype),
-            (max(B*K, B*H), dtype),
-            (B*H, dtype),
             (max(B*D, B*H), dtype),
             (max(B*D, B*H), dtype),
             (B*D, dtype),
+            (B*H, dtype),
+            (B*H, dtype),
+            (B*K, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B*K].reshape(B, K),                                   # k
-            s[2][:B*H].reshape(B, H),                                   # g
-            s[3][:B*D].reshape(B, D),                                   # a_r
-            s[4][:B*D].reshape(B, D),                                   # loss_terms
-            s[5][:B*D].reshape(B, D),                                   # tmp
-            s[4][:B*H].reshape(B, H),                                   # d_g
-            s[3][:B*H].reshape(B, H),                                   # tmp2
-            s[1][:B*K].reshape(B, K),                                   # d_k
-            s[2][:B*H].reshape(B, H),                                   # d_h
-            s[1][:B*H].reshape(B, H),                                   # tmp3
+            s[3][:B*H].reshape(B, H),                                   # h
+            s[5][:B*K].reshape(B, K),                                   # k
+            s[4][:B*H].reshape(B, H),                                   # g
+            s[0][:B*D].reshape(B, D),                                   # a_r
+            s[1][:B*D].reshape(B, D),                                   # tmp
+            s[2][:B*D].reshape(B, D),                                   # loss_terms
+            s[1][:B*H].reshape(B, H),                                   # d_g
+            s[0][:B*H].reshape(B, H),                                   # tmp2
+            s[5][:B*K].reshape(B, K),                                   # d_k
+            s[4][:B*H].reshape(B, H),                                   # d_h
         )
     return workspace.views["gradients"]
 

@@ -74,7 +74,7 @@ TRAINED = ("W1", "W2", "b1", "b2", "s.W", "s.b")
 
 def init_state(params, seed=0):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
-    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.4))
+    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(1.0))
     return state
 
 
@@ -155,11 +155,11 @@ def _evaluate(params, x, y, workspace):
     # s = s.W @ h2 + s.b                                        layers.nn:6
     np.matmul(h2, s_W.T, out=s)                                 # (B, C)
     s += s_b
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -178,8 +178,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*C), dtype),
-            (B*H, dtype),
-            (B*C, dtype),
+            (max(B*H, B*C), dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -188,13 +188,13 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -227,11 +227,11 @@ def _gradients(params, grads, x, y, workspace):
     # s = s.W @ h2 + s.b                                        layers.nn:6
     np.matmul(h2, s_W.T, out=s)                                 # (B, C)
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
@@ -282,9 +282,9 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*H, dtype),
             (B*H, dtype),
-            (max(B*C, B*H), dtype),
+            (max(B*H, B*C), dtype),
+            (max(B*H, B*C), dtype),
             (B, dtype),
-            (max(B*C, B*H), dtype),
             (B, dtype),
             (B, dtype),
         ])
@@ -292,13 +292,13 @@ def _gradients_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
             s[2][:B*C].reshape(B, C),                                   # s
-            s[3][:B],                                                   # max_s
-            s[4][:B*C].reshape(B, C),                                   # exp_s
+            s[4][:B],                                                   # max_s
+            s[3][:B*C].reshape(B, C),                                   # exp_s
             s[5][:B],                                                   # sum_exp_s
             s[6][:B],                                                   # s_picked
             s[2][:B],                                                   # tmp
             s[2][:B*H].reshape(B, H),                                   # d_h2
-            s[4][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*H].reshape(B, H),                                   # tmp2
             s[1][:B*H].reshape(B, H),                                   # d_h1
             s[2][:B*H].reshape(B, H),                                   # tmp3
         )

@@ -28,17 +28,17 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     d_p2 = d_a_s2 * channels(g2, d_a_s2)
     d_c1 = unpool(d_p2 / 4, 2)
     d_a_c1 = d_c1 * (1 - c1^2)
-    d_K1 = correlate(d_a_c1, x, 5, padding = same)
-    d_K3 = correlate(d_a_c3, s2, 5)
+    d_K1 = 0.0005 * K1 + correlate(d_a_c1, x, 5, padding = same)
+    d_K3 = 0.0005 * K3 + correlate(d_a_c3, s2, 5)
     d_b1 = sum[batch, 1, 2](d_a_c1)
     d_b3 = sum[batch, 1, 2](d_a_c3)
     d_g2 = sum[batch, 1, 2] d_a_s2 * p2
     d_g4 = sum[batch, 1, 2] d_a_s4 * p4
     d_b2 = sum[batch, 1, 2](d_a_s2)
     d_b4 = sum[batch, 1, 2](d_a_s4)
-    d_W5 = d_a_c5 @ flatten(s4).T
-    d_W6 = d_a_f6 @ c5.T
-    d_W7 = d_s @ f6.T
+    d_W5 = 0.0005 * W5 + d_a_c5 @ flatten(s4).T
+    d_W6 = 0.0005 * W6 + d_a_f6 @ c5.T
+    d_W7 = 0.0005 * W7 + d_s @ f6.T
     d_b5 = sum[batch](d_a_c5)
     d_b6 = sum[batch](d_a_f6)
     d_b7 = sum[batch](d_s)
@@ -115,7 +115,7 @@ TRAINED = ("K1", "K3", "b1", "b3", "g2", "g4", "b2", "b4", "W5", "W6", "W7", "b5
 
 def init_state(params, seed=0):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
-    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.001))
+    state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.002))
     state.update({f"m.{k}": np.zeros_like(params[k]) for k in TRAINED})
     state.update({f"v.{k}": np.zeros_like(params[k]) for k in TRAINED})
     return state
@@ -143,13 +143,11 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, c1, s2, s2_windows, K3_last, c3, s4, flat_s4, c5, f6, s,
+        K1_last, c1, block, s2, s2_windows, K3_last, c3, s4, flat_s4, c5, f6, s,
     ) = _predict_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
     # c1 = tanh(conv(x, K1, b1, padding = same))                model.nn:11
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=c1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=c1)  # (B, 28, 28, M)
     c1 += b1
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
@@ -193,23 +191,23 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (2500*B*M, dtype),
-            (max(19600*B, 196*B*M, 25*M*N, 25*B*N, B*H, B*C), dtype),
-            (max(100*B*N, B*F), dtype),
+            (max(2500*B*M, 25*B*N, B*H), dtype),
+            (max(196000, 100*B*N, 196*B*M, B*F), dtype),
+            (max(25*M*N, B*C), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
+            s[2][:25*M].reshape(5, 5, 1, M),                            # K1_last
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
             s[1][:196*B*M].reshape(B, 14, 14, M),                       # s2
             s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[1][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
-            s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[1][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[2][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[1][:B*H].reshape(B, H),                                   # c5
-            s[2][:B*F].reshape(B, F),                                   # f6
-            s[1][:B*C].reshape(B, C),                                   # s
+            s[2][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # c3
+            s[0][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[0][:B*H].reshape(B, H),                                   # c5
+            s[1][:B*F].reshape(B, F),                                   # f6
+            s[2][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -223,14 +221,13 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, c1, s2, s2_windows, K3_last, c3, s4, flat_s4, c5, f6, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        K1_last, c1, block, s2, s2_windows, K3_last, c3, s4, flat_s4, c5, f6, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp, square_K1, square_K3, square_W5, square_W6, square_W7, argmax_s,
+        real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
     # c1 = tanh(conv(x, K1, b1, padding = same))                model.nn:11
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=c1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=c1)  # (B, 28, 28, M)
     c1 += b1
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
@@ -265,20 +262,32 @@ def _evaluate(params, x, y, workspace):
     # s = W7 @ f6 + b7                                          model.nn:19
     np.matmul(f6, W7.T, out=s)                                  # (B, C)
     s += b7
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
     sum_exp_s -= tmp
     loss = np.sum(sum_exp_s)
+    np.square(K1, out=square_K1)                                # (M, 1, 5, 5)
+    sum_square_K1 = np.sum(square_K1)
+    np.square(K3, out=square_K3)                                # (N, M, 5, 5)
+    sum_square_K3 = np.sum(square_K3)
+    np.square(W5, out=square_W5)                                # (H, 25*N)
+    sum_square_W5 = np.sum(square_W5)
+    np.square(W6, out=square_W6)                                # (F, H)
+    sum_square_W6 = np.sum(square_W6)
+    np.square(W7, out=square_W7)                                # (C, F)
+    sum_square_W7 = np.sum(square_W7)
+    penalty = (sum_square_K1 * 0.00025 + sum_square_K3 * 0.00025 + sum_square_W5 * 0.00025
+               + sum_square_W6 * 0.00025 + sum_square_W7 * 0.00025)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
     np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
     error = np.sum(real_argmax_s)
-    return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
+    return {"loss": (loss, B), "penalty": penalty, "error": (error, B)}
 
 
 def _evaluate_buffers(workspace, B, dtype):
@@ -287,31 +296,36 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(2500*B*M, B*C), dtype),
-            (max(19600*B, 196*B*M, 25*M*N, 25*B*N, B*H, B*C), dtype),
-            (max(100*B*N, B*F), dtype),
+            (max(2500*B*M, 25*B*N, B*H, B*C), dtype),
+            (max(196000, 100*B*N, 196*B*M, 25*H*N, F*H, B*F), dtype),
+            (max(25*M*N, C*F, B*C), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
+            s[2][:25*M].reshape(5, 5, 1, M),                            # K1_last
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
             s[1][:196*B*M].reshape(B, 14, 14, M),                       # s2
             s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[1][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
-            s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[1][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[2][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[1][:B*H].reshape(B, H),                                   # c5
-            s[2][:B*F].reshape(B, F),                                   # f6
-            s[1][:B*C].reshape(B, C),                                   # s
-            s[2][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # c3
+            s[0][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[0][:B*H].reshape(B, H),                                   # c5
+            s[1][:B*F].reshape(B, F),                                   # f6
+            s[0][:B*C].reshape(B, C),                                   # s
+            s[1][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
+            s[2][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
+            s[2][:25*M].reshape(M, 1, 5, 5),                            # square_K1
+            s[2][:25*M*N].reshape(N, M, 5, 5),                          # square_K3
+            s[1][:25*H*N].reshape(H, 25*N),                             # square_W5
+            s[1][:F*H].reshape(F, H),                                   # square_W6
+            s[2][:C*F].reshape(C, F),                                   # square_W7
             s[5][:B],                                                   # argmax_s
             s[3][:B],                                                   # real_argmax_s
         )
@@ -330,17 +344,15 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, c1, p2, s2, s2_windows, K3_last, c3, p4, s4, flat_s4, c5, f6, s,
-        max_s, exp_s, sum_exp_s, s_picked, tmp, d_f6, tmp2, d_c5, tmp3, flat_d_s4, d_s4, d_c3, tmp4,
-        d_K3_last, d_s2_windows, d_s2, tmp5, d_c1, tmp6,
+        K1_last, c1, block, p2, s2, s2_windows, K3_last, c3, p4, s4, flat_s4, c5, f6, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp, tmp2, d_f6, tmp3, tmp4, d_c5, tmp5, tmp6, flat_d_s4, d_s4,
+        d_c3, tmp7, conv_s2, d_s2_windows, d_s2, tmp8, d_c1, tmp9, block2, term, part, tmp10,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
     # c1 = tanh(conv(x, K1, b1, padding = same))                model.nn:11
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=c1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=c1)  # (B, 28, 28, M)
     c1 += b1
     np.tanh(c1, out=c1)
     # p2 = avg_pool(c1, 2)                                      model.nn:12
@@ -350,8 +362,8 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(g2, p2, out=s2)                                 # (B, 14, 14, M)
     s2 += b2
     np.tanh(s2, out=s2)
-    s2_windows[...] = windows(s2, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     # c3 = tanh(conv(s2, K3, b3))                               model.nn:14
+    s2_windows[...] = windows(s2, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K3_last[...] = K3.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
     np.matmul(s2_windows.reshape(-1, 25*M), K3_last.reshape(-1, 25*M).T, out=c3.reshape(-1, N))
     c3 += b3
@@ -363,8 +375,8 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(g4, p4, out=s4)                                 # (B, 5, 5, N)
     s4 += b4
     np.tanh(s4, out=s4)
-    flat_s4[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     # c5 = tanh(W5 @ flatten(s4) + b5)                          model.nn:17
+    flat_s4[...] = s4.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     np.matmul(flat_s4, W5.T, out=c5)                            # (B, H)
     c5 += b5
     np.tanh(c5, out=c5)
@@ -375,17 +387,23 @@ def _gradients(params, grads, x, y, workspace):
     # s = W7 @ f6 + b7                                          model.nn:19
     np.matmul(f6, W7.T, out=s)                                  # (B, C)
     s += b7
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.00025 * (sum(K1^2) + sum(K3^2) +
+    #     sum(W5^2) + sum(W6^2) + sum(W7^2))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
     np.subtract(tmp, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
-    loss = sum_s_picked / B
+    dot_K1 = K1.reshape(-1) @ K1.reshape(-1)
+    dot_K3 = K3.reshape(-1) @ K3.reshape(-1)
+    dot_W5 = W5.reshape(-1) @ W5.reshape(-1)
+    dot_W6 = W6.reshape(-1) @ W6.reshape(-1)
+    dot_W7 = W7.reshape(-1) @ W7.reshape(-1)
+    loss = sum_s_picked / B + 0.00025 * (dot_K1 + dot_K3 + dot_W5 + dot_W6 + dot_W7)
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
@@ -395,30 +413,36 @@ def _gradients(params, grads, x, y, workspace):
     d_s /= B
     # d_b7 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b7)                               # (C,)
-    # d_W7 = d_s @ f6.T
+    # d_W7 = 0.0005 * W7 + d_s @ f6.T
     np.matmul(d_s.T, f6, out=d_W7)                              # (C, F)
+    np.multiply(0.0005, W7, out=tmp2)
+    d_W7 += tmp2
     # d_f6 = W7.T @ d_s
     np.matmul(d_s, W7, out=d_f6)                                # (B, F)
     # d_a_f6 = d_f6 * (1 - f6^2)
     d_a_f6 = d_f6
-    np.square(f6, out=tmp2)
-    np.subtract(1, tmp2, out=tmp2)
-    d_a_f6 *= tmp2
+    np.square(f6, out=tmp3)
+    np.subtract(1, tmp3, out=tmp3)
+    d_a_f6 *= tmp3
     # d_b6 = sum[batch](d_a_f6)
     np.sum(d_a_f6, axis=0, out=d_b6)                            # (F,)
-    # d_W6 = d_a_f6 @ c5.T
+    # d_W6 = 0.0005 * W6 + d_a_f6 @ c5.T
     np.matmul(d_a_f6.T, c5, out=d_W6)                           # (F, H)
+    np.multiply(0.0005, W6, out=tmp4)
+    d_W6 += tmp4
     # d_c5 = W6.T @ d_a_f6
     np.matmul(d_a_f6, W6, out=d_c5)                             # (B, H)
     # d_a_c5 = d_c5 * (1 - c5^2)
     d_a_c5 = d_c5
-    np.square(c5, out=tmp3)
-    np.subtract(1, tmp3, out=tmp3)
-    d_a_c5 *= tmp3
+    np.square(c5, out=tmp5)
+    np.subtract(1, tmp5, out=tmp5)
+    d_a_c5 *= tmp5
     # d_b5 = sum[batch](d_a_c5)
     np.sum(d_a_c5, axis=0, out=d_b5)                            # (H,)
-    # d_W5 = d_a_c5 @ flatten(s4).T
+    # d_W5 = 0.0005 * W5 + d_a_c5 @ flatten(s4).T
     np.matmul(d_a_c5.T, flat_s4, out=d_W5)                      # (H, 25*N)
+    np.multiply(0.0005, W5, out=tmp6)
+    d_W5 += tmp6
     # d_s4 = reshape(W5.T @ d_a_c5, N, 5, 5)
     np.matmul(d_a_c5, W5, out=flat_d_s4)                        # (B, 25*N)
     d_s4[...] = flat_d_s4.reshape(B, N, 5, 5)                   # (B, N, 5, 5)
@@ -439,23 +463,23 @@ def _gradients(params, grads, x, y, workspace):
     sum_unpool(d_a_s4_scaled, (1, 2), (2, 2), out=d_c3)         # (B, 10, 10, N)
     # d_a_c3 = d_c3 * (1 - c3^2)
     d_a_c3 = d_c3
-    np.square(c3, out=tmp4)
-    np.subtract(1, tmp4, out=tmp4)
-    d_a_c3 *= tmp4
+    np.square(c3, out=tmp7)
+    np.subtract(1, tmp7, out=tmp7)
+    d_a_c3 *= tmp7
     # d_b3 = sum[batch, 1, 2](d_a_c3)
     np.sum(d_a_c3, axis=(0, 1, 2), out=d_b3)                    # (N,)
-    # d_K3 = correlate(d_a_c3, s2, 5)
-    np.matmul(d_a_c3.reshape(-1, N).T, s2_windows.reshape(-1, 25*M),
-        out=d_K3_last.reshape(-1, 25*M))
-    d_K3[...] = d_K3_last.transpose(0, 3, 1, 2)                 # (N, M, 5, 5)
-    np.matmul(d_a_c3.reshape(-1, N), K3_last.reshape(-1, 25*M), out=d_s2_windows.reshape(-1, 25*M))
+    # d_K3 = 0.0005 * K3 + correlate(d_a_c3, s2, 5)
+    np.matmul(d_a_c3.reshape(-1, N).T, s2_windows.reshape(-1, 25*M), out=conv_s2.reshape(-1, 25*M))
+    np.multiply(0.0005, K3, out=d_K3)                           # (N, M, 5, 5)
+    d_K3 += conv_s2.transpose(0, 3, 1, 2)
     # d_s2 = conv_transpose(d_a_c3, K3)
+    np.matmul(d_a_c3.reshape(-1, N), K3_last.reshape(-1, 25*M), out=d_s2_windows.reshape(-1, 25*M))
     fold(d_s2_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_s2)  # (B, 14, 14, M)
     # d_a_s2 = d_s2 * (1 - s2^2)
     d_a_s2 = d_s2
-    np.square(s2, out=tmp5)
-    np.subtract(1, tmp5, out=tmp5)
-    d_a_s2 *= tmp5
+    np.square(s2, out=tmp8)
+    np.subtract(1, tmp8, out=tmp8)
+    d_a_s2 *= tmp8
     # d_b2 = sum[batch, 1, 2](d_a_s2)
     np.sum(d_a_s2, axis=(0, 1, 2), out=d_b2)                    # (M,)
     # d_g2 = sum[batch, 1, 2] d_a_s2 * p2
@@ -468,13 +492,16 @@ def _gradients(params, grads, x, y, workspace):
     sum_unpool(d_a_s2_scaled, (1, 2), (2, 2), out=d_c1)         # (B, 28, 28, M)
     # d_a_c1 = d_c1 * (1 - c1^2)
     d_a_c1 = d_c1
-    np.square(c1, out=tmp6)
-    np.subtract(1, tmp6, out=tmp6)
-    d_a_c1 *= tmp6
+    np.square(c1, out=tmp9)
+    np.subtract(1, tmp9, out=tmp9)
+    d_a_c1 *= tmp9
     # d_b1 = sum[batch, 1, 2](d_a_c1)
     np.sum(d_a_c1, axis=(0, 1, 2), out=d_b1)                    # (M,)
-    # d_K1 = correlate(d_a_c1, x, 5, padding = same)
-    np.matmul(d_a_c1.reshape(-1, M).T, x_padded_windows.reshape(-1, 25), out=d_K1.reshape(-1, 25))
+    # d_K1 = 0.0005 * K1 + correlate(d_a_c1, x, 5, padding = same)
+    correlate(x.transpose(0, 2, 3, 1), d_a_c1, block2, part, padding=(2, 2), out=term)
+    d_K1[...] = term.transpose(3, 2, 0, 1)                      # (M, 1, 5, 5)
+    np.multiply(0.0005, K1, out=tmp10)
+    d_K1 += tmp10
     return loss
 
 
@@ -484,58 +511,64 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(1024*B, 784*B*M), dtype),
-            (19600*B, dtype),
-            (784*B*M, dtype),
-            (784*B*M, dtype),
             (2500*B*M, dtype),
+            (max(784*B*M, 196000), dtype),
+            (max(784*B*M, 196000, 100*B*N), dtype),
+            (max(100*B*N, 196*B*M, 25*H*N), dtype),
+            (max(100*B*N, 196*B*M), dtype),
+            (196*B*M, dtype),
+            (196*B*M, dtype),
+            (25*B*N, dtype),
+            (max(25*B*N, F*H, B*H, B*F, B*C), dtype),
+            (B*H, dtype),
+            (max(B*H, B*F), dtype),
+            (max(B*F, 25*M*N, C*F, B*C), dtype),
             (25*M*N, dtype),
-            (max(100*B*N, 196*B*M), dtype),
-            (max(100*B*N, 196*B*M), dtype),
-            (100*B*N, dtype),
-            (max(25*B*N, 25*M*N), dtype),
-            (max(B*H, 25*B*N), dtype),
-            (max(B*F, B*H), dtype),
-            (max(B*C, B*F, B*H), dtype),
             (B, dtype),
-            (max(B*C, B*F), dtype),
             (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # c1
-            s[2][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # s2
-            s[4][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
-            s[5][:25*M*N].reshape(N, 5, 5, M),                          # K3_last
-            s[6][:100*B*N].reshape(B, 10, 10, N),                       # c3
-            s[7][:25*B*N].reshape(B, 5, 5, N),                          # p4
-            s[8][:25*B*N].reshape(B, 5, 5, N),                          # s4
-            s[9][:25*B*N].reshape(B, 25*N),                             # flat_s4
-            s[10][:B*H].reshape(B, H),                                  # c5
-            s[11][:B*F].reshape(B, F),                                  # f6
-            s[12][:B*C].reshape(B, C),                                  # s
+            s[12][:25*M].reshape(5, 5, 1, M),                           # K1_last
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # c1
+            s[2][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
+            s[5][:196*B*M].reshape(B, 14, 14, M),                       # p2
+            s[6][:196*B*M].reshape(B, 14, 14, M),                       # s2
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # s2_windows
+            s[12][:25*M*N].reshape(N, 5, 5, M),                         # K3_last
+            s[2][:100*B*N].reshape(B, 10, 10, N),                       # c3
+            s[4][:25*B*N].reshape(B, 5, 5, N),                          # p4
+            s[7][:25*B*N].reshape(B, 5, 5, N),                          # s4
+            s[3][:25*B*N].reshape(B, 25*N),                             # flat_s4
+            s[9][:B*H].reshape(B, H),                                   # c5
+            s[10][:B*F].reshape(B, F),                                  # f6
+            s[11][:B*C].reshape(B, C),                                  # s
             s[13][:B],                                                  # max_s
-            s[14][:B*C].reshape(B, C),                                  # exp_s
-            s[15][:B],                                                  # sum_exp_s
-            s[16][:B],                                                  # s_picked
-            s[12][:B],                                                  # tmp
-            s[12][:B*F].reshape(B, F),                                  # d_f6
-            s[14][:B*F].reshape(B, F),                                  # tmp2
-            s[11][:B*H].reshape(B, H),                                  # d_c5
-            s[12][:B*H].reshape(B, H),                                  # tmp3
-            s[9][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
-            s[10][:25*B*N].reshape(B, N, 5, 5),                         # d_s4
-            s[7][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
-            s[8][:100*B*N].reshape(B, 10, 10, N),                       # tmp4
-            s[9][:25*M*N].reshape(N, 5, 5, M),                          # d_K3_last
-            s[4][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
-            s[6][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
-            s[7][:196*B*M].reshape(B, 14, 14, M),                       # tmp5
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # d_c1
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # tmp6
+            s[8][:B*C].reshape(B, C),                                   # exp_s
+            s[14][:B],                                                  # sum_exp_s
+            s[15][:B],                                                  # s_picked
+            s[11][:B],                                                  # tmp
+            s[11][:C*F].reshape(C, F),                                  # tmp2
+            s[11][:B*F].reshape(B, F),                                  # d_f6
+            s[8][:B*F].reshape(B, F),                                   # tmp3
+            s[8][:F*H].reshape(F, H),                                   # tmp4
+            s[8][:B*H].reshape(B, H),                                   # d_c5
+            s[10][:B*H].reshape(B, H),                                  # tmp5
+            s[3][:25*H*N].reshape(H, 25*N),                             # tmp6
+            s[3][:25*B*N].reshape(B, 25*N),                             # flat_d_s4
+            s[8][:25*B*N].reshape(B, N, 5, 5),                          # d_s4
+            s[3][:100*B*N].reshape(B, 10, 10, N),                       # d_c3
+            s[4][:100*B*N].reshape(B, 10, 10, N),                       # tmp7
+            s[11][:25*M*N].reshape(N, 5, 5, M),                         # conv_s2
+            s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_s2_windows
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # d_s2
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # tmp8
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # d_c1
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp9
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block2
+            s[11][:25*M].reshape(5, 5, 1, M),                           # term
+            s[12][:25*M].reshape(1, 1, 25, M),                          # part
+            s[12][:25*M].reshape(M, 1, 5, 5),                           # tmp10
         )
     return workspace.views["gradients"]
 
@@ -751,6 +784,68 @@ def unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding):
 def sum_unpool(d, axes, sizes, stride=None, dilation=None, padding=None, *, out):
     """The adjoint of sum_pool: each d is added to all elements of its window."""
     return unpool(d, None, out, None, None, axes, sizes, stride, dilation, padding)
+
+
+def overlap(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
+    return out
 
 
 def check(batch=5, seed=0):

@@ -126,15 +126,12 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, conv_x, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4,
-        s,
+        K1_last, conv_x, block, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4, s,
     ) = _predict_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
     # h1 = relu(max_pool(conv(x, K1, padding = same), 2) + b1[:, None, None])  model.nn:8
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=conv_x.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=conv_x)  # (B, 28, 28, M)
     max_pool(conv_x, (1, 2), (2, 2), out=h1)                    # (B, 14, 14, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
@@ -167,23 +164,23 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (2500*B*M, dtype),
-            (max(19600*B, 196*B*M, 25*M*N, 25*B*N, B*H, B*C), dtype),
-            (max(100*B*N, B*F), dtype),
+            (max(2500*B*M, 25*B*N, B*H), dtype),
+            (max(196000, 100*B*N, 196*B*M, B*F), dtype),
+            (max(25*M*N, B*C), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
+            s[2][:25*M].reshape(5, 5, 1, M),                            # K1_last
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
             s[1][:196*B*M].reshape(B, 14, 14, M),                       # h1
             s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
-            s[1][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
-            s[2][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
-            s[1][:25*B*N].reshape(B, 5, 5, N),                          # h2
-            s[2][:25*B*N].reshape(B, 25*N),                             # flat_h2
-            s[1][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*F].reshape(B, F),                                   # h4
-            s[1][:B*C].reshape(B, C),                                   # s
+            s[2][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
+            s[0][:25*B*N].reshape(B, 5, 5, N),                          # h2
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_h2
+            s[0][:B*H].reshape(B, H),                                   # h3
+            s[1][:B*F].reshape(B, F),                                   # h4
+            s[2][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -197,15 +194,13 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, conv_x, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4,
-        s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        K1_last, conv_x, block, h1, h1_windows, K2_last, conv_h1, h2, flat_h2, h3, h4, s, max_s,
+        exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
     # h1 = relu(max_pool(conv(x, K1, padding = same), 2) + b1[:, None, None])  model.nn:8
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=conv_x.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=conv_x)  # (B, 28, 28, M)
     max_pool(conv_x, (1, 2), (2, 2), out=h1)                    # (B, 14, 14, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
@@ -229,11 +224,11 @@ def _evaluate(params, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:12
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -251,30 +246,30 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(2500*B*M, B*C), dtype),
-            (max(19600*B, 196*B*M, 25*M*N, 25*B*N, B*H, B*C), dtype),
-            (max(100*B*N, B*F), dtype),
+            (max(2500*B*M, 25*B*N, B*H), dtype),
+            (max(196000, 100*B*N, 196*B*M, B*F, B*C), dtype),
+            (max(25*M*N, B*C), dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
+            s[2][:25*M].reshape(5, 5, 1, M),                            # K1_last
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
             s[1][:196*B*M].reshape(B, 14, 14, M),                       # h1
             s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
-            s[1][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
-            s[2][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
-            s[1][:25*B*N].reshape(B, 5, 5, N),                          # h2
-            s[2][:25*B*N].reshape(B, 25*N),                             # flat_h2
-            s[1][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*F].reshape(B, F),                                   # h4
-            s[1][:B*C].reshape(B, C),                                   # s
-            s[2][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
+            s[0][:25*B*N].reshape(B, 5, 5, N),                          # h2
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_h2
+            s[0][:B*H].reshape(B, H),                                   # h3
+            s[1][:B*F].reshape(B, F),                                   # h4
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
             s[3][:B],                                                   # real_argmax_s
@@ -292,36 +287,34 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, conv_x, pooled_conv_x, won_conv_x, mask, mask2, h1_windows,
-        K2_last, conv_h1, pooled_conv_h1, mask3, mask4, won_conv_h1, flat_h2, h3, h4, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp, d_h4, mask5, d_h3, mask6, flat_d_h2, d_h2, t1, d_K2_last,
-        d_h1_windows, d_h1, d_conv_x,
+        K1_last, conv_x, block, pooled_conv_x, mask, mask2, won_conv_x, h1_windows, K2_last,
+        conv_h1, pooled_conv_h1, mask3, mask4, won_conv_h1, flat_h2, h3, h4, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp, d_h4, mask5, d_h3, mask6, flat_d_h2, d_h2, t1, d_K2_last,
+        d_h1_windows, d_h1, d_conv_x, d_K1_last, part,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_padded[...] = 0                                           # (B, 1, 32, 32)
-    x_padded[:, :, 2:30, 2:30] = x
-    x_padded_windows[...] = windows(x_padded, (2, 3), (5, 5)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 25), K1.reshape(-1, 25).T, out=conv_x.reshape(-1, M))
-    max_pool(conv_x, (1, 2), (2, 2), out=pooled_conv_x)         # (B, 14, 14, M)
-    winners(conv_x, pooled_conv_x, (1, 2), (2, 2), lost=mask, mask=mask2, out=won_conv_x)
     # h1 = relu(max_pool(conv(x, K1, padding = same), 2) + b1[:, None, None])  model.nn:8
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (5, 5, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, padding=(2, 2), out=conv_x)  # (B, 28, 28, M)
+    max_pool(conv_x, (1, 2), (2, 2), out=pooled_conv_x)         # (B, 14, 14, M)
+    winners(conv_x, pooled_conv_x, (1, 2), (2, 2), lost=mask, mask=mask2, out=won_conv_x)
     h1 = pooled_conv_x
     h1 += b1
     np.maximum(h1, 0, out=h1)
+    # h2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:9
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h1_windows[...] = windows(h1, (1, 2), (5, 5)).transpose(0, 1, 2, 4, 5, 3)
     K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 5, 5, M)
     np.matmul(h1_windows.reshape(-1, 25*M), K2_last.reshape(-1, 25*M).T, out=conv_h1.reshape(-1, N))
     max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 5, 5, N)
     winners(conv_h1, pooled_conv_h1, (1, 2), (2, 2), lost=mask3, mask=mask4, out=won_conv_h1)
-    # h2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:9
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     h2 = pooled_conv_h1
     h2 += b2
     np.maximum(h2, 0, out=h2)
-    flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     # h3 = relu(W3 @ flatten(h2) + b3)                          model.nn:10
+    flat_h2[...] = h2.transpose(0, 3, 1, 2).reshape(B, 25*N)    # (B, 25*N)
     np.matmul(flat_h2, W3.T, out=h3)                            # (B, H)
     h3 += b3
     np.maximum(h3, 0, out=h3)
@@ -332,11 +325,11 @@ def _gradients(params, grads, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:12
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
@@ -388,8 +381,8 @@ def _gradients(params, grads, x, y, workspace):
     # d_K2 = correlate(t1, h1, 5)
     np.matmul(t1.reshape(-1, N).T, h1_windows.reshape(-1, 25*M), out=d_K2_last.reshape(-1, 25*M))
     d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 5, 5)
-    np.matmul(t1.reshape(-1, N), K2_last.reshape(-1, 25*M), out=d_h1_windows.reshape(-1, 25*M))
     # d_h1 = conv_transpose(t1, K2)
+    np.matmul(t1.reshape(-1, N), K2_last.reshape(-1, 25*M), out=d_h1_windows.reshape(-1, 25*M))
     fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (5, 5), out=d_h1)  # (B, 14, 14, M)
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
@@ -399,7 +392,8 @@ def _gradients(params, grads, x, y, workspace):
     np.sum(d_a_h1, axis=(0, 1, 2), out=d_b1)                    # (M,)
     # d_K1 = correlate(max_unpool(d_a_h1, conv(x, K1, padding = same), 2), x, 5, padding = same)
     max_unpool(d_a_h1, won_conv_x, (1, 2), (2, 2), mask=mask, out=d_conv_x)  # (B, 28, 28, M)
-    np.matmul(d_conv_x.reshape(-1, M).T, x_padded_windows.reshape(-1, 25), out=d_K1.reshape(-1, 25))
+    correlate(x.transpose(0, 2, 3, 1), d_conv_x, block, part, padding=(2, 2), out=d_K1_last)
+    d_K1[...] = d_K1_last.transpose(3, 2, 0, 1)                 # (M, 1, 5, 5)
     return loss
 
 
@@ -410,58 +404,59 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (2500*B*M, dtype),
-            (19600*B, dtype),
-            (784*B*M, dtype),
-            (196*B*M, np.uint8),
-            (max(196*B*M, 25*B*N, B*F, B*H), bool),
+            (max(196000, 100*B*N, 196*B*M), dtype),
+            (196*B*M, dtype),
+            (max(196*B*M, 25*B*N, B*H, B*F), bool),
             (max(196*B*M, 25*B*N), bool),
-            (25*M*N, dtype),
-            (max(100*B*N, 196*B*M), dtype),
-            (max(25*B*N, 25*M*N), dtype),
+            (196*B*M, np.uint8),
+            (25*B*N, dtype),
             (25*B*N, np.uint8),
-            (max(B*H, 25*B*N), dtype),
-            (max(B*F, B*H, 25*B*N), dtype),
-            (max(B*C, B*F), dtype),
+            (max(25*B*N, B*H), dtype),
+            (max(B*H, B*F), dtype),
+            (max(B*F, 25*M*N, B*C), dtype),
+            (25*M*N, dtype),
+            (max(B*C, 25*M), dtype),
             (B, dtype),
-            (B*C, dtype),
             (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:1024*B].reshape(B, 1, 32, 32),                        # x_padded
-            s[1][:19600*B].reshape(B, 28, 28, 1, 5, 5),                 # x_padded_windows
+            s[12][:25*M].reshape(5, 5, 1, M),                           # K1_last
             s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[1][:196000].reshape(1, 10, 28, 28, 5, 5, 1),              # block
             s[2][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_x
-            s[3][:196*B*M].reshape(B, 14, 14, M),                       # won_conv_x
-            s[4][:196*B*M].reshape(B, 14, 14, M),                       # mask
-            s[5][:196*B*M].reshape(B, 14, 14, M),                       # mask2
+            s[3][:196*B*M].reshape(B, 14, 14, M),                       # mask
+            s[4][:196*B*M].reshape(B, 14, 14, M),                       # mask2
+            s[5][:196*B*M].reshape(B, 14, 14, M),                       # won_conv_x
             s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # h1_windows
-            s[6][:25*M*N].reshape(N, 5, 5, M),                          # K2_last
-            s[7][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
-            s[8][:25*B*N].reshape(B, 5, 5, N),                          # pooled_conv_h1
-            s[4][:25*B*N].reshape(B, 5, 5, N),                          # mask3
-            s[5][:25*B*N].reshape(B, 5, 5, N),                          # mask4
-            s[9][:25*B*N].reshape(B, 5, 5, N),                          # won_conv_h1
-            s[7][:25*B*N].reshape(B, 25*N),                             # flat_h2
-            s[10][:B*H].reshape(B, H),                                  # h3
-            s[11][:B*F].reshape(B, F),                                  # h4
-            s[12][:B*C].reshape(B, C),                                  # s
+            s[11][:25*M*N].reshape(N, 5, 5, M),                         # K2_last
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # conv_h1
+            s[6][:25*B*N].reshape(B, 5, 5, N),                          # pooled_conv_h1
+            s[3][:25*B*N].reshape(B, 5, 5, N),                          # mask3
+            s[4][:25*B*N].reshape(B, 5, 5, N),                          # mask4
+            s[7][:25*B*N].reshape(B, 5, 5, N),                          # won_conv_h1
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_h2
+            s[8][:B*H].reshape(B, H),                                   # h3
+            s[9][:B*F].reshape(B, F),                                   # h4
+            s[10][:B*C].reshape(B, C),                                  # s
             s[13][:B],                                                  # max_s
-            s[14][:B*C].reshape(B, C),                                  # exp_s
-            s[15][:B],                                                  # sum_exp_s
-            s[16][:B],                                                  # s_picked
-            s[12][:B],                                                  # tmp
-            s[12][:B*F].reshape(B, F),                                  # d_h4
-            s[4][:B*F].reshape(B, F),                                   # mask5
-            s[11][:B*H].reshape(B, H),                                  # d_h3
-            s[4][:B*H].reshape(B, H),                                   # mask6
-            s[10][:25*B*N].reshape(B, 25*N),                            # flat_d_h2
-            s[11][:25*B*N].reshape(B, N, 5, 5),                         # d_h2
-            s[7][:100*B*N].reshape(B, 10, 10, N),                       # t1
-            s[8][:25*M*N].reshape(N, 5, 5, M),                          # d_K2_last
+            s[12][:B*C].reshape(B, C),                                  # exp_s
+            s[14][:B],                                                  # sum_exp_s
+            s[15][:B],                                                  # s_picked
+            s[10][:B],                                                  # tmp
+            s[10][:B*F].reshape(B, F),                                  # d_h4
+            s[3][:B*F].reshape(B, F),                                   # mask5
+            s[9][:B*H].reshape(B, H),                                   # d_h3
+            s[3][:B*H].reshape(B, H),                                   # mask6
+            s[1][:25*B*N].reshape(B, 25*N),                             # flat_d_h2
+            s[8][:25*B*N].reshape(B, N, 5, 5),                          # d_h2
+            s[1][:100*B*N].reshape(B, 10, 10, N),                       # t1
+            s[10][:25*M*N].reshape(N, 5, 5, M),                         # d_K2_last
             s[0][:2500*B*M].reshape(B, 10, 10, 5, 5, M),                # d_h1_windows
-            s[7][:196*B*M].reshape(B, 14, 14, M),                       # d_h1
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # d_conv_x
+            s[1][:196*B*M].reshape(B, 14, 14, M),                       # d_h1
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # d_conv_x
+            s[11][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
+            s[12][:25*M].reshape(1, 1, 25, M),                          # part
         )
     return workspace.views["gradients"]
 
@@ -693,6 +688,68 @@ def max_unpool(d, won, axes, sizes, stride=None, dilation=None, padding=None, *,
     mask = np.empty(d.shape, bool) if mask is None else mask
     part = np.empty_like(d) if part is None else part
     return unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding)
+
+
+def overlap(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
+    return out
 
 
 def check(batch=5, seed=0):

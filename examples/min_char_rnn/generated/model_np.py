@@ -135,16 +135,16 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(H*V, H*H), dtype),
-            (max(B*H*T, B*T*V), dtype),
-            (B*H + B*H*T, dtype),
+            (max(B*T*V, B*H*T), dtype),
+            (max(B*H + B*H*T, H*V), dtype),
+            (H*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:H*V].reshape(H, V),                                   # Wxh_biased
-            s[1][:B*H*T].reshape(T, B, H),                              # a_h_x
-            s[0][:H*H].reshape(H, H),                                   # Whh_T
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[1][:B*T*V].reshape(T, B, V),                              # s
+            s[1][:H*V].reshape(H, V),                                   # Wxh_biased
+            s[0][:B*H*T].reshape(T, B, H),                              # a_h_x
+            s[2][:H*H].reshape(H, H),                                   # Whh_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[0][:B*T*V].reshape(T, B, V),                              # s
         )
     return workspace.views["predict"]
 
@@ -174,11 +174,11 @@ def _evaluate(params, x, y, workspace):
     # s[t] = Why @ h[t] + by                                    model.nn:11
     np.matmul(h.reshape(-1, H), Why.T, out=s.reshape(-1, V))    # (T, B, V)
     s += by
+    # loss, summed: sum[t, batch](...)
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -196,26 +196,26 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(H*V, H*H, B*T), dtype),
-            (max(B*H*T, B*T*V), dtype),
-            (max(B*H + B*H*T, B*T*V), dtype),
+            (max(B*T*V, B*H*T), dtype),
+            (max(B*T*V, B*H + B*H*T, H*V), dtype),
+            (max(H*H, B*T), dtype),
             (B*T, dtype),
             (B*T, dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:H*V].reshape(H, V),                                   # Wxh_biased
-            s[1][:B*H*T].reshape(T, B, H),                              # a_h_x
-            s[0][:H*H].reshape(H, H),                                   # Whh_T
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[1][:B*T*V].reshape(T, B, V),                              # s
-            s[0][:B*T].reshape(T, B),                                   # max_s
-            s[2][:B*T*V].reshape(T, B, V),                              # exp_s
+            s[1][:H*V].reshape(H, V),                                   # Wxh_biased
+            s[0][:B*H*T].reshape(T, B, H),                              # a_h_x
+            s[2][:H*H].reshape(H, H),                                   # Whh_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[0][:B*T*V].reshape(T, B, V),                              # s
+            s[2][:B*T].reshape(T, B),                                   # max_s
+            s[1][:B*T*V].reshape(T, B, V),                              # exp_s
             s[3][:B*T].reshape(T, B),                                   # sum_exp_s
-            s[2][:B*T].reshape(T, B),                                   # s_picked
+            s[1][:B*T].reshape(T, B),                                   # s_picked
             s[4][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # argmax_s
-            s[0][:B*T].reshape(T, B),                                   # real_argmax_s
+            s[3][:B*T].reshape(T, B),                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -247,11 +247,11 @@ def _gradients(params, grads, x, y, workspace):
     # s[t] = Why @ h[t] + by                                    model.nn:11
     np.matmul(h.reshape(-1, H), Why.T, out=s.reshape(-1, V))    # (T, B, V)
     s += by
+    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
@@ -295,26 +295,26 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(H*V, H*H, B*T, B*H), dtype),
-            (max(B*H*T, B*T*V), dtype),
-            (B*H + B*H*T, dtype),
-            (B*T*V, dtype),
+            (max(B*T*V, B*H*T), dtype),
+            (max(B*T*V, H*H, B*H), dtype),
+            (max(B*H + B*H*T, H*V), dtype),
+            (B*T, dtype),
             (B*T, dtype),
             (B*T, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:H*V].reshape(H, V),                                   # Wxh_biased
-            s[1][:B*H*T].reshape(T, B, H),                              # a_h_x
-            s[0][:H*H].reshape(H, H),                                   # Whh_T
+            s[2][:H*V].reshape(H, V),                                   # Wxh_biased
+            s[0][:B*H*T].reshape(T, B, H),                              # a_h_x
+            s[1][:H*H].reshape(H, H),                                   # Whh_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[1][:B*T*V].reshape(T, B, V),                              # s
-            s[0][:B*T].reshape(T, B),                                   # max_s
-            s[3][:B*T*V].reshape(T, B, V),                              # exp_s
+            s[0][:B*T*V].reshape(T, B, V),                              # s
+            s[3][:B*T].reshape(T, B),                                   # max_s
+            s[1][:B*T*V].reshape(T, B, V),                              # exp_s
             s[4][:B*T].reshape(T, B),                                   # sum_exp_s
             s[5][:B*T].reshape(T, B),                                   # s_picked
-            s[1][:B*T].reshape(T, B),                                   # tmp
-            s[1][:B*H*T].reshape(T, B, H),                              # Why_t1
-            s[0][:B*H].reshape(B, H),                                   # d_h_next
+            s[0][:B*T].reshape(T, B),                                   # tmp
+            s[0][:B*H*T].reshape(T, B, H),                              # Why_t1
+            s[1][:B*H].reshape(B, H),                                   # d_h_next
         )
     return workspace.views["gradients"]
 

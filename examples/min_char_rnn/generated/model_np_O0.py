@@ -149,9 +149,9 @@ def _evaluate(params, x, y, workspace):
         np.tanh(a_h_x[t] + h_prev[t] @ Whh_T, out=h[t])
     # s[t] = Why @ h[t] + by                                    model.nn:11
     s = (h.reshape(-1, H) @ Why.T).reshape(T, B, V) + by        # (T, B, V)
+    # loss, summed: sum[t, batch](...)
     max_s = np.max(s, axis=2)                                   # (T, B)
     exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
-    # loss, summed: sum[t, batch](...)
     loss_terms = np.log(np.sum(exp_s, axis=2)) - (pick(s, y) - max_s)  # (T, B)
     loss = np.sum(loss_terms)
     real_argmax_s = np.asarray(np.argmax(s, axis=2) != y, dtype)  # (T, B)
@@ -183,10 +183,10 @@ def _gradients(params, grads, x, y, workspace):
         np.tanh(a_h_x[t] + h_prev[t] @ Whh_T, out=h[t])
     # s[t] = Why @ h[t] + by                                    model.nn:11
     s = (h.reshape(-1, H) @ Why.T).reshape(T, B, V) + by        # (T, B, V)
+    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     max_s = np.max(s, axis=2)                                   # (T, B)
     exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
     sum_exp_s = np.sum(exp_s, axis=2)                           # (T, B)
-    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     loss_terms = np.log(sum_exp_s) - (pick(s, y) - max_s)       # (T, B)
     sum_loss_terms = np.sum(loss_terms)
     loss = sum_loss_terms / (B*T)

@@ -156,11 +156,11 @@ def _evaluate(params, x, y, workspace):
     # s = W3 @ h2 + b3                                          model.nn:11
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -179,8 +179,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H1, B*C), dtype),
-            (B*H2, dtype),
-            (B*C, dtype),
+            (max(B*H2, B*C), dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -189,13 +189,13 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*H1].reshape(B, H1),                                 # h1
             s[1][:B*H2].reshape(B, H2),                                 # h2
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -225,11 +225,11 @@ def _gradients(params, grads, x, y, workspace):
     # s = W3 @ h2 + b3                                          model.nn:11
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
@@ -278,27 +278,27 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H1, dtype),
-            (max(B*H2, B*H1), dtype),
-            (max(B*C, B*H2), dtype),
-            (B, dtype),
-            (max(B*C, B*H2), dtype),
-            (B, dtype),
-            (B, dtype),
+            (max(B*H1, B*H2), dtype),
             (B*H1, bool),
+            (max(B*H2, B*C), dtype),
+            (max(B*H2, B*C), dtype),
+            (B, dtype),
+            (B, dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H1].reshape(B, H1),                                 # h1
             s[1][:B*H2].reshape(B, H2),                                 # h2
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[3][:B],                                                   # max_s
+            s[3][:B*C].reshape(B, C),                                   # s
+            s[5][:B],                                                   # max_s
             s[4][:B*C].reshape(B, C),                                   # exp_s
-            s[5][:B],                                                   # sum_exp_s
-            s[6][:B],                                                   # s_picked
-            s[2][:B],                                                   # tmp
-            s[2][:B*H2].reshape(B, H2),                                 # d_h2
+            s[6][:B],                                                   # sum_exp_s
+            s[7][:B],                                                   # s_picked
+            s[3][:B],                                                   # tmp
+            s[3][:B*H2].reshape(B, H2),                                 # d_h2
             s[4][:B*H2].reshape(B, H2),                                 # tmp2
             s[1][:B*H1].reshape(B, H1),                                 # d_h1
-            s[7][:B*H1].reshape(B, H1),                                 # mask
+            s[2][:B*H1].reshape(B, H1),                                 # mask
         )
     return workspace.views["gradients"]
 

@@ -125,9 +125,9 @@ def _evaluate(params, x, y, workspace):
     h2 = np.tanh(h1 @ W2.T + b2)                                # (B, H2)
     # s = W3 @ h2 + b3                                          model.nn:11
     s = h2 @ W3.T + b3                                          # (B, C)
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     max_s = np.max(s, axis=1)                                   # (B,)
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     loss_terms = np.log(np.sum(exp_s, axis=1)) - (pick(s, y) - max_s)  # (B,)
     loss = np.sum(loss_terms)
     real_argmax_s = np.asarray(np.argmax(s, axis=1) != y, dtype)  # (B,)
@@ -152,10 +152,10 @@ def _gradients(params, grads, x, y, workspace):
     h2 = np.tanh(h1 @ W2.T + b2)                                # (B, H2)
     # s = W3 @ h2 + b3                                          model.nn:11
     s = h2 @ W3.T + b3                                          # (B, C)
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     max_s = np.max(s, axis=1)                                   # (B,)
     exp_s = np.exp(s - max_s[:, None])                          # (B, C)
     sum_exp_s = np.sum(exp_s, axis=1)                           # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     loss_terms = np.log(sum_exp_s) - (pick(s, y) - max_s)       # (B,)
     sum_loss_terms = np.sum(loss_terms)
     loss = sum_loss_terms / B

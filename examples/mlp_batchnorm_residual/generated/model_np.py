@@ -195,58 +195,75 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, s,
+        P_x, n2_scale, W2_n2_scale, n1_scale, W1_n1_scale, W1_n1_scale_x, W2_n2_scale_h1, tmp,
+        n4_scale, W4_n4_scale, n3_scale, W3_n3_scale, W3_n3_scale_h2, W4_n4_scale_h3, tmp2, s,
     ) = _predict_buffers(workspace, B, dtype)
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
-    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
-    # n1.z = (W1 @ x - n1.mu) / sqrt(n1.v + 1e-05)              model.nn:17
-    # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
+    # n2.scale = n2.gamma / sqrt(n2.v + 1e-05)
+    np.add(n2_v, 1e-05, out=n2_scale)                           # (H,)
+    np.sqrt(n2_scale, out=n2_scale)
+    np.divide(n2_gamma, n2_scale, out=n2_scale)
+    np.multiply(W2, n2_scale[:, None], out=W2_n2_scale)         # (H, H)
+    # n1.scale = n1.gamma / sqrt(n1.v + 1e-05)
+    np.add(n1_v, 1e-05, out=n1_scale)                           # (H,)
+    np.sqrt(n1_scale, out=n1_scale)
+    np.divide(n1_gamma, n1_scale, out=n1_scale)
+    # n1.shift = n1.beta - n1.mu * n1.scale
+    np.multiply(W1, n1_scale[:, None], out=W1_n1_scale)         # (H, D)
+    np.matmul(x, W1_n1_scale.T, out=W1_n1_scale_x)              # (B, H)
+    n1_shift = n1_scale
+    n1_shift *= n1_mu
+    np.subtract(n1_beta, n1_shift, out=n1_shift)
+    # n1 = (W1 * channels(n1.scale, W1)) @ x + n1.shift         model.nn:18
     # h1 = relu(n1)                                             model.nn:21
-    np.add(n1_v, 1e-05, out=sqrt_n1_v)                          # (H,)
-    np.sqrt(sqrt_n1_v, out=sqrt_n1_v)
-    h1 = W1_x
-    h1 -= n1_mu
-    h1 /= sqrt_n1_v
-    h1 *= n1_gamma
-    h1 += n1_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1 = W1_n1_scale_x
+    h1 += n1_shift
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
-    # n2.z = (W2 @ h1 - n2.mu) / sqrt(n2.v + 1e-05)             model.nn:17
-    # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
+    np.matmul(h1, W2_n2_scale.T, out=W2_n2_scale_h1)            # (B, H)
+    # n2.shift = n2.beta - n2.mu * n2.scale
+    n2_shift = n2_scale
+    n2_shift *= n2_mu
+    np.subtract(n2_beta, n2_shift, out=n2_shift)
+    # n2 = (W2 * channels(n2.scale, W2)) @ h1 + n2.shift        model.nn:18
     # h2 = relu(P @ x + n2)                                     model.nn:23
-    np.add(n2_v, 1e-05, out=sqrt_n2_v)                          # (H,)
-    np.sqrt(sqrt_n2_v, out=sqrt_n2_v)
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h2 = P_x
-    np.subtract(W2_h1, n2_mu, out=tmp)
-    tmp /= sqrt_n2_v
-    tmp *= n2_gamma
-    tmp += n2_beta
+    np.add(W2_n2_scale_h1, n2_shift, out=tmp)
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
-    # n3.z = (W3 @ h2 - n3.mu) / sqrt(n3.v + 1e-05)             model.nn:17
-    # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
+    # n4.scale = n4.gamma / sqrt(n4.v + 1e-05)
+    np.add(n4_v, 1e-05, out=n4_scale)                           # (H,)
+    np.sqrt(n4_scale, out=n4_scale)
+    np.divide(n4_gamma, n4_scale, out=n4_scale)
+    np.multiply(W4, n4_scale[:, None], out=W4_n4_scale)         # (H, H)
+    # n3.scale = n3.gamma / sqrt(n3.v + 1e-05)
+    np.add(n3_v, 1e-05, out=n3_scale)                           # (H,)
+    np.sqrt(n3_scale, out=n3_scale)
+    np.divide(n3_gamma, n3_scale, out=n3_scale)
+    # n3.shift = n3.beta - n3.mu * n3.scale
+    np.multiply(W3, n3_scale[:, None], out=W3_n3_scale)         # (H, H)
+    np.matmul(h2, W3_n3_scale.T, out=W3_n3_scale_h2)            # (B, H)
+    n3_shift = n3_scale
+    n3_shift *= n3_mu
+    np.subtract(n3_beta, n3_shift, out=n3_shift)
+    # n3 = (W3 * channels(n3.scale, W3)) @ h2 + n3.shift        model.nn:18
     # h3 = relu(n3)                                             model.nn:25
-    np.add(n3_v, 1e-05, out=sqrt_n3_v)                          # (H,)
-    np.sqrt(sqrt_n3_v, out=sqrt_n3_v)
-    h3 = W3_h2
-    h3 -= n3_mu
-    h3 /= sqrt_n3_v
-    h3 *= n3_gamma
-    h3 += n3_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = W3_n3_scale_h2
+    h3 += n3_shift
     np.maximum(h3, 0, out=h3)
-    np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
-    # n4.z = (W4 @ h3 - n4.mu) / sqrt(n4.v + 1e-05)             model.nn:17
-    # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
+    np.matmul(h3, W4_n4_scale.T, out=W4_n4_scale_h3)            # (B, H)
+    # n4.shift = n4.beta - n4.mu * n4.scale
+    n4_shift = n4_scale
+    n4_shift *= n4_mu
+    np.subtract(n4_beta, n4_shift, out=n4_shift)
+    # n4 = (W4 * channels(n4.scale, W4)) @ h3 + n4.shift        model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
-    np.add(n4_v, 1e-05, out=sqrt_n4_v)                          # (H,)
-    np.sqrt(sqrt_n4_v, out=sqrt_n4_v)
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp)
-    tmp /= sqrt_n4_v
-    tmp *= n4_gamma
-    tmp += n4_beta
-    h4 += tmp
+    np.add(W4_n4_scale_h3, n4_shift, out=tmp2)
+    h4 += tmp2
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
@@ -261,22 +278,29 @@ def _predict_buffers(workspace, B, dtype):
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*H, dtype),
-            (max(B*H, H, B*C), dtype),
-            (max(H, B*H), dtype),
-            (B*H, dtype),
+            (max(D*H, B*H), dtype),
+            (max(B*H, H*H), dtype),
+            (max(H*H, B*C), dtype),
+            (H, dtype),
+            (H, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*H].reshape(B, H),                                   # P_x
-            s[1][:B*H].reshape(B, H),                                   # W1_x
-            s[2][:H],                                                   # sqrt_n1_v
-            s[2][:B*H].reshape(B, H),                                   # W2_h1
-            s[1][:H],                                                   # sqrt_n2_v
-            s[3][:B*H].reshape(B, H),                                   # tmp
-            s[1][:B*H].reshape(B, H),                                   # W3_h2
-            s[2][:H],                                                   # sqrt_n3_v
-            s[2][:B*H].reshape(B, H),                                   # W4_h3
-            s[1][:H],                                                   # sqrt_n4_v
-            s[1][:B*C].reshape(B, C),                                   # s
+            s[4][:H],                                                   # n2_scale
+            s[3][:H*H].reshape(H, H),                                   # W2_n2_scale
+            s[5][:H],                                                   # n1_scale
+            s[1][:D*H].reshape(H, D),                                   # W1_n1_scale
+            s[2][:B*H].reshape(B, H),                                   # W1_n1_scale_x
+            s[1][:B*H].reshape(B, H),                                   # W2_n2_scale_h1
+            s[2][:B*H].reshape(B, H),                                   # tmp
+            s[4][:H],                                                   # n4_scale
+            s[3][:H*H].reshape(H, H),                                   # W4_n4_scale
+            s[5][:H],                                                   # n3_scale
+            s[2][:H*H].reshape(H, H),                                   # W3_n3_scale
+            s[1][:B*H].reshape(B, H),                                   # W3_n3_scale_h2
+            s[2][:B*H].reshape(B, H),                                   # W4_n4_scale_h3
+            s[1][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -293,72 +317,89 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        P_x, W1_x, sqrt_n1_v, W2_h1, sqrt_n2_v, tmp, W3_h2, sqrt_n3_v, W4_h3, sqrt_n4_v, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp2, argmax_s, real_argmax_s,
+        P_x, n2_scale, W2_n2_scale, n1_scale, W1_n1_scale, W1_n1_scale_x, W2_n2_scale_h1, tmp,
+        n4_scale, W4_n4_scale, n3_scale, W3_n3_scale, W3_n3_scale_h2, W4_n4_scale_h3, tmp2, s,
+        max_s, exp_s, sum_exp_s, s_picked, tmp3, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
-    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
-    # n1.z = (W1 @ x - n1.mu) / sqrt(n1.v + 1e-05)              model.nn:17
-    # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
+    # n2.scale = n2.gamma / sqrt(n2.v + 1e-05)
+    np.add(n2_v, 1e-05, out=n2_scale)                           # (H,)
+    np.sqrt(n2_scale, out=n2_scale)
+    np.divide(n2_gamma, n2_scale, out=n2_scale)
+    np.multiply(W2, n2_scale[:, None], out=W2_n2_scale)         # (H, H)
+    # n1.scale = n1.gamma / sqrt(n1.v + 1e-05)
+    np.add(n1_v, 1e-05, out=n1_scale)                           # (H,)
+    np.sqrt(n1_scale, out=n1_scale)
+    np.divide(n1_gamma, n1_scale, out=n1_scale)
+    # n1.shift = n1.beta - n1.mu * n1.scale
+    np.multiply(W1, n1_scale[:, None], out=W1_n1_scale)         # (H, D)
+    np.matmul(x, W1_n1_scale.T, out=W1_n1_scale_x)              # (B, H)
+    n1_shift = n1_scale
+    n1_shift *= n1_mu
+    np.subtract(n1_beta, n1_shift, out=n1_shift)
+    # n1 = (W1 * channels(n1.scale, W1)) @ x + n1.shift         model.nn:18
     # h1 = relu(n1)                                             model.nn:21
-    np.add(n1_v, 1e-05, out=sqrt_n1_v)                          # (H,)
-    np.sqrt(sqrt_n1_v, out=sqrt_n1_v)
-    h1 = W1_x
-    h1 -= n1_mu
-    h1 /= sqrt_n1_v
-    h1 *= n1_gamma
-    h1 += n1_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1 = W1_n1_scale_x
+    h1 += n1_shift
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
-    # n2.z = (W2 @ h1 - n2.mu) / sqrt(n2.v + 1e-05)             model.nn:17
-    # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
+    np.matmul(h1, W2_n2_scale.T, out=W2_n2_scale_h1)            # (B, H)
+    # n2.shift = n2.beta - n2.mu * n2.scale
+    n2_shift = n2_scale
+    n2_shift *= n2_mu
+    np.subtract(n2_beta, n2_shift, out=n2_shift)
+    # n2 = (W2 * channels(n2.scale, W2)) @ h1 + n2.shift        model.nn:18
     # h2 = relu(P @ x + n2)                                     model.nn:23
-    np.add(n2_v, 1e-05, out=sqrt_n2_v)                          # (H,)
-    np.sqrt(sqrt_n2_v, out=sqrt_n2_v)
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h2 = P_x
-    np.subtract(W2_h1, n2_mu, out=tmp)
-    tmp /= sqrt_n2_v
-    tmp *= n2_gamma
-    tmp += n2_beta
+    np.add(W2_n2_scale_h1, n2_shift, out=tmp)
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
-    # n3.z = (W3 @ h2 - n3.mu) / sqrt(n3.v + 1e-05)             model.nn:17
-    # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
+    # n4.scale = n4.gamma / sqrt(n4.v + 1e-05)
+    np.add(n4_v, 1e-05, out=n4_scale)                           # (H,)
+    np.sqrt(n4_scale, out=n4_scale)
+    np.divide(n4_gamma, n4_scale, out=n4_scale)
+    np.multiply(W4, n4_scale[:, None], out=W4_n4_scale)         # (H, H)
+    # n3.scale = n3.gamma / sqrt(n3.v + 1e-05)
+    np.add(n3_v, 1e-05, out=n3_scale)                           # (H,)
+    np.sqrt(n3_scale, out=n3_scale)
+    np.divide(n3_gamma, n3_scale, out=n3_scale)
+    # n3.shift = n3.beta - n3.mu * n3.scale
+    np.multiply(W3, n3_scale[:, None], out=W3_n3_scale)         # (H, H)
+    np.matmul(h2, W3_n3_scale.T, out=W3_n3_scale_h2)            # (B, H)
+    n3_shift = n3_scale
+    n3_shift *= n3_mu
+    np.subtract(n3_beta, n3_shift, out=n3_shift)
+    # n3 = (W3 * channels(n3.scale, W3)) @ h2 + n3.shift        model.nn:18
     # h3 = relu(n3)                                             model.nn:25
-    np.add(n3_v, 1e-05, out=sqrt_n3_v)                          # (H,)
-    np.sqrt(sqrt_n3_v, out=sqrt_n3_v)
-    h3 = W3_h2
-    h3 -= n3_mu
-    h3 /= sqrt_n3_v
-    h3 *= n3_gamma
-    h3 += n3_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = W3_n3_scale_h2
+    h3 += n3_shift
     np.maximum(h3, 0, out=h3)
-    np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
-    # n4.z = (W4 @ h3 - n4.mu) / sqrt(n4.v + 1e-05)             model.nn:17
-    # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
+    np.matmul(h3, W4_n4_scale.T, out=W4_n4_scale_h3)            # (B, H)
+    # n4.shift = n4.beta - n4.mu * n4.scale
+    n4_shift = n4_scale
+    n4_shift *= n4_mu
+    np.subtract(n4_beta, n4_shift, out=n4_shift)
+    # n4 = (W4 * channels(n4.scale, W4)) @ h3 + n4.shift        model.nn:18
     # h4 = relu(h2 + n4)                                        model.nn:27
-    np.add(n4_v, 1e-05, out=sqrt_n4_v)                          # (H,)
-    np.sqrt(sqrt_n4_v, out=sqrt_n4_v)
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h2
-    np.subtract(W4_h3, n4_mu, out=tmp)
-    tmp /= sqrt_n4_v
-    tmp *= n4_gamma
-    tmp += n4_beta
-    h4 += tmp
+    np.add(W4_n4_scale_h3, n4_shift, out=tmp2)
+    h4 += tmp2
     np.maximum(h4, 0, out=h4)
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
-    np.subtract(s_picked, max_s, out=tmp2)
-    sum_exp_s -= tmp2
+    np.subtract(s_picked, max_s, out=tmp3)
+    sum_exp_s -= tmp3
     loss = np.sum(sum_exp_s)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
     np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
@@ -372,30 +413,36 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*H, dtype),
-            (max(B*H, H, B*C), dtype),
-            (max(H, B*H, B*C), dtype),
-            (B*H, dtype),
-            (B, dtype),
+            (max(B*H, B*C), dtype),
+            (max(D*H, B*H), dtype),
+            (max(B*H, H*H), dtype),
+            (max(H*H, B*C), dtype),
+            (max(B, H), dtype),
             (B, np.int64),
+            (H, dtype),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # P_x
-            s[1][:B*H].reshape(B, H),                                   # W1_x
-            s[2][:H],                                                   # sqrt_n1_v
-            s[2][:B*H].reshape(B, H),                                   # W2_h1
-            s[1][:H],                                                   # sqrt_n2_v
-            s[3][:B*H].reshape(B, H),                                   # tmp
-            s[1][:B*H].reshape(B, H),                                   # W3_h2
-            s[2][:H],                                                   # sqrt_n3_v
-            s[2][:B*H].reshape(B, H),                                   # W4_h3
-            s[1][:H],                                                   # sqrt_n4_v
-            s[1][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp2
+            s[4][:H],                                                   # n2_scale
+            s[3][:H*H].reshape(H, H),                                   # W2_n2_scale
+            s[6][:H],                                                   # n1_scale
+            s[1][:D*H].reshape(H, D),                                   # W1_n1_scale
+            s[2][:B*H].reshape(B, H),                                   # W1_n1_scale_x
+            s[1][:B*H].reshape(B, H),                                   # W2_n2_scale_h1
+            s[2][:B*H].reshape(B, H),                                   # tmp
+            s[6][:H],                                                   # n4_scale
+            s[3][:H*H].reshape(H, H),                                   # W4_n4_scale
+            s[4][:H],                                                   # n3_scale
+            s[2][:H*H].reshape(H, H),                                   # W3_n3_scale
+            s[1][:B*H].reshape(B, H),                                   # W3_n3_scale_h2
+            s[2][:B*H].reshape(B, H),                                   # W4_n4_scale_h3
+            s[1][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*C].reshape(B, C),                                   # s
+            s[1][:B],                                                   # max_s
+            s[0][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # sum_exp_s
+            s[0][:B],                                                   # s_picked
+            s[4][:B],                                                   # tmp3
             s[5][:B],                                                   # argmax_s
             s[4][:B],                                                   # real_argmax_s
         )
@@ -427,19 +474,19 @@ def _gradients(params, grads, x, y, workspace):
 
     # ---- forward
     np.matmul(x, P.T, out=P_x)                                  # (B, H)
-    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
     # n1.m = mean[batch] W1 @ x                                 model.nn:15
+    np.matmul(x, W1.T, out=W1_x)                                # (B, H)
     n1_m = new_n1_mu                                            # (H,)
     np.sum(W1_x, axis=0, out=n1_m)
     n1_m /= B
-    W1_x -= n1_m
     # n1.s = mean[batch] (W1 @ x - n1.m)^2                      model.nn:16
+    W1_x -= n1_m
     n1_s = new_n1_v                                             # (H,)
     np.einsum("ab,ab->b", W1_x, W1_x, out=n1_s)
     n1_s /= B
+    # n1.z = (W1 @ x - n1.m) / sqrt(n1.s + 1e-05)               model.nn:17
     np.add(n1_s, 1e-05, out=sqrt_n1_s)                          # (H,)
     np.sqrt(sqrt_n1_s, out=sqrt_n1_s)
-    # n1.z = (W1 @ x - n1.m) / sqrt(n1.s + 1e-05)               model.nn:17
     n1_z = W1_x
     n1_z /= sqrt_n1_s
     # n1 = n1.gamma * n1.z + n1.beta                            model.nn:18
@@ -447,19 +494,19 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(n1_gamma, n1_z, out=h1)                         # (B, H)
     h1 += n1_beta
     np.maximum(h1, 0, out=h1)
-    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     # n2.m = mean[batch] W2 @ h1                                model.nn:15
+    np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     n2_m = new_n2_mu                                            # (H,)
     np.sum(W2_h1, axis=0, out=n2_m)
     n2_m /= B
-    W2_h1 -= n2_m
     # n2.s = mean[batch] (W2 @ h1 - n2.m)^2                     model.nn:16
+    W2_h1 -= n2_m
     n2_s = new_n2_v                                             # (H,)
     np.einsum("ab,ab->b", W2_h1, W2_h1, out=n2_s)
     n2_s /= B
+    # n2.z = (W2 @ h1 - n2.m) / sqrt(n2.s + 1e-05)              model.nn:17
     np.add(n2_s, 1e-05, out=sqrt_n2_s)                          # (H,)
     np.sqrt(sqrt_n2_s, out=sqrt_n2_s)
-    # n2.z = (W2 @ h1 - n2.m) / sqrt(n2.s + 1e-05)              model.nn:17
     n2_z = W2_h1
     n2_z /= sqrt_n2_s
     # n2 = n2.gamma * n2.z + n2.beta                            model.nn:18
@@ -469,19 +516,19 @@ def _gradients(params, grads, x, y, workspace):
     tmp += n2_beta
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
     # n3.m = mean[batch] W3 @ h2                                model.nn:15
+    np.matmul(h2, W3.T, out=W3_h2)                              # (B, H)
     n3_m = new_n3_mu                                            # (H,)
     np.sum(W3_h2, axis=0, out=n3_m)
     n3_m /= B
-    W3_h2 -= n3_m
     # n3.s = mean[batch] (W3 @ h2 - n3.m)^2                     model.nn:16
+    W3_h2 -= n3_m
     n3_s = new_n3_v                                             # (H,)
     np.einsum("ab,ab->b", W3_h2, W3_h2, out=n3_s)
     n3_s /= B
+    # n3.z = (W3 @ h2 - n3.m) / sqrt(n3.s + 1e-05)              model.nn:17
     np.add(n3_s, 1e-05, out=sqrt_n3_s)                          # (H,)
     np.sqrt(sqrt_n3_s, out=sqrt_n3_s)
-    # n3.z = (W3 @ h2 - n3.m) / sqrt(n3.s + 1e-05)              model.nn:17
     n3_z = W3_h2
     n3_z /= sqrt_n3_s
     # n3 = n3.gamma * n3.z + n3.beta                            model.nn:18
@@ -489,19 +536,19 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(n3_gamma, n3_z, out=h3)                         # (B, H)
     h3 += n3_beta
     np.maximum(h3, 0, out=h3)
-    np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
     # n4.m = mean[batch] W4 @ h3                                model.nn:15
+    np.matmul(h3, W4.T, out=W4_h3)                              # (B, H)
     n4_m = new_n4_mu                                            # (H,)
     np.sum(W4_h3, axis=0, out=n4_m)
     n4_m /= B
-    W4_h3 -= n4_m
     # n4.s = mean[batch] (W4 @ h3 - n4.m)^2                     model.nn:16
+    W4_h3 -= n4_m
     n4_s = new_n4_v                                             # (H,)
     np.einsum("ab,ab->b", W4_h3, W4_h3, out=n4_s)
     n4_s /= B
+    # n4.z = (W4 @ h3 - n4.m) / sqrt(n4.s + 1e-05)              model.nn:17
     np.add(n4_s, 1e-05, out=sqrt_n4_s)                          # (H,)
     np.sqrt(sqrt_n4_s, out=sqrt_n4_s)
-    # n4.z = (W4 @ h3 - n4.m) / sqrt(n4.s + 1e-05)              model.nn:17
     n4_z = W4_h3
     n4_z /= sqrt_n4_s
     # n4 = n4.gamma * n4.z + n4.beta                            model.nn:18
@@ -513,11 +560,11 @@ def _gradients(params, grads, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:28
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
@@ -687,62 +734,62 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*H, dtype),
             (B*H, dtype),
-            (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (H, dtype),
-            (B*H, dtype),
-            (H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (H, dtype),
             (B*H, dtype),
-            (max(B*C, B*H), dtype),
-            (max(B, H), dtype),
-            (max(B*C, B*H), dtype),
-            (B, dtype),
-            (B, dtype),
+            (B*H, dtype),
+            (max(B*H, B*C), dtype),
             (B*H, bool),
+            (max(B*H, B*C), dtype),
+            (max(B, H), dtype),
+            (B, dtype),
+            (B, dtype),
+            (H, dtype),
+            (H, dtype),
+            (H, dtype),
+            (H, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # P_x
             s[1][:B*H].reshape(B, H),                                   # W1_x
-            s[2][:H],                                                   # sqrt_n1_s
-            s[3][:B*H].reshape(B, H),                                   # h1
-            s[4][:B*H].reshape(B, H),                                   # W2_h1
-            s[5][:H],                                                   # sqrt_n2_s
-            s[6][:B*H].reshape(B, H),                                   # tmp
-            s[6][:B*H].reshape(B, H),                                   # W3_h2
-            s[7][:H],                                                   # sqrt_n3_s
-            s[8][:B*H].reshape(B, H),                                   # h3
-            s[9][:B*H].reshape(B, H),                                   # W4_h3
-            s[10][:H],                                                  # sqrt_n4_s
-            s[11][:B*H].reshape(B, H),                                  # h4
-            s[12][:B*C].reshape(B, C),                                  # s
-            s[13][:B],                                                  # max_s
-            s[14][:B*C].reshape(B, C),                                  # exp_s
-            s[15][:B],                                                  # sum_exp_s
-            s[16][:B],                                                  # s_picked
-            s[12][:B],                                                  # tmp2
-            s[12][:B*H].reshape(B, H),                                  # d_h4
-            s[17][:B*H].reshape(B, H),                                  # mask
-            s[11][:B*H].reshape(B, H),                                  # d_n4_z
-            s[13][:H],                                                  # dot_n4_z
-            s[14][:B*H].reshape(B, H),                                  # tmp3
-            s[10][:H],                                                  # sum_t2
-            s[9][:B*H].reshape(B, H),                                   # d_h3
-            s[10][:H],                                                  # dot_n3_z
-            s[8][:B*H].reshape(B, H),                                   # tmp4
-            s[7][:H],                                                   # sum_t5
-            s[6][:B*H].reshape(B, H),                                   # W3_t6
-            s[7][:H],                                                   # dot_n2_z
+            s[14][:H],                                                  # sqrt_n1_s
+            s[2][:B*H].reshape(B, H),                                   # h1
+            s[3][:B*H].reshape(B, H),                                   # W2_h1
+            s[15][:H],                                                  # sqrt_n2_s
+            s[4][:B*H].reshape(B, H),                                   # tmp
+            s[4][:B*H].reshape(B, H),                                   # W3_h2
+            s[16][:H],                                                  # sqrt_n3_s
+            s[5][:B*H].reshape(B, H),                                   # h3
+            s[6][:B*H].reshape(B, H),                                   # W4_h3
+            s[17][:H],                                                  # sqrt_n4_s
+            s[7][:B*H].reshape(B, H),                                   # h4
+            s[8][:B*C].reshape(B, C),                                   # s
+            s[11][:B],                                                  # max_s
+            s[10][:B*C].reshape(B, C),                                  # exp_s
+            s[12][:B],                                                  # sum_exp_s
+            s[13][:B],                                                  # s_picked
+            s[8][:B],                                                   # tmp2
+            s[8][:B*H].reshape(B, H),                                   # d_h4
+            s[9][:B*H].reshape(B, H),                                   # mask
+            s[7][:B*H].reshape(B, H),                                   # d_n4_z
+            s[11][:H],                                                  # dot_n4_z
+            s[10][:B*H].reshape(B, H),                                  # tmp3
+            s[17][:H],                                                  # sum_t2
+            s[6][:B*H].reshape(B, H),                                   # d_h3
+            s[17][:H],                                                  # dot_n3_z
+            s[5][:B*H].reshape(B, H),                                   # tmp4
+            s[16][:H],                                                  # sum_t5
+            s[4][:B*H].reshape(B, H),                                   # W3_t6
+            s[16][:H],                                                  # dot_n2_z
             s[0][:B*H].reshape(B, H),                                   # tmp5
-            s[5][:H],                                                   # sum_t8
+            s[15][:H],                                                  # sum_t8
             s[0][:B*H].reshape(B, H),                                   # d_h1
-            s[5][:H],                                                   # dot_n1_z
-            s[3][:B*H].reshape(B, H),                                   # tmp6
-            s[2][:H],                                                   # sum_t11
-            s[2][:H],                                                   # tmp7
+            s[15][:H],                                                  # dot_n1_z
+            s[2][:B*H].reshape(B, H),                                   # tmp6
+            s[14][:H],                                                  # sum_t11
+            s[14][:H],                                                  # tmp7
         )
     return workspace.views["gradients"]
 

@@ -160,11 +160,11 @@ def _evaluate(params, x, y, workspace):
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -189,8 +189,8 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, B*C), dtype),
-            (max(B*H, D*H, H*H, C*H), dtype),
+            (max(H*H, B*H), dtype),
+            (max(B*H, D*H, C*H, B*C), dtype),
             (B*C, dtype),
             (B, dtype),
             (B, dtype),
@@ -199,14 +199,14 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
-            s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[1][:D*H].reshape(H, D),                                   # square_W1
-            s[1][:H*H].reshape(H, H),                                   # square_W2
+            s[0][:H*H].reshape(H, H),                                   # square_W2
             s[1][:C*H].reshape(C, H),                                   # square_W3
             s[5][:B],                                                   # argmax_s
             s[3][:B],                                                   # real_argmax_s
@@ -224,34 +224,36 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        u_h1, tmp, mask, h1, tmp2, u_h2, h1_u_h2, h2, u_s, h2_u_s, s, max_s, exp_s, sum_exp_s,
+        tmp, u_h1, mask, h1, tmp2, u_h2, h1_u_h2, h2, u_s, h2_u_s, s, max_s, exp_s, sum_exp_s,
         s_picked, tmp3, tmp4, d_a_h2, mask2, tmp5, d_a_h1, tmp6,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # h1 = relu(W1 @ (1.11111 * x * real(uniform(h1) < 0.9)) + b1)  model.nn:10
     uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, D)
     np.less(u_h1, 0.9, out=mask)
     np.multiply(x, mask, out=u_h1)
     u_h1 *= 1.1111111111111112
-    # h1 = relu(W1 @ (1.11111 * x * real(uniform(h1) < 0.9)) + b1)  model.nn:10
     np.matmul(u_h1, W1.T, out=h1)                               # (B, H)
     h1 += b1
     np.maximum(h1, 0, out=h1)
+    # h2 = relu(1.42857 * (W2 @ (h1 * real(uniform(h2) < 0.7))) + b2)  model.nn:11
     uniform(seed, 0x8783b036c9281b26, tmp2, out=u_h2)           # (B, H)
     np.less(u_h2, 0.7, out=u_h2)
     np.multiply(h1, u_h2, out=h1_u_h2)                          # (B, H)
-    # h2 = relu(1.42857 * (W2 @ (h1 * real(uniform(h2) < 0.7))) + b2)  model.nn:11
     np.matmul(h1_u_h2, W2.T, out=h2)                            # (B, H)
     h2 *= 1.4285714285714286
     h2 += b2
     np.maximum(h2, 0, out=h2)
+    # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3   model.nn:12
     uniform(seed, 0xb021183d8f313c79, tmp2, out=u_s)            # (B, H)
     np.less(u_s, 0.7, out=u_s)
     np.multiply(h2, u_s, out=h2_u_s)                            # (B, H)
-    # s = 1.42857 * (W3 @ (h2 * real(uniform(s) < 0.7))) + b3   model.nn:12
     np.matmul(h2_u_s, W3.T, out=s)                              # (B, C)
     s *= 1.4285714285714286
     s += b3
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 5e-05 * (sum(W1^2) + sum(W2^2) +
+    #     sum(W3^2))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
@@ -263,8 +265,6 @@ def _gradients(params, grads, x, y, workspace, seed):
     sum_s_picked = np.sum(s_picked)
     dot_W1 = W1.reshape(-1) @ W1.reshape(-1)
     dot_W2 = W2.reshape(-1) @ W2.reshape(-1)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 5e-05 * (sum(W1^2) + sum(W2^2) +
-    #     sum(W3^2))
     dot_W3 = W3.reshape(-1) @ W3.reshape(-1)
     loss = sum_s_picked / B + 5e-05 * (dot_W1 + dot_W2 + dot_W3)
 
@@ -291,9 +291,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_a_h2 *= mask2
     # d_b2 = sum[batch](d_a_h2)
     np.sum(d_a_h2, axis=0, out=d_b2)                            # (H,)
+    # d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * real(uniform(h2) < 0.7)).T
     d_a_h2_scaled = d_a_h2
     d_a_h2_scaled *= 1.4285714285714286
-    # d_W2 = 0.0001 * W2 + (d_a_h2 * 1.42857) @ (h1 * real(uniform(h2) < 0.7)).T
     np.matmul(d_a_h2_scaled.T, h1_u_h2, out=d_W2)               # (H, H)
     np.multiply(0.0001, W2, out=tmp5)
     d_W2 += tmp5
@@ -318,44 +318,44 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*D, D*H), dtype),
-            (max(B*D, B*H), np.float64),
-            (max(B*D, B*H), bool),
+            (max(H*H, B*H), dtype),
+            (max(B*H, D*H), dtype),
+            (max(B*H, B*D), np.float64),
             (B*H, dtype),
-            (B*H, dtype),
-            (max(B*H, H*H), dtype),
             (B*H, dtype),
             (B*H, dtype),
             (max(B*H, C*H), dtype),
+            (max(B*H, B*D), bool),
+            (B*D, dtype),
+            (B*C, dtype),
             (B*C, dtype),
             (B, dtype),
-            (B*C, dtype),
             (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*D].reshape(B, D),                                   # u_h1
-            s[1][:B*D].reshape(B, D),                                   # tmp
-            s[2][:B*D].reshape(B, D),                                   # mask
-            s[3][:B*H].reshape(B, H),                                   # h1
-            s[1][:B*H].reshape(B, H),                                   # tmp2
-            s[4][:B*H].reshape(B, H),                                   # u_h2
-            s[5][:B*H].reshape(B, H),                                   # h1_u_h2
-            s[6][:B*H].reshape(B, H),                                   # h2
-            s[7][:B*H].reshape(B, H),                                   # u_s
-            s[8][:B*H].reshape(B, H),                                   # h2_u_s
+            s[2][:B*D].reshape(B, D),                                   # tmp
+            s[8][:B*D].reshape(B, D),                                   # u_h1
+            s[7][:B*D].reshape(B, D),                                   # mask
+            s[1][:B*H].reshape(B, H),                                   # h1
+            s[2][:B*H].reshape(B, H),                                   # tmp2
+            s[3][:B*H].reshape(B, H),                                   # u_h2
+            s[0][:B*H].reshape(B, H),                                   # h1_u_h2
+            s[4][:B*H].reshape(B, H),                                   # h2
+            s[5][:B*H].reshape(B, H),                                   # u_s
+            s[6][:B*H].reshape(B, H),                                   # h2_u_s
             s[9][:B*C].reshape(B, C),                                   # s
-            s[10][:B],                                                  # max_s
-            s[11][:B*C].reshape(B, C),                                  # exp_s
+            s[11][:B],                                                  # max_s
+            s[10][:B*C].reshape(B, C),                                  # exp_s
             s[12][:B],                                                  # sum_exp_s
             s[13][:B],                                                  # s_picked
             s[9][:B],                                                   # tmp3
-            s[8][:C*H].reshape(C, H),                                   # tmp4
-            s[8][:B*H].reshape(B, H),                                   # d_a_h2
-            s[2][:B*H].reshape(B, H),                                   # mask2
-            s[5][:H*H].reshape(H, H),                                   # tmp5
-            s[5][:B*H].reshape(B, H),                                   # d_a_h1
-            s[0][:D*H].reshape(H, D),                                   # tmp6
+            s[6][:C*H].reshape(C, H),                                   # tmp4
+            s[6][:B*H].reshape(B, H),                                   # d_a_h2
+            s[7][:B*H].reshape(B, H),                                   # mask2
+            s[0][:H*H].reshape(H, H),                                   # tmp5
+            s[4][:B*H].reshape(B, H),                                   # d_a_h1
+            s[1][:D*H].reshape(H, D),                                   # tmp6
         )
     return workspace.views["gradients"]
 

@@ -18,12 +18,12 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
     t3 = max_unpool(t2, conv(h1, K2), 2)
     d_h1 = conv_transpose(t3, K2)
     d_a_h1 = d_h1 * real(h1 > 0)
-    d_K1 = correlate(d_a_h1, x, 3)
-    d_K2 = correlate(t3, h1, 3)
+    d_K1 = 0.0003 * K1 + correlate(d_a_h1, x, 3)
+    d_K2 = 0.0003 * K2 + correlate(t3, h1, 3)
     d_b1 = sum[batch, 1, 2](d_a_h1)
     d_b2 = sum[batch, 1, 2](t2)
-    d_W3 = t1 @ flatten(p2).T
-    d_W4 = d_s @ h3.T
+    d_W3 = 0.0003 * W3 + t1 @ flatten(p2).T
+    d_W4 = 0.0003 * W4 + d_s @ h3.T
     d_b3 = sum[batch](t1)
     d_b4 = sum[batch](d_s)
 
@@ -117,18 +117,17 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_windows, h1, h1_windows, K2_last, conv_h1, p2, flat_p2, h3, s,
+        K1_last, block, h1, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s,
     ) = _predict_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
-    x_windows[...] = windows(x, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)  # (B, 26, 26, 1, 3, 3)
-    np.matmul(x_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
     # p2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:10
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    h1_windows[...] = windows(h1, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
-    np.matmul(h1_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=conv_h1.reshape(-1, N))
+    K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
+    convolve(h1, K2_last, block2, part, out=conv_h1)            # (B, 24, 24, N)
     max_pool(conv_h1, (1, 2), (2, 2), out=p2)                   # (B, 12, 12, N)
     p2 += b2
     np.maximum(p2, 0, out=p2)
@@ -149,20 +148,24 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(6084*B, 5184*B*M), dtype),
-            (max(676*B*M, 9*M*N, 144*B*N, B*H), dtype),
-            (max(576*B*N, B*C), dtype),
+            (max(576*B*N, 194688), dtype),
+            (max(676*B*M, 144*B*N), dtype),
+            (5616*M, dtype),
+            (max(1728*N, B*C), dtype),
+            (max(9*M*N, B*H), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:6084*B].reshape(B, 26, 26, 1, 3, 3),                  # x_windows
+            s[4][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[0][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[0][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # h1_windows
-            s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
+            s[4][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
+            s[2][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[3][:1728*N].reshape(1, 3, 576, N),                        # part
             s[1][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[2][:144*B*N].reshape(B, 144*N),                           # flat_p2
-            s[1][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[0][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[4][:B*H].reshape(B, H),                                   # h3
+            s[3][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -176,19 +179,19 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_windows, h1, h1_windows, K2_last, conv_h1, p2, flat_p2, h3, s, max_s, exp_s, sum_exp_s,
-        s_picked, tmp, argmax_s, real_argmax_s,
+        K1_last, block, h1, K2_last, conv_h1, block2, part, p2, flat_p2, h3, s, max_s, exp_s,
+        sum_exp_s, s_picked, tmp, square_K1, square_K2, square_W3, square_W4, argmax_s,
+        real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
-    x_windows[...] = windows(x, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)  # (B, 26, 26, 1, 3, 3)
-    np.matmul(x_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
     # p2 = relu(max_pool(conv(h1, K2), 2) + b2[:, None, None])  model.nn:10
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    h1_windows[...] = windows(h1, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
-    np.matmul(h1_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=conv_h1.reshape(-1, N))
+    K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
+    convolve(h1, K2_last, block2, part, out=conv_h1)            # (B, 24, 24, N)
     max_pool(conv_h1, (1, 2), (2, 2), out=p2)                   # (B, 12, 12, N)
     p2 += b2
     np.maximum(p2, 0, out=p2)
@@ -200,20 +203,30 @@ def _evaluate(params, x, y, workspace):
     # s = W4 @ h3 + b4                                          model.nn:12
     np.matmul(h3, W4.T, out=s)                                  # (B, C)
     s += b4
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
     sum_exp_s -= tmp
     loss = np.sum(sum_exp_s)
+    np.square(K1, out=square_K1)                                # (M, 1, 3, 3)
+    sum_square_K1 = np.sum(square_K1)
+    np.square(K2, out=square_K2)                                # (N, M, 3, 3)
+    sum_square_K2 = np.sum(square_K2)
+    np.square(W3, out=square_W3)                                # (H, 144*N)
+    sum_square_W3 = np.sum(square_W3)
+    np.square(W4, out=square_W4)                                # (C, H)
+    sum_square_W4 = np.sum(square_W4)
+    penalty = (sum_square_K1 * 0.00015 + sum_square_K2 * 0.00015 + sum_square_W3 * 0.00015
+               + sum_square_W4 * 0.00015)
     np.argmax(s, axis=1, out=argmax_s)                          # (B,)
     np.not_equal(argmax_s, y, out=real_argmax_s)                # (B,)
     error = np.sum(real_argmax_s)
-    return {"loss": (loss, B), "penalty": 0.0, "error": (error, B)}
+    return {"loss": (loss, B), "penalty": penalty, "error": (error, B)}
 
 
 def _evaluate_buffers(workspace, B, dtype):
@@ -222,30 +235,36 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(6084*B, 5184*B*M, B*C), dtype),
-            (max(676*B*M, 9*M*N, 144*B*N, B*H), dtype),
-            (max(576*B*N, B*C), dtype),
-            (B, dtype),
-            (B, dtype),
+            (max(576*B*N, 194688), dtype),
+            (max(676*B*M, 144*H*N, 144*B*N), dtype),
+            (max(5616*M, B), dtype),
+            (max(1728*N, B*C), dtype),
+            (max(9*M*N, B*H, C*H, B*C), dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:6084*B].reshape(B, 26, 26, 1, 3, 3),                  # x_windows
+            s[4][:9*M].reshape(3, 3, 1, M),                             # K1_last
+            s[0][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[0][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # h1_windows
-            s[1][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
-            s[2][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
+            s[4][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
+            s[2][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[3][:1728*N].reshape(1, 3, 576, N),                        # part
             s[1][:144*B*N].reshape(B, 12, 12, N),                       # p2
-            s[2][:144*B*N].reshape(B, 144*N),                           # flat_p2
-            s[1][:B*H].reshape(B, H),                                   # h3
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp
+            s[0][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[4][:B*H].reshape(B, H),                                   # h3
+            s[3][:B*C].reshape(B, C),                                   # s
+            s[2][:B],                                                   # max_s
+            s[4][:B*C].reshape(B, C),                                   # exp_s
+            s[1][:B],                                                   # sum_exp_s
+            s[4][:B],                                                   # s_picked
+            s[0][:B],                                                   # tmp
+            s[4][:9*M].reshape(M, 1, 3, 3),                             # square_K1
+            s[4][:9*M*N].reshape(N, M, 3, 3),                           # square_K2
+            s[1][:144*H*N].reshape(H, 144*N),                           # square_W3
+            s[4][:C*H].reshape(C, H),                                   # square_W4
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[4][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -260,54 +279,59 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_windows, h1, h1_windows, K2_last, conv_h1, pooled_conv_h1, won_conv_h1, mask, mask2, u_p2,
-        tmp, p2, flat_p2, W3_flat_p2, tmp2, u_h3, h3, s, max_s, exp_s, sum_exp_s, s_picked, tmp3,
-        d_h3, mask3, flat_d_p2, d_p2, tmp4, t3, d_K2_last, d_h1_windows, d_h1, mask4,
+        K1_last, h1, block, K2_last, conv_h1, block2, part, pooled_conv_h1, mask, mask2,
+        won_conv_h1, u_p2, tmp, p2, flat_p2, W3_flat_p2, u_h3, tmp2, h3, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp3, tmp4, d_h3, mask3, tmp5, flat_d_p2, d_p2, tmp6, t3, term, part2, tmp7,
+        K2_turned, d_h1, block3, part3, mask4, part4, term2, tmp8,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_windows[...] = windows(x, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)  # (B, 26, 26, 1, 3, 3)
     # h1 = relu(conv(x, K1, b1))                                model.nn:8
-    np.matmul(x_windows.reshape(-1, 9), K1.reshape(-1, 9).T, out=h1.reshape(-1, M))
+    K1_last[...] = K1.transpose(2, 3, 1, 0)                     # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), K1_last, block, out=h1)   # (B, 26, 26, M)
     h1 += b1
     np.maximum(h1, 0, out=h1)
-    h1_windows[...] = windows(h1, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    K2_last[...] = K2.transpose(0, 2, 3, 1)                     # (N, 3, 3, M)
-    np.matmul(h1_windows.reshape(-1, 9*M), K2_last.reshape(-1, 9*M).T, out=conv_h1.reshape(-1, N))
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    K2_last[...] = K2.transpose(2, 3, 1, 0)                     # (3, 3, M, N)
+    convolve(h1, K2_last, block2, part, out=conv_h1)            # (B, 24, 24, N)
     max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 12, 12, N)
     winners(conv_h1, pooled_conv_h1, (1, 2), (2, 2), lost=mask, mask=mask2, out=won_conv_h1)
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     pooled_conv_h1 += b2
     np.maximum(pooled_conv_h1, 0, out=pooled_conv_h1)
-    uniform(seed, 0xe7257fb3b0963d41, tmp, out=u_p2)            # (B, N, 12, 12)
-    np.less(u_p2, 0.75, out=u_p2)
     # p2 = 1.33333 * relu(max_pool(conv(h1, K2), 2) + b2[:, None, None]) * real(uniform(p2) <
     #     0.75)
+    uniform(seed, 0xe7257fb3b0963d41, tmp, out=u_p2)            # (B, N, 12, 12)
+    np.less(u_p2, 0.75, out=u_p2)
     np.multiply(pooled_conv_h1, u_p2.transpose(0, 2, 3, 1), out=p2)  # (B, 12, 12, N)
     p2 *= 1.3333333333333333
+    # h3 = 2 * relu(W3 @ flatten(p2) + b3) * real(uniform(h3) < 0.5)  model.nn:11
     flat_p2[...] = p2.transpose(0, 3, 1, 2).reshape(B, 144*N)   # (B, 144*N)
     np.matmul(flat_p2, W3.T, out=W3_flat_p2)                    # (B, H)
     W3_flat_p2 += b3
     np.maximum(W3_flat_p2, 0, out=W3_flat_p2)
     uniform(seed, 0x5f9001f9dd5449a9, tmp2, out=u_h3)           # (B, H)
     np.less(u_h3, 0.5, out=u_h3)
-    # h3 = 2 * relu(W3 @ flatten(p2) + b3) * real(uniform(h3) < 0.5)  model.nn:11
     np.multiply(W3_flat_p2, u_h3, out=h3)                       # (B, H)
     h3 *= 2
     # s = W4 @ h3 + b4                                          model.nn:12
     np.matmul(h3, W4.T, out=s)                                  # (B, C)
     s += b4
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.00015 * (sum(K1^2) + sum(K2^2) +
+    #     sum(W3^2) + sum(W4^2))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp3)
     s_picked -= max_s
     np.subtract(tmp3, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
-    loss = sum_s_picked / B
+    dot_K1 = K1.reshape(-1) @ K1.reshape(-1)
+    dot_K2 = K2.reshape(-1) @ K2.reshape(-1)
+    dot_W3 = W3.reshape(-1) @ W3.reshape(-1)
+    dot_W4 = W4.reshape(-1) @ W4.reshape(-1)
+    loss = sum_s_picked / B + 0.00015 * (dot_K1 + dot_K2 + dot_W3 + dot_W4)
 
     # ---- backward
     # d_s = (softmax(s) - onehot(y)) / B
@@ -317,8 +341,10 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_s /= B
     # d_b4 = sum[batch](d_s)
     np.sum(d_s, axis=0, out=d_b4)                               # (C,)
-    # d_W4 = d_s @ h3.T
+    # d_W4 = 0.0003 * W4 + d_s @ h3.T
     np.matmul(d_s.T, h3, out=d_W4)                              # (C, H)
+    np.multiply(0.0003, W4, out=tmp4)
+    d_W4 += tmp4
     # d_h3 = W4.T @ d_s
     np.matmul(d_s, W4, out=d_h3)                                # (B, H)
     # t1 = 2 * d_h3 * real(uniform(h3) < 0.5) * real(relu(W3 @ flatten(p2) + b3) > 0)
@@ -329,36 +355,43 @@ def _gradients(params, grads, x, y, workspace, seed):
     t1 *= 2
     # d_b3 = sum[batch](t1)
     np.sum(t1, axis=0, out=d_b3)                                # (H,)
-    # d_W3 = t1 @ flatten(p2).T
+    # d_W3 = 0.0003 * W3 + t1 @ flatten(p2).T
     np.matmul(t1.T, flat_p2, out=d_W3)                          # (H, 144*N)
+    np.multiply(0.0003, W3, out=tmp5)
+    d_W3 += tmp5
     # d_p2 = reshape(W3.T @ t1, N, 12, 12)
     np.matmul(t1, W3, out=flat_d_p2)                            # (B, 144*N)
     d_p2[...] = flat_d_p2.reshape(B, N, 12, 12)                 # (B, N, 12, 12)
     # t2 = 1.33333 * d_p2 * real(uniform(p2) < 0.75) * real(relu(max_pool(conv(h1, K2), 2) +
     #     b2[:, None, None]) > 0)
     t2 = pooled_conv_h1
-    np.multiply(d_p2.transpose(0, 2, 3, 1), u_p2.transpose(0, 2, 3, 1), out=tmp4)
-    np.greater(pooled_conv_h1, 0, out=mask)
-    np.multiply(tmp4, mask, out=t2)
+    np.multiply(d_p2.transpose(0, 2, 3, 1), u_p2.transpose(0, 2, 3, 1), out=tmp6)
+    np.greater(pooled_conv_h1, 0, out=mask2)
+    np.multiply(tmp6, mask2, out=t2)
     t2 *= 1.3333333333333333
     # d_b2 = sum[batch, 1, 2](t2)
     np.sum(t2, axis=(0, 1, 2), out=d_b2)                        # (N,)
     # t3 = max_unpool(t2, conv(h1, K2), 2)
-    max_unpool(t2, won_conv_h1, (1, 2), (2, 2), mask=mask, out=t3)  # (B, 24, 24, N)
-    # d_K2 = correlate(t3, h1, 3)
-    np.matmul(t3.reshape(-1, N).T, h1_windows.reshape(-1, 9*M), out=d_K2_last.reshape(-1, 9*M))
-    d_K2[...] = d_K2_last.transpose(0, 3, 1, 2)                 # (N, M, 3, 3)
-    np.matmul(t3.reshape(-1, N), K2_last.reshape(-1, 9*M), out=d_h1_windows.reshape(-1, 9*M))
+    max_unpool(t2, won_conv_h1, (1, 2), (2, 2), mask=mask2, out=t3)  # (B, 24, 24, N)
+    # d_K2 = 0.0003 * K2 + correlate(t3, h1, 3)
+    correlate(h1, t3, block2, part2, out=term)                  # (3, 3, M, N)
+    d_K2[...] = term.transpose(3, 2, 0, 1)                      # (N, M, 3, 3)
+    np.multiply(0.0003, K2, out=tmp7)
+    d_K2 += tmp7
     # d_h1 = conv_transpose(t3, K2)
-    fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1)  # (B, 26, 26, M)
+    K2_turned[...] = K2.transpose(2, 3, 0, 1)[::-1, ::-1]       # (3, 3, N, M)
+    convolve(t3, K2_turned, block3, part3, padding=(2, 2), out=d_h1)  # (B, 26, 26, M)
     # d_a_h1 = d_h1 * real(h1 > 0)
     d_a_h1 = d_h1
     np.greater(h1, 0, out=mask4)
     d_a_h1 *= mask4
     # d_b1 = sum[batch, 1, 2](d_a_h1)
     np.sum(d_a_h1, axis=(0, 1, 2), out=d_b1)                    # (M,)
-    # d_K1 = correlate(d_a_h1, x, 3)
-    np.matmul(d_a_h1.reshape(-1, M).T, x_windows.reshape(-1, 9), out=d_K1.reshape(-1, 9))
+    # d_K1 = 0.0003 * K1 + correlate(d_a_h1, x, 3)
+    correlate(x.transpose(0, 2, 3, 1), d_a_h1, block, part4, out=term2)  # (3, 3, 1, M)
+    d_K1[...] = term2.transpose(3, 2, 0, 1)                     # (M, 1, 3, 3)
+    np.multiply(0.0003, K1, out=tmp8)
+    d_K1 += tmp8
     return loss
 
 
@@ -368,60 +401,68 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (6084*B, dtype),
+            (576*B*N, dtype),
             (676*B*M, dtype),
-            (5184*B*M, dtype),
-            (9*M*N, dtype),
-            (max(576*B*N, 676*B*M), dtype),
-            (144*B*N, dtype),
+            (max(676*B*M, 144*H*N, 144*B*N, 9*M*N, B*H), dtype),
+            (max(676*B*M, 144*B*N), bool),
+            (max(144*B*N, 194688, 5616*M, 2184*N, 9*M*N), dtype),
+            (max(144*B*N, B*H), bool),
             (144*B*N, np.uint8),
-            (max(144*B*N, B*H, 676*B*M), bool),
-            (144*B*N, bool),
             (max(144*B*N, B*H), np.float64),
-            (max(144*B*N, B*H), dtype),
-            (144*B*N, dtype),
-            (max(B*H, 9*M*N), dtype),
-            (B*H, dtype),
-            (B*C, dtype),
+            (max(144*B*N, 1728*N, 676*M, 9*M*N), dtype),
+            (max(9*M*N, B*H), dtype),
+            (max(B*H, C*H), dtype),
+            (max(B*C, 9*M), dtype),
+            (max(B*C, 9*M), dtype),
             (B, dtype),
-            (B*C, dtype),
             (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:6084*B].reshape(B, 26, 26, 1, 3, 3),                  # x_windows
+            s[11][:9*M].reshape(3, 3, 1, M),                            # K1_last
             s[1][:676*B*M].reshape(B, 26, 26, M),                       # h1
-            s[2][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # h1_windows
-            s[3][:9*M*N].reshape(N, 3, 3, M),                           # K2_last
-            s[4][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
-            s[5][:144*B*N].reshape(B, 12, 12, N),                       # pooled_conv_h1
+            s[4][:194688].reshape(1, 32, 26, 26, 3, 3, 1),              # block
+            s[2][:9*M*N].reshape(3, 3, M, N),                           # K2_last
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # conv_h1
+            s[4][:5616*M].reshape(1, 3, 26, 24, 1, 3, M),               # block2
+            s[8][:1728*N].reshape(1, 3, 576, N),                        # part
+            s[4][:144*B*N].reshape(B, 12, 12, N),                       # pooled_conv_h1
+            s[3][:144*B*N].reshape(B, 12, 12, N),                       # mask
+            s[5][:144*B*N].reshape(B, 12, 12, N),                       # mask2
             s[6][:144*B*N].reshape(B, 12, 12, N),                       # won_conv_h1
-            s[7][:144*B*N].reshape(B, 12, 12, N),                       # mask
-            s[8][:144*B*N].reshape(B, 12, 12, N),                       # mask2
-            s[4][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
-            s[9][:144*B*N].reshape(B, N, 12, 12),                       # tmp
-            s[10][:144*B*N].reshape(B, 12, 12, N),                      # p2
-            s[11][:144*B*N].reshape(B, 144*N),                          # flat_p2
-            s[10][:B*H].reshape(B, H),                                  # W3_flat_p2
-            s[9][:B*H].reshape(B, H),                                   # tmp2
-            s[12][:B*H].reshape(B, H),                                  # u_h3
-            s[13][:B*H].reshape(B, H),                                  # h3
-            s[14][:B*C].reshape(B, C),                                  # s
-            s[15][:B],                                                  # max_s
-            s[16][:B*C].reshape(B, C),                                  # exp_s
-            s[17][:B],                                                  # sum_exp_s
-            s[18][:B],                                                  # s_picked
-            s[14][:B],                                                  # tmp3
-            s[13][:B*H].reshape(B, H),                                  # d_h3
-            s[7][:B*H].reshape(B, H),                                   # mask3
-            s[10][:144*B*N].reshape(B, 144*N),                          # flat_d_p2
-            s[11][:144*B*N].reshape(B, N, 12, 12),                      # d_p2
-            s[10][:144*B*N].reshape(B, 12, 12, N),                      # tmp4
-            s[4][:576*B*N].reshape(B, 24, 24, N),                       # t3
-            s[12][:9*M*N].reshape(N, 3, 3, M),                          # d_K2_last
-            s[2][:5184*B*M].reshape(B, 24, 24, 3, 3, M),                # d_h1_windows
-            s[4][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
-            s[7][:676*B*M].reshape(B, 26, 26, M),                       # mask4
+            s[0][:144*B*N].reshape(B, N, 12, 12),                       # u_p2
+            s[7][:144*B*N].reshape(B, N, 12, 12),                       # tmp
+            s[2][:144*B*N].reshape(B, 12, 12, N),                       # p2
+            s[8][:144*B*N].reshape(B, 144*N),                           # flat_p2
+            s[9][:B*H].reshape(B, H),                                   # W3_flat_p2
+            s[2][:B*H].reshape(B, H),                                   # u_h3
+            s[7][:B*H].reshape(B, H),                                   # tmp2
+            s[10][:B*H].reshape(B, H),                                  # h3
+            s[11][:B*C].reshape(B, C),                                  # s
+            s[13][:B],                                                  # max_s
+            s[12][:B*C].reshape(B, C),                                  # exp_s
+            s[14][:B],                                                  # sum_exp_s
+            s[15][:B],                                                  # s_picked
+            s[11][:B],                                                  # tmp3
+            s[10][:C*H].reshape(C, H),                                  # tmp4
+            s[10][:B*H].reshape(B, H),                                  # d_h3
+            s[5][:B*H].reshape(B, H),                                   # mask3
+            s[2][:144*H*N].reshape(H, 144*N),                           # tmp5
+            s[8][:144*B*N].reshape(B, 144*N),                           # flat_d_p2
+            s[2][:144*B*N].reshape(B, N, 12, 12),                       # d_p2
+            s[8][:144*B*N].reshape(B, 12, 12, N),                       # tmp6
+            s[0][:576*B*N].reshape(B, 24, 24, N),                       # t3
+            s[2][:9*M*N].reshape(3, 3, M, N),                           # term
+            s[8][:9*M*N].reshape(1, 3, 3*M, N),                         # part2
+            s[4][:9*M*N].reshape(N, M, 3, 3),                           # tmp7
+            s[9][:9*M*N].reshape(3, 3, N, M),                           # K2_turned
+            s[2][:676*B*M].reshape(B, 26, 26, M),                       # d_h1
+            s[4][:2184*N].reshape(1, 1, 28, 26, 1, 3, N),               # block3
+            s[8][:676*M].reshape(1, 1, 676, M),                         # part3
+            s[3][:676*B*M].reshape(B, 26, 26, M),                       # mask4
+            s[11][:9*M].reshape(1, 1, 9, M),                            # part4
+            s[12][:9*M].reshape(3, 3, 1, M),                            # term2
+            s[11][:9*M].reshape(M, 1, 3, 3),                            # tmp8
         )
     return workspace.views["gradients"]
 
@@ -595,18 +636,6 @@ def windows(a, axes, sizes, stride=None, dilation=None):
     return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
 
 
-def fold(a, axes, sizes, stride=None, dilation=None, *, out):
-    """Windows added up where they came from: out[i*stride + j*dilation] += a[i, ..., j], from zero."""
-    out[...] = 0
-    ones = (1,) * len(axes)
-    for at in np.ndindex(*sizes):
-        part = [slice(None)] * out.ndim
-        for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
-            part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
-        out[tuple(part)] += a[(..., *at)]
-    return out
-
-
 def taps(n, counts, axes, sizes, stride, dilation, padding):
     """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
     steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
@@ -675,6 +704,68 @@ def max_unpool(d, won, axes, sizes, stride=None, dilation=None, padding=None, *,
     mask = np.empty(d.shape, bool) if mask is None else mask
     part = np.empty_like(d) if part is None else part
     return unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding)
+
+
+def overlap(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
+    return out
 
 
 def check(batch=5, seed=0):

@@ -132,11 +132,11 @@ def _evaluate(params, x, y, workspace):
     # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
     s += b2
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -159,9 +159,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(B*H, D*H, C*H), dtype),
+            (max(D*H, B*H, C*H, B*C), dtype),
             (B*C, dtype),
-            (B*C, dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -169,15 +169,15 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.views["evaluate"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[0][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[0][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[0][:D*H].reshape(H, D),                                   # square_W1
             s[0][:C*H].reshape(C, H),                                   # square_W2
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -203,6 +203,7 @@ def _gradients(params, grads, x, y, workspace):
     # s = W2 @ h + b2                                           model.nn:10
     np.matmul(h, W2.T, out=s)                                   # (B, C)
     s += b2
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.0001 * (sum(W1^2) + sum(W2^2))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
@@ -213,7 +214,6 @@ def _gradients(params, grads, x, y, workspace):
     np.subtract(tmp, s_picked, out=s_picked)
     sum_s_picked = np.sum(s_picked)
     dot_W1 = W1.reshape(-1) @ W1.reshape(-1)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y)) + 0.0001 * (sum(W1^2) + sum(W2^2))
     dot_W2 = W2.reshape(-1) @ W2.reshape(-1)
     loss = sum_s_picked / B + 0.0001 * (dot_W1 + dot_W2)
 
@@ -251,24 +251,24 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*H, D*H), dtype),
-            (max(B*C, C*H, B*H), dtype),
+            (max(D*H, B*H), dtype),
+            (max(B*H, C*H, B*C), dtype),
+            (max(B*H, B*C), dtype),
             (B, dtype),
-            (max(B*C, B*H), dtype),
             (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*C].reshape(B, C),                                   # s
-            s[2][:B],                                                   # max_s
-            s[3][:B*C].reshape(B, C),                                   # exp_s
+            s[3][:B],                                                   # max_s
+            s[2][:B*C].reshape(B, C),                                   # exp_s
             s[4][:B],                                                   # sum_exp_s
             s[5][:B],                                                   # s_picked
             s[1][:B],                                                   # tmp
             s[1][:C*H].reshape(C, H),                                   # tmp2
             s[1][:B*H].reshape(B, H),                                   # d_h
-            s[3][:B*H].reshape(B, H),                                   # tmp3
+            s[2][:B*H].reshape(B, H),                                   # tmp3
             s[0][:D*H].reshape(H, D),                                   # tmp4
         )
     return workspace.views["gradients"]

@@ -156,11 +156,11 @@ def _evaluate(params, x, y, workspace):
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -179,8 +179,8 @@ def _evaluate_buffers(workspace, B, dtype):
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*C), dtype),
-            (B*H, dtype),
-            (B*C, dtype),
+            (max(B*H, B*C), dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -189,13 +189,13 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h1
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*C].reshape(B, C),                                   # s
-            s[1][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[1][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -210,35 +210,35 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        W1_x, u_h1, tmp, h1, W2_h1, u_h2, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h2,
+        W1_x, tmp, u_h1, h1, W2_h1, u_h2, h2, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, d_h2,
         mask, d_h1,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # h1 = 1.25 * relu(W1 @ x + b1) * real(uniform(h1) < 0.8)   model.nn:10
     np.matmul(x, W1.T, out=W1_x)                                # (B, H)
     W1_x += b1
     np.maximum(W1_x, 0, out=W1_x)
     uniform(seed, 0x21ed5fdb22c562e5, tmp, out=u_h1)            # (B, H)
     np.less(u_h1, 0.8, out=u_h1)
-    # h1 = 1.25 * relu(W1 @ x + b1) * real(uniform(h1) < 0.8)   model.nn:10
     np.multiply(W1_x, u_h1, out=h1)                             # (B, H)
     h1 *= 1.25
+    # h2 = 1.25 * relu(W2 @ h1 + b2) * real(uniform(h2) < 0.8)  model.nn:11
     np.matmul(h1, W2.T, out=W2_h1)                              # (B, H)
     W2_h1 += b2
     np.maximum(W2_h1, 0, out=W2_h1)
     uniform(seed, 0x8783b036c9281b26, tmp, out=u_h2)            # (B, H)
     np.less(u_h2, 0.8, out=u_h2)
-    # h2 = 1.25 * relu(W2 @ h1 + b2) * real(uniform(h2) < 0.8)  model.nn:11
     np.multiply(W2_h1, u_h2, out=h2)                            # (B, H)
     h2 *= 1.25
     # s = W3 @ h2 + b3                                          model.nn:12
     np.matmul(h2, W3.T, out=s)                                  # (B, C)
     s += b3
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
@@ -290,35 +290,35 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H, dtype),
-            (B*H, dtype),
             (B*H, np.float64),
             (B*H, dtype),
             (B*H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (B*C, dtype),
-            (B, dtype),
-            (B*C, dtype),
-            (B, dtype),
-            (B, dtype),
+            (B*H, dtype),
             (B*H, bool),
+            (B*C, dtype),
+            (B*C, dtype),
+            (B, dtype),
+            (B, dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # W1_x
-            s[1][:B*H].reshape(B, H),                                   # u_h1
-            s[2][:B*H].reshape(B, H),                                   # tmp
+            s[1][:B*H].reshape(B, H),                                   # tmp
+            s[2][:B*H].reshape(B, H),                                   # u_h1
             s[3][:B*H].reshape(B, H),                                   # h1
             s[4][:B*H].reshape(B, H),                                   # W2_h1
             s[5][:B*H].reshape(B, H),                                   # u_h2
             s[6][:B*H].reshape(B, H),                                   # h2
-            s[7][:B*C].reshape(B, C),                                   # s
-            s[8][:B],                                                   # max_s
+            s[8][:B*C].reshape(B, C),                                   # s
+            s[10][:B],                                                  # max_s
             s[9][:B*C].reshape(B, C),                                   # exp_s
-            s[10][:B],                                                  # sum_exp_s
-            s[11][:B],                                                  # s_picked
-            s[7][:B],                                                   # tmp2
+            s[11][:B],                                                  # sum_exp_s
+            s[12][:B],                                                  # s_picked
+            s[8][:B],                                                   # tmp2
             s[6][:B*H].reshape(B, H),                                   # d_h2
-            s[12][:B*H].reshape(B, H),                                  # mask
+            s[7][:B*H].reshape(B, H),                                   # mask
             s[3][:B*H].reshape(B, H),                                   # d_h1
         )
     return workspace.views["gradients"]

@@ -238,21 +238,21 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*T, bool),
-            (max(4*H*H + 4*H*N, B*H + B*H*T), dtype),
-            (max(B*N*T, 4*H*H), dtype),
             (4*B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (max(B*H + B*H*T, B*N*T), dtype),
+            (max(B*H + B*H*T, B*N*T, 4*H*H + 4*H*N), dtype),
+            (4*H*H, dtype),
+            (B*T, bool),
         ])
         workspace.views["predict"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # h_W
-            s[2][:B*N*T].reshape(T, B, N),                              # term
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[2][:4*H],                                                 # h_b
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_W_T
+            s[4][:B*T].reshape(T, B),                                   # padding
+            s[2][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # h_W
+            s[1][:B*N*T].reshape(T, B, N),                              # term
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[3][:4*H],                                                 # h_b
+            s[3][:4*H*H].reshape(H, 4*H),                               # h_W_T
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
             s[2][:B*N*T].reshape(T, B, N),                              # s_W_h
         )
     return workspace.views["predict"]
@@ -301,16 +301,16 @@ def _evaluate(params, x, y, lengths_t, workspace):
     s += s_b
     # loss, summed: sum[t, batch, 0](...)
     loss_terms = s
-    tmp[...] = y
-    np.copyto(tmp, 0, where=padding[..., None])
-    tmp *= s
-    np.maximum(s, 0, out=tmp2)
-    np.subtract(tmp2, tmp, out=tmp)
+    tmp2[...] = y
+    np.copyto(tmp2, 0, where=padding[..., None])
+    tmp2 *= s
+    np.maximum(s, 0, out=tmp)
+    np.subtract(tmp, tmp2, out=tmp2)
     np.abs(s, out=loss_terms)
     np.negative(loss_terms, out=loss_terms)
     np.exp(loss_terms, out=loss_terms)
     np.log1p(loss_terms, out=loss_terms)
-    loss_terms += tmp
+    loss_terms += tmp2
     np.copyto(loss_terms, 0, where=padding[..., None])
     loss = np.sum(loss_terms)
     # steps = sum[batch](real(lengths_t))
@@ -325,25 +325,25 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*T, bool),
-            (max(4*H*H + 4*H*N, B*H + B*H*T, B*N*T), dtype),
-            (max(B*N*T, 4*H*H, B), dtype),
-            (4*B*H*T, dtype),
+            (max(4*B*H*T, B*N*T), dtype),
             (max(B*H + B*H*T, B*N*T), dtype),
+            (max(B*H + B*H*T, B*N*T, 4*H*H + 4*H*N), dtype),
+            (max(4*H*H, B), dtype),
+            (B*T, bool),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # h_W
-            s[2][:B*N*T].reshape(T, B, N),                              # term
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[2][:4*H],                                                 # h_b
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_W_T
+            s[4][:B*T].reshape(T, B),                                   # padding
+            s[2][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # h_W
+            s[1][:B*N*T].reshape(T, B, N),                              # term
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[3][:4*H],                                                 # h_b
+            s[3][:4*H*H].reshape(H, 4*H),                               # h_W_T
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
             s[2][:B*N*T].reshape(T, B, N),                              # s
-            s[1][:B*N*T].reshape(T, B, N),                              # tmp
-            s[4][:B*N*T].reshape(T, B, N),                              # tmp2
-            s[2][:B],                                                   # steps_terms
+            s[0][:B*N*T].reshape(T, B, N),                              # tmp
+            s[1][:B*N*T].reshape(T, B, N),                              # tmp2
+            s[3][:B],                                                   # steps_terms
         )
     return workspace.views["evaluate"]
 
@@ -364,8 +364,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, h_W, u_h, tmp, tmp2, mask, a_h_fiog, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c,
-        tmp3, u_s, h_u_s, s, term, loss_terms, tmp4, steps_terms, t1, tmp5, s_W_t3, d_h_c_next,
+        padding, h_W, tmp, u_h, tmp2, mask, a_h_fiog, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c,
+        u_s, tmp3, h_u_s, s, term, tmp4, loss_terms, steps_terms, t1, tmp5, s_W_t3, d_h_c_next,
         d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
@@ -401,10 +401,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
         np.tanh(h_c[t], out=tanh_h_c[t])                        # (T, B, H)
         # h[t] = h.o[t] * tanh(h.c[t])                          lstm.nn:15
         np.multiply(h_o[t], tanh_h_c[t], out=h[t])
+    # s[t] = 2 * (s.W @ (h[t] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
     uniform(seed, 0xb021183d8f313c79, tmp3, out=u_s)            # (T, B, H)
     np.less(u_s, 0.5, out=u_s)
     np.multiply(h, u_s, out=h_u_s)                              # (T, B, H)
-    # s[t] = 2 * (s.W @ (h[t] * real(uniform(s) < 0.5))) + s.b  layers.nn:6
     np.matmul(h_u_s.reshape(-1, H), s_W.T, out=s.reshape(-1, N))  # (T, B, N)
     s *= 2
     s += s_b
@@ -490,56 +490,56 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*T, bool),
-            (max(4*H*H + 4*H*N, 4*H), dtype),
-            (B*N*T, dtype),
-            (max(B*N*T, B*H*T), np.float64),
-            (max(B*N*T, 4*B*H*T), dtype),
-            (B*N*T, bool),
-            (max(4*H*H, B*H*T, B*H, 4*H*H + 4*H*N), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (4*B*H*T, dtype),
             (3*B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (max(B*H*T, B*N*T), dtype),
             (B*H*T, dtype),
+            (max(B*H*T, B*N*T), np.float64),
             (B*H*T, dtype),
-            (max(B*N*T, B*H*T), dtype),
+            (B*N*T, dtype),
+            (B*N*T, bool),
+            (max(B*N*T, 4*H*H, 3*B*H), dtype),
             (max(B*N*T, B*H), dtype),
-            (max(B*N*T, 3*B*H), dtype),
+            (max(B*N*T, B*H), dtype),
             (B*N*T, dtype),
-            (B*N*T, dtype),
+            (4*H*H + 4*H*N, dtype),
+            (B*T, bool),
+            (max(B*T, 4*H, B), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # h_W
-            s[2][:B*N*T].reshape(T, B, N),                              # u_h
-            s[3][:B*N*T].reshape(T, B, N),                              # tmp
+            s[15][:B*T].reshape(T, B),                                  # padding
+            s[14][:4*H*H + 4*H*N].reshape(4*H, H + N),                  # h_W
+            s[6][:B*N*T].reshape(T, B, N),                              # tmp
+            s[8][:B*N*T].reshape(T, B, N),                              # u_h
             s[4][:B*N*T].reshape(T, B, N),                              # tmp2
-            s[5][:B*N*T].reshape(T, B, N),                              # mask
-            s[4][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[6][:4*H],                                                 # h_b
-            s[6][:4*H*H].reshape(H, 4*H),                               # h_W_h_T
-            s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[8][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[9][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
-            s[10][:B*H*T].reshape(T, B, H),                             # h_g
-            s[11][:B*H*T].reshape(T, B, H),                             # tanh_h_c
-            s[3][:B*H*T].reshape(T, B, H),                              # tmp3
-            s[6][:B*H*T].reshape(T, B, H),                              # u_s
-            s[4][:B*H*T].reshape(T, B, H),                              # h_u_s
-            s[12][:B*N*T].reshape(T, B, N),                             # s
-            s[13][:B*N*T].reshape(T, B, N),                             # term
-            s[14][:B*N*T].reshape(T, B, N),                             # loss_terms
-            s[15][:B*N*T].reshape(T, B, N),                             # tmp4
-            s[14][:B],                                                  # steps_terms
-            s[14][:B*T].reshape(T, B),                                  # t1
-            s[16][:B*N*T].reshape(T, B, N),                             # tmp5
-            s[12][:B*H*T].reshape(T, B, H),                             # s_W_t3
-            s[6][:B*H].reshape(B, H),                                   # d_h_c_next
-            s[13][:B*H].reshape(B, H),                                  # d_h_next
-            s[4][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_fiog
-            s[14][:3*B*H].reshape(B, 3*H),                              # d_h_fio
-            s[1][:4*H],                                                 # d_h_b
-            s[6][:4*H*H + 4*H*N].reshape(4*H, H + N),                   # d_h_W
+            s[9][:B*N*T].reshape(T, B, N),                              # mask
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[16][:4*H],                                                # h_b
+            s[10][:4*H*H].reshape(H, 4*H),                              # h_W_h_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
+            s[4][:B*H*T].reshape(T, B, H),                              # h_g
+            s[5][:B*H*T].reshape(T, B, H),                              # tanh_h_c
+            s[0][:B*H*T].reshape(T, B, H),                              # u_s
+            s[6][:B*H*T].reshape(T, B, H),                              # tmp3
+            s[7][:B*H*T].reshape(T, B, H),                              # h_u_s
+            s[10][:B*N*T].reshape(T, B, N),                             # s
+            s[11][:B*N*T].reshape(T, B, N),                             # term
+            s[12][:B*N*T].reshape(T, B, N),                             # tmp4
+            s[13][:B*N*T].reshape(T, B, N),                             # loss_terms
+            s[16][:B],                                                  # steps_terms
+            s[16][:B*T].reshape(T, B),                                  # t1
+            s[13][:B*N*T].reshape(T, B, N),                             # tmp5
+            s[7][:B*H*T].reshape(T, B, H),                              # s_W_t3
+            s[11][:B*H].reshape(B, H),                                  # d_h_c_next
+            s[12][:B*H].reshape(B, H),                                  # d_h_next
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_fiog
+            s[10][:3*B*H].reshape(B, 3*H),                              # d_h_fio
+            s[16][:4*H],                                                # d_h_b
+            s[14][:4*H*H + 4*H*N].reshape(4*H, H + N),                  # d_h_W
         )
     return workspace.views["gradients"]
 

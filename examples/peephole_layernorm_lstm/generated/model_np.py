@@ -235,8 +235,8 @@ def step(params, carry, x):
     B = len(x)
     h_before = carry_entry(carry, "h[-1]", (B, H))              # (B, H)
     c_before = carry_entry(carry, "c[-1]", (B, H))              # (B, H)
-    L_x = L[x]                                                  # (B, E)
     # a_f[t] = W_f @ z[t] + p_f * c[t-1]                        model.nn:12
+    L_x = L[x]                                                  # (B, E)
     a_f = h_before @ W_f[:, :H].T + L_x @ W_f[:, H:].T + p_f * c_before  # (B, H)
     # a_i[t] = W_i @ z[t] + p_i * c[t-1]                        model.nn:13
     a_i = h_before @ W_i[:, :H].T + L_x @ W_i[:, H:].T + p_i * c_before  # (B, H)
@@ -437,21 +437,21 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(4*E*H + 4*H*H, B*H + B*H*T), dtype),
-            (max(B*E*T, B*H*T, B*T*V), dtype),
-            (4*B*H*T, dtype),
-            (4*H*H, dtype),
+            (max(4*B*H*T, B*T*V), dtype),
+            (max(B*H + B*H*T, 4*E*H + 4*H*H), dtype),
             (B*H + B*H*T, dtype),
+            (max(B*H*T, B*E*T), dtype),
+            (4*H*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # W
-            s[1][:B*E*T].reshape(T, B, E),                              # L_x
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # W_L_x
-            s[1][:B*H*T].reshape(T, B, H),                              # term
-            s[3][:4*H*H].reshape(H, 4*H),                               # W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
-            s[1][:B*T*V].reshape(T, B, V),                              # p
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # W
+            s[3][:B*E*T].reshape(T, B, E),                              # L_x
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # W_L_x
+            s[3][:B*H*T].reshape(T, B, H),                              # term
+            s[4][:4*H*H].reshape(H, 4*H),                               # W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
+            s[0][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
 
@@ -549,11 +549,11 @@ def _evaluate(params, x, y, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:22
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -571,29 +571,29 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(4*E*H + 4*H*H, B*H + B*H*T, B*T*V), dtype),
-            (max(B*E*T, B*H*T, B*T*V), dtype),
-            (4*B*H*T, dtype),
+            (max(4*B*H*T, B*T*V), dtype),
+            (max(B*T*V, B*H + B*H*T), dtype),
+            (max(B*H + B*H*T, 4*E*H + 4*H*H, B*T), dtype),
+            (max(B*H*T, B*E*T), dtype),
             (max(4*H*H, B*T), dtype),
-            (max(B*H + B*H*T, B*T), dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # W
-            s[1][:B*E*T].reshape(T, B, E),                              # L_x
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # W_L_x
-            s[1][:B*H*T].reshape(T, B, H),                              # term
-            s[3][:4*H*H].reshape(H, 4*H),                               # W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
-            s[1][:B*T*V].reshape(T, B, V),                              # p
-            s[3][:B*T].reshape(T, B),                                   # max_p
-            s[0][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[4][:B*T].reshape(T, B),                                   # sum_exp_p
-            s[0][:B*T].reshape(T, B),                                   # p_picked
-            s[2][:B*T].reshape(T, B),                                   # tmp
+            s[2][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # W
+            s[3][:B*E*T].reshape(T, B, E),                              # L_x
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # W_L_x
+            s[3][:B*H*T].reshape(T, B, H),                              # term
+            s[4][:4*H*H].reshape(H, 4*H),                               # W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
+            s[0][:B*T*V].reshape(T, B, V),                              # p
+            s[4][:B*T].reshape(T, B),                                   # max_p
+            s[1][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[3][:B*T].reshape(T, B),                                   # sum_exp_p
+            s[2][:B*T].reshape(T, B),                                   # p_picked
+            s[1][:B*T].reshape(T, B),                                   # tmp
             s[5][:B*T].reshape(T, B),                                   # argmax_p
-            s[3][:B*T].reshape(T, B),                                   # real_argmax_p
+            s[4][:B*T].reshape(T, B),                                   # real_argmax_p
         )
     return workspace.views["evaluate"]
 
@@ -620,11 +620,11 @@ def _gradients(params, grads, x, y, workspace):
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
     (
-        W, L_x, W_L_x, term, W_h_T, hs, cs, f_layer_norm_n, i_layer_norm_n, g_layer_norm_n,
-        o_layer_norm_n, h_layer_norm_n, f_layer_norm_s, f, i_layer_norm_s, i, g_layer_norm_s, g,
-        o_layer_norm_s, o, h_layer_norm_s, tanh_h_layer_norm_gamma, p, max_p, exp_p, sum_exp_p,
-        p_picked, tmp, W_y_t1, d_c_next, d_h_next, d_a_f_d_a_i_d_a_g_d_a_o, t2, d_i_layer_norm,
-        d_g_layer_norm, d_o_layer_norm, d_h_layer_norm, d_W, d_a_f_d_a_i_d_a_g_d_a_o_W,
+        W, L_x, W_L_x, term, W_h_T, hs, cs, f, i, g, o, tanh_h_layer_norm_gamma, h_layer_norm_n,
+        o_layer_norm_n, g_layer_norm_n, i_layer_norm_n, f_layer_norm_n, f_layer_norm_s,
+        i_layer_norm_s, g_layer_norm_s, o_layer_norm_s, h_layer_norm_s, p, max_p, exp_p, sum_exp_p,
+        p_picked, tmp, W_y_t1, d_c_next, d_h_next, d_a_f_d_a_i_d_a_g_d_a_o, d_h_layer_norm,
+        d_o_layer_norm, d_g_layer_norm, d_i_layer_norm, t2, d_W, d_a_f_d_a_i_d_a_g_d_a_o_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -713,11 +713,11 @@ def _gradients(params, grads, x, y, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:22
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
     pick(p, y, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p
@@ -849,9 +849,9 @@ def _gradients(params, grads, x, y, workspace):
     np.einsum("abc,abc->c", d_a_i, c_prev, out=d_p_i)           # (H,)
     # d_p_f = sum[t, batch] d_a_f[t] * c[t-1]
     np.einsum("abc,abc->c", d_a_f, c_prev, out=d_p_f)           # (H,)
+    # d_L = sum[t] onehot(x[t]) @ (W[:, H:E + H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]).T
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_W[:, :H])
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H).T, L_x.reshape(-1, E), out=d_W[:, H:])
-    # d_L = sum[t] onehot(x[t]) @ (W[:, H:E + H].T @ [d_a_f[t], d_a_i[t], d_a_g[t], d_a_o[t]]).T
     np.matmul(d_a_f_d_a_i_d_a_g_d_a_o.reshape(-1, 4*H), W[:, H:],
         out=d_a_f_d_a_i_d_a_g_d_a_o_W.reshape(-1, E))
     scatter(d_a_f_d_a_i_d_a_g_d_a_o_W, x, out=d_L)              # (V, E)
@@ -865,75 +865,75 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (4*E*H + 4*H*H, dtype),
-            (B*E*T, dtype),
             (max(4*B*H*T, B*T*V), dtype),
-            (max(H, B*T, B*H, 4*E*H + 4*H*H), dtype),
-            (max(4*H*H, B*T*V, B*H*T), dtype),
+            (max(B*T*V, B*H*T), dtype),
             (B*H + B*H*T, dtype),
             (B*H + B*H*T, dtype),
+            (max(B*H*T, 4*E*H + 4*H*H), dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (max(B*H*T, 4*H*H), dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*E*T, dtype),
+            (4*E*H + 4*H*H, dtype),
+            (max(B*H, B*T, H), dtype),
+            (max(B*H, B*T), dtype),
             (B*T, dtype),
-            (B*H*T, dtype),
             (B*T, dtype),
-            (B*H*T, dtype),
             (B*T, dtype),
-            (B*H*T, dtype),
             (B*T, dtype),
-            (B*H*T, dtype),
             (B*T, dtype),
-            (B*H*T, dtype),
-            (max(B*T, B*H), dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # W
-            s[1][:B*E*T].reshape(T, B, E),                              # L_x
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # W_L_x
-            s[3][:H],                                                   # term
-            s[4][:4*H*H].reshape(H, 4*H),                               # W_h_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
-            s[7][:B*H*T].reshape(T, B, H),                              # f_layer_norm_n
-            s[8][:B*H*T].reshape(T, B, H),                              # i_layer_norm_n
-            s[9][:B*H*T].reshape(T, B, H),                              # g_layer_norm_n
+            s[20][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # W
+            s[19][:B*E*T].reshape(T, B, E),                             # L_x
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # W_L_x
+            s[21][:H],                                                  # term
+            s[14][:4*H*H].reshape(H, 4*H),                              # W_h_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
+            s[4][:B*H*T].reshape(T, B, H),                              # f
+            s[5][:B*H*T].reshape(T, B, H),                              # i
+            s[6][:B*H*T].reshape(T, B, H),                              # g
+            s[7][:B*H*T].reshape(T, B, H),                              # o
+            s[8][:B*H*T].reshape(T, B, H),                              # tanh_h_layer_norm_gamma
+            s[9][:B*H*T].reshape(T, B, H),                              # h_layer_norm_n
             s[10][:B*H*T].reshape(T, B, H),                             # o_layer_norm_n
-            s[11][:B*H*T].reshape(T, B, H),                             # h_layer_norm_n
-            s[12][:B*T].reshape(T, B),                                  # f_layer_norm_s
-            s[13][:B*H*T].reshape(T, B, H),                             # f
-            s[14][:B*T].reshape(T, B),                                  # i_layer_norm_s
-            s[15][:B*H*T].reshape(T, B, H),                             # i
-            s[16][:B*T].reshape(T, B),                                  # g_layer_norm_s
-            s[17][:B*H*T].reshape(T, B, H),                             # g
-            s[18][:B*T].reshape(T, B),                                  # o_layer_norm_s
-            s[19][:B*H*T].reshape(T, B, H),                             # o
-            s[20][:B*T].reshape(T, B),                                  # h_layer_norm_s
-            s[21][:B*H*T].reshape(T, B, H),                             # tanh_h_layer_norm_gamma
-            s[4][:B*T*V].reshape(T, B, V),                              # p
-            s[3][:B*T].reshape(T, B),                                   # max_p
-            s[2][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[11][:B*H*T].reshape(T, B, H),                             # g_layer_norm_n
+            s[12][:B*H*T].reshape(T, B, H),                             # i_layer_norm_n
+            s[13][:B*H*T].reshape(T, B, H),                             # f_layer_norm_n
+            s[23][:B*T].reshape(T, B),                                  # f_layer_norm_s
+            s[24][:B*T].reshape(T, B),                                  # i_layer_norm_s
+            s[25][:B*T].reshape(T, B),                                  # g_layer_norm_s
+            s[26][:B*T].reshape(T, B),                                  # o_layer_norm_s
+            s[27][:B*T].reshape(T, B),                                  # h_layer_norm_s
+            s[0][:B*T*V].reshape(T, B, V),                              # p
+            s[21][:B*T].reshape(T, B),                                  # max_p
+            s[1][:B*T*V].reshape(T, B, V),                              # exp_p
             s[22][:B*T].reshape(T, B),                                  # sum_exp_p
-            s[23][:B*T].reshape(T, B),                                  # p_picked
-            s[4][:B*T].reshape(T, B),                                   # tmp
-            s[4][:B*H*T].reshape(T, B, H),                              # W_y_t1
-            s[3][:B*H].reshape(B, H),                                   # d_c_next
+            s[14][:B*T].reshape(T, B),                                  # p_picked
+            s[15][:B*T].reshape(T, B),                                  # tmp
+            s[14][:B*H*T].reshape(T, B, H),                             # W_y_t1
+            s[21][:B*H].reshape(B, H),                                  # d_c_next
             s[22][:B*H].reshape(B, H),                                  # d_h_next
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_f_d_a_i_d_a_g_d_a_o
-            s[23][:B*H*T].reshape(T, B, H),                             # t2
-            s[24][:B*H*T].reshape(T, B, H),                             # d_i_layer_norm
-            s[25][:B*H*T].reshape(T, B, H),                             # d_g_layer_norm
-            s[26][:B*H*T].reshape(T, B, H),                             # d_o_layer_norm
-            s[27][:B*H*T].reshape(T, B, H),                             # d_h_layer_norm
-            s[3][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_W
-            s[1][:B*E*T].reshape(T, B, E),                              # d_a_f_d_a_i_d_a_g_d_a_o_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_f_d_a_i_d_a_g_d_a_o
+            s[1][:B*H*T].reshape(T, B, H),                              # d_h_layer_norm
+            s[15][:B*H*T].reshape(T, B, H),                             # d_o_layer_norm
+            s[16][:B*H*T].reshape(T, B, H),                             # d_g_layer_norm
+            s[17][:B*H*T].reshape(T, B, H),                             # d_i_layer_norm
+            s[18][:B*H*T].reshape(T, B, H),                             # t2
+            s[4][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_W
+            s[19][:B*E*T].reshape(T, B, E),                             # d_a_f_d_a_i_d_a_g_d_a_o_W
         )
     return workspace.views["gradients"]
 

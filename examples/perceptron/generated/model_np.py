@@ -161,11 +161,11 @@ def _evaluate(params, x, y, t, z, workspace):
     # a = U @ x + c                                             model.nn:16
     np.matmul(x, U.T, out=a)                                    # (B, M)
     a += c
+    # q = v @ real(a > 0) + d                                   model.nn:17
     np.multiply(t, a, out=minus_t_a_or_zero)                    # (B, M)
     np.negative(minus_t_a_or_zero, out=minus_t_a_or_zero)
     np.maximum(minus_t_a_or_zero, 0, out=minus_t_a_or_zero)
     np.sum(minus_t_a_or_zero, axis=1, out=sum_minus_t_a_or_zero)  # (B,)
-    # q = v @ real(a > 0) + d                                   model.nn:17
     real_a = a
     np.greater(a, 0, out=real_a)
     np.matmul(v, real_a.T, out=q)                               # (B,)
@@ -201,26 +201,26 @@ def _evaluate_buffers(workspace, B, dtype):
         s = workspace.reserve("evaluate", [
             (B*K, dtype),
             (max(B*K, B*M), dtype),
-            (B, dtype),
             (B*M, dtype),
+            (B*K, bool),
+            (B*K, bool),
             (B, dtype),
-            (B*K, bool),
-            (B*K, bool),
+            (B, dtype),
         ])
         workspace.views["evaluate"] = (
             s[0][:B*K].reshape(B, K),                                   # s
             s[1][:B*K].reshape(B, K),                                   # minus_y_s_or_zero
-            s[2][:B],                                                   # sum_minus_y_s_or_zero
+            s[5][:B],                                                   # sum_minus_y_s_or_zero
             s[1][:B*M].reshape(B, M),                                   # a
-            s[3][:B*M].reshape(B, M),                                   # minus_t_a_or_zero
-            s[4][:B],                                                   # sum_minus_t_a_or_zero
-            s[3][:B],                                                   # q
+            s[2][:B*M].reshape(B, M),                                   # minus_t_a_or_zero
+            s[6][:B],                                                   # sum_minus_t_a_or_zero
+            s[2][:B],                                                   # q
             s[1][:B],                                                   # tmp
-            s[5][:B*K].reshape(B, K),                                   # mask
-            s[6][:B*K].reshape(B, K),                                   # mask2
-            s[2][:B],                                                   # sum_real_s
-            s[5][:B],                                                   # mask3
-            s[6][:B],                                                   # mask4
+            s[3][:B*K].reshape(B, K),                                   # mask
+            s[4][:B*K].reshape(B, K),                                   # mask2
+            s[5][:B],                                                   # sum_real_s
+            s[3][:B],                                                   # mask3
+            s[4][:B],                                                   # mask4
         )
     return workspace.views["evaluate"]
 
@@ -256,9 +256,9 @@ def _gradients(params, grads, x, y, t, z, workspace):
     np.negative(neg_t, out=neg_t)
     np.maximum(neg_t, 0, out=neg_t_or_zero)                     # (B, M)
     np.sum(neg_t_or_zero, axis=1, out=sum_neg_t_or_zero)        # (B,)
+    # q = v @ real(a > 0) + d                                   model.nn:17
     real_a = a
     np.greater(a, 0, out=real_a)
-    # q = v @ real(a > 0) + d                                   model.nn:17
     np.matmul(v, real_a.T, out=v_real_a)                        # (B,)
     v_real_a += d
     v_real_a *= z
@@ -329,26 +329,26 @@ def _gradients_buffers(workspace, B, dtype):
         s = workspace.reserve("gradients", [
             (B*K, dtype),
             (max(B*K, B*M), dtype),
-            (B, dtype),
             (B*M, dtype),
             (B*M, dtype),
-            (B, dtype),
-            (B, dtype),
             (max(B*M, B*K), bool),
+            (B, dtype),
+            (B, dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*K].reshape(B, K),                                   # W_x
             s[1][:B*K].reshape(B, K),                                   # W_x_or_zero
-            s[2][:B],                                                   # sum_W_x_or_zero
+            s[5][:B],                                                   # sum_W_x_or_zero
             s[1][:B*M].reshape(B, M),                                   # a
-            s[3][:B*M].reshape(B, M),                                   # neg_t
-            s[4][:B*M].reshape(B, M),                                   # neg_t_or_zero
-            s[5][:B],                                                   # sum_neg_t_or_zero
-            s[4][:B],                                                   # v_real_a
-            s[6][:B],                                                   # tmp
-            s[7][:B],                                                   # mask
-            s[7][:B*M].reshape(B, M),                                   # mask2
-            s[7][:B*K].reshape(B, K),                                   # mask3
+            s[2][:B*M].reshape(B, M),                                   # neg_t
+            s[3][:B*M].reshape(B, M),                                   # neg_t_or_zero
+            s[6][:B],                                                   # sum_neg_t_or_zero
+            s[3][:B],                                                   # v_real_a
+            s[7][:B],                                                   # tmp
+            s[4][:B],                                                   # mask
+            s[4][:B*M].reshape(B, M),                                   # mask2
+            s[4][:B*K].reshape(B, K),                                   # mask3
         )
     return workspace.views["gradients"]
 

@@ -270,32 +270,32 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*T, bool),
-            (max(4*E*H + 4*F*H + 4*H*H, B*H + B*H*T, B*C*T), dtype),
-            (max(B*E*T + B*F*T, B*H + B*H*T, 2*B*H*T), dtype),
             (4*B*H*T, dtype),
-            (max(4*H*H, 4*E*H + 4*F*H + 4*H*H, B*H + B*H*T), dtype),
-            (max(B*H + B*H*T, T, 4*H*H), dtype),
+            (max(B*H + B*H*T, B*C*T, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (max(B*H + B*H*T, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (max(B*H + B*H*T, B*E*T + B*F*T), dtype),
+            (max(4*H*H, T), dtype),
+            (B*T, bool),
             (B*T, bool),
         ])
         workspace.views["predict"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
+            s[5][:B*T].reshape(T, B),                                   # padding
             s[1][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # f_W
-            s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # w
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
+            s[3][:B*E*T + B*F*T].reshape(T, B, E + F),                  # w
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
             s[4][:4*H],                                                 # f_b
             s[4][:4*H*H].reshape(H, 4*H),                               # f_W_T
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
-            s[4][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_b_fiog
-            s[5][:4*H],                                                 # b_b
-            s[5][:T],                                                   # t_plus_one
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
+            s[2][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_b_fiog
+            s[4][:4*H],                                                 # b_b
+            s[4][:T],                                                   # t_plus_one
             s[6][:B*T].reshape(T, B),                                   # end
-            s[5][:4*H*H].reshape(H, 4*H),                               # b_W_T
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # f_b2
+            s[4][:4*H*H].reshape(H, 4*H),                               # b_W_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # f_b2
             s[1][:B*C*T].reshape(T, B, C),                              # s_W_f_b2
         )
     return workspace.views["predict"]
@@ -374,11 +374,11 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     np.concatenate((f, b), axis=2, out=f_b2)                    # (T, B, 2*H)
     np.matmul(f_b2.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s += s_b
+    # loss, summed: sum[t, batch](...)
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -402,42 +402,42 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*T, bool),
-            (max(4*E*H + 4*F*H + 4*H*H, B*H + B*H*T, B*C*T), dtype),
-            (max(B*E*T + B*F*T, B*H + B*H*T, 2*B*H*T), dtype),
             (4*B*H*T, dtype),
-            (max(4*H*H, 4*E*H + 4*F*H + 4*H*H, B*H + B*H*T, B*T, B), dtype),
-            (max(B*H + B*H*T, T, 4*H*H, B*C*T), dtype),
+            (max(B*H + B*H*T, B*C*T, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (max(B*H + B*H*T, B*C*T, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (max(B*H + B*H*T, B*E*T + B*F*T, B*T), dtype),
+            (max(4*H*H, B*T, T, B), dtype),
+            (B*T, bool),
             (B*T, bool),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
+            s[5][:B*T].reshape(T, B),                                   # padding
             s[1][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # f_W
-            s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # w
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
+            s[3][:B*E*T + B*F*T].reshape(T, B, E + F),                  # w
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
             s[4][:4*H],                                                 # f_b
             s[4][:4*H*H].reshape(H, 4*H),                               # f_W_T
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
-            s[4][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_b_fiog
-            s[5][:4*H],                                                 # b_b
-            s[5][:T],                                                   # t_plus_one
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
+            s[2][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_b_fiog
+            s[4][:4*H],                                                 # b_b
+            s[4][:T],                                                   # t_plus_one
             s[6][:B*T].reshape(T, B),                                   # end
-            s[5][:4*H*H].reshape(H, 4*H),                               # b_W_T
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # f_b2
+            s[4][:4*H*H].reshape(H, 4*H),                               # b_W_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # f_b2
             s[1][:B*C*T].reshape(T, B, C),                              # s
             s[4][:B*T].reshape(T, B),                                   # max_s
-            s[5][:B*C*T].reshape(T, B, C),                              # exp_s
-            s[2][:B*T].reshape(T, B),                                   # sum_exp_s
-            s[5][:B*T].reshape(T, B),                                   # s_picked
-            s[3][:B*T].reshape(T, B),                                   # tmp
+            s[2][:B*C*T].reshape(T, B, C),                              # exp_s
+            s[3][:B*T].reshape(T, B),                                   # sum_exp_s
+            s[2][:B*T].reshape(T, B),                                   # s_picked
+            s[0][:B*T].reshape(T, B),                                   # tmp
             s[4][:B],                                                   # steps_terms
             s[7][:B*T].reshape(T, B),                                   # argmax_s
-            s[1][:B*T].reshape(T, B),                                   # term2
+            s[4][:B*T].reshape(T, B),                                   # term2
             s[6][:B*T].reshape(T, B),                                   # mask
         )
     return workspace.views["evaluate"]
@@ -465,22 +465,22 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, f_W, parts, u_w, tmp, a_f_fiog, f_b, f_W_f2_T, fs, f_cs, f_fio, f_g, tanh_f_c, b_W,
-        a_b_fiog, b_b, t_plus_one, end, b_W_d_a_b_fiog_T, bs, b_cs, term, b_fio, term2, b_g,
-        tanh_b_c, f_b2, tmp2, u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, steps_terms, term3,
-        t3, d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W, d_f_c_next, d_f_next,
-        d_a_f_fiog, d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, t4_scaled,
+        padding, f_W, parts, tmp, u_w, a_f_fiog, f_b, f_W_f2_T, fs, f_cs, f_fio, f_g, tanh_f_c, b_W,
+        a_b_fiog, b_b, t_plus_one, end, b_W_d_a_b_fiog_T, bs, b_cs, b_fio, term2, b_g, tanh_b_c,
+        term, f_b2, tmp2, u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, steps_terms, term3, t3,
+        d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W, d_f_c_next, d_f_next, d_a_f_fiog,
+        d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, t4_scaled,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
     np.concatenate((f_W_f, f_W_i, f_W_o, f_W_c), out=f_W)       # (4*H, E + F + H)
+    # w[t] = 1.66667 * [L[x[t]], M[z[t]]] * real(uniform(w) < 0.6)  model.nn:10
     np.take(L, x, axis=0, out=parts[:, :, :E], mode="clip")     # (T, B, E + F)
     np.take(M, z, axis=0, out=parts[:, :, E:], mode="clip")
     uniform(seed, 0x94365933ba8c5178, tmp, out=u_w)             # (T, B, E + F)
     np.less(u_w, 0.6, out=u_w)
-    # w[t] = 1.66667 * [L[x[t]], M[z[t]]] * real(uniform(w) < 0.6)  model.nn:10
     w = parts
     w *= u_w
     w *= 1.6666666666666667
@@ -534,11 +534,11 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         np.tanh(b_c[t], out=tanh_b_c[t])                        # (T, B, H)
         # b[t] = b.o[t] * tanh(b.c[t])                          lstm.nn:15
         np.multiply(b_o[t], tanh_b_c[t], out=b[t])
+    # s[t] = 1.66667 * (s.W @ ([f[t], b[t]] * real(uniform(s) < 0.6))) + s.b  layers.nn:6
     np.concatenate((f, b), axis=2, out=f_b2)                    # (T, B, 2*H)
     uniform(seed, 0xb021183d8f313c79, tmp2, out=u_s)            # (T, B, 2*H)
     np.less(u_s, 0.6, out=u_s)
     f_b2 *= u_s
-    # s[t] = 1.66667 * (s.W @ ([f[t], b[t]] * real(uniform(s) < 0.6))) + s.b  layers.nn:6
     np.matmul(f_b2.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s *= 1.6666666666666667
     s += s_b
@@ -631,11 +631,11 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         np.matmul(d_a_f_fiog[t], f_W_f2, out=d_f_next)
     # d_f.b = sum[t, batch](d_a_f.fiog[t])
     np.sum(d_a_f_fiog, axis=(0, 1), out=d_f_b)                  # (4*H,)
+    # d_w[t] = b.W[:, H:E + F + H].T @ d_a_b.fiog[t] + f.W[:, H:E + F + H].T @ d_a_f.fiog[t]
+    # t4[t] = d_w[t] * real(uniform(w) < 0.6)
     np.matmul(d_a_f_fiog.reshape(-1, 4*H).T, f_prev.reshape(-1, H), out=d_f_W[:, :H])
     np.matmul(d_a_f_fiog.reshape(-1, 4*H).T, w.reshape(-1, E + F), out=d_f_W[:, H:])
     np.matmul(d_a_b_fiog.reshape(-1, 4*H), b_W[:, H:], out=d_a_b_fiog_b_W.reshape(-1, E + F))
-    # d_w[t] = b.W[:, H:E + F + H].T @ d_a_b.fiog[t] + f.W[:, H:E + F + H].T @ d_a_f.fiog[t]
-    # t4[t] = d_w[t] * real(uniform(w) < 0.6)
     np.matmul(d_a_f_fiog.reshape(-1, 4*H), f_W[:, H:], out=d_a_f_fiog_f_W.reshape(-1, E + F))
     t4 = d_a_b_fiog_b_W
     t4 += d_a_f_fiog_f_W
@@ -659,85 +659,85 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*T, bool),
-            (4*E*H + 4*F*H + 4*H*H, dtype),
-            (B*E*T + B*F*T, dtype),
-            (B*E*T + B*F*T, dtype),
-            (max(B*E*T + B*F*T, 2*B*H*T), np.float64),
             (4*B*H*T, dtype),
-            (max(4*H*H, 4*E*H + 4*F*H + 4*H*H), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (4*B*H*T, dtype),
             (3*B*H*T, dtype),
-            (max(B*H*T, 4*H), dtype),
+            (max(2*B*H*T, B*E*T + B*F*T), np.float64),
+            (max(2*B*H*T, B*H + B*H*T, B*H), dtype),
+            (max(2*B*H*T, B*H + B*H*T, B*C*T), dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*E*T + B*F*T, dtype),
+            (max(B*E*T + B*F*T, B*E*T), dtype),
+            (max(B*H*T, B*E*T + B*F*T), dtype),
             (max(B*H*T, 4*E*H + 4*F*H + 4*H*H), dtype),
-            (max(T, 4*H*H, B*C*T, 3*B*H, B*E*T), dtype),
-            (B*T, bool),
-            (max(B*H + B*H*T, 2*B*H*T, B*E*T + B*F*T), dtype),
-            (max(B*H + B*H*T, 2*B*H*T), dtype),
-            (max(B*H*T, B*H), dtype),
-            (4*B*H*T, dtype),
             (max(B*H*T, 3*B*H), dtype),
+            (max(B*H*T, B*H), dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
-            (B*C*T, dtype),
-            (max(B*T, B*H, 4*H), dtype),
-            (max(B*T, B*H, 4*E*H + 4*F*H + 4*H*H), dtype),
+            (max(B*C*T, 4*E*H + 4*F*H + 4*H*H, 4*H*H, 3*B*H), dtype),
+            (4*E*H + 4*F*H + 4*H*H, dtype),
+            (max(4*E*H + 4*F*H + 4*H*H, 4*H*H), dtype),
+            (max(B*H, B*T), dtype),
+            (B*T, bool),
+            (B*T, bool),
+            (max(B*T, 4*H, T), dtype),
+            (max(B*T, 4*H, B), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # f_W
-            s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # parts
-            s[3][:B*E*T + B*F*T].reshape(T, B, E + F),                  # u_w
-            s[4][:B*E*T + B*F*T].reshape(T, B, E + F),                  # tmp
-            s[5][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
-            s[6][:4*H],                                                 # f_b
-            s[6][:4*H*H].reshape(H, 4*H),                               # f_W_f2_T
-            s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
-            s[8][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
-            s[9][:3*B*H*T].reshape(T, B, 3*H),                          # f_fio
+            s[20][:B*T].reshape(T, B),                                  # padding
+            s[17][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # f_W
+            s[8][:B*E*T + B*F*T].reshape(T, B, E + F),                  # parts
+            s[3][:B*E*T + B*F*T].reshape(T, B, E + F),                  # tmp
+            s[9][:B*E*T + B*F*T].reshape(T, B, E + F),                  # u_w
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_f_fiog
+            s[22][:4*H],                                                # f_b
+            s[18][:4*H*H].reshape(H, 4*H),                              # f_W_f2_T
+            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # fs
+            s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # f_cs
+            s[2][:3*B*H*T].reshape(T, B, 3*H),                          # f_fio
             s[10][:B*H*T].reshape(T, B, H),                             # f_g
             s[11][:B*H*T].reshape(T, B, H),                             # tanh_f_c
-            s[6][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),       # b_W
-            s[5][:4*B*H*T].reshape(T, B, 4*H),                          # a_b_fiog
-            s[12][:4*H],                                                # b_b
-            s[12][:T],                                                  # t_plus_one
-            s[13][:B*T].reshape(T, B),                                  # end
-            s[12][:4*H*H].reshape(H, 4*H),                              # b_W_d_a_b_fiog_T
-            s[14][:B*H + B*H*T].reshape(T + 1, B, H),                   # bs
-            s[15][:B*H + B*H*T].reshape(T + 1, B, H),                   # b_cs
-            s[16][:B*H*T].reshape(T, B, H),                             # term
-            s[17][:3*B*H*T].reshape(T, B, 3*H),                         # b_fio
-            s[18][:B*H*T].reshape(T, B, H),                             # term2
-            s[19][:B*H*T].reshape(T, B, H),                             # b_g
-            s[20][:B*H*T].reshape(T, B, H),                             # tanh_b_c
-            s[15][:2*B*H*T].reshape(T, B, 2*H),                         # f_b2
-            s[4][:2*B*H*T].reshape(T, B, 2*H),                          # tmp2
-            s[14][:2*B*H*T].reshape(T, B, 2*H),                         # u_s
-            s[12][:B*C*T].reshape(T, B, C),                             # s
-            s[5][:B*T].reshape(T, B),                                   # max_s
-            s[21][:B*C*T].reshape(T, B, C),                             # exp_s
+            s[18][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_b_fiog
+            s[22][:4*H],                                                # b_b
+            s[22][:T],                                                  # t_plus_one
+            s[21][:B*T].reshape(T, B),                                  # end
+            s[16][:4*H*H].reshape(H, 4*H),                              # b_W_d_a_b_fiog_T
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # bs
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # b_cs
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # b_fio
+            s[12][:B*H*T].reshape(T, B, H),                             # term2
+            s[13][:B*H*T].reshape(T, B, H),                             # b_g
+            s[14][:B*H*T].reshape(T, B, H),                             # tanh_b_c
+            s[15][:B*H*T].reshape(T, B, H),                             # term
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # f_b2
+            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # tmp2
+            s[4][:2*B*H*T].reshape(T, B, 2*H),                          # u_s
+            s[5][:B*C*T].reshape(T, B, C),                              # s
+            s[19][:B*T].reshape(T, B),                                  # max_s
+            s[16][:B*C*T].reshape(T, B, C),                             # exp_s
             s[22][:B*T].reshape(T, B),                                  # sum_exp_s
             s[23][:B*T].reshape(T, B),                                  # s_picked
-            s[12][:B*T].reshape(T, B),                                  # tmp3
+            s[5][:B*T].reshape(T, B),                                   # tmp3
             s[23][:B],                                                  # steps_terms
             s[23][:B*T].reshape(T, B),                                  # term3
-            s[15][:2*B*H*T].reshape(T, B, 2*H),                         # t3
-            s[22][:B*H].reshape(B, H),                                  # d_b_c_prev
-            s[23][:B*H].reshape(B, H),                                  # d_b_prev
-            s[5][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_b_fiog
-            s[12][:3*B*H].reshape(B, 3*H),                              # d_b_fio
+            s[5][:2*B*H*T].reshape(T, B, 2*H),                          # t3
+            s[4][:B*H].reshape(B, H),                                   # d_b_c_prev
+            s[19][:B*H].reshape(B, H),                                  # d_b_prev
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_b_fiog
+            s[16][:3*B*H].reshape(B, 3*H),                              # d_b_fio
             s[22][:4*H],                                                # d_b_b
-            s[23][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # d_b_W
-            s[12][:B*H].reshape(B, H),                                  # d_f_c_next
-            s[16][:B*H].reshape(B, H),                                  # d_f_next
-            s[17][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_f_fiog
-            s[18][:3*B*H].reshape(B, 3*H),                              # d_f_fio
-            s[10][:4*H],                                                # d_f_b
+            s[16][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # d_b_W
+            s[19][:B*H].reshape(B, H),                                  # d_f_c_next
+            s[13][:B*H].reshape(B, H),                                  # d_f_next
+            s[1][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_f_fiog
+            s[12][:3*B*H].reshape(B, 3*H),                              # d_f_fio
+            s[23][:4*H],                                                # d_f_b
             s[11][:4*E*H + 4*F*H + 4*H*H].reshape(4*H, E + F + H),      # d_f_W
-            s[2][:B*E*T + B*F*T].reshape(T, B, E + F),                  # d_a_b_fiog_b_W
-            s[14][:B*E*T + B*F*T].reshape(T, B, E + F),                 # d_a_f_fiog_f_W
-            s[12][:B*E*T].reshape(T, B, E),                             # t4_scaled
+            s[8][:B*E*T + B*F*T].reshape(T, B, E + F),                  # d_a_b_fiog_b_W
+            s[10][:B*E*T + B*F*T].reshape(T, B, E + F),                 # d_a_f_fiog_f_W
+            s[9][:B*E*T].reshape(T, B, E),                              # t4_scaled
         )
     return workspace.views["gradients"]
 

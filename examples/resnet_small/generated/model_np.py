@@ -539,311 +539,299 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h0_c, h0_n_q, h0_padded, h0_padded_windows, h1_a_W_last, h1_a_c,
-        h1_a_n_q, h1_a_padded, h1_a_padded_windows, h1_r_W_last, h1_r_c, h1_r_n_q, tmp, h1_padded,
-        h1_padded_windows, h2_a_W_last, h2_a_c, h2_a_n_q, h2_a_padded, h2_a_padded_windows,
-        h2_r_W_last, h2_r_c, h2_r_n_q, h2_windows, h3_p_W_last, h3_p_c, h3_p_n_q, h2_padded,
-        h2_padded_windows, h3_a_W_last, h3_a_c, h3_a_n_q, h3_a_padded, h3_a_padded_windows,
-        h3_r_W_last, h3_r_c, h3_r_n_q, tmp2, h3_padded, h3_padded_windows, h4_a_W_last, h4_a_c,
-        h4_a_n_q, h4_a_padded, h4_a_padded_windows, h4_r_W_last, h4_r_c, h4_r_n_q, tmp3, h4_windows,
-        h5_p_W_last, h5_p_c, h5_p_n_q, h4_padded, h4_padded_windows, h5_a_W_last, h5_a_c, h5_a_n_q,
-        h5_a_padded, h5_a_padded_windows, h5_r_W_last, h5_r_c, h5_r_n_q, tmp4, h5_padded,
-        h5_padded_windows, h6_a_W_last, h6_a_c, h6_a_n_q, h6_a_padded, h6_a_padded_windows,
-        h6_r_W_last, h6_r_c, h6_r_n_q, tmp5, sum_h6, s,
+        h0_n_scale, h0_W_h0_n_scale, h0_W_h0_n_scale2, conv_x, block, h1_a_n_scale,
+        h1_a_W_h1_a_n_scale, h1_a_W_h1_a_n_scale2, conv_h0, block2, part, h1_r_n_scale,
+        h1_r_W_h1_r_n_scale, h1_r_W_h1_r_n_scale2, conv_h1_a, tmp, h2_a_n_scale,
+        h2_a_W_h2_a_n_scale, h2_a_W_h2_a_n_scale2, conv_h1, h2_r_n_scale, h2_r_W_h2_r_n_scale,
+        h2_r_W_h2_r_n_scale2, conv_h2_a, h3_p_n_scale, h3_p_W_h3_p_n_scale, h3_p_W_h3_p_n_scale2,
+        conv_h2, block3, h3_a_n_scale, h3_a_W_h3_a_n_scale, h3_a_W_h3_a_n_scale2, conv_h2_2, block4,
+        h3_r_n_scale, h3_r_W_h3_r_n_scale, h3_r_W_h3_r_n_scale2, conv_h3_a, block5, part2, tmp2,
+        h4_a_n_scale, h4_a_W_h4_a_n_scale, h4_a_W_h4_a_n_scale2, conv_h3, h4_r_n_scale,
+        h4_r_W_h4_r_n_scale, h4_r_W_h4_r_n_scale2, conv_h4_a, tmp3, h5_p_n_scale,
+        h5_p_W_h5_p_n_scale, h5_p_W_h5_p_n_scale2, conv_h4, block6, h5_a_n_scale,
+        h5_a_W_h5_a_n_scale, h5_a_W_h5_a_n_scale2, conv_h4_2, block7, h5_r_n_scale,
+        h5_r_W_h5_r_n_scale, h5_r_W_h5_r_n_scale2, conv_h5_a, block8, tmp4, h6_a_n_scale,
+        h6_a_W_h6_a_n_scale, h6_a_W_h6_a_n_scale2, conv_h5, h6_r_n_scale, h6_r_W_h6_r_n_scale,
+        h6_r_W_h6_r_n_scale2, conv_h6_a, tmp5, sum_h6, s,
     ) = _predict_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
-    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:47
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 9), h0_W.reshape(-1, 9).T, out=h0_c.reshape(-1, M))
     # h0.n.q = sqrt(h0.n.v + 1e-05)                             conv.nn:31
-    np.add(h0_n_v, 1e-05, out=h0_n_q)                           # (M,)
-    np.sqrt(h0_n_q, out=h0_n_q)
-    # h0.n.u = h0.c - channels(h0.n.mu, h0.c)                   conv.nn:29
-    # h0.n.z = h0.n.u / channels(h0.n.q, h0.n.u)                conv.nn:32
-    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:33
+    # h0.n.scale = h0.n.gamma / h0.n.q
+    np.add(h0_n_v, 1e-05, out=h0_n_scale)                       # (M,)
+    np.sqrt(h0_n_scale, out=h0_n_scale)
+    np.divide(h0_n_gamma, h0_n_scale, out=h0_n_scale)
+    # h0.n.shift = h0.n.beta - h0.n.mu * h0.n.scale
+    np.multiply(h0_W, h0_n_scale[:, None, None, None], out=h0_W_h0_n_scale)  # (M, 1, 3, 3)
+    h0_W_h0_n_scale2[...] = h0_W_h0_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h0_W_h0_n_scale2, block, padding=(1, 1), out=conv_x)
+    h0_n_shift = h0_n_scale
+    h0_n_shift *= h0_n_mu
+    np.subtract(h0_n_beta, h0_n_shift, out=h0_n_shift)
+    # h0.n = conv(x, h0.W * h0.n.scale[:, None, None, None], h0.n.shift, padding = same)
     # h0 = relu(h0.n)                                           conv.nn:49
-    h0 = h0_c
-    h0 -= h0_n_mu
-    h0 /= h0_n_q
-    h0 *= h0_n_gamma
-    h0 += h0_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h0 = conv_x
+    h0 += h0_n_shift
     np.maximum(h0, 0, out=h0)
-    h0_padded[...] = 0                                          # (B, 30, 30, M)
-    h0_padded[:, 1:29, 1:29] = h0
-    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:47
-    h0_padded_windows[...] = windows(h0_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h1_a_W_last[...] = h1_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h0_padded_windows.reshape(-1, 9*M), h1_a_W_last.reshape(-1, 9*M).T,
-        out=h1_a_c.reshape(-1, M))
     # h1.a.n.q = sqrt(h1.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h1_a_n_v, 1e-05, out=h1_a_n_q)                       # (M,)
-    np.sqrt(h1_a_n_q, out=h1_a_n_q)
-    # h1.a.n.u = h1.a.c - channels(h1.a.n.mu, h1.a.c)           conv.nn:29
-    # h1.a.n.z = h1.a.n.u / channels(h1.a.n.q, h1.a.n.u)        conv.nn:32
-    # h1.a.n = channels(h1.a.n.gamma, h1.a.n.z) * h1.a.n.z + channels(h1.a.n.beta, h1.a.n.z)
+    # h1.a.n.scale = h1.a.n.gamma / h1.a.n.q
+    np.add(h1_a_n_v, 1e-05, out=h1_a_n_scale)                   # (M,)
+    np.sqrt(h1_a_n_scale, out=h1_a_n_scale)
+    np.divide(h1_a_n_gamma, h1_a_n_scale, out=h1_a_n_scale)
+    # h1.a.n.shift = h1.a.n.beta - h1.a.n.mu * h1.a.n.scale
+    np.multiply(h1_a_W, h1_a_n_scale[:, None, None, None], out=h1_a_W_h1_a_n_scale)  # (M, M, 3, 3)
+    h1_a_W_h1_a_n_scale2[...] = h1_a_W_h1_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h0, h1_a_W_h1_a_n_scale2, block2, part, padding=(1, 1), out=conv_h0)  # (B, 28, 28, M)
+    h1_a_n_shift = h1_a_n_scale
+    h1_a_n_shift *= h1_a_n_mu
+    np.subtract(h1_a_n_beta, h1_a_n_shift, out=h1_a_n_shift)
+    # h1.a.n = conv(h0, h1.a.W * h1.a.n.scale[:, None, None, None], h1.a.n.shift, padding =
+    #     same)
     # h1.a = relu(h1.a.n)                                       conv.nn:49
-    h1_a = h1_a_c
-    h1_a -= h1_a_n_mu
-    h1_a /= h1_a_n_q
-    h1_a *= h1_a_n_gamma
-    h1_a += h1_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1_a = conv_h0
+    h1_a += h1_a_n_shift
     np.maximum(h1_a, 0, out=h1_a)
-    h1_a_padded[...] = 0                                        # (B, 30, 30, M)
-    h1_a_padded[:, 1:29, 1:29] = h1_a
-    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
-    h1_a_padded_windows[...] = windows(h1_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h1_r_W_last[...] = h1_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h1_a_padded_windows.reshape(-1, 9*M), h1_r_W_last.reshape(-1, 9*M).T,
-        out=h1_r_c.reshape(-1, M))
     # h1.r.n.q = sqrt(h1.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h1_r_n_v, 1e-05, out=h1_r_n_q)                       # (M,)
-    np.sqrt(h1_r_n_q, out=h1_r_n_q)
-    # h1.r.n.u = h1.r.c - channels(h1.r.n.mu, h1.r.c)           conv.nn:29
-    # h1.r.n.z = h1.r.n.u / channels(h1.r.n.q, h1.r.n.u)        conv.nn:32
-    # h1.r.n = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
+    # h1.r.n.scale = h1.r.n.gamma / h1.r.n.q
+    np.add(h1_r_n_v, 1e-05, out=h1_r_n_scale)                   # (M,)
+    np.sqrt(h1_r_n_scale, out=h1_r_n_scale)
+    np.divide(h1_r_n_gamma, h1_r_n_scale, out=h1_r_n_scale)
+    # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
+    np.multiply(h1_r_W, h1_r_n_scale[:, None, None, None], out=h1_r_W_h1_r_n_scale)  # (M, M, 3, 3)
+    h1_r_W_h1_r_n_scale2[...] = h1_r_W_h1_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1_a, h1_r_W_h1_r_n_scale2, block2, part, padding=(1, 1), out=conv_h1_a)
+    h1_r_n_shift = h1_r_n_scale
+    h1_r_n_shift *= h1_r_n_mu
+    np.subtract(h1_r_n_beta, h1_r_n_shift, out=h1_r_n_shift)
+    # h1.r.n = conv(h1.a, h1.r.W * h1.r.n.scale[:, None, None, None], h1.r.n.shift, padding =
+    #     same)
     # h1 = relu(h0 + h1.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h1 = h0
-    np.subtract(h1_r_c, h1_r_n_mu, out=tmp)
-    tmp /= h1_r_n_q
-    tmp *= h1_r_n_gamma
-    tmp += h1_r_n_beta
+    np.add(conv_h1_a, h1_r_n_shift, out=tmp)
     h1 += tmp
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
-    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h2_a_W_last[...] = h2_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_a_W_last.reshape(-1, 9*M).T,
-        out=h2_a_c.reshape(-1, M))
     # h2.a.n.q = sqrt(h2.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h2_a_n_v, 1e-05, out=h2_a_n_q)                       # (M,)
-    np.sqrt(h2_a_n_q, out=h2_a_n_q)
-    # h2.a.n.u = h2.a.c - channels(h2.a.n.mu, h2.a.c)           conv.nn:29
-    # h2.a.n.z = h2.a.n.u / channels(h2.a.n.q, h2.a.n.u)        conv.nn:32
-    # h2.a.n = channels(h2.a.n.gamma, h2.a.n.z) * h2.a.n.z + channels(h2.a.n.beta, h2.a.n.z)
+    # h2.a.n.scale = h2.a.n.gamma / h2.a.n.q
+    np.add(h2_a_n_v, 1e-05, out=h2_a_n_scale)                   # (M,)
+    np.sqrt(h2_a_n_scale, out=h2_a_n_scale)
+    np.divide(h2_a_n_gamma, h2_a_n_scale, out=h2_a_n_scale)
+    # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
+    np.multiply(h2_a_W, h2_a_n_scale[:, None, None, None], out=h2_a_W_h2_a_n_scale)  # (M, M, 3, 3)
+    h2_a_W_h2_a_n_scale2[...] = h2_a_W_h2_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1, h2_a_W_h2_a_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    h2_a_n_shift = h2_a_n_scale
+    h2_a_n_shift *= h2_a_n_mu
+    np.subtract(h2_a_n_beta, h2_a_n_shift, out=h2_a_n_shift)
+    # h2.a.n = conv(h1, h2.a.W * h2.a.n.scale[:, None, None, None], h2.a.n.shift, padding =
+    #     same)
     # h2.a = relu(h2.a.n)                                       conv.nn:49
-    h2_a = h2_a_c
-    h2_a -= h2_a_n_mu
-    h2_a /= h2_a_n_q
-    h2_a *= h2_a_n_gamma
-    h2_a += h2_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h2_a = conv_h1
+    h2_a += h2_a_n_shift
     np.maximum(h2_a, 0, out=h2_a)
-    h2_a_padded[...] = 0                                        # (B, 30, 30, M)
-    h2_a_padded[:, 1:29, 1:29] = h2_a
-    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
-    h2_a_padded_windows[...] = windows(h2_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h2_r_W_last[...] = h2_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h2_a_padded_windows.reshape(-1, 9*M), h2_r_W_last.reshape(-1, 9*M).T,
-        out=h2_r_c.reshape(-1, M))
     # h2.r.n.q = sqrt(h2.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h2_r_n_v, 1e-05, out=h2_r_n_q)                       # (M,)
-    np.sqrt(h2_r_n_q, out=h2_r_n_q)
-    # h2.r.n.u = h2.r.c - channels(h2.r.n.mu, h2.r.c)           conv.nn:29
-    # h2.r.n.z = h2.r.n.u / channels(h2.r.n.q, h2.r.n.u)        conv.nn:32
-    # h2.r.n = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
+    # h2.r.n.scale = h2.r.n.gamma / h2.r.n.q
+    np.add(h2_r_n_v, 1e-05, out=h2_r_n_scale)                   # (M,)
+    np.sqrt(h2_r_n_scale, out=h2_r_n_scale)
+    np.divide(h2_r_n_gamma, h2_r_n_scale, out=h2_r_n_scale)
+    # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
+    np.multiply(h2_r_W, h2_r_n_scale[:, None, None, None], out=h2_r_W_h2_r_n_scale)  # (M, M, 3, 3)
+    h2_r_W_h2_r_n_scale2[...] = h2_r_W_h2_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h2_a, h2_r_W_h2_r_n_scale2, block2, part, padding=(1, 1), out=conv_h2_a)
+    h2_r_n_shift = h2_r_n_scale
+    h2_r_n_shift *= h2_r_n_mu
+    np.subtract(h2_r_n_beta, h2_r_n_shift, out=h2_r_n_shift)
+    # h2.r.n = conv(h2.a, h2.r.W * h2.r.n.scale[:, None, None, None], h2.r.n.shift, padding =
+    #     same)
     # h2 = relu(h1 + h2.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h2 = h1
-    np.subtract(h2_r_c, h2_r_n_mu, out=tmp)
-    tmp /= h2_r_n_q
-    tmp *= h2_r_n_gamma
-    tmp += h2_r_n_beta
+    np.add(conv_h2_a, h2_r_n_shift, out=tmp)
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
-    h2_windows[...] = windows(h2, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    h3_p_W_last[...] = h3_p_W.transpose(0, 2, 3, 1)             # (2*M, 1, 1, M)
-    np.matmul(h2_windows.reshape(-1, M), h3_p_W_last.reshape(-1, M).T, out=h3_p_c.reshape(-1, 2*M))
     # h3.p.n.q = sqrt(h3.p.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_p_n_v, 1e-05, out=h3_p_n_q)                       # (2*M,)
-    np.sqrt(h3_p_n_q, out=h3_p_n_q)
-    h2_padded[...] = 0                                          # (B, 29, 29, M)
-    h2_padded[:, :28, :28] = h2
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3),
-        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    h3_a_W_last[...] = h3_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, M)
-    np.matmul(h2_padded_windows.reshape(-1, 9*M), h3_a_W_last.reshape(-1, 9*M).T,
-        out=h3_a_c.reshape(-1, 2*M))
+    # h3.p.n.scale = h3.p.n.gamma / h3.p.n.q
+    np.add(h3_p_n_v, 1e-05, out=h3_p_n_scale)                   # (2*M,)
+    np.sqrt(h3_p_n_scale, out=h3_p_n_scale)
+    np.divide(h3_p_n_gamma, h3_p_n_scale, out=h3_p_n_scale)
+    # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
+    np.multiply(h3_p_W, h3_p_n_scale[:, None, None, None], out=h3_p_W_h3_p_n_scale)
+    h3_p_W_h3_p_n_scale2[...] = h3_p_W_h3_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, M, 2*M)
+    convolve(h2, h3_p_W_h3_p_n_scale2, block3, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
+    h3_p_n_shift = h3_p_n_scale
+    h3_p_n_shift *= h3_p_n_mu
+    np.subtract(h3_p_n_beta, h3_p_n_shift, out=h3_p_n_shift)
     # h3.a.n.q = sqrt(h3.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_a_n_v, 1e-05, out=h3_a_n_q)                       # (2*M,)
-    np.sqrt(h3_a_n_q, out=h3_a_n_q)
-    # h3.a.n.u = h3.a.c - channels(h3.a.n.mu, h3.a.c)           conv.nn:29
-    # h3.a.n.z = h3.a.n.u / channels(h3.a.n.q, h3.a.n.u)        conv.nn:32
-    # h3.a.n = channels(h3.a.n.gamma, h3.a.n.z) * h3.a.n.z + channels(h3.a.n.beta, h3.a.n.z)
+    # h3.a.n.scale = h3.a.n.gamma / h3.a.n.q
+    np.add(h3_a_n_v, 1e-05, out=h3_a_n_scale)                   # (2*M,)
+    np.sqrt(h3_a_n_scale, out=h3_a_n_scale)
+    np.divide(h3_a_n_gamma, h3_a_n_scale, out=h3_a_n_scale)
+    # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
+    np.multiply(h3_a_W, h3_a_n_scale[:, None, None, None], out=h3_a_W_h3_a_n_scale)
+    h3_a_W_h3_a_n_scale2[...] = h3_a_W_h3_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
+    convolve(h2, h3_a_W_h3_a_n_scale2, block4, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
+    h3_a_n_shift = h3_a_n_scale
+    h3_a_n_shift *= h3_a_n_mu
+    np.subtract(h3_a_n_beta, h3_a_n_shift, out=h3_a_n_shift)
+    # h3.a.n = conv(h2, h3.a.W * h3.a.n.scale[:, None, None, None], h3.a.n.shift, stride = 2,
+    #     padding = [[0, 1], [0, 1]])
     # h3.a = relu(h3.a.n)                                       conv.nn:49
-    h3_a = h3_a_c
-    h3_a -= h3_a_n_mu
-    h3_a /= h3_a_n_q
-    h3_a *= h3_a_n_gamma
-    h3_a += h3_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3_a = conv_h2_2
+    h3_a += h3_a_n_shift
     np.maximum(h3_a, 0, out=h3_a)
-    h3_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
-    h3_a_padded[:, 1:15, 1:15] = h3_a
-    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
-    h3_a_padded_windows[...] = windows(h3_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h3_r_W_last[...] = h3_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h3_a_padded_windows.reshape(-1, 18*M), h3_r_W_last.reshape(-1, 18*M).T,
-        out=h3_r_c.reshape(-1, 2*M))
     # h3.r.n.q = sqrt(h3.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_r_n_v, 1e-05, out=h3_r_n_q)                       # (2*M,)
-    np.sqrt(h3_r_n_q, out=h3_r_n_q)
-    # h3.p.n.u = h3.p.c - channels(h3.p.n.mu, h3.p.c)           conv.nn:29
-    # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
-    # h3.p.n = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
-    # h3.r.n.u = h3.r.c - channels(h3.r.n.mu, h3.r.c)           conv.nn:29
-    # h3.r.n.z = h3.r.n.u / channels(h3.r.n.q, h3.r.n.u)        conv.nn:32
-    # h3.r.n = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
+    # h3.r.n.scale = h3.r.n.gamma / h3.r.n.q
+    np.add(h3_r_n_v, 1e-05, out=h3_r_n_scale)                   # (2*M,)
+    np.sqrt(h3_r_n_scale, out=h3_r_n_scale)
+    np.divide(h3_r_n_gamma, h3_r_n_scale, out=h3_r_n_scale)
+    # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
+    np.multiply(h3_r_W, h3_r_n_scale[:, None, None, None], out=h3_r_W_h3_r_n_scale)
+    h3_r_W_h3_r_n_scale2[...] = h3_r_W_h3_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3_a, h3_r_W_h3_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h3_a)
+    h3_r_n_shift = h3_r_n_scale
+    h3_r_n_shift *= h3_r_n_mu
+    np.subtract(h3_r_n_beta, h3_r_n_shift, out=h3_r_n_shift)
+    # h3.p.n = conv(h2, h3.p.W * h3.p.n.scale[:, None, None, None], h3.p.n.shift, stride = 2)
+    # h3.r.n = conv(h3.a, h3.r.W * h3.r.n.scale[:, None, None, None], h3.r.n.shift, padding =
+    #     same)
     # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:62
-    h3 = h3_p_c
-    h3 -= h3_p_n_mu
-    h3 /= h3_p_n_q
-    h3 *= h3_p_n_gamma
-    h3 += h3_p_n_beta
-    np.subtract(h3_r_c, h3_r_n_mu, out=tmp2)
-    tmp2 /= h3_r_n_q
-    tmp2 *= h3_r_n_gamma
-    tmp2 += h3_r_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = conv_h2
+    h3 += h3_p_n_shift
+    np.add(conv_h3_a, h3_r_n_shift, out=tmp2)
     h3 += tmp2
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
-    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h4_a_W_last[...] = h4_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_a_W_last.reshape(-1, 18*M).T,
-        out=h4_a_c.reshape(-1, 2*M))
     # h4.a.n.q = sqrt(h4.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h4_a_n_v, 1e-05, out=h4_a_n_q)                       # (2*M,)
-    np.sqrt(h4_a_n_q, out=h4_a_n_q)
-    # h4.a.n.u = h4.a.c - channels(h4.a.n.mu, h4.a.c)           conv.nn:29
-    # h4.a.n.z = h4.a.n.u / channels(h4.a.n.q, h4.a.n.u)        conv.nn:32
-    # h4.a.n = channels(h4.a.n.gamma, h4.a.n.z) * h4.a.n.z + channels(h4.a.n.beta, h4.a.n.z)
+    # h4.a.n.scale = h4.a.n.gamma / h4.a.n.q
+    np.add(h4_a_n_v, 1e-05, out=h4_a_n_scale)                   # (2*M,)
+    np.sqrt(h4_a_n_scale, out=h4_a_n_scale)
+    np.divide(h4_a_n_gamma, h4_a_n_scale, out=h4_a_n_scale)
+    # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
+    np.multiply(h4_a_W, h4_a_n_scale[:, None, None, None], out=h4_a_W_h4_a_n_scale)
+    h4_a_W_h4_a_n_scale2[...] = h4_a_W_h4_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_a_W_h4_a_n_scale2, block5, part2, padding=(1, 1), out=conv_h3)
+    h4_a_n_shift = h4_a_n_scale
+    h4_a_n_shift *= h4_a_n_mu
+    np.subtract(h4_a_n_beta, h4_a_n_shift, out=h4_a_n_shift)
+    # h4.a.n = conv(h3, h4.a.W * h4.a.n.scale[:, None, None, None], h4.a.n.shift, padding =
+    #     same)
     # h4.a = relu(h4.a.n)                                       conv.nn:49
-    h4_a = h4_a_c
-    h4_a -= h4_a_n_mu
-    h4_a /= h4_a_n_q
-    h4_a *= h4_a_n_gamma
-    h4_a += h4_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h4_a = conv_h3
+    h4_a += h4_a_n_shift
     np.maximum(h4_a, 0, out=h4_a)
-    h4_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
-    h4_a_padded[:, 1:15, 1:15] = h4_a
-    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
-    h4_a_padded_windows[...] = windows(h4_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h4_r_W_last[...] = h4_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h4_a_padded_windows.reshape(-1, 18*M), h4_r_W_last.reshape(-1, 18*M).T,
-        out=h4_r_c.reshape(-1, 2*M))
     # h4.r.n.q = sqrt(h4.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h4_r_n_v, 1e-05, out=h4_r_n_q)                       # (2*M,)
-    np.sqrt(h4_r_n_q, out=h4_r_n_q)
-    # h4.r.n.u = h4.r.c - channels(h4.r.n.mu, h4.r.c)           conv.nn:29
-    # h4.r.n.z = h4.r.n.u / channels(h4.r.n.q, h4.r.n.u)        conv.nn:32
-    # h4.r.n = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
+    # h4.r.n.scale = h4.r.n.gamma / h4.r.n.q
+    np.add(h4_r_n_v, 1e-05, out=h4_r_n_scale)                   # (2*M,)
+    np.sqrt(h4_r_n_scale, out=h4_r_n_scale)
+    np.divide(h4_r_n_gamma, h4_r_n_scale, out=h4_r_n_scale)
+    # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
+    np.multiply(h4_r_W, h4_r_n_scale[:, None, None, None], out=h4_r_W_h4_r_n_scale)
+    h4_r_W_h4_r_n_scale2[...] = h4_r_W_h4_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h4_a, h4_r_W_h4_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h4_a)
+    h4_r_n_shift = h4_r_n_scale
+    h4_r_n_shift *= h4_r_n_mu
+    np.subtract(h4_r_n_beta, h4_r_n_shift, out=h4_r_n_shift)
+    # h4.r.n = conv(h4.a, h4.r.W * h4.r.n.scale[:, None, None, None], h4.r.n.shift, padding =
+    #     same)
     # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h3
-    np.subtract(h4_r_c, h4_r_n_mu, out=tmp3)
-    tmp3 /= h4_r_n_q
-    tmp3 *= h4_r_n_gamma
-    tmp3 += h4_r_n_beta
+    np.add(conv_h4_a, h4_r_n_shift, out=tmp3)
     h4 += tmp3
     np.maximum(h4, 0, out=h4)
-    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
-    h4_windows[...] = windows(h4, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    h5_p_W_last[...] = h5_p_W.transpose(0, 2, 3, 1)             # (4*M, 1, 1, 2*M)
-    np.matmul(h4_windows.reshape(-1, 2*M), h5_p_W_last.reshape(-1, 2*M).T,
-        out=h5_p_c.reshape(-1, 4*M))
     # h5.p.n.q = sqrt(h5.p.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_p_n_v, 1e-05, out=h5_p_n_q)                       # (4*M,)
-    np.sqrt(h5_p_n_q, out=h5_p_n_q)
-    h4_padded[...] = 0                                          # (B, 15, 15, 2*M)
-    h4_padded[:, :14, :14] = h4
-    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3),
-        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    h5_a_W_last[...] = h5_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 2*M)
-    np.matmul(h4_padded_windows.reshape(-1, 18*M), h5_a_W_last.reshape(-1, 18*M).T,
-        out=h5_a_c.reshape(-1, 4*M))
+    # h5.p.n.scale = h5.p.n.gamma / h5.p.n.q
+    np.add(h5_p_n_v, 1e-05, out=h5_p_n_scale)                   # (4*M,)
+    np.sqrt(h5_p_n_scale, out=h5_p_n_scale)
+    np.divide(h5_p_n_gamma, h5_p_n_scale, out=h5_p_n_scale)
+    # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
+    np.multiply(h5_p_W, h5_p_n_scale[:, None, None, None], out=h5_p_W_h5_p_n_scale)
+    h5_p_W_h5_p_n_scale2[...] = h5_p_W_h5_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, 2*M, 4*M)
+    convolve(h4, h5_p_W_h5_p_n_scale2, block6, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
+    h5_p_n_shift = h5_p_n_scale
+    h5_p_n_shift *= h5_p_n_mu
+    np.subtract(h5_p_n_beta, h5_p_n_shift, out=h5_p_n_shift)
     # h5.a.n.q = sqrt(h5.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_a_n_v, 1e-05, out=h5_a_n_q)                       # (4*M,)
-    np.sqrt(h5_a_n_q, out=h5_a_n_q)
-    # h5.a.n.u = h5.a.c - channels(h5.a.n.mu, h5.a.c)           conv.nn:29
-    # h5.a.n.z = h5.a.n.u / channels(h5.a.n.q, h5.a.n.u)        conv.nn:32
-    # h5.a.n = channels(h5.a.n.gamma, h5.a.n.z) * h5.a.n.z + channels(h5.a.n.beta, h5.a.n.z)
+    # h5.a.n.scale = h5.a.n.gamma / h5.a.n.q
+    np.add(h5_a_n_v, 1e-05, out=h5_a_n_scale)                   # (4*M,)
+    np.sqrt(h5_a_n_scale, out=h5_a_n_scale)
+    np.divide(h5_a_n_gamma, h5_a_n_scale, out=h5_a_n_scale)
+    # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
+    np.multiply(h5_a_W, h5_a_n_scale[:, None, None, None], out=h5_a_W_h5_a_n_scale)
+    h5_a_W_h5_a_n_scale2[...] = h5_a_W_h5_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
+    convolve(h4, h5_a_W_h5_a_n_scale2, block7, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
+    h5_a_n_shift = h5_a_n_scale
+    h5_a_n_shift *= h5_a_n_mu
+    np.subtract(h5_a_n_beta, h5_a_n_shift, out=h5_a_n_shift)
+    # h5.a.n = conv(h4, h5.a.W * h5.a.n.scale[:, None, None, None], h5.a.n.shift, stride = 2,
+    #     padding = [[0, 1], [0, 1]])
     # h5.a = relu(h5.a.n)                                       conv.nn:49
-    h5_a = h5_a_c
-    h5_a -= h5_a_n_mu
-    h5_a /= h5_a_n_q
-    h5_a *= h5_a_n_gamma
-    h5_a += h5_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5_a = conv_h4_2
+    h5_a += h5_a_n_shift
     np.maximum(h5_a, 0, out=h5_a)
-    h5_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
-    h5_a_padded[:, 1:8, 1:8] = h5_a
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
-    h5_a_padded_windows[...] = windows(h5_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h5_r_W_last[...] = h5_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
-    np.matmul(h5_a_padded_windows.reshape(-1, 36*M), h5_r_W_last.reshape(-1, 36*M).T,
-        out=h5_r_c.reshape(-1, 4*M))
     # h5.r.n.q = sqrt(h5.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_r_n_v, 1e-05, out=h5_r_n_q)                       # (4*M,)
-    np.sqrt(h5_r_n_q, out=h5_r_n_q)
-    # h5.p.n.u = h5.p.c - channels(h5.p.n.mu, h5.p.c)           conv.nn:29
-    # h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)        conv.nn:32
-    # h5.p.n = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
-    # h5.r.n.u = h5.r.c - channels(h5.r.n.mu, h5.r.c)           conv.nn:29
-    # h5.r.n.z = h5.r.n.u / channels(h5.r.n.q, h5.r.n.u)        conv.nn:32
-    # h5.r.n = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
+    # h5.r.n.scale = h5.r.n.gamma / h5.r.n.q
+    np.add(h5_r_n_v, 1e-05, out=h5_r_n_scale)                   # (4*M,)
+    np.sqrt(h5_r_n_scale, out=h5_r_n_scale)
+    np.divide(h5_r_n_gamma, h5_r_n_scale, out=h5_r_n_scale)
+    # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
+    np.multiply(h5_r_W, h5_r_n_scale[:, None, None, None], out=h5_r_W_h5_r_n_scale)
+    h5_r_W_h5_r_n_scale2[...] = h5_r_W_h5_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5_a, h5_r_W_h5_r_n_scale2, block8, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
+    h5_r_n_shift = h5_r_n_scale
+    h5_r_n_shift *= h5_r_n_mu
+    np.subtract(h5_r_n_beta, h5_r_n_shift, out=h5_r_n_shift)
+    # h5.p.n = conv(h4, h5.p.W * h5.p.n.scale[:, None, None, None], h5.p.n.shift, stride = 2)
+    # h5.r.n = conv(h5.a, h5.r.W * h5.r.n.scale[:, None, None, None], h5.r.n.shift, padding =
+    #     same)
     # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:62
-    h5 = h5_p_c
-    h5 -= h5_p_n_mu
-    h5 /= h5_p_n_q
-    h5 *= h5_p_n_gamma
-    h5 += h5_p_n_beta
-    np.subtract(h5_r_c, h5_r_n_mu, out=tmp4)
-    tmp4 /= h5_r_n_q
-    tmp4 *= h5_r_n_gamma
-    tmp4 += h5_r_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5 = conv_h4
+    h5 += h5_p_n_shift
+    np.add(conv_h5_a, h5_r_n_shift, out=tmp4)
     h5 += tmp4
     np.maximum(h5, 0, out=h5)
-    h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
-    h5_padded[:, 1:8, 1:8] = h5
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
-    h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h6_a_W_last[...] = h6_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
-    np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_a_W_last.reshape(-1, 36*M).T,
-        out=h6_a_c.reshape(-1, 4*M))
     # h6.a.n.q = sqrt(h6.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h6_a_n_v, 1e-05, out=h6_a_n_q)                       # (4*M,)
-    np.sqrt(h6_a_n_q, out=h6_a_n_q)
-    # h6.a.n.u = h6.a.c - channels(h6.a.n.mu, h6.a.c)           conv.nn:29
-    # h6.a.n.z = h6.a.n.u / channels(h6.a.n.q, h6.a.n.u)        conv.nn:32
-    # h6.a.n = channels(h6.a.n.gamma, h6.a.n.z) * h6.a.n.z + channels(h6.a.n.beta, h6.a.n.z)
+    # h6.a.n.scale = h6.a.n.gamma / h6.a.n.q
+    np.add(h6_a_n_v, 1e-05, out=h6_a_n_scale)                   # (4*M,)
+    np.sqrt(h6_a_n_scale, out=h6_a_n_scale)
+    np.divide(h6_a_n_gamma, h6_a_n_scale, out=h6_a_n_scale)
+    # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
+    np.multiply(h6_a_W, h6_a_n_scale[:, None, None, None], out=h6_a_W_h6_a_n_scale)
+    h6_a_W_h6_a_n_scale2[...] = h6_a_W_h6_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_a_W_h6_a_n_scale2, block8, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    h6_a_n_shift = h6_a_n_scale
+    h6_a_n_shift *= h6_a_n_mu
+    np.subtract(h6_a_n_beta, h6_a_n_shift, out=h6_a_n_shift)
+    # h6.a.n = conv(h5, h6.a.W * h6.a.n.scale[:, None, None, None], h6.a.n.shift, padding =
+    #     same)
     # h6.a = relu(h6.a.n)                                       conv.nn:49
-    h6_a = h6_a_c
-    h6_a -= h6_a_n_mu
-    h6_a /= h6_a_n_q
-    h6_a *= h6_a_n_gamma
-    h6_a += h6_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h6_a = conv_h5
+    h6_a += h6_a_n_shift
     np.maximum(h6_a, 0, out=h6_a)
-    h6_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
-    h6_a_padded[:, 1:8, 1:8] = h6_a
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
-    h6_a_padded_windows[...] = windows(h6_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h6_r_W_last[...] = h6_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
-    np.matmul(h6_a_padded_windows.reshape(-1, 36*M), h6_r_W_last.reshape(-1, 36*M).T,
-        out=h6_r_c.reshape(-1, 4*M))
     # h6.r.n.q = sqrt(h6.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h6_r_n_v, 1e-05, out=h6_r_n_q)                       # (4*M,)
-    np.sqrt(h6_r_n_q, out=h6_r_n_q)
-    # h6.r.n.u = h6.r.c - channels(h6.r.n.mu, h6.r.c)           conv.nn:29
-    # h6.r.n.z = h6.r.n.u / channels(h6.r.n.q, h6.r.n.u)        conv.nn:32
-    # h6.r.n = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
+    # h6.r.n.scale = h6.r.n.gamma / h6.r.n.q
+    np.add(h6_r_n_v, 1e-05, out=h6_r_n_scale)                   # (4*M,)
+    np.sqrt(h6_r_n_scale, out=h6_r_n_scale)
+    np.divide(h6_r_n_gamma, h6_r_n_scale, out=h6_r_n_scale)
+    # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
+    np.multiply(h6_r_W, h6_r_n_scale[:, None, None, None], out=h6_r_W_h6_r_n_scale)
+    h6_r_W_h6_r_n_scale2[...] = h6_r_W_h6_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h6_a, h6_r_W_h6_r_n_scale2, block8, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
+    h6_r_n_shift = h6_r_n_scale
+    h6_r_n_shift *= h6_r_n_mu
+    np.subtract(h6_r_n_beta, h6_r_n_shift, out=h6_r_n_shift)
+    # h6.r.n = conv(h6.a, h6.r.W * h6.r.n.scale[:, None, None, None], h6.r.n.shift, padding =
+    #     same)
     # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h6 = h5
-    np.subtract(h6_r_c, h6_r_n_mu, out=tmp5)
-    tmp5 /= h6_r_n_q
-    tmp5 *= h6_r_n_gamma
-    tmp5 += h6_r_n_beta
+    np.add(conv_h6_a, h6_r_n_shift, out=tmp5)
     h6 += tmp5
     np.maximum(h6, 0, out=h6)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
@@ -860,92 +848,94 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (3528*B*M, dtype),
-            (max(7056*B, 144*M*M, 1764*B*M), dtype),
-            (7056*B*M, dtype),
-            (max(900*B*M, 18*M*M, B*C), dtype),
-            (max(512*B*M, 144*M*M), dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (max(784*B*M, 12250*M), dtype),
+            (max(12096*M, 190512), dtype),
+            (max(3528*M, 144*M*M), dtype),
+            (max(144*M*M, B*C), dtype),
+            (max(36*M*M, 4*B*M), dtype),
+            (4*M, dtype),
+            (2*M, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[1][:M],                                                   # h0_n_q
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h0_padded
-            s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h0_padded_windows
-            s[1][:9*M*M].reshape(M, 3, 3, M),                           # h1_a_W_last
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[1][:M],                                                   # h1_a_n_q
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_a_padded
-            s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_a_padded_windows
-            s[3][:9*M*M].reshape(M, 3, 3, M),                           # h1_r_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
-            s[3][:M],                                                   # h1_r_n_q
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
-            s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
-            s[3][:9*M*M].reshape(M, 3, 3, M),                           # h2_a_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h2_a_c
-            s[3][:M],                                                   # h2_a_n_q
-            s[3][:900*B*M].reshape(B, 30, 30, M),                       # h2_a_padded
-            s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h2_a_padded_windows
-            s[1][:9*M*M].reshape(M, 3, 3, M),                           # h2_r_W_last
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h2_r_c
-            s[1][:M],                                                   # h2_r_n_q
-            s[1][:196*B*M].reshape(B, 14, 14, 1, 1, M),                 # h2_windows
-            s[3][:2*M*M].reshape(2*M, 1, 1, M),                         # h3_p_W_last
-            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_p_c
-            s[1][:2*M],                                                 # h3_p_n_q
-            s[3][:841*B*M].reshape(B, 29, 29, M),                       # h2_padded
-            s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # h2_padded_windows
-            s[3][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_a_W_last
-            s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_a_c
-            s[3][:2*M],                                                 # h3_a_n_q
-            s[3][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_a_padded
-            s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_a_padded_windows
-            s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h3_r_W_last
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_r_c
-            s[4][:2*M],                                                 # h3_r_n_q
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
-            s[4][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_padded
-            s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_padded_windows
-            s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_a_W_last
-            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_a_c
-            s[4][:2*M],                                                 # h4_a_n_q
-            s[4][:512*B*M].reshape(B, 16, 16, 2*M),                     # h4_a_padded
-            s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h4_a_padded_windows
-            s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_r_W_last
-            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_r_c
-            s[4][:2*M],                                                 # h4_r_n_q
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
-            s[4][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                  # h4_windows
-            s[1][:8*M*M].reshape(4*M, 1, 1, 2*M),                       # h5_p_W_last
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_p_c
-            s[4][:4*M],                                                 # h5_p_n_q
-            s[1][:450*B*M].reshape(B, 15, 15, 2*M),                     # h4_padded
-            s[0][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # h4_padded_windows
-            s[1][:72*M*M].reshape(4*M, 3, 3, 2*M),                      # h5_a_W_last
-            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_a_c
-            s[1][:4*M],                                                 # h5_a_n_q
-            s[1][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_a_padded
-            s[0][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_a_padded_windows
-            s[1][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h5_r_W_last
-            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_r_c
-            s[1][:4*M],                                                 # h5_r_n_q
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
-            s[4][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
-            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
-            s[4][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_a_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_a_c
-            s[4][:4*M],                                                 # h6_a_n_q
-            s[4][:324*B*M].reshape(B, 9, 9, 4*M),                       # h6_a_padded
-            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h6_a_padded_windows
-            s[4][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_r_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_r_c
-            s[4][:4*M],                                                 # h6_r_n_q
+            s[8][:M],                                                   # h0_n_scale
+            s[6][:9*M].reshape(M, 1, 3, 3),                             # h0_W_h0_n_scale
+            s[5][:9*M].reshape(3, 3, 1, M),                             # h0_W_h0_n_scale2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[8][:M],                                                   # h1_a_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h1_a_W_h1_a_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_h1_a_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h0
+            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[8][:M],                                                   # h1_r_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h1_r_W_h1_r_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_h1_r_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1_a
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # tmp
+            s[8][:M],                                                   # h2_a_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h2_a_W_h2_a_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_h2_a_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[8][:M],                                                   # h2_r_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h2_r_W_h2_r_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_h2_r_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h2_a
+            s[7][:2*M],                                                 # h3_p_n_scale
+            s[6][:2*M*M].reshape(2*M, M, 1, 1),                         # h3_p_W_h3_p_n_scale
+            s[5][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_h3_p_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2
+            s[2][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),             # block3
+            s[4][:2*M],                                                 # h3_a_n_scale
+            s[6][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_a_W_h3_a_n_scale
+            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_h3_a_n_scale2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2_2
+            s[3][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block4
+            s[8][:2*M],                                                 # h3_r_n_scale
+            s[5][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h3_r_W_h3_r_n_scale
+            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_h3_r_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3_a
+            s[3][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block5
+            s[4][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
+            s[8][:2*M],                                                 # h4_a_n_scale
+            s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_a_W_h4_a_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_h4_a_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[8][:2*M],                                                 # h4_r_n_scale
+            s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_r_W_h4_r_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_h4_r_n_scale2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h4_a
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
+            s[7][:4*M],                                                 # h5_p_n_scale
+            s[6][:8*M*M].reshape(4*M, 2*M, 1, 1),                       # h5_p_W_h5_p_n_scale
+            s[5][:8*M*M].reshape(1, 1, 2*M, 4*M),                       # h5_p_W_h5_p_n_scale2
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4
+            s[2][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block6
+            s[6][:4*M],                                                 # h5_a_n_scale
+            s[5][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_a_W_h5_a_n_scale
+            s[4][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_h5_a_n_scale2
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4_2
+            s[3][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block7
+            s[6][:4*M],                                                 # h5_r_n_scale
+            s[4][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h5_r_W_h5_r_n_scale
+            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_h5_r_n_scale2
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5_a
+            s[3][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block8
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
+            s[7][:4*M],                                                 # h6_a_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_a_W_h6_a_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_h6_a_n_scale2
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[7][:4*M],                                                 # h6_r_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_r_W_h6_r_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_h6_r_n_scale2
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h6_a
             s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp5
-            s[4][:4*B*M].reshape(B, 4*M),                               # sum_h6
-            s[3][:B*C].reshape(B, C),                                   # s
+            s[6][:4*B*M].reshape(B, 4*M),                               # sum_h6
+            s[5][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -970,312 +960,300 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, h0_c, h0_n_q, h0_padded, h0_padded_windows, h1_a_W_last, h1_a_c,
-        h1_a_n_q, h1_a_padded, h1_a_padded_windows, h1_r_W_last, h1_r_c, h1_r_n_q, tmp, h1_padded,
-        h1_padded_windows, h2_a_W_last, h2_a_c, h2_a_n_q, h2_a_padded, h2_a_padded_windows,
-        h2_r_W_last, h2_r_c, h2_r_n_q, h2_windows, h3_p_W_last, h3_p_c, h3_p_n_q, h2_padded,
-        h2_padded_windows, h3_a_W_last, h3_a_c, h3_a_n_q, h3_a_padded, h3_a_padded_windows,
-        h3_r_W_last, h3_r_c, h3_r_n_q, tmp2, h3_padded, h3_padded_windows, h4_a_W_last, h4_a_c,
-        h4_a_n_q, h4_a_padded, h4_a_padded_windows, h4_r_W_last, h4_r_c, h4_r_n_q, tmp3, h4_windows,
-        h5_p_W_last, h5_p_c, h5_p_n_q, h4_padded, h4_padded_windows, h5_a_W_last, h5_a_c, h5_a_n_q,
-        h5_a_padded, h5_a_padded_windows, h5_r_W_last, h5_r_c, h5_r_n_q, tmp4, h5_padded,
-        h5_padded_windows, h6_a_W_last, h6_a_c, h6_a_n_q, h6_a_padded, h6_a_padded_windows,
-        h6_r_W_last, h6_r_c, h6_r_n_q, tmp5, sum_h6, s, max_s, exp_s, sum_exp_s, s_picked, tmp6,
+        h0_n_scale, h0_W_h0_n_scale, h0_W_h0_n_scale2, conv_x, block, h1_a_n_scale,
+        h1_a_W_h1_a_n_scale, h1_a_W_h1_a_n_scale2, conv_h0, block2, part, h1_r_n_scale,
+        h1_r_W_h1_r_n_scale, h1_r_W_h1_r_n_scale2, conv_h1_a, tmp, h2_a_n_scale,
+        h2_a_W_h2_a_n_scale, h2_a_W_h2_a_n_scale2, conv_h1, h2_r_n_scale, h2_r_W_h2_r_n_scale,
+        h2_r_W_h2_r_n_scale2, conv_h2_a, h3_p_n_scale, h3_p_W_h3_p_n_scale, h3_p_W_h3_p_n_scale2,
+        conv_h2, block3, h3_a_n_scale, h3_a_W_h3_a_n_scale, h3_a_W_h3_a_n_scale2, conv_h2_2, block4,
+        h3_r_n_scale, h3_r_W_h3_r_n_scale, h3_r_W_h3_r_n_scale2, conv_h3_a, block5, part2, tmp2,
+        h4_a_n_scale, h4_a_W_h4_a_n_scale, h4_a_W_h4_a_n_scale2, conv_h3, h4_r_n_scale,
+        h4_r_W_h4_r_n_scale, h4_r_W_h4_r_n_scale2, conv_h4_a, tmp3, h5_p_n_scale,
+        h5_p_W_h5_p_n_scale, h5_p_W_h5_p_n_scale2, conv_h4, block6, h5_a_n_scale,
+        h5_a_W_h5_a_n_scale, h5_a_W_h5_a_n_scale2, conv_h4_2, block7, h5_r_n_scale,
+        h5_r_W_h5_r_n_scale, h5_r_W_h5_r_n_scale2, conv_h5_a, block8, tmp4, h6_a_n_scale,
+        h6_a_W_h6_a_n_scale, h6_a_W_h6_a_n_scale2, conv_h5, h6_r_n_scale, h6_r_W_h6_r_n_scale,
+        h6_r_W_h6_r_n_scale2, conv_h6_a, tmp5, sum_h6, s, max_s, exp_s, sum_exp_s, s_picked, tmp6,
         argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
-    # h0.c = conv(x, h0.W, padding = same)                      conv.nn:47
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 9), h0_W.reshape(-1, 9).T, out=h0_c.reshape(-1, M))
     # h0.n.q = sqrt(h0.n.v + 1e-05)                             conv.nn:31
-    np.add(h0_n_v, 1e-05, out=h0_n_q)                           # (M,)
-    np.sqrt(h0_n_q, out=h0_n_q)
-    # h0.n.u = h0.c - channels(h0.n.mu, h0.c)                   conv.nn:29
-    # h0.n.z = h0.n.u / channels(h0.n.q, h0.n.u)                conv.nn:32
-    # h0.n = channels(h0.n.gamma, h0.n.z) * h0.n.z + channels(h0.n.beta, h0.n.z)  conv.nn:33
+    # h0.n.scale = h0.n.gamma / h0.n.q
+    np.add(h0_n_v, 1e-05, out=h0_n_scale)                       # (M,)
+    np.sqrt(h0_n_scale, out=h0_n_scale)
+    np.divide(h0_n_gamma, h0_n_scale, out=h0_n_scale)
+    # h0.n.shift = h0.n.beta - h0.n.mu * h0.n.scale
+    np.multiply(h0_W, h0_n_scale[:, None, None, None], out=h0_W_h0_n_scale)  # (M, 1, 3, 3)
+    h0_W_h0_n_scale2[...] = h0_W_h0_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h0_W_h0_n_scale2, block, padding=(1, 1), out=conv_x)
+    h0_n_shift = h0_n_scale
+    h0_n_shift *= h0_n_mu
+    np.subtract(h0_n_beta, h0_n_shift, out=h0_n_shift)
+    # h0.n = conv(x, h0.W * h0.n.scale[:, None, None, None], h0.n.shift, padding = same)
     # h0 = relu(h0.n)                                           conv.nn:49
-    h0 = h0_c
-    h0 -= h0_n_mu
-    h0 /= h0_n_q
-    h0 *= h0_n_gamma
-    h0 += h0_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h0 = conv_x
+    h0 += h0_n_shift
     np.maximum(h0, 0, out=h0)
-    h0_padded[...] = 0                                          # (B, 30, 30, M)
-    h0_padded[:, 1:29, 1:29] = h0
-    # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:47
-    h0_padded_windows[...] = windows(h0_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h1_a_W_last[...] = h1_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h0_padded_windows.reshape(-1, 9*M), h1_a_W_last.reshape(-1, 9*M).T,
-        out=h1_a_c.reshape(-1, M))
     # h1.a.n.q = sqrt(h1.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h1_a_n_v, 1e-05, out=h1_a_n_q)                       # (M,)
-    np.sqrt(h1_a_n_q, out=h1_a_n_q)
-    # h1.a.n.u = h1.a.c - channels(h1.a.n.mu, h1.a.c)           conv.nn:29
-    # h1.a.n.z = h1.a.n.u / channels(h1.a.n.q, h1.a.n.u)        conv.nn:32
-    # h1.a.n = channels(h1.a.n.gamma, h1.a.n.z) * h1.a.n.z + channels(h1.a.n.beta, h1.a.n.z)
+    # h1.a.n.scale = h1.a.n.gamma / h1.a.n.q
+    np.add(h1_a_n_v, 1e-05, out=h1_a_n_scale)                   # (M,)
+    np.sqrt(h1_a_n_scale, out=h1_a_n_scale)
+    np.divide(h1_a_n_gamma, h1_a_n_scale, out=h1_a_n_scale)
+    # h1.a.n.shift = h1.a.n.beta - h1.a.n.mu * h1.a.n.scale
+    np.multiply(h1_a_W, h1_a_n_scale[:, None, None, None], out=h1_a_W_h1_a_n_scale)  # (M, M, 3, 3)
+    h1_a_W_h1_a_n_scale2[...] = h1_a_W_h1_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h0, h1_a_W_h1_a_n_scale2, block2, part, padding=(1, 1), out=conv_h0)  # (B, 28, 28, M)
+    h1_a_n_shift = h1_a_n_scale
+    h1_a_n_shift *= h1_a_n_mu
+    np.subtract(h1_a_n_beta, h1_a_n_shift, out=h1_a_n_shift)
+    # h1.a.n = conv(h0, h1.a.W * h1.a.n.scale[:, None, None, None], h1.a.n.shift, padding =
+    #     same)
     # h1.a = relu(h1.a.n)                                       conv.nn:49
-    h1_a = h1_a_c
-    h1_a -= h1_a_n_mu
-    h1_a /= h1_a_n_q
-    h1_a *= h1_a_n_gamma
-    h1_a += h1_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1_a = conv_h0
+    h1_a += h1_a_n_shift
     np.maximum(h1_a, 0, out=h1_a)
-    h1_a_padded[...] = 0                                        # (B, 30, 30, M)
-    h1_a_padded[:, 1:29, 1:29] = h1_a
-    # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
-    h1_a_padded_windows[...] = windows(h1_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h1_r_W_last[...] = h1_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h1_a_padded_windows.reshape(-1, 9*M), h1_r_W_last.reshape(-1, 9*M).T,
-        out=h1_r_c.reshape(-1, M))
     # h1.r.n.q = sqrt(h1.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h1_r_n_v, 1e-05, out=h1_r_n_q)                       # (M,)
-    np.sqrt(h1_r_n_q, out=h1_r_n_q)
-    # h1.r.n.u = h1.r.c - channels(h1.r.n.mu, h1.r.c)           conv.nn:29
-    # h1.r.n.z = h1.r.n.u / channels(h1.r.n.q, h1.r.n.u)        conv.nn:32
-    # h1.r.n = channels(h1.r.n.gamma, h1.r.n.z) * h1.r.n.z + channels(h1.r.n.beta, h1.r.n.z)
+    # h1.r.n.scale = h1.r.n.gamma / h1.r.n.q
+    np.add(h1_r_n_v, 1e-05, out=h1_r_n_scale)                   # (M,)
+    np.sqrt(h1_r_n_scale, out=h1_r_n_scale)
+    np.divide(h1_r_n_gamma, h1_r_n_scale, out=h1_r_n_scale)
+    # h1.r.n.shift = h1.r.n.beta - h1.r.n.mu * h1.r.n.scale
+    np.multiply(h1_r_W, h1_r_n_scale[:, None, None, None], out=h1_r_W_h1_r_n_scale)  # (M, M, 3, 3)
+    h1_r_W_h1_r_n_scale2[...] = h1_r_W_h1_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1_a, h1_r_W_h1_r_n_scale2, block2, part, padding=(1, 1), out=conv_h1_a)
+    h1_r_n_shift = h1_r_n_scale
+    h1_r_n_shift *= h1_r_n_mu
+    np.subtract(h1_r_n_beta, h1_r_n_shift, out=h1_r_n_shift)
+    # h1.r.n = conv(h1.a, h1.r.W * h1.r.n.scale[:, None, None, None], h1.r.n.shift, padding =
+    #     same)
     # h1 = relu(h0 + h1.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h1 = h0
-    np.subtract(h1_r_c, h1_r_n_mu, out=tmp)
-    tmp /= h1_r_n_q
-    tmp *= h1_r_n_gamma
-    tmp += h1_r_n_beta
+    np.add(conv_h1_a, h1_r_n_shift, out=tmp)
     h1 += tmp
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
-    # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h2_a_W_last[...] = h2_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_a_W_last.reshape(-1, 9*M).T,
-        out=h2_a_c.reshape(-1, M))
     # h2.a.n.q = sqrt(h2.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h2_a_n_v, 1e-05, out=h2_a_n_q)                       # (M,)
-    np.sqrt(h2_a_n_q, out=h2_a_n_q)
-    # h2.a.n.u = h2.a.c - channels(h2.a.n.mu, h2.a.c)           conv.nn:29
-    # h2.a.n.z = h2.a.n.u / channels(h2.a.n.q, h2.a.n.u)        conv.nn:32
-    # h2.a.n = channels(h2.a.n.gamma, h2.a.n.z) * h2.a.n.z + channels(h2.a.n.beta, h2.a.n.z)
+    # h2.a.n.scale = h2.a.n.gamma / h2.a.n.q
+    np.add(h2_a_n_v, 1e-05, out=h2_a_n_scale)                   # (M,)
+    np.sqrt(h2_a_n_scale, out=h2_a_n_scale)
+    np.divide(h2_a_n_gamma, h2_a_n_scale, out=h2_a_n_scale)
+    # h2.a.n.shift = h2.a.n.beta - h2.a.n.mu * h2.a.n.scale
+    np.multiply(h2_a_W, h2_a_n_scale[:, None, None, None], out=h2_a_W_h2_a_n_scale)  # (M, M, 3, 3)
+    h2_a_W_h2_a_n_scale2[...] = h2_a_W_h2_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1, h2_a_W_h2_a_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    h2_a_n_shift = h2_a_n_scale
+    h2_a_n_shift *= h2_a_n_mu
+    np.subtract(h2_a_n_beta, h2_a_n_shift, out=h2_a_n_shift)
+    # h2.a.n = conv(h1, h2.a.W * h2.a.n.scale[:, None, None, None], h2.a.n.shift, padding =
+    #     same)
     # h2.a = relu(h2.a.n)                                       conv.nn:49
-    h2_a = h2_a_c
-    h2_a -= h2_a_n_mu
-    h2_a /= h2_a_n_q
-    h2_a *= h2_a_n_gamma
-    h2_a += h2_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h2_a = conv_h1
+    h2_a += h2_a_n_shift
     np.maximum(h2_a, 0, out=h2_a)
-    h2_a_padded[...] = 0                                        # (B, 30, 30, M)
-    h2_a_padded[:, 1:29, 1:29] = h2_a
-    # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
-    h2_a_padded_windows[...] = windows(h2_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h2_r_W_last[...] = h2_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h2_a_padded_windows.reshape(-1, 9*M), h2_r_W_last.reshape(-1, 9*M).T,
-        out=h2_r_c.reshape(-1, M))
     # h2.r.n.q = sqrt(h2.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h2_r_n_v, 1e-05, out=h2_r_n_q)                       # (M,)
-    np.sqrt(h2_r_n_q, out=h2_r_n_q)
-    # h2.r.n.u = h2.r.c - channels(h2.r.n.mu, h2.r.c)           conv.nn:29
-    # h2.r.n.z = h2.r.n.u / channels(h2.r.n.q, h2.r.n.u)        conv.nn:32
-    # h2.r.n = channels(h2.r.n.gamma, h2.r.n.z) * h2.r.n.z + channels(h2.r.n.beta, h2.r.n.z)
+    # h2.r.n.scale = h2.r.n.gamma / h2.r.n.q
+    np.add(h2_r_n_v, 1e-05, out=h2_r_n_scale)                   # (M,)
+    np.sqrt(h2_r_n_scale, out=h2_r_n_scale)
+    np.divide(h2_r_n_gamma, h2_r_n_scale, out=h2_r_n_scale)
+    # h2.r.n.shift = h2.r.n.beta - h2.r.n.mu * h2.r.n.scale
+    np.multiply(h2_r_W, h2_r_n_scale[:, None, None, None], out=h2_r_W_h2_r_n_scale)  # (M, M, 3, 3)
+    h2_r_W_h2_r_n_scale2[...] = h2_r_W_h2_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h2_a, h2_r_W_h2_r_n_scale2, block2, part, padding=(1, 1), out=conv_h2_a)
+    h2_r_n_shift = h2_r_n_scale
+    h2_r_n_shift *= h2_r_n_mu
+    np.subtract(h2_r_n_beta, h2_r_n_shift, out=h2_r_n_shift)
+    # h2.r.n = conv(h2.a, h2.r.W * h2.r.n.scale[:, None, None, None], h2.r.n.shift, padding =
+    #     same)
     # h2 = relu(h1 + h2.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h2 = h1
-    np.subtract(h2_r_c, h2_r_n_mu, out=tmp)
-    tmp /= h2_r_n_q
-    tmp *= h2_r_n_gamma
-    tmp += h2_r_n_beta
+    np.add(conv_h2_a, h2_r_n_shift, out=tmp)
     h2 += tmp
     np.maximum(h2, 0, out=h2)
-    # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
-    h2_windows[...] = windows(h2, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    h3_p_W_last[...] = h3_p_W.transpose(0, 2, 3, 1)             # (2*M, 1, 1, M)
-    np.matmul(h2_windows.reshape(-1, M), h3_p_W_last.reshape(-1, M).T, out=h3_p_c.reshape(-1, 2*M))
     # h3.p.n.q = sqrt(h3.p.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_p_n_v, 1e-05, out=h3_p_n_q)                       # (2*M,)
-    np.sqrt(h3_p_n_q, out=h3_p_n_q)
-    h2_padded[...] = 0                                          # (B, 29, 29, M)
-    h2_padded[:, :28, :28] = h2
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3),
-        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    h3_a_W_last[...] = h3_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, M)
-    np.matmul(h2_padded_windows.reshape(-1, 9*M), h3_a_W_last.reshape(-1, 9*M).T,
-        out=h3_a_c.reshape(-1, 2*M))
+    # h3.p.n.scale = h3.p.n.gamma / h3.p.n.q
+    np.add(h3_p_n_v, 1e-05, out=h3_p_n_scale)                   # (2*M,)
+    np.sqrt(h3_p_n_scale, out=h3_p_n_scale)
+    np.divide(h3_p_n_gamma, h3_p_n_scale, out=h3_p_n_scale)
+    # h3.p.n.shift = h3.p.n.beta - h3.p.n.mu * h3.p.n.scale
+    np.multiply(h3_p_W, h3_p_n_scale[:, None, None, None], out=h3_p_W_h3_p_n_scale)
+    h3_p_W_h3_p_n_scale2[...] = h3_p_W_h3_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, M, 2*M)
+    convolve(h2, h3_p_W_h3_p_n_scale2, block3, stride=(2, 2), out=conv_h2)  # (B, 14, 14, 2*M)
+    h3_p_n_shift = h3_p_n_scale
+    h3_p_n_shift *= h3_p_n_mu
+    np.subtract(h3_p_n_beta, h3_p_n_shift, out=h3_p_n_shift)
     # h3.a.n.q = sqrt(h3.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_a_n_v, 1e-05, out=h3_a_n_q)                       # (2*M,)
-    np.sqrt(h3_a_n_q, out=h3_a_n_q)
-    # h3.a.n.u = h3.a.c - channels(h3.a.n.mu, h3.a.c)           conv.nn:29
-    # h3.a.n.z = h3.a.n.u / channels(h3.a.n.q, h3.a.n.u)        conv.nn:32
-    # h3.a.n = channels(h3.a.n.gamma, h3.a.n.z) * h3.a.n.z + channels(h3.a.n.beta, h3.a.n.z)
+    # h3.a.n.scale = h3.a.n.gamma / h3.a.n.q
+    np.add(h3_a_n_v, 1e-05, out=h3_a_n_scale)                   # (2*M,)
+    np.sqrt(h3_a_n_scale, out=h3_a_n_scale)
+    np.divide(h3_a_n_gamma, h3_a_n_scale, out=h3_a_n_scale)
+    # h3.a.n.shift = h3.a.n.beta - h3.a.n.mu * h3.a.n.scale
+    np.multiply(h3_a_W, h3_a_n_scale[:, None, None, None], out=h3_a_W_h3_a_n_scale)
+    h3_a_W_h3_a_n_scale2[...] = h3_a_W_h3_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
+    convolve(h2, h3_a_W_h3_a_n_scale2, block4, padding=(0, 0), stride=(2, 2), out=conv_h2_2)
+    h3_a_n_shift = h3_a_n_scale
+    h3_a_n_shift *= h3_a_n_mu
+    np.subtract(h3_a_n_beta, h3_a_n_shift, out=h3_a_n_shift)
+    # h3.a.n = conv(h2, h3.a.W * h3.a.n.scale[:, None, None, None], h3.a.n.shift, stride = 2,
+    #     padding = [[0, 1], [0, 1]])
     # h3.a = relu(h3.a.n)                                       conv.nn:49
-    h3_a = h3_a_c
-    h3_a -= h3_a_n_mu
-    h3_a /= h3_a_n_q
-    h3_a *= h3_a_n_gamma
-    h3_a += h3_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3_a = conv_h2_2
+    h3_a += h3_a_n_shift
     np.maximum(h3_a, 0, out=h3_a)
-    h3_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
-    h3_a_padded[:, 1:15, 1:15] = h3_a
-    # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
-    h3_a_padded_windows[...] = windows(h3_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h3_r_W_last[...] = h3_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h3_a_padded_windows.reshape(-1, 18*M), h3_r_W_last.reshape(-1, 18*M).T,
-        out=h3_r_c.reshape(-1, 2*M))
     # h3.r.n.q = sqrt(h3.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h3_r_n_v, 1e-05, out=h3_r_n_q)                       # (2*M,)
-    np.sqrt(h3_r_n_q, out=h3_r_n_q)
-    # h3.p.n.u = h3.p.c - channels(h3.p.n.mu, h3.p.c)           conv.nn:29
-    # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
-    # h3.p.n = channels(h3.p.n.gamma, h3.p.n.z) * h3.p.n.z + channels(h3.p.n.beta, h3.p.n.z)
-    # h3.r.n.u = h3.r.c - channels(h3.r.n.mu, h3.r.c)           conv.nn:29
-    # h3.r.n.z = h3.r.n.u / channels(h3.r.n.q, h3.r.n.u)        conv.nn:32
-    # h3.r.n = channels(h3.r.n.gamma, h3.r.n.z) * h3.r.n.z + channels(h3.r.n.beta, h3.r.n.z)
+    # h3.r.n.scale = h3.r.n.gamma / h3.r.n.q
+    np.add(h3_r_n_v, 1e-05, out=h3_r_n_scale)                   # (2*M,)
+    np.sqrt(h3_r_n_scale, out=h3_r_n_scale)
+    np.divide(h3_r_n_gamma, h3_r_n_scale, out=h3_r_n_scale)
+    # h3.r.n.shift = h3.r.n.beta - h3.r.n.mu * h3.r.n.scale
+    np.multiply(h3_r_W, h3_r_n_scale[:, None, None, None], out=h3_r_W_h3_r_n_scale)
+    h3_r_W_h3_r_n_scale2[...] = h3_r_W_h3_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3_a, h3_r_W_h3_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h3_a)
+    h3_r_n_shift = h3_r_n_scale
+    h3_r_n_shift *= h3_r_n_mu
+    np.subtract(h3_r_n_beta, h3_r_n_shift, out=h3_r_n_shift)
+    # h3.p.n = conv(h2, h3.p.W * h3.p.n.scale[:, None, None, None], h3.p.n.shift, stride = 2)
+    # h3.r.n = conv(h3.a, h3.r.W * h3.r.n.scale[:, None, None, None], h3.r.n.shift, padding =
+    #     same)
     # h3 = relu(h3.p.n + h3.r.n)                                conv.nn:62
-    h3 = h3_p_c
-    h3 -= h3_p_n_mu
-    h3 /= h3_p_n_q
-    h3 *= h3_p_n_gamma
-    h3 += h3_p_n_beta
-    np.subtract(h3_r_c, h3_r_n_mu, out=tmp2)
-    tmp2 /= h3_r_n_q
-    tmp2 *= h3_r_n_gamma
-    tmp2 += h3_r_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = conv_h2
+    h3 += h3_p_n_shift
+    np.add(conv_h3_a, h3_r_n_shift, out=tmp2)
     h3 += tmp2
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
-    # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h4_a_W_last[...] = h4_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_a_W_last.reshape(-1, 18*M).T,
-        out=h4_a_c.reshape(-1, 2*M))
     # h4.a.n.q = sqrt(h4.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h4_a_n_v, 1e-05, out=h4_a_n_q)                       # (2*M,)
-    np.sqrt(h4_a_n_q, out=h4_a_n_q)
-    # h4.a.n.u = h4.a.c - channels(h4.a.n.mu, h4.a.c)           conv.nn:29
-    # h4.a.n.z = h4.a.n.u / channels(h4.a.n.q, h4.a.n.u)        conv.nn:32
-    # h4.a.n = channels(h4.a.n.gamma, h4.a.n.z) * h4.a.n.z + channels(h4.a.n.beta, h4.a.n.z)
+    # h4.a.n.scale = h4.a.n.gamma / h4.a.n.q
+    np.add(h4_a_n_v, 1e-05, out=h4_a_n_scale)                   # (2*M,)
+    np.sqrt(h4_a_n_scale, out=h4_a_n_scale)
+    np.divide(h4_a_n_gamma, h4_a_n_scale, out=h4_a_n_scale)
+    # h4.a.n.shift = h4.a.n.beta - h4.a.n.mu * h4.a.n.scale
+    np.multiply(h4_a_W, h4_a_n_scale[:, None, None, None], out=h4_a_W_h4_a_n_scale)
+    h4_a_W_h4_a_n_scale2[...] = h4_a_W_h4_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_a_W_h4_a_n_scale2, block5, part2, padding=(1, 1), out=conv_h3)
+    h4_a_n_shift = h4_a_n_scale
+    h4_a_n_shift *= h4_a_n_mu
+    np.subtract(h4_a_n_beta, h4_a_n_shift, out=h4_a_n_shift)
+    # h4.a.n = conv(h3, h4.a.W * h4.a.n.scale[:, None, None, None], h4.a.n.shift, padding =
+    #     same)
     # h4.a = relu(h4.a.n)                                       conv.nn:49
-    h4_a = h4_a_c
-    h4_a -= h4_a_n_mu
-    h4_a /= h4_a_n_q
-    h4_a *= h4_a_n_gamma
-    h4_a += h4_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h4_a = conv_h3
+    h4_a += h4_a_n_shift
     np.maximum(h4_a, 0, out=h4_a)
-    h4_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
-    h4_a_padded[:, 1:15, 1:15] = h4_a
-    # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
-    h4_a_padded_windows[...] = windows(h4_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h4_r_W_last[...] = h4_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h4_a_padded_windows.reshape(-1, 18*M), h4_r_W_last.reshape(-1, 18*M).T,
-        out=h4_r_c.reshape(-1, 2*M))
     # h4.r.n.q = sqrt(h4.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h4_r_n_v, 1e-05, out=h4_r_n_q)                       # (2*M,)
-    np.sqrt(h4_r_n_q, out=h4_r_n_q)
-    # h4.r.n.u = h4.r.c - channels(h4.r.n.mu, h4.r.c)           conv.nn:29
-    # h4.r.n.z = h4.r.n.u / channels(h4.r.n.q, h4.r.n.u)        conv.nn:32
-    # h4.r.n = channels(h4.r.n.gamma, h4.r.n.z) * h4.r.n.z + channels(h4.r.n.beta, h4.r.n.z)
+    # h4.r.n.scale = h4.r.n.gamma / h4.r.n.q
+    np.add(h4_r_n_v, 1e-05, out=h4_r_n_scale)                   # (2*M,)
+    np.sqrt(h4_r_n_scale, out=h4_r_n_scale)
+    np.divide(h4_r_n_gamma, h4_r_n_scale, out=h4_r_n_scale)
+    # h4.r.n.shift = h4.r.n.beta - h4.r.n.mu * h4.r.n.scale
+    np.multiply(h4_r_W, h4_r_n_scale[:, None, None, None], out=h4_r_W_h4_r_n_scale)
+    h4_r_W_h4_r_n_scale2[...] = h4_r_W_h4_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h4_a, h4_r_W_h4_r_n_scale2, block5, part2, padding=(1, 1), out=conv_h4_a)
+    h4_r_n_shift = h4_r_n_scale
+    h4_r_n_shift *= h4_r_n_mu
+    np.subtract(h4_r_n_beta, h4_r_n_shift, out=h4_r_n_shift)
+    # h4.r.n = conv(h4.a, h4.r.W * h4.r.n.scale[:, None, None, None], h4.r.n.shift, padding =
+    #     same)
     # h4 = relu(h3 + h4.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h4 = h3
-    np.subtract(h4_r_c, h4_r_n_mu, out=tmp3)
-    tmp3 /= h4_r_n_q
-    tmp3 *= h4_r_n_gamma
-    tmp3 += h4_r_n_beta
+    np.add(conv_h4_a, h4_r_n_shift, out=tmp3)
     h4 += tmp3
     np.maximum(h4, 0, out=h4)
-    # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
-    h4_windows[...] = windows(h4, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    h5_p_W_last[...] = h5_p_W.transpose(0, 2, 3, 1)             # (4*M, 1, 1, 2*M)
-    np.matmul(h4_windows.reshape(-1, 2*M), h5_p_W_last.reshape(-1, 2*M).T,
-        out=h5_p_c.reshape(-1, 4*M))
     # h5.p.n.q = sqrt(h5.p.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_p_n_v, 1e-05, out=h5_p_n_q)                       # (4*M,)
-    np.sqrt(h5_p_n_q, out=h5_p_n_q)
-    h4_padded[...] = 0                                          # (B, 15, 15, 2*M)
-    h4_padded[:, :14, :14] = h4
-    # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3),
-        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    h5_a_W_last[...] = h5_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 2*M)
-    np.matmul(h4_padded_windows.reshape(-1, 18*M), h5_a_W_last.reshape(-1, 18*M).T,
-        out=h5_a_c.reshape(-1, 4*M))
+    # h5.p.n.scale = h5.p.n.gamma / h5.p.n.q
+    np.add(h5_p_n_v, 1e-05, out=h5_p_n_scale)                   # (4*M,)
+    np.sqrt(h5_p_n_scale, out=h5_p_n_scale)
+    np.divide(h5_p_n_gamma, h5_p_n_scale, out=h5_p_n_scale)
+    # h5.p.n.shift = h5.p.n.beta - h5.p.n.mu * h5.p.n.scale
+    np.multiply(h5_p_W, h5_p_n_scale[:, None, None, None], out=h5_p_W_h5_p_n_scale)
+    h5_p_W_h5_p_n_scale2[...] = h5_p_W_h5_p_n_scale.transpose(2, 3, 1, 0)  # (1, 1, 2*M, 4*M)
+    convolve(h4, h5_p_W_h5_p_n_scale2, block6, stride=(2, 2), out=conv_h4)  # (B, 7, 7, 4*M)
+    h5_p_n_shift = h5_p_n_scale
+    h5_p_n_shift *= h5_p_n_mu
+    np.subtract(h5_p_n_beta, h5_p_n_shift, out=h5_p_n_shift)
     # h5.a.n.q = sqrt(h5.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_a_n_v, 1e-05, out=h5_a_n_q)                       # (4*M,)
-    np.sqrt(h5_a_n_q, out=h5_a_n_q)
-    # h5.a.n.u = h5.a.c - channels(h5.a.n.mu, h5.a.c)           conv.nn:29
-    # h5.a.n.z = h5.a.n.u / channels(h5.a.n.q, h5.a.n.u)        conv.nn:32
-    # h5.a.n = channels(h5.a.n.gamma, h5.a.n.z) * h5.a.n.z + channels(h5.a.n.beta, h5.a.n.z)
+    # h5.a.n.scale = h5.a.n.gamma / h5.a.n.q
+    np.add(h5_a_n_v, 1e-05, out=h5_a_n_scale)                   # (4*M,)
+    np.sqrt(h5_a_n_scale, out=h5_a_n_scale)
+    np.divide(h5_a_n_gamma, h5_a_n_scale, out=h5_a_n_scale)
+    # h5.a.n.shift = h5.a.n.beta - h5.a.n.mu * h5.a.n.scale
+    np.multiply(h5_a_W, h5_a_n_scale[:, None, None, None], out=h5_a_W_h5_a_n_scale)
+    h5_a_W_h5_a_n_scale2[...] = h5_a_W_h5_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
+    convolve(h4, h5_a_W_h5_a_n_scale2, block7, padding=(0, 0), stride=(2, 2), out=conv_h4_2)
+    h5_a_n_shift = h5_a_n_scale
+    h5_a_n_shift *= h5_a_n_mu
+    np.subtract(h5_a_n_beta, h5_a_n_shift, out=h5_a_n_shift)
+    # h5.a.n = conv(h4, h5.a.W * h5.a.n.scale[:, None, None, None], h5.a.n.shift, stride = 2,
+    #     padding = [[0, 1], [0, 1]])
     # h5.a = relu(h5.a.n)                                       conv.nn:49
-    h5_a = h5_a_c
-    h5_a -= h5_a_n_mu
-    h5_a /= h5_a_n_q
-    h5_a *= h5_a_n_gamma
-    h5_a += h5_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5_a = conv_h4_2
+    h5_a += h5_a_n_shift
     np.maximum(h5_a, 0, out=h5_a)
-    h5_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
-    h5_a_padded[:, 1:8, 1:8] = h5_a
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
-    h5_a_padded_windows[...] = windows(h5_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h5_r_W_last[...] = h5_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
-    np.matmul(h5_a_padded_windows.reshape(-1, 36*M), h5_r_W_last.reshape(-1, 36*M).T,
-        out=h5_r_c.reshape(-1, 4*M))
     # h5.r.n.q = sqrt(h5.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h5_r_n_v, 1e-05, out=h5_r_n_q)                       # (4*M,)
-    np.sqrt(h5_r_n_q, out=h5_r_n_q)
-    # h5.p.n.u = h5.p.c - channels(h5.p.n.mu, h5.p.c)           conv.nn:29
-    # h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)        conv.nn:32
-    # h5.p.n = channels(h5.p.n.gamma, h5.p.n.z) * h5.p.n.z + channels(h5.p.n.beta, h5.p.n.z)
-    # h5.r.n.u = h5.r.c - channels(h5.r.n.mu, h5.r.c)           conv.nn:29
-    # h5.r.n.z = h5.r.n.u / channels(h5.r.n.q, h5.r.n.u)        conv.nn:32
-    # h5.r.n = channels(h5.r.n.gamma, h5.r.n.z) * h5.r.n.z + channels(h5.r.n.beta, h5.r.n.z)
+    # h5.r.n.scale = h5.r.n.gamma / h5.r.n.q
+    np.add(h5_r_n_v, 1e-05, out=h5_r_n_scale)                   # (4*M,)
+    np.sqrt(h5_r_n_scale, out=h5_r_n_scale)
+    np.divide(h5_r_n_gamma, h5_r_n_scale, out=h5_r_n_scale)
+    # h5.r.n.shift = h5.r.n.beta - h5.r.n.mu * h5.r.n.scale
+    np.multiply(h5_r_W, h5_r_n_scale[:, None, None, None], out=h5_r_W_h5_r_n_scale)
+    h5_r_W_h5_r_n_scale2[...] = h5_r_W_h5_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5_a, h5_r_W_h5_r_n_scale2, block8, padding=(1, 1), out=conv_h5_a)  # (B, 7, 7, 4*M)
+    h5_r_n_shift = h5_r_n_scale
+    h5_r_n_shift *= h5_r_n_mu
+    np.subtract(h5_r_n_beta, h5_r_n_shift, out=h5_r_n_shift)
+    # h5.p.n = conv(h4, h5.p.W * h5.p.n.scale[:, None, None, None], h5.p.n.shift, stride = 2)
+    # h5.r.n = conv(h5.a, h5.r.W * h5.r.n.scale[:, None, None, None], h5.r.n.shift, padding =
+    #     same)
     # h5 = relu(h5.p.n + h5.r.n)                                conv.nn:62
-    h5 = h5_p_c
-    h5 -= h5_p_n_mu
-    h5 /= h5_p_n_q
-    h5 *= h5_p_n_gamma
-    h5 += h5_p_n_beta
-    np.subtract(h5_r_c, h5_r_n_mu, out=tmp4)
-    tmp4 /= h5_r_n_q
-    tmp4 *= h5_r_n_gamma
-    tmp4 += h5_r_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5 = conv_h4
+    h5 += h5_p_n_shift
+    np.add(conv_h5_a, h5_r_n_shift, out=tmp4)
     h5 += tmp4
     np.maximum(h5, 0, out=h5)
-    h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
-    h5_padded[:, 1:8, 1:8] = h5
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
-    h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h6_a_W_last[...] = h6_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
-    np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_a_W_last.reshape(-1, 36*M).T,
-        out=h6_a_c.reshape(-1, 4*M))
     # h6.a.n.q = sqrt(h6.a.n.v + 1e-05)                         conv.nn:31
-    np.add(h6_a_n_v, 1e-05, out=h6_a_n_q)                       # (4*M,)
-    np.sqrt(h6_a_n_q, out=h6_a_n_q)
-    # h6.a.n.u = h6.a.c - channels(h6.a.n.mu, h6.a.c)           conv.nn:29
-    # h6.a.n.z = h6.a.n.u / channels(h6.a.n.q, h6.a.n.u)        conv.nn:32
-    # h6.a.n = channels(h6.a.n.gamma, h6.a.n.z) * h6.a.n.z + channels(h6.a.n.beta, h6.a.n.z)
+    # h6.a.n.scale = h6.a.n.gamma / h6.a.n.q
+    np.add(h6_a_n_v, 1e-05, out=h6_a_n_scale)                   # (4*M,)
+    np.sqrt(h6_a_n_scale, out=h6_a_n_scale)
+    np.divide(h6_a_n_gamma, h6_a_n_scale, out=h6_a_n_scale)
+    # h6.a.n.shift = h6.a.n.beta - h6.a.n.mu * h6.a.n.scale
+    np.multiply(h6_a_W, h6_a_n_scale[:, None, None, None], out=h6_a_W_h6_a_n_scale)
+    h6_a_W_h6_a_n_scale2[...] = h6_a_W_h6_a_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_a_W_h6_a_n_scale2, block8, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    h6_a_n_shift = h6_a_n_scale
+    h6_a_n_shift *= h6_a_n_mu
+    np.subtract(h6_a_n_beta, h6_a_n_shift, out=h6_a_n_shift)
+    # h6.a.n = conv(h5, h6.a.W * h6.a.n.scale[:, None, None, None], h6.a.n.shift, padding =
+    #     same)
     # h6.a = relu(h6.a.n)                                       conv.nn:49
-    h6_a = h6_a_c
-    h6_a -= h6_a_n_mu
-    h6_a /= h6_a_n_q
-    h6_a *= h6_a_n_gamma
-    h6_a += h6_a_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h6_a = conv_h5
+    h6_a += h6_a_n_shift
     np.maximum(h6_a, 0, out=h6_a)
-    h6_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
-    h6_a_padded[:, 1:8, 1:8] = h6_a
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
-    h6_a_padded_windows[...] = windows(h6_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h6_r_W_last[...] = h6_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
-    np.matmul(h6_a_padded_windows.reshape(-1, 36*M), h6_r_W_last.reshape(-1, 36*M).T,
-        out=h6_r_c.reshape(-1, 4*M))
     # h6.r.n.q = sqrt(h6.r.n.v + 1e-05)                         conv.nn:31
-    np.add(h6_r_n_v, 1e-05, out=h6_r_n_q)                       # (4*M,)
-    np.sqrt(h6_r_n_q, out=h6_r_n_q)
-    # h6.r.n.u = h6.r.c - channels(h6.r.n.mu, h6.r.c)           conv.nn:29
-    # h6.r.n.z = h6.r.n.u / channels(h6.r.n.q, h6.r.n.u)        conv.nn:32
-    # h6.r.n = channels(h6.r.n.gamma, h6.r.n.z) * h6.r.n.z + channels(h6.r.n.beta, h6.r.n.z)
+    # h6.r.n.scale = h6.r.n.gamma / h6.r.n.q
+    np.add(h6_r_n_v, 1e-05, out=h6_r_n_scale)                   # (4*M,)
+    np.sqrt(h6_r_n_scale, out=h6_r_n_scale)
+    np.divide(h6_r_n_gamma, h6_r_n_scale, out=h6_r_n_scale)
+    # h6.r.n.shift = h6.r.n.beta - h6.r.n.mu * h6.r.n.scale
+    np.multiply(h6_r_W, h6_r_n_scale[:, None, None, None], out=h6_r_W_h6_r_n_scale)
+    h6_r_W_h6_r_n_scale2[...] = h6_r_W_h6_r_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h6_a, h6_r_W_h6_r_n_scale2, block8, padding=(1, 1), out=conv_h6_a)  # (B, 7, 7, 4*M)
+    h6_r_n_shift = h6_r_n_scale
+    h6_r_n_shift *= h6_r_n_mu
+    np.subtract(h6_r_n_beta, h6_r_n_shift, out=h6_r_n_shift)
+    # h6.r.n = conv(h6.a, h6.r.W * h6.r.n.scale[:, None, None, None], h6.r.n.shift, padding =
+    #     same)
     # h6 = relu(h5 + h6.r.n)                                    conv.nn:55
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
     h6 = h5
-    np.subtract(h6_r_c, h6_r_n_mu, out=tmp5)
-    tmp5 /= h6_r_n_q
-    tmp5 *= h6_r_n_gamma
-    tmp5 += h6_r_n_beta
+    np.add(conv_h6_a, h6_r_n_shift, out=tmp5)
     h6 += tmp5
     np.maximum(h6, 0, out=h6)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
@@ -1283,11 +1261,11 @@ def _evaluate(params, x, y, workspace):
     np.matmul(sum_h6, s_W.T, out=s)                             # (B, C)
     s *= 1 / 49
     s += s_b
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp6)
@@ -1305,100 +1283,102 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (3528*B*M, dtype),
-            (max(7056*B, 144*M*M, 1764*B*M, B*C), dtype),
-            (7056*B*M, dtype),
-            (max(900*B*M, 18*M*M, B*C), dtype),
-            (max(512*B*M, 144*M*M), dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (max(784*B*M, 12250*M), dtype),
+            (max(12096*M, 190512, B), dtype),
+            (max(3528*M, 144*M*M, B), dtype),
+            (max(144*M*M, B*C), dtype),
+            (max(36*M*M, 4*B*M, B*C), dtype),
+            (max(4*M, B), dtype),
             (B, np.int64),
+            (2*M, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[1][:M],                                                   # h0_n_q
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h0_padded
-            s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h0_padded_windows
-            s[1][:9*M*M].reshape(M, 3, 3, M),                           # h1_a_W_last
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[1][:M],                                                   # h1_a_n_q
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_a_padded
-            s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_a_padded_windows
-            s[3][:9*M*M].reshape(M, 3, 3, M),                           # h1_r_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
-            s[3][:M],                                                   # h1_r_n_q
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # tmp
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
-            s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
-            s[3][:9*M*M].reshape(M, 3, 3, M),                           # h2_a_W_last
-            s[1][:784*B*M].reshape(B, 28, 28, M),                       # h2_a_c
-            s[3][:M],                                                   # h2_a_n_q
-            s[3][:900*B*M].reshape(B, 30, 30, M),                       # h2_a_padded
-            s[2][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h2_a_padded_windows
-            s[1][:9*M*M].reshape(M, 3, 3, M),                           # h2_r_W_last
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h2_r_c
-            s[1][:M],                                                   # h2_r_n_q
-            s[1][:196*B*M].reshape(B, 14, 14, 1, 1, M),                 # h2_windows
-            s[3][:2*M*M].reshape(2*M, 1, 1, M),                         # h3_p_W_last
-            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_p_c
-            s[1][:2*M],                                                 # h3_p_n_q
-            s[3][:841*B*M].reshape(B, 29, 29, M),                       # h2_padded
-            s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # h2_padded_windows
-            s[3][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_a_W_last
-            s[4][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_a_c
-            s[3][:2*M],                                                 # h3_a_n_q
-            s[3][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_a_padded
-            s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_a_padded_windows
-            s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h3_r_W_last
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_r_c
-            s[4][:2*M],                                                 # h3_r_n_q
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
-            s[4][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_padded
-            s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_padded_windows
-            s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_a_W_last
-            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_a_c
-            s[4][:2*M],                                                 # h4_a_n_q
-            s[4][:512*B*M].reshape(B, 16, 16, 2*M),                     # h4_a_padded
-            s[0][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h4_a_padded_windows
-            s[4][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_r_W_last
-            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_r_c
-            s[4][:2*M],                                                 # h4_r_n_q
-            s[3][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
-            s[4][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                  # h4_windows
-            s[1][:8*M*M].reshape(4*M, 1, 1, 2*M),                       # h5_p_W_last
-            s[3][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_p_c
-            s[4][:4*M],                                                 # h5_p_n_q
-            s[1][:450*B*M].reshape(B, 15, 15, 2*M),                     # h4_padded
-            s[0][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # h4_padded_windows
-            s[1][:72*M*M].reshape(4*M, 3, 3, 2*M),                      # h5_a_W_last
-            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_a_c
-            s[1][:4*M],                                                 # h5_a_n_q
-            s[1][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_a_padded
-            s[0][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_a_padded_windows
-            s[1][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h5_r_W_last
-            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_r_c
-            s[1][:4*M],                                                 # h5_r_n_q
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
-            s[4][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
-            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
-            s[4][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_a_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_a_c
-            s[4][:4*M],                                                 # h6_a_n_q
-            s[4][:324*B*M].reshape(B, 9, 9, 4*M),                       # h6_a_padded
-            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h6_a_padded_windows
-            s[4][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_r_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_r_c
-            s[4][:4*M],                                                 # h6_r_n_q
+            s[9][:M],                                                   # h0_n_scale
+            s[6][:9*M].reshape(M, 1, 3, 3),                             # h0_W_h0_n_scale
+            s[5][:9*M].reshape(3, 3, 1, M),                             # h0_W_h0_n_scale2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[3][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[9][:M],                                                   # h1_a_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h1_a_W_h1_a_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_a_W_h1_a_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h0
+            s[3][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[4][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[9][:M],                                                   # h1_r_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h1_r_W_h1_r_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h1_r_W_h1_r_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1_a
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # tmp
+            s[9][:M],                                                   # h2_a_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h2_a_W_h2_a_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h2_a_W_h2_a_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[9][:M],                                                   # h2_r_n_scale
+            s[6][:9*M*M].reshape(M, M, 3, 3),                           # h2_r_W_h2_r_n_scale
+            s[5][:9*M*M].reshape(3, 3, M, M),                           # h2_r_W_h2_r_n_scale2
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # conv_h2_a
+            s[7][:2*M],                                                 # h3_p_n_scale
+            s[6][:2*M*M].reshape(2*M, M, 1, 1),                         # h3_p_W_h3_p_n_scale
+            s[5][:2*M*M].reshape(1, 1, M, 2*M),                         # h3_p_W_h3_p_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2
+            s[2][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),             # block3
+            s[4][:2*M],                                                 # h3_a_n_scale
+            s[6][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_a_W_h3_a_n_scale
+            s[5][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_a_W_h3_a_n_scale2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h2_2
+            s[3][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block4
+            s[9][:2*M],                                                 # h3_r_n_scale
+            s[5][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h3_r_W_h3_r_n_scale
+            s[6][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h3_r_W_h3_r_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3_a
+            s[3][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block5
+            s[4][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp2
+            s[9][:2*M],                                                 # h4_a_n_scale
+            s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_a_W_h4_a_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_a_W_h4_a_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[9][:2*M],                                                 # h4_r_n_scale
+            s[6][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_r_W_h4_r_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_r_W_h4_r_n_scale2
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h4_a
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp3
+            s[7][:4*M],                                                 # h5_p_n_scale
+            s[6][:8*M*M].reshape(4*M, 2*M, 1, 1),                       # h5_p_W_h5_p_n_scale
+            s[5][:8*M*M].reshape(1, 1, 2*M, 4*M),                       # h5_p_W_h5_p_n_scale2
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4
+            s[2][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),            # block6
+            s[6][:4*M],                                                 # h5_a_n_scale
+            s[5][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_a_W_h5_a_n_scale
+            s[4][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_a_W_h5_a_n_scale2
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h4_2
+            s[3][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block7
+            s[6][:4*M],                                                 # h5_r_n_scale
+            s[4][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h5_r_W_h5_r_n_scale
+            s[5][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h5_r_W_h5_r_n_scale2
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5_a
+            s[3][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block8
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp4
+            s[7][:4*M],                                                 # h6_a_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_a_W_h6_a_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_a_W_h6_a_n_scale2
+            s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[7][:4*M],                                                 # h6_r_n_scale
+            s[5][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_r_W_h6_r_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_h6_r_n_scale2
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h6_a
             s[1][:196*B*M].reshape(B, 7, 7, 4*M),                       # tmp5
-            s[4][:4*B*M].reshape(B, 4*M),                               # sum_h6
-            s[3][:B*C].reshape(B, C),                                   # s
-            s[4][:B],                                                   # max_s
-            s[1][:B*C].reshape(B, C),                                   # exp_s
-            s[0][:B],                                                   # sum_exp_s
-            s[1][:B],                                                   # s_picked
-            s[2][:B],                                                   # tmp6
-            s[5][:B],                                                   # argmax_s
-            s[4][:B],                                                   # real_argmax_s
+            s[6][:4*B*M].reshape(B, 4*M),                               # sum_h6
+            s[5][:B*C].reshape(B, C),                                   # s
+            s[7][:B],                                                   # max_s
+            s[6][:B*C].reshape(B, C),                                   # exp_s
+            s[4][:B],                                                   # sum_exp_s
+            s[6][:B],                                                   # s_picked
+            s[3][:B],                                                   # tmp6
+            s[8][:B],                                                   # argmax_s
+            s[7][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -1438,41 +1418,37 @@ def _gradients(params, grads, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, h0_c, h0_n_q, h0, h0_padded, h0_padded_windows, h1_a_W_last,
-        h1_a_c, h1_a_n_q, h1_a, h1_a_padded, h1_a_padded_windows, h1_r_W_last, h1_r_c, h1_r_n_q, h1,
-        h1_padded, h1_padded_windows, h2_a_W_last, h2_a_c, h2_a_n_q, h2_a, h2_a_padded,
-        h2_a_padded_windows, h2_r_W_last, h2_r_c, h2_r_n_q, h2, h2_windows, h3_p_W_last, h3_p_c,
-        h3_p_n_q, h2_padded, h2_padded_windows, h3_a_W_last, h3_a_c, h3_a_n_q, h3_a, h3_a_padded,
-        h3_a_padded_windows, h3_r_W_last, h3_r_c, h3_r_n_q, h3, tmp, h3_padded, h3_padded_windows,
-        h4_a_W_last, h4_a_c, h4_a_n_q, h4_a, h4_a_padded, h4_a_padded_windows, h4_r_W_last, h4_r_c,
-        h4_r_n_q, h4, h4_windows, h5_p_W_last, h5_p_c, h5_p_n_q, h4_padded, h4_padded_windows,
-        h5_a_W_last, h5_a_c, h5_a_n_q, h5_a, h5_a_padded, h5_a_padded_windows, h5_r_W_last, h5_r_c,
-        h5_r_n_q, h5, tmp2, h5_padded, h5_padded_windows, h6_a_W_last, h6_a_c, h6_a_n_q, h6_a,
-        h6_a_padded, h6_a_padded_windows, h6_r_W_last, h6_r_c, h6_r_n_q, h6, sum_h6, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp3, s_W_t2, mask, d_h6_r_n_z, dot_h6_r_n_z, tmp4,
-        sum_d_h6_r_n_u, d_h6_r_W_last, d_h6_a_windows, d_h6_a_padded, dot_h6_a_n_z, tmp5,
-        sum_d_h6_a_n_u, d_h6_a_W_last, d_h5_term_windows, d_h5_term_padded, d_h5_p_n_z,
-        dot_h5_p_n_z, tmp6, sum_d_h5_p_n_u, d_h5_p_W_last, dot_h5_r_n_z, tmp7, sum_d_h5_r_n_u,
-        d_h5_r_W_last, d_h5_a_windows, d_h5_a_padded, dot_h5_a_n_z, sum_d_h5_a_n_u, d_h5_a_W_last,
-        d_h4_term_windows, d_h4_term_padded, d_h4_term_windows2, d_a_h4, mask2, d_h4_r_n_z,
-        dot_h4_r_n_z, tmp8, sum_d_h4_r_n_u, d_h4_r_W_last, d_h4_a_windows, d_h4_a_padded,
-        dot_h4_a_n_z, tmp9, sum_d_h4_a_n_u, d_h4_a_W_last, d_h3_term_windows, d_h3_term_padded,
-        d_h3_p_n_z, dot_h3_p_n_z, tmp10, sum_d_h3_p_n_u, d_h3_p_W_last, dot_h3_r_n_z, tmp11,
-        sum_d_h3_r_n_u, d_h3_r_W_last, d_h3_a_windows, d_h3_a_padded, dot_h3_a_n_z, sum_d_h3_a_n_u,
-        d_h3_a_W_last, d_h2_term_windows, d_h2_term_padded, d_h2_term_windows2, d_a_h2, mask3,
-        d_h2_r_n_z, dot_h2_r_n_z, tmp12, sum_d_h2_r_n_u, d_h2_r_W_last, d_h2_a_windows,
-        d_h2_a_padded, dot_h2_a_n_z, tmp13, sum_d_h2_a_n_u, d_h2_a_W_last, d_h1_term_windows,
-        d_h1_term_padded, d_h1_r_n_z, dot_h1_r_n_z, tmp14, sum_d_h1_r_n_u, d_h1_r_W_last,
-        d_h1_a_windows, d_h1_a_padded, dot_h1_a_n_z, tmp15, sum_d_h1_a_n_u, d_h1_a_W_last,
-        d_h0_term_windows, d_h0_term_padded, dot_h0_n_z, tmp16, sum_d_h0_n_u, tmp17, tmp18, tmp19,
+        h0_W_last, h0_c, block, h0_n_q, h0, h1_a_W_last, h1_a_c, block2, part, h1_a_n_q, h1_a,
+        h1_r_W_last, h1_r_c, h1_r_n_q, h1, h2_a_W_last, h2_a_c, h2_a_n_q, h2_a, h2_r_W_last, h2_r_c,
+        h2_r_n_q, h2, h3_p_W_last, h3_p_c, block3, h3_p_n_q, h2_padded, h2_padded_windows,
+        h3_a_W_last, h3_a_c, h3_a_n_q, h3_a, h3_r_W_last, h3_r_c, block4, part2, h3_r_n_q, tmp, h3,
+        h4_a_W_last, h4_a_c, h4_a_n_q, h4_a, h4_r_W_last, h4_r_c, h4_r_n_q, h4, h5_p_W_last, h5_p_c,
+        block5, h5_p_n_q, h5_a_W_last, h5_a_c, block6, h5_a_n_q, h5_a, h5_a_padded,
+        h5_a_padded_windows, h5_r_W_last, h5_r_c, h5_r_n_q, tmp2, h5, h5_padded, h5_padded_windows,
+        h6_a_W_last, h6_a_c, h6_a_n_q, h6_a, h6_a_padded, h6_a_padded_windows, h6_r_W_last, h6_r_c,
+        h6_r_n_q, h6, sum_h6, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, s_W_t2, mask, d_h6_r_n_z,
+        dot_h6_r_n_z, tmp4, sum_d_h6_r_n_u, d_h6_r_W_last, h6_r_W_turned, block7, d_h6_a,
+        dot_h6_a_n_z, tmp5, sum_d_h6_a_n_u, d_h6_a_W_last, h6_a_W_turned, conv_d_h6_a_c, block8,
+        d_h5_p_n_z, dot_h5_p_n_z, tmp6, sum_d_h5_p_n_u, block9, part3, d_h5_p_W_last, dot_h5_r_n_z,
+        tmp7, sum_d_h5_r_n_u, d_h5_r_W_last, h5_r_W_turned, d_h5_a, block10, dot_h5_a_n_z, tmp8,
+        sum_d_h5_a_n_u, block11, part4, d_h5_a_W_last, h5_a_W_last2, d_h4_term_windows,
+        d_h4_term_padded, h5_p_W_last2, d_h4_term_windows2, d_a_h4, mask2, d_h4_r_n_z, dot_h4_r_n_z,
+        tmp9, sum_d_h4_r_n_u, part5, d_h4_r_W_last, h4_r_W_turned, d_h4_a, dot_h4_a_n_z, tmp10,
+        sum_d_h4_a_n_u, d_h4_a_W_last, h4_a_W_turned, conv_d_h4_a_c, d_h3_p_n_z, dot_h3_p_n_z,
+        tmp11, sum_d_h3_p_n_u, d_h3_p_W_last, part6, dot_h3_r_n_z, tmp12, sum_d_h3_r_n_u,
+        d_h3_r_W_last, h3_r_W_turned, d_h3_a, dot_h3_a_n_z, tmp13, sum_d_h3_a_n_u, d_h3_a_W_last,
+        d_h2_term_windows, d_h2_term_padded, h3_p_W_last2, d_h2_term_windows2, d_a_h2, mask3,
+        d_h2_r_n_z, dot_h2_r_n_z, tmp14, sum_d_h2_r_n_u, d_h2_r_W_last, part7, h2_r_W_turned,
+        d_h2_a, dot_h2_a_n_z, tmp15, sum_d_h2_a_n_u, d_h2_a_W_last, h2_a_W_turned, conv_d_h2_a_c,
+        d_h1_r_n_z, dot_h1_r_n_z, tmp16, sum_d_h1_r_n_u, d_h1_r_W_last, h1_r_W_turned, d_h1_a,
+        dot_h1_a_n_z, tmp17, sum_d_h1_a_n_u, d_h1_a_W_last, h1_a_W_turned, conv_d_h1_a_c,
+        dot_h0_n_z, tmp18, sum_d_h0_n_u, d_h0_W_last, part8, tmp19, tmp20, tmp21,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
     # h0.c = conv(x, h0.W, padding = same)                      conv.nn:47
-    np.matmul(x_padded_windows.reshape(-1, 9), h0_W.reshape(-1, 9).T, out=h0_c.reshape(-1, M))
+    h0_W_last[...] = h0_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h0_W_last, block, padding=(1, 1), out=h0_c)  # (B, 28, 28, M)
     # h0.n.m = mean[batch, 1, 2](h0.c)                          conv.nn:28
     h0_n_m = new_h0_n_mu                                        # (M,)
     np.sum(h0_c, axis=(0, 1, 2), out=h0_n_m)
@@ -1495,13 +1471,9 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h0_n_gamma, h0_n_z, out=h0)                     # (B, 28, 28, M)
     h0 += h0_n_beta
     np.maximum(h0, 0, out=h0)
-    h0_padded[...] = 0                                          # (B, 30, 30, M)
-    h0_padded[:, 1:29, 1:29] = h0
-    h0_padded_windows[...] = windows(h0_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h1.a.c = conv(h0, h1.a.W, padding = same)                 conv.nn:47
-    h1_a_W_last[...] = h1_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h0_padded_windows.reshape(-1, 9*M), h1_a_W_last.reshape(-1, 9*M).T,
-        out=h1_a_c.reshape(-1, M))
+    h1_a_W_last[...] = h1_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
+    convolve(h0, h1_a_W_last, block2, part, padding=(1, 1), out=h1_a_c)  # (B, 28, 28, M)
     # h1.a.n.m = mean[batch, 1, 2](h1.a.c)                      conv.nn:28
     h1_a_n_m = new_h1_a_n_mu                                    # (M,)
     np.sum(h1_a_c, axis=(0, 1, 2), out=h1_a_n_m)
@@ -1524,13 +1496,9 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h1_a_n_gamma, h1_a_n_z, out=h1_a)               # (B, 28, 28, M)
     h1_a += h1_a_n_beta
     np.maximum(h1_a, 0, out=h1_a)
-    h1_a_padded[...] = 0                                        # (B, 30, 30, M)
-    h1_a_padded[:, 1:29, 1:29] = h1_a
-    h1_a_padded_windows[...] = windows(h1_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h1.r.c = conv(h1.a, h1.r.W, padding = same)               conv.nn:47
-    h1_r_W_last[...] = h1_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h1_a_padded_windows.reshape(-1, 9*M), h1_r_W_last.reshape(-1, 9*M).T,
-        out=h1_r_c.reshape(-1, M))
+    h1_r_W_last[...] = h1_r_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
+    convolve(h1_a, h1_r_W_last, block2, part, padding=(1, 1), out=h1_r_c)  # (B, 28, 28, M)
     # h1.r.n.m = mean[batch, 1, 2](h1.r.c)                      conv.nn:28
     h1_r_n_m = new_h1_r_n_mu                                    # (M,)
     np.sum(h1_r_c, axis=(0, 1, 2), out=h1_r_n_m)
@@ -1554,13 +1522,9 @@ def _gradients(params, grads, x, y, workspace):
     h1 += h1_r_n_beta
     h1 += h0
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h2.a.c = conv(h1, h2.a.W, padding = same)                 conv.nn:47
-    h2_a_W_last[...] = h2_a_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_a_W_last.reshape(-1, 9*M).T,
-        out=h2_a_c.reshape(-1, M))
+    h2_a_W_last[...] = h2_a_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
+    convolve(h1, h2_a_W_last, block2, part, padding=(1, 1), out=h2_a_c)  # (B, 28, 28, M)
     # h2.a.n.m = mean[batch, 1, 2](h2.a.c)                      conv.nn:28
     h2_a_n_m = new_h2_a_n_mu                                    # (M,)
     np.sum(h2_a_c, axis=(0, 1, 2), out=h2_a_n_m)
@@ -1583,13 +1547,9 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h2_a_n_gamma, h2_a_n_z, out=h2_a)               # (B, 28, 28, M)
     h2_a += h2_a_n_beta
     np.maximum(h2_a, 0, out=h2_a)
-    h2_a_padded[...] = 0                                        # (B, 30, 30, M)
-    h2_a_padded[:, 1:29, 1:29] = h2_a
-    h2_a_padded_windows[...] = windows(h2_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h2.r.c = conv(h2.a, h2.r.W, padding = same)               conv.nn:47
-    h2_r_W_last[...] = h2_r_W.transpose(0, 2, 3, 1)             # (M, 3, 3, M)
-    np.matmul(h2_a_padded_windows.reshape(-1, 9*M), h2_r_W_last.reshape(-1, 9*M).T,
-        out=h2_r_c.reshape(-1, M))
+    h2_r_W_last[...] = h2_r_W.transpose(2, 3, 1, 0)             # (3, 3, M, M)
+    convolve(h2_a, h2_r_W_last, block2, part, padding=(1, 1), out=h2_r_c)  # (B, 28, 28, M)
     # h2.r.n.m = mean[batch, 1, 2](h2.r.c)                      conv.nn:28
     h2_r_n_m = new_h2_r_n_mu                                    # (M,)
     np.sum(h2_r_c, axis=(0, 1, 2), out=h2_r_n_m)
@@ -1613,10 +1573,9 @@ def _gradients(params, grads, x, y, workspace):
     h2 += h2_r_n_beta
     h2 += h1
     np.maximum(h2, 0, out=h2)
-    h2_windows[...] = windows(h2, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # h3.p.c = conv(h2, h3.p.W, stride = 2)                     conv.nn:47
-    h3_p_W_last[...] = h3_p_W.transpose(0, 2, 3, 1)             # (2*M, 1, 1, M)
-    np.matmul(h2_windows.reshape(-1, M), h3_p_W_last.reshape(-1, M).T, out=h3_p_c.reshape(-1, 2*M))
+    h3_p_W_last[...] = h3_p_W.transpose(2, 3, 1, 0)             # (1, 1, M, 2*M)
+    convolve(h2, h3_p_W_last, block3, stride=(2, 2), out=h3_p_c)  # (B, 14, 14, 2*M)
     # h3.p.n.m = mean[batch, 1, 2](h3.p.c)                      conv.nn:28
     h3_p_n_m = new_h3_p_n_mu                                    # (2*M,)
     np.sum(h3_p_c, axis=(0, 1, 2), out=h3_p_n_m)
@@ -1634,11 +1593,11 @@ def _gradients(params, grads, x, y, workspace):
     # h3.p.n.z = h3.p.n.u / channels(h3.p.n.q, h3.p.n.u)        conv.nn:32
     h3_p_n_z = h3_p_n_u
     h3_p_n_z /= h3_p_n_q
+    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
     h2_padded[...] = 0                                          # (B, 29, 29, M)
     h2_padded[:, :28, :28] = h2
     h2_padded_windows[...] = windows(h2_padded, (1, 2), (3, 3),
         stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
-    # h3.a.c = conv(h2, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
     h3_a_W_last[...] = h3_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, M)
     np.matmul(h2_padded_windows.reshape(-1, 9*M), h3_a_W_last.reshape(-1, 9*M).T,
         out=h3_a_c.reshape(-1, 2*M))
@@ -1664,13 +1623,9 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h3_a_n_gamma, h3_a_n_z, out=h3_a)               # (B, 14, 14, 2*M)
     h3_a += h3_a_n_beta
     np.maximum(h3_a, 0, out=h3_a)
-    h3_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
-    h3_a_padded[:, 1:15, 1:15] = h3_a
-    h3_a_padded_windows[...] = windows(h3_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h3.r.c = conv(h3.a, h3.r.W, padding = same)               conv.nn:47
-    h3_r_W_last[...] = h3_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h3_a_padded_windows.reshape(-1, 18*M), h3_r_W_last.reshape(-1, 18*M).T,
-        out=h3_r_c.reshape(-1, 2*M))
+    h3_r_W_last[...] = h3_r_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
+    convolve(h3_a, h3_r_W_last, block4, part2, padding=(1, 1), out=h3_r_c)  # (B, 14, 14, 2*M)
     # h3.r.n.m = mean[batch, 1, 2](h3.r.c)                      conv.nn:28
     h3_r_n_m = new_h3_r_n_mu                                    # (2*M,)
     np.sum(h3_r_c, axis=(0, 1, 2), out=h3_r_n_m)
@@ -1697,13 +1652,9 @@ def _gradients(params, grads, x, y, workspace):
     tmp += h3_r_n_beta
     h3 += tmp
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h4.a.c = conv(h3, h4.a.W, padding = same)                 conv.nn:47
-    h4_a_W_last[...] = h4_a_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_a_W_last.reshape(-1, 18*M).T,
-        out=h4_a_c.reshape(-1, 2*M))
+    h4_a_W_last[...] = h4_a_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_a_W_last, block4, part2, padding=(1, 1), out=h4_a_c)  # (B, 14, 14, 2*M)
     # h4.a.n.m = mean[batch, 1, 2](h4.a.c)                      conv.nn:28
     h4_a_n_m = new_h4_a_n_mu                                    # (2*M,)
     np.sum(h4_a_c, axis=(0, 1, 2), out=h4_a_n_m)
@@ -1726,13 +1677,9 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h4_a_n_gamma, h4_a_n_z, out=h4_a)               # (B, 14, 14, 2*M)
     h4_a += h4_a_n_beta
     np.maximum(h4_a, 0, out=h4_a)
-    h4_a_padded[...] = 0                                        # (B, 16, 16, 2*M)
-    h4_a_padded[:, 1:15, 1:15] = h4_a
-    h4_a_padded_windows[...] = windows(h4_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h4.r.c = conv(h4.a, h4.r.W, padding = same)               conv.nn:47
-    h4_r_W_last[...] = h4_r_W.transpose(0, 2, 3, 1)             # (2*M, 3, 3, 2*M)
-    np.matmul(h4_a_padded_windows.reshape(-1, 18*M), h4_r_W_last.reshape(-1, 18*M).T,
-        out=h4_r_c.reshape(-1, 2*M))
+    h4_r_W_last[...] = h4_r_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 2*M)
+    convolve(h4_a, h4_r_W_last, block4, part2, padding=(1, 1), out=h4_r_c)  # (B, 14, 14, 2*M)
     # h4.r.n.m = mean[batch, 1, 2](h4.r.c)                      conv.nn:28
     h4_r_n_m = new_h4_r_n_mu                                    # (2*M,)
     np.sum(h4_r_c, axis=(0, 1, 2), out=h4_r_n_m)
@@ -1756,11 +1703,9 @@ def _gradients(params, grads, x, y, workspace):
     h4 += h4_r_n_beta
     h4 += h3
     np.maximum(h4, 0, out=h4)
-    h4_windows[...] = windows(h4, (1, 2), (1, 1), stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # h5.p.c = conv(h4, h5.p.W, stride = 2)                     conv.nn:47
-    h5_p_W_last[...] = h5_p_W.transpose(0, 2, 3, 1)             # (4*M, 1, 1, 2*M)
-    np.matmul(h4_windows.reshape(-1, 2*M), h5_p_W_last.reshape(-1, 2*M).T,
-        out=h5_p_c.reshape(-1, 4*M))
+    h5_p_W_last[...] = h5_p_W.transpose(2, 3, 1, 0)             # (1, 1, 2*M, 4*M)
+    convolve(h4, h5_p_W_last, block5, stride=(2, 2), out=h5_p_c)  # (B, 7, 7, 4*M)
     # h5.p.n.m = mean[batch, 1, 2](h5.p.c)                      conv.nn:28
     h5_p_n_m = new_h5_p_n_mu                                    # (4*M,)
     np.sum(h5_p_c, axis=(0, 1, 2), out=h5_p_n_m)
@@ -1778,14 +1723,9 @@ def _gradients(params, grads, x, y, workspace):
     # h5.p.n.z = h5.p.n.u / channels(h5.p.n.q, h5.p.n.u)        conv.nn:32
     h5_p_n_z = h5_p_n_u
     h5_p_n_z /= h5_p_n_q
-    h4_padded[...] = 0                                          # (B, 15, 15, 2*M)
-    h4_padded[:, :14, :14] = h4
-    h4_padded_windows[...] = windows(h4_padded, (1, 2), (3, 3),
-        stride=(2, 2)).transpose(0, 1, 2, 4, 5, 3)
     # h5.a.c = conv(h4, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]])  conv.nn:47
-    h5_a_W_last[...] = h5_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 2*M)
-    np.matmul(h4_padded_windows.reshape(-1, 18*M), h5_a_W_last.reshape(-1, 18*M).T,
-        out=h5_a_c.reshape(-1, 4*M))
+    h5_a_W_last[...] = h5_a_W.transpose(2, 3, 1, 0)             # (3, 3, 2*M, 4*M)
+    convolve(h4, h5_a_W_last, block6, padding=(0, 0), stride=(2, 2), out=h5_a_c)  # (B, 7, 7, 4*M)
     # h5.a.n.m = mean[batch, 1, 2](h5.a.c)                      conv.nn:28
     h5_a_n_m = new_h5_a_n_mu                                    # (4*M,)
     np.sum(h5_a_c, axis=(0, 1, 2), out=h5_a_n_m)
@@ -1808,10 +1748,10 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h5_a_n_gamma, h5_a_n_z, out=h5_a)               # (B, 7, 7, 4*M)
     h5_a += h5_a_n_beta
     np.maximum(h5_a, 0, out=h5_a)
+    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
     h5_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h5_a_padded[:, 1:8, 1:8] = h5_a
     h5_a_padded_windows[...] = windows(h5_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h5.r.c = conv(h5.a, h5.r.W, padding = same)               conv.nn:47
     h5_r_W_last[...] = h5_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_a_padded_windows.reshape(-1, 36*M), h5_r_W_last.reshape(-1, 36*M).T,
         out=h5_r_c.reshape(-1, 4*M))
@@ -1841,10 +1781,10 @@ def _gradients(params, grads, x, y, workspace):
     tmp2 += h5_r_n_beta
     h5 += tmp2
     np.maximum(h5, 0, out=h5)
+    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
     h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
     h5_padded[:, 1:8, 1:8] = h5
     h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h6.a.c = conv(h5, h6.a.W, padding = same)                 conv.nn:47
     h6_a_W_last[...] = h6_a_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_a_W_last.reshape(-1, 36*M).T,
         out=h6_a_c.reshape(-1, 4*M))
@@ -1870,10 +1810,10 @@ def _gradients(params, grads, x, y, workspace):
     np.multiply(h6_a_n_gamma, h6_a_n_z, out=h6_a)               # (B, 7, 7, 4*M)
     h6_a += h6_a_n_beta
     np.maximum(h6_a, 0, out=h6_a)
+    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
     h6_a_padded[...] = 0                                        # (B, 9, 9, 4*M)
     h6_a_padded[:, 1:8, 1:8] = h6_a
     h6_a_padded_windows[...] = windows(h6_a_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h6.r.c = conv(h6.a, h6.r.W, padding = same)               conv.nn:47
     h6_r_W_last[...] = h6_r_W.transpose(0, 2, 3, 1)             # (4*M, 3, 3, 4*M)
     np.matmul(h6_a_padded_windows.reshape(-1, 36*M), h6_r_W_last.reshape(-1, 36*M).T,
         out=h6_r_c.reshape(-1, 4*M))
@@ -1900,16 +1840,16 @@ def _gradients(params, grads, x, y, workspace):
     h6 += h6_r_n_beta
     h6 += h5
     np.maximum(h6, 0, out=h6)
-    np.sum(h6, axis=(1, 2), out=sum_h6)                         # (B, 4*M)
     # s = 1/49 * s.W @ sum[1, 2](h6) + s.b                      layers.nn:6
+    np.sum(h6, axis=(1, 2), out=sum_h6)                         # (B, 4*M)
     np.matmul(sum_h6, s_W.T, out=s)                             # (B, C)
     s *= 1 / 49
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp3)
     s_picked -= max_s
@@ -1959,15 +1899,13 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_h6_r_c.reshape(-1, 4*M).T, h6_a_padded_windows.reshape(-1, 36*M),
         out=d_h6_r_W_last.reshape(-1, 36*M))
     d_h6_r_W[...] = d_h6_r_W_last.transpose(0, 3, 1, 2)         # (4*M, 4*M, 3, 3)
-    np.matmul(d_h6_r_c.reshape(-1, 4*M), h6_r_W_last.reshape(-1, 36*M),
-        out=d_h6_a_windows.reshape(-1, 36*M))
     # d_h6.a = conv_transpose(d_h6.r.c, h6.r.W, padding = 1)
-    fold(d_h6_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h6_a_padded)
+    h6_r_W_turned[...] = h6_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 4*M, 4*M)
+    convolve(d_h6_r_c, h6_r_W_turned, block7, padding=(1, 1), out=d_h6_a)  # (B, 7, 7, 4*M)
     # d_h6.a.n = d_h6.a * real(h6.a > 0)
-    d_h6_a_n = h6_a
-    d_h6_a = d_h6_a_padded[:, 1:8, 1:8]
+    d_h6_a_n = d_h6_a
     np.greater(h6_a, 0, out=mask)
-    np.multiply(d_h6_a, mask, out=d_h6_a_n)
+    d_h6_a_n *= mask
     # d_h6.a.n.beta = sum[batch, 1, 2](d_h6.a.n)
     np.sum(d_h6_a_n, axis=(0, 1, 2), out=d_h6_a_n_beta)         # (4*M,)
     # d_h6.a.n.gamma = sum[batch, 1, 2] d_h6.a.n * h6.a.n.z
@@ -1993,13 +1931,12 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_h6_a_c.reshape(-1, 4*M).T, h5_padded_windows.reshape(-1, 36*M),
         out=d_h6_a_W_last.reshape(-1, 36*M))
     d_h6_a_W[...] = d_h6_a_W_last.transpose(0, 3, 1, 2)         # (4*M, 4*M, 3, 3)
-    np.matmul(d_h6_a_c.reshape(-1, 4*M), h6_a_W_last.reshape(-1, 36*M),
-        out=d_h5_term_windows.reshape(-1, 36*M))
     # d_h5 = d_a_h6 + conv_transpose(d_h6.a.c, h6.a.W, padding = 1)
     # d_a_h5 = d_h5 * real(h5 > 0)
-    fold(d_h5_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h5_term_padded)
+    h6_a_W_turned[...] = h6_a_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 4*M, 4*M)
+    convolve(d_h6_a_c, h6_a_W_turned, block8, padding=(1, 1), out=conv_d_h6_a_c)  # (B, 7, 7, 4*M)
     d_a_h5 = d_a_h6
-    d_a_h5 += d_h5_term_padded[:, 1:8, 1:8]
+    d_a_h5 += conv_d_h6_a_c
     np.greater(h5, 0, out=mask)
     d_a_h5 *= mask
     # d_h5.r.n.beta = sum[batch, 1, 2](d_a_h5)
@@ -2023,9 +1960,8 @@ def _gradients(params, grads, x, y, workspace):
     d_h5_p_c = d_h5_p_n_u
     d_h5_p_c -= sum_d_h5_p_n_u
     # d_h5.p.W = correlate(d_h5.p.c, h4, 1, stride = 2)
-    np.matmul(d_h5_p_c.reshape(-1, 4*M).T, h4_windows.reshape(-1, 2*M),
-        out=d_h5_p_W_last.reshape(-1, 2*M))
-    d_h5_p_W[...] = d_h5_p_W_last.transpose(0, 3, 1, 2)         # (4*M, 2*M, 1, 1)
+    correlate(h4, d_h5_p_c, block9, part3, stride=(2, 2), out=d_h5_p_W_last)  # (1, 1, 2*M, 4*M)
+    d_h5_p_W[...] = d_h5_p_W_last.transpose(3, 2, 0, 1)         # (4*M, 2*M, 1, 1)
     # d_h5.r.n.gamma = sum[batch, 1, 2] d_a_h5 * h5.r.n.z
     np.einsum("abcd,abcd->d", d_a_h5, h5_r_n_z, out=d_h5_r_n_gamma)  # (4*M,)
     # d_h5.r.n.z = d_a_h5 * channels(h5.r.n.gamma, d_a_h5)
@@ -2049,15 +1985,13 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_h5_r_c.reshape(-1, 4*M).T, h5_a_padded_windows.reshape(-1, 36*M),
         out=d_h5_r_W_last.reshape(-1, 36*M))
     d_h5_r_W[...] = d_h5_r_W_last.transpose(0, 3, 1, 2)         # (4*M, 4*M, 3, 3)
-    np.matmul(d_h5_r_c.reshape(-1, 4*M), h5_r_W_last.reshape(-1, 36*M),
-        out=d_h5_a_windows.reshape(-1, 36*M))
     # d_h5.a = conv_transpose(d_h5.r.c, h5.r.W, padding = 1)
-    fold(d_h5_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h5_a_padded)
+    h5_r_W_turned[...] = h5_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 4*M, 4*M)
+    convolve(d_h5_r_c, h5_r_W_turned, block10, padding=(1, 1), out=d_h5_a)  # (B, 7, 7, 4*M)
     # d_h5.a.n = d_h5.a * real(h5.a > 0)
-    d_h5_a_n = h5_a
-    d_h5_a = d_h5_a_padded[:, 1:8, 1:8]
+    d_h5_a_n = d_h5_a
     np.greater(h5_a, 0, out=mask)
-    np.multiply(d_h5_a, mask, out=d_h5_a_n)
+    d_h5_a_n *= mask
     # d_h5.a.n.beta = sum[batch, 1, 2](d_h5.a.n)
     np.sum(d_h5_a_n, axis=(0, 1, 2), out=d_h5_a_n_beta)         # (4*M,)
     # d_h5.a.n.gamma = sum[batch, 1, 2] d_h5.a.n * h5.a.n.z
@@ -2072,26 +2006,27 @@ def _gradients(params, grads, x, y, workspace):
     dot_h5_a_n_z *= -1 / (49*B)
     d_h5_a_n_u = d_h5_a_n_z
     d_h5_a_n_u /= h5_a_n_q
-    np.multiply(dot_h5_a_n_z, h5_a_n_z, out=tmp7)
-    d_h5_a_n_u += tmp7
+    np.multiply(dot_h5_a_n_z, h5_a_n_z, out=tmp8)
+    d_h5_a_n_u += tmp8
     # d_h5.a.c = d_h5.a.n.u - channels(mean[batch, 1, 2](d_h5.a.n.u), d_h5.a.n.u)
     np.sum(d_h5_a_n_u, axis=(0, 1, 2), out=sum_d_h5_a_n_u)      # (4*M,)
     sum_d_h5_a_n_u /= 49*B
     d_h5_a_c = d_h5_a_n_u
     d_h5_a_c -= sum_d_h5_a_n_u
     # d_h5.a.W = correlate(d_h5.a.c, h4, 3, stride = 2, padding = [[0, 1], [0, 1]])
-    np.matmul(d_h5_a_c.reshape(-1, 4*M).T, h4_padded_windows.reshape(-1, 18*M),
-        out=d_h5_a_W_last.reshape(-1, 18*M))
-    d_h5_a_W[...] = d_h5_a_W_last.transpose(0, 3, 1, 2)         # (4*M, 2*M, 3, 3)
-    np.matmul(d_h5_a_c.reshape(-1, 4*M), h5_a_W_last.reshape(-1, 18*M),
-        out=d_h4_term_windows.reshape(-1, 18*M))
-    fold(d_h4_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2),
-        out=d_h4_term_padded)
-    np.matmul(d_h5_p_c.reshape(-1, 4*M), h5_p_W_last.reshape(-1, 2*M),
-        out=d_h4_term_windows2.reshape(-1, 2*M))
+    correlate(h4, d_h5_a_c, block11, part4, padding=(0, 0), stride=(2, 2), out=d_h5_a_W_last)
+    d_h5_a_W[...] = d_h5_a_W_last.transpose(3, 2, 0, 1)         # (4*M, 2*M, 3, 3)
     # d_h4 = conv_transpose(d_h5.a.c, h5.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
     #     conv_transpose(d_h5.p.c, h5.p.W, stride = 2, more = 1)
     # d_a_h4 = d_h4 * real(h4 > 0)
+    h5_a_W_last2[...] = h5_a_W.transpose(2, 3, 1, 0)            # (3, 3, 2*M, 4*M)
+    np.matmul(d_h5_a_c.reshape(-1, 4*M), h5_a_W_last2.reshape(-1, 4*M).T,
+        out=d_h4_term_windows.reshape(-1, 18*M))
+    fold(d_h4_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2),
+        out=d_h4_term_padded)
+    h5_p_W_last2[...] = h5_p_W.transpose(2, 3, 1, 0)            # (1, 1, 2*M, 4*M)
+    np.matmul(d_h5_p_c.reshape(-1, 4*M), h5_p_W_last2.reshape(-1, 4*M).T,
+        out=d_h4_term_windows2.reshape(-1, 2*M))
     fold(d_h4_term_windows2.transpose(0, 1, 2, 5, 3, 4), (1, 2), (1, 1), stride=(2, 2), out=d_a_h4)
     d_a_h4 += d_h4_term_padded[:, :14, :14]
     np.greater(h4, 0, out=mask2)
@@ -2109,26 +2044,23 @@ def _gradients(params, grads, x, y, workspace):
     dot_h4_r_n_z *= -1 / (196*B)
     d_h4_r_n_u = d_h4_r_n_z
     d_h4_r_n_u /= h4_r_n_q
-    np.multiply(dot_h4_r_n_z, h4_r_n_z, out=tmp8)
-    d_h4_r_n_u += tmp8
+    np.multiply(dot_h4_r_n_z, h4_r_n_z, out=tmp9)
+    d_h4_r_n_u += tmp9
     # d_h4.r.c = d_h4.r.n.u - channels(mean[batch, 1, 2](d_h4.r.n.u), d_h4.r.n.u)
     np.sum(d_h4_r_n_u, axis=(0, 1, 2), out=sum_d_h4_r_n_u)      # (2*M,)
     sum_d_h4_r_n_u /= 196*B
     d_h4_r_c = d_h4_r_n_u
     d_h4_r_c -= sum_d_h4_r_n_u
     # d_h4.r.W = correlate(d_h4.r.c, h4.a, 3, padding = same)
-    np.matmul(d_h4_r_c.reshape(-1, 2*M).T, h4_a_padded_windows.reshape(-1, 18*M),
-        out=d_h4_r_W_last.reshape(-1, 18*M))
-    d_h4_r_W[...] = d_h4_r_W_last.transpose(0, 3, 1, 2)         # (2*M, 2*M, 3, 3)
-    np.matmul(d_h4_r_c.reshape(-1, 2*M), h4_r_W_last.reshape(-1, 18*M),
-        out=d_h4_a_windows.reshape(-1, 18*M))
+    correlate(h4_a, d_h4_r_c, block4, part5, padding=(1, 1), out=d_h4_r_W_last)  # (3, 3, 2*M, 2*M)
+    d_h4_r_W[...] = d_h4_r_W_last.transpose(3, 2, 0, 1)         # (2*M, 2*M, 3, 3)
     # d_h4.a = conv_transpose(d_h4.r.c, h4.r.W, padding = 1)
-    fold(d_h4_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h4_a_padded)
+    h4_r_W_turned[...] = h4_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 2*M, 2*M)
+    convolve(d_h4_r_c, h4_r_W_turned, block4, part2, padding=(1, 1), out=d_h4_a)  # (B, 14, 14, 2*M)
     # d_h4.a.n = d_h4.a * real(h4.a > 0)
-    d_h4_a_n = h4_a
-    d_h4_a = d_h4_a_padded[:, 1:15, 1:15]
+    d_h4_a_n = d_h4_a
     np.greater(h4_a, 0, out=mask2)
-    np.multiply(d_h4_a, mask2, out=d_h4_a_n)
+    d_h4_a_n *= mask2
     # d_h4.a.n.beta = sum[batch, 1, 2](d_h4.a.n)
     np.sum(d_h4_a_n, axis=(0, 1, 2), out=d_h4_a_n_beta)         # (2*M,)
     # d_h4.a.n.gamma = sum[batch, 1, 2] d_h4.a.n * h4.a.n.z
@@ -2143,24 +2075,22 @@ def _gradients(params, grads, x, y, workspace):
     dot_h4_a_n_z *= -1 / (196*B)
     d_h4_a_n_u = d_h4_a_n_z
     d_h4_a_n_u /= h4_a_n_q
-    np.multiply(dot_h4_a_n_z, h4_a_n_z, out=tmp9)
-    d_h4_a_n_u += tmp9
+    np.multiply(dot_h4_a_n_z, h4_a_n_z, out=tmp10)
+    d_h4_a_n_u += tmp10
     # d_h4.a.c = d_h4.a.n.u - channels(mean[batch, 1, 2](d_h4.a.n.u), d_h4.a.n.u)
     np.sum(d_h4_a_n_u, axis=(0, 1, 2), out=sum_d_h4_a_n_u)      # (2*M,)
     sum_d_h4_a_n_u /= 196*B
     d_h4_a_c = d_h4_a_n_u
     d_h4_a_c -= sum_d_h4_a_n_u
     # d_h4.a.W = correlate(d_h4.a.c, h3, 3, padding = same)
-    np.matmul(d_h4_a_c.reshape(-1, 2*M).T, h3_padded_windows.reshape(-1, 18*M),
-        out=d_h4_a_W_last.reshape(-1, 18*M))
-    d_h4_a_W[...] = d_h4_a_W_last.transpose(0, 3, 1, 2)         # (2*M, 2*M, 3, 3)
-    np.matmul(d_h4_a_c.reshape(-1, 2*M), h4_a_W_last.reshape(-1, 18*M),
-        out=d_h3_term_windows.reshape(-1, 18*M))
+    correlate(h3, d_h4_a_c, block4, part5, padding=(1, 1), out=d_h4_a_W_last)  # (3, 3, 2*M, 2*M)
+    d_h4_a_W[...] = d_h4_a_W_last.transpose(3, 2, 0, 1)         # (2*M, 2*M, 3, 3)
     # d_h3 = d_a_h4 + conv_transpose(d_h4.a.c, h4.a.W, padding = 1)
     # d_a_h3 = d_h3 * real(h3 > 0)
-    fold(d_h3_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h3_term_padded)
+    h4_a_W_turned[...] = h4_a_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 2*M, 2*M)
+    convolve(d_h4_a_c, h4_a_W_turned, block4, part2, padding=(1, 1), out=conv_d_h4_a_c)
     d_a_h3 = d_a_h4
-    d_a_h3 += d_h3_term_padded[:, 1:15, 1:15]
+    d_a_h3 += conv_d_h4_a_c
     np.greater(h3, 0, out=mask2)
     d_a_h3 *= mask2
     # d_h3.r.n.beta = sum[batch, 1, 2](d_a_h3)
@@ -2176,17 +2106,16 @@ def _gradients(params, grads, x, y, workspace):
     dot_h3_p_n_z *= -1 / (196*B)
     d_h3_p_n_u = d_h3_p_n_z
     d_h3_p_n_u /= h3_p_n_q
-    np.multiply(dot_h3_p_n_z, h3_p_n_z, out=tmp10)
-    d_h3_p_n_u += tmp10
+    np.multiply(dot_h3_p_n_z, h3_p_n_z, out=tmp11)
+    d_h3_p_n_u += tmp11
     # d_h3.p.c = d_h3.p.n.u - channels(mean[batch, 1, 2](d_h3.p.n.u), d_h3.p.n.u)
     np.sum(d_h3_p_n_u, axis=(0, 1, 2), out=sum_d_h3_p_n_u)      # (2*M,)
     sum_d_h3_p_n_u /= 196*B
     d_h3_p_c = d_h3_p_n_u
     d_h3_p_c -= sum_d_h3_p_n_u
     # d_h3.p.W = correlate(d_h3.p.c, h2, 1, stride = 2)
-    np.matmul(d_h3_p_c.reshape(-1, 2*M).T, h2_windows.reshape(-1, M),
-        out=d_h3_p_W_last.reshape(-1, M))
-    d_h3_p_W[...] = d_h3_p_W_last.transpose(0, 3, 1, 2)         # (2*M, M, 1, 1)
+    correlate(h2, d_h3_p_c, block3, part6, stride=(2, 2), out=d_h3_p_W_last)  # (1, 1, M, 2*M)
+    d_h3_p_W[...] = d_h3_p_W_last.transpose(3, 2, 0, 1)         # (2*M, M, 1, 1)
     # d_h3.r.n.gamma = sum[batch, 1, 2] d_a_h3 * h3.r.n.z
     np.einsum("abcd,abcd->d", d_a_h3, h3_r_n_z, out=d_h3_r_n_gamma)  # (2*M,)
     # d_h3.r.n.z = d_a_h3 * channels(h3.r.n.gamma, d_a_h3)
@@ -2199,26 +2128,23 @@ def _gradients(params, grads, x, y, workspace):
     dot_h3_r_n_z *= -1 / (196*B)
     d_h3_r_n_u = d_h3_r_n_z
     d_h3_r_n_u /= h3_r_n_q
-    np.multiply(dot_h3_r_n_z, h3_r_n_z, out=tmp11)
-    d_h3_r_n_u += tmp11
+    np.multiply(dot_h3_r_n_z, h3_r_n_z, out=tmp12)
+    d_h3_r_n_u += tmp12
     # d_h3.r.c = d_h3.r.n.u - channels(mean[batch, 1, 2](d_h3.r.n.u), d_h3.r.n.u)
     np.sum(d_h3_r_n_u, axis=(0, 1, 2), out=sum_d_h3_r_n_u)      # (2*M,)
     sum_d_h3_r_n_u /= 196*B
     d_h3_r_c = d_h3_r_n_u
     d_h3_r_c -= sum_d_h3_r_n_u
     # d_h3.r.W = correlate(d_h3.r.c, h3.a, 3, padding = same)
-    np.matmul(d_h3_r_c.reshape(-1, 2*M).T, h3_a_padded_windows.reshape(-1, 18*M),
-        out=d_h3_r_W_last.reshape(-1, 18*M))
-    d_h3_r_W[...] = d_h3_r_W_last.transpose(0, 3, 1, 2)         # (2*M, 2*M, 3, 3)
-    np.matmul(d_h3_r_c.reshape(-1, 2*M), h3_r_W_last.reshape(-1, 18*M),
-        out=d_h3_a_windows.reshape(-1, 18*M))
+    correlate(h3_a, d_h3_r_c, block4, part5, padding=(1, 1), out=d_h3_r_W_last)  # (3, 3, 2*M, 2*M)
+    d_h3_r_W[...] = d_h3_r_W_last.transpose(3, 2, 0, 1)         # (2*M, 2*M, 3, 3)
     # d_h3.a = conv_transpose(d_h3.r.c, h3.r.W, padding = 1)
-    fold(d_h3_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h3_a_padded)
+    h3_r_W_turned[...] = h3_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, 2*M, 2*M)
+    convolve(d_h3_r_c, h3_r_W_turned, block4, part2, padding=(1, 1), out=d_h3_a)  # (B, 14, 14, 2*M)
     # d_h3.a.n = d_h3.a * real(h3.a > 0)
-    d_h3_a_n = h3_a
-    d_h3_a = d_h3_a_padded[:, 1:15, 1:15]
+    d_h3_a_n = d_h3_a
     np.greater(h3_a, 0, out=mask2)
-    np.multiply(d_h3_a, mask2, out=d_h3_a_n)
+    d_h3_a_n *= mask2
     # d_h3.a.n.beta = sum[batch, 1, 2](d_h3.a.n)
     np.sum(d_h3_a_n, axis=(0, 1, 2), out=d_h3_a_n_beta)         # (2*M,)
     # d_h3.a.n.gamma = sum[batch, 1, 2] d_h3.a.n * h3.a.n.z
@@ -2233,8 +2159,8 @@ def _gradients(params, grads, x, y, workspace):
     dot_h3_a_n_z *= -1 / (196*B)
     d_h3_a_n_u = d_h3_a_n_z
     d_h3_a_n_u /= h3_a_n_q
-    np.multiply(dot_h3_a_n_z, h3_a_n_z, out=tmp11)
-    d_h3_a_n_u += tmp11
+    np.multiply(dot_h3_a_n_z, h3_a_n_z, out=tmp13)
+    d_h3_a_n_u += tmp13
     # d_h3.a.c = d_h3.a.n.u - channels(mean[batch, 1, 2](d_h3.a.n.u), d_h3.a.n.u)
     np.sum(d_h3_a_n_u, axis=(0, 1, 2), out=sum_d_h3_a_n_u)      # (2*M,)
     sum_d_h3_a_n_u /= 196*B
@@ -2244,15 +2170,16 @@ def _gradients(params, grads, x, y, workspace):
     np.matmul(d_h3_a_c.reshape(-1, 2*M).T, h2_padded_windows.reshape(-1, 9*M),
         out=d_h3_a_W_last.reshape(-1, 9*M))
     d_h3_a_W[...] = d_h3_a_W_last.transpose(0, 3, 1, 2)         # (2*M, M, 3, 3)
+    # d_h2 = conv_transpose(d_h3.a.c, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
+    #     conv_transpose(d_h3.p.c, h3.p.W, stride = 2, more = 1)
+    # d_a_h2 = d_h2 * real(h2 > 0)
     np.matmul(d_h3_a_c.reshape(-1, 2*M), h3_a_W_last.reshape(-1, 9*M),
         out=d_h2_term_windows.reshape(-1, 9*M))
     fold(d_h2_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), stride=(2, 2),
         out=d_h2_term_padded)
-    np.matmul(d_h3_p_c.reshape(-1, 2*M), h3_p_W_last.reshape(-1, M),
+    h3_p_W_last2[...] = h3_p_W.transpose(2, 3, 1, 0)            # (1, 1, M, 2*M)
+    np.matmul(d_h3_p_c.reshape(-1, 2*M), h3_p_W_last2.reshape(-1, 2*M).T,
         out=d_h2_term_windows2.reshape(-1, M))
-    # d_h2 = conv_transpose(d_h3.a.c, h3.a.W, stride = 2, padding = [[0, 1], [0, 1]]) +
-    #     conv_transpose(d_h3.p.c, h3.p.W, stride = 2, more = 1)
-    # d_a_h2 = d_h2 * real(h2 > 0)
     fold(d_h2_term_windows2.transpose(0, 1, 2, 5, 3, 4), (1, 2), (1, 1), stride=(2, 2), out=d_a_h2)
     d_a_h2 += d_h2_term_padded[:, :28, :28]
     np.greater(h2, 0, out=mask3)
@@ -2270,26 +2197,23 @@ def _gradients(params, grads, x, y, workspace):
     dot_h2_r_n_z *= -1 / (784*B)
     d_h2_r_n_u = d_h2_r_n_z
     d_h2_r_n_u /= h2_r_n_q
-    np.multiply(dot_h2_r_n_z, h2_r_n_z, out=tmp12)
-    d_h2_r_n_u += tmp12
+    np.multiply(dot_h2_r_n_z, h2_r_n_z, out=tmp14)
+    d_h2_r_n_u += tmp14
     # d_h2.r.c = d_h2.r.n.u - channels(mean[batch, 1, 2](d_h2.r.n.u), d_h2.r.n.u)
     np.sum(d_h2_r_n_u, axis=(0, 1, 2), out=sum_d_h2_r_n_u)      # (M,)
     sum_d_h2_r_n_u /= 784*B
     d_h2_r_c = d_h2_r_n_u
     d_h2_r_c -= sum_d_h2_r_n_u
     # d_h2.r.W = correlate(d_h2.r.c, h2.a, 3, padding = same)
-    np.matmul(d_h2_r_c.reshape(-1, M).T, h2_a_padded_windows.reshape(-1, 9*M),
-        out=d_h2_r_W_last.reshape(-1, 9*M))
-    d_h2_r_W[...] = d_h2_r_W_last.transpose(0, 3, 1, 2)         # (M, M, 3, 3)
-    np.matmul(d_h2_r_c.reshape(-1, M), h2_r_W_last.reshape(-1, 9*M),
-        out=d_h2_a_windows.reshape(-1, 9*M))
+    correlate(h2_a, d_h2_r_c, block2, part7, padding=(1, 1), out=d_h2_r_W_last)  # (3, 3, M, M)
+    d_h2_r_W[...] = d_h2_r_W_last.transpose(3, 2, 0, 1)         # (M, M, 3, 3)
     # d_h2.a = conv_transpose(d_h2.r.c, h2.r.W, padding = 1)
-    fold(d_h2_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h2_a_padded)
+    h2_r_W_turned[...] = h2_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, M, M)
+    convolve(d_h2_r_c, h2_r_W_turned, block2, part, padding=(1, 1), out=d_h2_a)  # (B, 28, 28, M)
     # d_h2.a.n = d_h2.a * real(h2.a > 0)
-    d_h2_a_n = h2_a
-    d_h2_a = d_h2_a_padded[:, 1:29, 1:29]
+    d_h2_a_n = d_h2_a
     np.greater(h2_a, 0, out=mask3)
-    np.multiply(d_h2_a, mask3, out=d_h2_a_n)
+    d_h2_a_n *= mask3
     # d_h2.a.n.beta = sum[batch, 1, 2](d_h2.a.n)
     np.sum(d_h2_a_n, axis=(0, 1, 2), out=d_h2_a_n_beta)         # (M,)
     # d_h2.a.n.gamma = sum[batch, 1, 2] d_h2.a.n * h2.a.n.z
@@ -2304,24 +2228,22 @@ def _gradients(params, grads, x, y, workspace):
     dot_h2_a_n_z *= -1 / (784*B)
     d_h2_a_n_u = d_h2_a_n_z
     d_h2_a_n_u /= h2_a_n_q
-    np.multiply(dot_h2_a_n_z, h2_a_n_z, out=tmp13)
-    d_h2_a_n_u += tmp13
+    np.multiply(dot_h2_a_n_z, h2_a_n_z, out=tmp15)
+    d_h2_a_n_u += tmp15
     # d_h2.a.c = d_h2.a.n.u - channels(mean[batch, 1, 2](d_h2.a.n.u), d_h2.a.n.u)
     np.sum(d_h2_a_n_u, axis=(0, 1, 2), out=sum_d_h2_a_n_u)      # (M,)
     sum_d_h2_a_n_u /= 784*B
     d_h2_a_c = d_h2_a_n_u
     d_h2_a_c -= sum_d_h2_a_n_u
     # d_h2.a.W = correlate(d_h2.a.c, h1, 3, padding = same)
-    np.matmul(d_h2_a_c.reshape(-1, M).T, h1_padded_windows.reshape(-1, 9*M),
-        out=d_h2_a_W_last.reshape(-1, 9*M))
-    d_h2_a_W[...] = d_h2_a_W_last.transpose(0, 3, 1, 2)         # (M, M, 3, 3)
-    np.matmul(d_h2_a_c.reshape(-1, M), h2_a_W_last.reshape(-1, 9*M),
-        out=d_h1_term_windows.reshape(-1, 9*M))
+    correlate(h1, d_h2_a_c, block2, part7, padding=(1, 1), out=d_h2_a_W_last)  # (3, 3, M, M)
+    d_h2_a_W[...] = d_h2_a_W_last.transpose(3, 2, 0, 1)         # (M, M, 3, 3)
     # d_h1 = d_a_h2 + conv_transpose(d_h2.a.c, h2.a.W, padding = 1)
     # d_a_h1 = d_h1 * real(h1 > 0)
-    fold(d_h1_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1_term_padded)
+    h2_a_W_turned[...] = h2_a_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, M, M)
+    convolve(d_h2_a_c, h2_a_W_turned, block2, part, padding=(1, 1), out=conv_d_h2_a_c)
     d_a_h1 = d_a_h2
-    d_a_h1 += d_h1_term_padded[:, 1:29, 1:29]
+    d_a_h1 += conv_d_h2_a_c
     np.greater(h1, 0, out=mask3)
     d_a_h1 *= mask3
     # d_h1.r.n.beta = sum[batch, 1, 2](d_a_h1)
@@ -2337,26 +2259,23 @@ def _gradients(params, grads, x, y, workspace):
     dot_h1_r_n_z *= -1 / (784*B)
     d_h1_r_n_u = d_h1_r_n_z
     d_h1_r_n_u /= h1_r_n_q
-    np.multiply(dot_h1_r_n_z, h1_r_n_z, out=tmp14)
-    d_h1_r_n_u += tmp14
+    np.multiply(dot_h1_r_n_z, h1_r_n_z, out=tmp16)
+    d_h1_r_n_u += tmp16
     # d_h1.r.c = d_h1.r.n.u - channels(mean[batch, 1, 2](d_h1.r.n.u), d_h1.r.n.u)
     np.sum(d_h1_r_n_u, axis=(0, 1, 2), out=sum_d_h1_r_n_u)      # (M,)
     sum_d_h1_r_n_u /= 784*B
     d_h1_r_c = d_h1_r_n_u
     d_h1_r_c -= sum_d_h1_r_n_u
     # d_h1.r.W = correlate(d_h1.r.c, h1.a, 3, padding = same)
-    np.matmul(d_h1_r_c.reshape(-1, M).T, h1_a_padded_windows.reshape(-1, 9*M),
-        out=d_h1_r_W_last.reshape(-1, 9*M))
-    d_h1_r_W[...] = d_h1_r_W_last.transpose(0, 3, 1, 2)         # (M, M, 3, 3)
-    np.matmul(d_h1_r_c.reshape(-1, M), h1_r_W_last.reshape(-1, 9*M),
-        out=d_h1_a_windows.reshape(-1, 9*M))
+    correlate(h1_a, d_h1_r_c, block2, part7, padding=(1, 1), out=d_h1_r_W_last)  # (3, 3, M, M)
+    d_h1_r_W[...] = d_h1_r_W_last.transpose(3, 2, 0, 1)         # (M, M, 3, 3)
     # d_h1.a = conv_transpose(d_h1.r.c, h1.r.W, padding = 1)
-    fold(d_h1_a_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1_a_padded)
+    h1_r_W_turned[...] = h1_r_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, M, M)
+    convolve(d_h1_r_c, h1_r_W_turned, block2, part, padding=(1, 1), out=d_h1_a)  # (B, 28, 28, M)
     # d_h1.a.n = d_h1.a * real(h1.a > 0)
-    d_h1_a_n = h1_a
-    d_h1_a = d_h1_a_padded[:, 1:29, 1:29]
+    d_h1_a_n = d_h1_a
     np.greater(h1_a, 0, out=mask3)
-    np.multiply(d_h1_a, mask3, out=d_h1_a_n)
+    d_h1_a_n *= mask3
     # d_h1.a.n.beta = sum[batch, 1, 2](d_h1.a.n)
     np.sum(d_h1_a_n, axis=(0, 1, 2), out=d_h1_a_n_beta)         # (M,)
     # d_h1.a.n.gamma = sum[batch, 1, 2] d_h1.a.n * h1.a.n.z
@@ -2371,24 +2290,22 @@ def _gradients(params, grads, x, y, workspace):
     dot_h1_a_n_z *= -1 / (784*B)
     d_h1_a_n_u = d_h1_a_n_z
     d_h1_a_n_u /= h1_a_n_q
-    np.multiply(dot_h1_a_n_z, h1_a_n_z, out=tmp15)
-    d_h1_a_n_u += tmp15
+    np.multiply(dot_h1_a_n_z, h1_a_n_z, out=tmp17)
+    d_h1_a_n_u += tmp17
     # d_h1.a.c = d_h1.a.n.u - channels(mean[batch, 1, 2](d_h1.a.n.u), d_h1.a.n.u)
     np.sum(d_h1_a_n_u, axis=(0, 1, 2), out=sum_d_h1_a_n_u)      # (M,)
     sum_d_h1_a_n_u /= 784*B
     d_h1_a_c = d_h1_a_n_u
     d_h1_a_c -= sum_d_h1_a_n_u
     # d_h1.a.W = correlate(d_h1.a.c, h0, 3, padding = same)
-    np.matmul(d_h1_a_c.reshape(-1, M).T, h0_padded_windows.reshape(-1, 9*M),
-        out=d_h1_a_W_last.reshape(-1, 9*M))
-    d_h1_a_W[...] = d_h1_a_W_last.transpose(0, 3, 1, 2)         # (M, M, 3, 3)
-    np.matmul(d_h1_a_c.reshape(-1, M), h1_a_W_last.reshape(-1, 9*M),
-        out=d_h0_term_windows.reshape(-1, 9*M))
+    correlate(h0, d_h1_a_c, block2, part7, padding=(1, 1), out=d_h1_a_W_last)  # (3, 3, M, M)
+    d_h1_a_W[...] = d_h1_a_W_last.transpose(3, 2, 0, 1)         # (M, M, 3, 3)
     # d_h0 = d_a_h1 + conv_transpose(d_h1.a.c, h1.a.W, padding = 1)
     # d_h0.n = d_h0 * real(h0 > 0)
-    fold(d_h0_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h0_term_padded)
+    h1_a_W_turned[...] = h1_a_W.transpose(2, 3, 0, 1)[::-1, ::-1]  # (3, 3, M, M)
+    convolve(d_h1_a_c, h1_a_W_turned, block2, part, padding=(1, 1), out=conv_d_h1_a_c)
     d_h0_n = d_a_h1
-    d_h0_n += d_h0_term_padded[:, 1:29, 1:29]
+    d_h0_n += conv_d_h1_a_c
     np.greater(h0, 0, out=mask3)
     d_h0_n *= mask3
     # d_h0.n.beta = sum[batch, 1, 2](d_h0.n)
@@ -2405,105 +2322,106 @@ def _gradients(params, grads, x, y, workspace):
     dot_h0_n_z *= -1 / (784*B)
     d_h0_n_u = d_h0_n_z
     d_h0_n_u /= h0_n_q
-    np.multiply(dot_h0_n_z, h0_n_z, out=tmp16)
-    d_h0_n_u += tmp16
+    np.multiply(dot_h0_n_z, h0_n_z, out=tmp18)
+    d_h0_n_u += tmp18
     # d_h0.c = d_h0.n.u - channels(mean[batch, 1, 2](d_h0.n.u), d_h0.n.u)
     np.sum(d_h0_n_u, axis=(0, 1, 2), out=sum_d_h0_n_u)          # (M,)
     sum_d_h0_n_u /= 784*B
     d_h0_c = d_h0_n_u
     d_h0_c -= sum_d_h0_n_u
     # d_h0.W = correlate(d_h0.c, x, 3, padding = same)
-    np.matmul(d_h0_c.reshape(-1, M).T, x_padded_windows.reshape(-1, 9), out=d_h0_W.reshape(-1, 9))
-    np.multiply(0.9, h0_n_mu, out=tmp17)
+    correlate(x.transpose(0, 2, 3, 1), d_h0_c, block, part8, padding=(1, 1), out=d_h0_W_last)
+    d_h0_W[...] = d_h0_W_last.transpose(3, 2, 0, 1)             # (M, 1, 3, 3)
+    np.multiply(0.9, h0_n_mu, out=tmp19)
     new_h0_n_mu *= 0.09999999999999998
-    new_h0_n_mu += tmp17
-    np.multiply(0.9, h0_n_v, out=tmp17)
+    new_h0_n_mu += tmp19
+    np.multiply(0.9, h0_n_v, out=tmp19)
     new_h0_n_v *= 0.09999999999999998
-    new_h0_n_v += tmp17
-    np.multiply(0.9, h1_a_n_mu, out=tmp17)
+    new_h0_n_v += tmp19
+    np.multiply(0.9, h1_a_n_mu, out=tmp19)
     new_h1_a_n_mu *= 0.09999999999999998
-    new_h1_a_n_mu += tmp17
-    np.multiply(0.9, h1_a_n_v, out=tmp17)
+    new_h1_a_n_mu += tmp19
+    np.multiply(0.9, h1_a_n_v, out=tmp19)
     new_h1_a_n_v *= 0.09999999999999998
-    new_h1_a_n_v += tmp17
-    np.multiply(0.9, h1_r_n_mu, out=tmp17)
+    new_h1_a_n_v += tmp19
+    np.multiply(0.9, h1_r_n_mu, out=tmp19)
     new_h1_r_n_mu *= 0.09999999999999998
-    new_h1_r_n_mu += tmp17
-    np.multiply(0.9, h1_r_n_v, out=tmp17)
+    new_h1_r_n_mu += tmp19
+    np.multiply(0.9, h1_r_n_v, out=tmp19)
     new_h1_r_n_v *= 0.09999999999999998
-    new_h1_r_n_v += tmp17
-    np.multiply(0.9, h2_a_n_mu, out=tmp17)
+    new_h1_r_n_v += tmp19
+    np.multiply(0.9, h2_a_n_mu, out=tmp19)
     new_h2_a_n_mu *= 0.09999999999999998
-    new_h2_a_n_mu += tmp17
-    np.multiply(0.9, h2_a_n_v, out=tmp17)
+    new_h2_a_n_mu += tmp19
+    np.multiply(0.9, h2_a_n_v, out=tmp19)
     new_h2_a_n_v *= 0.09999999999999998
-    new_h2_a_n_v += tmp17
-    np.multiply(0.9, h2_r_n_mu, out=tmp17)
+    new_h2_a_n_v += tmp19
+    np.multiply(0.9, h2_r_n_mu, out=tmp19)
     new_h2_r_n_mu *= 0.09999999999999998
-    new_h2_r_n_mu += tmp17
-    np.multiply(0.9, h2_r_n_v, out=tmp17)
+    new_h2_r_n_mu += tmp19
+    np.multiply(0.9, h2_r_n_v, out=tmp19)
     new_h2_r_n_v *= 0.09999999999999998
-    new_h2_r_n_v += tmp17
-    np.multiply(0.9, h3_a_n_mu, out=tmp18)
+    new_h2_r_n_v += tmp19
+    np.multiply(0.9, h3_a_n_mu, out=tmp20)
     new_h3_a_n_mu *= 0.09999999999999998
-    new_h3_a_n_mu += tmp18
-    np.multiply(0.9, h3_a_n_v, out=tmp18)
+    new_h3_a_n_mu += tmp20
+    np.multiply(0.9, h3_a_n_v, out=tmp20)
     new_h3_a_n_v *= 0.09999999999999998
-    new_h3_a_n_v += tmp18
-    np.multiply(0.9, h3_r_n_mu, out=tmp18)
+    new_h3_a_n_v += tmp20
+    np.multiply(0.9, h3_r_n_mu, out=tmp20)
     new_h3_r_n_mu *= 0.09999999999999998
-    new_h3_r_n_mu += tmp18
-    np.multiply(0.9, h3_r_n_v, out=tmp18)
+    new_h3_r_n_mu += tmp20
+    np.multiply(0.9, h3_r_n_v, out=tmp20)
     new_h3_r_n_v *= 0.09999999999999998
-    new_h3_r_n_v += tmp18
-    np.multiply(0.9, h3_p_n_mu, out=tmp18)
+    new_h3_r_n_v += tmp20
+    np.multiply(0.9, h3_p_n_mu, out=tmp20)
     new_h3_p_n_mu *= 0.09999999999999998
-    new_h3_p_n_mu += tmp18
-    np.multiply(0.9, h3_p_n_v, out=tmp18)
+    new_h3_p_n_mu += tmp20
+    np.multiply(0.9, h3_p_n_v, out=tmp20)
     new_h3_p_n_v *= 0.09999999999999998
-    new_h3_p_n_v += tmp18
-    np.multiply(0.9, h4_a_n_mu, out=tmp18)
+    new_h3_p_n_v += tmp20
+    np.multiply(0.9, h4_a_n_mu, out=tmp20)
     new_h4_a_n_mu *= 0.09999999999999998
-    new_h4_a_n_mu += tmp18
-    np.multiply(0.9, h4_a_n_v, out=tmp18)
+    new_h4_a_n_mu += tmp20
+    np.multiply(0.9, h4_a_n_v, out=tmp20)
     new_h4_a_n_v *= 0.09999999999999998
-    new_h4_a_n_v += tmp18
-    np.multiply(0.9, h4_r_n_mu, out=tmp18)
+    new_h4_a_n_v += tmp20
+    np.multiply(0.9, h4_r_n_mu, out=tmp20)
     new_h4_r_n_mu *= 0.09999999999999998
-    new_h4_r_n_mu += tmp18
-    np.multiply(0.9, h4_r_n_v, out=tmp18)
+    new_h4_r_n_mu += tmp20
+    np.multiply(0.9, h4_r_n_v, out=tmp20)
     new_h4_r_n_v *= 0.09999999999999998
-    new_h4_r_n_v += tmp18
-    np.multiply(0.9, h5_a_n_mu, out=tmp19)
+    new_h4_r_n_v += tmp20
+    np.multiply(0.9, h5_a_n_mu, out=tmp21)
     new_h5_a_n_mu *= 0.09999999999999998
-    new_h5_a_n_mu += tmp19
-    np.multiply(0.9, h5_a_n_v, out=tmp19)
+    new_h5_a_n_mu += tmp21
+    np.multiply(0.9, h5_a_n_v, out=tmp21)
     new_h5_a_n_v *= 0.09999999999999998
-    new_h5_a_n_v += tmp19
-    np.multiply(0.9, h5_r_n_mu, out=tmp19)
+    new_h5_a_n_v += tmp21
+    np.multiply(0.9, h5_r_n_mu, out=tmp21)
     new_h5_r_n_mu *= 0.09999999999999998
-    new_h5_r_n_mu += tmp19
-    np.multiply(0.9, h5_r_n_v, out=tmp19)
+    new_h5_r_n_mu += tmp21
+    np.multiply(0.9, h5_r_n_v, out=tmp21)
     new_h5_r_n_v *= 0.09999999999999998
-    new_h5_r_n_v += tmp19
-    np.multiply(0.9, h5_p_n_mu, out=tmp19)
+    new_h5_r_n_v += tmp21
+    np.multiply(0.9, h5_p_n_mu, out=tmp21)
     new_h5_p_n_mu *= 0.09999999999999998
-    new_h5_p_n_mu += tmp19
-    np.multiply(0.9, h5_p_n_v, out=tmp19)
+    new_h5_p_n_mu += tmp21
+    np.multiply(0.9, h5_p_n_v, out=tmp21)
     new_h5_p_n_v *= 0.09999999999999998
-    new_h5_p_n_v += tmp19
-    np.multiply(0.9, h6_a_n_mu, out=tmp19)
+    new_h5_p_n_v += tmp21
+    np.multiply(0.9, h6_a_n_mu, out=tmp21)
     new_h6_a_n_mu *= 0.09999999999999998
-    new_h6_a_n_mu += tmp19
-    np.multiply(0.9, h6_a_n_v, out=tmp19)
+    new_h6_a_n_mu += tmp21
+    np.multiply(0.9, h6_a_n_v, out=tmp21)
     new_h6_a_n_v *= 0.09999999999999998
-    new_h6_a_n_v += tmp19
-    np.multiply(0.9, h6_r_n_mu, out=tmp19)
+    new_h6_a_n_v += tmp21
+    np.multiply(0.9, h6_r_n_mu, out=tmp21)
     new_h6_r_n_mu *= 0.09999999999999998
-    new_h6_r_n_mu += tmp19
-    np.multiply(0.9, h6_r_n_v, out=tmp19)
+    new_h6_r_n_mu += tmp21
+    np.multiply(0.9, h6_r_n_v, out=tmp21)
     new_h6_r_n_v *= 0.09999999999999998
-    new_h6_r_n_v += tmp19
+    new_h6_r_n_v += tmp21
     # d_h5.r.n.beta = sum[batch, 1, 2](d_a_h5)
     d_h5_r_n_beta[...] = d_h5_p_n_beta                          # (4*M,)
     # d_h3.r.n.beta = sum[batch, 1, 2](d_a_h3)
@@ -2517,279 +2435,261 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(900*B, 784*B*M), dtype),
-            (7056*B, dtype),
-            (M, dtype),
-            (784*B*M, dtype),
-            (max(900*B*M, 9*M*M), dtype),
-            (7056*B*M, dtype),
-            (784*B*M, dtype),
-            (M, dtype),
-            (784*B*M, dtype),
-            (max(900*B*M, 9*M*M), dtype),
-            (7056*B*M, dtype),
-            (784*B*M, dtype),
-            (M, dtype),
-            (784*B*M, dtype),
-            (max(900*B*M, 9*M*M), dtype),
-            (7056*B*M, dtype),
-            (784*B*M, dtype),
-            (M, dtype),
-            (784*B*M, dtype),
-            (max(900*B*M, 9*M*M), dtype),
-            (7056*B*M, dtype),
-            (784*B*M, dtype),
-            (M, dtype),
-            (784*B*M, dtype),
-            (196*B*M, dtype),
-            (9*M*M, dtype),
-            (392*B*M, dtype),
-            (2*M, dtype),
-            (max(841*B*M, 18*M*M), dtype),
             (1764*B*M, dtype),
-            (392*B*M, dtype),
-            (2*M, dtype),
-            (392*B*M, dtype),
-            (max(512*B*M, 36*M*M), dtype),
-            (3528*B*M, dtype),
-            (392*B*M, dtype),
-            (2*M, dtype),
-            (392*B*M, dtype),
-            (max(512*B*M, 36*M*M), dtype),
-            (3528*B*M, dtype),
-            (392*B*M, dtype),
-            (2*M, dtype),
-            (392*B*M, dtype),
-            (max(512*B*M, 36*M*M), dtype),
-            (3528*B*M, dtype),
-            (392*B*M, dtype),
-            (2*M, dtype),
-            (392*B*M, dtype),
-            (max(98*B*M, 144*M*M), dtype),
-            (36*M*M, dtype),
-            (196*B*M, dtype),
-            (18*M*M, dtype),
-            (max(450*B*M, 72*M*M), dtype),
-            (882*B*M, dtype),
-            (196*B*M, dtype),
-            (4*M, dtype),
-            (196*B*M, dtype),
-            (max(144*M*M, 392*B*M), dtype),
             (1764*B*M, dtype),
-            (196*B*M, dtype),
-            (4*M, dtype),
-            (196*B*M, dtype),
-            (max(324*B*M, 144*M*M), dtype),
             (1764*B*M, dtype),
-            (max(196*B*M, 144*M*M), dtype),
-            (4*M, dtype),
-            (196*B*M, dtype),
-            (max(324*B*M, 144*M*M), dtype),
-            (1764*B*M, dtype),
-            (max(196*B*M, 144*M*M), dtype),
-            (4*M, dtype),
-            (196*B*M, dtype),
-            (196*B*M, dtype),
-            (max(B*C, 196*B*M), dtype),
-            (max(B, 4*M), dtype),
-            (max(B*C, 72*M*M, 98*B*M), dtype),
-            (max(B, 2*M), dtype),
-            (max(B, M), dtype),
+            (max(1764*B*M, 144*M*M), dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
             (784*B*M, bool),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (max(324*B*M, 10584*M), dtype),
+            (max(196*B*M, 12250*M, 190512, 144*M*M), dtype),
+            (max(196*B*M, 12250*M, 108*M*M), dtype),
+            (max(196*B*M, 11466*M, 72*M*M), dtype),
+            (max(196*B*M, 10584*M, 72*M*M), dtype),
+            (max(196*B*M, 144*M*M), dtype),
+            (max(196*B*M, 144*M*M), dtype),
+            (max(196*B*M, 10584*M, 144*M*M), dtype),
+            (max(196*B*M, 144*M*M), dtype),
+            (max(196*B*M, 144*M*M), dtype),
+            (max(196*B*M, 144*M*M, B*C), dtype),
+            (18*M*M, dtype),
+            (max(B*C, 2*M*M, 9*M), dtype),
+            (4*M, dtype),
+            (4*M, dtype),
+            (4*M, dtype),
+            (4*M, dtype),
+            (4*M, dtype),
+            (max(B, 4*M), dtype),
+            (B, dtype),
+            (B, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (M, dtype),
+            (M, dtype),
+            (M, dtype),
+            (M, dtype),
+            (M, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
-            s[2][:M],                                                   # h0_n_q
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h0
-            s[4][:900*B*M].reshape(B, 30, 30, M),                       # h0_padded
-            s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h0_padded_windows
-            s[4][:9*M*M].reshape(M, 3, 3, M),                           # h1_a_W_last
+            s[36][:9*M].reshape(3, 3, 1, M),                            # h0_W_last
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # h0_c
+            s[25][:190512].reshape(1, 27, 28, 28, 3, 3, 1),             # block
+            s[50][:M],                                                  # h0_n_q
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h0
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h1_a_W_last
             s[6][:784*B*M].reshape(B, 28, 28, M),                       # h1_a_c
-            s[7][:M],                                                   # h1_a_n_q
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # h1_a
-            s[9][:900*B*M].reshape(B, 30, 30, M),                       # h1_a_padded
-            s[10][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # h1_a_padded_windows
-            s[9][:9*M*M].reshape(M, 3, 3, M),                           # h1_r_W_last
-            s[11][:784*B*M].reshape(B, 28, 28, M),                      # h1_r_c
-            s[12][:M],                                                  # h1_r_n_q
-            s[13][:784*B*M].reshape(B, 28, 28, M),                      # h1
-            s[14][:900*B*M].reshape(B, 30, 30, M),                      # h1_padded
-            s[15][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # h1_padded_windows
-            s[14][:9*M*M].reshape(M, 3, 3, M),                          # h2_a_W_last
-            s[16][:784*B*M].reshape(B, 28, 28, M),                      # h2_a_c
-            s[17][:M],                                                  # h2_a_n_q
-            s[18][:784*B*M].reshape(B, 28, 28, M),                      # h2_a
-            s[19][:900*B*M].reshape(B, 30, 30, M),                      # h2_a_padded
-            s[20][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # h2_a_padded_windows
-            s[19][:9*M*M].reshape(M, 3, 3, M),                          # h2_r_W_last
-            s[21][:784*B*M].reshape(B, 28, 28, M),                      # h2_r_c
-            s[22][:M],                                                  # h2_r_n_q
-            s[23][:784*B*M].reshape(B, 28, 28, M),                      # h2
-            s[24][:196*B*M].reshape(B, 14, 14, 1, 1, M),                # h2_windows
-            s[25][:2*M*M].reshape(2*M, 1, 1, M),                        # h3_p_W_last
-            s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_p_c
-            s[27][:2*M],                                                # h3_p_n_q
-            s[28][:841*B*M].reshape(B, 29, 29, M),                      # h2_padded
-            s[29][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # h2_padded_windows
-            s[28][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_a_W_last
-            s[30][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a_c
-            s[31][:2*M],                                                # h3_a_n_q
-            s[32][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a
-            s[33][:512*B*M].reshape(B, 16, 16, 2*M),                    # h3_a_padded
-            s[34][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h3_a_padded_windows
-            s[33][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h3_r_W_last
-            s[35][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_r_c
-            s[36][:2*M],                                                # h3_r_n_q
-            s[37][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
-            s[38][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp
-            s[38][:512*B*M].reshape(B, 16, 16, 2*M),                    # h3_padded
-            s[39][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h3_padded_windows
-            s[38][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h4_a_W_last
-            s[40][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a_c
-            s[41][:2*M],                                                # h4_a_n_q
-            s[42][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a
-            s[43][:512*B*M].reshape(B, 16, 16, 2*M),                    # h4_a_padded
-            s[44][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h4_a_padded_windows
-            s[43][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h4_r_W_last
-            s[45][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_r_c
-            s[46][:2*M],                                                # h4_r_n_q
-            s[47][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
-            s[48][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                 # h4_windows
-            s[49][:8*M*M].reshape(4*M, 1, 1, 2*M),                      # h5_p_W_last
-            s[50][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_p_c
-            s[51][:4*M],                                                # h5_p_n_q
-            s[52][:450*B*M].reshape(B, 15, 15, 2*M),                    # h4_padded
-            s[53][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # h4_padded_windows
-            s[52][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_a_W_last
-            s[54][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a_c
-            s[55][:4*M],                                                # h5_a_n_q
-            s[56][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a
-            s[57][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_a_padded
-            s[58][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_a_padded_windows
-            s[57][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h5_r_W_last
-            s[59][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_r_c
-            s[60][:4*M],                                                # h5_r_n_q
-            s[61][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
-            s[62][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp2
-            s[62][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
-            s[63][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
-            s[62][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_a_W_last
-            s[64][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a_c
-            s[65][:4*M],                                                # h6_a_n_q
-            s[66][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a
-            s[67][:324*B*M].reshape(B, 9, 9, 4*M),                      # h6_a_padded
-            s[68][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h6_a_padded_windows
-            s[67][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_r_W_last
-            s[69][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_r_c
-            s[70][:4*M],                                                # h6_r_n_q
-            s[71][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
-            s[72][:4*B*M].reshape(B, 4*M),                              # sum_h6
-            s[73][:B*C].reshape(B, C),                                  # s
-            s[74][:B],                                                  # max_s
-            s[75][:B*C].reshape(B, C),                                  # exp_s
-            s[76][:B],                                                  # sum_exp_s
-            s[77][:B],                                                  # s_picked
-            s[73][:B],                                                  # tmp3
-            s[72][:4*B*M].reshape(B, 4*M),                              # s_W_t2
-            s[78][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask
-            s[72][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6_r_n_z
-            s[74][:4*M],                                                # dot_h6_r_n_z
-            s[73][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
-            s[70][:4*M],                                                # sum_d_h6_r_n_u
-            s[69][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_r_W_last
-            s[68][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h6_a_windows
-            s[67][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h6_a_padded
-            s[70][:4*M],                                                # dot_h6_a_n_z
-            s[69][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
-            s[65][:4*M],                                                # sum_d_h6_a_n_u
-            s[64][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_a_W_last
-            s[63][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_term_windows
-            s[62][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h5_term_padded
-            s[61][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5_p_n_z
-            s[65][:4*M],                                                # dot_h5_p_n_z
-            s[64][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp6
-            s[51][:4*M],                                                # sum_d_h5_p_n_u
-            s[75][:8*M*M].reshape(4*M, 1, 1, 2*M),                      # d_h5_p_W_last
-            s[51][:4*M],                                                # dot_h5_r_n_z
-            s[50][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp7
-            s[51][:4*M],                                                # sum_d_h5_r_n_u
-            s[48][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h5_r_W_last
-            s[58][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_a_windows
-            s[57][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h5_a_padded
-            s[51][:4*M],                                                # dot_h5_a_n_z
-            s[51][:4*M],                                                # sum_d_h5_a_n_u
-            s[75][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_a_W_last
-            s[53][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # d_h4_term_windows
-            s[52][:450*B*M].reshape(B, 15, 15, 2*M),                    # d_h4_term_padded
-            s[75][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                 # d_h4_term_windows2
-            s[57][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_a_h4
-            s[78][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask2
-            s[47][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4_r_n_z
-            s[76][:2*M],                                                # dot_h4_r_n_z
-            s[52][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp8
-            s[46][:2*M],                                                # sum_d_h4_r_n_u
-            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h4_r_W_last
-            s[44][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h4_a_windows
-            s[43][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h4_a_padded
-            s[46][:2*M],                                                # dot_h4_a_n_z
-            s[45][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp9
-            s[41][:2*M],                                                # sum_d_h4_a_n_u
-            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h4_a_W_last
-            s[39][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_term_windows
-            s[38][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h3_term_padded
-            s[37][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3_p_n_z
-            s[41][:2*M],                                                # dot_h3_p_n_z
-            s[40][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp10
-            s[27][:2*M],                                                # sum_d_h3_p_n_u
-            s[51][:2*M*M].reshape(2*M, 1, 1, M),                        # d_h3_p_W_last
-            s[27][:2*M],                                                # dot_h3_r_n_z
-            s[26][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp11
-            s[27][:2*M],                                                # sum_d_h3_r_n_u
-            s[49][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h3_r_W_last
-            s[34][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_a_windows
-            s[33][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h3_a_padded
-            s[27][:2*M],                                                # dot_h3_a_n_z
-            s[27][:2*M],                                                # sum_d_h3_a_n_u
-            s[51][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_a_W_last
-            s[29][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # d_h2_term_windows
-            s[28][:841*B*M].reshape(B, 29, 29, M),                      # d_h2_term_padded
-            s[24][:196*B*M].reshape(B, 14, 14, 1, 1, M),                # d_h2_term_windows2
-            s[53][:784*B*M].reshape(B, 28, 28, M),                      # d_a_h2
-            s[78][:784*B*M].reshape(B, 28, 28, M),                      # mask3
-            s[23][:784*B*M].reshape(B, 28, 28, M),                      # d_h2_r_n_z
-            s[77][:M],                                                  # dot_h2_r_n_z
-            s[28][:784*B*M].reshape(B, 28, 28, M),                      # tmp12
-            s[22][:M],                                                  # sum_d_h2_r_n_u
-            s[25][:9*M*M].reshape(M, 3, 3, M),                          # d_h2_r_W_last
-            s[20][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h2_a_windows
-            s[19][:900*B*M].reshape(B, 30, 30, M),                      # d_h2_a_padded
-            s[22][:M],                                                  # dot_h2_a_n_z
-            s[21][:784*B*M].reshape(B, 28, 28, M),                      # tmp13
-            s[17][:M],                                                  # sum_d_h2_a_n_u
-            s[25][:9*M*M].reshape(M, 3, 3, M),                          # d_h2_a_W_last
-            s[15][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h1_term_windows
-            s[14][:900*B*M].reshape(B, 30, 30, M),                      # d_h1_term_padded
-            s[13][:784*B*M].reshape(B, 28, 28, M),                      # d_h1_r_n_z
-            s[17][:M],                                                  # dot_h1_r_n_z
-            s[16][:784*B*M].reshape(B, 28, 28, M),                      # tmp14
-            s[12][:M],                                                  # sum_d_h1_r_n_u
-            s[25][:9*M*M].reshape(M, 3, 3, M),                          # d_h1_r_W_last
-            s[10][:7056*B*M].reshape(B, 28, 28, 3, 3, M),               # d_h1_a_windows
-            s[9][:900*B*M].reshape(B, 30, 30, M),                       # d_h1_a_padded
-            s[12][:M],                                                  # dot_h1_a_n_z
+            s[25][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block2
+            s[26][:3136*M].reshape(1, 4, 784, M),                       # part
+            s[51][:M],                                                  # h1_a_n_q
+            s[7][:784*B*M].reshape(B, 28, 28, M),                       # h1_a
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h1_r_W_last
+            s[8][:784*B*M].reshape(B, 28, 28, M),                       # h1_r_c
+            s[52][:M],                                                  # h1_r_n_q
+            s[9][:784*B*M].reshape(B, 28, 28, M),                       # h1
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h2_a_W_last
+            s[10][:784*B*M].reshape(B, 28, 28, M),                      # h2_a_c
+            s[53][:M],                                                  # h2_a_n_q
+            s[11][:784*B*M].reshape(B, 28, 28, M),                      # h2_a
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h2_r_W_last
+            s[12][:784*B*M].reshape(B, 28, 28, M),                      # h2_r_c
+            s[54][:M],                                                  # h2_r_n_q
+            s[13][:784*B*M].reshape(B, 28, 28, M),                      # h2
+            s[36][:2*M*M].reshape(1, 1, M, 2*M),                        # h3_p_W_last
+            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_p_c
+            s[25][:12152*M].reshape(1, 62, 14, 14, 1, 1, M),            # block3
+            s[45][:2*M],                                                # h3_p_n_q
+            s[1][:841*B*M].reshape(B, 29, 29, M),                       # h2_padded
+            s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # h2_padded_windows
+            s[35][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_a_W_last
+            s[16][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a_c
+            s[46][:2*M],                                                # h3_a_n_q
+            s[17][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_a
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h3_r_W_last
+            s[18][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_r_c
+            s[25][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block4
+            s[26][:3528*M].reshape(1, 9, 196, 2*M),                     # part2
+            s[47][:2*M],                                                # h3_r_n_q
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp
+            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_a_W_last
+            s[20][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a_c
+            s[48][:2*M],                                                # h4_a_n_q
+            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_a
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_r_W_last
+            s[22][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_r_c
+            s[49][:2*M],                                                # h4_r_n_q
+            s[23][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4
+            s[27][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # h5_p_W_last
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_p_c
+            s[26][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),           # block5
+            s[37][:4*M],                                                # h5_p_n_q
+            s[28][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # h5_a_W_last
+            s[26][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a_c
+            s[27][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),            # block6
+            s[38][:4*M],                                                # h5_a_n_q
+            s[27][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_a
+            s[2][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_a_padded
+            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_a_padded_windows
+            s[29][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h5_r_W_last
+            s[28][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_r_c
+            s[39][:4*M],                                                # h5_r_n_q
+            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp2
+            s[29][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
+            s[3][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
+            s[2][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
+            s[31][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_a_W_last
+            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a_c
+            s[40][:4*M],                                                # h6_a_n_q
+            s[31][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_a
+            s[24][:324*B*M].reshape(B, 9, 9, 4*M),                      # h6_a_padded
+            s[3][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h6_a_padded_windows
+            s[32][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_r_W_last
+            s[24][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_r_c
+            s[41][:4*M],                                                # h6_r_n_q
+            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6
+            s[33][:4*B*M].reshape(B, 4*M),                              # sum_h6
+            s[34][:B*C].reshape(B, C),                                  # s
+            s[42][:B],                                                  # max_s
+            s[36][:B*C].reshape(B, C),                                  # exp_s
+            s[43][:B],                                                  # sum_exp_s
+            s[44][:B],                                                  # s_picked
+            s[34][:B],                                                  # tmp3
+            s[33][:4*B*M].reshape(B, 4*M),                              # s_W_t2
+            s[14][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask
+            s[33][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6_r_n_z
+            s[42][:4*M],                                                # dot_h6_r_n_z
+            s[34][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
+            s[41][:4*M],                                                # sum_d_h6_r_n_u
+            s[34][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_r_W_last
+            s[3][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_r_W_turned
+            s[24][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block7
+            s[34][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h6_a
+            s[41][:4*M],                                                # dot_h6_a_n_z
+            s[31][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
+            s[40][:4*M],                                                # sum_d_h6_a_n_u
+            s[30][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_a_W_last
+            s[33][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_a_W_turned
+            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # conv_d_h6_a_c
+            s[31][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block8
+            s[29][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5_p_n_z
+            s[40][:4*M],                                                # dot_h5_p_n_z
+            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp6
+            s[37][:4*M],                                                # sum_d_h5_p_n_u
+            s[25][:12250*M].reshape(1, 125, 7, 7, 1, 1, 2*M),           # block9
+            s[30][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # part3
+            s[31][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # d_h5_p_W_last
+            s[37][:4*M],                                                # dot_h5_r_n_z
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp7
+            s[37][:4*M],                                                # sum_d_h5_r_n_u
+            s[25][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h5_r_W_last
+            s[30][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h5_r_W_turned
+            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5_a
+            s[28][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block10
+            s[37][:4*M],                                                # dot_h5_a_n_z
+            s[27][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp8
+            s[37][:4*M],                                                # sum_d_h5_a_n_u
+            s[26][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),            # block11
+            s[27][:72*M*M].reshape(1, 1, 18*M, 4*M),                    # part4
+            s[28][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # d_h5_a_W_last
+            s[26][:72*M*M].reshape(3, 3, 2*M, 4*M),                     # h5_a_W_last2
+            s[1][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # d_h4_term_windows
+            s[2][:450*B*M].reshape(B, 15, 15, 2*M),                     # d_h4_term_padded
+            s[26][:8*M*M].reshape(1, 1, 2*M, 4*M),                      # h5_p_W_last2
+            s[25][:98*B*M].reshape(B, 7, 7, 1, 1, 2*M),                 # d_h4_term_windows2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # d_a_h4
+            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask2
+            s[23][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4_r_n_z
+            s[37][:2*M],                                                # dot_h4_r_n_z
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp9
+            s[49][:2*M],                                                # sum_d_h4_r_n_u
+            s[26][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part5
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_r_W_last
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_r_W_turned
+            s[22][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h4_a
+            s[49][:2*M],                                                # dot_h4_a_n_z
+            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp10
+            s[48][:2*M],                                                # sum_d_h4_a_n_u
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_a_W_last
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_a_W_turned
+            s[20][:392*B*M].reshape(B, 14, 14, 2*M),                    # conv_d_h4_a_c
+            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3_p_n_z
+            s[48][:2*M],                                                # dot_h3_p_n_z
+            s[20][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp11
+            s[45][:2*M],                                                # sum_d_h3_p_n_u
+            s[26][:2*M*M].reshape(1, 1, M, 2*M),                        # d_h3_p_W_last
+            s[36][:2*M*M].reshape(1, 1, M, 2*M),                        # part6
+            s[45][:2*M],                                                # dot_h3_r_n_z
+            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp12
+            s[45][:2*M],                                                # sum_d_h3_r_n_u
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h3_r_W_last
+            s[27][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h3_r_W_turned
+            s[15][:392*B*M].reshape(B, 14, 14, 2*M),                    # d_h3_a
+            s[45][:2*M],                                                # dot_h3_a_n_z
+            s[17][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp13
+            s[45][:2*M],                                                # sum_d_h3_a_n_u
+            s[25][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_a_W_last
+            s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # d_h2_term_windows
+            s[1][:841*B*M].reshape(B, 29, 29, M),                       # d_h2_term_padded
+            s[36][:2*M*M].reshape(1, 1, M, 2*M),                        # h3_p_W_last2
+            s[25][:196*B*M].reshape(B, 14, 14, 1, 1, M),                # d_h2_term_windows2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # d_a_h2
+            s[14][:784*B*M].reshape(B, 28, 28, M),                      # mask3
+            s[13][:784*B*M].reshape(B, 28, 28, M),                      # d_h2_r_n_z
+            s[45][:M],                                                  # dot_h2_r_n_z
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # tmp14
+            s[54][:M],                                                  # sum_d_h2_r_n_u
+            s[26][:9*M*M].reshape(3, 3, M, M),                          # d_h2_r_W_last
+            s[35][:12*M*M].reshape(1, 4, 3*M, M),                       # part7
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h2_r_W_turned
+            s[12][:784*B*M].reshape(B, 28, 28, M),                      # d_h2_a
+            s[54][:M],                                                  # dot_h2_a_n_z
             s[11][:784*B*M].reshape(B, 28, 28, M),                      # tmp15
-            s[7][:M],                                                   # sum_d_h1_a_n_u
-            s[25][:9*M*M].reshape(M, 3, 3, M),                          # d_h1_a_W_last
-            s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # d_h0_term_windows
-            s[4][:900*B*M].reshape(B, 30, 30, M),                       # d_h0_term_padded
-            s[7][:M],                                                   # dot_h0_n_z
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # tmp16
-            s[2][:M],                                                   # sum_d_h0_n_u
-            s[2][:M],                                                   # tmp17
-            s[27][:2*M],                                                # tmp18
-            s[55][:4*M],                                                # tmp19
+            s[53][:M],                                                  # sum_d_h2_a_n_u
+            s[26][:9*M*M].reshape(3, 3, M, M),                          # d_h2_a_W_last
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h2_a_W_turned
+            s[10][:784*B*M].reshape(B, 28, 28, M),                      # conv_d_h2_a_c
+            s[9][:784*B*M].reshape(B, 28, 28, M),                       # d_h1_r_n_z
+            s[53][:M],                                                  # dot_h1_r_n_z
+            s[10][:784*B*M].reshape(B, 28, 28, M),                      # tmp16
+            s[52][:M],                                                  # sum_d_h1_r_n_u
+            s[26][:9*M*M].reshape(3, 3, M, M),                          # d_h1_r_W_last
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h1_r_W_turned
+            s[8][:784*B*M].reshape(B, 28, 28, M),                       # d_h1_a
+            s[52][:M],                                                  # dot_h1_a_n_z
+            s[7][:784*B*M].reshape(B, 28, 28, M),                       # tmp17
+            s[51][:M],                                                  # sum_d_h1_a_n_u
+            s[26][:9*M*M].reshape(3, 3, M, M),                          # d_h1_a_W_last
+            s[35][:9*M*M].reshape(3, 3, M, M),                          # h1_a_W_turned
+            s[6][:784*B*M].reshape(B, 28, 28, M),                       # conv_d_h1_a_c
+            s[51][:M],                                                  # dot_h0_n_z
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # tmp18
+            s[50][:M],                                                  # sum_d_h0_n_u
+            s[35][:9*M].reshape(3, 3, 1, M),                            # d_h0_W_last
+            s[36][:9*M].reshape(1, 1, 9, M),                            # part8
+            s[50][:M],                                                  # tmp19
+            s[45][:2*M],                                                # tmp20
+            s[37][:4*M],                                                # tmp21
         )
     return workspace.views["gradients"]
 
@@ -2950,6 +2850,68 @@ def fold(a, axes, sizes, stride=None, dilation=None, *, out):
         for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
             part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
         out[tuple(part)] += a[(..., *at)]
+    return out
+
+
+def overlap(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
     return out
 
 

@@ -142,16 +142,16 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(H*V, H*H), dtype),
-            (max(B*H*T, B*T*V), dtype),
-            (B*H + B*H*T, dtype),
+            (max(B*T*V, B*H*T), dtype),
+            (max(B*H + B*H*T, H*V), dtype),
+            (H*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:H*V].reshape(H, V),                                   # U_biased
-            s[1][:B*H*T].reshape(T, B, H),                              # a_s_x
-            s[0][:H*H].reshape(H, H),                                   # W_T
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all
-            s[1][:B*T*V].reshape(T, B, V),                              # o
+            s[1][:H*V].reshape(H, V),                                   # U_biased
+            s[0][:B*H*T].reshape(T, B, H),                              # a_s_x
+            s[2][:H*H].reshape(H, H),                                   # W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all
+            s[0][:B*T*V].reshape(T, B, V),                              # o
         )
     return workspace.views["predict"]
 
@@ -186,11 +186,11 @@ def _evaluate(params, x, y, workspace):
     # o[t] = Q @ s[t] + c                                       model.nn:10
     np.matmul(s.reshape(-1, H), Q.T, out=o.reshape(-1, V))      # (T, B, V)
     o += c
+    # loss, summed: sum[t, batch](...)
     np.max(o, axis=2, out=max_o)                                # (T, B)
     np.subtract(o, max_o[..., None], out=exp_o)                 # (T, B, V)
     np.exp(exp_o, out=exp_o)
     np.sum(exp_o, axis=2, out=sum_exp_o)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(o, y, out=o_picked)                                    # (T, B)
     np.log(sum_exp_o, out=sum_exp_o)
     np.subtract(o_picked, max_o, out=tmp)
@@ -205,22 +205,22 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(H*V, H*H, B*T), dtype),
-            (max(B*H*T, B*T*V), dtype),
-            (max(B*H + B*H*T, B*T*V), dtype),
+            (max(B*T*V, B*H*T), dtype),
+            (max(B*T*V, B*H + B*H*T), dtype),
+            (max(B*T, H*V, H*H), dtype),
             (B*T, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:H*V].reshape(H, V),                                   # U_biased
-            s[1][:B*H*T].reshape(T, B, H),                              # a_s_x
-            s[0][:H*H].reshape(H, H),                                   # W_T
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all
-            s[1][:B*T*V].reshape(T, B, V),                              # o
-            s[0][:B*T].reshape(T, B),                                   # max_o
-            s[2][:B*T*V].reshape(T, B, V),                              # exp_o
+            s[2][:H*V].reshape(H, V),                                   # U_biased
+            s[0][:B*H*T].reshape(T, B, H),                              # a_s_x
+            s[2][:H*H].reshape(H, H),                                   # W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all
+            s[0][:B*T*V].reshape(T, B, V),                              # o
+            s[2][:B*T].reshape(T, B),                                   # max_o
+            s[1][:B*T*V].reshape(T, B, V),                              # exp_o
             s[3][:B*T].reshape(T, B),                                   # sum_exp_o
-            s[2][:B*T].reshape(T, B),                                   # o_picked
-            s[1][:B*T].reshape(T, B),                                   # tmp
+            s[1][:B*T].reshape(T, B),                                   # o_picked
+            s[0][:B*T].reshape(T, B),                                   # tmp
         )
     return workspace.views["evaluate"]
 
@@ -258,11 +258,11 @@ def _gradients(params, grads, x, y, workspace):
     # o[t] = Q @ s[t] + c                                       model.nn:10
     np.matmul(s.reshape(-1, H), Q.T, out=o.reshape(-1, V))      # (T, B, V)
     o += c
+    # loss = mean[t, batch](logsumexp(o[t]) - o[t] @ onehot(y[t]))
     np.max(o, axis=2, out=max_o)                                # (T, B)
     np.subtract(o, max_o[..., None], out=exp_o)                 # (T, B, V)
     np.exp(exp_o, out=exp_o)
     np.sum(exp_o, axis=2, out=sum_exp_o)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(o[t]) - o[t] @ onehot(y[t]))
     pick(o, y, out=o_picked)                                    # (T, B)
     np.log(sum_exp_o, out=tmp)
     o_picked -= max_o
@@ -312,26 +312,26 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(H*V, H*H, B*T, B*H), dtype),
-            (max(B*H*T, B*T*V), dtype),
-            (B*H + B*H*T, dtype),
+            (max(B*T*V, B*H*T), dtype),
             (B*T*V, dtype),
+            (B*H + B*H*T, dtype),
+            (max(B*T, H*V, B*H, H*H), dtype),
             (B*T, dtype),
             (B*T, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:H*V].reshape(H, V),                                   # U_biased
-            s[1][:B*H*T].reshape(T, B, H),                              # a_s_x
-            s[0][:H*H].reshape(H, H),                                   # W_T
+            s[3][:H*V].reshape(H, V),                                   # U_biased
+            s[0][:B*H*T].reshape(T, B, H),                              # a_s_x
+            s[3][:H*H].reshape(H, H),                                   # W_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all
-            s[1][:B*T*V].reshape(T, B, V),                              # o
-            s[0][:B*T].reshape(T, B),                                   # max_o
-            s[3][:B*T*V].reshape(T, B, V),                              # exp_o
+            s[0][:B*T*V].reshape(T, B, V),                              # o
+            s[3][:B*T].reshape(T, B),                                   # max_o
+            s[1][:B*T*V].reshape(T, B, V),                              # exp_o
             s[4][:B*T].reshape(T, B),                                   # sum_exp_o
             s[5][:B*T].reshape(T, B),                                   # o_picked
-            s[1][:B*T].reshape(T, B),                                   # tmp
-            s[1][:B*H*T].reshape(T, B, H),                              # Q_t1
-            s[0][:B*H].reshape(B, H),                                   # d_s_next
+            s[0][:B*T].reshape(T, B),                                   # tmp
+            s[0][:B*H*T].reshape(T, B, H),                              # Q_t1
+            s[3][:B*H].reshape(B, H),                                   # d_s_next
         )
     return workspace.views["gradients"]
 

@@ -179,10 +179,10 @@ def _predict(params, x, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
+    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m_terms[...] = h                                            # (T, B, H)
     np.copyto(m_terms, 0, where=padding[..., None])
     np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
-    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
     m = parts[:, H:]                                            # (B, H)
     np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
@@ -198,29 +198,29 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(T, 4*E*H + 4*H*H, B*H + B*H*T, B*H), dtype),
-            (B*T, bool),
-            (max(B*E*T, 4*H*H, B*H*T, B*C), dtype),
             (4*B*H*T, dtype),
-            (max(B*H + B*H*T, 2*B*H), dtype),
+            (max(B*H + B*H*T, B*E*T, B*H, B*C), dtype),
+            (max(B*H + B*H*T, B*H*T, 4*E*H + 4*H*H, B), dtype),
+            (B*T, bool),
+            (max(4*H*H, 2*B*H, T), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:T],                                                   # t_plus_one
-            s[1][:B*T].reshape(T, B),                                   # mask
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[2][:4*H],                                                 # h_b
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[4][:T],                                                   # t_plus_one
+            s[3][:B*T].reshape(T, B),                                   # mask
+            s[2][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[1][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[4][:4*H],                                                 # h_b
+            s[4][:4*H*H].reshape(H, 4*H),                               # h_W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
             s[2][:B*H*T].reshape(T, B, H),                              # term
             s[4][:2*B*H].reshape(B, 2*H),                               # parts
-            s[1][:B*T].reshape(T, B),                                   # padding
+            s[3][:B*T].reshape(T, B),                                   # padding
             s[2][:B*H*T].reshape(T, B, H),                              # m_terms
-            s[0][:B*H].reshape(B, H),                                   # sum_m_terms
+            s[1][:B*H].reshape(B, H),                                   # sum_m_terms
             s[2][:B],                                                   # real_lengths_t_or_one
-            s[2][:B*C].reshape(B, C),                                   # s
+            s[1][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -271,21 +271,21 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
+    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m_terms[...] = h                                            # (T, B, H)
     np.copyto(m_terms, 0, where=padding[..., None])
     np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
-    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
     m = parts[:, H:]                                            # (B, H)
     np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
     # s = s.W @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m] + s.b  layers.nn:6
     np.matmul(parts, s_W.T, out=s)                              # (B, C)
     s += s_b
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -303,34 +303,34 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(T, 4*E*H + 4*H*H, B*H + B*H*T, B*H), dtype),
-            (B*T, bool),
-            (max(B*E*T, 4*H*H, B*H*T, B*C), dtype),
             (max(4*B*H*T, B), dtype),
-            (max(B*H + B*H*T, 2*B*H, B*C), dtype),
+            (max(B*H + B*H*T, B*E*T, B*H, B*C), dtype),
+            (max(B*H + B*H*T, B*H*T, 4*E*H + 4*H*H, B), dtype),
+            (B*T, bool),
+            (max(4*H*H, 2*B*H, B*C, T), dtype),
             (B, dtype),
             (B, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:T],                                                   # t_plus_one
-            s[1][:B*T].reshape(T, B),                                   # mask
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[2][:4*H],                                                 # h_b
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[4][:T],                                                   # t_plus_one
+            s[3][:B*T].reshape(T, B),                                   # mask
+            s[2][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[1][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[4][:4*H],                                                 # h_b
+            s[4][:4*H*H].reshape(H, 4*H),                               # h_W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
             s[2][:B*H*T].reshape(T, B, H),                              # term
             s[4][:2*B*H].reshape(B, 2*H),                               # parts
-            s[1][:B*T].reshape(T, B),                                   # padding
+            s[3][:B*T].reshape(T, B),                                   # padding
             s[2][:B*H*T].reshape(T, B, H),                              # m_terms
-            s[0][:B*H].reshape(B, H),                                   # sum_m_terms
+            s[1][:B*H].reshape(B, H),                                   # sum_m_terms
             s[2][:B],                                                   # real_lengths_t_or_one
-            s[2][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
+            s[1][:B*C].reshape(B, C),                                   # s
+            s[2][:B],                                                   # max_s
             s[4][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
+            s[0][:B],                                                   # sum_exp_s
             s[4][:B],                                                   # s_picked
             s[5][:B],                                                   # tmp
             s[6][:B],                                                   # argmax_s
@@ -395,21 +395,21 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.sum(term, axis=0, out=parts[:, :H])                      # (B, 2*H)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
+    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m_terms[...] = h                                            # (T, B, H)
     np.copyto(m_terms, 0, where=padding[..., None])
     np.sum(m_terms, axis=0, out=sum_m_terms)                    # (B, H)
     np.maximum(lengths_t, 1, out=real_lengths_t_or_one)         # (B,)
-    # m = (sum[t](h[t])) / maximum(real(lengths_t), 1)          model.nn:10
     m = parts[:, H:]                                            # (B, H)
     np.divide(sum_m_terms, real_lengths_t_or_one[:, None], out=m)
     # s = s.W @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m] + s.b  layers.nn:6
     np.matmul(parts, s_W.T, out=s)                              # (B, C)
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
@@ -461,9 +461,9 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         np.matmul(d_a_h_fiog[t], h_W_h, out=d_h_next)
     # d_h.b = sum[t, batch](d_a_h.fiog[t])
     np.sum(d_a_h_fiog, axis=(0, 1), out=d_h_b)                  # (4*H,)
+    # d_e[t] = h.W[:, H:E + H].T @ d_a_h.fiog[t]
     np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
     np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, e.reshape(-1, E), out=d_h_W[:, H:])
-    # d_e[t] = h.W[:, H:E + H].T @ d_a_h.fiog[t]
     np.matmul(d_a_h_fiog.reshape(-1, 4*H), h_W[:, H:], out=d_e.reshape(-1, E))  # (T, B, E)
     # d_e.L = sum[t] onehot(x[t]) @ d_e[t].T
     scatter(d_e, x, out=d_e_L)                                  # (V, E)
@@ -478,58 +478,58 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(T, 4*E*H + 4*H*H), dtype),
-            (B*T, bool),
-            (B*E*T, dtype),
-            (max(4*B*H*T, 2*B*H), dtype),
-            (max(4*H*H, B*H*T, B), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (max(4*B*H*T, B*H), dtype),
             (3*B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
+            (max(B*H*T, B*H), dtype),
+            (B*E*T, dtype),
+            (4*E*H + 4*H*H, dtype),
+            (max(3*B*H, 4*E*H + 4*H*H, 4*H*H), dtype),
             (B*T, bool),
-            (max(B*C, 3*B*H, 4*E*H + 4*H*H), dtype),
-            (B*H, dtype),
-            (max(B*C, B*H), dtype),
-            (max(B, 4*H), dtype),
+            (B*T, bool),
+            (max(B*H, B*C, 4*H, T), dtype),
+            (max(B*H, B*C), dtype),
+            (B, dtype),
             (B, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:T],                                                   # t_plus_one
-            s[1][:B*T].reshape(T, B),                                   # mask
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[4][:4*H],                                                 # h_b
-            s[4][:4*H*H].reshape(H, 4*H),                               # h_W_h_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[7][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
-            s[8][:B*H*T].reshape(T, B, H),                              # h_g
-            s[9][:B*H*T].reshape(T, B, H),                              # tanh_h_c
-            s[4][:B*H*T].reshape(T, B, H),                              # term
-            s[3][:2*B*H].reshape(B, 2*H),                               # parts
-            s[10][:B*T].reshape(T, B),                                  # padding
-            s[4][:B*H*T].reshape(T, B, H),                              # m_terms
-            s[11][:B*H].reshape(B, H),                                  # sum_m_terms
-            s[4][:B],                                                   # real_lengths_t_or_one
-            s[11][:B*C].reshape(B, C),                                  # s
-            s[12][:B],                                                  # max_s
+            s[12][:T],                                                  # t_plus_one
+            s[10][:B*T].reshape(T, B),                                  # mask
+            s[8][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[7][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[12][:4*H],                                                # h_b
+            s[9][:4*H*H].reshape(H, 4*H),                               # h_W_h_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
+            s[4][:B*H*T].reshape(T, B, H),                              # h_g
+            s[5][:B*H*T].reshape(T, B, H),                              # tanh_h_c
+            s[0][:B*H*T].reshape(T, B, H),                              # term
+            s[9][:2*B*H].reshape(B, 2*H),                               # parts
+            s[11][:B*T].reshape(T, B),                                  # padding
+            s[0][:B*H*T].reshape(T, B, H),                              # m_terms
+            s[6][:B*H].reshape(B, H),                                   # sum_m_terms
+            s[14][:B],                                                  # real_lengths_t_or_one
+            s[12][:B*C].reshape(B, C),                                  # s
+            s[6][:B],                                                   # max_s
             s[13][:B*C].reshape(B, C),                                  # exp_s
-            s[14][:B],                                                  # sum_exp_s
+            s[0][:B],                                                   # sum_exp_s
             s[15][:B],                                                  # s_picked
-            s[11][:B],                                                  # tmp
-            s[11][:2*B*H].reshape(B, 2*H),                              # t1
-            s[13][:B*H].reshape(B, H),                                  # d_m_scaled
-            s[4][:B*H*T].reshape(T, B, H),                              # d_h
-            s[13][:B*H].reshape(B, H),                                  # d_h_c_next
-            s[12][:B*H].reshape(B, H),                                  # d_h_next
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_fiog
-            s[11][:3*B*H].reshape(B, 3*H),                              # d_h_fio
-            s[14][:4*H],                                                # d_h_b
-            s[11][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_h_W
-            s[2][:B*E*T].reshape(T, B, E),                              # d_e
+            s[12][:B],                                                  # tmp
+            s[9][:2*B*H].reshape(B, 2*H),                               # t1
+            s[0][:B*H].reshape(B, H),                                   # d_m_scaled
+            s[6][:B*H*T].reshape(T, B, H),                              # d_h
+            s[12][:B*H].reshape(B, H),                                  # d_h_c_next
+            s[13][:B*H].reshape(B, H),                                  # d_h_next
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_fiog
+            s[9][:3*B*H].reshape(B, 3*H),                               # d_h_fio
+            s[12][:4*H],                                                # d_h_b
+            s[9][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_h_W
+            s[7][:B*E*T].reshape(T, B, E),                              # d_e
         )
     return workspace.views["gradients"]
 

@@ -331,23 +331,23 @@ def step(params, carry, y):
     e_f = e_f.swapaxes(0, 1)                                    # time first inside
     k_k = carry_entry(carry, "k.k", (B, S, A))                  # (B, S, A)
     k_k = k_k.swapaxes(0, 1)                                    # time first inside
+    # k.w[s, t] = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])  attention.nn:21
     k_W_before = d_before @ k_W.T                               # (B, A)
     tanh_k_W_before = np.tanh(k_W_before + k_k)                 # (S, B, A)
     k_v_tanh_k_W_before = (k_v @ tanh_k_W_before.reshape(-1, A).T).reshape(S, B)  # (S, B)
     max_k_v_tanh_k_W_before = np.max(k_v_tanh_k_W_before, axis=0)  # (B,)
     exp_k_v_tanh_k_W_before = np.exp(k_v_tanh_k_W_before - max_k_v_tanh_k_W_before)  # (S, B)
-    # k.w[s, t] = softmax[s] k.v @ tanh(k.W @ d[t-1] + k.k[s])  attention.nn:21
     sum_exp_k_v_tanh_k_W_before = np.sum(exp_k_v_tanh_k_W_before, axis=0)  # (B,)
     k_w = exp_k_v_tanh_k_W_before / sum_exp_k_v_tanh_k_W_before  # (S, B)
     # e[s] = [e.f[s], e.b[s]]                                   stacks.nn:14
     e = np.concatenate((e_f, e_b), axis=2)                      # (S, B, 2*H)
     # k[t] = sum[s] k.w[s, t] * e[s]                            attention.nn:22
     k = np.einsum("ab,abc->bc", k_w, e)                         # (B, 2*H)
+    # d.z[t] = sigmoid(d.W_z @ [d[t-1], [Y[y[t]], k[t]]] + d.b_z)  cells.nn:48
     parts = np.empty((B, E + 3*H), dtype)                       # (B, E + 3*H)
     np.take(Y, y, axis=0, out=parts[:, H:E + H], mode="clip")
     parts[:, E + H:] = k
     parts[:, :H] = d_before
-    # d.z[t] = sigmoid(d.W_z @ [d[t-1], [Y[y[t]], k[t]]] + d.b_z)  cells.nn:48
     d_z = sigmoid(parts @ d_W_z.T + d_b_z)                      # (B, H)
     # d.r[t] = sigmoid(d.W_r @ [d[t-1], [Y[y[t]], k[t]]] + d.b_r)  cells.nn:49
     d_r = sigmoid(parts @ d_W_r.T + d_b_r)                      # (B, H)
@@ -505,47 +505,47 @@ def _predict_buffers(workspace, B, S, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
+            (max(3*B*H*S, 3*B*H*T), dtype),
+            (2*B*H*S, dtype),
+            (max(B*H + B*H*S, B*H + B*H*T), dtype),
+            (max(B*H + B*H*S, A*B*S, B*E*S), dtype),
+            (max(B*E*T, B*T*V), dtype),
             (max(2*E*H + 6*H*H, E*H + 3*H*H), dtype),
-            (max(3*E*H + 3*H*H, B*H + B*H*S, B*H, 3*B*H*T), dtype),
-            (max(B*E*S, H*H, 2*B*H*S), dtype),
-            (max(3*B*H*S, 2*H), dtype),
-            (max(3*H, 2*H*H, 3*E*H + 3*H*H, B*H + B*H*S, B*E*T), dtype),
-            (max(3*H, 2*H*H, 2*B*H, A*B*S, B*T*V), dtype),
-            (A*H, dtype),
-            (2*E*H + 6*H*H, dtype),
-            (B*H + B*H*T, dtype),
-            (B*E + 3*B*H, dtype),
-            (B*E + 3*B*H, dtype),
+            (max(2*E*H + 6*H*H, 3*E*H + 3*H*H), dtype),
+            (max(B*E + 3*B*H, 2*H*H, 2*B*H), dtype),
+            (max(B*E + 3*B*H, H*H, B*H), dtype),
+            (max(A*H, 3*H), dtype),
+            (2*H, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_f_W
-            s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
-            s[4][:3*H],                                                 # e_f_b
-            s[4][:2*H*H].reshape(H, 2*H),                               # e_f_W_T
-            s[5][:H*H].reshape(H, H),                                   # e_f_W_T2
-            s[1][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
-            s[4][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_b_W
-            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
-            s[5][:3*H],                                                 # e_b_b
-            s[5][:2*H*H].reshape(H, 2*H),                               # e_b_W_T
-            s[2][:H*H].reshape(H, H),                                   # e_b_W_T2
-            s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
-            s[2][:2*B*H*S].reshape(S, B, 2*H),                          # e
-            s[5][:2*B*H].reshape(B, 2*H),                               # parts
-            s[1][:B*H].reshape(B, H),                                   # d0
+            s[5][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
+            s[6][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_f_W
+            s[3][:B*E*S].reshape(S, B, E),                              # X_x
+            s[0][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
+            s[9][:3*H],                                                 # e_f_b
+            s[7][:2*H*H].reshape(H, 2*H),                               # e_f_W_T
+            s[8][:H*H].reshape(H, H),                                   # e_f_W_T2
+            s[2][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
+            s[6][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_b_W
+            s[0][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
+            s[9][:3*H],                                                 # e_b_b
+            s[7][:2*H*H].reshape(H, 2*H),                               # e_b_W_T
+            s[8][:H*H].reshape(H, H),                                   # e_b_W_T2
+            s[3][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
+            s[1][:2*B*H*S].reshape(S, B, 2*H),                          # e
+            s[7][:2*B*H].reshape(B, 2*H),                               # parts
+            s[8][:B*H].reshape(B, H),                                   # d0
             s[4][:B*E*T].reshape(T, B, E),                              # Y_y
-            s[5][:A*B*S].reshape(S, B, A),                              # k_k
-            s[3][:2*H],                                                 # d_b
-            s[6][:A*H].reshape(H, A),                                   # k_W_T
-            s[7][:2*E*H + 6*H*H].reshape(E + 3*H, 2*H),                 # d_W_T
-            s[0][:E*H + 3*H*H].reshape(E + 3*H, H),                     # d_W_g_T
-            s[8][:B*H + B*H*T].reshape(T + 1, B, H),                    # ds
-            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # d_k
-            s[9][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts2
-            s[10][:B*E + 3*B*H].reshape(B, E + 3*H),                    # parts3
-            s[5][:B*T*V].reshape(T, B, V),                              # p
+            s[3][:A*B*S].reshape(S, B, A),                              # k_k
+            s[10][:2*H],                                                # d_b
+            s[9][:A*H].reshape(H, A),                                   # k_W_T
+            s[6][:2*E*H + 6*H*H].reshape(E + 3*H, 2*H),                 # d_W_T
+            s[5][:E*H + 3*H*H].reshape(E + 3*H, H),                     # d_W_g_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # ds
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # d_k
+            s[7][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts2
+            s[8][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts3
+            s[4][:B*T*V].reshape(T, B, V),                              # p
         )
     return workspace.views["predict"]
 
@@ -655,11 +655,11 @@ def _evaluate(params, x, y, r, workspace):
     # p[t] = p.W @ [d[t], k[t]] + p.b                           layers.nn:6
     np.matmul(d_k.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
     p += p_b
+    # loss, summed: sum[t, batch](...)
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(p, r, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=sum_exp_p)
     np.subtract(p_picked, max_p, out=tmp)
@@ -677,55 +677,55 @@ def _evaluate_buffers(workspace, B, S, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
+            (max(3*B*H*S, 3*B*H*T), dtype),
+            (2*B*H*S, dtype),
+            (max(B*H + B*H*S, B*H + B*H*T, B*T*V), dtype),
+            (max(B*H + B*H*S, A*B*S, B*E*S), dtype),
+            (max(B*E*T, B*T*V), dtype),
             (max(2*E*H + 6*H*H, E*H + 3*H*H, B*T), dtype),
-            (max(3*E*H + 3*H*H, B*H + B*H*S, B*H, 3*B*H*T), dtype),
-            (max(B*E*S, H*H, 2*B*H*S), dtype),
-            (max(3*B*H*S, 2*H), dtype),
-            (max(3*H, 2*H*H, 3*E*H + 3*H*H, B*H + B*H*S, B*E*T, B*T*V), dtype),
-            (max(3*H, 2*H*H, 2*B*H, A*B*S, B*T*V), dtype),
-            (max(A*H, B*T), dtype),
-            (2*E*H + 6*H*H, dtype),
-            (B*H + B*H*T, dtype),
-            (max(B*E + 3*B*H, B*T), dtype),
-            (max(B*E + 3*B*H, B*T), dtype),
+            (max(2*E*H + 6*H*H, 3*E*H + 3*H*H, B*T), dtype),
+            (max(B*E + 3*B*H, 2*H*H, 2*B*H, B*T), dtype),
+            (max(B*E + 3*B*H, H*H, B*H, B*T), dtype),
             (B*T, np.int64),
+            (max(A*H, 3*H), dtype),
+            (2*H, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_f_W
-            s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
-            s[4][:3*H],                                                 # e_f_b
-            s[4][:2*H*H].reshape(H, 2*H),                               # e_f_W_T
-            s[5][:H*H].reshape(H, H),                                   # e_f_W_T2
-            s[1][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
-            s[4][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_b_W
-            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
-            s[5][:3*H],                                                 # e_b_b
-            s[5][:2*H*H].reshape(H, 2*H),                               # e_b_W_T
-            s[2][:H*H].reshape(H, H),                                   # e_b_W_T2
-            s[4][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
-            s[2][:2*B*H*S].reshape(S, B, 2*H),                          # e
-            s[5][:2*B*H].reshape(B, 2*H),                               # parts
-            s[1][:B*H].reshape(B, H),                                   # d0
+            s[5][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
+            s[6][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_f_W
+            s[3][:B*E*S].reshape(S, B, E),                              # X_x
+            s[0][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
+            s[10][:3*H],                                                # e_f_b
+            s[7][:2*H*H].reshape(H, 2*H),                               # e_f_W_T
+            s[8][:H*H].reshape(H, H),                                   # e_f_W_T2
+            s[2][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
+            s[6][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_b_W
+            s[0][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
+            s[10][:3*H],                                                # e_b_b
+            s[7][:2*H*H].reshape(H, 2*H),                               # e_b_W_T
+            s[8][:H*H].reshape(H, H),                                   # e_b_W_T2
+            s[3][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_bs
+            s[1][:2*B*H*S].reshape(S, B, 2*H),                          # e
+            s[7][:2*B*H].reshape(B, 2*H),                               # parts
+            s[8][:B*H].reshape(B, H),                                   # d0
             s[4][:B*E*T].reshape(T, B, E),                              # Y_y
-            s[5][:A*B*S].reshape(S, B, A),                              # k_k
-            s[3][:2*H],                                                 # d_b
-            s[6][:A*H].reshape(H, A),                                   # k_W_T
-            s[7][:2*E*H + 6*H*H].reshape(E + 3*H, 2*H),                 # d_W_T
-            s[0][:E*H + 3*H*H].reshape(E + 3*H, H),                     # d_W_g_T
-            s[8][:B*H + B*H*T].reshape(T + 1, B, H),                    # ds
-            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # d_k
-            s[9][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts2
-            s[10][:B*E + 3*B*H].reshape(B, E + 3*H),                    # parts3
-            s[5][:B*T*V].reshape(T, B, V),                              # p
-            s[6][:B*T].reshape(T, B),                                   # max_p
-            s[4][:B*T*V].reshape(T, B, V),                              # exp_p
-            s[9][:B*T].reshape(T, B),                                   # sum_exp_p
-            s[10][:B*T].reshape(T, B),                                  # p_picked
-            s[0][:B*T].reshape(T, B),                                   # tmp
-            s[11][:B*T].reshape(T, B),                                  # argmax_p
-            s[6][:B*T].reshape(T, B),                                   # real_argmax_p
+            s[3][:A*B*S].reshape(S, B, A),                              # k_k
+            s[11][:2*H],                                                # d_b
+            s[10][:A*H].reshape(H, A),                                  # k_W_T
+            s[6][:2*E*H + 6*H*H].reshape(E + 3*H, 2*H),                 # d_W_T
+            s[5][:E*H + 3*H*H].reshape(E + 3*H, H),                     # d_W_g_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # ds
+            s[0][:3*B*H*T].reshape(T, B, 3*H),                          # d_k
+            s[7][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts2
+            s[8][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts3
+            s[4][:B*T*V].reshape(T, B, V),                              # p
+            s[7][:B*T].reshape(T, B),                                   # max_p
+            s[2][:B*T*V].reshape(T, B, V),                              # exp_p
+            s[8][:B*T].reshape(T, B),                                   # sum_exp_p
+            s[5][:B*T].reshape(T, B),                                   # p_picked
+            s[6][:B*T].reshape(T, B),                                   # tmp
+            s[9][:B*T].reshape(T, B),                                   # argmax_p
+            s[7][:B*T].reshape(T, B),                                   # real_argmax_p
         )
     return workspace.views["evaluate"]
 
@@ -754,14 +754,14 @@ def _gradients(params, grads, x, y, r, workspace):
     r = class_input("r", r, (B, T), V)                          # (B, T)
     r = r.swapaxes(0, 1)                                        # time first inside
     (
-        d_W, e_f_W, X_x, e_f_W_X_x, e_f_b, e_f_W_T, e_f_W_T2, e_fs, e_f_r_e_f_prev, e_f_zr,
-        one_minus_e_f_z, e_f_g, e_b_W, e_b_W_X_x, e_b_b, e_b_W_T, e_b_W_T2, e_bs, e_b_r_e_b_next,
-        e_b_zr, one_minus_e_b_z, e_b_g, e, parts, d0, Y_y, k_k, d_b, k_W_T, d_W_T, d_W_g_T, ds, k_w,
-        tanh_k_W_T_prev, parts2, parts3, d_zr, one_minus_d_z, d_g, d_k2, p, max_p, exp_p, sum_exp_p,
-        p_picked, tmp, t1, d_d_next, d_k, t9, d_a_d_zr, t7, t15, t5, d_a_d_g, d_d_zr, d_d_b, d_d_W,
-        d_k_k, d_e, k_U_k_k, t10, term, term2, term3, term4, d_e_b_prev, d_a_e_b_zr_d_a_e_b_g,
-        d_e_b_zr, d_e_b_b, d_e_b_W, d_e_f_next, d_e_f_zr, d_a_e_f_zr_d_a_e_f_g, d_e_f_b,
-        d_a_e_b_zr_d_a_e_b_g_e_b_W, d_a_e_f_zr_d_a_e_f_g_e_f_W, d_e_f_W,
+        d_W, e_f_W, X_x, e_f_W_X_x, e_f_b, e_f_W_T, e_f_W_T2, e_fs, e_f_zr, one_minus_e_f_z, e_f_g,
+        e_f_r_e_f_prev, e_b_W, e_b_W_X_x, e_b_b, e_b_W_T, e_b_W_T2, e_bs, e_b_zr, one_minus_e_b_z,
+        e_b_g, e_b_r_e_b_next, e, parts, d0, Y_y, k_k, d_b, k_W_T, d_W_T, d_W_g_T, ds,
+        tanh_k_W_T_prev, d_k2, parts3, parts2, d_zr, one_minus_d_z, d_g, k_w, p, max_p, exp_p,
+        sum_exp_p, p_picked, tmp, t1, d_d_next, t9, t5, d_a_d_zr, d_k, d_a_d_g, t7, t15, d_d_zr,
+        d_d_b, d_d_W, d_k_k, d_e, k_U_k_k, t10, term, term2, term3, term4, d_e_b_prev,
+        d_a_e_b_zr_d_a_e_b_g, d_e_b_zr, d_e_b_b, d_e_b_W, d_e_f_next, d_a_e_f_zr_d_a_e_f_g,
+        d_e_f_zr, d_e_f_b, d_a_e_b_zr_d_a_e_b_g_e_b_W, d_a_e_f_zr_d_a_e_f_g_e_f_W, d_e_f_W,
     ) = _gradients_buffers(workspace, B, S, T, dtype)
 
     # ---- forward
@@ -811,9 +811,9 @@ def _gradients(params, grads, x, y, r, workspace):
         e_b[s] = one_minus_e_b_z[s] * e_b_next[s] + e_b_z[s] * e_b_g[s]
     # e[s] = [e.f[s], e.b[s]]                                   stacks.nn:14
     np.concatenate((e_f, e_b), axis=2, out=e)                   # (S, B, 2*H)
+    # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
     parts[:, :H] = e[-1, :, :H]                                 # (B, 2*H)
     parts[:, H:] = e[0, :, H:]
-    # d0 = tanh(d0.W @ [e[S-1, 0:H], e[0, H:2*H]] + d0.b)       layers.nn:6
     np.matmul(parts, d0_W.T, out=d0)                            # (B, H)
     d0 += d0_b
     np.tanh(d0, out=d0)
@@ -854,11 +854,11 @@ def _gradients(params, grads, x, y, r, workspace):
     # p[t] = p.W @ [d[t], k[t]] + p.b                           layers.nn:6
     np.matmul(d_k2.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
     p += p_b
+    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(r[t]))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)
     np.sum(exp_p, axis=2, out=sum_exp_p)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(r[t]))
     pick(p, r, out=p_picked)                                    # (T, B)
     np.log(sum_exp_p, out=tmp)
     p_picked -= max_p
@@ -945,12 +945,12 @@ def _gradients(params, grads, x, y, r, workspace):
     np.matmul(d_k_k.reshape(-1, A), k_U, out=k_U_k_k.reshape(-1, 2*H))  # (S, B, 2*H)
     # t10 = d0.W.T @ d_a_d0
     np.matmul(d_a_d0, d0_W, out=t10)                            # (B, 2*H)
+    # d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad(t10[H:2*H], H,
+    #     2*H), 0) + select(s == S-1, pad(t10[0:H], 0, 2*H), 0)
     term[...] = 0                                               # (B, 2*H)
     term[:, H:] = t10[:, H:]
     term2[...] = 0                                              # (S, B, 2*H)
     term2[0] = term
-    # d_e[s] = sum[t] d_k[t] * k.w[s, t] + k.U.T @ d_k.k[s] + select(s == 0, pad(t10[H:2*H], H,
-    #     2*H), 0) + select(s == S-1, pad(t10[0:H], 0, 2*H), 0)
     term3[...] = 0                                              # (B, 2*H)
     term3[:, :H] = t10[:, :H]
     term4[...] = 0                                              # (S, B, 2*H)
@@ -1008,10 +1008,10 @@ def _gradients(params, grads, x, y, r, workspace):
         d_e_f_next += t13 * e_f_r[s] + d_e_f * one_minus_e_f_z[s]
     # d_e.f.b = sum[s, batch]([d_a_e.f.zr[s], d_a_e.f.g[s]])
     np.sum(d_a_e_f_zr_d_a_e_f_g, axis=(0, 1), out=d_e_f_b)      # (3*H,)
-    np.matmul(d_a_e_b_zr_d_a_e_b_g.reshape(-1, 3*H), e_b_W[:, H:],
-        out=d_a_e_b_zr_d_a_e_b_g_e_b_W.reshape(-1, E))
     # d_X = sum[s] onehot(x[s]) @ (e.b.W[:, H:E + H].T @ [d_a_e.b.zr[s], d_a_e.b.g[s]] +
     #     e.f.W[:, H:E + H].T @ [d_a_e.f.zr[s], d_a_e.f.g[s]]).T
+    np.matmul(d_a_e_b_zr_d_a_e_b_g.reshape(-1, 3*H), e_b_W[:, H:],
+        out=d_a_e_b_zr_d_a_e_b_g_e_b_W.reshape(-1, E))
     np.matmul(d_a_e_f_zr_d_a_e_f_g.reshape(-1, 3*H), e_f_W[:, H:],
         out=d_a_e_f_zr_d_a_e_f_g_e_f_W.reshape(-1, E))
     d_a_e_b_zr_d_a_e_b_g_e_b_W += d_a_e_f_zr_d_a_e_f_g_e_f_W
@@ -1034,121 +1034,121 @@ def _gradients_buffers(workspace, B, S, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (2*E*H + 6*H*H, dtype),
-            (3*E*H + 3*H*H, dtype),
-            (B*E*S, dtype),
-            (3*B*H*S, dtype),
-            (max(3*H, 2*H*H, 3*E*H + 3*H*H), dtype),
-            (max(3*H, 2*H*H, 2*B*H, 3*E*H + 3*H*H), dtype),
-            (B*H + B*H*S, dtype),
-            (B*H*S, dtype),
-            (2*B*H*S, dtype),
-            (max(B*H*S, B*E*S), dtype),
-            (max(B*H*S, B*E*S), dtype),
-            (max(H*H, 2*B*H, 3*H), dtype),
-            (B*H + B*H*S, dtype),
-            (max(B*H*S, 2*B*H), dtype),
-            (2*B*H*S, dtype),
-            (B*H*S, dtype),
-            (B*H*S, dtype),
-            (max(B*E*T, B*T*V, 2*B*H*T, 2*B*H*S), dtype),
-            (max(A*B*S, B*T*V, A*B*S*T), dtype),
-            (max(B*T, B*H, 3*H), dtype),
-            (max(A*H, 2*B*H*T, 2*B*H*S), dtype),
-            (max(2*E*H + 6*H*H, B*T, B*S*T, A*B*S), dtype),
-            (max(E*H + 3*H*H, A*B*T), dtype),
-            (max(B*H + B*H*T, 2*B*H*S), dtype),
-            (B*S*T, dtype),
             (A*B*S*T, dtype),
+            (max(A*B*S*T, 3*B*H*T), dtype),
+            (max(B*E*T + 3*B*H*T, 3*B*H*S), dtype),
             (B*E*T + 3*B*H*T, dtype),
-            (B*E*T + 3*B*H*T, dtype),
-            (max(2*B*H*T, 2*B*H*S), dtype),
-            (B*H*T, dtype),
-            (B*H*T, dtype),
             (max(3*B*H*T, 3*B*H*S), dtype),
             (B*E*T + 2*B*H*T, dtype),
+            (2*B*H*S, dtype),
+            (2*B*H*S, dtype),
+            (2*B*H*S, dtype),
+            (max(2*B*H*T, 2*B*H*S), dtype),
+            (max(2*B*H*T, 2*B*H*S, E*H + 3*H*H), dtype),
+            (max(2*B*H*T, 2*B*H*S), dtype),
+            (B*H + B*H*S, dtype),
+            (B*H + B*H*S, dtype),
+            (B*H + B*H*T, dtype),
+            (max(B*H*S, B*E*S), dtype),
+            (B*H*S, dtype),
+            (B*H*S, dtype),
+            (max(B*H*S, 3*E*H + 3*H*H), dtype),
+            (B*H*S, dtype),
+            (B*H*S, dtype),
+            (max(B*H*T, 2*H), dtype),
             (B*H*T, dtype),
-            (max(2*B*H, 2*H), dtype),
+            (B*S*T, dtype),
+            (max(B*H*T, A*B*S, B*T*V), dtype),
+            (max(B*S*T, 2*E*H + 6*H*H, B*T), dtype),
+            (max(A*B*T, A*B*S, B*E*T, B*E*S, B*T*V, 2*H*H), dtype),
+            (B*E*S, dtype),
+            (2*E*H + 6*H*H, dtype),
+            (3*E*H + 3*H*H, dtype),
+            (max(3*E*H + 3*H*H, 2*H*H), dtype),
+            (max(2*B*H, H*H), dtype),
+            (max(2*B*H, B*T, 2*H), dtype),
+            (max(B*H, 3*H), dtype),
+            (max(B*H, A*H, 3*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_W
-            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_f_W
-            s[2][:B*E*S].reshape(S, B, E),                              # X_x
-            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
-            s[4][:3*H],                                                 # e_f_b
-            s[4][:2*H*H].reshape(H, 2*H),                               # e_f_W_T
-            s[5][:H*H].reshape(H, H),                                   # e_f_W_T2
-            s[6][:B*H + B*H*S].reshape(S + 1, B, H),                    # e_fs
-            s[7][:B*H*S].reshape(S, B, H),                              # e_f_r_e_f_prev
-            s[8][:2*B*H*S].reshape(S, B, 2*H),                          # e_f_zr
-            s[9][:B*H*S].reshape(S, B, H),                              # one_minus_e_f_z
-            s[10][:B*H*S].reshape(S, B, H),                             # e_f_g
-            s[4][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # e_b_W
-            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
-            s[5][:3*H],                                                 # e_b_b
-            s[5][:2*H*H].reshape(H, 2*H),                               # e_b_W_T
-            s[11][:H*H].reshape(H, H),                                  # e_b_W_T2
-            s[12][:B*H + B*H*S].reshape(S + 1, B, H),                   # e_bs
-            s[13][:B*H*S].reshape(S, B, H),                             # e_b_r_e_b_next
-            s[14][:2*B*H*S].reshape(S, B, 2*H),                         # e_b_zr
-            s[15][:B*H*S].reshape(S, B, H),                             # one_minus_e_b_z
-            s[16][:B*H*S].reshape(S, B, H),                             # e_b_g
-            s[3][:2*B*H*S].reshape(S, B, 2*H),                          # e
-            s[5][:2*B*H].reshape(B, 2*H),                               # parts
-            s[11][:B*H].reshape(B, H),                                  # d0
-            s[17][:B*E*T].reshape(T, B, E),                             # Y_y
-            s[18][:A*B*S].reshape(S, B, A),                             # k_k
-            s[19][:2*H],                                                # d_b
-            s[20][:A*H].reshape(H, A),                                  # k_W_T
-            s[21][:2*E*H + 6*H*H].reshape(E + 3*H, 2*H),                # d_W_T
-            s[22][:E*H + 3*H*H].reshape(E + 3*H, H),                    # d_W_g_T
-            s[23][:B*H + B*H*T].reshape(T + 1, B, H),                   # ds
-            s[24][:B*S*T].reshape(S, T, B),                             # k_w
-            s[25][:A*B*S*T].reshape(S, T, B, A),                        # tanh_k_W_T_prev
-            s[26][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts2
-            s[27][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),             # parts3
-            s[28][:2*B*H*T].reshape(T, B, 2*H),                         # d_zr
-            s[29][:B*H*T].reshape(T, B, H),                             # one_minus_d_z
-            s[30][:B*H*T].reshape(T, B, H),                             # d_g
-            s[31][:3*B*H*T].reshape(T, B, 3*H),                         # d_k2
-            s[17][:B*T*V].reshape(T, B, V),                             # p
-            s[20][:B*T].reshape(T, B),                                  # max_p
-            s[18][:B*T*V].reshape(T, B, V),                             # exp_p
-            s[19][:B*T].reshape(T, B),                                  # sum_exp_p
-            s[22][:B*T].reshape(T, B),                                  # p_picked
-            s[21][:B*T].reshape(T, B),                                  # tmp
-            s[31][:3*B*H*T].reshape(T, B, 3*H),                         # t1
-            s[19][:B*H].reshape(B, H),                                  # d_d_next
-            s[17][:2*B*H*T].reshape(T, B, 2*H),                         # d_k
-            s[18][:A*B*S*T].reshape(S, T, B, A),                        # t9
-            s[20][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_d_zr
-            s[21][:B*S*T].reshape(S, T, B),                             # t7
-            s[22][:A*B*T].reshape(T, B, A),                             # t15
-            s[32][:B*E*T + 2*B*H*T].reshape(T, B, E + 2*H),             # t5
-            s[33][:B*H*T].reshape(T, B, H),                             # d_a_d_g
-            s[34][:2*B*H].reshape(B, 2*H),                              # d_d_zr
-            s[34][:2*H],                                                # d_d_b
-            s[0][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                 # d_d_W
-            s[21][:A*B*S].reshape(S, B, A),                             # d_k_k
-            s[20][:2*B*H*S].reshape(S, B, 2*H),                         # d_e
-            s[17][:2*B*H*S].reshape(S, B, 2*H),                         # k_U_k_k
-            s[5][:2*B*H].reshape(B, 2*H),                               # t10
-            s[11][:2*B*H].reshape(B, 2*H),                              # term
-            s[28][:2*B*H*S].reshape(S, B, 2*H),                         # term2
-            s[11][:2*B*H].reshape(B, 2*H),                              # term3
-            s[23][:2*B*H*S].reshape(S, B, 2*H),                         # term4
-            s[19][:B*H].reshape(B, H),                                  # d_e_b_prev
-            s[3][:3*B*H*S].reshape(S, B, 3*H),                          # d_a_e_b_zr_d_a_e_b_g
-            s[5][:2*B*H].reshape(B, 2*H),                               # d_e_b_zr
-            s[19][:3*H],                                                # d_e_b_b
-            s[5][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # d_e_b_W
-            s[11][:B*H].reshape(B, H),                                  # d_e_f_next
-            s[13][:2*B*H].reshape(B, 2*H),                              # d_e_f_zr
-            s[31][:3*B*H*S].reshape(S, B, 3*H),                         # d_a_e_f_zr_d_a_e_f_g
-            s[11][:3*H],                                                # d_e_f_b
-            s[9][:B*E*S].reshape(S, B, E),                              # d_a_e_b_zr_d_a_e_b_g_e_b_W
-            s[10][:B*E*S].reshape(S, B, E),                             # d_a_e_f_zr_d_a_e_f_g_e_f_W
-            s[1][:3*E*H + 3*H*H].reshape(3*H, E + H),                   # d_e_f_W
+            s[28][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                # d_W
+            s[29][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # e_f_W
+            s[27][:B*E*S].reshape(S, B, E),                             # X_x
+            s[2][:3*B*H*S].reshape(S, B, 3*H),                          # e_f_W_X_x
+            s[33][:3*H],                                                # e_f_b
+            s[30][:2*H*H].reshape(H, 2*H),                              # e_f_W_T
+            s[31][:H*H].reshape(H, H),                                  # e_f_W_T2
+            s[12][:B*H + B*H*S].reshape(S + 1, B, H),                   # e_fs
+            s[6][:2*B*H*S].reshape(S, B, 2*H),                          # e_f_zr
+            s[15][:B*H*S].reshape(S, B, H),                             # one_minus_e_f_z
+            s[16][:B*H*S].reshape(S, B, H),                             # e_f_g
+            s[17][:B*H*S].reshape(S, B, H),                             # e_f_r_e_f_prev
+            s[30][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # e_b_W
+            s[2][:3*B*H*S].reshape(S, B, 3*H),                          # e_b_W_X_x
+            s[33][:3*H],                                                # e_b_b
+            s[26][:2*H*H].reshape(H, 2*H),                              # e_b_W_T
+            s[31][:H*H].reshape(H, H),                                  # e_b_W_T2
+            s[13][:B*H + B*H*S].reshape(S + 1, B, H),                   # e_bs
+            s[7][:2*B*H*S].reshape(S, B, 2*H),                          # e_b_zr
+            s[18][:B*H*S].reshape(S, B, H),                             # one_minus_e_b_z
+            s[19][:B*H*S].reshape(S, B, H),                             # e_b_g
+            s[20][:B*H*S].reshape(S, B, H),                             # e_b_r_e_b_next
+            s[8][:2*B*H*S].reshape(S, B, 2*H),                          # e
+            s[31][:2*B*H].reshape(B, 2*H),                              # parts
+            s[33][:B*H].reshape(B, H),                                  # d0
+            s[26][:B*E*T].reshape(T, B, E),                             # Y_y
+            s[24][:A*B*S].reshape(S, B, A),                             # k_k
+            s[32][:2*H],                                                # d_b
+            s[34][:A*H].reshape(H, A),                                  # k_W_T
+            s[25][:2*E*H + 6*H*H].reshape(E + 3*H, 2*H),                # d_W_T
+            s[10][:E*H + 3*H*H].reshape(E + 3*H, H),                    # d_W_g_T
+            s[14][:B*H + B*H*T].reshape(T + 1, B, H),                   # ds
+            s[0][:A*B*S*T].reshape(S, T, B, A),                         # tanh_k_W_T_prev
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # d_k2
+            s[2][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),              # parts3
+            s[3][:B*E*T + 3*B*H*T].reshape(T, B, E + 3*H),              # parts2
+            s[9][:2*B*H*T].reshape(T, B, 2*H),                          # d_zr
+            s[21][:B*H*T].reshape(T, B, H),                             # one_minus_d_z
+            s[22][:B*H*T].reshape(T, B, H),                             # d_g
+            s[23][:B*S*T].reshape(S, T, B),                             # k_w
+            s[26][:B*T*V].reshape(T, B, V),                             # p
+            s[32][:B*T].reshape(T, B),                                  # max_p
+            s[24][:B*T*V].reshape(T, B, V),                             # exp_p
+            s[25][:B*T].reshape(T, B),                                  # sum_exp_p
+            s[10][:B*T].reshape(T, B),                                  # p_picked
+            s[26][:B*T].reshape(T, B),                                  # tmp
+            s[4][:3*B*H*T].reshape(T, B, 3*H),                          # t1
+            s[34][:B*H].reshape(B, H),                                  # d_d_next
+            s[1][:A*B*S*T].reshape(S, T, B, A),                         # t9
+            s[5][:B*E*T + 2*B*H*T].reshape(T, B, E + 2*H),              # t5
+            s[10][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_d_zr
+            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # d_k
+            s[24][:B*H*T].reshape(T, B, H),                             # d_a_d_g
+            s[25][:B*S*T].reshape(S, T, B),                             # t7
+            s[26][:A*B*T].reshape(T, B, A),                             # t15
+            s[32][:2*B*H].reshape(B, 2*H),                              # d_d_zr
+            s[21][:2*H],                                                # d_d_b
+            s[28][:2*E*H + 6*H*H].reshape(2*H, E + 3*H),                # d_d_W
+            s[26][:A*B*S].reshape(S, B, A),                             # d_k_k
+            s[8][:2*B*H*S].reshape(S, B, 2*H),                          # d_e
+            s[9][:2*B*H*S].reshape(S, B, 2*H),                          # k_U_k_k
+            s[31][:2*B*H].reshape(B, 2*H),                              # t10
+            s[32][:2*B*H].reshape(B, 2*H),                              # term
+            s[10][:2*B*H*S].reshape(S, B, 2*H),                         # term2
+            s[32][:2*B*H].reshape(B, 2*H),                              # term3
+            s[11][:2*B*H*S].reshape(S, B, 2*H),                         # term4
+            s[33][:B*H].reshape(B, H),                                  # d_e_b_prev
+            s[4][:3*B*H*S].reshape(S, B, 3*H),                          # d_a_e_b_zr_d_a_e_b_g
+            s[31][:2*B*H].reshape(B, 2*H),                              # d_e_b_zr
+            s[34][:3*H],                                                # d_e_b_b
+            s[18][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # d_e_b_W
+            s[33][:B*H].reshape(B, H),                                  # d_e_f_next
+            s[2][:3*B*H*S].reshape(S, B, 3*H),                          # d_a_e_f_zr_d_a_e_f_g
+            s[31][:2*B*H].reshape(B, 2*H),                              # d_e_f_zr
+            s[33][:3*H],                                                # d_e_f_b
+            s[26][:B*E*S].reshape(S, B, E),                             # d_a_e_b_zr_d_a_e_b_g_e_b_W
+            s[15][:B*E*S].reshape(S, B, E),                             # d_a_e_f_zr_d_a_e_f_g_e_f_W
+            s[29][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # d_e_f_W
         )
     return workspace.views["gradients"]
 

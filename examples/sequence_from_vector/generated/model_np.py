@@ -223,21 +223,21 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(4*E*H + 4*H*H, B*H + B*H*T), dtype),
-            (max(B*E, 4*H, B*H + B*H*T, B*T*W), dtype),
-            (max(4*B*H, 4*H*H), dtype),
             (4*B*H*T, dtype),
+            (max(B*H + B*H*T, 4*E*H + 4*H*H), dtype),
+            (max(B*H + B*H*T, B*T*W, 4*B*H), dtype),
+            (max(4*H*H, B*E), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[1][:B*E].reshape(B, E),                                   # e
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[3][:B*E].reshape(B, E),                                   # e
             s[2][:4*B*H].reshape(B, 4*H),                               # h_W_e
-            s[1][:4*H],                                                 # h_b
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[1][:B*T*W].reshape(T, B, W),                              # p
+            s[3][:4*H],                                                 # h_b
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[3][:4*H*H].reshape(H, 4*H),                               # h_W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[2][:B*T*W].reshape(T, B, W),                              # p
         )
     return workspace.views["predict"]
 
@@ -283,14 +283,14 @@ def _evaluate(params, x, y, workspace):
     s += s_b
     # loss, summed: sum[t, batch, 0](...)
     loss_terms = s
-    np.maximum(s, 0, out=tmp)
-    np.multiply(y, s, out=tmp2)
-    tmp -= tmp2
+    np.maximum(s, 0, out=tmp2)
+    np.multiply(y, s, out=tmp)
+    tmp2 -= tmp
     np.abs(s, out=loss_terms)
     np.negative(loss_terms, out=loss_terms)
     np.exp(loss_terms, out=loss_terms)
     np.log1p(loss_terms, out=loss_terms)
-    loss_terms += tmp
+    loss_terms += tmp2
     loss = np.sum(loss_terms)
     return {"loss": (loss, B), "penalty": 0.0}
 
@@ -301,23 +301,23 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(4*E*H + 4*H*H, B*H + B*H*T, B*T*W), dtype),
-            (max(B*E, 4*H, B*H + B*H*T, B*T*W), dtype),
-            (max(4*B*H, 4*H*H, B*T*W), dtype),
-            (4*B*H*T, dtype),
+            (max(4*B*H*T, B*T*W), dtype),
+            (max(B*H + B*H*T, B*T*W, 4*E*H + 4*H*H), dtype),
+            (max(B*H + B*H*T, B*T*W, 4*B*H), dtype),
+            (max(4*H*H, B*E), dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[1][:B*E].reshape(B, E),                                   # e
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[3][:B*E].reshape(B, E),                                   # e
             s[2][:4*B*H].reshape(B, 4*H),                               # h_W_e
-            s[1][:4*H],                                                 # h_b
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[1][:B*T*W].reshape(T, B, W),                              # s
+            s[3][:4*H],                                                 # h_b
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_fiog
+            s[3][:4*H*H].reshape(H, 4*H),                               # h_W_T
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[2][:B*T*W].reshape(T, B, W),                              # s
             s[0][:B*T*W].reshape(T, B, W),                              # tmp
-            s[2][:B*T*W].reshape(T, B, W),                              # tmp2
+            s[1][:B*T*W].reshape(T, B, W),                              # tmp2
         )
     return workspace.views["evaluate"]
 
@@ -338,7 +338,7 @@ def _gradients(params, grads, x, y, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     x = class_input("x", x, (B,), C)                            # (B,)
     (
-        h_W, e, h_W_e, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c, s, loss_terms, tmp, d_h,
+        h_W, e, h_W_e, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c, s, tmp, loss_terms, d_h,
         d_h_c_next, d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W, sum_d_a_h_fiog, d_e,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
@@ -420,10 +420,10 @@ def _gradients(params, grads, x, y, workspace):
         np.matmul(d_a_h_fiog[t], h_W_h, out=d_h_next)
     # d_h.b = sum[t, batch](d_a_h.fiog[t])
     np.sum(d_a_h_fiog, axis=(0, 1), out=d_h_b)                  # (4*H,)
+    # d_e = h.W[:, H:E + H].T @ sum[t](d_a_h.fiog[t])
     np.matmul(d_a_h_fiog.reshape(-1, 4*H).T, h_prev.reshape(-1, H), out=d_h_W[:, :H])
     np.sum(d_a_h_fiog, axis=0, out=sum_d_a_h_fiog)              # (B, 4*H)
     np.matmul(sum_d_a_h_fiog.T, e, out=d_h_W[:, H:])
-    # d_e = h.W[:, H:E + H].T @ sum[t](d_a_h.fiog[t])
     np.matmul(sum_d_a_h_fiog, h_W[:, H:], out=d_e)              # (B, E)
     # d_e.L = onehot(x) @ d_e.T
     scatter(d_e, x, out=d_e_L)                                  # (C, E)
@@ -438,42 +438,42 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (4*E*H + 4*H*H, dtype),
-            (B*E, dtype),
-            (max(4*B*H, B*T*W, 4*E*H + 4*H*H), dtype),
-            (max(4*H*H, B*T*W, B*H*T, 4*B*H), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (max(4*B*H*T, B*T*W), dtype),
             (3*B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (max(B*H*T, 4*B*H), dtype),
             (B*H*T, dtype),
-            (B*H*T, dtype),
-            (max(B*T*W, B*H), dtype),
-            (4*B*H*T, dtype),
-            (max(3*B*H, 4*H), dtype),
+            (max(B*H*T, B*T*W, 4*H*H), dtype),
+            (max(B*T*W, 4*B*H, 4*E*H + 4*H*H), dtype),
+            (4*E*H + 4*H*H, dtype),
+            (max(B*H, 4*H), dtype),
+            (B*H, dtype),
+            (B*E, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
-            s[1][:B*E].reshape(B, E),                                   # e
-            s[2][:4*B*H].reshape(B, 4*H),                               # h_W_e
-            s[3][:4*H],                                                 # h_b
-            s[3][:4*H*H].reshape(H, 4*H),                               # h_W_h_T
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
-            s[6][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
-            s[7][:B*H*T].reshape(T, B, H),                              # h_g
-            s[8][:B*H*T].reshape(T, B, H),                              # tanh_h_c
-            s[2][:B*T*W].reshape(T, B, W),                              # s
-            s[3][:B*T*W].reshape(T, B, W),                              # loss_terms
-            s[9][:B*T*W].reshape(T, B, W),                              # tmp
-            s[3][:B*H*T].reshape(T, B, H),                              # d_h
-            s[2][:B*H].reshape(B, H),                                   # d_h_c_next
-            s[9][:B*H].reshape(B, H),                                   # d_h_next
-            s[10][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_fiog
-            s[11][:3*B*H].reshape(B, 3*H),                              # d_h_fio
-            s[11][:4*H],                                                # d_h_b
-            s[2][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_h_W
-            s[3][:4*B*H].reshape(B, 4*H),                               # sum_d_a_h_fiog
-            s[1][:B*E].reshape(B, E),                                   # d_e
+            s[8][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_W
+            s[11][:B*E].reshape(B, E),                                  # e
+            s[7][:4*B*H].reshape(B, 4*H),                               # h_W_e
+            s[9][:4*H],                                                 # h_b
+            s[6][:4*H*H].reshape(H, 4*H),                               # h_W_h_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # h_fio
+            s[4][:B*H*T].reshape(T, B, H),                              # h_g
+            s[5][:B*H*T].reshape(T, B, H),                              # tanh_h_c
+            s[0][:B*T*W].reshape(T, B, W),                              # s
+            s[6][:B*T*W].reshape(T, B, W),                              # tmp
+            s[7][:B*T*W].reshape(T, B, W),                              # loss_terms
+            s[6][:B*H*T].reshape(T, B, H),                              # d_h
+            s[9][:B*H].reshape(B, H),                                   # d_h_c_next
+            s[10][:B*H].reshape(B, H),                                  # d_h_next
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_fiog
+            s[7][:3*B*H].reshape(B, 3*H),                               # d_h_fio
+            s[9][:4*H],                                                 # d_h_b
+            s[7][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_h_W
+            s[4][:4*B*H].reshape(B, 4*H),                               # sum_d_a_h_fiog
+            s[11][:B*E].reshape(B, E),                                  # d_e
         )
     return workspace.views["gradients"]
 

@@ -357,28 +357,28 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (max(8*H*H, B*H + B*H*T), dtype),
-            (max(4*H*H + 4*H*V, B*H + B*H*T), dtype),
-            (max(4*H, 4*B*H*T), dtype),
-            (max(4*H*V, 4*H*H, B*T*V), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (max(4*B*H*T, B*T*V), dtype),
+            (max(B*H + B*H*T, 4*H*H + 4*H*V), dtype),
+            (max(B*H + B*H*T, 4*H), dtype),
+            (max(B*H + B*H*T, 8*H*H), dtype),
+            (max(B*H + B*H*T, 4*H*H), dtype),
+            (max(4*H*H, 4*H*V), dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
+            s[3][:8*H*H].reshape(4*H, 2*H),                             # h2_W
             s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
             s[2][:4*H],                                                 # h1_b
-            s[3][:4*H*V].reshape(4*H, V),                               # h1_W_biased
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
-            s[3][:4*H*H].reshape(H, 4*H),                               # h1_W_T
+            s[5][:4*H*V].reshape(4*H, V),                               # h1_W_biased
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
+            s[4][:4*H*H].reshape(H, 4*H),                               # h1_W_T
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h2_fiog
-            s[3][:4*H],                                                 # h2_b
-            s[3][:4*H*H].reshape(H, 4*H),                               # h2_W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2_cs
-            s[3][:B*T*V].reshape(T, B, V),                              # s
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h2_fiog
+            s[5][:4*H],                                                 # h2_b
+            s[5][:4*H*H].reshape(H, 4*H),                               # h2_W_T
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2_cs
+            s[0][:B*T*V].reshape(T, B, V),                              # s
         )
     return workspace.views["predict"]
 
@@ -449,11 +449,11 @@ def _evaluate(params, x, y, carry, workspace):
     # s[t] = s.W @ h2[t] + s.b                                  layers.nn:6
     np.matmul(h2.reshape(-1, H), s_W.T, out=s.reshape(-1, V))   # (T, B, V)
     s += s_b
+    # loss, summed: sum[t, batch](...)
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -478,39 +478,39 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(8*H*H, B*H + B*H*T), dtype),
-            (max(4*H*H + 4*H*V, B*H + B*H*T), dtype),
-            (max(4*H, 4*B*H*T), dtype),
-            (max(4*H*V, 4*H*H, B*T*V), dtype),
+            (max(4*B*H*T, B*T*V), dtype),
+            (max(B*H + B*H*T, 4*H*H + 4*H*V), dtype),
             (B*H + B*H*T, dtype),
+            (max(B*H + B*H*T, 8*H*H), dtype),
             (B*H + B*H*T, dtype),
-            (B*T*V, dtype),
+            (max(B*T*V, 4*H*H, 4*H*V), dtype),
+            (max(B*T, 4*H), dtype),
             (B*T, dtype),
             (B*T, dtype),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
+            s[3][:8*H*H].reshape(4*H, 2*H),                             # h2_W
             s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
-            s[2][:4*H],                                                 # h1_b
-            s[3][:4*H*V].reshape(4*H, V),                               # h1_W_biased
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
-            s[3][:4*H*H].reshape(H, 4*H),                               # h1_W_T
+            s[6][:4*H],                                                 # h1_b
+            s[5][:4*H*V].reshape(4*H, V),                               # h1_W_biased
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
+            s[5][:4*H*H].reshape(H, 4*H),                               # h1_W_T
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h2_fiog
-            s[3][:4*H],                                                 # h2_b
-            s[3][:4*H*H].reshape(H, 4*H),                               # h2_W_T
-            s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2_cs
-            s[3][:B*T*V].reshape(T, B, V),                              # s
-            s[2][:B*T].reshape(T, B),                                   # max_s
-            s[6][:B*T*V].reshape(T, B, V),                              # exp_s
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h2_fiog
+            s[6][:4*H],                                                 # h2_b
+            s[5][:4*H*H].reshape(H, 4*H),                               # h2_W_T
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2_cs
+            s[0][:B*T*V].reshape(T, B, V),                              # s
+            s[6][:B*T].reshape(T, B),                                   # max_s
+            s[5][:B*T*V].reshape(T, B, V),                              # exp_s
             s[7][:B*T].reshape(T, B),                                   # sum_exp_s
-            s[6][:B*T].reshape(T, B),                                   # s_picked
+            s[5][:B*T].reshape(T, B),                                   # s_picked
             s[8][:B*T].reshape(T, B),                                   # tmp
             s[9][:B*T].reshape(T, B),                                   # argmax_s
-            s[7][:B*T].reshape(T, B),                                   # real_argmax_s
+            s[6][:B*T].reshape(T, B),                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -542,7 +542,7 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
     })
     (
         h2_W, h1_W, h1_b, h1_W_biased, a_h1_fiog, h1_W_h1_T, h1s, h1_cs, h1_fio, h1_g, tanh_h1_c,
-        u_h2, tmp, h1_scaled, a_h2_fiog, h2_b, h2_W_h2_T, h2s, h2_cs, h2_fio, h2_g, tanh_h2_c, u_s,
+        tmp, u_h2, h1_scaled, a_h2_fiog, h2_b, h2_W_h2_T, h2s, h2_cs, h2_fio, h2_g, tanh_h2_c, u_s,
         h2_u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp2, s_W_t2, d_h2_c_next, d_h2_next,
         d_a_h2_fiog, d_h2_fio, d_h2_b, d_h2_W, d_a_h2_fiog_h2_W, d_h1_c_next, d_h1_next,
         d_a_h1_fiog, d_h1_fio, d_h1_b, d_h1_W,
@@ -599,18 +599,18 @@ def _gradients(params, grads, x, y, carry, workspace, seed):
         np.tanh(h2_c[t], out=tanh_h2_c[t])                      # (T, B, H)
         # h2[t] = h2.o[t] * tanh(h2.c[t])                       lstm.nn:15
         np.multiply(h2_o[t], tanh_h2_c[t], out=h2[t])
+    # s[t] = 1.25 * (s.W @ (h2[t] * real(uniform(s) < 0.8))) + s.b  layers.nn:6
     uniform(seed, 0xb021183d8f313c79, tmp, out=u_s, at=carry["t"]*B*H)  # (T, B, H)
     np.less(u_s, 0.8, out=u_s)
     np.multiply(h2, u_s, out=h2_u_s)                            # (T, B, H)
-    # s[t] = 1.25 * (s.W @ (h2[t] * real(uniform(s) < 0.8))) + s.b  layers.nn:6
     np.matmul(h2_u_s.reshape(-1, H), s_W.T, out=s.reshape(-1, V))  # (T, B, V)
     s *= 1.25
     s += s_b
+    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss = mean[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
@@ -715,74 +715,74 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(8*H*H, B*H, 4*H*H + 4*H*V), dtype),
-            (4*H*H + 4*H*V, dtype),
-            (max(4*H, 4*B*H*T), dtype),
-            (max(4*H*V, 4*H*H, B*H*T, 3*B*H), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
+            (4*B*H*T, dtype),
             (3*B*H*T, dtype),
+            (3*B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, np.float64),
-            (4*B*H*T, dtype),
-            (max(4*H*H, B*H*T), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
-            (3*B*H*T, dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
-            (max(B*T*V, B*H*T), dtype),
-            (max(B*T, B*H, 4*H), dtype),
-            (B*T*V, dtype),
-            (max(B*T, B*H, 4*H), dtype),
-            (max(B*T, 3*B*H, 8*H*H), dtype),
+            (max(B*H*T, 8*H*H), dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (8*H*H, dtype),
+            (4*H*H + 4*H*V, dtype),
+            (max(B*T*V, 4*H*H, 4*H*V, 3*B*H), dtype),
+            (max(B*T*V, B*H), dtype),
+            (max(B*H, B*T), dtype),
+            (max(B*T, 4*H), dtype),
+            (max(B*T, 4*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:8*H*H].reshape(4*H, 2*H),                             # h2_W
-            s[1][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # h1_W
-            s[2][:4*H],                                                 # h1_b
-            s[3][:4*H*V].reshape(4*H, V),                               # h1_W_biased
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
-            s[3][:4*H*H].reshape(H, 4*H),                               # h1_W_h1_T
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
-            s[6][:3*B*H*T].reshape(T, B, 3*H),                          # h1_fio
+            s[15][:8*H*H].reshape(4*H, 2*H),                            # h2_W
+            s[16][:4*H*H + 4*H*V].reshape(4*H, H + V),                  # h1_W
+            s[20][:4*H],                                                # h1_b
+            s[17][:4*H*V].reshape(4*H, V),                              # h1_W_biased
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h1_fiog
+            s[17][:4*H*H].reshape(H, 4*H),                              # h1_W_h1_T
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1s
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h1_cs
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # h1_fio
             s[7][:B*H*T].reshape(T, B, H),                              # h1_g
             s[8][:B*H*T].reshape(T, B, H),                              # tanh_h1_c
-            s[3][:B*H*T].reshape(T, B, H),                              # u_h2
             s[9][:B*H*T].reshape(T, B, H),                              # tmp
-            s[2][:B*H*T].reshape(T, B, H),                              # h1_scaled
-            s[10][:4*B*H*T].reshape(T, B, 4*H),                         # a_h2_fiog
-            s[11][:4*H],                                                # h2_b
-            s[11][:4*H*H].reshape(H, 4*H),                              # h2_W_h2_T
-            s[12][:B*H + B*H*T].reshape(T + 1, B, H),                   # h2s
-            s[13][:B*H + B*H*T].reshape(T + 1, B, H),                   # h2_cs
-            s[14][:3*B*H*T].reshape(T, B, 3*H),                         # h2_fio
-            s[15][:B*H*T].reshape(T, B, H),                             # h2_g
-            s[16][:B*H*T].reshape(T, B, H),                             # tanh_h2_c
-            s[11][:B*H*T].reshape(T, B, H),                             # u_s
-            s[10][:B*H*T].reshape(T, B, H),                             # h2_u_s
+            s[10][:B*H*T].reshape(T, B, H),                             # u_h2
+            s[11][:B*H*T].reshape(T, B, H),                             # h1_scaled
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h2_fiog
+            s[20][:4*H],                                                # h2_b
+            s[17][:4*H*H].reshape(H, 4*H),                              # h2_W_h2_T
+            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
+            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2_cs
+            s[2][:3*B*H*T].reshape(T, B, 3*H),                          # h2_fio
+            s[12][:B*H*T].reshape(T, B, H),                             # h2_g
+            s[13][:B*H*T].reshape(T, B, H),                             # tanh_h2_c
+            s[0][:B*H*T].reshape(T, B, H),                              # u_s
+            s[14][:B*H*T].reshape(T, B, H),                             # h2_u_s
             s[17][:B*T*V].reshape(T, B, V),                             # s
-            s[18][:B*T].reshape(T, B),                                  # max_s
-            s[19][:B*T*V].reshape(T, B, V),                             # exp_s
+            s[19][:B*T].reshape(T, B),                                  # max_s
+            s[18][:B*T*V].reshape(T, B, V),                             # exp_s
             s[20][:B*T].reshape(T, B),                                  # sum_exp_s
             s[21][:B*T].reshape(T, B),                                  # s_picked
             s[17][:B*T].reshape(T, B),                                  # tmp2
-            s[17][:B*H*T].reshape(T, B, H),                             # s_W_t2
+            s[14][:B*H*T].reshape(T, B, H),                             # s_W_t2
             s[18][:B*H].reshape(B, H),                                  # d_h2_c_next
-            s[20][:B*H].reshape(B, H),                                  # d_h2_next
-            s[10][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h2_fiog
-            s[21][:3*B*H].reshape(B, 3*H),                              # d_h2_fio
-            s[18][:4*H],                                                # d_h2_b
-            s[21][:8*H*H].reshape(4*H, 2*H),                            # d_h2_W
+            s[19][:B*H].reshape(B, H),                                  # d_h2_next
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h2_fiog
+            s[17][:3*B*H].reshape(B, 3*H),                              # d_h2_fio
+            s[20][:4*H],                                                # d_h2_b
+            s[12][:8*H*H].reshape(4*H, 2*H),                            # d_h2_W
             s[11][:B*H*T].reshape(T, B, H),                             # d_a_h2_fiog_h2_W
-            s[20][:B*H].reshape(B, H),                                  # d_h1_c_next
-            s[0][:B*H].reshape(B, H),                                   # d_h1_next
-            s[2][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h1_fiog
-            s[3][:3*B*H].reshape(B, 3*H),                               # d_h1_fio
-            s[20][:4*H],                                                # d_h1_b
-            s[0][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # d_h1_W
+            s[19][:B*H].reshape(B, H),                                  # d_h1_c_next
+            s[18][:B*H].reshape(B, H),                                  # d_h1_next
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h1_fiog
+            s[17][:3*B*H].reshape(B, 3*H),                              # d_h1_fio
+            s[21][:4*H],                                                # d_h1_b
+            s[16][:4*H*H + 4*H*V].reshape(4*H, H + V),                  # d_h1_W
         )
     return workspace.views["gradients"]
 

@@ -207,13 +207,13 @@ def _gradients_buffers(workspace, B, dtype):
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H, dtype),
-            (B, dtype),
             (B*H, dtype),
+            (B, dtype),
         ])
         workspace.views["gradients"] = (
             s[0][:B*H].reshape(B, H),                                   # h
-            s[1][:B],                                                   # w2_h
-            s[2][:B*H].reshape(B, H),                                   # tmp
+            s[2][:B],                                                   # w2_h
+            s[1][:B*H].reshape(B, H),                                   # tmp
         )
     return workspace.views["gradients"]
 

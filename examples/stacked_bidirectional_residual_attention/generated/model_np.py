@@ -668,13 +668,13 @@ def _predict(params, x, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
     # a.head.1.k[t] = a.head.1.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
     np.copyto(a_head_1_q_a_head_1_k, -1e+30, where=mask)
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -688,13 +688,13 @@ def _predict(params, x, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
     # a.head.2.k[t] = a.head.2.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
     np.copyto(a_head_2_q_a_head_2_k, -1e+30, where=mask)
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -737,80 +737,80 @@ def _predict_buffers(workspace, B, T, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*T, bool),
-            (max(4*E*H + 4*H*H, B*H + B*H*T, 12*H*H, A*B*T, 2*B*H*T), dtype),
-            (max(B*E*T, T, 12*H*H, B*H + B*H*T, 2*B*H*T), dtype),
             (4*B*H*T, dtype),
-            (max(4*H*H, 4*E*H + 4*H*H, B*H + B*H*T, 2*B*H*T), dtype),
-            (max(B*H + B*H*T, 12*H*H, A*B*T, 2*B*H*T), dtype),
+            (max(2*B*H*T, B*H + B*H*T, 4*E*H + 4*H*H), dtype),
+            (max(2*B*H*T, B*H + B*H*T, A*B*T, 12*H*H), dtype),
+            (max(2*B*H*T, B*H + B*H*T, A*B*T, 4*H*H), dtype),
+            (max(B*H + B*H*T, B*E*T, B*T*T, B*C*T, 12*H*H), dtype),
+            (max(4*H*H, B*T, T), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 4*H*H, B*T*T, B*C*T), dtype),
+            (B*T, bool),
         ])
         workspace.views["predict"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
+            s[6][:B*T].reshape(T, B),                                   # padding
             s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_f_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
-            s[4][:4*H],                                                 # h_h_1_f_b
-            s[4][:4*H*H].reshape(H, 4*H),                               # h_h_1_f_W_T
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
-            s[4][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
-            s[2][:4*H],                                                 # h_h_1_b_b
-            s[2][:T],                                                   # t_plus_one
-            s[6][:B*T].reshape(T, B),                                   # end
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_h_1_b_W_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
-            s[4][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
-            s[2][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_f_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
-            s[1][:4*H],                                                 # h_r_2_f_b
-            s[1][:4*H*H].reshape(H, 4*H),                               # h_r_2_f_W_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_fs
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_f_cs
-            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_b_fiog
-            s[2][:4*H],                                                 # h_r_2_b_b
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_r_2_b_W_T
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
-            s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_b_cs
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_2
-            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_f_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_f_fiog
+            s[4][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
+            s[5][:4*H],                                                 # h_h_1_f_b
+            s[3][:4*H*H].reshape(H, 4*H),                               # h_h_1_f_W_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
+            s[5][:4*H],                                                 # h_h_1_b_b
+            s[5][:T],                                                   # t_plus_one
+            s[7][:B*T].reshape(T, B),                                   # end
+            s[4][:4*H*H].reshape(H, 4*H),                               # h_h_1_b_W_T
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
+            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
+            s[4][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_f_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
+            s[5][:4*H],                                                 # h_r_2_f_b
+            s[5][:4*H*H].reshape(H, 4*H),                               # h_r_2_f_W_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_fs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_f_cs
+            s[4][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_b_fiog
+            s[5][:4*H],                                                 # h_r_2_b_b
+            s[5][:4*H*H].reshape(H, 4*H),                               # h_r_2_b_W_T
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_b_cs
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_2
+            s[4][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_f_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_f_fiog
             s[5][:4*H],                                                 # h_r_3_f_b
             s[5][:4*H*H].reshape(H, 4*H),                               # h_r_3_f_W_T
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_fs
-            s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_f_cs
-            s[5][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_b_fiog
-            s[7][:4*H],                                                 # h_r_3_b_b
-            s[7][:4*H*H].reshape(H, 4*H),                               # h_r_3_b_W_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_b_cs
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_3
-            s[6][:B*T].reshape(T, B),                                   # mask
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_1_q
-            s[5][:A*B*T].reshape(T, B, A),                              # a_head_1_k
-            s[7][:B*T*T].reshape(T, T, B),                              # a_head_1_q_a_head_1_k
-            s[1][:B*T].reshape(T, B),                                   # max_a_head_1_q_a_head_1_k
-            s[1][:B*T].reshape(T, B),                                   # sum_a_head_1_q_a_head_1_k
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_1_v
-            s[5][:A*B*T].reshape(T, B, A),                              # a_head_1
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # a_s_1
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_2_q
-            s[5][:A*B*T].reshape(T, B, A),                              # a_head_2_k
-            s[7][:B*T*T].reshape(T, T, B),                              # a_head_2_q_a_head_2_k
-            s[1][:B*T].reshape(T, B),                                   # max_a_head_2_q_a_head_2_k
-            s[1][:B*T].reshape(T, B),                                   # sum_a_head_2_q_a_head_2_k
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_2_v
-            s[5][:A*B*T].reshape(T, B, A),                              # a_head_2
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # a_W_o_2_a_head_2
-            s[5][:2*B*H*T].reshape(T, B, 2*H),                          # tmp
-            s[7][:B*T].reshape(T, B),                                   # q_m
-            s[7][:B*T].reshape(T, B),                                   # q_s
-            s[7][:B*C*T].reshape(T, B, C),                              # s_W_q
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_fs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_f_cs
+            s[2][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_b_fiog
+            s[5][:4*H],                                                 # h_r_3_b_b
+            s[5][:4*H*H].reshape(H, 4*H),                               # h_r_3_b_W_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_b_cs
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_3
+            s[7][:B*T].reshape(T, B),                                   # mask
+            s[2][:A*B*T].reshape(T, B, A),                              # a_head_1_q
+            s[3][:A*B*T].reshape(T, B, A),                              # a_head_1_k
+            s[4][:B*T*T].reshape(T, T, B),                              # a_head_1_q_a_head_1_k
+            s[5][:B*T].reshape(T, B),                                   # max_a_head_1_q_a_head_1_k
+            s[5][:B*T].reshape(T, B),                                   # sum_a_head_1_q_a_head_1_k
+            s[2][:A*B*T].reshape(T, B, A),                              # a_head_1_v
+            s[3][:A*B*T].reshape(T, B, A),                              # a_head_1
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # a_s_1
+            s[2][:A*B*T].reshape(T, B, A),                              # a_head_2_q
+            s[3][:A*B*T].reshape(T, B, A),                              # a_head_2_k
+            s[4][:B*T*T].reshape(T, T, B),                              # a_head_2_q_a_head_2_k
+            s[5][:B*T].reshape(T, B),                                   # max_a_head_2_q_a_head_2_k
+            s[5][:B*T].reshape(T, B),                                   # sum_a_head_2_q_a_head_2_k
+            s[2][:A*B*T].reshape(T, B, A),                              # a_head_2_v
+            s[3][:A*B*T].reshape(T, B, A),                              # a_head_2
+            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # a_W_o_2_a_head_2
+            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # tmp
+            s[5][:B*T].reshape(T, B),                                   # q_m
+            s[5][:B*T].reshape(T, B),                                   # q_s
+            s[4][:B*C*T].reshape(T, B, C),                              # s_W_q
         )
     return workspace.views["predict"]
 
@@ -847,7 +847,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
         a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v,
         a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k,
         sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2, a_W_o_2_a_head_2, tmp, q_m, q_s, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp2, steps_terms, argmax_s, mask2, term5,
+        exp_s, sum_exp_s, s_picked, tmp2, steps_terms, argmax_s, term5, mask2,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
@@ -996,13 +996,13 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
     # a.head.1.k[t] = a.head.1.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
     np.copyto(a_head_1_q_a_head_1_k, -1e+30, where=mask)
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -1016,13 +1016,13 @@ def _evaluate(params, x, y, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
     # a.head.2.k[t] = a.head.2.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
     np.copyto(a_head_2_q_a_head_2_k, -1e+30, where=mask)
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -1055,11 +1055,11 @@ def _evaluate(params, x, y, lengths_t, workspace):
     # s[t] = s.W @ q[t] + s.b                                   layers.nn:6
     np.matmul(q.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s += s_b
+    # loss, summed: sum[t, batch](...)
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=2, out=sum_exp_s)                        # (T, B)
-    # loss, summed: sum[t, batch](...)
     pick(s, y, out=s_picked)                                    # (T, B)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp2)
@@ -1083,90 +1083,90 @@ def _evaluate_buffers(workspace, B, T, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*T, bool),
-            (max(4*E*H + 4*H*H, B*H + B*H*T, 12*H*H, A*B*T, 2*B*H*T, B), dtype),
-            (max(B*E*T, T, 12*H*H, B*H + B*H*T, 2*B*H*T, B*C*T), dtype),
             (4*B*H*T, dtype),
-            (max(4*H*H, 4*E*H + 4*H*H, B*H + B*H*T, 2*B*H*T), dtype),
-            (max(B*H + B*H*T, 12*H*H, A*B*T, 2*B*H*T), dtype),
+            (max(2*B*H*T, B*H + B*H*T, B*C*T, 4*E*H + 4*H*H), dtype),
+            (max(2*B*H*T, B*H + B*H*T, A*B*T, 12*H*H), dtype),
+            (max(2*B*H*T, B*H + B*H*T, A*B*T, 4*H*H), dtype),
+            (max(B*H + B*H*T, B*E*T, B*T*T, B*C*T, 12*H*H), dtype),
+            (max(4*H*H, B*T, T, B), dtype),
             (B*T, bool),
-            (max(B*H + B*H*T, 4*H*H, B*T*T, B*C*T), dtype),
+            (B*T, bool),
             (B*T, np.int64),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
+            s[6][:B*T].reshape(T, B),                                   # padding
             s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_f_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
-            s[4][:4*H],                                                 # h_h_1_f_b
-            s[4][:4*H*H].reshape(H, 4*H),                               # h_h_1_f_W_T
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
-            s[4][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
-            s[2][:4*H],                                                 # h_h_1_b_b
-            s[2][:T],                                                   # t_plus_one
-            s[6][:B*T].reshape(T, B),                                   # end
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_h_1_b_W_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
-            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
-            s[4][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
-            s[2][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_f_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
-            s[1][:4*H],                                                 # h_r_2_f_b
-            s[1][:4*H*H].reshape(H, 4*H),                               # h_r_2_f_W_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_fs
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_f_cs
-            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_b_fiog
-            s[2][:4*H],                                                 # h_r_2_b_b
-            s[2][:4*H*H].reshape(H, 4*H),                               # h_r_2_b_W_T
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
-            s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_b_cs
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_2
-            s[1][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_f_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_f_fiog
+            s[4][:B*E*T].reshape(T, B, E),                              # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
+            s[5][:4*H],                                                 # h_h_1_f_b
+            s[3][:4*H*H].reshape(H, 4*H),                               # h_h_1_f_W_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
+            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
+            s[5][:4*H],                                                 # h_h_1_b_b
+            s[5][:T],                                                   # t_plus_one
+            s[7][:B*T].reshape(T, B),                                   # end
+            s[4][:4*H*H].reshape(H, 4*H),                               # h_h_1_b_W_T
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
+            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
+            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
+            s[4][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_f_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
+            s[5][:4*H],                                                 # h_r_2_f_b
+            s[5][:4*H*H].reshape(H, 4*H),                               # h_r_2_f_W_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_fs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_f_cs
+            s[4][:12*H*H].reshape(4*H, 3*H),                            # h_r_2_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_b_fiog
+            s[5][:4*H],                                                 # h_r_2_b_b
+            s[5][:4*H*H].reshape(H, 4*H),                               # h_r_2_b_W_T
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_b_cs
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_2
+            s[4][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_f_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_f_fiog
             s[5][:4*H],                                                 # h_r_3_f_b
             s[5][:4*H*H].reshape(H, 4*H),                               # h_r_3_f_W_T
-            s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_fs
-            s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_f_cs
-            s[5][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_b_fiog
-            s[7][:4*H],                                                 # h_r_3_b_b
-            s[7][:4*H*H].reshape(H, 4*H),                               # h_r_3_b_W_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
-            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_b_cs
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_3
-            s[6][:B*T].reshape(T, B),                                   # mask
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_1_q
-            s[5][:A*B*T].reshape(T, B, A),                              # a_head_1_k
-            s[7][:B*T*T].reshape(T, T, B),                              # a_head_1_q_a_head_1_k
-            s[1][:B*T].reshape(T, B),                                   # max_a_head_1_q_a_head_1_k
-            s[1][:B*T].reshape(T, B),                                   # sum_a_head_1_q_a_head_1_k
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_1_v
-            s[5][:A*B*T].reshape(T, B, A),                              # a_head_1
-            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # a_s_1
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_2_q
-            s[5][:A*B*T].reshape(T, B, A),                              # a_head_2_k
-            s[7][:B*T*T].reshape(T, T, B),                              # a_head_2_q_a_head_2_k
-            s[1][:B*T].reshape(T, B),                                   # max_a_head_2_q_a_head_2_k
-            s[1][:B*T].reshape(T, B),                                   # sum_a_head_2_q_a_head_2_k
-            s[1][:A*B*T].reshape(T, B, A),                              # a_head_2_v
-            s[5][:A*B*T].reshape(T, B, A),                              # a_head_2
-            s[1][:2*B*H*T].reshape(T, B, 2*H),                          # a_W_o_2_a_head_2
-            s[5][:2*B*H*T].reshape(T, B, 2*H),                          # tmp
-            s[7][:B*T].reshape(T, B),                                   # q_m
-            s[7][:B*T].reshape(T, B),                                   # q_s
-            s[7][:B*C*T].reshape(T, B, C),                              # s
-            s[1][:B*T].reshape(T, B),                                   # max_s
-            s[2][:B*C*T].reshape(T, B, C),                              # exp_s
-            s[4][:B*T].reshape(T, B),                                   # sum_exp_s
-            s[2][:B*T].reshape(T, B),                                   # s_picked
-            s[5][:B*T].reshape(T, B),                                   # tmp2
-            s[1][:B],                                                   # steps_terms
+            s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_fs
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_f_cs
+            s[2][:12*H*H].reshape(4*H, 3*H),                            # h_r_3_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_b_fiog
+            s[5][:4*H],                                                 # h_r_3_b_b
+            s[5][:4*H*H].reshape(H, 4*H),                               # h_r_3_b_W_T
+            s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
+            s[3][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_b_cs
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_3
+            s[7][:B*T].reshape(T, B),                                   # mask
+            s[2][:A*B*T].reshape(T, B, A),                              # a_head_1_q
+            s[3][:A*B*T].reshape(T, B, A),                              # a_head_1_k
+            s[4][:B*T*T].reshape(T, T, B),                              # a_head_1_q_a_head_1_k
+            s[5][:B*T].reshape(T, B),                                   # max_a_head_1_q_a_head_1_k
+            s[5][:B*T].reshape(T, B),                                   # sum_a_head_1_q_a_head_1_k
+            s[2][:A*B*T].reshape(T, B, A),                              # a_head_1_v
+            s[3][:A*B*T].reshape(T, B, A),                              # a_head_1
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # a_s_1
+            s[2][:A*B*T].reshape(T, B, A),                              # a_head_2_q
+            s[3][:A*B*T].reshape(T, B, A),                              # a_head_2_k
+            s[4][:B*T*T].reshape(T, T, B),                              # a_head_2_q_a_head_2_k
+            s[5][:B*T].reshape(T, B),                                   # max_a_head_2_q_a_head_2_k
+            s[5][:B*T].reshape(T, B),                                   # sum_a_head_2_q_a_head_2_k
+            s[2][:A*B*T].reshape(T, B, A),                              # a_head_2_v
+            s[3][:A*B*T].reshape(T, B, A),                              # a_head_2
+            s[2][:2*B*H*T].reshape(T, B, 2*H),                          # a_W_o_2_a_head_2
+            s[3][:2*B*H*T].reshape(T, B, 2*H),                          # tmp
+            s[5][:B*T].reshape(T, B),                                   # q_m
+            s[5][:B*T].reshape(T, B),                                   # q_s
+            s[4][:B*C*T].reshape(T, B, C),                              # s
+            s[5][:B*T].reshape(T, B),                                   # max_s
+            s[1][:B*C*T].reshape(T, B, C),                              # exp_s
+            s[2][:B*T].reshape(T, B),                                   # sum_exp_s
+            s[1][:B*T].reshape(T, B),                                   # s_picked
+            s[3][:B*T].reshape(T, B),                                   # tmp2
+            s[5][:B],                                                   # steps_terms
             s[8][:B*T].reshape(T, B),                                   # argmax_s
-            s[6][:B*T].reshape(T, B),                                   # mask2
-            s[7][:B*T].reshape(T, B),                                   # term5
+            s[5][:B*T].reshape(T, B),                                   # term5
+            s[7][:B*T].reshape(T, B),                                   # mask2
         )
     return workspace.views["evaluate"]
 
@@ -1208,30 +1208,30 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     (
         padding, h_h_1_f_W, e, a_h_h_1_f_fiog, h_h_1_f_b, h_h_1_f_W_h_h_1_f_T, h_h_1_fs, h_h_1_f_cs,
         h_h_1_f_fio, h_h_1_f_g, tanh_h_h_1_f_c, h_h_1_b_W, a_h_h_1_b_fiog, h_h_1_b_b, t_plus_one,
-        end, h_h_1_b_W_d_a_h_h_1_b_fiog_T, h_h_1_bs, h_h_1_b_cs, term, h_h_1_b_fio, term2,
-        h_h_1_b_g, tanh_h_h_1_b_c, h_h_1, h_r_2_f_W, a_h_r_2_f_fiog, h_r_2_f_b, h_r_2_f_W_h_r_2_f_T,
+        end, h_h_1_b_W_d_a_h_h_1_b_fiog_T, h_h_1_bs, h_h_1_b_cs, h_h_1_b_fio, term2, h_h_1_b_g,
+        tanh_h_h_1_b_c, term, h_h_1, h_r_2_f_W, a_h_r_2_f_fiog, h_r_2_f_b, h_r_2_f_W_h_r_2_f_T,
         h_r_2_fs, h_r_2_f_cs, h_r_2_f_fio, h_r_2_f_g, tanh_h_r_2_f_c, h_r_2_b_W, a_h_r_2_b_fiog,
-        h_r_2_b_b, h_r_2_b_W_d_a_h_r_2_b_fiog_T, h_r_2_bs, h_r_2_b_cs, term3, h_r_2_b_fio, term4,
-        h_r_2_b_g, tanh_h_r_2_b_c, h_r_2, h_r_3_f_W, a_h_r_3_f_fiog, h_r_3_f_b, h_r_3_f_W_h_r_3_f_T,
-        h_r_3_fs, h_r_3_f_cs, h_r_3_f_fio, h_r_3_f_g, tanh_h_r_3_f_c, h_r_3_b_W, a_h_r_3_b_fiog,
-        h_r_3_b_b, h_r_3_b_W_d_a_h_r_3_b_fiog_T, h_r_3_bs, h_r_3_b_cs, term5, h_r_3_b_fio, term6,
-        h_r_3_b_g, tanh_h_r_3_b_c, h_r_3, mask, a_head_1_q, a_head_1_k, a_head_1_q_a_head_1_k,
-        max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v, a_head_1, a_s_1,
-        a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k,
+        h_r_2_b_b, h_r_2_b_W_d_a_h_r_2_b_fiog_T, h_r_2_bs, h_r_2_b_cs, h_r_2_b_fio, term4,
+        h_r_2_b_g, tanh_h_r_2_b_c, term3, h_r_2, h_r_3_f_W, a_h_r_3_f_fiog, h_r_3_f_b,
+        h_r_3_f_W_h_r_3_f_T, h_r_3_fs, h_r_3_f_cs, h_r_3_f_fio, h_r_3_f_g, tanh_h_r_3_f_c,
+        h_r_3_b_W, a_h_r_3_b_fiog, h_r_3_b_b, h_r_3_b_W_d_a_h_r_3_b_fiog_T, h_r_3_bs, h_r_3_b_cs,
+        h_r_3_b_fio, term6, h_r_3_b_g, tanh_h_r_3_b_c, term5, h_r_3, mask, a_head_1_q, a_head_1_k,
+        a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v,
+        a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k,
         sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2, a_W_o_2_a_head_2, q_m, q_s, q, s, max_s,
         exp_s, sum_exp_s, s_picked, tmp, steps_terms, term8, d_q, dot_q_n, tmp2, sum_d_q_u,
         d_a_head_2, d_a_head_2_a_head_2_w, d_a_head_2_w, sum_t1, tmp3, t2_a_head_2_q, d_a_head_2_q,
-        d_a_head_1, d_a_head_1_a_head_1_w, d_a_head_1_w, sum_t3, tmp4, t4_a_head_1_q, d_a_head_1_q,
+        d_a_head_1, d_a_head_1_a_head_1_w, d_a_head_1_w, sum_t3, t4_a_head_1_q, d_a_head_1_q,
         a_head_2_W_v_a_head_2_a_head_2_w, a_head_2_W_k_t2_a_head_2_q, a_head_2_W_q_a_head_2_q,
         a_head_1_W_v_a_head_1_a_head_1_w, a_head_1_W_k_t4_a_head_1_q, a_head_1_W_q_a_head_1_q,
         d_h_r_3_b_c_prev, d_h_r_3_b_prev, d_a_h_r_3_b_fiog, d_h_r_3_b_fio, d_h_r_3_b_b, d_h_r_3_b_W,
         d_h_r_3_f_c_next, d_h_r_3_f_next, d_a_h_r_3_f_fiog, d_h_r_3_f_fio, d_h_r_3_f_b, d_h_r_3_f_W,
         d_a_h_r_3_b_fiog_h_r_3_b_W, d_a_h_r_3_f_fiog_h_r_3_f_W, d_h_r_2_b_c_prev, d_h_r_2_b_prev,
         d_a_h_r_2_b_fiog, d_h_r_2_b_fio, d_h_r_2_b_b, d_h_r_2_b_W, d_h_r_2_f_c_next, d_h_r_2_f_next,
-        d_h_r_2_f_fio, d_a_h_r_2_f_fiog, d_h_r_2_f_b, d_h_r_2_f_W, d_a_h_r_2_b_fiog_h_r_2_b_W,
+        d_a_h_r_2_f_fiog, d_h_r_2_f_fio, d_h_r_2_f_b, d_h_r_2_f_W, d_a_h_r_2_b_fiog_h_r_2_b_W,
         d_a_h_r_2_f_fiog_h_r_2_f_W, d_h_h_1_b_c_prev, d_h_h_1_b_prev, d_a_h_h_1_b_fiog,
-        d_h_h_1_b_fio, d_h_h_1_b_b, d_h_h_1_b_W, d_h_h_1_f_c_next, d_h_h_1_f_next, d_h_h_1_f_fio,
-        d_a_h_h_1_f_fiog, d_h_h_1_f_b, d_h_h_1_f_W, d_e, d_a_h_h_1_f_fiog_h_h_1_f_W,
+        d_h_h_1_b_fio, d_h_h_1_b_b, d_h_h_1_b_W, d_h_h_1_f_c_next, d_h_h_1_f_next, d_a_h_h_1_f_fiog,
+        d_h_h_1_f_fio, d_h_h_1_f_b, d_h_h_1_f_W, d_e, d_a_h_h_1_f_fiog_h_h_1_f_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -1403,13 +1403,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_q.T, out=a_head_1_q.reshape(-1, A))  # (T, B, A)
     # a.head.1.k[t] = a.head.1.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_1_W_k.T, out=a_head_1_k.reshape(-1, A))  # (T, B, A)
+    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_1_q, a_head_1_k, out=a_head_1_q_a_head_1_k)  # (T, T, B)
     a_head_1_q_a_head_1_k /= np.sqrt(A)
     np.copyto(a_head_1_q_a_head_1_k, -1e+30, where=mask)
     np.max(a_head_1_q_a_head_1_k, axis=1, out=max_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_q_a_head_1_k -= max_a_head_1_q_a_head_1_k[:, None]
     np.exp(a_head_1_q_a_head_1_k, out=a_head_1_q_a_head_1_k)
-    # a.head.1.w[t, u] = softmax[u] a.head.1.q[t] @ a.head.1.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_1_q_a_head_1_k, axis=1, out=sum_a_head_1_q_a_head_1_k)  # (T, B)
     a_head_1_w = a_head_1_q_a_head_1_k
     a_head_1_w /= sum_a_head_1_q_a_head_1_k[:, None]
@@ -1423,13 +1423,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_q.T, out=a_head_2_q.reshape(-1, A))  # (T, B, A)
     # a.head.2.k[t] = a.head.2.W_k @ h.h.3[t]                   attention.nn:48
     np.matmul(h_h_3.reshape(-1, 2*H), a_head_2_W_k.T, out=a_head_2_k.reshape(-1, A))  # (T, B, A)
+    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.einsum("abc,dbc->adb", a_head_2_q, a_head_2_k, out=a_head_2_q_a_head_2_k)  # (T, T, B)
     a_head_2_q_a_head_2_k /= np.sqrt(A)
     np.copyto(a_head_2_q_a_head_2_k, -1e+30, where=mask)
     np.max(a_head_2_q_a_head_2_k, axis=1, out=max_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_q_a_head_2_k -= max_a_head_2_q_a_head_2_k[:, None]
     np.exp(a_head_2_q_a_head_2_k, out=a_head_2_q_a_head_2_k)
-    # a.head.2.w[t, u] = softmax[u] a.head.2.q[t] @ a.head.2.k[u] / sqrt(A)  attention.nn:50
     np.sum(a_head_2_q_a_head_2_k, axis=1, out=sum_a_head_2_q_a_head_2_k)  # (T, B)
     a_head_2_w = a_head_2_q_a_head_2_k
     a_head_2_w /= sum_a_head_2_q_a_head_2_k[:, None]
@@ -1519,8 +1519,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_s_2.reshape(-1, 2*H).T, a_head_1.reshape(-1, A), out=d_a_W_o_1)  # (2*H, A)
     # d_a.head.2[t] = a.W_o.2.T @ d_a.s.2[t]
     np.matmul(d_a_s_2.reshape(-1, 2*H), a_W_o_2, out=d_a_head_2.reshape(-1, A))  # (T, B, A)
-    np.einsum("abc,adb->dbc", d_a_head_2, a_head_2_w, out=d_a_head_2_a_head_2_w)  # (T, B, A)
     # d_a.head.2.W_v = sum[t] d_a.head.2.v[t] @ h.h.3[t].T
+    np.einsum("abc,adb->dbc", d_a_head_2, a_head_2_w, out=d_a_head_2_a_head_2_w)  # (T, B, A)
     np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_v)
     # d_a.head.2.w[t, u] = sum(d_a.head.2[t] * a.head.2.v[u])
     np.einsum("abc,dbc->adb", d_a_head_2, a_head_2_v, out=d_a_head_2_w)  # (T, T, B)
@@ -1534,8 +1534,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     t2 -= tmp3
     np.copyto(t2, 0, where=mask)
     t2 /= np.sqrt(A)
-    np.einsum("abc,acd->bcd", t2, a_head_2_q, out=t2_a_head_2_q)  # (T, B, A)
     # d_a.head.2.W_k = sum[t] d_a.head.2.k[t] @ h.h.3[t].T
+    np.einsum("abc,acd->bcd", t2, a_head_2_q, out=t2_a_head_2_q)  # (T, B, A)
     np.matmul(t2_a_head_2_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_k)
     # d_a.head.2.q[t] = sum[u] t2[t, u] * a.head.2.k[u]
     np.einsum("abc,bcd->acd", t2, a_head_2_k, out=d_a_head_2_q)  # (T, B, A)
@@ -1543,8 +1543,8 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.matmul(d_a_head_2_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_2_W_q)  # (A, 2*H)
     # d_a.head.1[t] = a.W_o.1.T @ d_a.s.2[t]
     np.matmul(d_a_s_2.reshape(-1, 2*H), a_W_o_1, out=d_a_head_1.reshape(-1, A))  # (T, B, A)
-    np.einsum("abc,adb->dbc", d_a_head_1, a_head_1_w, out=d_a_head_1_a_head_1_w)  # (T, B, A)
     # d_a.head.1.W_v = sum[t] d_a.head.1.v[t] @ h.h.3[t].T
+    np.einsum("abc,adb->dbc", d_a_head_1, a_head_1_w, out=d_a_head_1_a_head_1_w)  # (T, B, A)
     np.matmul(d_a_head_1_a_head_1_w.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_v)
     # d_a.head.1.w[t, u] = sum(d_a.head.1[t] * a.head.1.v[u])
     np.einsum("abc,dbc->adb", d_a_head_1, a_head_1_v, out=d_a_head_1_w)  # (T, T, B)
@@ -1554,17 +1554,20 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     # t4[t, u] = (t3[t, u] - (sum[u](t3[t, u])) * a.head.1.w[t, u]) / sqrt(A)
     np.sum(t3, axis=1, out=sum_t3)                              # (T, B)
     t4 = t3
-    np.multiply(sum_t3[:, None], a_head_1_w, out=tmp4)
-    t4 -= tmp4
+    np.multiply(sum_t3[:, None], a_head_1_w, out=tmp3)
+    t4 -= tmp3
     np.copyto(t4, 0, where=mask)
     t4 /= np.sqrt(A)
-    np.einsum("abc,acd->bcd", t4, a_head_1_q, out=t4_a_head_1_q)  # (T, B, A)
     # d_a.head.1.W_k = sum[t] d_a.head.1.k[t] @ h.h.3[t].T
+    np.einsum("abc,acd->bcd", t4, a_head_1_q, out=t4_a_head_1_q)  # (T, B, A)
     np.matmul(t4_a_head_1_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_k)
     # d_a.head.1.q[t] = sum[u] t4[t, u] * a.head.1.k[u]
     np.einsum("abc,bcd->acd", t4, a_head_1_k, out=d_a_head_1_q)  # (T, B, A)
     # d_a.head.1.W_q = sum[t] d_a.head.1.q[t] @ h.h.3[t].T
     np.matmul(d_a_head_1_q.reshape(-1, A).T, h_h_3.reshape(-1, 2*H), out=d_a_head_1_W_q)  # (A, 2*H)
+    # d_h.h.3[t] = d_a.s.2[t] + a.head.2.W_v.T @ d_a.head.2.v[t] + a.head.2.W_k.T @
+    #     d_a.head.2.k[t] + a.head.2.W_q.T @ d_a.head.2.q[t] + a.head.1.W_v.T @ d_a.head.1.v[t]
+    #     + a.head.1.W_k.T @ d_a.head.1.k[t] + a.head.1.W_q.T @ d_a.head.1.q[t]
     np.matmul(d_a_head_2_a_head_2_w.reshape(-1, A), a_head_2_W_v,
         out=a_head_2_W_v_a_head_2_a_head_2_w.reshape(-1, 2*H))
     np.matmul(t2_a_head_2_q.reshape(-1, A), a_head_2_W_k,
@@ -1575,9 +1578,6 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         out=a_head_1_W_v_a_head_1_a_head_1_w.reshape(-1, 2*H))
     np.matmul(t4_a_head_1_q.reshape(-1, A), a_head_1_W_k,
         out=a_head_1_W_k_t4_a_head_1_q.reshape(-1, 2*H))
-    # d_h.h.3[t] = d_a.s.2[t] + a.head.2.W_v.T @ d_a.head.2.v[t] + a.head.2.W_k.T @
-    #     d_a.head.2.k[t] + a.head.2.W_q.T @ d_a.head.2.q[t] + a.head.1.W_v.T @ d_a.head.1.v[t]
-    #     + a.head.1.W_k.T @ d_a.head.1.k[t] + a.head.1.W_q.T @ d_a.head.1.q[t]
     np.matmul(d_a_head_1_q.reshape(-1, A), a_head_1_W_q,
         out=a_head_1_W_q_a_head_1_q.reshape(-1, 2*H))
     d_h_h_3 = d_a_s_2
@@ -1645,13 +1645,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         np.matmul(d_a_h_r_3_f_fiog[t], h_r_3_f_W_h_r_3_f, out=d_h_r_3_f_next)
     # d_h.r.3.f.b = sum[t, batch](d_a_h.r.3.f.fiog[t])
     np.sum(d_a_h_r_3_f_fiog, axis=(0, 1), out=d_h_r_3_f_b)      # (4*H,)
+    # d_h.h.2[t] = d_h.h.3[t] + h.r.3.b.W[:, H:3*H].T @ d_a_h.r.3.b.fiog[t] + h.r.3.f.W[:,
+    #     H:3*H].T @ d_a_h.r.3.f.fiog[t]
     np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H).T, h_r_3_f_prev.reshape(-1, H),
         out=d_h_r_3_f_W[:, :H])
     np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H).T, h_h_2.reshape(-1, 2*H), out=d_h_r_3_f_W[:, H:])
     np.matmul(d_a_h_r_3_b_fiog.reshape(-1, 4*H), h_r_3_b_W[:, H:],
         out=d_a_h_r_3_b_fiog_h_r_3_b_W.reshape(-1, 2*H))
-    # d_h.h.2[t] = d_h.h.3[t] + h.r.3.b.W[:, H:3*H].T @ d_a_h.r.3.b.fiog[t] + h.r.3.f.W[:,
-    #     H:3*H].T @ d_a_h.r.3.f.fiog[t]
     np.matmul(d_a_h_r_3_f_fiog.reshape(-1, 4*H), h_r_3_f_W[:, H:],
         out=d_a_h_r_3_f_fiog_h_r_3_f_W.reshape(-1, 2*H))
     d_h_h_2 = d_h_h_3
@@ -1715,13 +1715,13 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         np.matmul(d_a_h_r_2_f_fiog[t], h_r_2_f_W_h_r_2_f, out=d_h_r_2_f_next)
     # d_h.r.2.f.b = sum[t, batch](d_a_h.r.2.f.fiog[t])
     np.sum(d_a_h_r_2_f_fiog, axis=(0, 1), out=d_h_r_2_f_b)      # (4*H,)
+    # d_h.h.1[t] = d_h.h.2[t] + h.r.2.b.W[:, H:3*H].T @ d_a_h.r.2.b.fiog[t] + h.r.2.f.W[:,
+    #     H:3*H].T @ d_a_h.r.2.f.fiog[t]
     np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H).T, h_r_2_f_prev.reshape(-1, H),
         out=d_h_r_2_f_W[:, :H])
     np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H).T, h_h_1.reshape(-1, 2*H), out=d_h_r_2_f_W[:, H:])
     np.matmul(d_a_h_r_2_b_fiog.reshape(-1, 4*H), h_r_2_b_W[:, H:],
         out=d_a_h_r_2_b_fiog_h_r_2_b_W.reshape(-1, 2*H))
-    # d_h.h.1[t] = d_h.h.2[t] + h.r.2.b.W[:, H:3*H].T @ d_a_h.r.2.b.fiog[t] + h.r.2.f.W[:,
-    #     H:3*H].T @ d_a_h.r.2.f.fiog[t]
     np.matmul(d_a_h_r_2_f_fiog.reshape(-1, 4*H), h_r_2_f_W[:, H:],
         out=d_a_h_r_2_f_fiog_h_r_2_f_W.reshape(-1, 2*H))
     d_h_h_1 = d_h_h_2
@@ -1785,12 +1785,12 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         np.matmul(d_a_h_h_1_f_fiog[t], h_h_1_f_W_h_h_1_f, out=d_h_h_1_f_next)
     # d_h.h.1.f.b = sum[t, batch](d_a_h.h.1.f.fiog[t])
     np.sum(d_a_h_h_1_f_fiog, axis=(0, 1), out=d_h_h_1_f_b)      # (4*H,)
+    # d_e[t] = h.h.1.b.W[:, H:E + H].T @ d_a_h.h.1.b.fiog[t] + h.h.1.f.W[:, H:E + H].T @
+    #     d_a_h.h.1.f.fiog[t]
     np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H).T, h_h_1_f_prev.reshape(-1, H),
         out=d_h_h_1_f_W[:, :H])
     np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H).T, e.reshape(-1, E), out=d_h_h_1_f_W[:, H:])
     np.matmul(d_a_h_h_1_b_fiog.reshape(-1, 4*H), h_h_1_b_W[:, H:], out=d_e.reshape(-1, E))
-    # d_e[t] = h.h.1.b.W[:, H:E + H].T @ d_a_h.h.1.b.fiog[t] + h.h.1.f.W[:, H:E + H].T @
-    #     d_a_h.h.1.f.fiog[t]
     np.matmul(d_a_h_h_1_f_fiog.reshape(-1, 4*H), h_h_1_f_W[:, H:],
         out=d_a_h_h_1_f_fiog_h_h_1_f_W.reshape(-1, E))
     d_e += d_a_h_h_1_f_fiog_h_h_1_f_W
@@ -1817,230 +1817,229 @@ def _gradients_buffers(workspace, B, T, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (B*T, bool),
-            (4*E*H + 4*H*H, dtype),
-            (B*E*T, dtype),
-            (max(4*B*H*T, B*T*T), dtype),
-            (max(4*H*H, 4*E*H + 4*H*H), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
-            (3*B*H*T, dtype),
-            (max(B*H*T, 4*H), dtype),
-            (max(B*H*T, 4*E*H + 4*H*H), dtype),
-            (max(T, 12*H*H, B*H), dtype),
-            (B*T, bool),
-            (max(B*H + B*H*T, 12*H*H), dtype),
-            (max(B*H + B*H*T, 2*B*H*T), dtype),
-            (max(B*H*T, B*H, B*E*T), dtype),
-            (3*B*H*T, dtype),
-            (max(B*H*T, 4*E*H + 4*H*H), dtype),
-            (max(B*H*T, B*H), dtype),
-            (max(B*H*T, 3*B*H), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
-            (3*B*H*T, dtype),
-            (max(B*H*T, 4*H), dtype),
-            (max(B*H*T, 12*H*H), dtype),
-            (max(12*H*H, B*H), dtype),
-            (max(B*H + B*H*T, 12*H*H), dtype),
-            (max(B*H + B*H*T, 2*B*H*T), dtype),
-            (max(B*H*T, B*H), dtype),
-            (3*B*H*T, dtype),
-            (max(B*H*T, 12*H*H), dtype),
-            (max(B*H*T, 3*B*H), dtype),
-            (max(B*H*T, 3*B*H), dtype),
-            (B*H + B*H*T, dtype),
-            (B*H + B*H*T, dtype),
-            (3*B*H*T, dtype),
-            (max(B*H*T, 12*H*H), dtype),
-            (max(B*H*T, B*H), dtype),
-            (max(4*H*H, A*B*T, 2*B*H*T), dtype),
-            (max(B*H + B*H*T, A*B*T, 2*B*H*T), dtype),
-            (max(B*H + B*H*T, 2*B*H*T), dtype),
-            (max(B*H*T, 3*B*H), dtype),
             (4*B*H*T, dtype),
-            (max(B*H*T, 3*B*H), dtype),
+            (4*B*H*T, dtype),
+            (3*B*H*T, dtype),
+            (3*B*H*T, dtype),
+            (3*B*H*T, dtype),
+            (3*B*H*T, dtype),
+            (3*B*H*T, dtype),
+            (max(2*B*H*T, B*H + B*H*T), dtype),
+            (max(2*B*H*T, B*H + B*H*T), dtype),
+            (max(2*B*H*T, B*H + B*H*T, B*T*T), dtype),
+            (max(2*B*H*T, B*H + B*H*T), dtype),
+            (max(2*B*H*T, B*T*T, B*C*T), dtype),
+            (max(2*B*H*T, B*T*T), dtype),
+            (max(2*B*H*T, B*T*T), dtype),
+            (max(2*B*H*T, A*B*T), dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*H + B*H*T, dtype),
+            (B*E*T, dtype),
+            (max(B*H*T, B*E*T), dtype),
             (B*H*T, dtype),
             (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (B*H*T, dtype),
+            (max(A*B*T, 12*H*H, 3*B*H), dtype),
+            (max(A*B*T, 4*H), dtype),
+            (max(A*B*T, 4*H), dtype),
+            (max(A*B*T, 4*H), dtype),
+            (A*B*T, dtype),
+            (A*B*T, dtype),
+            (A*B*T, dtype),
+            (max(B*C*T, 12*H*H, 3*B*H), dtype),
+            (max(12*H*H, 4*E*H + 4*H*H, 3*B*H), dtype),
+            (max(12*H*H, 4*E*H + 4*H*H, 3*B*H), dtype),
+            (max(12*H*H, 3*B*H), dtype),
+            (max(12*H*H, 3*B*H), dtype),
+            (4*E*H + 4*H*H, dtype),
+            (max(4*E*H + 4*H*H, 4*H*H), dtype),
             (B*T, bool),
-            (max(A*B*T, B*T*T), dtype),
-            (max(A*B*T, B*T*T), dtype),
-            (2*B*H*T, dtype),
-            (A*B*T, dtype),
-            (A*B*T, dtype),
-            (max(B*T*T, A*B*T), dtype),
-            (max(A*B*T, B*T*T), dtype),
-            (A*B*T, dtype),
-            (2*B*H*T, dtype),
-            (2*B*H*T, dtype),
-            (max(B*C*T, 2*B*H*T), dtype),
-            (max(B*T, B*H, 4*H), dtype),
-            (max(B*C*T, B*T*T), dtype),
-            (max(B*T, B*H, 4*H), dtype),
-            (max(B*T, 3*B*H, 12*H*H), dtype),
+            (B*T, bool),
+            (B*T, bool),
+            (max(B*T, B*H, 4*H, T), dtype),
+            (max(B*T, B*H), dtype),
+            (max(B*T, 4*H), dtype),
+            (max(B*T, 4*H), dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*T].reshape(T, B),                                   # padding
-            s[1][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_f_W
-            s[2][:B*E*T].reshape(T, B, E),                              # e
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
-            s[4][:4*H],                                                 # h_h_1_f_b
-            s[4][:4*H*H].reshape(H, 4*H),                               # h_h_1_f_W_h_h_1_f_T
-            s[5][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_fs
-            s[6][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_f_cs
-            s[7][:3*B*H*T].reshape(T, B, 3*H),                          # h_h_1_f_fio
-            s[8][:B*H*T].reshape(T, B, H),                              # h_h_1_f_g
-            s[9][:B*H*T].reshape(T, B, H),                              # tanh_h_h_1_f_c
-            s[4][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # h_h_1_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
-            s[10][:4*H],                                                # h_h_1_b_b
-            s[10][:T],                                                  # t_plus_one
-            s[11][:B*T].reshape(T, B),                                  # end
-            s[10][:4*H*H].reshape(H, 4*H),                              # h_h_1_b_W_d_a_h_h_1_b_fiog_T
-            s[12][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_h_1_bs
-            s[13][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_h_1_b_cs
-            s[14][:B*H*T].reshape(T, B, H),                             # term
-            s[15][:3*B*H*T].reshape(T, B, 3*H),                         # h_h_1_b_fio
-            s[16][:B*H*T].reshape(T, B, H),                             # term2
-            s[17][:B*H*T].reshape(T, B, H),                             # h_h_1_b_g
-            s[18][:B*H*T].reshape(T, B, H),                             # tanh_h_h_1_b_c
-            s[13][:2*B*H*T].reshape(T, B, 2*H),                         # h_h_1
-            s[10][:12*H*H].reshape(4*H, 3*H),                           # h_r_2_f_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
-            s[12][:4*H],                                                # h_r_2_f_b
-            s[12][:4*H*H].reshape(H, 4*H),                              # h_r_2_f_W_h_r_2_f_T
-            s[19][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_fs
-            s[20][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_f_cs
-            s[21][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_2_f_fio
-            s[22][:B*H*T].reshape(T, B, H),                             # h_r_2_f_g
-            s[23][:B*H*T].reshape(T, B, H),                             # tanh_h_r_2_f_c
-            s[12][:12*H*H].reshape(4*H, 3*H),                           # h_r_2_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_b_fiog
-            s[24][:4*H],                                                # h_r_2_b_b
-            s[24][:4*H*H].reshape(H, 4*H),                              # h_r_2_b_W_d_a_h_r_2_b_fiog_T
-            s[25][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_bs
-            s[26][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_b_cs
-            s[27][:B*H*T].reshape(T, B, H),                             # term3
-            s[28][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_2_b_fio
-            s[29][:B*H*T].reshape(T, B, H),                             # term4
-            s[30][:B*H*T].reshape(T, B, H),                             # h_r_2_b_g
-            s[31][:B*H*T].reshape(T, B, H),                             # tanh_h_r_2_b_c
-            s[26][:2*B*H*T].reshape(T, B, 2*H),                         # h_r_2
-            s[24][:12*H*H].reshape(4*H, 3*H),                           # h_r_3_f_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_f_fiog
-            s[25][:4*H],                                                # h_r_3_f_b
-            s[25][:4*H*H].reshape(H, 4*H),                              # h_r_3_f_W_h_r_3_f_T
-            s[32][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_fs
-            s[33][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_f_cs
-            s[34][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_3_f_fio
-            s[35][:B*H*T].reshape(T, B, H),                             # h_r_3_f_g
-            s[36][:B*H*T].reshape(T, B, H),                             # tanh_h_r_3_f_c
-            s[25][:12*H*H].reshape(4*H, 3*H),                           # h_r_3_b_W
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_b_fiog
-            s[37][:4*H],                                                # h_r_3_b_b
-            s[37][:4*H*H].reshape(H, 4*H),                              # h_r_3_b_W_d_a_h_r_3_b_fiog_T
-            s[38][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_bs
-            s[39][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_b_cs
-            s[40][:B*H*T].reshape(T, B, H),                             # term5
-            s[41][:3*B*H*T].reshape(T, B, 3*H),                         # h_r_3_b_fio
-            s[42][:B*H*T].reshape(T, B, H),                             # term6
-            s[43][:B*H*T].reshape(T, B, H),                             # h_r_3_b_g
-            s[44][:B*H*T].reshape(T, B, H),                             # tanh_h_r_3_b_c
-            s[39][:2*B*H*T].reshape(T, B, 2*H),                         # h_r_3
-            s[45][:B*T].reshape(T, B),                                  # mask
-            s[38][:A*B*T].reshape(T, B, A),                             # a_head_1_q
-            s[37][:A*B*T].reshape(T, B, A),                             # a_head_1_k
-            s[3][:B*T*T].reshape(T, T, B),                              # a_head_1_q_a_head_1_k
-            s[46][:B*T].reshape(T, B),                                  # max_a_head_1_q_a_head_1_k
-            s[46][:B*T].reshape(T, B),                                  # sum_a_head_1_q_a_head_1_k
-            s[46][:A*B*T].reshape(T, B, A),                             # a_head_1_v
-            s[47][:A*B*T].reshape(T, B, A),                             # a_head_1
-            s[48][:2*B*H*T].reshape(T, B, 2*H),                         # a_s_1
-            s[49][:A*B*T].reshape(T, B, A),                             # a_head_2_q
-            s[50][:A*B*T].reshape(T, B, A),                             # a_head_2_k
-            s[51][:B*T*T].reshape(T, T, B),                             # a_head_2_q_a_head_2_k
-            s[52][:B*T].reshape(T, B),                                  # max_a_head_2_q_a_head_2_k
-            s[52][:B*T].reshape(T, B),                                  # sum_a_head_2_q_a_head_2_k
-            s[52][:A*B*T].reshape(T, B, A),                             # a_head_2_v
-            s[53][:A*B*T].reshape(T, B, A),                             # a_head_2
-            s[54][:2*B*H*T].reshape(T, B, 2*H),                         # a_W_o_2_a_head_2
-            s[54][:B*T].reshape(T, B),                                  # q_m
-            s[54][:B*T].reshape(T, B),                                  # q_s
-            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # q
-            s[56][:B*C*T].reshape(T, B, C),                             # s
-            s[57][:B*T].reshape(T, B),                                  # max_s
-            s[58][:B*C*T].reshape(T, B, C),                             # exp_s
+            s[54][:B*T].reshape(T, B),                                  # padding
+            s[52][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # h_h_1_f_W
+            s[21][:B*E*T].reshape(T, B, E),                             # e
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_f_fiog
+            s[57][:4*H],                                                # h_h_1_f_b
+            s[53][:4*H*H].reshape(H, 4*H),                              # h_h_1_f_W_h_h_1_f_T
+            s[15][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_h_1_fs
+            s[16][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_h_1_f_cs
+            s[2][:3*B*H*T].reshape(T, B, 3*H),                          # h_h_1_f_fio
+            s[22][:B*H*T].reshape(T, B, H),                             # h_h_1_f_g
+            s[23][:B*H*T].reshape(T, B, H),                             # tanh_h_h_1_f_c
+            s[53][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # h_h_1_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_h_1_b_fiog
+            s[57][:4*H],                                                # h_h_1_b_b
+            s[57][:T],                                                  # t_plus_one
+            s[55][:B*T].reshape(T, B),                                  # end
+            s[48][:4*H*H].reshape(H, 4*H),                              # h_h_1_b_W_d_a_h_h_1_b_fiog_T
+            s[8][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_bs
+            s[7][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_h_1_b_cs
+            s[3][:3*B*H*T].reshape(T, B, 3*H),                          # h_h_1_b_fio
+            s[24][:B*H*T].reshape(T, B, H),                             # term2
+            s[25][:B*H*T].reshape(T, B, H),                             # h_h_1_b_g
+            s[26][:B*H*T].reshape(T, B, H),                             # tanh_h_h_1_b_c
+            s[27][:B*H*T].reshape(T, B, H),                             # term
+            s[7][:2*B*H*T].reshape(T, B, 2*H),                          # h_h_1
+            s[48][:12*H*H].reshape(4*H, 3*H),                           # h_r_2_f_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_f_fiog
+            s[57][:4*H],                                                # h_r_2_f_b
+            s[49][:4*H*H].reshape(H, 4*H),                              # h_r_2_f_W_h_r_2_f_T
+            s[17][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_fs
+            s[18][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_2_f_cs
+            s[4][:3*B*H*T].reshape(T, B, 3*H),                          # h_r_2_f_fio
+            s[28][:B*H*T].reshape(T, B, H),                             # h_r_2_f_g
+            s[29][:B*H*T].reshape(T, B, H),                             # tanh_h_r_2_f_c
+            s[49][:12*H*H].reshape(4*H, 3*H),                           # h_r_2_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_2_b_fiog
+            s[57][:4*H],                                                # h_r_2_b_b
+            s[50][:4*H*H].reshape(H, 4*H),                              # h_r_2_b_W_d_a_h_r_2_b_fiog_T
+            s[9][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_bs
+            s[8][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_2_b_cs
+            s[5][:3*B*H*T].reshape(T, B, 3*H),                          # h_r_2_b_fio
+            s[30][:B*H*T].reshape(T, B, H),                             # term4
+            s[31][:B*H*T].reshape(T, B, H),                             # h_r_2_b_g
+            s[32][:B*H*T].reshape(T, B, H),                             # tanh_h_r_2_b_c
+            s[33][:B*H*T].reshape(T, B, H),                             # term3
+            s[8][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_2
+            s[50][:12*H*H].reshape(4*H, 3*H),                           # h_r_3_f_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_f_fiog
+            s[57][:4*H],                                                # h_r_3_f_b
+            s[51][:4*H*H].reshape(H, 4*H),                              # h_r_3_f_W_h_r_3_f_T
+            s[19][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_fs
+            s[20][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_f_cs
+            s[6][:3*B*H*T].reshape(T, B, 3*H),                          # h_r_3_f_fio
+            s[34][:B*H*T].reshape(T, B, H),                             # h_r_3_f_g
+            s[35][:B*H*T].reshape(T, B, H),                             # tanh_h_r_3_f_c
+            s[51][:12*H*H].reshape(4*H, 3*H),                           # h_r_3_b_W
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # a_h_r_3_b_fiog
+            s[57][:4*H],                                                # h_r_3_b_b
+            s[47][:4*H*H].reshape(H, 4*H),                              # h_r_3_b_W_d_a_h_r_3_b_fiog_T
+            s[9][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_r_3_bs
+            s[10][:B*H + B*H*T].reshape(T + 1, B, H),                   # h_r_3_b_cs
+            s[1][:3*B*H*T].reshape(T, B, 3*H),                          # h_r_3_b_fio
+            s[36][:B*H*T].reshape(T, B, H),                             # term6
+            s[37][:B*H*T].reshape(T, B, H),                             # h_r_3_b_g
+            s[38][:B*H*T].reshape(T, B, H),                             # tanh_h_r_3_b_c
+            s[39][:B*H*T].reshape(T, B, H),                             # term5
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # h_r_3
+            s[56][:B*T].reshape(T, B),                                  # mask
+            s[14][:A*B*T].reshape(T, B, A),                             # a_head_1_q
+            s[40][:A*B*T].reshape(T, B, A),                             # a_head_1_k
+            s[12][:B*T*T].reshape(T, T, B),                             # a_head_1_q_a_head_1_k
+            s[47][:B*T].reshape(T, B),                                  # max_a_head_1_q_a_head_1_k
+            s[47][:B*T].reshape(T, B),                                  # sum_a_head_1_q_a_head_1_k
+            s[41][:A*B*T].reshape(T, B, A),                             # a_head_1_v
+            s[42][:A*B*T].reshape(T, B, A),                             # a_head_1
+            s[9][:2*B*H*T].reshape(T, B, 2*H),                          # a_s_1
+            s[43][:A*B*T].reshape(T, B, A),                             # a_head_2_q
+            s[44][:A*B*T].reshape(T, B, A),                             # a_head_2_k
+            s[13][:B*T*T].reshape(T, T, B),                             # a_head_2_q_a_head_2_k
+            s[47][:B*T].reshape(T, B),                                  # max_a_head_2_q_a_head_2_k
+            s[47][:B*T].reshape(T, B),                                  # sum_a_head_2_q_a_head_2_k
+            s[45][:A*B*T].reshape(T, B, A),                             # a_head_2_v
+            s[46][:A*B*T].reshape(T, B, A),                             # a_head_2
+            s[10][:2*B*H*T].reshape(T, B, 2*H),                         # a_W_o_2_a_head_2
+            s[47][:B*T].reshape(T, B),                                  # q_m
+            s[57][:B*T].reshape(T, B),                                  # q_s
+            s[10][:2*B*H*T].reshape(T, B, 2*H),                         # q
+            s[11][:B*C*T].reshape(T, B, C),                             # s
+            s[58][:B*T].reshape(T, B),                                  # max_s
+            s[47][:B*C*T].reshape(T, B, C),                             # exp_s
             s[59][:B*T].reshape(T, B),                                  # sum_exp_s
             s[60][:B*T].reshape(T, B),                                  # s_picked
-            s[56][:B*T].reshape(T, B),                                  # tmp
-            s[57][:B],                                                  # steps_terms
-            s[57][:B*T].reshape(T, B),                                  # term8
-            s[55][:2*B*H*T].reshape(T, B, 2*H),                         # d_q
-            s[57][:B*T].reshape(T, B),                                  # dot_q_n
-            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # tmp2
+            s[11][:B*T].reshape(T, B),                                  # tmp
+            s[58][:B],                                                  # steps_terms
+            s[58][:B*T].reshape(T, B),                                  # term8
+            s[10][:2*B*H*T].reshape(T, B, 2*H),                         # d_q
+            s[58][:B*T].reshape(T, B),                                  # dot_q_n
+            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # tmp2
             s[57][:B*T].reshape(T, B),                                  # sum_d_q_u
-            s[47][:A*B*T].reshape(T, B, A),                             # d_a_head_2
-            s[53][:A*B*T].reshape(T, B, A),                             # d_a_head_2_a_head_2_w
-            s[58][:B*T*T].reshape(T, T, B),                             # d_a_head_2_w
+            s[42][:A*B*T].reshape(T, B, A),                             # d_a_head_2
+            s[46][:A*B*T].reshape(T, B, A),                             # d_a_head_2_a_head_2_w
+            s[9][:B*T*T].reshape(T, T, B),                              # d_a_head_2_w
             s[57][:B*T].reshape(T, B),                                  # sum_t1
-            s[47][:B*T*T].reshape(T, T, B),                             # tmp3
-            s[47][:A*B*T].reshape(T, B, A),                             # t2_a_head_2_q
-            s[49][:A*B*T].reshape(T, B, A),                             # d_a_head_2_q
-            s[50][:A*B*T].reshape(T, B, A),                             # d_a_head_1
-            s[51][:A*B*T].reshape(T, B, A),                             # d_a_head_1_a_head_1_w
-            s[52][:B*T*T].reshape(T, T, B),                             # d_a_head_1_w
+            s[11][:B*T*T].reshape(T, T, B),                             # tmp3
+            s[42][:A*B*T].reshape(T, B, A),                             # t2_a_head_2_q
+            s[43][:A*B*T].reshape(T, B, A),                             # d_a_head_2_q
+            s[44][:A*B*T].reshape(T, B, A),                             # d_a_head_1
+            s[45][:A*B*T].reshape(T, B, A),                             # d_a_head_1_a_head_1_w
+            s[9][:B*T*T].reshape(T, T, B),                              # d_a_head_1_w
             s[57][:B*T].reshape(T, B),                                  # sum_t3
-            s[46][:B*T*T].reshape(T, T, B),                             # tmp4
-            s[46][:A*B*T].reshape(T, B, A),                             # t4_a_head_1_q
-            s[50][:A*B*T].reshape(T, B, A),                             # d_a_head_1_q
-            s[39][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_v_a_head_2_a_head_2_w
-            s[48][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_k_t2_a_head_2_q
-            s[54][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_q_a_head_2_q
-            s[56][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_v_a_head_1_a_head_1_w
-            s[38][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_k_t4_a_head_1_q
-            s[37][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_q_a_head_1_q
+            s[41][:A*B*T].reshape(T, B, A),                             # t4_a_head_1_q
+            s[44][:A*B*T].reshape(T, B, A),                             # d_a_head_1_q
+            s[9][:2*B*H*T].reshape(T, B, 2*H),                          # a_head_2_W_v_a_head_2_a_head_2_w
+            s[11][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_2_W_k_t2_a_head_2_q
+            s[0][:2*B*H*T].reshape(T, B, 2*H),                          # a_head_2_W_q_a_head_2_q
+            s[12][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_v_a_head_1_a_head_1_w
+            s[13][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_k_t4_a_head_1_q
+            s[14][:2*B*H*T].reshape(T, B, 2*H),                         # a_head_1_W_q_a_head_1_q
             s[57][:B*H].reshape(B, H),                                  # d_h_r_3_b_c_prev
-            s[59][:B*H].reshape(B, H),                                  # d_h_r_3_b_prev
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_r_3_b_fiog
-            s[60][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_b_fio
-            s[57][:4*H],                                                # d_h_r_3_b_b
-            s[60][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_b_W
-            s[59][:B*H].reshape(B, H),                                  # d_h_r_3_f_c_next
-            s[40][:B*H].reshape(B, H),                                  # d_h_r_3_f_next
-            s[41][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_r_3_f_fiog
-            s[42][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_f_fio
-            s[59][:4*H],                                                # d_h_r_3_f_b
-            s[35][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_f_W
-            s[26][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_3_b_fiog_h_r_3_b_W
-            s[37][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_3_f_fiog_h_r_3_f_W
-            s[24][:B*H].reshape(B, H),                                  # d_h_r_2_b_c_prev
-            s[36][:B*H].reshape(B, H),                                  # d_h_r_2_b_prev
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_r_2_b_fiog
-            s[40][:3*B*H].reshape(B, 3*H),                              # d_h_r_2_b_fio
-            s[24][:4*H],                                                # d_h_r_2_b_b
-            s[29][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_2_b_W
-            s[27][:B*H].reshape(B, H),                                  # d_h_r_2_f_c_next
-            s[30][:B*H].reshape(B, H),                                  # d_h_r_2_f_next
-            s[31][:3*B*H].reshape(B, 3*H),                              # d_h_r_2_f_fio
-            s[41][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_r_2_f_fiog
-            s[22][:4*H],                                                # d_h_r_2_f_b
-            s[23][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_2_f_W
-            s[13][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_2_b_fiog_h_r_2_b_W
-            s[26][:2*B*H*T].reshape(T, B, 2*H),                         # d_a_h_r_2_f_fiog_h_r_2_f_W
-            s[10][:B*H].reshape(B, H),                                  # d_h_h_1_b_c_prev
-            s[27][:B*H].reshape(B, H),                                  # d_h_h_1_b_prev
-            s[3][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_h_1_b_fiog
-            s[30][:3*B*H].reshape(B, 3*H),                              # d_h_h_1_b_fio
-            s[10][:4*H],                                                # d_h_h_1_b_b
-            s[16][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_h_h_1_b_W
-            s[14][:B*H].reshape(B, H),                                  # d_h_h_1_f_c_next
-            s[17][:B*H].reshape(B, H),                                  # d_h_h_1_f_next
-            s[18][:3*B*H].reshape(B, 3*H),                              # d_h_h_1_f_fio
-            s[41][:4*B*H*T].reshape(T, B, 4*H),                         # d_a_h_h_1_f_fiog
-            s[8][:4*H],                                                 # d_h_h_1_f_b
-            s[9][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_h_h_1_f_W
-            s[2][:B*E*T].reshape(T, B, E),                              # d_e
-            s[14][:B*E*T].reshape(T, B, E),                             # d_a_h_h_1_f_fiog_h_h_1_f_W
+            s[58][:B*H].reshape(B, H),                                  # d_h_r_3_b_prev
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_r_3_b_fiog
+            s[47][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_b_fio
+            s[59][:4*H],                                                # d_h_r_3_b_b
+            s[47][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_b_W
+            s[57][:B*H].reshape(B, H),                                  # d_h_r_3_f_c_next
+            s[58][:B*H].reshape(B, H),                                  # d_h_r_3_f_next
+            s[1][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_r_3_f_fiog
+            s[40][:3*B*H].reshape(B, 3*H),                              # d_h_r_3_f_fio
+            s[60][:4*H],                                                # d_h_r_3_f_b
+            s[40][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_3_f_W
+            s[8][:2*B*H*T].reshape(T, B, 2*H),                          # d_a_h_r_3_b_fiog_h_r_3_b_W
+            s[9][:2*B*H*T].reshape(T, B, 2*H),                          # d_a_h_r_3_f_fiog_h_r_3_f_W
+            s[57][:B*H].reshape(B, H),                                  # d_h_r_2_b_c_prev
+            s[58][:B*H].reshape(B, H),                                  # d_h_r_2_b_prev
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_r_2_b_fiog
+            s[50][:3*B*H].reshape(B, 3*H),                              # d_h_r_2_b_fio
+            s[41][:4*H],                                                # d_h_r_2_b_b
+            s[50][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_2_b_W
+            s[57][:B*H].reshape(B, H),                                  # d_h_r_2_f_c_next
+            s[58][:B*H].reshape(B, H),                                  # d_h_r_2_f_next
+            s[1][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_r_2_f_fiog
+            s[51][:3*B*H].reshape(B, 3*H),                              # d_h_r_2_f_fio
+            s[42][:4*H],                                                # d_h_r_2_f_b
+            s[51][:12*H*H].reshape(4*H, 3*H),                           # d_h_r_2_f_W
+            s[7][:2*B*H*T].reshape(T, B, 2*H),                          # d_a_h_r_2_b_fiog_h_r_2_b_W
+            s[8][:2*B*H*T].reshape(T, B, 2*H),                          # d_a_h_r_2_f_fiog_h_r_2_f_W
+            s[57][:B*H].reshape(B, H),                                  # d_h_h_1_b_c_prev
+            s[58][:B*H].reshape(B, H),                                  # d_h_h_1_b_prev
+            s[0][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_h_1_b_fiog
+            s[48][:3*B*H].reshape(B, 3*H),                              # d_h_h_1_b_fio
+            s[43][:4*H],                                                # d_h_h_1_b_b
+            s[48][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_h_h_1_b_W
+            s[57][:B*H].reshape(B, H),                                  # d_h_h_1_f_c_next
+            s[58][:B*H].reshape(B, H),                                  # d_h_h_1_f_next
+            s[1][:4*B*H*T].reshape(T, B, 4*H),                          # d_a_h_h_1_f_fiog
+            s[49][:3*B*H].reshape(B, 3*H),                              # d_h_h_1_f_fio
+            s[57][:4*H],                                                # d_h_h_1_f_b
+            s[49][:4*E*H + 4*H*H].reshape(4*H, E + H),                  # d_h_h_1_f_W
+            s[21][:B*E*T].reshape(T, B, E),                             # d_e
+            s[22][:B*E*T].reshape(T, B, E),                             # d_a_h_h_1_f_fiog_h_h_1_f_W
         )
     return workspace.views["gradients"]
 

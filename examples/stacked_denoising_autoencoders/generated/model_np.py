@@ -182,11 +182,11 @@ def _evaluate(params, x, y, workspace):
     # s = s.W @ h3 + s.b                                        layers.nn:6
     np.matmul(h3, s_W.T, out=s)                                 # (B, C)
     s += s_b
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -204,9 +204,9 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*H, dtype),
             (max(B*H, B*C), dtype),
-            (B*C, dtype),
+            (max(B*H, B*C), dtype),
+            (B, dtype),
             (B, dtype),
             (B, dtype),
             (B, np.int64),
@@ -216,13 +216,13 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*H].reshape(B, H),                                   # h3
             s[1][:B*C].reshape(B, C),                                   # s
-            s[0][:B],                                                   # max_s
-            s[2][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # max_s
+            s[0][:B*C].reshape(B, C),                                   # exp_s
             s[3][:B],                                                   # sum_exp_s
-            s[2][:B],                                                   # s_picked
+            s[0][:B],                                                   # s_picked
             s[4][:B],                                                   # tmp
             s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[2][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -261,11 +261,11 @@ def _gradients(params, grads, x, y, workspace):
     # s = s.W @ h3 + s.b                                        layers.nn:6
     np.matmul(h3, s_W.T, out=s)                                 # (B, C)
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp)
     s_picked -= max_s
@@ -328,9 +328,9 @@ def _gradients_buffers(workspace, B, dtype):
             (B*H, dtype),
             (B*H, dtype),
             (B*H, dtype),
-            (max(B*C, B*H), dtype),
+            (max(B*H, B*C), dtype),
+            (max(B*H, B*C), dtype),
             (B, dtype),
-            (max(B*C, B*H), dtype),
             (B, dtype),
             (B, dtype),
         ])
@@ -339,13 +339,13 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h2
             s[2][:B*H].reshape(B, H),                                   # h3
             s[3][:B*C].reshape(B, C),                                   # s
-            s[4][:B],                                                   # max_s
-            s[5][:B*C].reshape(B, C),                                   # exp_s
+            s[5][:B],                                                   # max_s
+            s[4][:B*C].reshape(B, C),                                   # exp_s
             s[6][:B],                                                   # sum_exp_s
             s[7][:B],                                                   # s_picked
             s[3][:B],                                                   # tmp
             s[3][:B*H].reshape(B, H),                                   # d_h3
-            s[5][:B*H].reshape(B, H),                                   # tmp2
+            s[4][:B*H].reshape(B, H),                                   # tmp2
             s[2][:B*H].reshape(B, H),                                   # d_h2
             s[3][:B*H].reshape(B, H),                                   # tmp3
             s[1][:B*H].reshape(B, H),                                   # d_h1

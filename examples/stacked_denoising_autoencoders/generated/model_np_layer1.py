@@ -99,12 +99,12 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (B*D, dtype),
             (B*H, dtype),
+            (B*D, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:B*D].reshape(B, D),                                   # x_scaled
-            s[1][:B*H].reshape(B, H),                                   # z
+            s[1][:B*D].reshape(B, D),                                   # x_scaled
+            s[0][:B*H].reshape(B, H),                                   # z
         )
     return workspace.views["predict"]
 
@@ -145,15 +145,15 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (B*D, dtype),
             (max(B*H, B*D), dtype),
+            (B*D, dtype),
             (B*D, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:B*D].reshape(B, D),                                   # x_scaled
-            s[1][:B*H].reshape(B, H),                                   # z
-            s[0][:B*D].reshape(B, D),                                   # W1_z
-            s[1][:B*D].reshape(B, D),                                   # tmp
+            s[1][:B*D].reshape(B, D),                                   # x_scaled
+            s[0][:B*H].reshape(B, H),                                   # z
+            s[1][:B*D].reshape(B, D),                                   # W1_z
+            s[0][:B*D].reshape(B, D),                                   # tmp
             s[2][:B*D].reshape(B, D),                                   # tmp2
         )
     return workspace.views["evaluate"]
@@ -169,21 +169,21 @@ def _gradients(params, grads, x, workspace, seed):
     x = real_input("x", x, (None, D), dtype)                    # (B, D)
     B = len(x)
     (
-        u_layer1_z, tmp, mask, z, W1_z, loss_terms, tmp2, d_z, tmp3, t1_z,
+        tmp, u_layer1_z, mask, z, W1_z, loss_terms, tmp2, d_z, tmp3, t1_z,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # z = sigmoid(W1 @ (x * real(uniform(layer1.z) >= 0.1)) + b1)  model.nn:15
     uniform(seed, 0x7f7af91bc35d4593, tmp, out=u_layer1_z)      # (B, D)
     np.greater_equal(u_layer1_z, 0.1, out=mask)
     np.multiply(x, mask, out=u_layer1_z)
-    # z = sigmoid(W1 @ (x * real(uniform(layer1.z) >= 0.1)) + b1)  model.nn:15
     np.matmul(u_layer1_z, W1.T, out=z)                          # (B, H)
     z += b1
     sigmoid(z, out=z)
-    np.matmul(z, W1, out=W1_z)                                  # (B, D)
-    W1_z += a1
     # loss = (sum[batch, 0](softplus(-(W1.T @ z + a1)) * x + softplus(W1.T @ z + a1) * (1 - x)))
     #     / B
+    np.matmul(z, W1, out=W1_z)                                  # (B, D)
+    W1_z += a1
     np.maximum(W1_z, 0, out=loss_terms)                         # (B, D)
     np.multiply(x, W1_z, out=tmp2)
     loss_terms -= tmp2
@@ -210,8 +210,8 @@ def _gradients(params, grads, x, workspace, seed):
     d_a_z *= tmp3
     # d_b1 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b1)                             # (H,)
-    np.matmul(d_a_z.T, u_layer1_z, out=d_W1)                    # (H, D)
     # d_W1 = d_a_z @ (x * real(uniform(layer1.z) >= 0.1)).T + (t1 @ z.T).T
+    np.matmul(d_a_z.T, u_layer1_z, out=d_W1)                    # (H, D)
     np.matmul(z.T, t1, out=t1_z)                                # (H, D)
     d_W1 += t1_z
     # d_a1 = sum[batch](t1)
@@ -225,24 +225,24 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*D, D*H), dtype),
-            (B*D, np.float64),
-            (B*D, bool),
+            (max(D*H, B*H, B*D), dtype),
             (B*H, dtype),
+            (max(B*H, B*D), dtype),
+            (B*D, np.float64),
             (B*D, dtype),
-            (max(B*D, B*H), dtype),
-            (max(B*D, B*H), dtype),
+            (B*D, bool),
+            (B*D, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:B*D].reshape(B, D),                                   # u_layer1_z
-            s[1][:B*D].reshape(B, D),                                   # tmp
-            s[2][:B*D].reshape(B, D),                                   # mask
-            s[3][:B*H].reshape(B, H),                                   # z
-            s[4][:B*D].reshape(B, D),                                   # W1_z
-            s[5][:B*D].reshape(B, D),                                   # loss_terms
-            s[6][:B*D].reshape(B, D),                                   # tmp2
-            s[5][:B*H].reshape(B, H),                                   # d_z
-            s[6][:B*H].reshape(B, H),                                   # tmp3
+            s[3][:B*D].reshape(B, D),                                   # tmp
+            s[4][:B*D].reshape(B, D),                                   # u_layer1_z
+            s[5][:B*D].reshape(B, D),                                   # mask
+            s[1][:B*H].reshape(B, H),                                   # z
+            s[6][:B*D].reshape(B, D),                                   # W1_z
+            s[0][:B*D].reshape(B, D),                                   # loss_terms
+            s[2][:B*D].reshape(B, D),                                   # tmp2
+            s[0][:B*H].reshape(B, H),                                   # d_z
+            s[2][:B*H].reshape(B, H),                                   # tmp3
             s[0][:D*H].reshape(H, D),                                   # t1_z
         )
     return workspace.views["gradients"]

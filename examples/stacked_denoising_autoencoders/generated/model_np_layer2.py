@@ -165,21 +165,21 @@ def _gradients(params, grads, h1, workspace, seed):
     h1 = real_input("h1", h1, (None, H), dtype)                 # (B, H)
     B = len(h1)
     (
-        u_layer2_z, tmp, mask, z, W2_z, loss_terms, tmp2, d_z, t1_z,
+        u_layer2_z, tmp, mask, z, W2_z, tmp2, loss_terms, d_z, tmp3, t1_z,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # z = sigmoid(W2 @ (h1 * real(uniform(layer2.z) >= 0.2)) + b2)  model.nn:19
     uniform(seed, 0xae9c0c597142cfe1, tmp, out=u_layer2_z)      # (B, H)
     np.greater_equal(u_layer2_z, 0.2, out=mask)
     np.multiply(h1, mask, out=u_layer2_z)
-    # z = sigmoid(W2 @ (h1 * real(uniform(layer2.z) >= 0.2)) + b2)  model.nn:19
     np.matmul(u_layer2_z, W2.T, out=z)                          # (B, H)
     z += b2
     sigmoid(z, out=z)
-    np.matmul(z, W2, out=W2_z)                                  # (B, H)
-    W2_z += a2
     # loss = (sum[batch, 0](softplus(-(W2.T @ z + a2)) * h1 + softplus(W2.T @ z + a2) * (1 -
     #     h1))) / B
+    np.matmul(z, W2, out=W2_z)                                  # (B, H)
+    W2_z += a2
     np.maximum(W2_z, 0, out=loss_terms)                         # (B, H)
     np.multiply(h1, W2_z, out=tmp2)
     loss_terms -= tmp2
@@ -201,13 +201,13 @@ def _gradients(params, grads, h1, workspace, seed):
     np.matmul(t1, W2.T, out=d_z)                                # (B, H)
     # d_a_z = d_z * z * (1 - z)
     d_a_z = d_z
-    np.subtract(1, z, out=tmp2)
-    tmp2 *= z
-    d_a_z *= tmp2
+    np.subtract(1, z, out=tmp3)
+    tmp3 *= z
+    d_a_z *= tmp3
     # d_b2 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b2)                             # (H,)
-    np.matmul(d_a_z.T, u_layer2_z, out=d_W2)                    # (H, H)
     # d_W2 = d_a_z @ (h1 * real(uniform(layer2.z) >= 0.2)).T + (t1 @ z.T).T
+    np.matmul(d_a_z.T, u_layer2_z, out=d_W2)                    # (H, H)
     np.matmul(z.T, t1, out=t1_z)                                # (H, H)
     d_W2 += t1_z
     # d_a2 = sum[batch](t1)
@@ -221,7 +221,7 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*H, H*H), dtype),
+            (max(H*H, B*H), dtype),
             (B*H, np.float64),
             (B*H, bool),
             (B*H, dtype),
@@ -235,9 +235,10 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # mask
             s[3][:B*H].reshape(B, H),                                   # z
             s[4][:B*H].reshape(B, H),                                   # W2_z
-            s[5][:B*H].reshape(B, H),                                   # loss_terms
-            s[6][:B*H].reshape(B, H),                                   # tmp2
+            s[5][:B*H].reshape(B, H),                                   # tmp2
+            s[6][:B*H].reshape(B, H),                                   # loss_terms
             s[5][:B*H].reshape(B, H),                                   # d_z
+            s[6][:B*H].reshape(B, H),                                   # tmp3
             s[0][:H*H].reshape(H, H),                                   # t1_z
         )
     return workspace.views["gradients"]

@@ -165,21 +165,21 @@ def _gradients(params, grads, h2, workspace, seed):
     h2 = real_input("h2", h2, (None, H), dtype)                 # (B, H)
     B = len(h2)
     (
-        u_layer3_z, tmp, mask, z, W3_z, loss_terms, tmp2, d_z, t1_z,
+        u_layer3_z, tmp, mask, z, W3_z, tmp2, loss_terms, d_z, tmp3, t1_z,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
+    # z = sigmoid(W3 @ (h2 * real(uniform(layer3.z) >= 0.25)) + b3)  model.nn:23
     uniform(seed, 0x2b61d761f66496be, tmp, out=u_layer3_z)      # (B, H)
     np.greater_equal(u_layer3_z, 0.25, out=mask)
     np.multiply(h2, mask, out=u_layer3_z)
-    # z = sigmoid(W3 @ (h2 * real(uniform(layer3.z) >= 0.25)) + b3)  model.nn:23
     np.matmul(u_layer3_z, W3.T, out=z)                          # (B, H)
     z += b3
     sigmoid(z, out=z)
-    np.matmul(z, W3, out=W3_z)                                  # (B, H)
-    W3_z += a3
     # loss = (sum[batch, 0](softplus(-(W3.T @ z + a3)) * h2 + softplus(W3.T @ z + a3) * (1 -
     #     h2))) / B
+    np.matmul(z, W3, out=W3_z)                                  # (B, H)
+    W3_z += a3
     np.maximum(W3_z, 0, out=loss_terms)                         # (B, H)
     np.multiply(h2, W3_z, out=tmp2)
     loss_terms -= tmp2
@@ -201,13 +201,13 @@ def _gradients(params, grads, h2, workspace, seed):
     np.matmul(t1, W3.T, out=d_z)                                # (B, H)
     # d_a_z = d_z * z * (1 - z)
     d_a_z = d_z
-    np.subtract(1, z, out=tmp2)
-    tmp2 *= z
-    d_a_z *= tmp2
+    np.subtract(1, z, out=tmp3)
+    tmp3 *= z
+    d_a_z *= tmp3
     # d_b3 = sum[batch](d_a_z)
     np.sum(d_a_z, axis=0, out=d_b3)                             # (H,)
-    np.matmul(d_a_z.T, u_layer3_z, out=d_W3)                    # (H, H)
     # d_W3 = d_a_z @ (h2 * real(uniform(layer3.z) >= 0.25)).T + (t1 @ z.T).T
+    np.matmul(d_a_z.T, u_layer3_z, out=d_W3)                    # (H, H)
     np.matmul(z.T, t1, out=t1_z)                                # (H, H)
     d_W3 += t1_z
     # d_a3 = sum[batch](t1)
@@ -221,7 +221,7 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(B*H, H*H), dtype),
+            (max(H*H, B*H), dtype),
             (B*H, np.float64),
             (B*H, bool),
             (B*H, dtype),
@@ -235,9 +235,10 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # mask
             s[3][:B*H].reshape(B, H),                                   # z
             s[4][:B*H].reshape(B, H),                                   # W3_z
-            s[5][:B*H].reshape(B, H),                                   # loss_terms
-            s[6][:B*H].reshape(B, H),                                   # tmp2
+            s[5][:B*H].reshape(B, H),                                   # tmp2
+            s[6][:B*H].reshape(B, H),                                   # loss_terms
             s[5][:B*H].reshape(B, H),                                   # d_z
+            s[6][:B*H].reshape(B, H),                                   # tmp3
             s[0][:H*H].reshape(H, H),                                   # t1_z
         )
     return workspace.views["gradients"]

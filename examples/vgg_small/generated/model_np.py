@@ -285,133 +285,123 @@ def _predict(params, x, workspace):
     x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
     B = len(x)
     (
-        x_padded, x_padded_windows, h1_c, h1_n_q, h1_padded, h1_padded_windows, h2_W_last, h2_c,
-        h2_n_q, p2, p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3_padded,
-        h3_padded_windows, h4_W_last, h4_c, h4_n_q, p4, p4_padded, p4_padded_windows, h5_W_last,
-        h5_c, h5_n_q, h5_padded, h5_padded_windows, h6_W_last, h6_c, h6_n_q, p6, flat_p6,
-        h7_dense_relu, s,
+        h1_n_scale, h1_W_h1_n_scale, h1_W_h1_n_scale2, conv_x, block, h2_n_scale, h2_W_h2_n_scale,
+        h2_W_h2_n_scale2, conv_h1, block2, part, pooled_conv_h1, h3_n_scale, h3_W_h3_n_scale,
+        h3_W_h3_n_scale2, conv_p2, block3, h4_n_scale, h4_W_h4_n_scale, h4_W_h4_n_scale2, conv_h3,
+        block4, part2, pooled_conv_h3, h5_n_scale, h5_W_h5_n_scale, h5_W_h5_n_scale2, block5,
+        conv_p4, h6_n_scale, h6_W_h6_n_scale, h6_W_h6_n_scale2, conv_h5, block6, pooled_conv_h5,
+        flat_p6, h7_dense_relu, s,
     ) = _predict_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
-    # h1.c = conv(x, h1.W, padding = same)                      conv.nn:47
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 9), h1_W.reshape(-1, 9).T, out=h1_c.reshape(-1, M))
     # h1.n.q = sqrt(h1.n.v + 1e-05)                             conv.nn:31
-    np.add(h1_n_v, 1e-05, out=h1_n_q)                           # (M,)
-    np.sqrt(h1_n_q, out=h1_n_q)
-    # h1.n.u = h1.c - channels(h1.n.mu, h1.c)                   conv.nn:29
-    # h1.n.z = h1.n.u / channels(h1.n.q, h1.n.u)                conv.nn:32
-    # h1.n = channels(h1.n.gamma, h1.n.z) * h1.n.z + channels(h1.n.beta, h1.n.z)  conv.nn:33
+    # h1.n.scale = h1.n.gamma / h1.n.q
+    np.add(h1_n_v, 1e-05, out=h1_n_scale)                       # (M,)
+    np.sqrt(h1_n_scale, out=h1_n_scale)
+    np.divide(h1_n_gamma, h1_n_scale, out=h1_n_scale)
+    # h1.n.shift = h1.n.beta - h1.n.mu * h1.n.scale
+    np.multiply(h1_W, h1_n_scale[:, None, None, None], out=h1_W_h1_n_scale)  # (M, 1, 3, 3)
+    h1_W_h1_n_scale2[...] = h1_W_h1_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h1_W_h1_n_scale2, block, padding=(1, 1), out=conv_x)
+    h1_n_shift = h1_n_scale
+    h1_n_shift *= h1_n_mu
+    np.subtract(h1_n_beta, h1_n_shift, out=h1_n_shift)
+    # h1.n = conv(x, h1.W * h1.n.scale[:, None, None, None], h1.n.shift, padding = same)
     # h1 = relu(h1.n)                                           conv.nn:49
-    h1 = h1_c
-    h1 -= h1_n_mu
-    h1 /= h1_n_q
-    h1 *= h1_n_gamma
-    h1 += h1_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1 = conv_x
+    h1 += h1_n_shift
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
-    # h2.c = conv(h1, h2.W, padding = same)                     conv.nn:47
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h2_W_last[...] = h2_W.transpose(0, 2, 3, 1)                 # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_W_last.reshape(-1, 9*M).T,
-        out=h2_c.reshape(-1, M))
     # h2.n.q = sqrt(h2.n.v + 1e-05)                             conv.nn:31
-    np.add(h2_n_v, 1e-05, out=h2_n_q)                           # (M,)
-    np.sqrt(h2_n_q, out=h2_n_q)
-    # h2.n.u = h2.c - channels(h2.n.mu, h2.c)                   conv.nn:29
-    # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
-    term = h2_c
-    term -= h2_n_mu
-    term /= h2_n_q
-    term *= h2_n_gamma
-    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    # h2.n.scale = h2.n.gamma / h2.n.q
+    np.add(h2_n_v, 1e-05, out=h2_n_scale)                       # (M,)
+    np.sqrt(h2_n_scale, out=h2_n_scale)
+    np.divide(h2_n_gamma, h2_n_scale, out=h2_n_scale)
+    # h2.n.shift = h2.n.beta - h2.n.mu * h2.n.scale
+    np.multiply(h2_W, h2_n_scale[:, None, None, None], out=h2_W_h2_n_scale)  # (M, M, 3, 3)
+    h2_W_h2_n_scale2[...] = h2_W_h2_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1, h2_W_h2_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 14, 14, M)
+    h2_n_shift = h2_n_scale
+    h2_n_shift *= h2_n_mu
+    np.subtract(h2_n_beta, h2_n_shift, out=h2_n_shift)
+    # p2 = relu(max_pool(conv(h1, h2.W * h2.n.scale[:, None, None, None], padding = same), 2) +
+    #     h2.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term, (1, 2), (2, 2), out=p2)                      # (B, 14, 14, M)
-    p2 += h2_n_beta
+    p2 = pooled_conv_h1
+    p2 += h2_n_shift
     np.maximum(p2, 0, out=p2)
-    p2_padded[...] = 0                                          # (B, 16, 16, M)
-    p2_padded[:, 1:15, 1:15] = p2
-    # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
-    p2_padded_windows[...] = windows(p2_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h3_W_last[...] = h3_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, M)
-    np.matmul(p2_padded_windows.reshape(-1, 9*M), h3_W_last.reshape(-1, 9*M).T,
-        out=h3_c.reshape(-1, 2*M))
     # h3.n.q = sqrt(h3.n.v + 1e-05)                             conv.nn:31
-    np.add(h3_n_v, 1e-05, out=h3_n_q)                           # (2*M,)
-    np.sqrt(h3_n_q, out=h3_n_q)
-    # h3.n.u = h3.c - channels(h3.n.mu, h3.c)                   conv.nn:29
-    # h3.n.z = h3.n.u / channels(h3.n.q, h3.n.u)                conv.nn:32
-    # h3.n = channels(h3.n.gamma, h3.n.z) * h3.n.z + channels(h3.n.beta, h3.n.z)  conv.nn:33
+    # h3.n.scale = h3.n.gamma / h3.n.q
+    np.add(h3_n_v, 1e-05, out=h3_n_scale)                       # (2*M,)
+    np.sqrt(h3_n_scale, out=h3_n_scale)
+    np.divide(h3_n_gamma, h3_n_scale, out=h3_n_scale)
+    # h3.n.shift = h3.n.beta - h3.n.mu * h3.n.scale
+    np.multiply(h3_W, h3_n_scale[:, None, None, None], out=h3_W_h3_n_scale)  # (2*M, M, 3, 3)
+    h3_W_h3_n_scale2[...] = h3_W_h3_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
+    convolve(p2, h3_W_h3_n_scale2, block3, padding=(1, 1), out=conv_p2)  # (B, 14, 14, 2*M)
+    h3_n_shift = h3_n_scale
+    h3_n_shift *= h3_n_mu
+    np.subtract(h3_n_beta, h3_n_shift, out=h3_n_shift)
+    # h3.n = conv(p2, h3.W * h3.n.scale[:, None, None, None], h3.n.shift, padding = same)
     # h3 = relu(h3.n)                                           conv.nn:49
-    h3 = h3_c
-    h3 -= h3_n_mu
-    h3 /= h3_n_q
-    h3 *= h3_n_gamma
-    h3 += h3_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = conv_p2
+    h3 += h3_n_shift
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
-    # h4.c = conv(h3, h4.W, padding = same)                     conv.nn:47
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h4_W_last[...] = h4_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_W_last.reshape(-1, 18*M).T,
-        out=h4_c.reshape(-1, 2*M))
     # h4.n.q = sqrt(h4.n.v + 1e-05)                             conv.nn:31
-    np.add(h4_n_v, 1e-05, out=h4_n_q)                           # (2*M,)
-    np.sqrt(h4_n_q, out=h4_n_q)
-    # h4.n.u = h4.c - channels(h4.n.mu, h4.c)                   conv.nn:29
-    # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
-    term2 = h4_c
-    term2 -= h4_n_mu
-    term2 /= h4_n_q
-    term2 *= h4_n_gamma
-    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    # h4.n.scale = h4.n.gamma / h4.n.q
+    np.add(h4_n_v, 1e-05, out=h4_n_scale)                       # (2*M,)
+    np.sqrt(h4_n_scale, out=h4_n_scale)
+    np.divide(h4_n_gamma, h4_n_scale, out=h4_n_scale)
+    # h4.n.shift = h4.n.beta - h4.n.mu * h4.n.scale
+    np.multiply(h4_W, h4_n_scale[:, None, None, None], out=h4_W_h4_n_scale)  # (2*M, 2*M, 3, 3)
+    h4_W_h4_n_scale2[...] = h4_W_h4_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_W_h4_n_scale2, block4, part2, padding=(1, 1), out=conv_h3)  # (B, 14, 14, 2*M)
+    max_pool(conv_h3, (1, 2), (2, 2), out=pooled_conv_h3)       # (B, 7, 7, 2*M)
+    h4_n_shift = h4_n_scale
+    h4_n_shift *= h4_n_mu
+    np.subtract(h4_n_beta, h4_n_shift, out=h4_n_shift)
+    # p4 = relu(max_pool(conv(h3, h4.W * h4.n.scale[:, None, None, None], padding = same), 2) +
+    #     h4.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term2, (1, 2), (2, 2), out=p4)                     # (B, 7, 7, 2*M)
-    p4 += h4_n_beta
+    p4 = pooled_conv_h3
+    p4 += h4_n_shift
     np.maximum(p4, 0, out=p4)
-    p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
-    p4_padded[:, 1:8, 1:8] = p4
-    # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
-    p4_padded_windows[...] = windows(p4_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h5_W_last[...] = h5_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 2*M)
-    np.matmul(p4_padded_windows.reshape(-1, 18*M), h5_W_last.reshape(-1, 18*M).T,
-        out=h5_c.reshape(-1, 4*M))
     # h5.n.q = sqrt(h5.n.v + 1e-05)                             conv.nn:31
-    np.add(h5_n_v, 1e-05, out=h5_n_q)                           # (4*M,)
-    np.sqrt(h5_n_q, out=h5_n_q)
-    # h5.n.u = h5.c - channels(h5.n.mu, h5.c)                   conv.nn:29
-    # h5.n.z = h5.n.u / channels(h5.n.q, h5.n.u)                conv.nn:32
-    # h5.n = channels(h5.n.gamma, h5.n.z) * h5.n.z + channels(h5.n.beta, h5.n.z)  conv.nn:33
+    # h5.n.scale = h5.n.gamma / h5.n.q
+    np.add(h5_n_v, 1e-05, out=h5_n_scale)                       # (4*M,)
+    np.sqrt(h5_n_scale, out=h5_n_scale)
+    np.divide(h5_n_gamma, h5_n_scale, out=h5_n_scale)
+    # h5.n.shift = h5.n.beta - h5.n.mu * h5.n.scale
+    np.multiply(h5_W, h5_n_scale[:, None, None, None], out=h5_W_h5_n_scale)  # (4*M, 2*M, 3, 3)
+    h5_W_h5_n_scale2[...] = h5_W_h5_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
+    convolve(p4, h5_W_h5_n_scale2, block5, padding=(1, 1), out=conv_p4)  # (B, 7, 7, 4*M)
+    h5_n_shift = h5_n_scale
+    h5_n_shift *= h5_n_mu
+    np.subtract(h5_n_beta, h5_n_shift, out=h5_n_shift)
+    # h5.n = conv(p4, h5.W * h5.n.scale[:, None, None, None], h5.n.shift, padding = same)
     # h5 = relu(h5.n)                                           conv.nn:49
-    h5 = h5_c
-    h5 -= h5_n_mu
-    h5 /= h5_n_q
-    h5 *= h5_n_gamma
-    h5 += h5_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5 = conv_p4
+    h5 += h5_n_shift
     np.maximum(h5, 0, out=h5)
-    h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
-    h5_padded[:, 1:8, 1:8] = h5
-    # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
-    h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h6_W_last[...] = h6_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 4*M)
-    np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_W_last.reshape(-1, 36*M).T,
-        out=h6_c.reshape(-1, 4*M))
     # h6.n.q = sqrt(h6.n.v + 1e-05)                             conv.nn:31
-    np.add(h6_n_v, 1e-05, out=h6_n_q)                           # (4*M,)
-    np.sqrt(h6_n_q, out=h6_n_q)
-    # h6.n.u = h6.c - channels(h6.n.mu, h6.c)                   conv.nn:29
-    # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
-    term3 = h6_c
-    term3 -= h6_n_mu
-    term3 /= h6_n_q
-    term3 *= h6_n_gamma
-    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
-    #     None, None])
+    # h6.n.scale = h6.n.gamma / h6.n.q
+    np.add(h6_n_v, 1e-05, out=h6_n_scale)                       # (4*M,)
+    np.sqrt(h6_n_scale, out=h6_n_scale)
+    np.divide(h6_n_gamma, h6_n_scale, out=h6_n_scale)
+    # h6.n.shift = h6.n.beta - h6.n.mu * h6.n.scale
+    np.multiply(h6_W, h6_n_scale[:, None, None, None], out=h6_W_h6_n_scale)  # (4*M, 4*M, 3, 3)
+    h6_W_h6_n_scale2[...] = h6_W_h6_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_W_h6_n_scale2, block6, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    max_pool(conv_h5, (1, 2), (3, 3), stride=(2, 2), out=pooled_conv_h5)  # (B, 3, 3, 4*M)
+    h6_n_shift = h6_n_scale
+    h6_n_shift *= h6_n_mu
+    np.subtract(h6_n_beta, h6_n_shift, out=h6_n_shift)
+    # p6 = relu(max_pool(conv(h5, h6.W * h6.n.scale[:, None, None, None], padding = same), 3,
+    #     stride = 2) + h6.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term3, (1, 2), (3, 3), stride=(2, 2), out=p6)      # (B, 3, 3, 4*M)
-    p6 += h6_n_beta
+    p6 = pooled_conv_h5
+    p6 += h6_n_shift
     np.maximum(p6, 0, out=p6)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
@@ -430,46 +420,53 @@ def _predict_buffers(workspace, B, dtype):
     if workspace.keys.get("predict") != key:
         workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
-            (7056*B*M, dtype),
-            (max(7056*B, 3528*B*M, 72*M*M, B*C), dtype),
-            (max(882*B*M, 144*M*M, B*H), dtype),
+            (max(784*B*M, 11466*M), dtype),
+            (max(784*B*M, 10584*M, 72*M*M), dtype),
+            (max(196*B*M, 12096*M, 190512), dtype),
+            (max(98*B*M, 3528*M, 144*M*M), dtype),
+            (max(144*M*M, 36*B*M, B*C), dtype),
+            (max(36*M*M, B*H), dtype),
+            (2*M, dtype),
         ])
         workspace.views["predict"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[1][:M],                                                   # h1_n_q
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
-            s[0][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
-            s[1][:9*M*M].reshape(M, 3, 3, M),                           # h2_W_last
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[1][:M],                                                   # h2_n_q
-            s[1][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
-            s[1][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # p2_padded_windows
-            s[2][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
-            s[2][:2*M],                                                 # h3_n_q
-            s[2][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_padded
-            s[1][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_padded_windows
-            s[2][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
-            s[2][:2*M],                                                 # h4_n_q
-            s[2][:98*B*M].reshape(B, 7, 7, 2*M),                        # p4
-            s[1][:162*B*M].reshape(B, 9, 9, 2*M),                       # p4_padded
-            s[2][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # p4_padded_windows
-            s[1][:72*M*M].reshape(4*M, 3, 3, 2*M),                      # h5_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_c
-            s[2][:4*M],                                                 # h5_n_q
-            s[2][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
-            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
-            s[2][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_c
-            s[2][:4*M],                                                 # h6_n_q
-            s[2][:36*B*M].reshape(B, 3, 3, 4*M),                        # p6
-            s[1][:36*B*M].reshape(B, 36*M),                             # flat_p6
-            s[2][:B*H].reshape(B, H),                                   # h7_dense_relu
-            s[1][:B*C].reshape(B, C),                                   # s
+            s[6][:M],                                                   # h1_n_scale
+            s[5][:9*M].reshape(M, 1, 3, 3),                             # h1_W_h1_n_scale
+            s[4][:9*M].reshape(3, 3, 1, M),                             # h1_W_h1_n_scale2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[6][:M],                                                   # h2_n_scale
+            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_W_h2_n_scale
+            s[4][:9*M*M].reshape(3, 3, M, M),                           # h2_W_h2_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[2][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[3][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_h1
+            s[3][:2*M],                                                 # h3_n_scale
+            s[5][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_W_h3_n_scale
+            s[4][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_h3_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_p2
+            s[1][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block3
+            s[6][:2*M],                                                 # h4_n_scale
+            s[4][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_W_h4_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_h4_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[2][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
+            s[3][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[3][:98*B*M].reshape(B, 7, 7, 2*M),                        # pooled_conv_h3
+            s[5][:4*M],                                                 # h5_n_scale
+            s[4][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_W_h5_n_scale
+            s[1][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_h5_n_scale2
+            s[0][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_p4
+            s[5][:4*M],                                                 # h6_n_scale
+            s[3][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_W_h6_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_h6_n_scale2
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block6
+            s[4][:36*B*M].reshape(B, 3, 3, 4*M),                        # pooled_conv_h5
+            s[3][:36*B*M].reshape(B, 36*M),                             # flat_p6
+            s[5][:B*H].reshape(B, H),                                   # h7_dense_relu
+            s[4][:B*C].reshape(B, C),                                   # s
         )
     return workspace.views["predict"]
 
@@ -488,133 +485,123 @@ def _evaluate(params, x, y, workspace):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, h1_c, h1_n_q, h1_padded, h1_padded_windows, h2_W_last, h2_c,
-        h2_n_q, p2, p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3_padded,
-        h3_padded_windows, h4_W_last, h4_c, h4_n_q, p4, p4_padded, p4_padded_windows, h5_W_last,
-        h5_c, h5_n_q, h5_padded, h5_padded_windows, h6_W_last, h6_c, h6_n_q, p6, flat_p6,
-        h7_dense_relu, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
+        h1_n_scale, h1_W_h1_n_scale, h1_W_h1_n_scale2, conv_x, block, h2_n_scale, h2_W_h2_n_scale,
+        h2_W_h2_n_scale2, conv_h1, block2, part, pooled_conv_h1, h3_n_scale, h3_W_h3_n_scale,
+        h3_W_h3_n_scale2, conv_p2, block3, h4_n_scale, h4_W_h4_n_scale, h4_W_h4_n_scale2, conv_h3,
+        block4, part2, pooled_conv_h3, h5_n_scale, h5_W_h5_n_scale, h5_W_h5_n_scale2, block5,
+        conv_p4, h6_n_scale, h6_W_h6_n_scale, h6_W_h6_n_scale2, conv_h5, block6, pooled_conv_h5,
+        flat_p6, h7_dense_relu, s, max_s, exp_s, sum_exp_s, s_picked, tmp, argmax_s, real_argmax_s,
     ) = _evaluate_buffers(workspace, B, dtype)
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
-    # h1.c = conv(x, h1.W, padding = same)                      conv.nn:47
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
-    np.matmul(x_padded_windows.reshape(-1, 9), h1_W.reshape(-1, 9).T, out=h1_c.reshape(-1, M))
     # h1.n.q = sqrt(h1.n.v + 1e-05)                             conv.nn:31
-    np.add(h1_n_v, 1e-05, out=h1_n_q)                           # (M,)
-    np.sqrt(h1_n_q, out=h1_n_q)
-    # h1.n.u = h1.c - channels(h1.n.mu, h1.c)                   conv.nn:29
-    # h1.n.z = h1.n.u / channels(h1.n.q, h1.n.u)                conv.nn:32
-    # h1.n = channels(h1.n.gamma, h1.n.z) * h1.n.z + channels(h1.n.beta, h1.n.z)  conv.nn:33
+    # h1.n.scale = h1.n.gamma / h1.n.q
+    np.add(h1_n_v, 1e-05, out=h1_n_scale)                       # (M,)
+    np.sqrt(h1_n_scale, out=h1_n_scale)
+    np.divide(h1_n_gamma, h1_n_scale, out=h1_n_scale)
+    # h1.n.shift = h1.n.beta - h1.n.mu * h1.n.scale
+    np.multiply(h1_W, h1_n_scale[:, None, None, None], out=h1_W_h1_n_scale)  # (M, 1, 3, 3)
+    h1_W_h1_n_scale2[...] = h1_W_h1_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h1_W_h1_n_scale2, block, padding=(1, 1), out=conv_x)
+    h1_n_shift = h1_n_scale
+    h1_n_shift *= h1_n_mu
+    np.subtract(h1_n_beta, h1_n_shift, out=h1_n_shift)
+    # h1.n = conv(x, h1.W * h1.n.scale[:, None, None, None], h1.n.shift, padding = same)
     # h1 = relu(h1.n)                                           conv.nn:49
-    h1 = h1_c
-    h1 -= h1_n_mu
-    h1 /= h1_n_q
-    h1 *= h1_n_gamma
-    h1 += h1_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h1 = conv_x
+    h1 += h1_n_shift
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
-    # h2.c = conv(h1, h2.W, padding = same)                     conv.nn:47
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h2_W_last[...] = h2_W.transpose(0, 2, 3, 1)                 # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_W_last.reshape(-1, 9*M).T,
-        out=h2_c.reshape(-1, M))
     # h2.n.q = sqrt(h2.n.v + 1e-05)                             conv.nn:31
-    np.add(h2_n_v, 1e-05, out=h2_n_q)                           # (M,)
-    np.sqrt(h2_n_q, out=h2_n_q)
-    # h2.n.u = h2.c - channels(h2.n.mu, h2.c)                   conv.nn:29
-    # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
-    term = h2_c
-    term -= h2_n_mu
-    term /= h2_n_q
-    term *= h2_n_gamma
-    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    # h2.n.scale = h2.n.gamma / h2.n.q
+    np.add(h2_n_v, 1e-05, out=h2_n_scale)                       # (M,)
+    np.sqrt(h2_n_scale, out=h2_n_scale)
+    np.divide(h2_n_gamma, h2_n_scale, out=h2_n_scale)
+    # h2.n.shift = h2.n.beta - h2.n.mu * h2.n.scale
+    np.multiply(h2_W, h2_n_scale[:, None, None, None], out=h2_W_h2_n_scale)  # (M, M, 3, 3)
+    h2_W_h2_n_scale2[...] = h2_W_h2_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, M)
+    convolve(h1, h2_W_h2_n_scale2, block2, part, padding=(1, 1), out=conv_h1)  # (B, 28, 28, M)
+    max_pool(conv_h1, (1, 2), (2, 2), out=pooled_conv_h1)       # (B, 14, 14, M)
+    h2_n_shift = h2_n_scale
+    h2_n_shift *= h2_n_mu
+    np.subtract(h2_n_beta, h2_n_shift, out=h2_n_shift)
+    # p2 = relu(max_pool(conv(h1, h2.W * h2.n.scale[:, None, None, None], padding = same), 2) +
+    #     h2.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term, (1, 2), (2, 2), out=p2)                      # (B, 14, 14, M)
-    p2 += h2_n_beta
+    p2 = pooled_conv_h1
+    p2 += h2_n_shift
     np.maximum(p2, 0, out=p2)
-    p2_padded[...] = 0                                          # (B, 16, 16, M)
-    p2_padded[:, 1:15, 1:15] = p2
-    # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
-    p2_padded_windows[...] = windows(p2_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h3_W_last[...] = h3_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, M)
-    np.matmul(p2_padded_windows.reshape(-1, 9*M), h3_W_last.reshape(-1, 9*M).T,
-        out=h3_c.reshape(-1, 2*M))
     # h3.n.q = sqrt(h3.n.v + 1e-05)                             conv.nn:31
-    np.add(h3_n_v, 1e-05, out=h3_n_q)                           # (2*M,)
-    np.sqrt(h3_n_q, out=h3_n_q)
-    # h3.n.u = h3.c - channels(h3.n.mu, h3.c)                   conv.nn:29
-    # h3.n.z = h3.n.u / channels(h3.n.q, h3.n.u)                conv.nn:32
-    # h3.n = channels(h3.n.gamma, h3.n.z) * h3.n.z + channels(h3.n.beta, h3.n.z)  conv.nn:33
+    # h3.n.scale = h3.n.gamma / h3.n.q
+    np.add(h3_n_v, 1e-05, out=h3_n_scale)                       # (2*M,)
+    np.sqrt(h3_n_scale, out=h3_n_scale)
+    np.divide(h3_n_gamma, h3_n_scale, out=h3_n_scale)
+    # h3.n.shift = h3.n.beta - h3.n.mu * h3.n.scale
+    np.multiply(h3_W, h3_n_scale[:, None, None, None], out=h3_W_h3_n_scale)  # (2*M, M, 3, 3)
+    h3_W_h3_n_scale2[...] = h3_W_h3_n_scale.transpose(2, 3, 1, 0)  # (3, 3, M, 2*M)
+    convolve(p2, h3_W_h3_n_scale2, block3, padding=(1, 1), out=conv_p2)  # (B, 14, 14, 2*M)
+    h3_n_shift = h3_n_scale
+    h3_n_shift *= h3_n_mu
+    np.subtract(h3_n_beta, h3_n_shift, out=h3_n_shift)
+    # h3.n = conv(p2, h3.W * h3.n.scale[:, None, None, None], h3.n.shift, padding = same)
     # h3 = relu(h3.n)                                           conv.nn:49
-    h3 = h3_c
-    h3 -= h3_n_mu
-    h3 /= h3_n_q
-    h3 *= h3_n_gamma
-    h3 += h3_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h3 = conv_p2
+    h3 += h3_n_shift
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
-    # h4.c = conv(h3, h4.W, padding = same)                     conv.nn:47
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h4_W_last[...] = h4_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_W_last.reshape(-1, 18*M).T,
-        out=h4_c.reshape(-1, 2*M))
     # h4.n.q = sqrt(h4.n.v + 1e-05)                             conv.nn:31
-    np.add(h4_n_v, 1e-05, out=h4_n_q)                           # (2*M,)
-    np.sqrt(h4_n_q, out=h4_n_q)
-    # h4.n.u = h4.c - channels(h4.n.mu, h4.c)                   conv.nn:29
-    # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
-    term2 = h4_c
-    term2 -= h4_n_mu
-    term2 /= h4_n_q
-    term2 *= h4_n_gamma
-    # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
+    # h4.n.scale = h4.n.gamma / h4.n.q
+    np.add(h4_n_v, 1e-05, out=h4_n_scale)                       # (2*M,)
+    np.sqrt(h4_n_scale, out=h4_n_scale)
+    np.divide(h4_n_gamma, h4_n_scale, out=h4_n_scale)
+    # h4.n.shift = h4.n.beta - h4.n.mu * h4.n.scale
+    np.multiply(h4_W, h4_n_scale[:, None, None, None], out=h4_W_h4_n_scale)  # (2*M, 2*M, 3, 3)
+    h4_W_h4_n_scale2[...] = h4_W_h4_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_W_h4_n_scale2, block4, part2, padding=(1, 1), out=conv_h3)  # (B, 14, 14, 2*M)
+    max_pool(conv_h3, (1, 2), (2, 2), out=pooled_conv_h3)       # (B, 7, 7, 2*M)
+    h4_n_shift = h4_n_scale
+    h4_n_shift *= h4_n_mu
+    np.subtract(h4_n_beta, h4_n_shift, out=h4_n_shift)
+    # p4 = relu(max_pool(conv(h3, h4.W * h4.n.scale[:, None, None, None], padding = same), 2) +
+    #     h4.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term2, (1, 2), (2, 2), out=p4)                     # (B, 7, 7, 2*M)
-    p4 += h4_n_beta
+    p4 = pooled_conv_h3
+    p4 += h4_n_shift
     np.maximum(p4, 0, out=p4)
-    p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
-    p4_padded[:, 1:8, 1:8] = p4
-    # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
-    p4_padded_windows[...] = windows(p4_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h5_W_last[...] = h5_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 2*M)
-    np.matmul(p4_padded_windows.reshape(-1, 18*M), h5_W_last.reshape(-1, 18*M).T,
-        out=h5_c.reshape(-1, 4*M))
     # h5.n.q = sqrt(h5.n.v + 1e-05)                             conv.nn:31
-    np.add(h5_n_v, 1e-05, out=h5_n_q)                           # (4*M,)
-    np.sqrt(h5_n_q, out=h5_n_q)
-    # h5.n.u = h5.c - channels(h5.n.mu, h5.c)                   conv.nn:29
-    # h5.n.z = h5.n.u / channels(h5.n.q, h5.n.u)                conv.nn:32
-    # h5.n = channels(h5.n.gamma, h5.n.z) * h5.n.z + channels(h5.n.beta, h5.n.z)  conv.nn:33
+    # h5.n.scale = h5.n.gamma / h5.n.q
+    np.add(h5_n_v, 1e-05, out=h5_n_scale)                       # (4*M,)
+    np.sqrt(h5_n_scale, out=h5_n_scale)
+    np.divide(h5_n_gamma, h5_n_scale, out=h5_n_scale)
+    # h5.n.shift = h5.n.beta - h5.n.mu * h5.n.scale
+    np.multiply(h5_W, h5_n_scale[:, None, None, None], out=h5_W_h5_n_scale)  # (4*M, 2*M, 3, 3)
+    h5_W_h5_n_scale2[...] = h5_W_h5_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 2*M, 4*M)
+    convolve(p4, h5_W_h5_n_scale2, block5, padding=(1, 1), out=conv_p4)  # (B, 7, 7, 4*M)
+    h5_n_shift = h5_n_scale
+    h5_n_shift *= h5_n_mu
+    np.subtract(h5_n_beta, h5_n_shift, out=h5_n_shift)
+    # h5.n = conv(p4, h5.W * h5.n.scale[:, None, None, None], h5.n.shift, padding = same)
     # h5 = relu(h5.n)                                           conv.nn:49
-    h5 = h5_c
-    h5 -= h5_n_mu
-    h5 /= h5_n_q
-    h5 *= h5_n_gamma
-    h5 += h5_n_beta
+    #   its factors go into the weights: (W @ x)*a + b -> (W*a) @ x + b
+    h5 = conv_p4
+    h5 += h5_n_shift
     np.maximum(h5, 0, out=h5)
-    h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
-    h5_padded[:, 1:8, 1:8] = h5
-    # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
-    h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    h6_W_last[...] = h6_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 4*M)
-    np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_W_last.reshape(-1, 36*M).T,
-        out=h6_c.reshape(-1, 4*M))
     # h6.n.q = sqrt(h6.n.v + 1e-05)                             conv.nn:31
-    np.add(h6_n_v, 1e-05, out=h6_n_q)                           # (4*M,)
-    np.sqrt(h6_n_q, out=h6_n_q)
-    # h6.n.u = h6.c - channels(h6.n.mu, h6.c)                   conv.nn:29
-    # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
-    term3 = h6_c
-    term3 -= h6_n_mu
-    term3 /= h6_n_q
-    term3 *= h6_n_gamma
-    # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
-    #     None, None])
+    # h6.n.scale = h6.n.gamma / h6.n.q
+    np.add(h6_n_v, 1e-05, out=h6_n_scale)                       # (4*M,)
+    np.sqrt(h6_n_scale, out=h6_n_scale)
+    np.divide(h6_n_gamma, h6_n_scale, out=h6_n_scale)
+    # h6.n.shift = h6.n.beta - h6.n.mu * h6.n.scale
+    np.multiply(h6_W, h6_n_scale[:, None, None, None], out=h6_W_h6_n_scale)  # (4*M, 4*M, 3, 3)
+    h6_W_h6_n_scale2[...] = h6_W_h6_n_scale.transpose(2, 3, 1, 0)  # (3, 3, 4*M, 4*M)
+    convolve(h5, h6_W_h6_n_scale2, block6, padding=(1, 1), out=conv_h5)  # (B, 7, 7, 4*M)
+    max_pool(conv_h5, (1, 2), (3, 3), stride=(2, 2), out=pooled_conv_h5)  # (B, 3, 3, 4*M)
+    h6_n_shift = h6_n_scale
+    h6_n_shift *= h6_n_mu
+    np.subtract(h6_n_beta, h6_n_shift, out=h6_n_shift)
+    # p6 = relu(max_pool(conv(h5, h6.W * h6.n.scale[:, None, None, None], padding = same), 3,
+    #     stride = 2) + h6.n.shift[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
-    max_pool(term3, (1, 2), (3, 3), stride=(2, 2), out=p6)      # (B, 3, 3, 4*M)
-    p6 += h6_n_beta
+    p6 = pooled_conv_h5
+    p6 += h6_n_shift
     np.maximum(p6, 0, out=p6)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
     flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
@@ -624,11 +611,11 @@ def _evaluate(params, x, y, workspace):
     # s = s.W @ h7.dense_relu + s.b                             layers.nn:6
     np.matmul(h7_dense_relu, s_W.T, out=s)                      # (B, C)
     s += s_b
+    # loss, summed: sum[batch](...)
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss, summed: sum[batch](...)
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=sum_exp_s)
     np.subtract(s_picked, max_s, out=tmp)
@@ -646,56 +633,61 @@ def _evaluate_buffers(workspace, B, dtype):
     if workspace.keys.get("evaluate") != key:
         workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
-            (max(7056*B*M, B*C), dtype),
-            (max(7056*B, 3528*B*M, 72*M*M, B*C), dtype),
-            (max(882*B*M, 144*M*M, B*H), dtype),
-            (B, dtype),
-            (B, dtype),
+            (max(784*B*M, 11466*M), dtype),
+            (max(784*B*M, 10584*M, 72*M*M), dtype),
+            (max(196*B*M, 12096*M, 190512), dtype),
+            (max(98*B*M, 3528*M, 144*M*M), dtype),
+            (max(144*M*M, 36*B*M, B*C), dtype),
+            (max(36*M*M, B*H, B*C), dtype),
             (B, np.int64),
+            (2*M, dtype),
         ])
         workspace.views["evaluate"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[1][:M],                                                   # h1_n_q
-            s[1][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
-            s[0][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
-            s[1][:9*M*M].reshape(M, 3, 3, M),                           # h2_W_last
-            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[1][:M],                                                   # h2_n_q
-            s[1][:196*B*M].reshape(B, 14, 14, M),                       # p2
-            s[2][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
-            s[1][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # p2_padded_windows
-            s[2][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
-            s[2][:2*M],                                                 # h3_n_q
-            s[2][:512*B*M].reshape(B, 16, 16, 2*M),                     # h3_padded
-            s[1][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),              # h3_padded_windows
-            s[2][:36*M*M].reshape(2*M, 3, 3, 2*M),                      # h4_W_last
-            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
-            s[2][:2*M],                                                 # h4_n_q
-            s[2][:98*B*M].reshape(B, 7, 7, 2*M),                        # p4
-            s[1][:162*B*M].reshape(B, 9, 9, 2*M),                       # p4_padded
-            s[2][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # p4_padded_windows
-            s[1][:72*M*M].reshape(4*M, 3, 3, 2*M),                      # h5_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h5_c
-            s[2][:4*M],                                                 # h5_n_q
-            s[2][:324*B*M].reshape(B, 9, 9, 4*M),                       # h5_padded
-            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
-            s[2][:144*M*M].reshape(4*M, 3, 3, 4*M),                     # h6_W_last
-            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # h6_c
-            s[2][:4*M],                                                 # h6_n_q
-            s[2][:36*B*M].reshape(B, 3, 3, 4*M),                        # p6
-            s[1][:36*B*M].reshape(B, 36*M),                             # flat_p6
-            s[2][:B*H].reshape(B, H),                                   # h7_dense_relu
-            s[1][:B*C].reshape(B, C),                                   # s
-            s[2][:B],                                                   # max_s
-            s[0][:B*C].reshape(B, C),                                   # exp_s
-            s[3][:B],                                                   # sum_exp_s
-            s[0][:B],                                                   # s_picked
-            s[4][:B],                                                   # tmp
-            s[5][:B],                                                   # argmax_s
-            s[3][:B],                                                   # real_argmax_s
+            s[7][:M],                                                   # h1_n_scale
+            s[5][:9*M].reshape(M, 1, 3, 3),                             # h1_W_h1_n_scale
+            s[4][:9*M].reshape(3, 3, 1, M),                             # h1_W_h1_n_scale2
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # conv_x
+            s[2][:190512].reshape(1, 27, 28, 28, 3, 3, 1),              # block
+            s[7][:M],                                                   # h2_n_scale
+            s[5][:9*M*M].reshape(M, M, 3, 3),                           # h2_W_h2_n_scale
+            s[4][:9*M*M].reshape(3, 3, M, M),                           # h2_W_h2_n_scale2
+            s[1][:784*B*M].reshape(B, 28, 28, M),                       # conv_h1
+            s[2][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),              # block2
+            s[3][:3136*M].reshape(1, 4, 784, M),                        # part
+            s[2][:196*B*M].reshape(B, 14, 14, M),                       # pooled_conv_h1
+            s[3][:2*M],                                                 # h3_n_scale
+            s[5][:18*M*M].reshape(2*M, M, 3, 3),                        # h3_W_h3_n_scale
+            s[4][:18*M*M].reshape(3, 3, M, 2*M),                        # h3_W_h3_n_scale2
+            s[0][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_p2
+            s[1][:10584*M].reshape(1, 6, 14, 14, 3, 3, M),              # block3
+            s[7][:2*M],                                                 # h4_n_scale
+            s[4][:36*M*M].reshape(2*M, 2*M, 3, 3),                      # h4_W_h4_n_scale
+            s[5][:36*M*M].reshape(3, 3, 2*M, 2*M),                      # h4_W_h4_n_scale2
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # conv_h3
+            s[2][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),            # block4
+            s[3][:3528*M].reshape(1, 9, 196, 2*M),                      # part2
+            s[3][:98*B*M].reshape(B, 7, 7, 2*M),                        # pooled_conv_h3
+            s[5][:4*M],                                                 # h5_n_scale
+            s[4][:72*M*M].reshape(4*M, 2*M, 3, 3),                      # h5_W_h5_n_scale
+            s[1][:72*M*M].reshape(3, 3, 2*M, 4*M),                      # h5_W_h5_n_scale2
+            s[0][:11466*M].reshape(1, 13, 7, 7, 3, 3, 2*M),             # block5
+            s[2][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_p4
+            s[5][:4*M],                                                 # h6_n_scale
+            s[3][:144*M*M].reshape(4*M, 4*M, 3, 3),                     # h6_W_h6_n_scale
+            s[4][:144*M*M].reshape(3, 3, 4*M, 4*M),                     # h6_W_h6_n_scale2
+            s[0][:196*B*M].reshape(B, 7, 7, 4*M),                       # conv_h5
+            s[1][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),              # block6
+            s[4][:36*B*M].reshape(B, 3, 3, 4*M),                        # pooled_conv_h5
+            s[3][:36*B*M].reshape(B, 36*M),                             # flat_p6
+            s[5][:B*H].reshape(B, H),                                   # h7_dense_relu
+            s[4][:B*C].reshape(B, C),                                   # s
+            s[3][:B],                                                   # max_s
+            s[5][:B*C].reshape(B, C),                                   # exp_s
+            s[2][:B],                                                   # sum_exp_s
+            s[5][:B],                                                   # s_picked
+            s[0][:B],                                                   # tmp
+            s[6][:B],                                                   # argmax_s
+            s[5][:B],                                                   # real_argmax_s
         )
     return workspace.views["evaluate"]
 
@@ -721,27 +713,25 @@ def _gradients(params, grads, x, y, workspace, seed):
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
-        x_padded, x_padded_windows, h1_c, h1_n_q, h1, h1_padded, h1_padded_windows, h2_W_last, h2_c,
-        h2_n_q, h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, won_h2_n_gamma_h2_n_z, mask, mask2,
-        p2_padded, p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h3_padded, h3_padded_windows,
-        h4_W_last, h4_c, h4_n_q, h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, mask3, mask4,
-        won_h4_n_gamma_h4_n_z, p4_padded, p4_padded_windows, h5_W_last, h5_c, h5_n_q, h5, h5_padded,
-        h5_padded_windows, h6_W_last, h6_c, h6_n_q, h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z,
-        mask5, mask6, won_h6_n_gamma_h6_n_z, flat_p6, h7_dense_relu, u_h7, tmp, h7, s, max_s, exp_s,
-        sum_exp_s, s_picked, tmp2, d_h7, mask7, flat_d_p6, d_p6, t1, tmp3, dot_h6_n_z, tmp4,
-        sum_d_h6_n_u, d_h6_W_last, d_h5_windows, d_h5_padded, mask8, dot_h5_n_z, tmp5, sum_d_h5_n_u,
-        d_h5_W_last, d_p4_windows, d_p4_padded, t2, dot_h4_n_z, tmp6, sum_d_h4_n_u, d_h4_W_last,
-        d_h3_windows, d_h3_padded, mask9, dot_h3_n_z, tmp7, sum_d_h3_n_u, d_h3_W_last, d_p2_windows,
-        d_p2_padded, t3, dot_h2_n_z, tmp8, sum_d_h2_n_u, d_h2_W_last, d_h1_windows, d_h1_padded,
-        mask10, dot_h1_n_z, tmp9, sum_d_h1_n_u, tmp10, tmp11, tmp12,
+        h1_W_last, h1_c, block, h1_n_q, h1, h2_W_last, h2_c, block2, part, h2_n_q,
+        h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, mask, mask2, won_h2_n_gamma_h2_n_z, p2_padded,
+        p2_padded_windows, h3_W_last, h3_c, h3_n_q, h3, h4_W_last, h4_c, block3, part2, h4_n_q,
+        h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, mask3, mask4, won_h4_n_gamma_h4_n_z, p4_padded,
+        p4_padded_windows, h5_W_last, h5_c, h5_n_q, h5, h5_padded, h5_padded_windows, h6_W_last,
+        h6_c, h6_n_q, h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, mask5, mask6,
+        won_h6_n_gamma_h6_n_z, flat_p6, h7_dense_relu, tmp, u_h7, h7, s, max_s, exp_s, sum_exp_s,
+        s_picked, tmp2, d_h7, mask7, flat_d_p6, d_p6, t1, tmp3, dot_h6_n_z, tmp4, sum_d_h6_n_u,
+        d_h6_W_last, h6_W_turned, block4, d_h5, mask8, dot_h5_n_z, tmp5, sum_d_h5_n_u, d_h5_W_last,
+        h5_W_turned, block5, d_p4, t2, dot_h4_n_z, tmp6, sum_d_h4_n_u, d_h4_W_last, part3,
+        h4_W_turned, d_h3, mask9, dot_h3_n_z, tmp7, sum_d_h3_n_u, d_h3_W_last, h3_W_turned, d_p2,
+        block6, part4, t3, dot_h2_n_z, tmp8, sum_d_h2_n_u, part5, d_h2_W_last, h2_W_turned, d_h1,
+        mask10, dot_h1_n_z, tmp9, sum_d_h1_n_u, part6, d_h1_W_last, tmp10, tmp11, tmp12,
     ) = _gradients_buffers(workspace, B, dtype)
 
     # ---- forward
-    x_padded[...] = 0                                           # (B, 1, 30, 30)
-    x_padded[:, :, 1:29, 1:29] = x
-    x_padded_windows[...] = windows(x_padded, (2, 3), (3, 3)).transpose(0, 2, 3, 1, 4, 5)
     # h1.c = conv(x, h1.W, padding = same)                      conv.nn:47
-    np.matmul(x_padded_windows.reshape(-1, 9), h1_W.reshape(-1, 9).T, out=h1_c.reshape(-1, M))
+    h1_W_last[...] = h1_W.transpose(2, 3, 1, 0)                 # (3, 3, 1, M)
+    convolve(x.transpose(0, 2, 3, 1), h1_W_last, block, padding=(1, 1), out=h1_c)  # (B, 28, 28, M)
     # h1.n.m = mean[batch, 1, 2](h1.c)                          conv.nn:28
     h1_n_m = new_h1_n_mu                                        # (M,)
     np.sum(h1_c, axis=(0, 1, 2), out=h1_n_m)
@@ -764,13 +754,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.multiply(h1_n_gamma, h1_n_z, out=h1)                     # (B, 28, 28, M)
     h1 += h1_n_beta
     np.maximum(h1, 0, out=h1)
-    h1_padded[...] = 0                                          # (B, 30, 30, M)
-    h1_padded[:, 1:29, 1:29] = h1
-    h1_padded_windows[...] = windows(h1_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h2.c = conv(h1, h2.W, padding = same)                     conv.nn:47
-    h2_W_last[...] = h2_W.transpose(0, 2, 3, 1)                 # (M, 3, 3, M)
-    np.matmul(h1_padded_windows.reshape(-1, 9*M), h2_W_last.reshape(-1, 9*M).T,
-        out=h2_c.reshape(-1, M))
+    h2_W_last[...] = h2_W.transpose(2, 3, 1, 0)                 # (3, 3, M, M)
+    convolve(h1, h2_W_last, block2, part, padding=(1, 1), out=h2_c)  # (B, 28, 28, M)
     # h2.n.m = mean[batch, 1, 2](h2.c)                          conv.nn:28
     h2_n_m = new_h2_n_mu                                        # (M,)
     np.sum(h2_c, axis=(0, 1, 2), out=h2_n_m)
@@ -788,19 +774,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h2.n.z = h2.n.u / channels(h2.n.q, h2.n.u)                conv.nn:32
     h2_n_z = h2_n_u
     h2_n_z /= h2_n_q
+    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
+    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     np.multiply(h2_n_gamma, h2_n_z, out=h2_n_gamma_h2_n_z)      # (B, 28, 28, M)
     max_pool(h2_n_gamma_h2_n_z, (1, 2), (2, 2), out=pooled_h2_n_gamma_h2_n_z)  # (B, 14, 14, M)
     winners(h2_n_gamma_h2_n_z, pooled_h2_n_gamma_h2_n_z, (1, 2), (2, 2), lost=mask, mask=mask2,
         out=won_h2_n_gamma_h2_n_z)
-    # p2 = relu(max_pool(channels(h2.n.gamma, h2.n.z) * h2.n.z, 2) + h2.n.beta[:, None, None])
-    #   fewer elements: max(f(a)) -> f(max(a)), f never falling
     p2 = pooled_h2_n_gamma_h2_n_z
     p2 += h2_n_beta
     np.maximum(p2, 0, out=p2)
+    # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
     p2_padded[...] = 0                                          # (B, 16, 16, M)
     p2_padded[:, 1:15, 1:15] = p2
     p2_padded_windows[...] = windows(p2_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h3.c = conv(p2, h3.W, padding = same)                     conv.nn:47
     h3_W_last[...] = h3_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, M)
     np.matmul(p2_padded_windows.reshape(-1, 9*M), h3_W_last.reshape(-1, 9*M).T,
         out=h3_c.reshape(-1, 2*M))
@@ -826,13 +812,9 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.multiply(h3_n_gamma, h3_n_z, out=h3)                     # (B, 14, 14, 2*M)
     h3 += h3_n_beta
     np.maximum(h3, 0, out=h3)
-    h3_padded[...] = 0                                          # (B, 16, 16, 2*M)
-    h3_padded[:, 1:15, 1:15] = h3
-    h3_padded_windows[...] = windows(h3_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
     # h4.c = conv(h3, h4.W, padding = same)                     conv.nn:47
-    h4_W_last[...] = h4_W.transpose(0, 2, 3, 1)                 # (2*M, 3, 3, 2*M)
-    np.matmul(h3_padded_windows.reshape(-1, 18*M), h4_W_last.reshape(-1, 18*M).T,
-        out=h4_c.reshape(-1, 2*M))
+    h4_W_last[...] = h4_W.transpose(2, 3, 1, 0)                 # (3, 3, 2*M, 2*M)
+    convolve(h3, h4_W_last, block3, part2, padding=(1, 1), out=h4_c)  # (B, 14, 14, 2*M)
     # h4.n.m = mean[batch, 1, 2](h4.c)                          conv.nn:28
     h4_n_m = new_h4_n_mu                                        # (2*M,)
     np.sum(h4_c, axis=(0, 1, 2), out=h4_n_m)
@@ -850,19 +832,19 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h4.n.z = h4.n.u / channels(h4.n.q, h4.n.u)                conv.nn:32
     h4_n_z = h4_n_u
     h4_n_z /= h4_n_q
-    np.multiply(h4_n_gamma, h4_n_z, out=h4_n_gamma_h4_n_z)      # (B, 14, 14, 2*M)
-    max_pool(h4_n_gamma_h4_n_z, (1, 2), (2, 2), out=pooled_h4_n_gamma_h4_n_z)  # (B, 7, 7, 2*M)
-    winners(h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, (1, 2), (2, 2), lost=mask3, mask=mask4,
-        out=won_h4_n_gamma_h4_n_z)
     # p4 = relu(max_pool(channels(h4.n.gamma, h4.n.z) * h4.n.z, 2) + h4.n.beta[:, None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    np.multiply(h4_n_gamma, h4_n_z, out=h4_n_gamma_h4_n_z)      # (B, 14, 14, 2*M)
+    max_pool(h4_n_gamma_h4_n_z, (1, 2), (2, 2), out=pooled_h4_n_gamma_h4_n_z)  # (B, 7, 7, 2*M)
+    winners(h4_n_gamma_h4_n_z, pooled_h4_n_gamma_h4_n_z, (1, 2), (2, 2), lost=mask4, mask=mask3,
+        out=won_h4_n_gamma_h4_n_z)
     p4 = pooled_h4_n_gamma_h4_n_z
     p4 += h4_n_beta
     np.maximum(p4, 0, out=p4)
+    # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
     p4_padded[...] = 0                                          # (B, 9, 9, 2*M)
     p4_padded[:, 1:8, 1:8] = p4
     p4_padded_windows[...] = windows(p4_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h5.c = conv(p4, h5.W, padding = same)                     conv.nn:47
     h5_W_last[...] = h5_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 2*M)
     np.matmul(p4_padded_windows.reshape(-1, 18*M), h5_W_last.reshape(-1, 18*M).T,
         out=h5_c.reshape(-1, 4*M))
@@ -888,10 +870,10 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.multiply(h5_n_gamma, h5_n_z, out=h5)                     # (B, 7, 7, 4*M)
     h5 += h5_n_beta
     np.maximum(h5, 0, out=h5)
+    # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
     h5_padded[...] = 0                                          # (B, 9, 9, 4*M)
     h5_padded[:, 1:8, 1:8] = h5
     h5_padded_windows[...] = windows(h5_padded, (1, 2), (3, 3)).transpose(0, 1, 2, 4, 5, 3)
-    # h6.c = conv(h5, h6.W, padding = same)                     conv.nn:47
     h6_W_last[...] = h6_W.transpose(0, 2, 3, 1)                 # (4*M, 3, 3, 4*M)
     np.matmul(h5_padded_windows.reshape(-1, 36*M), h6_W_last.reshape(-1, 36*M).T,
         out=h6_c.reshape(-1, 4*M))
@@ -912,34 +894,34 @@ def _gradients(params, grads, x, y, workspace, seed):
     # h6.n.z = h6.n.u / channels(h6.n.q, h6.n.u)                conv.nn:32
     h6_n_z = h6_n_u
     h6_n_z /= h6_n_q
-    np.multiply(h6_n_gamma, h6_n_z, out=h6_n_gamma_h6_n_z)      # (B, 7, 7, 4*M)
-    max_pool(h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), out=pooled_h6_n_gamma_h6_n_z)
-    winners(h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), lost=mask5,
-        mask=mask6, out=won_h6_n_gamma_h6_n_z)
     # p6 = relu(max_pool(channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2) + h6.n.beta[:,
     #     None, None])
     #   fewer elements: max(f(a)) -> f(max(a)), f never falling
+    np.multiply(h6_n_gamma, h6_n_z, out=h6_n_gamma_h6_n_z)      # (B, 7, 7, 4*M)
+    max_pool(h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), out=pooled_h6_n_gamma_h6_n_z)
+    winners(h6_n_gamma_h6_n_z, pooled_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), lost=mask6,
+        mask=mask5, out=won_h6_n_gamma_h6_n_z)
     p6 = pooled_h6_n_gamma_h6_n_z
     p6 += h6_n_beta
     np.maximum(p6, 0, out=p6)
-    flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     # h7.dense_relu = relu(h7.dense_relu.W @ flatten(p6) + h7.dense_relu.b)  layers.nn:11
+    flat_p6[...] = p6.transpose(0, 3, 1, 2).reshape(B, 36*M)    # (B, 36*M)
     np.matmul(flat_p6, h7_dense_relu_W.T, out=h7_dense_relu)    # (B, H)
     h7_dense_relu += h7_dense_relu_b
     np.maximum(h7_dense_relu, 0, out=h7_dense_relu)
+    # h7 = 2 * h7.dense_relu * real(uniform(h7) < 0.5)          model.nn:16
     uniform(seed, 0x992e14dfae5ca2e0, tmp, out=u_h7)            # (B, H)
     np.less(u_h7, 0.5, out=u_h7)
-    # h7 = 2 * h7.dense_relu * real(uniform(h7) < 0.5)          model.nn:16
     np.multiply(h7_dense_relu, u_h7, out=h7)                    # (B, H)
     h7 *= 2
     # s = s.W @ h7 + s.b                                        layers.nn:6
     np.matmul(h7, s_W.T, out=s)                                 # (B, C)
     s += s_b
+    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
     np.sum(exp_s, axis=1, out=sum_exp_s)                        # (B,)
-    # loss = mean[batch](logsumexp(s) - s @ onehot(y))
     pick(s, y, out=s_picked)                                    # (B,)
     np.log(sum_exp_s, out=tmp2)
     s_picked -= max_s
@@ -974,12 +956,12 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_p6[...] = flat_d_p6.reshape(B, 4*M, 3, 3)                 # (B, 4*M, 3, 3)
     # d_a_p6 = d_p6 * real(p6 > 0)
     d_a_p6 = p6
-    np.greater(p6, 0, out=mask5)
-    np.multiply(d_p6.transpose(0, 2, 3, 1), mask5, out=d_a_p6)
+    np.greater(p6, 0, out=mask6)
+    np.multiply(d_p6.transpose(0, 2, 3, 1), mask6, out=d_a_p6)
     # d_h6.n.beta = sum[batch, 1, 2](d_a_p6)
     np.sum(d_a_p6, axis=(0, 1, 2), out=d_h6_n_beta)             # (4*M,)
     # t1 = max_unpool(d_a_p6, channels(h6.n.gamma, h6.n.z) * h6.n.z, 3, stride = 2)
-    max_unpool(d_a_p6, won_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), mask=mask5, part=tmp3,
+    max_unpool(d_a_p6, won_h6_n_gamma_h6_n_z, (1, 2), (3, 3), stride=(2, 2), mask=mask6, part=tmp3,
         out=t1)
     # d_h6.n.gamma = sum[batch, 1, 2] t1 * h6.n.z
     np.einsum("abcd,abcd->d", t1, h6_n_z, out=d_h6_n_gamma)     # (4*M,)
@@ -1004,15 +986,13 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_h6_c.reshape(-1, 4*M).T, h5_padded_windows.reshape(-1, 36*M),
         out=d_h6_W_last.reshape(-1, 36*M))
     d_h6_W[...] = d_h6_W_last.transpose(0, 3, 1, 2)             # (4*M, 4*M, 3, 3)
-    np.matmul(d_h6_c.reshape(-1, 4*M), h6_W_last.reshape(-1, 36*M),
-        out=d_h5_windows.reshape(-1, 36*M))
     # d_h5 = conv_transpose(d_h6.c, h6.W, padding = 1)
-    fold(d_h5_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h5_padded)
+    h6_W_turned[...] = h6_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 4*M, 4*M)
+    convolve(d_h6_c, h6_W_turned, block4, padding=(1, 1), out=d_h5)  # (B, 7, 7, 4*M)
     # d_h5.n = d_h5 * real(h5 > 0)
-    d_h5_n = h5
-    d_h5 = d_h5_padded[:, 1:8, 1:8]
+    d_h5_n = d_h5
     np.greater(h5, 0, out=mask8)
-    np.multiply(d_h5, mask8, out=d_h5_n)
+    d_h5_n *= mask8
     # d_h5.n.beta = sum[batch, 1, 2](d_h5.n)
     np.sum(d_h5_n, axis=(0, 1, 2), out=d_h5_n_beta)             # (4*M,)
     # d_h5.n.gamma = sum[batch, 1, 2] d_h5.n * h5.n.z
@@ -1038,19 +1018,17 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_h5_c.reshape(-1, 4*M).T, p4_padded_windows.reshape(-1, 18*M),
         out=d_h5_W_last.reshape(-1, 18*M))
     d_h5_W[...] = d_h5_W_last.transpose(0, 3, 1, 2)             # (4*M, 2*M, 3, 3)
-    np.matmul(d_h5_c.reshape(-1, 4*M), h5_W_last.reshape(-1, 18*M),
-        out=d_p4_windows.reshape(-1, 18*M))
     # d_p4 = conv_transpose(d_h5.c, h5.W, padding = 1)
-    fold(d_p4_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_p4_padded)
+    h5_W_turned[...] = h5_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 4*M, 2*M)
+    convolve(d_h5_c, h5_W_turned, block5, padding=(1, 1), out=d_p4)  # (B, 7, 7, 2*M)
     # d_a_p4 = d_p4 * real(p4 > 0)
-    d_a_p4 = p4
-    d_p4 = d_p4_padded[:, 1:8, 1:8]
-    np.greater(p4, 0, out=mask3)
-    np.multiply(d_p4, mask3, out=d_a_p4)
+    d_a_p4 = d_p4
+    np.greater(p4, 0, out=mask4)
+    d_a_p4 *= mask4
     # d_h4.n.beta = sum[batch, 1, 2](d_a_p4)
     np.sum(d_a_p4, axis=(0, 1, 2), out=d_h4_n_beta)             # (2*M,)
     # t2 = max_unpool(d_a_p4, channels(h4.n.gamma, h4.n.z) * h4.n.z, 2)
-    max_unpool(d_a_p4, won_h4_n_gamma_h4_n_z, (1, 2), (2, 2), mask=mask3, out=t2)
+    max_unpool(d_a_p4, won_h4_n_gamma_h4_n_z, (1, 2), (2, 2), mask=mask4, out=t2)
     # d_h4.n.gamma = sum[batch, 1, 2] t2 * h4.n.z
     np.einsum("abcd,abcd->d", t2, h4_n_z, out=d_h4_n_gamma)     # (2*M,)
     # d_h4.n.z = t2 * channels(h4.n.gamma, t2)
@@ -1071,18 +1049,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h4_c = d_h4_n_u
     d_h4_c -= sum_d_h4_n_u
     # d_h4.W = correlate(d_h4.c, h3, 3, padding = same)
-    np.matmul(d_h4_c.reshape(-1, 2*M).T, h3_padded_windows.reshape(-1, 18*M),
-        out=d_h4_W_last.reshape(-1, 18*M))
-    d_h4_W[...] = d_h4_W_last.transpose(0, 3, 1, 2)             # (2*M, 2*M, 3, 3)
-    np.matmul(d_h4_c.reshape(-1, 2*M), h4_W_last.reshape(-1, 18*M),
-        out=d_h3_windows.reshape(-1, 18*M))
+    correlate(h3, d_h4_c, block3, part3, padding=(1, 1), out=d_h4_W_last)  # (3, 3, 2*M, 2*M)
+    d_h4_W[...] = d_h4_W_last.transpose(3, 2, 0, 1)             # (2*M, 2*M, 3, 3)
     # d_h3 = conv_transpose(d_h4.c, h4.W, padding = 1)
-    fold(d_h3_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h3_padded)
+    h4_W_turned[...] = h4_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 2*M, 2*M)
+    convolve(d_h4_c, h4_W_turned, block3, part2, padding=(1, 1), out=d_h3)  # (B, 14, 14, 2*M)
     # d_h3.n = d_h3 * real(h3 > 0)
-    d_h3_n = h3
-    d_h3 = d_h3_padded[:, 1:15, 1:15]
+    d_h3_n = d_h3
     np.greater(h3, 0, out=mask9)
-    np.multiply(d_h3, mask9, out=d_h3_n)
+    d_h3_n *= mask9
     # d_h3.n.beta = sum[batch, 1, 2](d_h3.n)
     np.sum(d_h3_n, axis=(0, 1, 2), out=d_h3_n_beta)             # (2*M,)
     # d_h3.n.gamma = sum[batch, 1, 2] d_h3.n * h3.n.z
@@ -1108,15 +1083,13 @@ def _gradients(params, grads, x, y, workspace, seed):
     np.matmul(d_h3_c.reshape(-1, 2*M).T, p2_padded_windows.reshape(-1, 9*M),
         out=d_h3_W_last.reshape(-1, 9*M))
     d_h3_W[...] = d_h3_W_last.transpose(0, 3, 1, 2)             # (2*M, M, 3, 3)
-    np.matmul(d_h3_c.reshape(-1, 2*M), h3_W_last.reshape(-1, 9*M),
-        out=d_p2_windows.reshape(-1, 9*M))
     # d_p2 = conv_transpose(d_h3.c, h3.W, padding = 1)
-    fold(d_p2_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_p2_padded)
+    h3_W_turned[...] = h3_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, 2*M, M)
+    convolve(d_h3_c, h3_W_turned, block6, part4, padding=(1, 1), out=d_p2)  # (B, 14, 14, M)
     # d_a_p2 = d_p2 * real(p2 > 0)
-    d_a_p2 = p2
-    d_p2 = d_p2_padded[:, 1:15, 1:15]
+    d_a_p2 = d_p2
     np.greater(p2, 0, out=mask2)
-    np.multiply(d_p2, mask2, out=d_a_p2)
+    d_a_p2 *= mask2
     # d_h2.n.beta = sum[batch, 1, 2](d_a_p2)
     np.sum(d_a_p2, axis=(0, 1, 2), out=d_h2_n_beta)             # (M,)
     # t3 = max_unpool(d_a_p2, channels(h2.n.gamma, h2.n.z) * h2.n.z, 2)
@@ -1141,17 +1114,15 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h2_c = d_h2_n_u
     d_h2_c -= sum_d_h2_n_u
     # d_h2.W = correlate(d_h2.c, h1, 3, padding = same)
-    np.matmul(d_h2_c.reshape(-1, M).T, h1_padded_windows.reshape(-1, 9*M),
-        out=d_h2_W_last.reshape(-1, 9*M))
-    d_h2_W[...] = d_h2_W_last.transpose(0, 3, 1, 2)             # (M, M, 3, 3)
-    np.matmul(d_h2_c.reshape(-1, M), h2_W_last.reshape(-1, 9*M), out=d_h1_windows.reshape(-1, 9*M))
+    correlate(h1, d_h2_c, block2, part5, padding=(1, 1), out=d_h2_W_last)  # (3, 3, M, M)
+    d_h2_W[...] = d_h2_W_last.transpose(3, 2, 0, 1)             # (M, M, 3, 3)
     # d_h1 = conv_transpose(d_h2.c, h2.W, padding = 1)
-    fold(d_h1_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (3, 3), out=d_h1_padded)
+    h2_W_turned[...] = h2_W.transpose(2, 3, 0, 1)[::-1, ::-1]   # (3, 3, M, M)
+    convolve(d_h2_c, h2_W_turned, block2, part, padding=(1, 1), out=d_h1)  # (B, 28, 28, M)
     # d_h1.n = d_h1 * real(h1 > 0)
-    d_h1_n = h1
-    d_h1 = d_h1_padded[:, 1:29, 1:29]
+    d_h1_n = d_h1
     np.greater(h1, 0, out=mask10)
-    np.multiply(d_h1, mask10, out=d_h1_n)
+    d_h1_n *= mask10
     # d_h1.n.beta = sum[batch, 1, 2](d_h1.n)
     np.sum(d_h1_n, axis=(0, 1, 2), out=d_h1_n_beta)             # (M,)
     # d_h1.n.gamma = sum[batch, 1, 2] d_h1.n * h1.n.z
@@ -1174,7 +1145,8 @@ def _gradients(params, grads, x, y, workspace, seed):
     d_h1_c = d_h1_n_u
     d_h1_c -= sum_d_h1_n_u
     # d_h1.W = correlate(d_h1.c, x, 3, padding = same)
-    np.matmul(d_h1_c.reshape(-1, M).T, x_padded_windows.reshape(-1, 9), out=d_h1_W.reshape(-1, 9))
+    correlate(x.transpose(0, 2, 3, 1), d_h1_c, block, part6, padding=(1, 1), out=d_h1_W_last)
+    d_h1_W[...] = d_h1_W_last.transpose(3, 2, 0, 1)             # (M, 1, 3, 3)
     np.multiply(0.9, h1_n_mu, out=tmp10)
     new_h1_n_mu *= 0.09999999999999998
     new_h1_n_mu += tmp10
@@ -1220,157 +1192,157 @@ def _gradients_buffers(workspace, B, dtype):
     if workspace.keys.get("gradients") != key:
         workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
-            (max(900*B, 784*B*M), dtype),
-            (7056*B, dtype),
-            (M, dtype),
-            (784*B*M, dtype),
-            (max(900*B*M, 9*M*M), dtype),
-            (7056*B*M, dtype),
-            (784*B*M, dtype),
-            (M, dtype),
-            (max(784*B*M, 18*M*M), dtype),
-            (196*B*M, dtype),
-            (196*B*M, np.uint8),
-            (max(B*H, 784*B*M), bool),
-            (196*B*M, bool),
             (1764*B*M, dtype),
-            (392*B*M, dtype),
-            (2*M, dtype),
-            (392*B*M, dtype),
-            (max(512*B*M, 36*M*M), dtype),
-            (3528*B*M, dtype),
-            (392*B*M, dtype),
-            (2*M, dtype),
-            (max(392*B*M, 72*M*M), dtype),
-            (98*B*M, dtype),
-            (98*B*M, np.uint8),
+            (1764*B*M, dtype),
             (882*B*M, dtype),
-            (256*B*M, dtype),
-            (4*M, dtype),
-            (196*B*M, dtype),
-            (max(144*M*M, 392*B*M), dtype),
-            (1764*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, dtype),
+            (784*B*M, bool),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (392*B*M, dtype),
+            (max(324*B*M, 10584*M), dtype),
+            (max(196*B*M, 190512, 10080*M), dtype),
+            (max(196*B*M, B*H), bool),
+            (196*B*M, np.uint8),
+            (max(196*B*M, 12096*M), dtype),
+            (max(196*B*M, 12096*M), dtype),
             (max(196*B*M, 144*M*M), dtype),
-            (4*M, dtype),
             (196*B*M, dtype),
-            (196*B*M, dtype),
+            (max(98*B*M, 3528*M, 36*M*M), dtype),
+            (98*B*M, np.uint8),
             (36*B*M, np.uint8),
-            (max(B*H, 36*B*M, 72*M*M), dtype),
-            (max(B*H, 36*B*M, 36*M*M), dtype),
+            (max(36*B*M, 144*M*M, 1764*M, B*H), dtype),
             (B*H, np.float64),
             (max(B*H, 18*M*M), dtype),
-            (max(B*C, 9*M*M), dtype),
+            (max(B*H, 9*M*M), dtype),
+            (max(B*C, 9*M), dtype),
+            (max(B*C, 9*M), dtype),
+            (4*M, dtype),
+            (4*M, dtype),
             (max(B, 4*M), dtype),
-            (B*C, dtype),
-            (max(B, 2*M), dtype),
-            (max(B, M), dtype),
+            (B, dtype),
+            (B, dtype),
+            (2*M, dtype),
+            (2*M, dtype),
+            (M, dtype),
+            (M, dtype),
         ])
         workspace.views["gradients"] = (
-            s[0][:900*B].reshape(B, 1, 30, 30),                         # x_padded
-            s[1][:7056*B].reshape(B, 28, 28, 1, 3, 3),                  # x_padded_windows
-            s[0][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
-            s[2][:M],                                                   # h1_n_q
-            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1
-            s[4][:900*B*M].reshape(B, 30, 30, M),                       # h1_padded
-            s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # h1_padded_windows
-            s[4][:9*M*M].reshape(M, 3, 3, M),                           # h2_W_last
-            s[6][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
-            s[7][:M],                                                   # h2_n_q
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # h2_n_gamma_h2_n_z
-            s[9][:196*B*M].reshape(B, 14, 14, M),                       # pooled_h2_n_gamma_h2_n_z
-            s[10][:196*B*M].reshape(B, 14, 14, M),                      # won_h2_n_gamma_h2_n_z
-            s[11][:196*B*M].reshape(B, 14, 14, M),                      # mask
+            s[25][:9*M].reshape(3, 3, 1, M),                            # h1_W_last
+            s[3][:784*B*M].reshape(B, 28, 28, M),                       # h1_c
+            s[11][:190512].reshape(1, 27, 28, 28, 3, 3, 1),             # block
+            s[34][:M],                                                  # h1_n_q
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # h1
+            s[23][:9*M*M].reshape(3, 3, M, M),                          # h2_W_last
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # h2_c
+            s[11][:10080*M].reshape(1, 4, 30, 28, 1, 3, M),             # block2
+            s[18][:3136*M].reshape(1, 4, 784, M),                       # part
+            s[35][:M],                                                  # h2_n_q
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # h2_n_gamma_h2_n_z
+            s[11][:196*B*M].reshape(B, 14, 14, M),                      # pooled_h2_n_gamma_h2_n_z
+            s[6][:196*B*M].reshape(B, 14, 14, M),                       # mask
             s[12][:196*B*M].reshape(B, 14, 14, M),                      # mask2
-            s[8][:256*B*M].reshape(B, 16, 16, M),                       # p2_padded
-            s[13][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # p2_padded_windows
-            s[8][:18*M*M].reshape(2*M, 3, 3, M),                        # h3_W_last
-            s[14][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3_c
-            s[15][:2*M],                                                # h3_n_q
-            s[16][:392*B*M].reshape(B, 14, 14, 2*M),                    # h3
-            s[17][:512*B*M].reshape(B, 16, 16, 2*M),                    # h3_padded
-            s[18][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # h3_padded_windows
-            s[17][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # h4_W_last
-            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_c
-            s[20][:2*M],                                                # h4_n_q
-            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # h4_n_gamma_h4_n_z
-            s[22][:98*B*M].reshape(B, 7, 7, 2*M),                       # pooled_h4_n_gamma_h4_n_z
-            s[11][:98*B*M].reshape(B, 7, 7, 2*M),                       # mask3
+            s[13][:196*B*M].reshape(B, 14, 14, M),                      # won_h2_n_gamma_h2_n_z
+            s[10][:256*B*M].reshape(B, 16, 16, M),                      # p2_padded
+            s[0][:1764*B*M].reshape(B, 14, 14, 3, 3, M),                # p2_padded_windows
+            s[23][:18*M*M].reshape(2*M, 3, 3, M),                       # h3_W_last
+            s[7][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3_c
+            s[32][:2*M],                                                # h3_n_q
+            s[8][:392*B*M].reshape(B, 14, 14, 2*M),                     # h3
+            s[21][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_last
+            s[9][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_c
+            s[14][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block3
+            s[18][:3528*M].reshape(1, 9, 196, 2*M),                     # part2
+            s[33][:2*M],                                                # h4_n_q
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # h4_n_gamma_h4_n_z
+            s[18][:98*B*M].reshape(B, 7, 7, 2*M),                       # pooled_h4_n_gamma_h4_n_z
+            s[6][:98*B*M].reshape(B, 7, 7, 2*M),                        # mask3
             s[12][:98*B*M].reshape(B, 7, 7, 2*M),                       # mask4
-            s[23][:98*B*M].reshape(B, 7, 7, 2*M),                       # won_h4_n_gamma_h4_n_z
-            s[21][:162*B*M].reshape(B, 9, 9, 2*M),                      # p4_padded
-            s[24][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # p4_padded_windows
+            s[19][:98*B*M].reshape(B, 7, 7, 2*M),                       # won_h4_n_gamma_h4_n_z
+            s[14][:162*B*M].reshape(B, 9, 9, 2*M),                      # p4_padded
+            s[2][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                 # p4_padded_windows
             s[21][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # h5_W_last
-            s[25][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
-            s[26][:4*M],                                                # h5_n_q
-            s[27][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
-            s[28][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
-            s[29][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # h5_padded_windows
-            s[28][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
-            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
-            s[31][:4*M],                                                # h6_n_q
-            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_n_gamma_h6_n_z
-            s[33][:36*B*M].reshape(B, 3, 3, 4*M),                       # pooled_h6_n_gamma_h6_n_z
-            s[11][:36*B*M].reshape(B, 3, 3, 4*M),                       # mask5
+            s[14][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5_c
+            s[27][:4*M],                                                # h5_n_q
+            s[15][:196*B*M].reshape(B, 7, 7, 4*M),                      # h5
+            s[10][:324*B*M].reshape(B, 9, 9, 4*M),                      # h5_padded
+            s[1][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),                # h5_padded_windows
+            s[16][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # h6_W_last
+            s[10][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_c
+            s[28][:4*M],                                                # h6_n_q
+            s[16][:196*B*M].reshape(B, 7, 7, 4*M),                      # h6_n_gamma_h6_n_z
+            s[17][:36*B*M].reshape(B, 3, 3, 4*M),                       # pooled_h6_n_gamma_h6_n_z
+            s[6][:36*B*M].reshape(B, 3, 3, 4*M),                        # mask5
             s[12][:36*B*M].reshape(B, 3, 3, 4*M),                       # mask6
-            s[34][:36*B*M].reshape(B, 3, 3, 4*M),                       # won_h6_n_gamma_h6_n_z
-            s[32][:36*B*M].reshape(B, 36*M),                            # flat_p6
-            s[35][:B*H].reshape(B, H),                                  # h7_dense_relu
-            s[36][:B*H].reshape(B, H),                                  # u_h7
-            s[37][:B*H].reshape(B, H),                                  # tmp
-            s[38][:B*H].reshape(B, H),                                  # h7
-            s[39][:B*C].reshape(B, C),                                  # s
-            s[40][:B],                                                  # max_s
-            s[41][:B*C].reshape(B, C),                                  # exp_s
-            s[42][:B],                                                  # sum_exp_s
-            s[43][:B],                                                  # s_picked
-            s[39][:B],                                                  # tmp2
-            s[38][:B*H].reshape(B, H),                                  # d_h7
-            s[11][:B*H].reshape(B, H),                                  # mask7
-            s[35][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
-            s[36][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
-            s[32][:196*B*M].reshape(B, 7, 7, 4*M),                      # t1
-            s[35][:36*B*M].reshape(B, 3, 3, 4*M),                       # tmp3
-            s[40][:4*M],                                                # dot_h6_n_z
-            s[33][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
-            s[31][:4*M],                                                # sum_d_h6_n_u
-            s[30][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
-            s[29][:1764*B*M].reshape(B, 7, 7, 3, 3, 4*M),               # d_h5_windows
-            s[28][:324*B*M].reshape(B, 9, 9, 4*M),                      # d_h5_padded
-            s[11][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask8
-            s[31][:4*M],                                                # dot_h5_n_z
-            s[30][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
-            s[26][:4*M],                                                # sum_d_h5_n_u
-            s[35][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
-            s[24][:882*B*M].reshape(B, 7, 7, 3, 3, 2*M),                # d_p4_windows
-            s[25][:162*B*M].reshape(B, 9, 9, 2*M),                      # d_p4_padded
-            s[21][:392*B*M].reshape(B, 14, 14, 2*M),                    # t2
-            s[42][:2*M],                                                # dot_h4_n_z
-            s[28][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp6
-            s[20][:2*M],                                                # sum_d_h4_n_u
-            s[36][:36*M*M].reshape(2*M, 3, 3, 2*M),                     # d_h4_W_last
-            s[18][:3528*B*M].reshape(B, 14, 14, 3, 3, 2*M),             # d_h3_windows
-            s[17][:512*B*M].reshape(B, 16, 16, 2*M),                    # d_h3_padded
-            s[11][:392*B*M].reshape(B, 14, 14, 2*M),                    # mask9
-            s[20][:2*M],                                                # dot_h3_n_z
-            s[19][:392*B*M].reshape(B, 14, 14, 2*M),                    # tmp7
-            s[15][:2*M],                                                # sum_d_h3_n_u
-            s[38][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
-            s[13][:1764*B*M].reshape(B, 14, 14, 3, 3, M),               # d_p2_windows
-            s[25][:256*B*M].reshape(B, 16, 16, M),                      # d_p2_padded
-            s[8][:784*B*M].reshape(B, 28, 28, M),                       # t3
-            s[43][:M],                                                  # dot_h2_n_z
-            s[24][:784*B*M].reshape(B, 28, 28, M),                      # tmp8
-            s[7][:M],                                                   # sum_d_h2_n_u
-            s[39][:9*M*M].reshape(M, 3, 3, M),                          # d_h2_W_last
-            s[5][:7056*B*M].reshape(B, 28, 28, 3, 3, M),                # d_h1_windows
-            s[4][:900*B*M].reshape(B, 30, 30, M),                       # d_h1_padded
-            s[11][:784*B*M].reshape(B, 28, 28, M),                      # mask10
-            s[7][:M],                                                   # dot_h1_n_z
-            s[6][:784*B*M].reshape(B, 28, 28, M),                       # tmp9
-            s[2][:M],                                                   # sum_d_h1_n_u
-            s[2][:M],                                                   # tmp10
-            s[15][:2*M],                                                # tmp11
-            s[26][:4*M],                                                # tmp12
+            s[20][:36*B*M].reshape(B, 3, 3, 4*M),                       # won_h6_n_gamma_h6_n_z
+            s[16][:36*B*M].reshape(B, 36*M),                            # flat_p6
+            s[21][:B*H].reshape(B, H),                                  # h7_dense_relu
+            s[22][:B*H].reshape(B, H),                                  # tmp
+            s[23][:B*H].reshape(B, H),                                  # u_h7
+            s[24][:B*H].reshape(B, H),                                  # h7
+            s[25][:B*C].reshape(B, C),                                  # s
+            s[29][:B],                                                  # max_s
+            s[26][:B*C].reshape(B, C),                                  # exp_s
+            s[30][:B],                                                  # sum_exp_s
+            s[31][:B],                                                  # s_picked
+            s[25][:B],                                                  # tmp2
+            s[24][:B*H].reshape(B, H),                                  # d_h7
+            s[12][:B*H].reshape(B, H),                                  # mask7
+            s[16][:36*B*M].reshape(B, 36*M),                            # flat_d_p6
+            s[21][:36*B*M].reshape(B, 4*M, 3, 3),                       # d_p6
+            s[16][:196*B*M].reshape(B, 7, 7, 4*M),                      # t1
+            s[21][:36*B*M].reshape(B, 3, 3, 4*M),                       # tmp3
+            s[29][:4*M],                                                # dot_h6_n_z
+            s[17][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp4
+            s[28][:4*M],                                                # sum_d_h6_n_u
+            s[21][:144*M*M].reshape(4*M, 3, 3, 4*M),                    # d_h6_W_last
+            s[21][:144*M*M].reshape(3, 3, 4*M, 4*M),                    # h6_W_turned
+            s[10][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block4
+            s[17][:196*B*M].reshape(B, 7, 7, 4*M),                      # d_h5
+            s[12][:196*B*M].reshape(B, 7, 7, 4*M),                      # mask8
+            s[28][:4*M],                                                # dot_h5_n_z
+            s[15][:196*B*M].reshape(B, 7, 7, 4*M),                      # tmp5
+            s[27][:4*M],                                                # sum_d_h5_n_u
+            s[21][:72*M*M].reshape(4*M, 3, 3, 2*M),                     # d_h5_W_last
+            s[21][:72*M*M].reshape(3, 3, 4*M, 2*M),                     # h5_W_turned
+            s[14][:10584*M].reshape(1, 6, 7, 7, 3, 3, 4*M),             # block5
+            s[15][:98*B*M].reshape(B, 7, 7, 2*M),                       # d_p4
+            s[2][:392*B*M].reshape(B, 14, 14, 2*M),                     # t2
+            s[27][:2*M],                                                # dot_h4_n_z
+            s[1][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp6
+            s[33][:2*M],                                                # sum_d_h4_n_u
+            s[18][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # d_h4_W_last
+            s[21][:108*M*M].reshape(1, 9, 6*M, 2*M),                    # part3
+            s[21][:36*M*M].reshape(3, 3, 2*M, 2*M),                     # h4_W_turned
+            s[9][:392*B*M].reshape(B, 14, 14, 2*M),                     # d_h3
+            s[6][:392*B*M].reshape(B, 14, 14, 2*M),                     # mask9
+            s[33][:2*M],                                                # dot_h3_n_z
+            s[8][:392*B*M].reshape(B, 14, 14, 2*M),                     # tmp7
+            s[32][:2*M],                                                # sum_d_h3_n_u
+            s[23][:18*M*M].reshape(2*M, 3, 3, M),                       # d_h3_W_last
+            s[23][:18*M*M].reshape(3, 3, 2*M, M),                       # h3_W_turned
+            s[14][:196*B*M].reshape(B, 14, 14, M),                      # d_p2
+            s[15][:12096*M].reshape(1, 9, 16, 14, 1, 3, 2*M),           # block6
+            s[21][:1764*M].reshape(1, 9, 196, M),                       # part4
+            s[2][:784*B*M].reshape(B, 28, 28, M),                       # t3
+            s[32][:M],                                                  # dot_h2_n_z
+            s[0][:784*B*M].reshape(B, 28, 28, M),                       # tmp8
+            s[35][:M],                                                  # sum_d_h2_n_u
+            s[23][:12*M*M].reshape(1, 4, 3*M, M),                       # part5
+            s[24][:9*M*M].reshape(3, 3, M, M),                          # d_h2_W_last
+            s[23][:9*M*M].reshape(3, 3, M, M),                          # h2_W_turned
+            s[5][:784*B*M].reshape(B, 28, 28, M),                       # d_h1
+            s[6][:784*B*M].reshape(B, 28, 28, M),                       # mask10
+            s[35][:M],                                                  # dot_h1_n_z
+            s[4][:784*B*M].reshape(B, 28, 28, M),                       # tmp9
+            s[34][:M],                                                  # sum_d_h1_n_u
+            s[25][:9*M].reshape(1, 1, 9, M),                            # part6
+            s[26][:9*M].reshape(3, 3, 1, M),                            # d_h1_W_last
+            s[34][:M],                                                  # tmp10
+            s[32][:2*M],                                                # tmp11
+            s[27][:4*M],                                                # tmp12
         )
     return workspace.views["gradients"]
 
@@ -1544,18 +1516,6 @@ def windows(a, axes, sizes, stride=None, dilation=None):
     return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
 
 
-def fold(a, axes, sizes, stride=None, dilation=None, *, out):
-    """Windows added up where they came from: out[i*stride + j*dilation] += a[i, ..., j], from zero."""
-    out[...] = 0
-    ones = (1,) * len(axes)
-    for at in np.ndindex(*sizes):
-        part = [slice(None)] * out.ndim
-        for axis, j, s, d in zip(axes, at, stride or ones, dilation or ones, strict=True):
-            part[axis] = slice(j * d, j * d + (a.shape[axis] - 1) * s + 1, s)
-        out[tuple(part)] += a[(..., *at)]
-    return out
-
-
 def taps(n, counts, axes, sizes, stride, dilation, padding):
     """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
     steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
@@ -1624,6 +1584,68 @@ def max_unpool(d, won, axes, sizes, stride=None, dilation=None, padding=None, *,
     mask = np.empty(d.shape, bool) if mask is None else mask
     part = np.empty_like(d) if part is None else part
     return unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding)
+
+
+def overlap(n, m, at, stride):
+    """Of m windows those that read within n elements at i*stride + at, and what they read there."""
+    first, last = max(0, -(at // stride)), min(m, -((at - n) // stride))
+    return slice(first, last), slice(first * stride + at, (last - 1) * stride + at + 1, stride)
+
+
+def unfold(x, block, padding, stride, dilation):
+    """block[g, b, i, j, p, q, c] = x[b, i*stride + p*dilation - padding, ..., c of group g], left alone outside x."""
+    groups, _, rows, columns, high, wide, channels = block.shape
+    x = x.reshape(*x.shape[:3], groups, channels)
+    for p in range(high):
+        i, read_i = overlap(x.shape[1], rows, p * dilation[0] - padding[0], stride[0])
+        for q in range(wide):
+            j, read_j = overlap(x.shape[2], columns, q * dilation[1] - padding[1], stride[1])
+            block[:, :, i, j, p, q] = x[:, read_i, read_j].transpose(3, 0, 1, 2, 4)
+    return block
+
+
+def by_blocks(x, y, block, rows, padding, stride, dilation):
+    """The windows in x of a block of examples after the other, and the places of y that they belong to: (groups, ..., places,
+    channels). With `rows`, windows of whole lines: those of row p of a kernel begin at line p*dilation.
+    """
+    if padding is not None:
+        block[...] = 0
+    groups, size = block.shape[:2]
+    step = (1, stride[1]) if rows else stride
+    for b in range(0, len(x), size):
+        part = y[b:b + size]
+        n = len(part) if rows else 1
+        places = part.reshape(n, -1, groups, y.shape[-1] // groups).transpose(2, 0, 1, 3)
+        yield unfold(x[b:b + size], block[:, :len(part)], padding or (0, 0), step, dilation), places
+
+
+def convolve(x, K, block, part=None, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """out[b, i, j] = sum over p, q of x[b, i*stride + p*dilation - padding, j...] @ K[p, q], 0 outside x; as many examples at a
+    time as `block` has. It holds their windows, all elements or those along the last axis; then rows of K add up, in `part`.
+    """
+    K = K.reshape(-1, len(block), block[0, 0, 0, 0].size, out.shape[-1] // len(block))
+    for seen, y in by_blocks(x, out, block, len(K) > 1, padding, stride, dilation):
+        for p, k in enumerate(K):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + out.shape[1]].reshape(*y.shape[:3], -1)
+            if p == 0:
+                np.matmul(lines, k[:, None], out=y)
+            else:
+                y += np.matmul(lines, k[:, None], out=part[:, :y.shape[1]])
+    return out
+
+
+def correlate(x, g, block, part, padding=None, stride=(1, 1), dilation=(1, 1), *, out):
+    """The adjoint of convolve in K: out[p, q] = sum over b, i, j of x[b, i*stride + p*dilation - padding, j...].T @ g[b, i, j];
+    the products of a block are in `part` before they are added.
+    """
+    sums = out.reshape(-1, len(block), *part.shape[2:])
+    sums[...] = 0
+    for seen, y in by_blocks(x, g, block, len(sums) > 1, padding, stride, dilation):
+        for p, total in enumerate(sums):
+            lines = seen[:, :, p * dilation[0]:p * dilation[0] + g.shape[1]].reshape(*y.shape[:3], -1)
+            for each in np.matmul(lines.swapaxes(2, 3), y, out=part[:, :y.shape[1]]).swapaxes(0, 1):
+                total += each
+    return out
 
 
 def check(batch=5, seed=0):

@@ -1,10 +1,15 @@
 """What a training step allocates: nothing big, once its workspace is there. Memory is counted, so this is no timing."""
 
 import tracemalloc
+from pathlib import Path
 
 import chainrule as cr
 import numpy as np
 import pytest
+from chainrule.backends.cpu.program import Program
+from chainrule.compiler.sizes import product
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 MLP = """
 model mlp(D = 784, H = 512, C = 10)
@@ -110,3 +115,21 @@ def test_a_workspace_grows_once():
             np.testing.assert_array_equal(g, expected[k])
         found[n] = [id(m) for m in workspace.memory["gradients"]]
     assert found[7] == found[128]
+
+
+IMAGES = ["lenet5", "lenet5_relu", "mnist_cnn_dropout", "vgg_small", "resnet_small", "cnn_sentences", "conv_autoencoder"]
+DENSE = ["mlp", "mnist_mlp", "mlp_batchnorm_residual", "mnist_mlp_dropout", "autoencoder_deep"]
+BYTES = {"real": 4, "bool": 1, "int": 8, "double": 8, "byte": 1}
+
+
+@pytest.mark.parametrize("name", [*IMAGES, *DENSE])
+def test_prediction_holds_what_it_needs_and_no_more(name):
+    """At most a sixth above what is alive at one time, which no plan can do without; no mask, no number of a winner, no draw."""
+    system = cr.load(EXAMPLES / name / "model.nn").system
+    plan = Program(system, "float32", 1).printers["predict"].plan
+    sizes = {**system.sizes, "B": 64}
+    parts = [(first, last, product(a.dims).evaluate(sizes) * BYTES[a.kind]) for s in plan.slots for a, first, last in s.members]
+    alive = max(sum(n for f, e, n in parts if f <= k <= e) for k in range(max(e for _, e, _ in parts) + 1))
+    held = sum(max(n.evaluate(sizes) for n in s.sizes) * BYTES[s.kind] for s in plan.slots)
+    assert held <= alive * 7 / 6
+    assert {s.kind for s in plan.slots} == {"real"}

@@ -14,7 +14,7 @@ from chainrule.frontends.library.names import layers
 from zoo.build import LENGTHS, values
 from zoo.library import COMPILED, FRAGMENTS, text
 
-DEFS = {"clip": "clip(x, -1, 1)", "prelu": "prelu(x, a)"}
+DEFS = {"clip": "clip(x, -1, 1)", "prelu": "prelu(x, a)", "masking_noise": "masking_noise(x, a)"}
 SECOND = ("elman2", "irnn", "lstm", "lstm_layer_norm", "gru_after", "bidirectional", "attention_additive", "attention_heads",
           "depthwise_separable", "residual_conv_projection", "conv_causal")
 

@@ -6,6 +6,7 @@ from chainrule.backends.cpu.program import Program
 from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.passes.evaluation import evaluation
 from chainrule.compiler.recipe import Pretraining, Setting, feeding
+from chainrule.frontends import builder as nn
 from chainrule.frontends.language import ModelError, parse
 from chainrule.frontends.language.printing import to_text
 
@@ -154,3 +155,23 @@ def test_a_penalty_of_a_block_reaches_its_own_parameters():
     assert two.system.penalties[0].params == ("W2",)
     with pytest.raises(ModelError, match="no parameter is called `W1`"):
         parse(STACK.replace("l2(0.01) on W*", "l2(0.01) on W1"))
+
+
+def test_the_builder_writes_blocks():
+    m = nn.Builder("stack", D=5, H=4)
+    x, y = m.input("x", "D", type="unit"), m.target("y", cls=3)
+    W, V, b, a = (m.param(n, *s, init=("normal", 0.1)) for n, s in (("W", "HD"), ("V", "DH"), ("b", "H"), ("a", "D")))
+    h = m.eq("h", nn.sigmoid(W @ x + b))
+    with m.pretrain("first"):
+        v, u = m.visible("v", "D", units="binary(mean)", fed=x), m.hidden("u", "H")
+        m.E(-(u @ W @ v) - a @ v - b @ u)
+        m.train("contrastive_divergence", k=1, lr=0.1)
+    m.set(V, W.T)
+    with m.pretrain("second"):
+        r = m.eq("r", nn.sigmoid(V @ h + a))
+        m.loss(nn.binary_cross_entropy(r, x))
+    m.loss(nn.cross_entropy(nn.softmax(m.call("dense", h, 3)), y))
+    system = m.system()
+    assert {k: s.params for k, s in blocks(system).items()} == {"first": ("W", "b", "a"), "second": ("V",)}
+    assert to_text(parse(m.text())) == to_text(system)
+    assert system.spans["x"].file == "test_pretraining.py"

@@ -20,6 +20,7 @@ def run(text, dtype=np.float64, fitted=None):
     ("a / 2 / 2", [0.25, 0.5, 1]), ("(a - 1) * 2", [0, 2, 6]), ("a ** 2", [1, 4, 16]), ("2^3^2 + 0*a", [512] * 3),
     ("a > 1", [0, 1, 1]), ("a != 2 and b == 1", [0, 0, 1]), ("not b or a == 2", [1, 1, 0]), ("not not b", [0, 1, 1]),
     ('word == "x"', [1, 0, 1]), ("word != 'x'", [0, 1, 0]), ("max(a, 2)", [2, 2, 4]), ("min(a, b)", [0, 1, 1]),
+    ("onehot(b, 3)", [[1, 0, 0], [0, 1, 0], [0, 1, 0]]), ("onehot(floor(a / 3), 2)", [[1, 0], [1, 0], [0, 1]]),
     ("select(b, a, -1)", [-1, 2, 4]), ("log(exp(a))", [1, 2, 4]), ("[a, b]", [[1, 0], [2, 1], [4, 1]]),
     ("image[0]", [0, 51, 255]), ("image[0:1]", [[0], [51], [255]]),
     ("image / 255 - 0.5", [[-0.5, 0.5], [-0.3, -0.1], [0.5, -0.5]]),
@@ -33,6 +34,7 @@ def test_values(text, expected):
     ("", "ends too early"), ("a +", "ends too early"), ("a b", "'b' was not expected"), ("a $ b", "'$' was not expected"),
     ("(a", "ends too early"), ("imag / 16", "no column 'imag'; did you mean 'image'"), ("foo(a)", "no function 'foo'"),
     ("standardize(a)", "did you mean 'standardise'"), ("min(a)", "min takes 2 arguments, not 1"), ("word + 1", "holds words"),
+    ("onehot(a, 4)", r"takes whole numbers from 0 to 3, not 4"), ("onehot(a / 4, 4)", "not 0.25; floor"),
     ("image[2]", "`image[2]` reads beyond the 2 features"), ("image[1:3]", "beyond"), ("a[0.5]", "an index is an integer"),
     ("(" * 500 + "a" + ")" * 500, "nested too deeply"), ("2^" * 500 + "a", "nested too deeply"),
     ("__import__('os').system('true')", "'(' was not expected|was not expected"), ("a.b.c", "no column 'a.b.c'")])

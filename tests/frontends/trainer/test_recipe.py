@@ -120,3 +120,30 @@ def test_a_new_run_does_not_take_an_old_blocks_weights(folder):
     again = load_arrays("runs/stack/weights.safetensors")[0]
     assert all(np.array_equal(first[k], again[k]) for k in first)
     assert (folder / "runs/stack/pretrain-one/previous-checkpoint.safetensors").is_file()
+
+
+def test_sequences_of_their_own_lengths_are_fed_as_such():
+    system = parse("""model ragged(D = 3, H = 4)
+input x[t, D]
+lengths t
+param W[H, D], V[D, H], R[H, H], U[H, H] ~ glorot
+h[t] = tanh(W @ x[t])
+g[t] = tanh(R @ h[t] + U @ g[t-1])   where g[-1] = 0
+pretrain first:
+    loss = mean[batch, t] squares(V @ h[t], x[t])
+    train sgd(lr = 0.1), epochs = 1, batch = 2
+pretrain second:
+    loss = mean[batch, t] squares(R.T @ g[t], h[t])
+    train sgd(lr = 0.1), epochs = 1, batch = 2
+loss = mean[batch, t] squares(V @ g[t], x[t])
+""")
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(n, 3)).astype(np.float32) for n in (2, 5, 1, 4, 3)]
+    recipe = Recipe(system, from_arrays(system, train={"x": x}), Program)
+    params = Program(system).init()
+    second = fed(recipe, recipe.blocks[1], params).parts["train"]["h"]
+    assert list(second.lengths) == [2, 5, 1, 4, 3] and second.axis == "t"
+    for a, i, j in zip(x, second.offsets[:-1], second.offsets[1:]):
+        np.testing.assert_allclose(second.values[i:j], np.tanh(a @ params["W"].T), rtol=1e-5, atol=1e-6)
+    before = params["U"].copy()
+    assert pretrained(recipe, params) is None and not np.array_equal(params["U"], before)

@@ -85,7 +85,7 @@ def test_patterns_keep_the_models_order():
     assert match_names(["head.*", "conv*"], model(), "--freeze") == ("conv.W", "head.W", "head.b")
 
 
-def test_the_report_on_classes(make_system, logistic, blobs):
+def test_the_report_on_classes(make_system, logistic, blobs, tmp_path):
     counts = np.array([[8, 2, 0], [1, 9, 0], [0, 5, 5]])
     text = class_report(counts, ["a", "b", "c"])
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
@@ -95,7 +95,7 @@ def test_the_report_on_classes(make_system, logistic, blobs):
     assert classified(system) == ("y", "p")
     program = logistic(4, 3)
     data = Dataset("blobs", blobs, {"vocabulary": {"y": ["one", "two", "three"]}})
-    report = report_classes(system, Trainer(program, data), program.init())
+    report = report_classes(tmp_path, system, Trainer(program, data), program.init())[0].read_text()
     assert report.startswith("test part of blobs") and "three" in report and "  30\n" in report
 
 
