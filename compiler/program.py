@@ -30,10 +30,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .convolving import Convolve as Convolve
-from .convolving import Correlate as Correlate
-from .convolving import Way as Way
 from .graph import Expr, Number
+from .image_statements import Convolve as Convolve
+from .image_statements import Correlate as Correlate
+from .image_statements import Pool as Pool
+from .image_statements import Refold as Refold
+from .image_statements import Tap as Tap
+from .image_statements import Unfold as Unfold
+from .image_statements import Unpool as Unpool
+from .image_statements import Way as Way
+from .image_statements import Winner as Winner
 from .sizes import Size, size
 
 REAL, BOOL, INT = "real", "bool", "int"
@@ -209,72 +215,6 @@ class Scatter:
     out: View
     a: View
     index: View
-
-
-@dataclass(frozen=True)
-class Tap:
-    """Windows along one dim of an array: k elements, `dilation` apart, `stride` from window to window.
-
-    `lo` and `hi`: elements of padding before and after the array, where a statement reads it as padded.
-    """
-
-    dim: int
-    k: Size
-    stride: int
-    dilation: int
-    lo: int = 0
-    hi: int = 0
-
-
-@dataclass(frozen=True)
-class Unfold:
-    """out[..., i, j, ...] = a[..., i*stride + j*dilation, ...]: each tapped dim of a becomes two of out, windows and elements."""
-
-    out: View
-    a: View
-    taps: tuple[Tap, ...]
-
-
-@dataclass(frozen=True)
-class Refold:
-    """out[..., i*stride + j*dilation, ...] += a[..., i, j, ...], from zero; the taps name dims of out."""
-
-    out: View
-    a: View
-    taps: tuple[Tap, ...]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """out = the maximum or the sum of each window of a; the taps name dims of a. Padding is no maximum, and adds nothing."""
-
-    out: View
-    kind: str
-    a: View
-    taps: tuple[Tap, ...]
-
-
-@dataclass(frozen=True)
-class Winner:
-    """out = which element of each window of a, counted row by row, is its first maximum; `best` holds the maxima."""
-
-    out: View
-    a: View
-    best: View
-    taps: tuple[Tap, ...]
-
-
-@dataclass(frozen=True)
-class Unpool:
-    """out is the sum of g over the windows whose element number `won` stands there; without `won` over all that reach there.
-
-    The taps name dims of out.
-    """
-
-    out: View
-    g: View
-    won: View | None
-    taps: tuple[Tap, ...]
 
 
 @dataclass(frozen=True)

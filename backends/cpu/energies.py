@@ -10,7 +10,7 @@ from ...compiler.pipeline import Compiled
 from ...compiler.system import System
 from ...compiler.units import Units
 from .entry import Entry
-from .functions import wrapped
+from .functions import FunctionPrinter, wrapped
 from .guards import quiet
 from .head import constants, header, init_text
 from .module import Module, ModulePrinter, trimmed
