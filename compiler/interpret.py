@@ -242,17 +242,17 @@ class Interpreter:
             case Flip(at=at):
                 return np.flip(a, axis=lead + at)
             case Window(at=at, stride=stride, dilation=dilation):
-                return np.take(a, _places(dims[lead + at], dims[lead + at + 1], stride, dilation), axis=lead + at)
+                return np.take(a, window_places(dims[lead + at], dims[lead + at + 1], stride, dilation), axis=lead + at)
             case Fold(at=at, stride=stride, dilation=dilation):
                 out = np.zeros(dims, a.dtype)
                 k = lead + at
-                index: Any = (slice(None),) * k + (_places(a.shape[k], a.shape[k + 1], stride, dilation),)
+                index: Any = (slice(None),) * k + (window_places(a.shape[k], a.shape[k + 1], stride, dilation),)
                 np.add.at(out, index, a)
                 return out
         raise GraphError(f"no meaning for {type(e).__name__}")
 
 
-def _places(count: int, k: int, stride: int, dilation: int) -> Array:
+def window_places(count: int, k: int, stride: int, dilation: int) -> Array:
     """Where element j of window i stands, (count, k)."""
     return np.asarray(np.arange(count)[:, None] * stride + np.arange(k) * dilation)
 

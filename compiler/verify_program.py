@@ -8,6 +8,7 @@
    read and by no other in the same memory since (storage sharing, slots and scratch arrays included); inside a statement no
    element is overwritten before another one reads it; parameters and inputs are not written; nothing is written twice but over
    a fill that nobody has read, or step by step in a loop; no value stays a constant; every result is written whole.
+4. The rows of a nest do not depend on each other: see `nest_rules`.
 
 Not checked: what the numbers are.
 """
@@ -23,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .graph import GraphError
+from .nest_rules import check_nest, check_rows
+from .passes.fusion import added_up
 from .passes.memory import Plan
-from .program import Array, Block, Fill, Fixed, Function, Kernel, Loop, Stmt, View, reads, writes
+from .program import Array, Block, Fill, Fixed, Function, Kernel, Loop, Nest, Stmt, View, reads, writes
 from .statement_rules import check_statement, describe
 
 Cells = NDArray[np.int64]
@@ -49,7 +52,7 @@ def verify_program(function: Function, sizes: Mapping[str, int], plan: Plan | No
     _names(function)
     _constants(function)
     for n in steps:
-        _Machine(function, {**_lengths(function, n), **sizes}, plan or Plan()).run()
+        Machine(function, {**_lengths(function, n), **sizes}, plan or Plan()).run()
     return function
 
 
@@ -65,7 +68,7 @@ def _names(function: Function) -> None:
 def _nested(body: list[Stmt], axes: tuple[str, ...]) -> Iterator[tuple[Stmt, tuple[str, ...]]]:
     """Every statement with the axes of the loops around it."""
     for s in body:
-        if isinstance(s, (Block, Loop)):
+        if isinstance(s, (Block, Loop, Nest)):
             yield from _nested(s.body, (*axes, s.axis) if isinstance(s, Loop) else axes)
         else:
             yield s, axes
@@ -93,7 +96,7 @@ def _constants(function: Function) -> None:
 
 
 @dataclass
-class _Machine:
+class Machine:
     """Memory in which every cell knows the array that wrote it last, and by which statement."""
 
     function: Function
@@ -109,6 +112,15 @@ class _Machine:
 
     def run(self) -> None:
         """Run all statements, then look at the results."""
+        self.prepare()
+        self._body(self.function.body)
+        for key, v in (*self.function.results.items(), *self.function.carry.items()):
+            self._readable(v, f"the result {key}")
+            if v.array.role == "result":
+                self._readable(v, f"the result {key}", self.cells_of(v.array))
+
+    def prepare(self) -> None:
+        """Nothing is written yet but parameters and inputs."""
         self._place()
         self.owner = np.full(self.size, -1, np.int64)            # the array that a cell belongs to
         self.when = np.full(self.size, -1, np.int64)             # the step of a loop in which it was written; 0 outside loops
@@ -117,14 +129,9 @@ class _Machine:
         self.seen = np.zeros(self.size, bool)                    # it was read since it was written
         for a in list(self.number):
             if a.role in ("param", "input"):
-                self.owner[self._all(a)] = self.number[a]
+                self.owner[self.cells_of(a)] = self.number[a]
         looped = (writes(s) for s, axes in _nested(self.function.body, ()) if axes)
         self.stepwise = {v.array for v in looped if v is not None and not any(isinstance(x, Fixed) and x.axis for x in v.along)}
-        self._body(self.function.body)
-        for key, v in (*self.function.results.items(), *self.function.carry.items()):
-            self._readable(v, f"the result {key}")
-            if v.array.role == "result":
-                self._readable(v, f"the result {key}", self._all(v.array))
 
     # ------------------------------------------------------------ memory
 
@@ -167,11 +174,11 @@ class _Machine:
     def _count(self, a: Array) -> int:
         return prod(d.evaluate(self.env) for d in a.dims)
 
-    def _all(self, a: Array) -> Cells:
+    def cells_of(self, a: Array) -> Cells:
         start = self.base[a.home]
         return np.arange(start, start + self._count(a))
 
-    def _cells(self, v: View, what: str) -> Cells:
+    def cells(self, v: View, what: str) -> Cells:
         """The memory cells of a view, one for each index of its dims."""
         dims = [d.evaluate(self.env) for d in v.dims]
         if min(dims, default=0) < 0:
@@ -209,14 +216,33 @@ class _Machine:
                         self._body([one])
                 self.step = 0
                 self.loop.clear()
+            elif isinstance(s, Nest):
+                self._nest(s)
             else:
-                self._statement(s)
+                self.statement(s)
 
-    def _statement(self, s: Stmt) -> None:
+    def _nest(self, s: Nest) -> None:
+        """Its rows, then its members; what they add up starts from zero before."""
+        try:
+            check_nest(s)
+        except GraphError as error:
+            raise self._error("a nest", str(error)) from None
+        if broken := check_rows(s, lambda v: self.cells(v, "a nest"), self.size):
+            raise self._error(describe(broken[0]), broken[1])
+        for m in s.body:
+            if added_up(m):
+                out = writes(m)
+                assert out is not None
+                self.statement(Fill(out, 0))
+        for m in s.body:
+            self.statement(m)
+
+    def statement(self, s: Stmt) -> None:
+        """Run a statement that holds no others."""
         what = describe(s)
         out = writes(s)
         assert out is not None
-        target = self._cells(out, what)
+        target = self.cells(out, what)
         read = [self._readable(v, what) for v in reads(s)]
         if out.array.role in ("param", "input"):
             raise self._error(what, f"writes the {out.array.role} {out.array.name}")
@@ -232,7 +258,7 @@ class _Machine:
 
     def _readable(self, v: View, what: str, cells: Cells | None = None) -> Cells:
         """The cells of a view that is read: all of them written, by this array, and by no other since."""
-        cells = self._cells(v, what) if cells is None else cells
+        cells = self.cells(v, what) if cells is None else cells
         owners = self.owner[cells]
         for k in owners[owners != self.number[v.array]].tolist()[:1]:
             name = v.array.name or "an array"
@@ -259,7 +285,7 @@ class _Machine:
         return met
 
     def _scratch(self, a: Array, target: Cells, read: list[Cells], what: str) -> None:
-        cells = self._all(a)
+        cells = self.cells_of(a)
         if any((self._met(cells, other) >= 0).any() for other in (target, *read)):
             raise self._error(what, f"its scratch array {a.name} lies in the memory of its operands or its output")
         self.owner[cells] = len(self.arrays)

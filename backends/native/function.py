@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ...compiler.graph import Expr
 from ...compiler.passes.fusion import fuse, locals_
-from ...compiler.passes.memory import plan, share
+from ...compiler.passes.memory import share
 from ...compiler.passes.naming import identifier
 from ...compiler.passes.rows import by_rows
 from ...compiler.program import DOUBLE, Array, Block, Draw, Kernel, Loop, Nest, SizeOf, Stmt, flat, leaves, reads, writes
@@ -42,7 +42,7 @@ class NativeFunction(FunctionPrinter):
     prepared = False                                             # whether a caller may want the call itself
 
     def _lower(self) -> None:
-        self.local, self.scratch = set(), {}
+        self.scratch = {}
         kept = frozenset(v.array for v in self.kept)
         self.function = replace(self.function, body=fuse(by_rows(self.function.body, kept, self.namer.claim)))
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
@@ -53,7 +53,7 @@ class NativeFunction(FunctionPrinter):
             self.own.pop(a.storage, None)  # type: ignore[arg-type]
         share(self.function.body, self.kept, self.own)
         self.scalars = frozenset(self.own)
-        self.plan = plan(self.function.body, self.kept, {}, self.scalars)
+        self.local = set(self.own)                               # they have no place in the workspace
 
     def _small(self, dims: tuple[Size, ...]) -> bool:
         """Whether a row's buffer may stand on the stack: its length is known, and 16 KiB of doubles hold it."""

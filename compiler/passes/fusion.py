@@ -142,7 +142,8 @@ def _depths(s: Stmt, g: _Group) -> tuple[str, frozenset[int]]:
     depths = frozenset(d for d in cuts(s) & g.depths if first[:d] == mine[:d])
     pairs = [p for m in g.members for p in _touched(s, m)]
     for v, w in pairs:
-        left = frozenset(d for d in depths if _same_row(v, w, d))
+        anywhere = any(_any_row(x, m) for x in (v, w) for m in (s, *g.members))
+        left = frozenset(d for d in depths if not anywhere and _same_row(v, w, d))
         if depths and not left:
             return f"{v.array.name or 'a value'} is read at other rows than it is written at", left
         depths = left
@@ -205,6 +206,11 @@ def _same_row(v: View, w: View, depth: int) -> bool:
         elif isinstance(x, Fixed) and isinstance(y, Fixed) and x != y:
             return False
     return seen == depth
+
+
+def _any_row(v: View, s: Stmt) -> bool:
+    """Whether a view is looked up by numbers: at a row of the statement, any row of it may be read."""
+    return isinstance(s, Take) and v is s.table
 
 
 def _name(s: Stmt) -> str:

@@ -8,6 +8,7 @@ import pytest
 from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.passes import layout
 from chainrule.compiler.passes.convolution import convolutions
+from chainrule.compiler.run_program import run_program
 from chainrule.compiler.verify_program import verify_program
 from chainrule.frontends.showing import stage_text
 
@@ -85,6 +86,11 @@ def check(program, batch=11):
     np.testing.assert_allclose(program.predict(params, x=x)["y"], y, rtol=1e-9, atol=1e-11)
     for printer in program.printers.values():
         verify_program(printer.function, program.system.sizes, printer.plan, (3,))
+    printer = program.printers["gradients"]
+    again = run_program(printer.function, {"B": batch, **program.system.sizes}, {**params, "x": x}, printer.plan)
+    np.testing.assert_allclose(again["loss"], loss, rtol=1e-12)
+    for k in params:
+        np.testing.assert_allclose(again[f"d_{k}"], grads[k], rtol=1e-9, atol=1e-11, err_msg=k)
 
 
 def ways(case):
