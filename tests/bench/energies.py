@@ -85,4 +85,6 @@ def jax_cd() -> JaxLoss:
     return loss
 
 
-ROWS = {"rbm": Work(RBM, data, torch_cd, jax_cd, optimisers=("sgd",), rates=(0.1, 0.001), noise={"h": (B, H), "v_model": (B, D)})}
+TITLE = "RBM 784-500, CD-1 with samples, batch 128"
+NOISE = {"h": (B, H), "v_model": (B, D)}
+ROWS = {"rbm": Work(TITLE, RBM, data, torch_cd, jax_cd, optimisers=("sgd",), rates=(0.1, 0.001), noise=NOISE, target=0.8)}

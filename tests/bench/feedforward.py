@@ -89,5 +89,6 @@ def jax_layers(classes: int) -> Callable[[], JaxLoss]:
     return build
 
 
-ROWS = {"mlp": Work(MLP, images(10), torch_layers(10), jax_layers(10)),
-        "autoencoder": Work(AUTOENCODER, images(0), torch_layers(0), jax_layers(0))}
+ROWS = {"mlp": Work("MLP 784-512-256-10, batch 128", MLP, images(10), torch_layers(10), jax_layers(10), target=0.95),
+        "autoencoder": Work("autoencoder 784-256-64-256-784, batch 128", AUTOENCODER, images(0), torch_layers(0), jax_layers(0),
+                            target=0.5)}

@@ -95,5 +95,12 @@ def jax_stack(name: str) -> Callable[[], JaxLoss]:
     return build
 
 
-ROWS = {"cnn": Work(CNN, images(64, 1, 28), torch_stack("cnn"), jax_stack("cnn"), optimisers=("sgd",)),
-        "vgg": Work(VGG, images(32, 3, 32), torch_stack("vgg"), jax_stack("vgg"), optimisers=("sgd",))}
+TITLES = {"cnn": "CNN 28x28, 32@3 pool 64@3 pool 128-10, batch 64",
+          "vgg": "VGG-like 3x32x32, 32@3 32@3 pool 64@3 64@3 pool 128-10, batch 32"}
+
+
+def row(name: str, text: str, data: Callable[[], Arrays], target: float | None) -> Work:
+    return Work(TITLES[name], text, data, torch_stack(name), jax_stack(name), optimisers=("sgd",), target=target)
+
+
+ROWS = {"cnn": row("cnn", CNN, images(64, 1, 28), 0.8), "vgg": row("vgg", VGG, images(32, 3, 32), None)}
