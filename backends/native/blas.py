@@ -28,13 +28,19 @@ def blas_product(dtype):
     return blas_symbol(f"scipy_cblas_{letter}gemm64_", f"cblas_{letter}gemm64_")
 
 
-def set_threads(n=None):
-    """How many threads matrix products may use: n, or what CHAINRULE_THREADS says; the printed loops use one."""
-    n = n or os.environ.get("CHAINRULE_THREADS")
-    if n is None:
-        return
-    if not str(n).isdigit() or int(n) < 1:
-        raise ValueError(f"the number of threads must be a whole number from 1 on, not {n!r} (CHAINRULE_THREADS)")
+def blas_threads():
+    """The functions that set and tell the number of BLAS's own threads; None where there are none."""
     setter = blas_symbol("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_")
-    if setter is not None:
-        setter(ctypes.c_int(int(n)))
+    getter = blas_symbol("scipy_openblas_get_num_threads64_", "openblas_get_num_threads64_")
+    return (None, None) if setter is None or getter is None else (setter, getter)
+
+
+def threads():
+    """How many threads share the work: CHAINRULE_THREADS, or else what is said to BLAS, or the processors that there are."""
+    for key in ("CHAINRULE_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        n = os.environ.get(key)
+        if n and (key == "CHAINRULE_THREADS" or (n.isdigit() and int(n) > 0)):
+            if not n.isdigit() or int(n) < 1:
+                raise ValueError(f"the number of threads must be a whole number from 1 on, not {n!r} (CHAINRULE_THREADS)")
+            return int(n)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from ..cpu.runtime import Workspace
-from .blas import blas_product, set_threads
+from .blas import blas_product, blas_threads, threads
 from .build import NoCompiler, load_library
 
 
@@ -18,9 +18,10 @@ class Library:
 
     def __init__(self, name, text):
         self.name, self.text, self.loaded, self.signatures = name, text, {}, {}
-        for function in re.split(r"(?m)^(?=void |int )", text):
+        for function in re.split(r"(?m)^(?=void |int |static void )", text):
             found = re.findall(r"(?m)^    (const )?(\w+) [^;=\[]*?(\w+)\)?(?:\[.*)? = array\[(\d+)\];", function)
-            self.signatures[function.partition("(")[0].split(" ")[-1]] = [(n, kind, not const) for const, kind, n, _ in found]
+            name = function.partition("(")[0].split(" ")[-1].removesuffix("_share")
+            self.signatures.setdefault(name, [(n, kind, not const) for const, kind, n, _ in found])
 
     def function(self, name, dtype):
         """A function of the library."""
@@ -33,7 +34,7 @@ class Library:
                 raise NoCompiler('this NumPy brings no BLAS that C can call; take the backend "numpy"')
             found = load_library(self.text, self.name, dtype)
             found.use_gemm(product)
-            set_threads()
+            found.use_threads(ctypes.c_int64(threads()), *blas_threads())
             self.loaded[dtype] = found
         return getattr(self.loaded[dtype], name)
 

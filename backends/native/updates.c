@@ -1,29 +1,29 @@
-/* What an update does beside the optimiser's rule: each works on n numbers. */
-static inline double squares_(int64_t n, const real *g) {
+/* What an update does beside the optimiser's rule: each works on the numbers from one up to another. */
+static inline double squares_(int64_t from, int64_t to, const real *g) {
     double total = 0;
-    for (int64_t i = 0; i < n; i++) total += (double)g[i] * (double)g[i];
+    for (int64_t i = from; i < to; i++) total += (double)g[i] * (double)g[i];
     return total;
 }
-static inline void scale_(int64_t n, real *w, double by) {
-    for (int64_t i = 0; i < n; i++) w[i] *= (real)by;
+static inline void scale_(int64_t from, int64_t to, real *w, double by) {
+    for (int64_t i = from; i < to; i++) w[i] *= (real)by;
 }
-static inline void clip_(int64_t n, real *g, double bound) {
+static inline void clip_(int64_t from, int64_t to, real *g, double bound) {
     const real most = (real)bound;
-    for (int64_t i = 0; i < n; i++) g[i] = g[i] < -most ? -most : g[i] > most ? most : g[i];
+    for (int64_t i = from; i < to; i++) g[i] = g[i] < -most ? -most : g[i] > most ? most : g[i];
 }
-static inline void assign_(int64_t n, real *w, const real *value) {
-    for (int64_t i = 0; i < n; i++) w[i] = value[i];
+static inline void assign_(int64_t from, int64_t to, real *w, const real *value) {
+    for (int64_t i = from; i < to; i++) w[i] = value[i];
 }
-static inline void average_(int64_t n, real *w, const real *value, double count) {
-    for (int64_t i = 0; i < n; i++) w[i] += (value[i] - w[i]) / (real)count;
+static inline void average_(int64_t from, int64_t to, real *w, const real *value, double count) {
+    for (int64_t i = from; i < to; i++) w[i] += (value[i] - w[i]) / (real)count;
 }
-static inline void decay_l1_(int64_t n, real *w, double amount) {
-    for (int64_t i = 0; i < n; i++) w[i] -= (real)amount * (real)((w[i] > 0) - (w[i] < 0));
+static inline void decay_l1_(int64_t from, int64_t to, real *w, double amount) {
+    for (int64_t i = from; i < to; i++) w[i] -= (real)amount * (real)((w[i] > 0) - (w[i] < 0));
 }
-static inline void limit_norms_(int64_t rows, int64_t n, real *w, double bound) {      /* max-norm, row by row */
-    for (int64_t r = 0; r < rows; r++) {
-        const double norm = sqrt(squares_(n, w + r * n));
-        if (norm > bound) scale_(n, w + r * n, bound / norm);
+static inline void limit_norms_(int64_t from, int64_t to, int64_t n, real *w, double bound) {      /* max-norm, row by row */
+    for (int64_t r = from; r < to; r++) {
+        const double norm = sqrt(squares_(0, n, w + r * n));
+        if (norm > bound) scale_(0, n, w + r * n, bound / norm);
     }
 }
 static inline void project_l1_(int64_t n, real *w, double bound) {      /* the nearest w with sum(|w|) <= bound (Michelot 1986) */

@@ -32,6 +32,7 @@ class NativeUpdates(Updates):
         super().__init__(compiled, set())                        # helpers of the NumPy text are not needed
         self.uses = uses
         self.direct: NativeFunction | None = None                # the gradient that a step calls, where that is one function
+        self.parallel = False                                    # whether several threads share the work
 
     def rule(self) -> str:
         """Nothing in Python."""
@@ -129,7 +130,7 @@ class NativeUpdates(Updates):
         lay = layout(schedule(system, dict(system.equations)))
         names = {a: e.name for e, a in lay.arrays.items() if a.role in ("param", "input")}  # type: ignore[attr-defined]
         targets = {lay.arrays[e].home: k for k, e in system.equations.items()}
-        namer, once, each = Namer((*self.arguments, "lr", "step", "n", "i")), list[str](), list[str]()
+        namer, once, each = Namer((*self.arguments, "lr", "step", "from", "to", "i")), list[str](), list[str]()
         for s in flat(list(lower(lay))):
             if not isinstance(s, Kernel):
                 continue
@@ -142,9 +143,10 @@ class NativeUpdates(Updates):
         each += [f"{k}[i] = {names[lay.arrays[e].home]};" for k, e in system.equations.items()]
         given = [f"const real *restrict {k}" if k not in system.equations else f"real *restrict {k}" for k in self.arguments]
         return "\n".join([
-            f"static void {name}(int64_t n, {', '.join(given)}, double lr, double step)", f"{{   /* {doc} */",
+            f"static void {name}(int64_t from, int64_t to, {', '.join(given)},", f"{' ' * len(f'static void {name}(')}double lr, double step)",
+            f"{{   /* {doc} */",
             *(f"{PAD}{line}" for line in once), f"{PAD}(void)lr, (void)step, (void)g;",
-            f"{PAD}for (int64_t i = 0; i < n; i++) {{",
+            f"{PAD}SIMD for (int64_t i = from; i < to; i++) {{",
             *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n"
 
     def _arrays(self) -> Iterator[tuple[str, str, int, str]]:
@@ -159,53 +161,91 @@ class NativeUpdates(Updates):
         node = self.system.params[key].node if key in self.system.params else self.system.stats[key].node
         return length(product(node.shape))
 
+    def _all(self, n: str) -> str:
+        """From which to which of n numbers: all, or a thread's share."""
+        return f"FROM16({n}), TO16({n})" if self.parallel else f"0, {n}"
+
+    def _part(self, name: str, given: str, body: list[str]) -> list[str]:
+        """A part of the step, of which threads have their shares, under a name that a caller may call."""
+        if not self.parallel:
+            return [f"void {name}({given})", "{", *body, "}"]
+        numbers = "const int64_t *number, " if "number" not in given else ""
+        head = f"static void {name}_share(team *us, int me, {given.replace('const double', numbers + 'const double')})"
+        used = [f"{PAD}(void)us, (void)me, (void)number;"]
+        pass_on = "array, number, option" if "number" in given else "array, 0, option"
+        return [head, "{", *used, *body, "}", "", f"void {name}({given})", "{",
+                f"{PAD}in_parallel({name}_share, {self._cost()}, {pass_on});", "}"]
+
+    def _cost(self) -> str:
+        """Operations of an update, roughly."""
+        return " + ".join(f"10.0*({n})" for _, n, _, _ in self._arrays()) or "0"
+
     def _update(self) -> str:
         """All that follows the gradient."""
         name, rates = self.training.optimiser, dict(self.training.rates)
-        lines = ["void update(void *const *array, const double *option)", "{",
-                 f"{PAD}const double lr = option[0], step = option[1];", f"{PAD}(void)lr, (void)step;"]
+        lines = [f"{PAD}const double lr = option[0], step = option[1];", f"{PAD}(void)lr, (void)step;"]
         lines += [PAD + line for line in (*self._averages(), *self._clipped())]
         for k, n, _, given in self._arrays():
             rate = f"lr * {rates[k]!r}" if k in rates else "lr"
-            lines.append(f"{PAD}{name}_({n}, {given}, {rate}, step);".ljust(72) + f"/* {k} */")
-        return "\n".join([*lines, *(PAD + line for line in self._constrained()), "}"]) + "\n"
+            lines.append(f"{PAD}{name}_({self._all(n)}, {given}, {rate}, step);".ljust(92) + f"/* {k} */")
+        body = [*lines, *(PAD + line for line in self._constrained())]
+        return "\n".join(self._part("update", "void *const *array, const double *option", body)) + "\n"
 
     def _averages(self) -> Iterator[str]:
         """Statistics, whose arrays follow the trained parameters'."""
         at = len(self.trained) * (2 + len(self.rule_.slots))
         for k, s in self.system.stats.items():
-            call = f"average_({self._length(k)}, array[{at}], array[{at + 1}], step);" if s.average else \
-                f"assign_({self._length(k)}, array[{at}], array[{at + 1}]);"
+            n = self._all(self._length(k))
+            call = f"average_({n}, array[{at}], array[{at + 1}], step);" if s.average else \
+                f"assign_({n}, array[{at}], array[{at + 1}]);"
             yield call.ljust(68) + f"/* {k} */"
             at += 2
 
     def _clipped(self) -> Iterator[str]:
         t = self.training
         if t.clip_value is not None:
-            yield from (f"clip_({n}, array[{at + 1}], {t.clip_value!r});" for _, n, at, _ in self._arrays())
+            yield from (f"clip_({self._all(n)}, array[{at + 1}], {t.clip_value!r});" for _, n, at, _ in self._arrays())
         if t.clip_norm is not None and self.trained:
-            yield "double total = 0;"
-            yield from (f"total += squares_({n}, array[{at + 1}]);" for _, n, at, _ in self._arrays())
-            yield "total = sqrt(total);"
+            yield from self._total()
             yield f"if (total > {t.clip_norm!r}) {{"
-            yield from (f"{PAD}scale_({n}, array[{at + 1}], {t.clip_norm!r} / total);" for _, n, at, _ in self._arrays())
+            yield from (f"{PAD}scale_({self._all(n)}, array[{at + 1}], {t.clip_norm!r} / total);" for _, n, at, _ in self._arrays())
             yield "}"
+
+    def _total(self) -> Iterator[str]:
+        """The norm of the gradient; threads add up the same pieces, however many they are."""
+        if self.parallel:
+            yield from (["meet();"] if self.training.clip_value is not None else [])
+            yield "for (int64_t k = FROM(PIECES); k < TO(PIECES); k++) {"
+            yield f"{PAD}us->sum[k] = 0;"
+            yield from (f"{PAD}us->sum[k] += squares_(share16_({n}, k, PIECES), share16_({n}, k + 1, PIECES), array[{at + 1}]);"
+                        for _, n, at, _ in self._arrays())
+            yield from ("}", "meet();", "const double total = sqrt(added_(us));")
+        else:
+            yield "double total = 0;"
+            yield from (f"total += squares_(0, {n}, array[{at + 1}]);" for _, n, at, _ in self._arrays())
+            yield "total = sqrt(total);"
 
     def _constrained(self) -> Iterator[str]:
         t, places = self.training, {k: (n, f"array[{at}]") for k, n, at, _ in self._arrays()}
         for kind, amount, names in t.decay:
             for k in (k for k in names if k in places):
-                n, w = places[k]
+                n, w = self._all(places[k][0]), places[k][1]
                 yield f"scale_({n}, {w}, {1 - amount!r});" if kind == "l2" else f"decay_l1_({n}, {w}, {amount!r});"
+        if self.parallel and (t.max_norm is not None or t.l1_ball is not None):
+            yield "meet();"
         for k in (k for k in (t.max_norm[1] if t.max_norm is not None else ()) if k in places):
             shape = self.system.params[k].node.shape
-            yield f"limit_norms_({length(shape[0])}, {length(product(shape[1:]))}, {places[k][1]}, {t.max_norm[0]!r});"  # type: ignore[index]
+            rows = length(shape[0])
+            share = f"FROM({rows}), TO({rows})" if self.parallel else f"0, {rows}"
+            yield f"limit_norms_({share}, {length(product(shape[1:]))}, {places[k][1]}, {t.max_norm[0]!r});"  # type: ignore[index]
+        if self.parallel and t.max_norm is not None and t.l1_ball is not None:
+            yield "meet();"
         for k in (k for k in (t.l1_ball[1] if t.l1_ball is not None else ()) if k in places):
-            yield f"project_l1_({places[k][0]}, {places[k][1]}, {t.l1_ball[0]!r});"  # type: ignore[index]
+            yield f"{'ALONE ' if self.parallel else ''}project_l1_({places[k][0]}, {places[k][1]}, {t.l1_ball[0]!r});"  # type: ignore[index]
 
     def _looks(self) -> str:
-        lines = [f"{PAD}{self.training.optimiser}_look_({n}, {given}, 0, 0);" for _, n, _, given in self._arrays()]
-        return "\n".join(["void look(void *const *array, const double *option)", "{", f"{PAD}(void)option;", *lines, "}"]) + "\n"
+        lines = [f"{PAD}{self.training.optimiser}_look_({self._all(n)}, {given}, 0, 0);" for _, n, _, given in self._arrays()]
+        return "\n".join(self._part("look", "void *const *array, const double *option", [f"{PAD}(void)option;", *lines])) + "\n"
 
     def _step(self, printer: NativeFunction) -> str:
         """The whole step; 1, and nothing done, where an index is out of range."""
@@ -215,11 +255,25 @@ class NativeUpdates(Updates):
                   for k, a in enumerate(arrays) if (limit := self._limit(printer.values.get(a)))]
         numbers = [f"{n} = number[{k}]" for k, n in enumerate(lengths)] if checks else []
         numbers = [x for x in numbers if re.search(rf"\b{x.split(' ')[0]}\b", "".join(checks))]
+        return "\n".join([*self._work(count), "int train_step(void *const *array, const int64_t *number, const double *option)", "{",
+                          *([f"{PAD}const int64_t {', '.join(numbers)};"] if numbers else []), *checks,
+                          *self._calls(printer, count), f"{PAD}return 0;", "}"]) + "\n"
+
+    def _calls(self, printer: NativeFunction, count: int) -> list[str]:
+        """The parts of a step, one after the other; where threads share the work, the call of it."""
+        if self.parallel:
+            return [f"{PAD}in_parallel(train_step_share, {self._cost()} + {printer.name}_cost(number), array, number, option);"]
         look = [f"{PAD}look(array + {count}, option);"] if self.rule_.look is not None else []
-        return "\n".join([
-            "int train_step(void *const *array, const int64_t *number, const double *option)", "{",
-            *([f"{PAD}const int64_t {', '.join(numbers)};"] if numbers else []), *checks, *look,
-            f"{PAD}gradients(array, number);", f"{PAD}update(array + {count}, option);", f"{PAD}return 0;", "}"]) + "\n"
+        return [*look, f"{PAD}gradients(array, number);", f"{PAD}update(array + {count}, option);"]
+
+    def _work(self, count: int) -> list[str]:
+        """What each thread does of a step."""
+        if not self.parallel:
+            return []
+        look = [f"{PAD}look_share(us, me, array + {count}, number, option);", f"{PAD}meet();"] if self.rule_.look is not None else []
+        return ["static void train_step_share(team *us, int me, void *const *array, const int64_t *number, const double *option)", "{",
+                *look, f"{PAD}gradients_share(us, me, array, number, option);", f"{PAD}meet();",
+                f"{PAD}update_share(us, me, array + {count}, number, option);", "}", ""]
 
     def _limit(self, e: Expr | None) -> str:
         """How many values an input of indices may have."""
