@@ -21,6 +21,7 @@ from ...compiler.sizes import Size, product
 from ..cpu.functions import FunctionPrinter, Text, wrapped
 from ..cpu.names import cut, declared
 from ..cpu.views import name_of
+from .convolutions import Shapes
 from .indexing import Indices, declaration
 from .statements import INDENT, Statements, loop_head
 
@@ -39,6 +40,7 @@ class NativeFunction(FunctionPrinter):
 
     kept_as = "{} in C"                                          # a state may go from one backend to the other
     shares = False
+    shapes: Shapes | None = None                                 # convolutions of all functions
     prepared = False                                             # whether a caller may want the call itself
 
     def _lower(self) -> None:
@@ -139,7 +141,8 @@ class NativeFunction(FunctionPrinter):
         symbols = {x for s in flat(self.function.body) if not isinstance(s, Loop) for v in (*reads(s), writes(s)) if v is not None
                    for d in (*v.dims, *v.array.dims) for x in d.symbols} - {*self.system.sizes}
         indices = Indices(sorted(symbols), taken)
-        statements = Statements(names.__getitem__, indices, {k: f"offset_{k}" for k in self.offsets}, self.own)
+        self.shapes = Shapes(self.system.sizes) if self.shapes is None else self.shapes
+        statements = Statements(names.__getitem__, indices, {k: f"offset_{k}" for k in self.offsets}, self.own, self.shapes)
         statements.taken |= taken | KEYWORDS
         written = {v.array.home for s in flat(self.function.body) if not isinstance(s, Loop) and (v := writes(s)) is not None}
         lines = [f"void {self.name}(void *const *array, const int64_t *number)", "{"]

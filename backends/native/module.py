@@ -13,6 +13,8 @@ from ..cpu.entry import Entry
 from ..cpu.functions import FunctionPrinter
 from ..cpu.module import HELPERS, ModulePrinter
 from . import blas, build, calls
+from .convolutions import TEXT as SHAPES
+from .convolutions import Shapes
 from .function import NativeFunction
 from .prelude import prelude
 from .updates import NativeUpdates
@@ -89,9 +91,12 @@ class NativePrinter(ModulePrinter):
         if any(isinstance(s, Draw) for p in self.natives for s in flat(p.function.body)):
             parts.append((HERE / "random.c").read_text(encoding="utf-8"))
         parts += [(HERE / "blas.c").read_text(encoding="utf-8"), f"enum {{\n{sizes}}};\n" if sizes else ""]
+        shapes, at = Shapes(self.system.sizes), len(parts)
         for p in self.natives:
+            p.shapes = shapes
             parts.append(p.c())
             self.rows[f"void {p.name}"] = p.rows if p.name in ("gradients", "chunk_backward") else {}
+        parts[at:at] = [SHAPES, shapes.text()] if shapes.names else []
         parts += [self.updates.c()] if self.updates is not None else []
         text = "\n".join(parts)
         return f"{prelude(text)}\n{text}"

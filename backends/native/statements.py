@@ -8,7 +8,9 @@ from ...compiler.graph import Number
 from ...compiler.passes.orders import own
 from ...compiler.program import (
     Array,
+    Convolve,
     Copy,
+    Correlate,
     Draw,
     Fill,
     Kernel,
@@ -22,7 +24,6 @@ from ...compiler.program import (
     Scatter,
     Stmt,
     Take,
-    Tap,
     Unfold,
     Unpool,
     View,
@@ -30,22 +31,26 @@ from ...compiler.program import (
     reads,
 )
 from ...compiler.random import path_key
-from ...compiler.sizes import Size, product
-from .indexing import Indices, Namer, dense, element, start
+from ...compiler.sizes import product
+from .convolutions import Shapes
+from .copies import print_copy
+from .indexing import Indices, Namer, element, start
 from .kernels import length, number, scalar
 from .loops import FIRST, INDENT, accumulate, loops
 from .matrices import print_product
 from .nests import print_nest
+from .windows import print_windows
 
 
 class Statements:
     """Prints the statements of one function; `names` says what an array is called, `local` which dims a local variable has."""
 
     def __init__(self, names: Namer, indices: Indices, offsets: dict[str, str] | None = None,
-                 local: dict[Array, tuple[int, ...]] | None = None) -> None:
+                 local: dict[Array, tuple[int, ...]] | None = None, shapes: Shapes | None = None) -> None:
         self.names, self.indices, self.offsets, self.local = names, indices, offsets or {}, local or {}
         self.declared: set[Array] = set()
         self.taken: set[str] = set()
+        self.shapes = shapes                                     # of convolutions, where there may be some
 
     def constant(self, value: Number | bool) -> str:
         return number(value).text
@@ -67,23 +72,15 @@ class Statements:
                 yield from self.each(a, [f"{self(out, [self(index, at), *at[n:]])} += {self(a)};"], simd=n < len(a.dims))
             case Fill(out, value):
                 yield from self.each(out, [f"{self(out)} = {number(value).text};"])
-            case Copy(out, a, flip):
-                yield from self._copy(out, a, flip)
+            case Copy():
+                yield from print_copy(s, self)
             case Draw():
-                yield from self._draw(s)
-            case Unfold(out, a, taps):
-                places = _tapped(self.indices(out.dims), taps)
-                yield from self.each(out, [f"{self(out)} = {self(a, places)};"])
-            case Refold(out, a, taps):
-                places = _tapped(self.indices(a.dims), taps)
-                yield from self.lines(Fill(out, 0))
-                yield from self.each(a, [f"{self(out, places)} += {self(a)};"], simd=False)
-            case Pool():
-                yield from self._pool(s)
-            case Winner():
-                yield from self._winner(s)
-            case Unpool():
-                yield from self._unpool(s)
+                yield from self.draw(s)
+            case Unfold() | Refold() | Pool() | Winner() | Unpool():
+                yield from print_windows(s, self)
+            case Convolve() | Correlate():
+                assert self.shapes is not None
+                yield from self.shapes.lines(s, self.names)
             case Nest():
                 yield from print_nest(s, self)
             case _:
@@ -153,88 +150,22 @@ class Statements:
                         f"{target} = scale * sqrt_(total);"]
         raise KeyError(s.kind)
 
-    def _copy(self, out: View, a: View, flip: tuple[int, ...]) -> Iterator[str]:
-        at = self.indices(out.dims)
-        for k in flip:
-            at[k] = f"{length(a.dims[k])} - 1 - {at[k]}"
-        if out.dims == a.dims:
-            yield from self.each(out, [f"{self(out)} = {self(a, at)};"])
-        elif dense(out):                                         # a reshape: the elements of a in their order
-            target = f"({start(out, self.names)})[place++]"
-            body = loops([*zip(self.indices(a.dims), a.dims, strict=True)], [f"{target} = {self(a)};"])
-            yield from ["{", "    int64_t place = 0;", *(f"    {x}" for x in body), "}"]
-        else:
-            source = self._unravelled(a, out.dims)
-            yield from self.each(out, [f"{self(out)} = {source};"])
+    def draw(self, s: Draw, low: str = "", high: str = "") -> list[str]:
+        """Random numbers go into dense memory; `at` counts those that came before in this chunk and this loop.
 
-    def _unravelled(self, a: View, dims: tuple[Size, ...]) -> str:
-        """The element of a whose number in row-major order is that of the index in `dims`."""
-        here = self.indices(dims)
-        flat = " + ".join(f"{i}*({length(product(dims[d + 1:]))})" for d, i in enumerate(here)) or "0"
-        at = [f"({flat}) / ({length(product(a.dims[k + 1:]))}) % ({length(n)})" for k, n in enumerate(a.dims)]
-        return self(a, at)
-
-    def _draw(self, s: Draw) -> Iterator[str]:
-        """Random numbers go into dense memory; `at` counts those that came before in this chunk and this loop."""
+        `low`, `high`: of the first dim, only the rows from the one up to the other.
+        """
         steps = [self.offsets[s.along]] if s.along in self.offsets else []
         if s.at is not None:
             steps += ([s.at.axis] if s.at.axis else []) + ([str(s.at.offset)] if s.at.offset else [])
         step = product(s.out.dims if s.at is not None else s.out.dims[1:])
-        before = f"({' + '.join(steps)}) * ({length(step)})" if steps else "0"
-        yield (f"draw_{s.kind}(seed, step, UINT64_C({path_key(s.key):#x}), {before}, {length(product(s.out.dims))}, "
-               f"{start(s.out, self.names)});")
-
-    def _windows(self, taps: tuple[Tap, ...], v: View, at: list[str]) -> tuple[list[tuple[str, Size]], list[str], str]:
-        """The loops over a window's elements, the places in v that they stand for, and what is true of those in v."""
-        places, over, within = [*at], list[tuple[str, Size]](), list[str]()
-        for k, t in enumerate(taps):
-            places[t.dim] = f"{times(at[t.dim], t.stride)} + {times(f'j{k}', t.dilation)}" + (f" - {t.lo}" if t.lo else "")
-            over.append((f"j{k}", t.k))
-            within += [f"{places[t.dim]} >= 0"] if t.lo else []
-            within += [f"{places[t.dim]} < {length(v.dims[t.dim])}"] if t.lo or t.hi else []
-        return over, places, " && ".join(within)
-
-    def _pool(self, s: Pool) -> Iterator[str]:
-        over, places, within = self._windows(s.taps, s.a, self.indices(s.out.dims))
-        value = self(s.a, places)
-        step = f"total += {value};" if s.kind == "sum" else f"total = maximum_(total, {value});"
-        first = "0" if s.kind == "sum" else "-INFINITY"
-        yield from self.each(s.out, [f"real total = {first};", *loops(over, [f"if ({within}) {step}" if within else step]),
-                                          f"{self(s.out)} = total;"])
-
-    def _winner(self, s: Winner) -> Iterator[str]:
-        over, places, within = self._windows(s.taps, s.a, self.indices(s.out.dims))
-        found = " && ".join([*([within] if within else []), f"won < 0 && {self(s.a, places)} == {self(s.best)}"])
-        yield from self.each(s.out, ["int won = -1, place = 0;", *loops(over, [f"if ({found}) won = place;", "place++;"]),
-                                     f"{self(s.out)} = won < 0 ? 0 : won;"])
-
-    def _unpool(self, s: Unpool) -> Iterator[str]:
-        over, places, within = self._windows(s.taps, s.out, self.indices(s.g.dims))
-        told = " && ".join([*([within] if within else []), *([f"place == {self(s.won)}"] if s.won is not None else [])])
-        step = f"{'if (' + told + ') ' if told else ''}{self(s.out, places)} += {self(s.g)};"
-        yield from self.lines(Fill(s.out, 0))
-        body = ["int place = 0;", *loops(over, [step, "place++;"])] if s.won is not None else list(loops(over, [step]))
-        yield from self.each(s.g, body, simd=alone(s.g, s.taps))
-
-
-def times(i: str, n: int) -> str:
-    return i if n == 1 else f"{i}*{n}"
-
-
-def alone(v: View, taps: tuple[Tap, ...]) -> bool:
-    """Whether what stands next to each other in memory belongs to different windows."""
-    return bool(own(v)) and own(v)[-1] not in [t.dim for t in taps]
-
-
-def _tapped(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
-    """The places that the index of windows and elements stands for: each tapped dim is two."""
-    places, d, k = list[str](), 0, 0
-    by = {t.dim: t for t in taps}
-    while d < len(at):
-        t = by.get(k)
-        places.append(f"{times(at[d], t.stride)} + {times(at[d + 1], t.dilation)}" if t else at[d])
-        d, k = d + (2 if t else 1), k + 1
-    return places
+        before, count = f"({' + '.join(steps)}) * ({length(step)})" if steps else "0", length(product(s.out.dims))
+        out = start(s.out, self.names)
+        if low:
+            row = length(product(s.out.dims[1:]))
+            before, count = f"{'' if before == '0' else f'{before} + '}{low} * ({row})", f"({high} - {low}) * ({row})"
+            out = f"&{element(s.out, self.names, [low, *['0'] * (len(s.out.dims) - 1)])}"
+        return [f"draw_{s.kind}(seed, step, UINT64_C({path_key(s.key):#x}), {before}, {count}, {out});"]
 
 
 def loop_head(s: Loop) -> str:
