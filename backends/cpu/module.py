@@ -92,15 +92,23 @@ class ModulePrinter:
             updates = self.Updates(self.compiled, self.uses)
             inputs = self.arguments("gradients")
             public += [self.evaluate(), self.loss_and_grads(), updates.init_state(), updates.train_step(inputs, self.seeded)]
-            private += [updates.rule(), selfcheck_text(self.system, self.compiled.functions["gradients"], self.options)]
+            private += [updates.rule(), self.selfcheck()]
         public += self.steps()
         top = [header(self.compiled, self.names), self.imports, constants(self.system, self.sizes)]
         *work, last = private or [""]
-        body = [init_text(self.system, self.dtype, self.uses), *public, *work]
+        body = [self.initial(), *public, *work]
         body = [*map(quiet, body), self.helpers(), quiet(last)] if public[1:] else [*map(quiet, [*body, last]), self.helpers()]
         self.module.source = "\n".join(trimmed(c) for c in top) + "\n\n" + "\n\n".join(trimmed(c) for c in body if c)
         self._locate()
         return self.module
+
+    def initial(self) -> str:
+        """`init`."""
+        return init_text(self.system, self.dtype, self.uses)
+
+    def selfcheck(self) -> str:
+        """`check`, of gradients against differences."""
+        return selfcheck_text(self.system, self.compiled.functions["gradients"], self.options)
 
     def steps(self) -> list[str]:
         """`start`, `step` and `generate`, where the system has steps."""
