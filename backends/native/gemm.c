@@ -1,0 +1,201 @@
+/* Matrix products c = op(a) @ op(b), row by row in memory; TURNED: transposed. ADDED: to what c holds, else c is not read.
+
+   A tile of c stays in registers while k is walked through: ROWS_ rows of up to COLUMNS_ vectors (Goto and van de Geijn 2008).
+   Of b it reads whole vectors, from panels [n / LANE_][k][LANE_], which gemm packs on the stack, strip by strip. A matrix that
+   many products take is packed once, by pack(), and is then PACKED, with ldb = k; from a column that is a multiple of 16 on, it
+   is b + column * ldb, as if it were TURNED. Nothing is kept between calls: threads may compute parts of one product. */
+enum { PLAIN = 0, TURNED = 1, PACKED = 2, ADDED = 4 };
+
+#if defined(__AVX512F__)
+enum { VECTOR_ = 64, ROWS_ = 8 };
+#elif defined(__AVX__)
+enum { VECTOR_ = 32, ROWS_ = 4 };
+#elif defined(__aarch64__)
+enum { VECTOR_ = 16, ROWS_ = 8 };
+#elif defined(__GNUC__)
+enum { VECTOR_ = 16, ROWS_ = 4 };
+#else
+enum { VECTOR_ = sizeof(real), ROWS_ = 4 };
+#endif
+enum { LANE_ = VECTOR_ / sizeof(real), COLUMNS_ = 3, WIDE_ = 8, DEPTH_ = 256, GROUP_ = 32 };
+enum { STRIP_ = 1024 / sizeof(real), FEW_ = 128 / sizeof(real) };
+
+#if defined(__GNUC__)
+typedef real vec_ __attribute__((vector_size(VECTOR_)));
+typedef real vec_at_ __attribute__((vector_size(VECTOR_), aligned(sizeof(real)), may_alias));
+#define INLINE_ static inline __attribute__((always_inline))
+#else
+typedef real vec_, vec_at_;
+#define INLINE_ static inline
+#endif
+#if defined(__clang__)
+#define UNROLL_ _Pragma("clang loop unroll(full)")
+#define ONCE_ static __attribute__((noinline))
+#elif defined(__GNUC__)
+#define UNROLL_ _Pragma("GCC unroll 8")
+#define ONCE_ static __attribute__((noinline, noclone))  /* copies for constant arguments only take time to compile */
+#else
+#define UNROLL_
+#define ONCE_ static
+#endif
+
+/* How a matrix lies: its first element, from row to row, from column to column; of b, columns are vectors. */
+typedef struct { const real *at; int64_t down, right; } matrix_;
+
+/* The columns of c in a vector that goes beyond them. */
+ONCE_ void end_(int lanes, const real *last, real *out, int add)
+{
+    for (int q = 0; q < lanes; q++) out[q] = add ? out[q] + last[q] : last[q];
+}
+
+static inline int64_t least_(int64_t x, int64_t y) { return x < y ? x : y; }
+static inline matrix_ part_(matrix_ x, int64_t i, int64_t j)
+{
+    return (matrix_){x.at + i * x.down + j * x.right, x.down, x.right};
+}
+
+/* A tile of c; of its last vector, `lanes` elements are columns of c. */
+INLINE_ void tile_(const int rows, const int columns, int64_t k, matrix_ a, matrix_ b, real *restrict c, int64_t ldc,
+                   int lanes, int add)
+{
+    vec_ sum[ROWS_][WIDE_];
+    UNROLL_ for (int i = 0; i < rows; i++)
+        UNROLL_ for (int j = 0; j < columns; j++)
+            sum[i][j] = (vec_){0};
+    for (int64_t p = 0; p < k; p++) {
+        vec_ row[WIDE_];
+        UNROLL_ for (int j = 0; j < columns; j++)
+            row[j] = *(const vec_at_ *)(b.at + p * b.down + j * b.right);
+        UNROLL_ for (int i = 0; i < rows; i++) {
+            const real x = a.at[i * a.down + p * a.right];
+            UNROLL_ for (int j = 0; j < columns; j++)
+                sum[i][j] += x * row[j];
+        }
+    }
+    UNROLL_ for (int i = 0; i < rows; i++)
+        UNROLL_ for (int j = 0; j < columns; j++) {
+            real *const out = c + i * ldc + j * LANE_;
+            if (j < columns - 1 || lanes == LANE_) {
+                if (add) sum[i][j] += *(const vec_at_ *)out;
+                *(vec_at_ *)out = sum[i][j];
+            } else {
+                real last[LANE_];
+                memcpy(last, &sum[i][j], sizeof last);
+                end_(lanes, last, out, add);
+            }
+        }
+}
+
+/* A block of rows of c, tile by tile; few rows take more columns at once, so that enough sums are under way. */
+INLINE_ void row_(const int rows, int64_t n, int64_t k, matrix_ a, matrix_ b, real *c, int64_t ldc, int add)
+{
+    const int wide = rows <= 2 ? WIDE_ : COLUMNS_, last = (int)((n - 1) % LANE_) + 1;
+    int64_t left = (n + LANE_ - 1) / LANE_;
+    for (int step; left > 0; left -= step, b.at += step * b.right, c += step * LANE_) {
+        step = left >= wide ? wide : left >= COLUMNS_ ? COLUMNS_ : (int)left;
+        const int lanes = step == left ? last : LANE_;
+        if (step == wide) tile_(rows, wide, k, a, b, c, ldc, lanes, add);
+        else if (step == COLUMNS_) tile_(rows, COLUMNS_, k, a, b, c, ldc, lanes, add);
+        else if (step == 2) tile_(rows, 2, k, a, b, c, ldc, lanes, add);
+        else tile_(rows, 1, k, a, b, c, ldc, lanes, add);
+    }
+}
+
+/* Panels of a matrix with k rows: `width` columns, row by row, the last one filled up with zeros. */
+INLINE_ void panels_(const int width, int64_t n, int64_t k, matrix_ from, real *to)
+{
+    const int64_t whole = from.right == 1 ? n / width * width : 0;
+    for (int64_t p = 0; p < k; p++)
+        for (int64_t j = 0; j < whole; j += width)
+            memcpy(to + j * k + p * width, from.at + p * from.down + j, width * sizeof(real));
+    for (int64_t j = whole; j < n; j += width)
+        for (int64_t p = 0; p < k; p++)
+            for (int q = 0; q < width; q++)
+                to[j * k + p * width + q] = q < n - j ? from.at[p * from.down + (j + q) * from.right] : 0;
+}
+
+/* Rows of c. Those of a that stand as columns in memory are copied next to each other first. */
+ONCE_ void rows_(int64_t m, int64_t n, int64_t k, matrix_ a, matrix_ b, real *c, int64_t ldc, int add)
+{
+    real near[GROUP_ * DEPTH_];
+    const bool copied = a.right != 1 && m > 1 && k <= DEPTH_;
+    for (int64_t i = 0, step; i < m; i += step) {
+        const int64_t left = m - i;
+        matrix_ from = part_(a, i, 0);
+        if (copied && i % GROUP_ == 0) panels_(ROWS_, least_(left, GROUP_), k, (matrix_){from.at, a.right, a.down}, near);
+        if (copied) from = (matrix_){near + i % GROUP_ / ROWS_ * ROWS_ * k + i % ROWS_, 1, ROWS_};
+        step = left >= ROWS_ ? ROWS_ : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        if (step == ROWS_) row_(ROWS_, n, k, from, b, c + i * ldc, ldc, add);
+        else if (step == 4) row_(4, n, k, from, b, c + i * ldc, ldc, add);
+        else if (step == 2) row_(2, n, k, from, b, c + i * ldc, ldc, add);
+        else row_(1, n, k, from, b, c + i * ldc, ldc, add);
+    }
+}
+
+/* Where panels begin, in memory that has room for 31 columns more than b: at a whole vector. */
+static inline real *aligned_(const real *at) { return (real *)(((uintptr_t)at + VECTOR_ - 1) / VECTOR_ * VECTOR_); }
+
+ONCE_ void pack(int turned, int64_t n, int64_t k, const real *b, int64_t ldb, real *packed)
+{
+    panels_(LANE_, n, k, turned ? (matrix_){b, 1, ldb} : (matrix_){b, ldb, 1}, aligned_(packed));
+}
+
+/* A row against rows of b, four of these at once. */
+ONCE_ void dots_(int64_t n, int64_t k, const real *a, const real *b, int64_t ldb, real *c, int add)
+{
+    for (int64_t j = 0; j < n; j += 4) {
+        const int some = (int)least_(n - j, 4);
+        vec_ sum[4] = {0};
+        real total[4] = {0}, lanes[LANE_];
+        int64_t p = 0;
+        for (; p + LANE_ <= k; p += LANE_)
+            UNROLL_ for (int q = 0; q < 4; q++)
+                sum[q] += *(const vec_at_ *)(a + p) * *(const vec_at_ *)(b + (j + (q < some ? q : 0)) * ldb + p);
+        for (; p < k; p++)
+            for (int q = 0; q < some; q++) total[q] += a[p] * b[(j + q) * ldb + p];
+        for (int q = 0; q < some; q++) {
+            memcpy(lanes, &sum[q], sizeof lanes);
+            for (int half = LANE_ / 2; half > 0; half /= 2)
+                for (int r = 0; r < half; r++) lanes[r] += lanes[r + half];
+            c[j + q] = (add ? c[j + q] : 0) + (total[q] + lanes[0]);
+        }
+    }
+}
+
+ONCE_ void gemm(int ta, int tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,
+                real *c, int64_t ldc)
+{
+    const int add = ta & ADDED, turned = ta & TURNED;
+    const matrix_ left = turned ? (matrix_){a, 1, lda} : (matrix_){a, lda, 1};
+    if (tb == PACKED) {
+        const int64_t strip = LANE_ * (m <= 2 ? WIDE_ : COLUMNS_), step = turned ? DEPTH_ : k;
+        for (int64_t j = 0; j < n; j += strip)
+            for (int64_t p = 0; p == 0 || p < k; p += step)
+                rows_(m, least_(n - j, strip), least_(k - p, step), part_(left, 0, p),
+                      (matrix_){aligned_(b) + j * k + p * LANE_, LANE_, k * LANE_}, c + j, ldc, add || p > 0);
+        return;
+    }
+    if (n == 1 && ldc == 1 && m > 1) {                           /* a column is the row that the transposed product gives */
+        gemm((tb ? PLAIN : TURNED) | add, turned ? PLAIN : TURNED, 1, m, k, b, ldb, a, lda, c, m);
+        return;
+    }
+    if (m == 1 && tb && (!turned || lda == 1)) {
+        dots_(n, k, a, b, ldb, c, add);
+        return;
+    }
+    const matrix_ right = tb ? (matrix_){b, 1, ldb} : (matrix_){b, ldb, 1};
+    const int64_t first = tb || m > FEW_ ? 0 : n / LANE_ * LANE_;       /* columns for which few rows read b where it is */
+    real room[DEPTH_ * STRIP_ + LANE_], *const panel = aligned_(room);
+    for (int64_t j = 0, columns; j < n; j += columns) {
+        columns = j < first ? first : least_(n - j, STRIP_);
+        for (int64_t p = 0; p == 0 || p < k; p += DEPTH_) {
+            const int64_t depth = least_(k - p, DEPTH_);
+            matrix_ from = {right.at + p * ldb, ldb, LANE_};
+            if (j >= first) {
+                panels_(LANE_, columns, depth, part_(right, p, j), panel);
+                from = (matrix_){panel, LANE_, depth * LANE_};
+            }
+            rows_(m, columns, depth, part_(left, 0, p), from, c + j, ldc, add || p > 0);
+        }
+    }
+}
