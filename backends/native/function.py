@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from ...compiler.graph import Expr
@@ -23,6 +23,8 @@ from ..cpu.names import cut, declared
 from ..cpu.views import name_of
 from .convolutions import Shapes
 from .indexing import Indices, declaration
+from .kernels import length
+from .parallel import Team, cost, sums_apart
 from .statements import INDENT, Statements, loop_head
 
 KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
@@ -40,13 +42,16 @@ class NativeFunction(FunctionPrinter):
 
     kept_as = "{} in C"                                          # a state may go from one backend to the other
     shares = False
+    parallel = False                                             # whether several threads share the work
     shapes: Shapes | None = None                                 # convolutions of all functions
     prepared = False                                             # whether a caller may want the call itself
+    team: Team | None = None
 
     def _lower(self) -> None:
         self.scratch = {}
         kept = frozenset(v.array for v in self.kept)
-        self.function = replace(self.function, body=fuse(by_rows(self.function.body, kept, self.namer.claim)))
+        body = fuse(by_rows(self.function.body, kept, self.namer.claim))
+        self.function = replace(self.function, body=sums_apart(body, kept) if self.parallel else body)
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
                         for v in (*reads(s), writes(s)) if v is not None)
         found = [s for b in _blocks(self.function.body) for s in b if isinstance(s, Nest)]
@@ -136,39 +141,74 @@ class NativeFunction(FunctionPrinter):
     def c(self) -> str:
         """The function in C."""
         pointers = {a for a in self.arrays() if not a.dims} | {*self.returned}
-        names = {a: f"(*{n})" if a in pointers else n for a, n in self.c_names.items()}
-        taken = {*self.c_names.values(), *self.system.sizes}
-        symbols = {x for s in flat(self.function.body) if not isinstance(s, Loop) for v in (*reads(s), writes(s)) if v is not None
-                   for d in (*v.dims, *v.array.dims) for x in d.symbols} - {*self.system.sizes}
-        indices = Indices(sorted(symbols), taken)
-        self.shapes = Shapes(self.system.sizes) if self.shapes is None else self.shapes
-        statements = Statements(names.__getitem__, indices, {k: f"offset_{k}" for k in self.offsets}, self.own, self.shapes)
-        statements.taken |= taken | KEYWORDS
+        statements = self.printing({a: f"(*{n})" if a in pointers else n for a, n in self.c_names.items()})
         written = {v.array.home for s in flat(self.function.body) if not isinstance(s, Loop) and (v := writes(s)) is not None}
-        lines = [f"void {self.name}(void *const *array, const int64_t *number)", "{"]
+        self.team = self._team()
+        head = "static void {}_share(team *us, int me, {}, const double *option)" if self.team else "void {}({})"
+        lines = [head.format(self.name, "void *const *array, const int64_t *number"), "{"]
         numbers = [*self.lengths(), *(f"offset_{k}" for k in self.offsets)]
         if any(isinstance(s, Draw) for s in flat(self.function.body)):
             numbers += ["seed", "step"]
         lines += [f"{INDENT}const int64_t {', '.join(f'{n} = number[{k}]' for k, n in enumerate(numbers))};"] if numbers else []
         for k, a in enumerate([*self.arrays(), *self.returned]):
             lines.append(f"{INDENT}{declaration(a, self.c_names[a], a.home not in written)} = array[{k}];")
-        for a in self._every():
-            if self.c_names[a] != self.c_names[a.home] and a not in self.scalars:
-                lines.append(f"{INDENT}{declaration(a, self.c_names[a])} = {self.c_names[a.home]};")
+        lines += [*self.variables(pointers), *self.work(statements, len(lines))]
+        return "\n".join([*lines, *(["    (void)us, (void)me, (void)option;"] if self.team else []), "}", *self._entry(numbers)]) + "\n"
+
+    def printing(self, names: dict[Array, str]) -> Statements:
+        """What prints the statements, for arrays of these names."""
+        taken = {*self.c_names.values(), *self.system.sizes}
+        symbols = {x for s in flat(self.function.body) if not isinstance(s, Loop) for v in (*reads(s), writes(s)) if v is not None
+                   for d in (*v.dims, *v.array.dims) for x in d.symbols} - {*self.system.sizes}
+        self.shapes = Shapes(self.system.sizes) if self.shapes is None else self.shapes
+        out = Statements(names.__getitem__, Indices(sorted(symbols), taken), {k: f"offset_{k}" for k in self.offsets}, self.own,
+                         self.shapes)
+        out.taken |= taken | KEYWORDS
+        return out
+
+    def variables(self, pointers: Collection[Array]) -> list[str]:
+        """Other names of arrays, and numbers that are no arrays; `pointers`: numbers that stand in the caller's memory."""
+        lines = [f"{INDENT}{declaration(a, self.c_names[a])} = {self.c_names[a.home]};" for a in self._every()
+                 if self.c_names[a] != self.c_names[a.home] and a not in self.scalars]
         loose = [self.c_names[a] for a in self._every() if a not in pointers and not a.dims and a not in self.own]
         kinds = {self.c_names[a]: a.kind for a in self._every()}
         for kind, word in (("real", "real"), ("bool", "bool"), ("int", "int64_t"), (DOUBLE, "double")):
             own = [n for n in loose if kinds[n] == kind]
             lines += [f"{INDENT}{word} {', '.join(own)};"] if own else []
+        return lines
+
+    def work(self, statements: Statements, before: int = 0) -> list[str]:
+        """The statements under their equations; `before`: lines above them."""
         self.meanings_()
         self.said: list[str] = []
         self.rows: dict[str, list[int]] = {}                     # value -> rows of this text
+        lines: list[str] = []
         for b in self.function.body:
             for line, values in self._c(b, statements, INDENT):
                 for name in dict.fromkeys(self.names[v] for v in values if v in self.names):
-                    self.rows.setdefault(name, []).append(len(lines))
+                    self.rows.setdefault(name, []).append(before + len(lines))
                 lines.append(line)
-        return "\n".join([*lines, "}"]) + "\n"
+        return lines
+
+    def _team(self) -> Team | None:
+        """How threads share the work."""
+        if not self.parallel:
+            return None
+        team = Team(self.plan, frozenset(self.own), frozenset(self.returned))
+        team.divide(self.function.body)
+        return team
+
+    def _entry(self, numbers: list[str]) -> list[str]:
+        """The function that a caller calls, where threads share the work."""
+        if not self.team:
+            return []
+        work = cost(self.function.body).substitute(self.system.sizes)
+        read = [f"{n} = number[{k}]" for k, n in enumerate(numbers) if n in work.symbols]
+        return ["", f"static double {self.name}_cost(const int64_t *number)", "{",
+                *([f"{INDENT}const int64_t {', '.join(read)};"] if read else [f"{INDENT}(void)number;"]),
+                f"{INDENT}return (double)({length(work)});", "}", "",
+                f"void {self.name}(void *const *array, const int64_t *number)", "{",
+                f"{INDENT}in_parallel({self.name}_share, {self.name}_cost(number), array, number, 0);", "}"]
 
     def meanings_(self) -> None:
         """What headings need."""
@@ -192,6 +232,8 @@ class NativeFunction(FunctionPrinter):
                 yield from self._c(x, statements, pad, found)
         elif isinstance(s, Loop):
             statements.indices.open.append(s.axis)
+            if self.team and id(s) in self.team.meetings:
+                yield f"{pad}meet();", NONE
             if not s.straight:
                 yield pad + loop_head(s), NONE
             for x in s.body:
@@ -200,7 +242,9 @@ class NativeFunction(FunctionPrinter):
                 yield pad + "}", NONE
             statements.indices.open.pop()
         else:
-            yield from ((pad + line, values) for line in statements.lines(s))
+            if self.team and id(s) in self.team.meetings:
+                yield f"{pad}meet();", NONE
+            yield from ((pad + line, values) for line in (self.team.lines(s, statements) if self.team else statements.lines(s)))
 
 
 def _blocks(body: list[Stmt]) -> Iterator[list[Stmt]]:
