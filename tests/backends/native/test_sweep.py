@@ -1,0 +1,123 @@
+"""Whatever the native backend may meet, against the reference interpreter: every primitive and its gradient, every model of the
+catalogue, every schedule, energy models. A few cases in each run, all of them in the long tier.
+
+An array agrees to 1e-12 in float64 and 1e-5 in float32, relative to its largest element; or to the hundredth part of the largest
+gradient of its model, where it is smaller: what cancels has the rounding of what cancelled.
+"""
+
+import chainrule as cr
+import numpy as np
+import pytest
+from chainrule.backends.cpu.program import Program
+from chainrule.backends.native.program import NativeProgram
+from chainrule.compiler.options import Options
+from chainrule.compiler.verify_program import verify_program
+from zoo import trained_energies as energies
+from zoo import truncated
+from zoo.build import LENGTHS, values
+from zoo.catalogue import TIMED
+from zoo.points import CASES, SEED, expected, point
+
+pytestmark = pytest.mark.native
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+QUICK = ("every primitive", "elman at one step", "chunked positions", "example mlp_dropout_l2", "example pos_tagger",
+         "time seq2seq", "fragment attention_heads", "lengths bidirectional")
+SCHEDULES = {"unroll 2": Options(unroll=2), "full": Options(unroll="full", steps=5), "every 3": Options(checkpoint="every 3"),
+             "sqrt": Options(checkpoint="sqrt"), "unroll 2, every 3": Options(unroll=2, checkpoint="every 3")}
+AHEAD = ("birnn", "neighbours", "mutual", "over_time")           # they read steps that a chunk does not have
+
+
+def tier(names, quick):
+    """Parameters of a test, those that are not quick in the long tier."""
+    groups = [(n, (n,) if isinstance(n, str) else n) for n in names]
+    return [pytest.param(*group, id=" ".join(group), marks=() if n in quick else pytest.mark.full) for n, group in groups]
+
+
+@pytest.fixture(autouse=True)
+def optimised(request, monkeypatch, native):
+    """Not at all where a test is to be quick, as users have it in the long tier."""
+    monkeypatch.setenv("CHAINRULE_CFLAGS", "" if request.node.get_closest_marker("full") else "-O0")
+
+
+def agree(found, want, dtype, least=0.0):
+    """Arrays by name; `least`: from which size on an array counts."""
+    assert {*found} >= {*want}
+    for k, v in want.items():
+        v = np.asarray(v)
+        size = max(np.abs(v).max(initial=0.0), least)
+        np.testing.assert_allclose(found[k], v, rtol=0, atol=TOLERANCE[dtype] * size, err_msg=f"{k} in {dtype}")
+
+
+def legal(program):
+    for printer in program.printers.values():
+        verify_program(printer.function, program.system.sizes, printer.plan, (4, 2) if not printer.function.lengths else (1,))
+
+
+@pytest.mark.parametrize("name", tier(CASES, QUICK))
+def test_models(name):
+    """Gradients with noise, outputs without, twice in the same memory; the program is legal there."""
+    p, (loss, grads, outputs) = point(name), expected(name)
+    least = 1e-2 * max((np.abs(v).max(initial=0.0) for v in grads.values()), default=0.0)
+    for dtype in TOLERANCE:
+        program = NativeProgram(p.system, dtype)
+        legal(program)
+        params = {k: v.astype(dtype) for k, v in p.params.items()}
+        workspace, inputs = program.Workspace(), p.inputs(program)
+        for _ in range(2):
+            found, d = program.loss_and_grads(params, **inputs, seed=SEED, workspace=workspace)
+            agree({"loss": found}, {"loss": loss}, dtype, 1e-2)
+            agree(d, grads, dtype, least)
+        if outputs:
+            agree(program.predict(params, **inputs), outputs, dtype)
+
+
+@pytest.mark.parametrize("name, schedule", tier(
+    [(n, s) for n in TIMED for s in SCHEDULES if not (n in AHEAD and SCHEDULES[s].checkpoint)],
+    [("lstm_concat", s) for s in SCHEDULES] + [("attention", "unroll 2")]))
+def test_schedules(name, schedule):
+    """In steps that a loop's copies divide and others, as the rolled module computes it."""
+    system = TIMED[name]()
+    for dtype in TOLERANCE:
+        reference, program = Program(system, "float64"), NativeProgram(system, dtype, 1, SCHEDULES[schedule])
+        legal(program)
+        for steps in (5, 4, 1) if schedule != "full" else (5,):
+            at = values(system, {**LENGTHS, "T": steps})
+            inputs = {k: np.moveaxis(at[k], len(n.axes) - 1, 0) for k, n in system.inputs.items()}
+            params = {k: at[k].astype(dtype) for k in (*system.params, *system.stats)}
+            loss, grads = reference.loss_and_grads({k: at[k] for k in params}, **inputs, seed=SEED)
+            found, d = program.loss_and_grads(params, **inputs, seed=SEED)
+            agree({"loss": found}, {"loss": loss}, dtype, 1e-2)
+            agree(d, grads, dtype, 1e-2 * max(np.abs(v).max() for v in grads.values()))
+
+
+@pytest.mark.parametrize("name", tier([f.__name__ for f in truncated.MEANS], ("lstm_packed",)))
+def test_chunks_of_truncated_models(name):
+    """The chunks of a sequence against the whole one, in which no gradient passes their borders."""
+    build = next(f for f in truncated.MEANS if f.__name__ == name)
+    system = truncated.truncating(build(), 3)
+    at = values(system, {**LENGTHS, "T": truncated.STEPS})
+    loss, *grads = truncated.whole(system, at, 3)
+    for dtype in TOLERANCE:
+        program = NativeProgram(system, dtype)
+        legal(program)
+        params = {k: at[k].astype(dtype) for k in (*system.params, *system.stats)}
+        found, d = truncated.chunked(program, system, params, at, 3)
+        agree({"loss": found}, {"loss": loss}, dtype, 1e-2)
+        agree(d, dict(zip(system.params, grads, strict=True)), dtype, 1e-2 * max(np.abs(v).max() for v in grads))
+
+
+ENERGIES = [(n, s) for n, x in energies.TRAINED.items() for s in ("rolled", "unroll 2") if s == "rolled" or "k = 1" not in x]
+
+
+@pytest.mark.parametrize("name, schedule", tier(ENERGIES, [("pcd", "rolled"), ("categorical", "unroll 2")]))
+def test_energies(name, schedule):
+    """Steps with their chains, means, samples, free energies and statistics: the same draws, so the same numbers."""
+    text = energies.TRAINED[name]
+    options = {} if schedule == "rolled" else {"unroll": 2}
+    want, found = (energies.trained(text, backend=b, **options) for b in ("numpy", "native"))
+    agree(found, want, "float64", 1e-2)
+    numpy, native = (cr.compile(cr.parse(text), dtype="float64", backend=b, **options) for b in ("numpy", "native"))
+    inputs, params = energies.data(numpy.system), numpy.init(seed=1)
+    for call in (lambda p: {"F": p.free_energy(params, **inputs)}, lambda p: p.statistics(params, **inputs),
+                 lambda p: {"v": p.gibbs(params, 3, seed=2, **inputs)}):
+        agree(call(native), call(numpy), "float64", 1e-2)
