@@ -81,7 +81,7 @@ class Unpool:
 @dataclass(frozen=True)
 class Way:
     """How windows are read: `block` examples at a time, and all of their elements copied ("blocks"), those along the last dim
-    ("rows"), or none ("each", where every channel has a kernel of its own). `groups`: channels that see each other.
+    ("rows"), or none ("direct"; "each", where every channel has a kernel of its own). `groups`: channels that see each other.
     """
 
     name: str

@@ -72,6 +72,7 @@ class Compiled:
     missing: dict[str, str] = field(default_factory=dict)        # why it has not all of them,
     chain: tuple[str, ...] = ()                                  # and the inputs that its persistent chains go on from
     seconds: dict[str, float] = field(default_factory=dict)
+    direct: bool = False                                         # whether convolutions read windows where they stand
 
 
 class _Clock:
@@ -84,15 +85,15 @@ class _Clock:
         self.start = now
 
 
-def compile_system(system: System, options: Options | None = None) -> Compiled:
+def compile_system(system: System, options: Options | None = None, direct: bool = False) -> Compiled:
     """All stages up to statements: the functions `gradients`, `predict` and `evaluate`; with `checkpoint`, those over chunks.
 
-    Of an energy model, the functions that `energy_pipeline` lists.
+    Of an energy model, the functions that `energy_pipeline` lists. `direct`: the backend's convolutions copy no windows.
     """
     if system.energy is not None:
         from .energy_pipeline import compile_energy
         return compile_energy(system)
-    out = Compiled(system, system)
+    out = Compiled(system, system, direct=direct)
     clock = _Clock(out.seconds)
     if system.training.truncate is not None:
         system, out.truncation = truncated(system)
@@ -222,7 +223,7 @@ def lower_function(out: Compiled, name: str, system: System, roots: dict[str, Ex
                    trained: tuple[str, ...] = ()) -> None:
     """Schedule, lay out and lower one function; `results` are arrays that the caller owns."""
     carry = ends(system, out.truncation, roots.values())
-    lay = layout(schedule(system, {**roots, **{equation(k): e for k, e in carry.items()}}))
+    lay = layout(schedule(system, {**roots, **{equation(k): e for k, e in carry.items()}}), out.direct)
     names = {**system.names, **{lay.plan.roots[k]: k for k in ("loss",) if k in roots}}
     body: list[Stmt] = list(lower(lay, names))
     function = Function(name, body=body, trained=trained)

@@ -40,13 +40,14 @@ class Program:
     """
 
     backend = "numpy"
+    direct = False                                               # whether its convolutions read windows where they stand
     Printer: type[ModulePrinter] = ModulePrinter
     EnergyPrinter: type[ModulePrinter] = EnergyPrinter
 
     def __init__(self, system: System, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         self.system, self.dtype, self.level, self.options = system, dtype, level, options or Options()
         with uncollected():
-            self.compiled: Compiled = compile_system(system, self.options)
+            self.compiled: Compiled = compile_system(system, self.options, self.direct)
             printer = self.EnergyPrinter if system.energy is not None else self.Printer
             printed: Module = printer(self.compiled, dtype, level, self.options).print()
         self.source, self.lines, self.printers = printed.source, printed.lines, printed.printers

@@ -19,6 +19,7 @@ class NativeProgram(Program):
     """
 
     backend = "native"
+    direct = True
     Printer = NativePrinter
     EnergyPrinter = NativeEnergyPrinter
 

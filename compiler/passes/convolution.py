@@ -5,6 +5,7 @@
     blocks   the same for as many examples at a time as fit into the cache; nothing is kept
     rows     windows along the last dimension side by side, a block at a time; for every row of the kernel one product with
              these windows, read shifted by the row: k copies of the image instead of k*k
+    direct   no window is copied: for a backend whose kernels keep a block of the result in registers
     each     depthwise: for every element of the kernel a product, element by element, with the image shifted by it
     plain    a kernel of one element, which moves nothing: a matrix product of the image as it stands
 
@@ -67,14 +68,17 @@ def cheapest(costs: dict[str, float]) -> str:
     return min(costs, key=costs.__getitem__)
 
 
-def convolutions(plan: Schedule, choose: Choose | None = None) -> Schedule:
-    """Choose a way for every convolution and its adjoints; by any but `whole` they read image and kernel alone."""
+def convolutions(plan: Schedule, choose: Choose | None = None, direct: bool = False) -> Schedule:
+    """Choose a way for every convolution and its adjoints; by any but `whole` they read image and kernel alone.
+
+    `direct`: the backend reads windows where they stand.
+    """
     from .schedule import arranged
     choose = choose or cheapest
     jobs = {e: j for e in plan.order if (j := _job(plan, e)) is not None}
     for together in _sharing(jobs):
-        for e, way in _ways(jobs, together, choose).items():
-            job, costs = jobs[e], jobs[e].costs()
+        for e, way in _ways(jobs, together, choose, direct).items():
+            job, costs = jobs[e], jobs[e].costs(direct)
             block = job.block(way)
             plan.choices[e] = Choice(e, job.call, costs, way, block, len(together) > 1)
             if way != "whole":
@@ -97,10 +101,10 @@ def _sharing(jobs: dict[Expr, Job]) -> list[list[Expr]]:
     return list(found.values())
 
 
-def _ways(jobs: dict[Expr, Job], together: list[Expr], choose: Choose) -> dict[Expr, str]:
+def _ways(jobs: dict[Expr, Job], together: list[Expr], choose: Choose, direct: bool) -> dict[Expr, str]:
     """Each by its own way; or all by kept windows, which are copied once then."""
-    own = {e: choose(jobs[e].costs()) for e in together}
-    costs = [jobs[e].costs() for e in together]
+    costs = [jobs[e].costs(direct) for e in together]
+    own = {e: choose(c) for e, c in zip(together, costs, strict=True)}
     if len(together) > 1 and all("whole" in c for c in costs):
         kept = sum(c["whole"] for c in costs) - (len(together) - 1) * jobs[together[0]].unfolding()
         apart = sum(c[own[e]] for e, c in zip(together, costs, strict=True))

@@ -118,11 +118,13 @@ class Job:
 
     # ------------------------------------------------------------ seconds
 
-    def costs(self) -> dict[str, float]:
-        """What each way that can be taken costs."""
+    def costs(self, direct: bool = False) -> dict[str, float]:
+        """What each way that can be taken costs; `direct`: where windows need not be copied."""
         alone = all(k == 1 and x.stride == 1 and x.lo == x.hi == 0 for k, x in zip(self.kernel, self.lines, strict=True))
         if alone and self.groups == 1 and not isinstance(self.operands[0], Input):
             return {"plain": self._product(1, MEMORY)}
+        if direct:
+            return {"each" if self.depthwise else "direct": self._product(1, MEMORY)}
         out = {"whole": self._whole(), "blocks": self._blocks()}
         if len(self.lines) > 1 and self.lines[0].stride == 1 and self.kernel[0] > 1:
             out["rows"] = self._rows()

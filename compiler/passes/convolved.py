@@ -74,7 +74,7 @@ def _arranged(c: Convolution, cut: tuple[Size, ...], swapped: bool, kind: str) -
         order = tuple(k - 1 for k in inner)
         dims = cut[1:]
     else:
-        order = (inner[0], 0, *inner[1:]) if c.way == "rows" else (0, *inner) if c.way == "blocks" else (*inner, 0)
+        order = (inner[0], 0, *inner[1:]) if c.way == "rows" else (0, *inner) if c.way in ("blocks", "direct") else (*inner, 0)
         dims = cut
     array = Array(tuple(dims[k] for k in order), kind)
     return array, turned(view(array), tuple(order.index(k) for k in range(len(dims))))

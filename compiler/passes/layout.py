@@ -172,9 +172,9 @@ def step(v: View, dim: int, axis: str) -> View:
 
 # ---------------------------------------------------------------- decisions
 
-def layout(plan: Schedule) -> Layout:
-    """Decide the kind of every value, then give it its array."""
-    plan = convolutions(pools(plan))
+def layout(plan: Schedule, direct: bool = False) -> Layout:
+    """Decide the kind of every value, then give it its array; `direct`: the backend's convolutions copy no windows."""
+    plan = convolutions(pools(plan), direct=direct)
     sink(plan)
     out = Layout(plan, copies=_copies(plan))
     roots = set(plan.roots.values())

@@ -39,6 +39,8 @@ def _why(c: Choice) -> str:
             return f"windows of {examples} fit the cache"
         case "rows":
             return f"{k[-1]} copies of the image instead of {prod(k)}, {examples}"
+        case "direct":
+            return "no window is copied"
         case "each":
             return f"every channel has a kernel of its own, {examples}"
     return "one element: the image as it stands"
