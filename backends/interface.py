@@ -11,6 +11,7 @@ from ..compiler.graph import GraphError
 from ..compiler.options import Options
 from ..compiler.system import System
 from .cpu.program import Program
+from .cuda.program import CudaProgram
 from .native.blas import blas_product
 from .native.build import NoCompiler, compiler_command
 from .native.program import NativeProgram
@@ -100,4 +101,5 @@ def available() -> None:
                          'take the backend "numpy"')
 
 
-BACKENDS: dict[str, Callable[[System, str, int, Options], CompiledModel]] = {"numpy": Program, "native": NativeProgram}
+BACKENDS: dict[str, Callable[[System, str, int, Options], CompiledModel]] = {"numpy": Program, "native": NativeProgram,
+                                                                                 "cupy": CudaProgram}

@@ -24,12 +24,13 @@ from ..cpu.views import name_of
 from .convolutions import Shapes
 from .indexing import Indices, declaration
 from .kernels import length
+from .packing import packed_once
 from .parallel import Team, cost, sums_apart
 from .statements import INDENT, Statements, loop_head
 
 KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false real
-main array number gemm PLAIN TURNED seed step total best at free place found base scale INFINITY NAN""".split())
+main array number gemm pack PLAIN TURNED PACKED ADDED seed step total best at free place found base scale INFINITY NAN""".split())
 NONE: list[Expr] = []
 
 
@@ -40,6 +41,7 @@ class NativeFunction(FunctionPrinter):
         """Every array with dims has a place in the workspace; numbers are local variables."""
         return a.role in ("param", "input", "result") or bool(a.dims)
 
+    keywords = KEYWORDS                                          # what no array may be called
     kept_as = "{} in C"                                          # a state may go from one backend to the other
     shares = False
     parallel = False                                             # whether several threads share the work
@@ -50,7 +52,7 @@ class NativeFunction(FunctionPrinter):
     def _lower(self) -> None:
         self.scratch = {}
         kept = frozenset(v.array for v in self.kept)
-        body = fuse(by_rows(self.function.body, kept, self.namer.claim))
+        body = packed_once(fuse(by_rows(self.function.body, kept, self.namer.claim)), kept, self.namer.claim)
         self.function = replace(self.function, body=sums_apart(body, kept) if self.parallel else body)
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
                         for v in (*reads(s), writes(s)) if v is not None)
@@ -114,7 +116,7 @@ class NativeFunction(FunctionPrinter):
         return ({x for a in self.arrays() for d in a.dims for x in d.symbols} | loops | read) - {*self.system.sizes}
 
     def _c_names(self) -> dict[Array, str]:
-        taken = {*KEYWORDS, *self.system.sizes, *(s.axis for s in flat(self.function.body) if isinstance(s, Loop))}
+        taken = {*self.keywords, *self.system.sizes, *(s.axis for s in flat(self.function.body) if isinstance(s, Loop))}
         out: dict[Array, str] = {}
         for a in dict.fromkeys(x for y in self._every() for x in (y.home, y)):
             if a.home is not a and a.name in (a.home.name, ""):
@@ -194,7 +196,7 @@ class NativeFunction(FunctionPrinter):
         """How threads share the work."""
         if not self.parallel:
             return None
-        team = Team(self.plan, frozenset(self.own), frozenset(self.returned))
+        team = Team(self.plan, frozenset(self.own), frozenset(self.returned), self.system.sizes)
         team.divide(self.function.body)
         return team
 

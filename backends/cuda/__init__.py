@@ -1,0 +1,1 @@
+"""CUDA: programs for CuPy with kernels in CUDA C++."""

@@ -1,0 +1,224 @@
+"""One function of a model for a GPU: its kernels in CUDA C++, and the Python that launches them, equation by equation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ...compiler.graph import Expr
+from ...compiler.passes.fusion import added_up, fuse, locals_
+from ...compiler.passes.memory import Slot, share
+from ...compiler.passes.rows import by_rows
+from ...compiler.program import Array, Block, Draw, Kernel, Loop, Nest, Product, Reduction, Scatter, Stmt, View, flat, reads, writes
+from ...compiler.sizes import Size, product, size
+from ..cpu.functions import Text, loop_head, wrapped
+from ..cpu.names import cut, declared
+from ..cpu.views import name_of
+from ..native.function import KEYWORDS, NativeFunction, _blocks
+from ..native.indexing import CTYPES, Indices, place
+from .geometry import SHARED
+from .kernels import Kernels
+from .matrices import gemm
+from .prelude import KERNELS, found
+from .statements import Statements
+
+INDENT = "    "
+CUDA = frozenset("""threadIdx blockIdx blockDim gridDim warpSize lane row column parts chosen first_of_warp asm class delete new this
+template typename using namespace operator private protected public friend virtual throw try catch signed mutable explicit export
+abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh erf erfc exp exp2 expm1 fabs fdim floor fma fmax fmin fmod hypot j0 j1
+jn log log10 log1p log2 max min modf norm pow remainder rint round rsqrt signbit sin sinh sqrt tan tanh tgamma trunc y0 y1 yn clock
+free malloc printf memcpy memset assert int8_t uint8_t int32_t uint32_t int64_t uint64_t size_t half dim3 error_t""".split())
+
+
+class CudaFunction(NativeFunction):
+    """Prints one function: `body` is its text in Python; its kernels go into `kernels`."""
+
+    kept_as = "{}"
+    keywords = KEYWORDS | CUDA | frozenset(found()) | frozenset(KERNELS)
+    kernels: Kernels
+
+    def _lower(self) -> None:
+        self.scratch = {}
+        kept = frozenset(v.array for v in self.kept)
+        self.function = replace(self.function, body=by_kernels(fuse(by_rows(self.function.body, kept, self.namer.claim))))
+        count = Counter(v.array for s in self._flat() for v in views(s))
+        nests = [s for b in _blocks(self.function.body) for s in b if isinstance(s, Nest)]
+        self.own = {}
+        for n in nests:
+            self.taken = 0
+            self.own |= {a: dims for a, dims in locals_(n, count, kept, self._small).items() if a.storage is None}
+            inside = Counter(v.array for s in n.body for v in views(s))
+            self.own |= {a: () for a, k in inside.items() if not a.dims and a.role == "value" and k == count[a] and a not in kept}
+        for a in dict.fromkeys(v.array for s in self._flat() for v in reads(s)):
+            self.own.pop(a.storage, None)  # type: ignore[arg-type]
+        share(self.function.body, self.kept, self.own)
+        self.scalars = frozenset(self.own)
+        self.local = {*self.own}
+
+    def _name_scratch(self) -> None:
+        """There is none; numbers that one kernel hands to another have places of their own."""
+        self.again = set()
+        self.plan.slots += [Slot(a.kind, [size(1)], [(a, 0, 0)]) for a in self._every()
+                            if not a.dims and a.role == "value" and a not in self.own]
+
+    def _small(self, dims: tuple[Size, ...]) -> bool:
+        """Whether a row's buffer may stand in shared memory beside those that are there."""
+        n = product(dims)
+        if not {*n.symbols} <= {*self.system.sizes} or self.taken + 4 * n.evaluate(self.system.sizes) > SHARED:
+            return False
+        self.taken += 4 * n.evaluate(self.system.sizes)
+        return True
+
+    def _flat(self) -> list[Stmt]:
+        return [s for s in flat(self.function.body) if not isinstance(s, Loop)]
+
+    @property
+    def numbers(self) -> set[str]:
+        """Numbers that a kernel may take: lengths, and the variables of the loops around it."""
+        loops = {s.axis.upper() for s in flat(self.function.body) if isinstance(s, Loop)} - {*self.system.sizes}
+        return self.lengths_ | loops | {*self.indices.open}
+
+    # ------------------------------------------------------------ Python
+
+    def body(self, indent: str = INDENT) -> Text:
+        """Launches and matrix products under their equations."""
+        self.c_names = self._c_names()
+        self.meanings_()
+        self.said: list[str] = []
+        self.known_names: set[str] = {a.home.name for a in self._every()}
+        symbols = {x for s in self._flat() for v in views(s) for d in (*v.dims, *v.array.dims) for x in d.symbols}
+        self.indices = Indices(sorted(symbols - {*self.system.sizes}), {*self.c_names.values(), *self.system.sizes})
+        self.lengths_ = symbols - {*self.system.sizes}
+        out = Text()
+        for s in self.function.body:
+            for line, values in self._python(s, indent, []):
+                for name in dict.fromkeys(self.names[v] for v in values if v in self.names):
+                    out.where.setdefault(name, []).append(len(out.lines))
+                out.lines.append(line)
+        out.lines += self._results(indent)
+        return out
+
+    def _results(self, indent: str) -> Iterator[str]:
+        """Names of results that have none yet: of what is computed in another's place, of parts of arrays, of numbers."""
+        for a in dict.fromkeys(v.array for v in self.kept):
+            if a.home is not a and a.name not in self.known_names:
+                self.known_names.add(a.name)
+                yield f"{indent}{a.name} = {a.home.name}"
+            if not a.dims and a.role == "value":
+                yield f"{indent}{a.name} = {a.home.name}.reshape(())"
+        parts = cut(self.function.body, self.kept)
+        for v in self.kept:
+            if v.array in parts and name_of(v) != v.array.name:
+                yield indent + declared(v.array, parts.pop(v.array))
+
+    def _python(self, s: Stmt, pad: str, values: list[Expr]) -> Iterator[tuple[str, list[Expr]]]:
+        """The lines of a statement, each with the values that it computes."""
+        if isinstance(s, Block):
+            above = list(self.heading(list(s.values), pad)) if s.heading is None else [f"# {x}" for x in s.heading]
+            if any(isinstance(x, Loop) for x in s.body):
+                above = []
+            found = [*s.values, *(self.layout.part[v][0] for v in s.values if v in self.layout.part)]
+            yield from ((pad + x, found) for x in above if x not in self.said)
+            self.said = above or self.said
+            for x in s.body:
+                yield from self._python(x, pad, found)
+        elif isinstance(s, Loop):
+            self.indices.open.append(s.axis)
+            yield from ((pad + line, []) for line in loop_head(s))
+            for x in s.body:
+                yield from self._python(x, pad if s.straight else pad + INDENT, values)
+            self.indices.open.pop()
+        else:
+            for line in self._launch(s, values):
+                yield from ((x, values) for x in wrapped(pad + line, ""))
+            for a in [v.array for x in flat([s]) if (v := writes(x)) is not None]:
+                if a.home is not a and a.name and a.name not in self.known_names and a not in self.scalars:
+                    self.known_names.add(a.name)
+                    yield f"{pad}{a.name} = {a.home.name}", values
+
+    def _launch(self, s: Stmt, values: list[Expr]) -> Iterator[str]:
+        """A statement as a call of cuBLAS, or as the launch of a kernel."""
+        if isinstance(s, Product) and (text := gemm(s, self._called, _step)):
+            yield text
+            return
+        statements = Statements(self.c_names.__getitem__, self.indices, self.system.sizes,
+                                {k: f"offset_{k}" for k in self.offsets}, self.own)
+        statements.taken |= {*self.c_names.values(), *self.system.sizes} | self.keywords
+        body, geometry = statements.kernel(s)
+        arrays = list(dict.fromkeys(v.array for x in flat([s]) for v in views(x) if v.array not in self.scalars))
+        written = {v.array.home for x in flat([s]) if (v := writes(x)) is not None}
+        name, homes, numbers = self.kernels.add(self._word(s), body, geometry, arrays, written, self)
+        seeded = ["seed"] if any(isinstance(x, Draw) for x in flat([s])) else []
+        given = ", ".join([*(self._called(a) for a in homes), *seeded, *(self.offsets.get(n.removeprefix("offset_"), n)
+                                                                       if n.startswith("offset_") else n for n in numbers)])
+        threads = str(geometry.threads if len(geometry.threads) > 1 else geometry.threads[0])
+        yield f'launch("{name}", {_blocks_text(geometry.count, geometry.per)}, {threads}, {given})'
+
+    def _called(self, a: Array) -> str:
+        """What an array is called in Python: its own name where it has one already."""
+        return a.name if a.name in self.known_names else a.home.name
+
+    def _word(self, s: Stmt) -> str:
+        """A kernel is called after what it writes last."""
+        last = [v.array for x in flat([s]) if (v := writes(x)) is not None]
+        named = [a for a in last if a not in self.scalars] or last
+        return self.c_names[named[-1]]
+
+
+def views(s: Stmt) -> tuple[View, ...]:
+    """All that a statement reads and writes."""
+    out = writes(s)
+    return (*reads(s), *((out,) if out is not None else ()))
+
+
+def _step(v: View, k: int) -> str:
+    """A step of a loop as a subscript."""
+    return place(v.along[k], v.array.dims[k], [])
+
+
+def _blocks_text(count: Size, per: int) -> str:
+    return count.format() if per == 1 else f"blocks({count.format()}, {per})"
+
+
+def by_kernels(body: list[Stmt]) -> list[Stmt]:
+    """What a GPU does apart stands apart: sums over rows are no part of a nest. Numbers share a kernel with their neighbours."""
+    out = list[Stmt]()
+    for s in body:
+        if isinstance(s, (Block, Loop)):
+            out.append(replace(s, body=by_kernels(s.body)))
+        elif isinstance(s, Nest):
+            rows = [m for m in s.body if not (isinstance(m, (Reduction, Scatter)) and added_up(m))]
+            out += [Nest(s.rows, rows)] if len(rows) > 1 else rows
+            out += [m for m in s.body if m not in rows]
+        else:
+            out.append(s)
+    return _numbers(out)
+
+
+def _numbers(body: list[Stmt]) -> list[Stmt]:
+    """Blocks that only compute numbers, one after the other, as one nest without rows."""
+    out = list[Stmt]()
+    for s in body:
+        small = isinstance(s, Block) and all(isinstance(x, Nest) and not x.rows or _number(x) for x in s.body) and s.body
+        if isinstance(s, Block) and small:
+            members = [m for x in s.body for m in (x.body if isinstance(x, Nest) else [x])]
+            last = out[-1] if out else None
+            if isinstance(last, Block) and last.heading == s.heading and last.section == s.section \
+                    and isinstance(last.body[0], Nest) and not last.body[0].rows:
+                out[-1] = Block((*last.values, *s.values), [Nest((), [*last.body[0].body, *members])], s.section, s.heading)
+            else:
+                out.append(Block(s.values, [Nest((), members)], s.section, s.heading))
+        else:
+            out.append(s)
+    return out
+
+
+def _number(s: Stmt) -> bool:
+    """Whether a statement computes one number from numbers, or by a reduction."""
+    if isinstance(s, Kernel):
+        return not s.dims
+    return isinstance(s, Reduction) and len(s.over) == len(s.a.dims) and s.kind in ("sum", "max", "min", "prod") and bool(s.over)
+
+
+__all__ = ["CTYPES", "CudaFunction"]

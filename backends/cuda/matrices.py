@@ -1,0 +1,75 @@
+"""Sums of products as calls of cuBLAS: matrices are views of arrays, so nothing is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ...compiler.program import Along, Array, Product, View
+from ...compiler.sizes import Size, product
+from ..native.matrices import Label, _collapsed, _orders, strides
+
+Text = Callable[[Array], str]
+
+
+def gemm(s: Product, names: Text, step: Callable[[View, int], str]) -> str | None:
+    """`gemm(x, W.T, out)`, with a leading dim of batches where both operands and the result share labels; None where memory
+    does not stand so.
+    """
+    common = [k for k in s.lo if k in s.la and k in s.lb]
+    summed = [k for k in s.la if k in s.lb and k not in s.lo]
+    rows = [k for k in s.lo if k in s.la and k not in s.lb]
+    columns = [k for k in s.lo if k in s.lb and k not in s.la]
+    if not summed or not (rows or columns) or len(common) + len(rows) + len(columns) != len(s.lo):
+        return None
+    for m, n, x, lx, y, ly in ((rows, columns, s.a, s.la, s.b, s.lb), (columns, rows, s.b, s.lb, s.a, s.la)):
+        for k in _orders(summed, x, lx):
+            found = [_matrix(v, labels, [common, *groups], names, step)
+                     for v, labels, groups in ((x, lx, (m, k)), (y, ly, (k, n)), (s.out, s.lo, (m, n)))]
+            if None not in found and not _turned(s.out, s.lo, m, n):
+                return f"gemm({', '.join(map(str, found))})"
+    return None
+
+
+def _turned(v: View, labels: Sequence[Label], rows: list[Label], columns: list[Label]) -> bool:
+    """Whether a matrix lies column by column."""
+    steps = dict(zip(labels, strides(v), strict=True))
+    return bool(columns) and steps[columns[-1]] != 1
+
+
+def _matrix(v: View, labels: Sequence[Label], groups: list[list[Label]], names: Text, step: Callable[[View, int], str]) -> str | None:
+    """A view with one dim a group of labels, the first of which may be empty; one of the last two stands together in memory."""
+    steps = dict(zip(labels, strides(v), strict=True))
+    size = dict(zip(labels, v.dims, strict=True))
+    if {*labels} != {k for g in groups for k in g} or any(steps[k] is None for k in labels):
+        return None
+    walks = [_collapsed(g, steps, size) for g in groups]
+    if None in walks or not any(w == 1 or not g for w, g in zip(walks[1:], groups[1:], strict=True)):
+        return None
+    own = [labels[x.dim] for x in v.along if isinstance(x, Along)]
+    wanted = [k for g in groups for k in g]
+    text = names(v.array) + _items(v, step)
+    if wanted != own:
+        perm = [own.index(k) for k in wanted]
+        text += ".T" if perm == [1, 0] else f".transpose({', '.join(map(str, perm))})"
+    shaped = groups if groups[0] else groups[1:]
+    if any(len(g) != 1 for g in shaped):
+        dims = [product(tuple(size[k] for k in g)).format() for g in shaped]
+        text += f".reshape({', '.join(dims)})"
+    return text
+
+
+def _items(v: View, step: Callable[[View, int], str]) -> str:
+    """The subscripts of a view of its array, `[t, :, H:2*H]`."""
+    items = []
+    for k, (x, n) in enumerate(zip(v.along, v.array.dims, strict=True)):
+        if isinstance(x, Along):
+            low, high = x.offset, x.offset + v.dims[x.dim]
+            items.append(f"{'' if low == 0 else low.format()}:{'' if high == n else high.format()}")
+        else:
+            items.append(step(v, k))
+    while items and items[-1] == ":":
+        items.pop()
+    return f"[{', '.join(items)}]" if items else ""
+
+
+__all__ = ["Size", "gemm"]

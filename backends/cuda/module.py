@@ -1,0 +1,67 @@
+"""The module around kernels: what stands before and after them, and their text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..cpu.entry import Entry
+from ..cpu.functions import FunctionPrinter
+from ..cpu.head import init_text
+from ..cpu.module import HELPERS, ModulePrinter
+from . import device
+from .function import CudaFunction
+from .kernels import Kernels
+from .updates import CudaUpdates
+
+IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
+WORDS = ("KERNELS", "BLAS", "launch", "blocks", "gemm", "to_device", "to_host", "cp", "ctypes")
+
+
+class CudaPrinter(ModulePrinter):
+    """Prints a compiled system as a module for CuPy; the text of its kernels stands in it."""
+
+    Function = CudaFunction
+    Updates = CudaUpdates
+    imports = IMPORTS
+    carried = (*HELPERS, device)                                 # of two helpers of one name, the device's
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.reserved = (*self.reserved, *WORDS)
+        self.uses |= {"Kernels", "Blas", "launch", "blocks", "gemm", "matrix", "to_device", "to_host"}
+        self.kernels = Kernels({k: v for k, v in self.system.sizes.items() if k in self.sizes})
+        self.Updates = self._updates  # type: ignore[assignment]
+
+    def _updates(self, compiled: Any, uses: set[str]) -> CudaUpdates:
+        updates = CudaUpdates(compiled, uses)
+        updates.kernels = self.kernels
+        return updates
+
+    def framed(self, name: str, printer: FunctionPrinter, entry: Entry, what: str) -> str:
+        """A function, whose kernels go with all others."""
+        assert isinstance(printer, CudaFunction)
+        printer.kernels = self.kernels
+        self.uses |= {"seeds"}
+        return super().framed(name, printer, entry, what)
+
+    def initial(self) -> str:
+        """`init`: drawn by NumPy, then on the device."""
+        text = init_text(self.system, self.dtype, self.uses).rstrip("\n")
+        head, _, rest = text.partition("    return {")
+        return f"{head}    return to_device({{{rest})\n"
+
+    def loss_and_grads(self) -> str:
+        """`loss_and_grads`: the objective and fresh gradients, on the device."""
+        return super().loss_and_grads().replace("np.empty_like", "cp.empty_like")
+
+    def selfcheck(self) -> str:
+        """None: differences need float64."""
+        return ""
+
+    def steps(self) -> list[str]:
+        """No steps one by one."""
+        return []
+
+    def helpers(self) -> str:
+        """The helpers, and the kernels."""
+        return f'{super().helpers()}\n\nBLAS = Blas()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n'

@@ -1,0 +1,44 @@
+"""A model compiled for a GPU: the module's functions, on arrays of the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...compiler.graph import GraphError
+from ...compiler.options import Options
+from ...compiler.system import System
+from ..cpu.program import Program
+from .module import CudaPrinter
+
+
+class NoDevice(RuntimeError):
+    """There is no CuPy, or nothing that it can run on."""
+
+
+class CudaProgram(Program):
+    """A program for CuPy: `source` is one module with its kernels in it; it needs NumPy and CuPy, and a device to run on."""
+
+    backend = "cupy"
+    Printer = CudaPrinter
+
+    def __init__(self, system: System, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
+        if level == 0:
+            raise GraphError("-O0 prints one expression an equation, for reading, which the cupy backend has no form for; "
+                             'the backend "numpy" has')
+        if dtype != "float32":
+            raise GraphError(f'the cupy backend computes in float32, not {dtype}; the backend "numpy" has both')
+        super().__init__(system, dtype, level, options)
+
+    @property
+    def module(self) -> Any:
+        """The loaded module. NoDevice says why there is none."""
+        try:
+            return super().module
+        except ImportError as e:
+            raise NoDevice(f'the cupy backend runs on CuPy, which cannot be imported ({e}); '
+                           'install "chainrule[gpu]" for CUDA 13 or "chainrule[gpu12]" for CUDA 12') from None
+
+    @property
+    def cuda(self) -> str:
+        """The text of the kernels alone."""
+        return self.source.partition('KERNELS = Kernels(r"""')[2].partition('""")')[0]

@@ -1,0 +1,164 @@
+"""Nests as kernels: one thread a row where its loops are short or none, else several threads, which share the loops inside.
+
+What belongs to a row as a whole every thread of it computes, and the first one stores. What one thread of a row writes and
+another reads stands behind a barrier: of the warp, or of the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from ...compiler.passes.fusion import inner_loops, partial, walked
+from ...compiler.program import Along, Array, Kernel, Nest, Pick, Reduction, Stmt, Take, View, reads, writes
+from ...compiler.sizes import Size, product
+from ..native.indexing import CTYPES
+from ..native.kernels import length
+from ..native.loops import FIRST
+from ..native.nests import _Rows
+from .geometry import element_of, lanes, row_of, strided
+
+if TYPE_CHECKING:
+    from .statements import Statements
+
+SHORT = 4                                                        # elements of a row that one thread walks through
+ALL = "every thread"                                             # who reads what belongs to a row as a whole
+
+
+def print_rows(s: Nest, statements: Statements) -> Iterator[str]:
+    """The body of a nest's kernel."""
+    depth = len(s.rows)
+    over = list(zip(statements.indices(s.rows), s.rows, strict=True))
+    if alone(s, statements.known):
+        head, statements.geometry = element_of(over)
+        rows = _Rows(depth, any(len(walked(m)) > depth for m in s.body), statements)
+        yield from [*head, *(line for run in inner_loops(s.body, depth) for line in rows.run(run))]
+        return
+    shared = ThreadedRows(depth, True, statements, lanes=lanes([walked(m)[depth:] for m in s.body], statements.known))
+    text = [line for run in inner_loops(s.body, depth) for line in shared.fenced(run)]
+    head, statements.geometry = row_of(over, shared.lanes, 8 * shared.elements(statements.known))
+    per = statements.geometry.per
+    yield from head
+    yield from ["__shared__ real parts[32];"] if shared.lanes > 32 and shared.joins else []
+    for kind, name, dims in shared.shared:
+        count = length(product(dims))
+        if per == 1:
+            yield f"__shared__ {kind} {name}[{count}];"
+        else:
+            yield from [f"__shared__ {kind} {name}_rows[{per}][{count}];", f"{kind} *{name} = {name}_rows[threadIdx.y];"]
+    yield from text
+
+
+def alone(s: Nest, known: dict[str, int] | object) -> bool:
+    """Whether one thread does a row: its loops are short, and their lengths known."""
+    inner = [product(walked(m)[len(s.rows):]) for m in s.body]
+    names = {*known}  # type: ignore[misc]
+    return bool(s.rows) and all(not {*n.symbols} - names and n.evaluate(known) <= SHORT for n in inner)  # type: ignore[arg-type]
+
+
+@dataclass
+class Touch:
+    """What a run does to an array: where each of its threads is there, and whether it writes."""
+
+    array: Array
+    where: object
+    written: bool
+
+
+@dataclass
+class ThreadedRows(_Rows):
+    """The body of a row that `lanes` threads share."""
+
+    lanes: int = 32
+    joins: bool = False
+    shared: list[tuple[str, str, tuple[Size, ...]]] = field(default_factory=list)
+    before: list[Touch] = field(default_factory=list)            # what was touched since the last barrier
+
+    def elements(self, known: object) -> int:
+        """How many elements of shared memory a row takes."""
+        return sum(product(dims).evaluate(known) for _, _, dims in self.shared)  # type: ignore[arg-type]
+
+    def fenced(self, run: list[Stmt]) -> list[str]:
+        """A run, behind a barrier where its threads touch what others wrote, or write what others read."""
+        now = [t for s in run for t in self._touches(s)]
+        fence = any(x.array is y.array and (x.written or y.written) and (x.where != y.where or x.where == ALL)
+                    for x in self.before for y in now)
+        self.before = [*([] if fence else self.before), *now]
+        barrier = ["__syncwarp();" if self.lanes == 32 else "__syncthreads();"] if fence else []
+        return [*barrier, *self.run(run)]
+
+    def _touches(self, s: Stmt) -> Iterator[Touch]:
+        out = writes(s)
+        assert out is not None
+        for v in (*reads(s), out):
+            kept = self.print.local.get(v.array)
+            if kept == () or (v is not out and self.print(v) in self.held):
+                continue
+            yield Touch(v.array.home, self._where(s, v), v is out)
+
+    def _where(self, s: Stmt, v: View) -> object:
+        """Which thread is at an element: that of the element's place in the row, the first one, or any."""
+        inner = [(k, x.dim, x.offset) for k, x in enumerate(v.along) if isinstance(x, Along) and x.dim >= self.depth]
+        dims = walked(s)[self.depth:]
+        every = {d for _, d, _ in inner} == {*range(self.depth, len(walked(s)))}
+        if isinstance(s, (Take, Pick)) and v in reads(s)[:1] or partial(s, self.depth):
+            return ALL
+        if v is writes(s) and not inner:
+            return "the first"
+        return (dims, tuple(inner)) if inner and every else ALL
+
+    def run(self, run: list[Stmt]) -> list[str]:
+        """Members that walk through the same elements of a row, each thread through its own."""
+        first, depth = run[0], self.depth
+        if isinstance(first, Reduction) and partial(first, depth):
+            return self._partial(first)
+        dims = walked(first)
+        over = list(zip(self.print.indices(dims), dims, strict=True))[depth:]
+        before, body, after = self._held(run, [i for i, _ in over]) if over else [], list[str](), list[str]()
+        for s in run:
+            if isinstance(s, Reduction):
+                total, step, _ = self._total(s)
+                before.append(f"real {total} = {FIRST[s.kind]};")
+                body.append(step)
+                after += [self._join(s.kind, total), *self._stored(s.out, total)]
+            elif over:
+                before += self._declared(writes(s))
+                body.append(self._line(s))
+            else:
+                body += self._once(s)
+        return [*before, *strided(over, body, self.lanes), *after] if over else [*before, *body, *after]
+
+    def _join(self, kind: str, total: str) -> str:
+        from .statements import join
+        self.joins = True
+        return join(kind, total, self.lanes)
+
+    def _stored(self, out: View, total: str) -> list[str]:
+        return [] if out.array in self.print.local else [f"if (lane == 0) {self.print(out)} = {total};"]
+
+    def _declared(self, out: View | None) -> list[str]:
+        """A row's own buffer stands in shared memory."""
+        if out is None or not (kept := self.print.local.get(out.array)) or out.array in self.print.declared:
+            return []
+        self.print.declared.add(out.array)
+        kind = CTYPES.get(out.array.kind, "real")
+        self.shared.append((kind, self.print.names(out.array), tuple(out.array.dims[k] for k in kept)))
+        return []
+
+    def _once(self, s: Stmt) -> list[str]:
+        """What every thread of a row computes, and the first one stores."""
+        out = writes(s)
+        assert out is not None
+        if self.print.local.get(out.array) == ():
+            return [self._line(s)]
+        target, kind = self.print(out), CTYPES.get(out.array.kind, "real")
+        value = self.print.constant(s.value) if hasattr(s, "value") else self.print.value(cast(Kernel, s), self.held)
+        self.held[target] = name = self.fresh(out)
+        return [f"const {kind} {name} = {value};", f"if (lane == 0) {target} = {name};"]
+
+    def _partial(self, s: Reduction) -> list[str]:
+        """A reduction of some of a row's dims: each thread does whole elements of the result."""
+        at = self.print.indices(s.a.dims)
+        kept = [(at[d], s.a.dims[d]) for d in range(self.depth, len(at)) if d not in s.over]
+        return [*self._declared(s.out), *strided(kept, self.print.reduced(s), self.lanes)]

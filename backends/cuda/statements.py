@@ -1,0 +1,235 @@
+"""Statements as the bodies of CUDA kernels: each thread computes one element, or its share of a row or of a column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ...compiler.passes.orders import own
+from ...compiler.program import (
+    Array,
+    Copy,
+    Draw,
+    Nest,
+    Pool,
+    Product,
+    Reduction,
+    Refold,
+    Scatter,
+    Stmt,
+    Unfold,
+    Unpool,
+    View,
+    Winner,
+)
+from ...compiler.random import path_key
+from ...compiler.sizes import Size, product
+from ..native import statements as native
+from ..native.copies import _flipped, _unravelled
+from ..native.indexing import Indices, Namer, place
+from ..native.kernels import length
+from ..native.loops import FIRST, accumulate, loops
+from .geometry import BLOCK, TILE, Geometry, bracketed, element_of, lanes, row_of, split, strided
+from .rows import print_rows
+from .windows import print_windows
+
+WORD = {"sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min"}
+
+
+class Statements(native.Statements):
+    """Prints one statement at a time as the body of a kernel; `geometry` says then how it is launched."""
+
+    def __init__(self, names: Namer, indices: Indices, known: Mapping[str, int], offsets: dict[str, str] | None = None,
+                 local: dict[Array, tuple[int, ...]] | None = None) -> None:
+        super().__init__(names, indices, offsets, local)
+        self.known = known
+        self.geometry: Geometry | None = None
+
+    def kernel(self, s: Stmt) -> tuple[list[str], Geometry]:
+        """The body of a statement's kernel, and its launch."""
+        body = [*self.lines(s)]
+        assert self.geometry is not None
+        return body, self.geometry
+
+    def lines(self, s: Stmt) -> Iterable[str]:
+        """The lines of a statement that is no loop and no block."""
+        match s:
+            case Nest():
+                yield from print_rows(s, self)
+            case Product():
+                yield from self._product(s)
+            case Scatter():
+                yield from self._scatter(s)
+            case Copy():
+                yield from self._copy(s)
+            case Unfold() | Refold() | Pool() | Winner() | Unpool():
+                yield from print_windows(s, self)
+            case _:
+                yield from super().lines(s)
+
+    def __call__(self, v: View, at: Sequence[str] | None = None) -> str:
+        """The element of a view at an index: arrays are row-major blocks of memory, of local ones each row has its own."""
+        at, kept = self.indices(v.dims) if at is None else at, self.local.get(v.array)
+        places = [(place(x, n, at), length(n)) for k, (x, n) in enumerate(zip(v.along, v.array.dims, strict=True))
+                  if kept is None or k in kept]
+        if not places:
+            return self.names(v.array) + ("" if kept == () else "[0]")
+        return f"{self.names(v.array)}[{flat(places)}]"
+
+    def each(self, v: View, body: list[str], simd: bool = True) -> Iterator[str]:
+        """One thread an element, in the order of memory."""
+        order, over = own(v), list(zip(self.indices(v.dims), v.dims, strict=True))
+        if sorted(order) == [*range(len(over))]:
+            over = [over[d] for d in order]
+        head, self.geometry = element_of(over)
+        yield from head
+        yield from body
+
+    # ------------------------------------------------------------ reductions
+
+    def _reduction(self, s: Reduction) -> Iterator[str]:
+        """A warp or a block for each element of the result; a column of threads where what lies together is kept."""
+        at, dims = self.indices(s.a.dims), s.a.dims
+        rest = [(at[d], dims[d]) for d in range(len(dims)) if d not in s.over]
+        over = [(at[d], dims[d]) for d in range(len(dims)) if d in s.over]
+        order = own(s.a)
+        if s.kind in WORD and rest and order and order[-1] not in s.over:
+            yield from self._columns(s, at, rest, over)
+            return
+        width = 32 if s.kind == "argmax" else lanes([tuple(n for _, n in over)], self.known)
+        head, self.geometry = row_of(rest, width, 0)
+        yield from head
+        yield from self._shared_by(s, at, over, width)
+
+    def _shared_by(self, s: Reduction, at: list[str], over: list[tuple[str, Size]], width: int) -> Iterator[str]:
+        """One element of a reduction, by the threads of a row."""
+        value, target = self(s.a, at), self(s.out, [x for d, x in enumerate(at) if d not in s.over])
+        end = f"if (lane == 0) {target} = "
+        yield from ["__shared__ real parts[32];"] if width > 32 else []
+        match s.kind:
+            case "argmax":
+                where = flat([(i, length(n)) for i, n in over])
+                yield from ["real best = -INFINITY;", "int found = 0;"]
+                yield from strided(over, [f"if ({value} > best) {{ best = {value}; found = {where}; }}"], width)
+                yield from ["found = first_of_warp(best, found);", f"{end}found;"]
+                return
+            case "logsumexp":
+                yield from self._joined("max", "best", value, over, width)
+                yield "const real base = isinf(best) ? 0 : best;"
+                yield from self._joined("sum", "total", f"exp_({value} - base)", over, width)
+                yield f"{end}base + log_(total);"
+            case "norm":
+                yield from self._joined("max", "best", f"abs_({value})", over, width, "0")
+                yield "const real scale = best > 0 && !isinf(best) ? best : 1;"
+                yield from self._joined("sum", "total", f"square_({value} / scale)", over, width)
+                yield f"{end}scale * sqrt_(total);"
+            case _:
+                yield from self._joined(s.kind, "total", value, over, width)
+                yield f"{end}total;"
+
+    def _joined(self, kind: str, total: str, value: str, over: list[tuple[str, Size]], width: int, first: str = "") -> Iterator[str]:
+        yield f"real {total} = {first or FIRST[kind]};"
+        yield from strided(over, [accumulate(kind, total, value)[0]], width)
+        yield join(kind, total, width)
+
+    def _columns(self, s: Reduction, at: list[str], rest: list[tuple[str, Size]], over: list[tuple[str, Size]]) -> Iterator[str]:
+        """Tiles of columns: the threads of a column take every 32nd row each, and one of them joins what they have."""
+        order = own(s.a)
+        names = dict(zip(at, range(len(at)), strict=True))
+        rest, over = (sorted(x, key=lambda q: order.index(names[q[0]]) if names[q[0]] in order else -1) for x in (rest, over))
+        count = product(tuple(n for _, n in rest))
+        self.geometry = Geometry(count, TILE, (TILE, TILE))
+        name = rest[0][0] if len(rest) == 1 else "at"
+        value, target = self(s.a, at), self(s.out, [x for d, x in enumerate(at) if d not in s.over])
+        step = accumulate(s.kind, "total", value)[0]
+        inner = [*split(name, rest), *strided(over, [step], TILE, "threadIdx.y")]
+        yield f"__shared__ real parts[{TILE}][{TILE + 1}];"
+        yield f"const int {name} = blockIdx.x * {TILE} + threadIdx.x;"
+        yield f"real total = {FIRST[s.kind]};"
+        yield f"if ({name} < {length(count)}) {{"
+        yield from (f"    {line}" for line in inner)
+        yield from ["}", "parts[threadIdx.y][threadIdx.x] = total;", "__syncthreads();",
+                    f"if (threadIdx.y > 0 || {name} >= {length(count)}) return;"]
+        yield f"for (int k_ = 1; k_ < {TILE}; k_++) {accumulate(s.kind, 'total', 'parts[k_][threadIdx.x]')[0]}"
+        yield from split(name, rest)
+        yield f"{target} = total;"
+
+    def _product(self, s: Product) -> Iterator[str]:
+        """What is no matrix product: each thread adds up one element."""
+        size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb), (s.out, s.lo)) for k, n in zip(ls, v.dims, strict=True)}
+        summed = [k for k in size if k not in s.lo]
+        var = dict(zip([*s.lo, *summed], self.indices([size[k] for k in (*s.lo, *summed)]), strict=True))
+        a, b = (self(v, [var[k] for k in ls]) for v, ls in ((s.a, s.la), (s.b, s.lb)))
+        rest, over = [(var[k], size[k]) for k in s.lo], [(var[k], size[k]) for k in summed]
+        if rest:
+            head, self.geometry = element_of(rest)
+            yield from [*head, "real total = 0;", *loops(over, [f"total += {a} * {b};"])]
+            yield f"{self(s.out, [var[k] for k in s.lo])} = total;"
+            return
+        width = lanes([tuple(n for _, n in over)], self.known)
+        head, self.geometry = row_of([], width, 0)
+        yield from [*head, *(["__shared__ real parts[32];"] if width > 32 else [])]
+        yield from self._joined("sum", "total", f"{a} * {b}", over, width)
+        yield f"if (lane == 0) {self(s.out, [])} = total;"
+
+    # ------------------------------------------------------------ what adds up by place: each element asks what comes to it
+
+    def _scatter(self, s: Scatter) -> Iterator[str]:
+        """A block of threads for each class: they look through the numbers in their order, and add what is theirs."""
+        at, n = self.indices(s.a.dims), len(s.index.dims)
+        rows, rest = list(zip(at, s.a.dims, strict=True))[:n], list(zip(at, s.a.dims, strict=True))[n:]
+        out = own(s.out)
+        classes = s.out.dims[0]
+        columns = product(tuple(m for _, m in rest))
+        name = rest[0][0] if len(rest) == 1 else "column"
+        del out
+        self.geometry = Geometry(classes, 1, (lanes([tuple(m for _, m in rest)], self.known) if rest else 32,))
+        where = split("row_", rows) if len(rows) > 1 else iter(())
+        row = "row_" if len(rows) > 1 else rows[0][0]
+        yield "const int chosen = blockIdx.x;"
+        yield f"for (int {name} = threadIdx.x; {name} < {length(columns)}; {name} += blockDim.x) {{" if rest else "if (threadIdx.x == 0) {"
+        yield from (f"    {line}" for line in split(name, rest))
+        yield "    real total = 0;"
+        yield f"    for (int {row} = 0; {row} < {length(product(tuple(m for _, m in rows)))}; {row}++) {{"
+        yield from (f"        {line}" for line in where)
+        yield f"        if ({self(s.index, at)} == chosen) total += {self(s.a, at)};"
+        yield from ["    }", f"    {self(s.out, ['chosen', *at[n:]])} = total;", "}"]
+
+    # ------------------------------------------------------------ moves, random numbers
+
+    def _copy(self, s: Copy) -> Iterator[str]:
+        at = self.indices(s.out.dims)
+        if s.out.dims != s.a.dims:
+            at = _unravelled(at, s.out.dims, s.a.dims)
+        yield from self.each(s.out, [f"{self(s.out)} = {self(s.a, _flipped(s, at))};"])
+
+    def draw(self, s: Draw) -> Iterator[str]:
+        """Four elements a thread: a block of Philox."""
+        steps = [self.offsets[s.along]] if s.along in self.offsets else []
+        if s.at is not None:
+            steps += ([s.at.axis] if s.at.axis else []) + ([str(s.at.offset)] if s.at.offset else [])
+        step = product(s.out.dims if s.at is not None else s.out.dims[1:])
+        before = f"(int64_t)({' + '.join(steps)}) * {bracketed(length(step))}" if steps else "0"
+        count = product(s.out.dims)
+        self.geometry = Geometry(count + 4, 4 * BLOCK, (BLOCK,))
+        start = self(s.out, ["0"] * len(s.out.dims))
+        yield f"{s.kind}_(seed[0], step[0], {path_key(s.key):#x}u, {before}, {length(count)}, &{start});"
+
+
+def flat(places: Sequence[tuple[str, str]]) -> str:
+    """The number of an element, row by row, from its index along each dim and the dims' lengths."""
+    text = ""
+    for x, n in places:
+        if not text or text == "0":
+            text = x
+        else:
+            more = "" if x == "0" else f" + {x}"
+            text = f"{bracketed(text)}*{bracketed(n)}{more}"
+    return text
+
+
+def join(kind: str, total: str, width: int) -> str:
+    """What the threads of a row have, as one."""
+    return f"{total} = by_warp<{WORD[kind]}>({total});" if width == 32 else f"{total} = by_block<{WORD[kind]}>({total}, parts);"
+
+
+__all__ = ["Statements", "flat", "join"]

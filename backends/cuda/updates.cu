@@ -1,0 +1,64 @@
+static __device__ inline void clip_(int n, real *g, real most) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+        g[i] = g[i] < -most ? -most : g[i] > most ? most : g[i];
+}
+static __device__ inline void squares_(int n, const real *g, real *parts) {     /* one part of the sum a block */
+    __shared__ real joined[32];
+    real total = 0;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) total += g[i] * g[i];
+    total = by_block<Sum>(total, joined);
+    if (threadIdx.x == 0) parts[blockIdx.x] = total;
+}
+static __device__ inline void scale_to_(int n, real *g, const real *parts, int count, real bound) {
+    __shared__ real joined[32];
+    real total = 0;
+    for (int k = threadIdx.x; k < count; k += blockDim.x) total += parts[k];
+    total = sqrt_(by_block<Sum>(total, joined));
+    if (!(total > bound)) return;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) g[i] *= bound / total;
+}
+extern "C" __global__ void __launch_bounds__(1) advance(int64_t *step)
+{
+    step[0] += 1;
+}
+extern "C" __global__ void __launch_bounds__(256) decay_l2(real *w, int n, real by)
+{
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) w[i] *= by;
+}
+extern "C" __global__ void __launch_bounds__(256) decay_l1(real *w, int n, real amount)
+{
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+        w[i] -= amount * (real)((w[i] > 0) - (w[i] < 0));
+}
+extern "C" __global__ void __launch_bounds__(256) limit_norms(real *w, int n, real bound)
+{   /* max-norm: a row a block */
+    __shared__ real joined[32];
+    real *row = w + blockIdx.x * n, total = 0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) total += row[i] * row[i];
+    total = sqrt_(by_block<Sum>(total, joined));
+    if (!(total > bound)) return;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) row[i] *= bound / total;
+}
+extern "C" __global__ void __launch_bounds__(256) project_l1(real *w, int n, real bound)
+{   /* the nearest w with sum(|w|) <= bound (Michelot 1986): what stays above the threshold is counted until that is all */
+    __shared__ real joined[32];
+    real total = 0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) total += abs_(w[i]);
+    total = by_block<Sum>(total, joined);
+    if (!(total > bound)) return;
+    real threshold = (total - bound) / n;
+    for (real last = 0;;) {
+        real above = 0, count = 0;
+        for (int i = threadIdx.x; i < n; i += blockDim.x)
+            if (abs_(w[i]) > threshold) { above += abs_(w[i]); count += 1; }
+        above = by_block<Sum>(above, joined);
+        count = by_block<Sum>(count, joined);
+        if (count == last) break;
+        last = count;
+        threshold = (above - bound) / count;
+    }
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+        const real size = abs_(w[i]) - threshold;
+        w[i] = size > 0 ? (w[i] < 0 ? -size : size) : 0;
+    }
+}

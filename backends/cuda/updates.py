@@ -1,0 +1,194 @@
+"""The training step on a GPU: what follows the gradient is a few kernels, each over all parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ...compiler.optimisers import OPTIMISERS
+from ...compiler.passes.naming import identifier, quoted
+from ...compiler.sizes import Size, product
+from ..native.updates import NativeUpdates
+from .geometry import BLOCK
+from .kernels import Kernels
+
+PAD = "    "
+MOST = 400                                                       # pointers that a kernel may take
+PARTS = 64                                                       # blocks that add up the squares of one gradient
+ELEMENTS = "for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)"
+
+
+class CudaUpdates(NativeUpdates):
+    """Prints `init_state`, `train_step`, and the kernels of the update."""
+
+    kernels: Kernels
+
+    def init_state(self) -> str:
+        """`init_state`, on the device."""
+        text = super().init_state()
+        for old, new in (("np.zeros_like(params[k])", "cp.zeros_like(params[k])"), ("step=np.array(0)", "step=to_device(0)"),
+                         ("seed=np.array(seed)", "seed=seeds(seed)[0].reshape(())"), ("lr=np.array(", "lr=to_device("),
+                         (" = np.zeros((", " = cp.zeros((")):
+            text = text.replace(old, new)
+        self.uses |= {"seeds"}
+        return text
+
+    def train_step(self, args: list[str], seeded: bool) -> str:
+        """`train_step`: launches one after the other."""
+        self.uses |= {"update_arrays"}
+        stats = [*self.system.stats]
+        lines = [f"def train_step({', '.join(['params', 'state', *args, '*', 'workspace=None'])}):",
+                 f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device."""',
+                 '    workspace = workspace or getattr(state, "workspace", None) or Workspace()',
+                 f"    grads = workspace.gradients(params, {self._every()})"]
+        groups = [*self._groups()]
+        if self.rule_.look is not None:
+            lines += self._look_text(groups)
+        seed = ['(state["seed"], state["step"])'] if seeded else []
+        lines.append(f"    loss = _gradients({', '.join(['params', 'grads', *args, 'workspace', *seed])})")
+        lines += [f'    launch("{_statistics(k)}", {self._blocks([self._elements(k)])}, {BLOCK}, params[{quoted(k)}], '
+                  f'grads[{quoted(k)}], state["step"])' for k in stats]
+        lines += self._clip_text(groups)
+        for k, group in enumerate(groups):
+            lines.append(f'    launch("{_name("update", k)}", ({self._blocks(self._sizes_of(group))}, {len(group)}), {BLOCK}, '
+                         f'*update_arrays(params, grads, state, {self._names(group)}, {self._slots()}), state["lr"], state["step"])')
+        lines += [f"    {line}" for line in self._constraint_text()]
+        lines += ['    launch("advance", 1, 1, state["step"])', "    return loss.copy()"]
+        self._kernels(groups)
+        return "\n".join(lines) + "\n"
+
+    # ------------------------------------------------------------ pieces of the Python text
+
+    def _groups(self) -> Iterator[list[str]]:
+        """The trained parameters, as many at a time as a kernel takes."""
+        at_once = MOST // (2 + len(self.rule_.slots))
+        for k in range(0, len(self.trained), at_once):
+            yield [*self.trained[k:k + at_once]]
+
+    def _names(self, group: Sequence[str]) -> str:
+        return "TRAINED" if len(group) == len(self.trained) else f"TRAINED[{self.trained.index(group[0])}:][:{len(group)}]"
+
+    def _slots(self) -> str:
+        slots = self.rule_.slots
+        return f"({', '.join(map(quoted, slots))}{',' if len(slots) == 1 else ''})"
+
+    def _elements(self, key: str) -> Size:
+        node = self.system.params[key].node if key in self.system.params else self.system.stats[key].node
+        return product(node.shape)
+
+    def _sizes_of(self, group: Sequence[str]) -> list[Size]:
+        return [self._elements(k) for k in group]
+
+    def _blocks(self, sizes: list[Size]) -> int:
+        """Blocks for the largest of these arrays; of very large ones a thread does several elements."""
+        return min(1024, max(-(-n.evaluate(self.system.sizes) // BLOCK) for n in sizes))
+
+    def _look_text(self, groups: list[list[str]]) -> Iterator[str]:
+        for k, group in enumerate(groups):
+            yield (f'    launch("{_name("look", k)}", ({self._blocks(self._sizes_of(group))}, {len(group)}), {BLOCK}, '
+                   f'*update_arrays(params, grads, state, {self._names(group)}, {self._slots()}))')
+
+    def _clip_text(self, groups: list[list[str]]) -> Iterator[str]:
+        t = self.training
+        if t.clip_norm is not None and self.trained:
+            yield f'    parts, = workspace.reserve("squares", [({PARTS * len(self.trained)}, np.float32)])'
+            for k, group in enumerate(groups):
+                yield (f'    launch("{_name("squares", k)}", ({PARTS}, {len(group)}), {BLOCK}, *(grads[k] for k in '
+                       f'{self._names(group)}), parts, {PARTS * self.trained.index(group[0])})')
+        if t.clip_norm is not None or t.clip_value is not None:
+            for k, group in enumerate(groups):
+                more = ", parts" if t.clip_norm is not None else ""
+                yield (f'    launch("{_name("clip", k)}", ({self._blocks(self._sizes_of(group))}, {len(group)}), {BLOCK}, '
+                       f'*(grads[k] for k in {self._names(group)}){more})')
+
+    def _constraint_text(self) -> Iterator[str]:
+        t = self.training
+        for kind, amount, names in t.decay:
+            for k in (k for k in names if k in self.trained):
+                how = f"np.float32({1 - amount!r})" if kind == "l2" else f"np.float32({amount!r})"
+                yield (f'launch("decay_{kind}", {self._blocks([self._elements(k)])}, {BLOCK}, params[{quoted(k)}], '
+                       f"{self._elements(k).format()}, {how})")
+                self.kernels.plain[f"decay_{kind}"] = None
+        for helper, bound in (("limit_norms", t.max_norm), ("project_l1", t.l1_ball)):
+            for k in (k for k in (bound[1] if bound is not None else ()) if k in self.trained):
+                shape = self.system.params[k].node.shape
+                rows = shape[0].format() if helper == "limit_norms" else "1"
+                n = product(shape[1:]).format() if helper == "limit_norms" else self._elements(k).format()
+                assert bound is not None
+                yield f'launch("{helper}", {rows}, {BLOCK}, params[{quoted(k)}], {n}, np.float32({bound[0]!r}))'
+                self.kernels.plain[helper] = None
+
+    # ------------------------------------------------------------ CUDA C++
+
+    def _kernels(self, groups: list[list[str]]) -> None:
+        name, t = self.training.optimiser, self.training
+        self.kernels.plain["advance"] = None
+        if self.trained:
+            doc = (OPTIMISERS[name][1].__doc__ or "").strip().split("\n")[0]
+            self.kernels.devices.append(self._device(f"{name}_", dict(self.rule_.equations), doc))
+            if self.rule_.look is not None:
+                self.kernels.devices.append(self._device(f"{name}_look_", {"w": self.rule_.look}, "Where the gradient is taken."))
+        rates = dict(t.rates)
+        for at, group in enumerate(groups):
+            more = ["const real *lr", "const int64_t *step"]
+            cases = [(k, f"{name}_({self._elements(k).format()}, {self._operands(j)}, "
+                         f"lr[0]{f' * {rates[k]!r}' if k in rates else ''}, (double)step[0] + 1)") for j, k in enumerate(group)]
+            self.kernels.raw(_name("update", at), self._over(group, cases, more))
+            if self.rule_.look is not None:
+                cases = [(k, f"{name}_look_({self._elements(k).format()}, {self._operands(j)}, 0, 0)") for j, k in enumerate(group)]
+                self.kernels.raw(_name("look", at), self._over(group, cases, []))
+            if t.clip_norm is not None:
+                self._norm(at, group)
+            elif t.clip_value is not None:
+                self._clip(at, group)
+        for k, s in self.system.stats.items():
+            change = "w[i] += (g[i] - w[i]) / (real)(step[0] + 1);" if s.average else "w[i] = g[i];"
+            n = self._elements(k).format()
+            self.kernels.raw(_statistics(k), f"(real *w, const real *g, const int64_t *step)\n{{\n    const int n = {n};\n"
+                                                f"    {ELEMENTS} {change}\n}}\n")
+
+    def _operands(self, j: int) -> str:
+        return ", ".join(f"{k}{j}" for k in self.arguments)
+
+    def _over(self, group: list[str], cases: list[tuple[str, str]], more: list[str]) -> str:
+        """A kernel with one row of blocks for each parameter."""
+        given = [f"{'const ' if k == 'g' else ''}real *{k}{j}" for j in range(len(group)) for k in self.arguments]
+        return self._switch(given + more, cases)
+
+    @staticmethod
+    def _switch(given: list[str], cases: list[tuple[str, str]]) -> str:
+        lines = [f"{PAD}case {j}: {call}; break;".ljust(96) + f"/* {k} */" for j, (k, call) in enumerate(cases)]
+        return f"({', '.join(given)})\n{{\n{PAD}switch (blockIdx.y) {{\n" + "\n".join(lines) + f"\n{PAD}}}\n}}\n"
+
+    def _norm(self, at: int, group: list[str]) -> None:
+        """The global norm: squares added up by blocks, then by every block that scales."""
+        given = [f"real *g{j}" for j in range(len(group))]
+        cases = [(k, f"squares_({self._elements(k).format()}, g{j}, parts + first + {PARTS * j})") for j, k in enumerate(group)]
+        self.kernels.raw(_name("squares", at), self._switch([f"const {g}" for g in given] + ["real *parts", "int first"], cases))
+        bound, count = self.training.clip_norm, PARTS * len(self.trained)
+        cases = [(k, f"scale_to_({self._elements(k).format()}, g{j}, parts, {count}, (real){bound!r})") for j, k in enumerate(group)]
+        self.kernels.raw(_name("clip", at), self._switch([*given, "const real *parts"], cases))
+
+    def _clip(self, at: int, group: list[str]) -> None:
+        cases = [(k, f"clip_({self._elements(k).format()}, g{j}, (real){self.training.clip_value!r})") for j, k in enumerate(group)]
+        self.kernels.raw(_name("clip", at), self._switch([f"real *g{j}" for j in range(len(group))], cases))
+
+    def _device(self, name: str, equations: dict, doc: str) -> str:  # type: ignore[type-arg]
+        """The rule for each element: the C text, whose loop the threads share."""
+        text = self._function(name, equations, doc)
+        for old, new in ((r"static void", "static __device__ void"), (r"\brestrict ", "__restrict__ "),
+                         (r"int64_t from, int64_t to", "int n"), (r"(SIMD )?for \(int64_t i = .*?; i\+\+\)", ELEMENTS)):
+            text, count = re.subn(old, new, text)
+            assert count, old
+        return text
+
+
+def _statistics(key: str) -> str:
+    return "statistics_" + re.sub(r"[^A-Za-z0-9_]", "_", identifier(key))
+
+
+def _name(word: str, at: int) -> str:
+    return f"{word}_{at + 1}" if at else word
+
+
+__all__ = ["CudaUpdates"]
