@@ -2,7 +2,8 @@
 
 The operations are those of the statements of the compiled gradient: two for every term of a Product, a Convolve or a Correlate,
 as often as the loops around it run. A lookup of rows, as a one-hot input becomes one, has none; elementwise work counts nothing.
-The rate is measured beside the sides, by a worker that multiplies large square matrices through NumPy on as many threads.
+The rate is measured beside the sides, by a worker that multiplies large square matrices through NumPy on as many threads: that of
+its fastest product.
 """
 
 from __future__ import annotations

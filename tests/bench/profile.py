@@ -31,36 +31,39 @@ const double *parts(void) { return part_seconds; }
 
 """
 COMMENT = re.compile(r"    +/\* .* \*/")
-FUNCTIONS = re.compile(r"^(?:static )?(?:void|int) (gradients|chunk_\w+)\(.*?^\}\n", re.M | re.S)
+FUNCTIONS = re.compile(r"^(?:static )?(?:void|int) (gradients|chunk_\w+|train_step)(?:_share)?\(.*?^\}\n", re.M | re.S)
 
 
 def instrumented(text: str) -> tuple[str, list[str]]:
     """The C text with clocks, and the names of its parts; the first counts what happens outside of C."""
     names = ["call", "preparation", "update"]
-    changed = FUNCTIONS.sub(lambda function: clocked(function[0], names), text)
-    changed = changed.replace("    gradients(array, number);\n", "    gradients(array, number);\n    part(2);\n")
-    changed = re.sub(r"^( +)return 0;\n\}", r"\1part(0);\n\1return 0;\n}", changed, flags=re.M)
+    changed = FUNCTIONS.sub(lambda function: clocked(function[1], function[0], names), text)
     at = changed.index("#include <stdint.h>")
     return f"#define _POSIX_C_SOURCE 199309L\n{changed[:at]}{CLOCK % len(names)}{changed[at:]}", names
 
 
-def clocked(function: str, names: list[str]) -> str:
-    """A function that says which part begins at every group of comments."""
+def clocked(name: str, function: str, names: list[str]) -> str:
+    """A function that says which part begins at every group of comments; of several threads the first one says it."""
     out, group = list[str](), 0
+    begins = "    if (!me) part({});" if "int me," in function else "    part({});"
     for line in function.splitlines():
         if COMMENT.fullmatch(line) is None:
             group = 0
         elif group == 0:
             names.append(heading(line))
-            out.append(f"    part({len(names) - 1});")
+            out.append(begins.format(len(names) - 1))
             group = 1
         else:
             group += 1
             names[-1] = re.sub(r"( \(and \d+ more\))?$", f" (and {group - 1} more)", names[-1], count=1)
+        if line in ("    return 0;", "}"):
+            out.append(begins.format(0))
         out.append(line)
-        if line == "{":
-            out.append("    part(1);")
-    return "\n".join([*out[:-1], "    part(0);", "}\n"])
+        if line == "{" and name != "train_step":
+            out.append(begins.format(1))
+        elif name == "train_step" and re.match(r"    gradients\w*\(", line):
+            out.append(begins.format(2))
+    return "\n".join(out) + "\n"
 
 
 def heading(line: str) -> str:

@@ -98,7 +98,7 @@ def measure(row: str, optimiser: str, names: list[str], rounds: int, seconds: fl
                 s.times.append(s.run(n))
         for s in sides:
             s.peak, s.plan = s.ask("memory"), s.ask("plan")
-        parts = profile(sides)
+        parts = profile(sides, failed)
         for s, _ in turns:
             s.close()
     return Measured(row, optimiser, sides, meter, failed, count, parts)
@@ -128,13 +128,17 @@ def started(name: str, row: str, optimiser: str, path: str, failed: dict[str, st
 def turn(side: Side, seconds: float) -> int:
     """How many steps make a turn, after some to warm up."""
     side.run(3)
-    return max(2, min(50, round(seconds / median(side.run(3)))))
+    return max(2, min(20, round(seconds / median(side.run(3)))))
 
 
-def profile(sides: list[Side]) -> list[tuple[str, float]]:
+def profile(sides: list[Side], failed: dict[str, str]) -> list[tuple[str, float]]:
     """Where the native side spends its time."""
     native = next((s for s in sides if s.name == "native"), None)
-    return [] if native is None else [(name, s) for name, s in native.ask("profile 30")]
+    try:
+        return [] if native is None else [(name, s) for name, s in native.ask("profile 30")]
+    except Failed as e:
+        failed["profile"] = str(e)
+        return []
 
 
 def profile_of(row: str, optimiser: str, n: int) -> list[tuple[str, float]]:
