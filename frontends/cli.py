@@ -135,10 +135,10 @@ def show(model: Model,
                                                  "graph or weights")] = "system",
          out: Out = None,
          weights: Annotated[str | None, typer.Option(metavar="FILE", help="with --stage weights")] = None,
-         set: Set = None, block: Block = None) -> None:
+         backend: Backend = "numpy", set: Set = None, block: Block = None) -> None:
     """Print a stage of the compiler, from the model to the code."""
     from .commands import inspect
-    _run(lambda: inspect.show(model, stage, out, weights, tuple(set or ()), block))
+    _run(lambda: inspect.show(model, stage, out, weights, tuple(set or ()), block, backend))
 
 
 @app.command()

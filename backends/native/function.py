@@ -52,7 +52,9 @@ class NativeFunction(FunctionPrinter):
     def _lower(self) -> None:
         self.scratch = {}
         kept = frozenset(v.array for v in self.kept)
-        body = packed_once(fuse(by_rows(self.function.body, kept, self.namer.claim)), kept, self.namer.claim)
+        self.why: list[str] = []                                 # why statements do not share loops
+        body = fuse(by_rows(self.function.body, kept, self.namer.claim), self.why)
+        body = packed_once(body, kept, self.namer.claim)
         self.function = replace(self.function, body=sums_apart(body, kept) if self.parallel else body)
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
                         for v in (*reads(s), writes(s)) if v is not None)

@@ -137,8 +137,8 @@ def _shares(s: Stmt, g: _Group) -> bool:
 
 def _depths(s: Stmt, g: _Group) -> tuple[str, frozenset[int]]:
     """At which depths a statement may join a group, and why not at the others."""
-    told = "their rows differ"
     first, mine = walked(g.members[0]), walked(s)
+    told = f"one runs over {', '.join(map(str, mine))}, the other over {', '.join(map(str, first))}"
     depths = frozenset(d for d in cuts(s) & g.depths if first[:d] == mine[:d])
     pairs = [p for m in g.members for p in _touched(s, m)]
     for v, w in pairs:

@@ -57,7 +57,7 @@ def explain(model: str, name: str, sizes: tuple[str, ...], block: str | None = N
 
 
 def show(model: str, stage: str, out: str | None, weights: str | None, sizes: tuple[str, ...],
-         block: str | None = None) -> None:
+         block: str | None = None, backend: str = "numpy") -> None:
     """Print a stage of the compiler; `graph` is DOT, or SVG where --out ends so; `weights` is a histogram of a file."""
     system = load_model(model, sizes, block)
     if stage == "weights":
@@ -65,7 +65,7 @@ def show(model: str, stage: str, out: str | None, weights: str | None, sizes: tu
         return
     from ..showing import stage_text
     form = "svg" if out is not None and Path(out).suffix == ".svg" else "dot"
-    text = _line(stage_text(system, stage, form))
+    text = _line(stage_text(system, stage, form, backend))
     if out is None:
         sys.stdout.write(text)
     else:

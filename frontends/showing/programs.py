@@ -21,6 +21,7 @@ from ...compiler.program import (
     Literal,
     Load,
     Loop,
+    Nest,
     Pick,
     Product,
     Reduction,
@@ -80,28 +81,32 @@ def _line(e: Expr, system: System) -> str:
 
 # ---------------------------------------------------------------- program
 
-def program_text(system: System) -> str:
-    """The statements of every function, with the names that the NumPy printer gives."""
-    from ...backends.interface import compile_for
-    program: Any = compile_for(system)
+def program_text(program: Any) -> str:
+    """The statements of every function, with the names that a backend's printer gives."""
     parts = []
-    for function in program.compiled.functions.values():
+    for printer in program.printers.values():
+        function = printer.function
         lines = [f"{function.name}({', '.join(function.inputs)}):"]
-        lines += [f"    {line}" for s in function.body for line in _statement(s)]
+        lines += [f"    {line}" for s in function.body for line in statement_lines(s)]
         lines += [f"    return {', '.join(f'{k} = {_view(v)}' for k, v in function.results.items())}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _statement(s: Stmt) -> Iterator[str]:
+def statement_lines(s: Stmt) -> Iterator[str]:
+    """A statement in a notation of its own, what it holds indented below."""
     match s:
         case Block(body=body):
             for inner in body:
-                yield from _statement(inner)
+                yield from statement_lines(inner)
         case Loop(axis=axis, reverse=reverse, body=body):
             yield f"loop {axis} {'backwards' if reverse else 'forwards'}:"
             for inner in body:
-                yield from (f"    {line}" for line in _statement(inner))
+                yield from (f"    {line}" for line in statement_lines(inner))
+        case Nest(rows=rows, body=body):
+            yield f"loop over {', '.join(map(str, rows))}:"
+            for inner in body:
+                yield from (f"    {line}" for line in statement_lines(inner))
         case Product(out=out, a=a, b=b, la=la, lb=lb, lo=lo):
             labels = ", ".join("".join(map(str, x)) for x in (la, lb, lo))
             yield f"{_view(out)} = product({_view(a)}, {_view(b)}; {labels})"
@@ -111,7 +116,7 @@ def _statement(s: Stmt) -> Iterator[str]:
             yield f"{_view(out)} = {kind}({_view(a)} over {', '.join(map(str, over))})"
         case Take() | Pick() | Scatter() | Fill() | Copy() | Draw():
             values = [getattr(s, k) for k in s.__match_args__[1:]]
-            words = [_view(v) if isinstance(v, View) else str(v) for v in values if v is not None]
+            words = [_view(v) if isinstance(v, View) else str(v) for v in values if v not in (None, (), "")]
             yield f"{_view(s.out)} = {type(s).__name__.lower()}({', '.join(words)})"
         case _:
             yield type(s).__name__.lower()
@@ -151,12 +156,10 @@ def _scalar(s: Scalar) -> str:
 
 # ---------------------------------------------------------------- memory
 
-def memory_text(system: System) -> str:
+def memory_text(program: Any) -> str:
     """The memory plan as a table: which values share which buffer, and when each is needed."""
-    from ...backends.interface import compile_for
-    program: Any = compile_for(system)
     parts = []
-    for name in program.compiled.functions:
+    for name in program.printers:
         rows = [("buffer", "value", "shape", "statements")]
         last = None
         for value, shape, slot, first, final in program.memory_plan(name):

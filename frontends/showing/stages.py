@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ...compiler.formulas import Equation, equations
 from ...compiler.passes.simplify import simplify
@@ -14,16 +14,18 @@ from .derivation import ShowingError, derive, notes_of
 from .gradients import formula_text
 from .network import graph
 
-if TYPE_CHECKING:
-    from ...compiler.pipeline import Compiled
 
+def stage_text(system: System, stage: str = "system", form: str = "dot", backend: str = "numpy") -> str:
+    """One stage as text; `form` is how the graph is drawn: dot or svg. The last stages are those of a backend.
 
-def stage_text(system: System, stage: str = "system", form: str = "dot") -> str:
-    """One stage as text; `form` is how the graph is drawn: dot or svg. ShowingError names the stages that there are."""
+    ShowingError names the stages that there are.
+    """
     if stage not in STAGES:
         near = get_close_matches(stage, STAGES, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(STAGES)}"
         raise ShowingError(f"there is no stage {stage}; {hint}")
+    if stage in PRINTED:
+        return PRINTED[stage](system, backend)
     return _graph(system, form) if stage == "graph" else STAGES[stage](system)
 
 
@@ -72,32 +74,37 @@ def _simplified(system: System) -> str:
     return formula_text(gradient_equations(derive(system), None))
 
 
-def _compiled(system: System) -> Compiled:
-    from ...compiler.pipeline import compile_system
-    return compile_system(system)
-
-
-def _schedule(system: System) -> str:
-    from .programs import schedule_text
-    return schedule_text(_compiled(system))
-
-
-def _program(system: System) -> str:
-    from .programs import program_text
-    return program_text(system)
-
-
-def _memory(system: System) -> str:
-    from .programs import memory_text
-    return memory_text(system)
-
-
-def _code(system: System) -> str:
+def _compiled(system: System, backend: str) -> Any:
     from ...backends.interface import compile_for
-    return compile_for(system).source
+    return compile_for(system, backend)
 
 
-STAGES: dict[str, Callable[[System], str]] = {
-    "system": _system, "graph": _graph, "stabilised": _stabilised, "adjoint": _adjoint, "simplified": _simplified,
+def _schedule(system: System, backend: str) -> str:
+    if backend == "numpy":
+        from ...compiler.pipeline import compile_system
+        from .programs import schedule_text
+        return schedule_text(compile_system(system))
+    from .nests import nests_text
+    return nests_text(_compiled(system, backend))
+
+
+def _program(system: System, backend: str) -> str:
+    from .programs import program_text
+    return program_text(_compiled(system, backend))
+
+
+def _memory(system: System, backend: str) -> str:
+    from .programs import memory_text
+    return memory_text(_compiled(system, backend))
+
+
+def _code(system: System, backend: str) -> str:
+    return str(_compiled(system, backend).source)
+
+
+PRINTED: dict[str, Callable[[System, str], str]] = {
     "schedule": _schedule, "program": _program, "memory": _memory, "code": _code,
+}
+STAGES: dict[str, Callable[..., str]] = {
+    "system": _system, "graph": _graph, "stabilised": _stabilised, "adjoint": _adjoint, "simplified": _simplified, **PRINTED,
 }
