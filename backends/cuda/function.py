@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ...compiler.graph import Expr
+from ...compiler.graph import BATCH, Expr, Input
 from ...compiler.passes.fusion import added_up, fuse, locals_
 from ...compiler.passes.memory import Slot, share
 from ...compiler.passes.rows import by_rows
@@ -90,7 +90,7 @@ class CudaFunction(NativeFunction):
         symbols = {x for s in self._flat() for v in views(s) for d in (*v.dims, *v.array.dims) for x in d.symbols}
         self.indices = Indices(sorted(symbols - {*self.system.sizes}), {*self.c_names.values(), *self.system.sizes})
         self.lengths_ = symbols - {*self.system.sizes}
-        out = Text()
+        out = Text([*self._opening(indent)])
         for s in self.function.body:
             for line, values in self._python(s, indent, []):
                 for name in dict.fromkeys(self.names[v] for v in values if v in self.names):
@@ -98,6 +98,15 @@ class CudaFunction(NativeFunction):
                 out.lines.append(line)
         out.lines += self._results(indent)
         return out
+
+    def _opening(self, indent: str) -> Iterator[str]:
+        """Inputs as they are read, time first; the seed of random numbers."""
+        for a in self._every():
+            e = self.values.get(a)
+            if isinstance(e, Input) and len(e.axes) > 1 and BATCH in e.axes:
+                yield f"{indent}{a.home.name} = cp.ascontiguousarray({a.home.name})"
+        if any(isinstance(s, Draw) for s in self._flat()):
+            yield f"{indent}seed = seeds(seed)"
 
     def _results(self, indent: str) -> Iterator[str]:
         """Names of results that have none yet: of what is computed in another's place, of parts of arrays, of numbers."""
@@ -149,7 +158,7 @@ class CudaFunction(NativeFunction):
         arrays = list(dict.fromkeys(v.array for x in flat([s]) for v in views(x) if v.array not in self.scalars))
         written = {v.array.home for x in flat([s]) if (v := writes(x)) is not None}
         name, homes, numbers = self.kernels.add(self._word(s), body, geometry, arrays, written, self)
-        seeded = ["seed"] if any(isinstance(x, Draw) for x in flat([s])) else []
+        seeded = ["*seed"] if any(isinstance(x, Draw) for x in flat([s])) else []
         given = ", ".join([*(self._called(a) for a in homes), *seeded, *(self.offsets.get(n.removeprefix("offset_"), n)
                                                                        if n.startswith("offset_") else n for n in numbers)])
         threads = str(geometry.threads if len(geometry.threads) > 1 else geometry.threads[0])

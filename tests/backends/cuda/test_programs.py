@@ -1,0 +1,81 @@
+"""Whole models on the stand-in for CuPy against their NumPy modules: losses, gradients, outputs, training steps."""
+
+import sys
+
+import numpy as np
+import on_cpu
+import pytest
+import standin
+from chainrule.backends.cpu.program import Program
+from chainrule.backends.cuda.program import CudaProgram
+from chainrule.compiler.graph import BATCH
+from zoo.build import LENGTHS, values
+from zoo.catalogue import ZOO
+
+QUICK = ("mlp", "lstm_packed")
+
+
+@pytest.fixture
+def device(monkeypatch, tmp_path_factory):
+    """device(order, checked): the stand-in as `cupy` for what follows."""
+    if on_cpu.compiler() is None:
+        pytest.skip("needs g++")
+    folder = tmp_path_factory.getbasetemp() / "cuda"
+    folder.mkdir(exist_ok=True)
+
+    def install(order=on_cpu.FORWARD, checked=False):
+        monkeypatch.setitem(sys.modules, "cupy", standin.cupy(folder, order, checked))
+
+    return install
+
+
+def outside(system, at):
+    """Arrays as a caller holds them: batch first."""
+    return {k: np.swapaxes(at[k], 0, 1) if len(i.axes) > 1 and BATCH in i.axes else at[k] for k, i in system.inputs.items()}
+
+
+def agrees(name):
+    """A model's functions on the stand-in and in NumPy."""
+    system = ZOO[name]()
+    at = values(system, LENGTHS)
+    params = {k: at[k].astype(np.float32) for k in (*system.params, *system.stats)}
+    inputs, numpy, cuda = outside(system, at), Program(system, "float32"), CudaProgram(system)
+    module = cuda.module
+    module.cublas_library = standin.Cublas
+    workspace, there = cuda.Workspace(), module.to_device(params)
+    for seed in (0, 7):
+        want, found = numpy.loss_and_grads(params, seed=seed, **inputs), \
+            module.to_host(cuda.loss_and_grads(there, seed=seed, workspace=workspace, **inputs))
+        np.testing.assert_allclose(found[0], want[0], rtol=1e-5, atol=1e-5)
+        for k, v in want[1].items():
+            np.testing.assert_allclose(found[1][k], v, rtol=1e-3, atol=1e-4, err_msg=k)
+    for k, v in (numpy.predict(params, **inputs) if system.outputs else {}).items():
+        np.testing.assert_allclose(module.to_host(cuda.predict(there, **inputs)[k]), v, rtol=1e-4, atol=1e-4, err_msg=k)
+    for k, v in numpy.evaluate(params, **inputs).items():
+        np.testing.assert_allclose(module.to_host(cuda.evaluate(there, **inputs)[k]), v, rtol=1e-4, atol=1e-4, err_msg=k)
+    trains(numpy, cuda, params, inputs)
+
+
+def trains(numpy, cuda, params, inputs):
+    """Three steps, from the same parameters."""
+    here, there = {k: v.copy() for k, v in params.items()}, cuda.module.to_device(params)
+    one, other = numpy.init_state(here, seed=3), cuda.init_state(there, seed=3)
+    for _ in range(3):
+        want, found = numpy.train_step(here, one, **inputs), cuda.train_step(there, other, **inputs)
+        np.testing.assert_allclose(float(found), want, rtol=1e-4, atol=1e-4)
+    for k, v in here.items():
+        np.testing.assert_allclose(cuda.module.to_host(there[k]), v, rtol=1e-3, atol=1e-4, err_msg=k)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_same_as_numpy(device, name):
+    device()
+    agrees(name)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("order", (on_cpu.FORWARD, on_cpu.BACKWARD, on_cpu.SHUFFLED), ids=("forward", "backward", "shuffled"))
+@pytest.mark.parametrize("name", ZOO)
+def test_every_model_in_every_order(device, name, order):
+    device(order, checked=order == on_cpu.SHUFFLED)
+    agrees(name)
