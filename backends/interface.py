@@ -12,7 +12,6 @@ from ..compiler.options import Options
 from ..compiler.system import System
 from .cpu.program import Program
 from .cuda.program import CudaProgram
-from .native.blas import blas_product
 from .native.build import NoCompiler, compiler_command
 from .native.program import NativeProgram
 
@@ -96,9 +95,6 @@ def chosen() -> tuple[str, str]:
 def available() -> None:
     """Whether the native backend can run here. NoCompiler says what it lacks."""
     compiler_command()                                           # type: ignore[no-untyped-call]
-    if blas_product("float32") is None:                          # type: ignore[no-untyped-call]
-        raise NoCompiler("the native backend needs the BLAS that NumPy's wheels bring, and this NumPy has none; "
-                         'take the backend "numpy"')
 
 
 BACKENDS: dict[str, Callable[[System, str, int, Options], CompiledModel]] = {"numpy": Program, "native": NativeProgram,

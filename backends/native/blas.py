@@ -1,4 +1,4 @@
-"""The BLAS that NumPy carries: its matrix products and the number of its threads, by the symbols of its library."""
+"""Threads: how many there are, and those of the BLAS that NumPy carries, by the symbols of its library."""
 
 import ctypes
 import os
@@ -20,12 +20,6 @@ def blas_symbol(*names):
             if hasattr(found, name):
                 return getattr(found, name)
     return None
-
-
-def blas_product(dtype):
-    """The matrix product for float32 or float64, with 64-bit sizes; None where NumPy brings none."""
-    letter = "s" if dtype == "float32" else "d"
-    return blas_symbol(f"scipy_cblas_{letter}gemm64_", f"cblas_{letter}gemm64_")
 
 
 def blas_threads():

@@ -9,8 +9,8 @@ import re
 import numpy as np
 
 from ..cpu.runtime import Workspace
-from .blas import blas_product, blas_threads, threads
-from .build import NoCompiler, load_library
+from .blas import blas_threads, threads
+from .build import load_library
 
 
 class Library:
@@ -29,11 +29,7 @@ class Library:
         if dtype not in ("float32", "float64"):
             raise TypeError(f"parameters must be float32 or float64 for the native backend, not {dtype}")
         if dtype not in self.loaded:
-            product = blas_product(dtype)
-            if product is None:
-                raise NoCompiler('this NumPy brings no BLAS that C can call; take the backend "numpy"')
             found = load_library(self.text, self.name, dtype)
-            found.use_gemm(product)
             found.use_threads(ctypes.c_int64(threads()), *blas_threads())
             self.loaded[dtype] = found
         return getattr(self.loaded[dtype], name)
