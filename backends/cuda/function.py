@@ -10,13 +10,14 @@ from ...compiler.graph import BATCH, Expr, Input
 from ...compiler.passes.fusion import added_up, fuse, locals_
 from ...compiler.passes.memory import Slot, share
 from ...compiler.passes.rows import by_rows
-from ...compiler.program import Array, Block, Draw, Kernel, Loop, Nest, Product, Reduction, Scatter, Stmt, View, flat, reads, writes
+from ...compiler.program import Array, Block, Convolve, Correlate, Draw, Kernel, Loop, Nest, Product, Reduction, Scatter, Stmt, View, flat, reads, writes
 from ...compiler.sizes import Size, product, size
 from ..cpu.functions import Text, loop_head, wrapped
 from ..cpu.names import cut, declared
 from ..cpu.views import name_of
 from ..native.function import KEYWORDS, NativeFunction, _blocks
 from ..native.indexing import CTYPES, Indices, place
+from .convolutions import by_windows
 from .geometry import SHARED
 from .kernels import Kernels
 from .matrices import gemm
@@ -41,7 +42,8 @@ class CudaFunction(NativeFunction):
     def _lower(self) -> None:
         self.scratch = {}
         kept = frozenset(v.array for v in self.kept)
-        self.function = replace(self.function, body=by_kernels(fuse(by_rows(self.function.body, kept, self.namer.claim))))
+        self.function = replace(self.function, body=by_kernels(fuse(by_rows(self._windows(self.function.body), kept,
+                                                                                     self.namer.claim))))
         count = Counter(v.array for s in self._flat() for v in views(s))
         nests = [s for b in _blocks(self.function.body) for s in b if isinstance(s, Nest)]
         self.own = {}
@@ -61,6 +63,16 @@ class CudaFunction(NativeFunction):
         self.again = set()
         self.plan.slots += [Slot(a.kind, [size(1)], [(a, 0, 0)]) for a in self._every()
                             if not a.dims and a.role == "value" and a not in self.own]
+
+    def _windows(self, body: list[Stmt]) -> list[Stmt]:
+        """Convolutions as products of windows."""
+        out = list[Stmt]()
+        for s in body:
+            if isinstance(s, (Block, Loop)):
+                out.append(replace(s, body=self._windows(s.body)))
+            else:
+                out += by_windows(s, self.namer.claim) if isinstance(s, (Convolve, Correlate)) else [s]
+        return out
 
     def _small(self, dims: tuple[Size, ...]) -> bool:
         """Whether a row's buffer may stand in shared memory beside those that are there."""

@@ -19,6 +19,7 @@ class CudaProgram(Program):
     """A program for CuPy: `source` is one module with its kernels in it; it needs NumPy and CuPy, and a device to run on."""
 
     backend = "cupy"
+    direct = True                                                # how windows are read is the kernels' affair
     Printer = CudaPrinter
 
     def __init__(self, system: System, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:

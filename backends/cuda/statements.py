@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ...compiler.passes.orders import own
 from ...compiler.program import (
     Array,
+    Convolve,
     Copy,
+    Correlate,
     Draw,
     Nest,
     Pool,
@@ -28,6 +30,7 @@ from ..native.copies import _flipped, _unravelled
 from ..native.indexing import Indices, Namer, place
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate, loops
+from .convolutions import print_convolution
 from .geometry import BLOCK, TILE, Geometry, bracketed, element_of, lanes, row_of, split, strided
 from .rows import print_rows
 from .windows import print_windows
@@ -61,6 +64,8 @@ class Statements(native.Statements):
                 yield from self._scatter(s)
             case Copy():
                 yield from self._copy(s)
+            case Convolve() | Correlate():
+                yield from print_convolution(s, self)
             case Unfold() | Refold() | Pool() | Winner() | Unpool():
                 yield from print_windows(s, self)
             case _:
@@ -113,22 +118,24 @@ class Statements(native.Statements):
                 yield from ["found = first_of_warp(best, found);", f"{end}found;"]
                 return
             case "logsumexp":
-                yield from self._joined("max", "best", value, over, width)
+                yield from self.joined("max", "best", value, over, width)
                 yield "const real base = isinf(best) ? 0 : best;"
-                yield from self._joined("sum", "total", f"exp_({value} - base)", over, width)
+                yield from self.joined("sum", "total", f"exp_({value} - base)", over, width)
                 yield f"{end}base + log_(total);"
             case "norm":
-                yield from self._joined("max", "best", f"abs_({value})", over, width, "0")
+                yield from self.joined("max", "best", f"abs_({value})", over, width, "0")
                 yield "const real scale = best > 0 && !isinf(best) ? best : 1;"
-                yield from self._joined("sum", "total", f"square_({value} / scale)", over, width)
+                yield from self.joined("sum", "total", f"square_({value} / scale)", over, width)
                 yield f"{end}scale * sqrt_(total);"
             case _:
-                yield from self._joined(s.kind, "total", value, over, width)
+                yield from self.joined(s.kind, "total", value, over, width)
                 yield f"{end}total;"
 
-    def _joined(self, kind: str, total: str, value: str, over: list[tuple[str, Size]], width: int, first: str = "") -> Iterator[str]:
+    def joined(self, kind: str, total: str, value: str, over: list[tuple[str, Size]], width: int, first: str = "",
+               condition: str = "") -> Iterator[str]:
+        """A reduction over `over` into a variable that all threads of the row then have."""
         yield f"real {total} = {first or FIRST[kind]};"
-        yield from strided(over, [accumulate(kind, total, value)[0]], width)
+        yield from strided(over, [condition + accumulate(kind, total, value)[0]], width)
         yield join(kind, total, width)
 
     def _columns(self, s: Reduction, at: list[str], rest: list[tuple[str, Size]], over: list[tuple[str, Size]]) -> Iterator[str]:
@@ -168,7 +175,7 @@ class Statements(native.Statements):
         width = lanes([tuple(n for _, n in over)], self.known)
         head, self.geometry = row_of([], width, 0)
         yield from [*head, *(["__shared__ real parts[32];"] if width > 32 else [])]
-        yield from self._joined("sum", "total", f"{a} * {b}", over, width)
+        yield from self.joined("sum", "total", f"{a} * {b}", over, width)
         yield f"if (lane == 0) {self(s.out, [])} = total;"
 
     # ------------------------------------------------------------ what adds up by place: each element asks what comes to it

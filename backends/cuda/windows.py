@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from ...compiler.program import Pool, Refold, Tap, Unfold, Unpool, Winner
+from ...compiler.program import Pool, Refold, Tap, Unfold, Unpool, View, Winner
 from ...compiler.sizes import Size
 from ..native.kernels import length
 from ..native.loops import loops
@@ -22,7 +22,9 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
     """The body of the statement's kernel."""
     match s:
         case Unfold(out, a, taps):
-            yield from print_.each(out, [f"{print_(out)} = {print_(a, _tapped(print_.indices(out.dims), taps))};"])
+            value = print_(a, _places(print_.indices(out.dims), taps))
+            within = " && ".join(_within(print_.indices(out.dims), taps, a))
+            yield from print_.each(out, [f"{print_(out)} = {f'{within} ? {value} : 0' if within else value};"])
         case Pool():
             w = _Windows(s.out, s.a, s.taps, print_)
             value, within = print_(s.a, w.place()), w.within()
@@ -38,6 +40,20 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
             yield from _refold(s, print_)
         case Unpool():
             yield from _unpool(s, print_)
+
+
+def _places(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
+    """The places that an index of windows and elements stands for: each tapped dim is two."""
+    lo = {t.dim: t.lo for t in taps}
+    return [p + (f" - {lo[k]}" if lo.get(k) else "") for k, p in enumerate(_tapped(at, taps))]
+
+
+def _within(at: list[str], taps: tuple[Tap, ...], a: View) -> Iterator[str]:
+    """What is true of the places inside the array, where there are others."""
+    places = _places(at, taps)
+    for t in taps:
+        if t.lo or t.hi:
+            yield from (f"{places[t.dim]} >= 0", f"{places[t.dim]} < {length(a.dims[t.dim])}")
 
 
 def _refold(s: Refold, print_: Statements) -> Iterator[str]:
