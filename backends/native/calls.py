@@ -9,8 +9,8 @@ import re
 import numpy as np
 
 from ..cpu.runtime import Workspace
-from .blas import blas_threads, threads
 from .build import load_library
+from .threads import threads
 
 
 class Library:
@@ -30,7 +30,7 @@ class Library:
             raise TypeError(f"parameters must be float32 or float64 for the native backend, not {dtype}")
         if dtype not in self.loaded:
             found = load_library(self.text, self.name, dtype)
-            found.use_threads(ctypes.c_int64(threads()), *blas_threads())
+            found.use_threads(ctypes.c_int64(threads()))
             self.loaded[dtype] = found
         return getattr(self.loaded[dtype], name)
 

@@ -45,6 +45,7 @@ class NativeFunction(FunctionPrinter):
     kept_as = "{} in C"                                          # a state may go from one backend to the other
     shares = False
     parallel = False                                             # whether several threads share the work
+    packs = True                                                 # whether products in loops read matrices that are packed
     shapes: Shapes | None = None                                 # convolutions of all functions
     prepared = False                                             # whether a caller may want the call itself
     team: Team | None = None
@@ -54,7 +55,7 @@ class NativeFunction(FunctionPrinter):
         kept = frozenset(v.array for v in self.kept)
         self.why: list[str] = []                                 # why statements do not share loops
         body = fuse(by_rows(self.function.body, kept, self.namer.claim), self.why)
-        body = packed_once(body, kept, self.namer.claim)
+        body = packed_once(body, kept, self.namer.claim) if self.packs else body
         self.function = replace(self.function, body=sums_apart(body, kept) if self.parallel else body)
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
                         for v in (*reads(s), writes(s)) if v is not None)
@@ -156,7 +157,11 @@ class NativeFunction(FunctionPrinter):
         lines += [f"{INDENT}const int64_t {', '.join(f'{n} = number[{k}]' for k, n in enumerate(numbers))};"] if numbers else []
         for k, a in enumerate([*self.arrays(), *self.returned]):
             lines.append(f"{INDENT}{declaration(a, self.c_names[a], a.home not in written)} = array[{k}];")
-        lines += [*self.variables(pointers), *self.work(statements, len(lines))]
+        lines += self.variables(pointers)
+        body = self.work(statements)
+        bounds = [INDENT + x for x in self.team.bounds("\n".join(body))] if self.team else []
+        self.rows = {k: [len(lines) + len(bounds) + r for r in rows] for k, rows in self.rows.items()}
+        lines += [*bounds, *body]
         return "\n".join([*lines, *(["    (void)us, (void)me, (void)option;"] if self.team else []), "}", *self._entry(numbers)]) + "\n"
 
     def printing(self, names: dict[Array, str]) -> Statements:

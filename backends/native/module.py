@@ -12,7 +12,7 @@ from ..cpu.energies import EnergyPrinter
 from ..cpu.entry import Entry
 from ..cpu.functions import FunctionPrinter
 from ..cpu.module import HELPERS, ModulePrinter
-from . import blas, build, calls
+from . import build, calls, threads
 from .convolutions import TEXT as SHAPES
 from .convolutions import Shapes
 from .function import NativeFunction
@@ -37,13 +37,19 @@ import numpy as np
 WORDS = ("LIBRARY", "call")
 
 
+class ParallelFunction(NativeFunction):
+    """A function whose work several threads share."""
+
+    parallel = True
+
+
 class NativePrinter(ModulePrinter):
     """Prints a compiled system as a module whose work is done in C; the C text stands in it."""
 
-    Function = NativeFunction
+    Function = ParallelFunction
     Updates = NativeUpdates
     imports = IMPORTS
-    carried = (*HELPERS, build, blas, calls)
+    carried = (*HELPERS, build, threads, calls)
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -55,6 +61,7 @@ class NativePrinter(ModulePrinter):
     def _updates(self, compiled: Any, uses: set[str]) -> NativeUpdates:
         """The training step: one call in C, where the gradient is one, and its inputs are checked in C."""
         self.updates = NativeUpdates(compiled, uses)
+        self.updates.parallel = self.Function.parallel
         self.updates.direct = next((p for p in self.natives if p.prepared), None)
         return self.updates
 
@@ -87,15 +94,16 @@ class NativePrinter(ModulePrinter):
     def c(self) -> str:
         """The C text of all functions."""
         sizes = "".join(f"    {k} = {v},\n" for k, v in self.system.sizes.items())
-        parts = list[str]()
+        parts = [(HERE / "parallel.c").read_text(encoding="utf-8")]
         if any(isinstance(s, Draw) for p in self.natives for s in flat(p.function.body)):
             parts.append((HERE / "random.c").read_text(encoding="utf-8"))
-        parts += [(HERE / "blas.c").read_text(encoding="utf-8"), f"enum {{\n{sizes}}};\n" if sizes else ""]
+        parts += [(HERE / "gemm.c").read_text(encoding="utf-8"), f"enum {{\n{sizes}}};\n" if sizes else ""]
         shapes, at = Shapes(self.system.sizes), len(parts)
         for p in self.natives:
             p.shapes = shapes
             parts.append(p.c())
-            self.rows[f"void {p.name}"] = p.rows if p.name in ("gradients", "chunk_backward") else {}
+            head = f"static void {p.name}_share" if p.parallel else f"void {p.name}"
+            self.rows[head] = p.rows if p.name in ("gradients", "chunk_backward") else {}
         parts[at:at] = [SHAPES, shapes.text()] if shapes.names else []
         parts += [self.updates.c()] if self.updates is not None else []
         text = "\n".join(parts)

@@ -1,6 +1,6 @@
 /* Threads. Every thread of a team runs the whole of a function, and in each loop over rows its share of them: from FROM(n) up to
-   TO(n); FROM16 and TO16 share in groups of 16, for elements that stand beside each other in memory. `meet` is where all wait
-   for all, before one reads what another has written. What ALONE stands before, the first thread does for all.
+   TO(n). `meet` is where all wait for all, before one reads what another has written. What ALONE stands before, the first thread
+   does for all.
 
    The threads are started when they are first needed. After its work, one spins for some microseconds, then it sleeps. */
 #include <pthread.h>
@@ -27,8 +27,6 @@ static struct {
     const int64_t *number;
     const double *option;
     team us;
-    void (*set_blas)(int);
-    int (*blas_threads)(void);
 } pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .given = PTHREAD_COND_INITIALIZER, .wanted = 1};
 
 static inline void pause_(void)
@@ -55,16 +53,14 @@ static inline void meet_(team *us)
 }
 #define meet() meet_(us)
 
-static inline int64_t share_(int64_t n, int64_t k, int64_t many) { return (n * k + many - 1) / many; }
-static inline int64_t share16_(int64_t n, int64_t k, int64_t many)
+/* Where share k begins: of much, in groups of 16, as elements that stand beside each other in memory share its lines. */
+static inline int64_t share_(int64_t n, int64_t k, int64_t many)
 {
-    const int64_t at = n < 16 * many ? share_(n, k, many) : share_(n / 16, k, many) * 16;
-    return k == many ? n : at;
+    if (n < 64 * many) return (n * k + many - 1) / many;
+    return k == many ? n : (n / 16 * k + many - 1) / many * 16;
 }
 #define FROM(n) share_(n, me, us->many)
 #define TO(n) share_(n, me + 1, us->many)
-#define FROM16(n) share16_(n, me, us->many)
-#define TO16(n) share16_(n, me + 1, us->many)
 #define ALONE if (me == 0)
 
 static inline double added_(const team *us)
@@ -80,8 +76,8 @@ static inline double added_(const team *us)
     if (count_ > 0) gemm(ta, tb, count_, n, k, (a) + from_ * ((ta) == TURNED ? 1 : (lda)), lda, b, ldb, (c) + from_ * (ldc), ldc); \
 } while (0)
 #define gemm_columns(ta, tb, m, n, k, a, lda, b, ldb, c, ldc) do { \
-    const int64_t from_ = FROM16(n), count_ = TO16(n) - from_; \
-    if (count_ > 0) gemm(ta, tb, m, count_, k, a, lda, (b) + from_ * ((tb) == TURNED ? (ldb) : 1), ldb, (c) + from_, ldc); \
+    const int64_t from_ = FROM(n), count_ = TO(n) - from_; \
+    if (count_ > 0) columns_(from_, count_, ta, tb, m, k, a, lda, b, ldb, c, ldc); \
 } while (0)
 
 static void *helper_(void *place)
@@ -141,8 +137,6 @@ static void in_parallel(section *work, double cost, void *const *array, const in
         work(&(team){.many = 1}, 0, array, number, option);
         return;
     }
-    const int before = pool.blas_threads ? pool.blas_threads() : 1;
-    if (before != 1) pool.set_blas(1);                   /* products are shared by rows, or columns, like all else */
     const int helpers = cost < WORTH || pool.wanted == 1 ? 0 : helpers_(pool.wanted);
     pool.us.many = helpers + 1;
     if (helpers > 0) {
@@ -160,14 +154,12 @@ static void in_parallel(section *work, double cost, void *const *array, const in
     for (int k = 0; helpers > 0 && atomic_load_explicit(&pool.unfinished, memory_order_acquire) > 0; k++)
         if (k < PATIENCE) pause_();
         else sched_yield();
-    if (before != 1) pool.set_blas(before);
     pthread_mutex_unlock(&pool.busy);
 }
 
-void use_threads(int64_t many, void (*set_blas)(int), int (*blas_threads)(void))
+void use_threads(int64_t many)
 {
     pthread_mutex_lock(&pool.busy);
     pool.wanted = (int)(many < MOST_THREADS ? many : MOST_THREADS);
-    pool.set_blas = set_blas, pool.blas_threads = blas_threads;
     pthread_mutex_unlock(&pool.busy);
 }

@@ -27,50 +27,55 @@ from ...compiler.program import (
     Along,
     Array,
     Block,
+    Convolve,
     Copy,
+    Correlate,
     Draw,
     Fill,
     Kernel,
     Loop,
     Nest,
     Pick,
+    Pool,
     Product,
     Reduction,
+    Refold,
     Scatter,
     Stmt,
     Take,
+    Unfold,
+    Unpool,
     View,
+    Winner,
     flat,
     reads,
     writes,
 )
-from ...compiler.sizes import Size, product
+from ...compiler.sizes import Size, product, symbol
 from .indexing import dense
+from .kernels import length
 
 if TYPE_CHECKING:
     from .statements import Statements
 
 SMALL = 4096                                                     # elements that one thread computes alone
 EXAMPLES = axis_length(BATCH)
+PARTS = symbol("parts")
 
 
 @dataclass(frozen=True)
 class Share:
-    """Along which dim a statement is shared: its number among the dims walked through, its length; of a product, its label.
-
-    `beside`: shared in groups of elements that stand beside each other in memory.
-    """
+    """Along which dim a statement is shared: its number among the dims walked through, its length; of a product, its label."""
 
     dim: int
     size: Size
-    beside: bool = False
     label: str | int | None = None
     word: str = ""                                               # of a matrix product: rows or columns of the result
 
     @property
     def bounds(self) -> tuple[str, str]:
-        mark = "16" if self.beside else ""
-        return f"FROM{mark}({self.size.format().replace('//', '/')})", f"TO{mark}({self.size.format().replace('//', '/')})"
+        n = re.sub(r"\W+", "_", length(self.size)).strip("_")
+        return f"from_{n}", f"to_{n}"
 
 
 @dataclass(frozen=True)
@@ -83,27 +88,31 @@ class Touch:
     array: Array
     written: bool
     dim: int | None
-    part: tuple[Size, bool] | None = None
+    part: Size | None = None
     alone: bool = False
 
 
-def share_of(s: Stmt, private: frozenset[Array]) -> Share | None:
-    """How a statement is shared; None where one thread does all of it."""
+def shares_of(s: Stmt, private: frozenset[Array], sizes: Mapping[str, int], looped: bool = False) -> list[Share]:
+    """How a statement may be shared, the best way first; in no way where one thread does all of it.
+
+    `looped`: inside a loop over time, where what belongs to an example stays with its thread.
+    """
     if isinstance(s, Product):
-        return _of_product(s)
+        return _of_product(s, sizes, looped)
+    if isinstance(s, Correlate):                                 # elements of the kernel: which, its function knows
+        return [Share(0, PARTS)]
     dims = _dims(s)
     if not dims:
-        return None
+        return []
     rows = len(s.rows) if isinstance(s, Nest) else len(dims)
     batch = next((d for d, n in enumerate(dims[:rows]) if n == EXAMPLES), None)
-    small = nominal(product(_most(s))) < SMALL
+    small = nominal(product(_most(s)), sizes) < SMALL
     order = _in_memory(s, len(dims))
-    for d in ([batch] if batch is not None else []) + ([] if small else order):
-        beside = d == order[-1] and d != batch and not isinstance(s, Draw)
-        found = Share(d, dims[d], beside)
-        if _may(s, found, private):
-            return found
-    return None
+    found = list[Share]()
+    for d in dict.fromkeys(([batch] if batch is not None else []) + ([] if small else order)):
+        if nominal(dims[d], sizes) > 1:
+            found.append(Share(d, dims[d]))
+    return [x for x in found if _may(s, x, private)]
 
 
 def _dims(s: Stmt) -> tuple[Size, ...]:
@@ -113,8 +122,11 @@ def _dims(s: Stmt) -> tuple[Size, ...]:
             return max((walked(m) for m in body), key=len)
         case Kernel() | Take() | Pick() | Fill():
             return walked(s)
-        case Copy(out, a, flip) if out.dims == a.dims and not flip:
+        case Copy(out, a, flip) if out.dims == a.dims and not flip and not out.array.packed:
             return out.dims
+        case (Copy(out, a) | Pool(out, _, a) | Unpool(out, a) | Winner(out, a) | Convolve(out, a) | Unfold(out, a)
+              | Refold(out, a)):
+            return out.dims[:1] if out.dims[:1] == a.dims[:1] == (EXAMPLES,) else ()
         case Reduction(_, out):
             return out.dims
         case Draw(out) if out.dims and dense(out):
@@ -165,24 +177,29 @@ def _at(v: View, dim: int) -> int | None:
 
 # ---------------------------------------------------------------- products
 
-def _of_product(s: Product) -> Share | None:
-    """Rows of the result where there are enough of them, otherwise columns; of many products, the products."""
+def _of_product(s: Product, sizes: Mapping[str, int], looped: bool) -> list[Share]:
+    """Many products, product by product; one, by rows of the result, which lie together in memory.
+
+    Each thread reads all of the other operand: where that is the larger one, a layer's weight, by columns. In a loop over time
+    rows are examples, and stay with their threads.
+    """
     size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb)) for k, n in zip(ls, v.dims, strict=True)}
     common = [k for k in s.lo if k in s.la and k in s.lb]
     if not s.lo:
-        return None
+        return []
     if common:
-        return Share(s.lo.index(common[0]), size[common[0]], label=common[0])
+        return [Share(s.lo.index(common[0]), size[common[0]], label=common[0])]
     place = {s.lo[x.dim]: k for k, x in enumerate(s.out.along) if isinstance(x, Along)}
     first = min(s.lo, key=lambda k: place.get(k, 99))
     rows = [k for k in s.lo if (k in s.la) == (first in s.la)]
     columns = [k for k in s.lo if k not in rows]
+    if not columns and first not in s.la:
+        rows, columns = columns, rows
     m, n = (product(tuple(size[k] for k in group)) for group in (rows, columns))
-    if len(s.lo) == 1:
-        return Share(0, m, first not in s.la, first, "rows" if first in s.la else "columns")
-    by = rows if EXAMPLES in (size[k] for k in rows) or nominal(m) >= 16 else columns
-    label = by[0] if len(by) == 1 else None
-    return Share(s.lo.index(by[0]), m if by is rows else n, by is columns, label, "rows" if by is rows else "columns")
+    ways = [Share(s.lo.index(by[0]), count, by[0] if len(by) == 1 else None, word)
+            for by, count, word in ((rows, m, "rows"), (columns, n, "columns")) if by and nominal(count, sizes) >= 16]
+    more = EXAMPLES in (size[k] for k in rows) and nominal(m, sizes) < nominal(n, sizes)
+    return ways[::-1] if more and not looped else ways
 
 
 # ---------------------------------------------------------------- who touches what
@@ -193,7 +210,7 @@ def touches(s: Stmt, share: Share | None) -> Iterator[Touch]:
         out = writes(m)
         for v, written in (*((v, False) for v in reads(m)), *(((out, True),) if out is not None else ())):
             dim = None if share is None else _shared_dim(m, v, written, share, s)
-            part = (share.size, share.beside) if share is not None and dim is not None else None
+            part = share.size if share is not None and dim is not None else None
             yield Touch(v.array.home, written, dim, part, share is None)
 
 
@@ -243,10 +260,12 @@ class Team:
     plan: Plan
     private: frozenset[Array]
     returned: frozenset[Array]
+    sizes: Mapping[str, int] = field(default_factory=dict)
     shares: dict[int, Share | None] = field(default_factory=dict)
     meetings: set[int] = field(default_factory=set)
     slots: dict[Array, int] = field(default_factory=dict)
     since: dict[int, set[Touch]] = field(default_factory=dict)   # by place in memory: touched since the last meeting
+    loops: int = 0                                               # around the statement that is looked at
 
     def __post_init__(self) -> None:
         self.slots = {a.home: k for k, slot in enumerate(self.plan.slots) for a, _, _ in slot.members}
@@ -257,6 +276,7 @@ class Team:
             if isinstance(s, Block):
                 self.divide(s.body)
             elif isinstance(s, Loop):
+                self.loops += 1
                 if self._clashes(t for x in _inside(s.body) for t in self._touches(x)):
                     self.meetings.add(id(s))                     # before the loop, not at each of its steps
                     self.since = {}
@@ -266,6 +286,7 @@ class Team:
                     self.divide(s.body)
                     for k, v in before.items():                  # the loop may have no step
                         self.since.setdefault(k, set()).update(v)
+                self.loops -= 1
             else:
                 found = [*self._touches(s)]
                 if id(s) in self.meetings or self._clashes(found):
@@ -275,9 +296,13 @@ class Team:
                     self.since.setdefault(self._place(t.array), set()).add(t)
 
     def _touches(self, s: Stmt) -> Iterator[Touch]:
+        """What a statement touches, shared in the way for which nobody waits, if there is one."""
         own = self.everywhere(s)
         if id(s) not in self.shares:
-            self.shares[id(s)] = None if own else share_of(s, self.private)
+            ways = [] if own else shares_of(s, self.private, self.sizes, self.loops > 0)
+            if not self.loops:
+                ways = [x for x in ways if not self._clashes(t for t in touches(s, x) if not self._own(t.array))] or ways
+            self.shares[id(s)] = ways[0] if ways else None
         yield from (replace(t, alone=t.alone and not own) for t in touches(s, self.shares[id(s)]) if not self._own(t.array))
 
     def _clashes(self, found: Iterable[Touch]) -> bool:
@@ -295,6 +320,12 @@ class Team:
         out = writes(s)
         return out is not None and self._own(out.array)
 
+    def bounds(self, text: str) -> list[str]:
+        """The variables of a text that hold where a thread's shares begin and end."""
+        words = {*re.findall(r"\w+", text)}
+        every = {x.bounds: length(x.size) for x in self.shares.values() if x is not None}
+        return [f"const int64_t {low} = FROM({n}), {high} = TO({n});" for (low, high), n in sorted(every.items()) if low in words]
+
     def lines(self, s: Stmt, print: Statements) -> list[str]:
         """A statement's lines: its loops as each thread's share of them."""
         share, text = self.shares[id(s)], [*print.lines(s)]
@@ -309,6 +340,11 @@ def shared(s: Stmt, text: list[str], share: Share, print: Statements) -> list[st
         return print.draw(s, *share.bounds)
     if isinstance(s, Product):
         return _shared_product(s, text, share, print)
+    if isinstance(s, Correlate):
+        return [x.replace(", 0, 1);", ", me, us->many);") for x in text]
+    if isinstance(s, Convolve):
+        low, high = share.bounds
+        return [x.replace(f", 0, {share.size.format()});", f", {low}, {high});") for x in text]
     filled = [m.out for m in (s.body if isinstance(s, Nest) else [s]) if isinstance(m, (Reduction, Scatter)) and added_up(m)]
     zeros = [[*print.lines(Fill(v, 0))] for v in filled]
     if not isinstance(s, Nest) and text[:len(zeros[0]) if zeros else 0] != (zeros[0] if zeros else []):
@@ -327,7 +363,7 @@ def shared(s: Stmt, text: list[str], share: Share, print: Statements) -> list[st
 
 def _cut(lines: list[str], var: str, share: Share) -> list[str]:
     """The loops over a variable from a thread's first index to its last."""
-    n, (low, high) = share.size.format().replace("//", "/"), share.bounds
+    n, (low, high) = length(share.size), share.bounds
     old, new = f"for (int64_t {var} = 0; {var} < {n}; {var}++)", f"for (int64_t {var} = {low}; {var} < {high}; {var}++)"
     out = [x.replace(old, new) for x in lines]
     assert out != lines, f"no loop over {var} < {n} in {lines}"
@@ -336,11 +372,12 @@ def _cut(lines: list[str], var: str, share: Share) -> list[str]:
 
 def _shared_product(s: Product, text: list[str], share: Share, print: Statements) -> list[str]:
     call = re.search(r"\bgemm\w*\(", text[-1])
-    n = share.size.format().replace("//", "/")
+    n = length(share.size)
     if call is None:
         size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb), (s.out, s.lo)) for k, n in zip(ls, v.dims, strict=True)}
         order = [*s.lo, *(k for k in size if k not in s.lo)]
-        return _cut(text, print.indices([size[k] for k in order])[share.dim], share)
+        own = share if share.label is not None else replace(share, size=size[s.lo[share.dim]])     # of the rows only the first dim
+        return _cut(text, print.indices([size[k] for k in order])[share.dim], own)
     if not share.word:                                           # one of many products
         return _cut(text, "c0", share)
     sizes = [x.strip() for x in text[-1].split("(", 1)[1].split(",")]
@@ -362,6 +399,9 @@ def cost(body: list[Stmt]) -> Size:
         if isinstance(s, Product):
             size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb)) for k, n in zip(ls, v.dims, strict=True)}
             total += product(tuple(size.values())) * 2
+        elif isinstance(s, (Convolve, Correlate)):
+            result, kernel = (s.out, s.kernel) if isinstance(s, Convolve) else (s.g, s.out)
+            total += product((*result.dims[:-1], *kernel.dims)) * 2
         elif isinstance(s, (Kernel, Reduction, Draw)):
             total += product(s.a.dims if isinstance(s, Reduction) else s.out.dims) * 5
     return total

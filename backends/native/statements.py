@@ -37,7 +37,7 @@ from .copies import print_copy
 from .indexing import Indices, Namer, element, start
 from .kernels import length, number, scalar
 from .loops import FIRST, INDENT, accumulate, loops
-from .matrices import print_product
+from .matrices import print_packing, print_product
 from .nests import print_nest
 from .windows import print_windows
 
@@ -72,6 +72,8 @@ class Statements:
                 yield from self.each(a, [f"{self(out, [self(index, at), *at[n:]])} += {self(a)};"], simd=n < len(a.dims))
             case Fill(out, value):
                 yield from self.each(out, [f"{self(out)} = {number(value).text};"])
+            case Copy(out, a) if out.array.packed:
+                yield print_packing(out, a, self.names)
             case Copy():
                 yield from print_copy(s, self)
             case Draw():

@@ -163,7 +163,7 @@ class NativeUpdates(Updates):
 
     def _all(self, n: str) -> str:
         """From which to which of n numbers: all, or a thread's share."""
-        return f"FROM16({n}), TO16({n})" if self.parallel else f"0, {n}"
+        return f"FROM({n}), TO({n})" if self.parallel else f"0, {n}"
 
     def _part(self, name: str, given: str, body: list[str]) -> list[str]:
         """A part of the step, of which threads have their shares, under a name that a caller may call."""
@@ -217,7 +217,7 @@ class NativeUpdates(Updates):
             yield from (["meet();"] if self.training.clip_value is not None else [])
             yield "for (int64_t k = FROM(PIECES); k < TO(PIECES); k++) {"
             yield f"{PAD}us->sum[k] = 0;"
-            yield from (f"{PAD}us->sum[k] += squares_(share16_({n}, k, PIECES), share16_({n}, k + 1, PIECES), array[{at + 1}]);"
+            yield from (f"{PAD}us->sum[k] += squares_(share_({n}, k, PIECES), share_({n}, k + 1, PIECES), array[{at + 1}]);"
                         for _, n, at, _ in self._arrays())
             yield from ("}", "meet();", "const double total = sqrt(added_(us));")
         else:
