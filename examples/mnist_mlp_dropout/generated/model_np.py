@@ -369,7 +369,7 @@ def as_array(name, value):
     except ValueError:                                           # rows of unequal length
         found = np.array([[]], object)
     if found.dtype == object and (found.ndim == 0 or not all(hasattr(row, "__len__") for row in found.flat)):
-        raise TypeError(f"{name} must be an array of numbers, not {value!r:.60}")
+        raise TypeError(f"{name} must be an array of numbers, not {' '.join(repr(value).split()):.60}")
     if found.dtype == object:
         raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
                          "t being their axis")
