@@ -65,6 +65,7 @@ class Array:
     views: dict[Ranges, str] = field(default_factory=dict)
     original: Array | None = None                        # of an unrolled loop: the array of any step, of which this is one step's
     suffix: str = ""                                     # what the name of that step ends in
+    packed: int = 0                                      # a matrix, its rows this many dims, that only products read; C packs it
 
     @property
     def home(self) -> Array:

@@ -23,17 +23,20 @@ enum { STRIP_ = 1024 / sizeof(real), FEW_ = 128 / sizeof(real) };
 #if defined(__GNUC__)
 typedef real vec_ __attribute__((vector_size(VECTOR_)));
 typedef real vec_at_ __attribute__((vector_size(VECTOR_), aligned(sizeof(real)), may_alias));
-#define INLINE_ static inline __attribute__((always_inline))
 #else
 typedef real vec_, vec_at_;
+#endif
+#if !defined(INLINE_) && defined(__GNUC__)
+#define INLINE_ static inline __attribute__((always_inline))        /* a tile for each number of rows and columns; -DINLINE_=static: one */
+#elif !defined(INLINE_)
 #define INLINE_ static inline
 #endif
 #if defined(__clang__)
 #define UNROLL_ _Pragma("clang loop unroll(full)")
-#define ONCE_ static __attribute__((noinline))
+#define ONCE_ static __attribute__((noinline, unused))
 #elif defined(__GNUC__)
 #define UNROLL_ _Pragma("GCC unroll 8")
-#define ONCE_ static __attribute__((noinline, noclone))  /* copies for constant arguments only take time to compile */
+#define ONCE_ static __attribute__((noinline, noclone, unused)) /* copies for constant arguments only take time to compile */
 #else
 #define UNROLL_
 #define ONCE_ static
@@ -198,4 +201,23 @@ ONCE_ void gemm(int ta, int tb, int64_t m, int64_t n, int64_t k, const real *a, 
             rows_(m, columns, depth, part_(left, 0, p), from, c + j, ldc, add || p > 0);
         }
     }
+}
+
+/* `count` columns of a product, from `first` on; of a panel of b that they begin inside, all columns are computed. */
+ONCE_ void columns_(int64_t first, int64_t count, int ta, int tb, int64_t m, int64_t k, const real *a, int64_t lda,
+                    const real *b, int64_t ldb, real *c, int64_t ldc)
+{
+    const int64_t before = tb == PACKED ? first % LANE_ : 0, some = before ? least_(count, LANE_ - before) : 0;
+    real whole[GROUP_ * LANE_];
+    for (int64_t i = 0; some && i < m; i += GROUP_) {
+        const int64_t rows = least_(m - i, GROUP_);
+        gemm(ta & TURNED, PACKED, rows, LANE_, k, a + i * (ta & TURNED ? 1 : lda), lda, b + (first - before) * k, k, whole, LANE_);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t j = 0; j < some; j++) {
+                real *const out = c + (i + r) * ldc + first + j;
+                *out = (ta & ADDED ? *out : 0) + whole[r * LANE_ + before + j];
+            }
+    }
+    first += some, count -= some;
+    if (count > 0) gemm(ta, tb, m, count, k, a, lda, b + first * (tb == PLAIN ? 1 : ldb), ldb, c + first, ldc);
 }

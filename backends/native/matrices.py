@@ -1,4 +1,4 @@
-"""Sums of products as C: one matrix product of BLAS where the labels and the order in memory allow it, otherwise loops."""
+"""Sums of products as C: matrix products where the labels and the order in memory allow it, otherwise loops."""
 
 from __future__ import annotations
 
@@ -8,80 +8,119 @@ from itertools import pairwise
 
 from ...compiler.program import Product, View
 from ...compiler.sizes import Size, product
-from .indexing import Indices, Namer, element, strides
+from .indexing import Indices, Namer, element, start, strides
 from .kernels import length
-from .loops import accumulate, loops
+from .loops import INDENT, accumulate, loops
 
 Label = str | int
-WAY = {False: "PLAIN", True: "TURNED"}
+Labels = Sequence[Label]
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """An operand of a product: where it begins, the distance between its rows, and whether it stands transposed."""
+    """An operand of a product: where it begins, the distance between its rows, and how it stands in memory (see gemm.c)."""
 
     start: str
     distance: Size
-    transposed: bool
+    way: str = "PLAIN"
+
+
+@dataclass(frozen=True)
+class Form:
+    """A sum of products as matrix products, one for each index of `common`: rows `m`, columns `n`, `k` summed."""
+
+    common: list[Label]
+    m: list[Label]
+    n: list[Label]
+    k: list[Label]
+    left: View
+    right: View
+    left_labels: Labels
+    right_labels: Labels
+    size: dict[Label, Size]
+
+    def count(self, labels: Labels) -> Size:
+        """How many indices these labels have together."""
+        return product(tuple(self.size[q] for q in labels))
 
 
 def print_product(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
     """The statement's lines."""
+    f = form(s)
+    if f is None:
+        yield from _loops(s, names, indices)
+        return
+    found = _matrices(s, f, names)
+    assert found is not None
+    left, right, _ = found
+    call = ", ".join([left.way, right.way, *(length(f.count(x)) for x in (f.m, f.n, f.k)),
+                      *(text for x in found for text in (x.start, length(x.distance)))])
+    yield from (f"{INDENT * i}for (int64_t c{i} = 0; c{i} < {length(f.size[q])}; c{i}++)" for i, q in enumerate(f.common))
+    yield f"{INDENT * len(f.common)}gemm({call});"
+
+
+def print_packing(out: View, a: View, names: Namer) -> str:
+    """A copy into an array that is packed: k rows, then columns."""
+    rows, columns = [*range(out.array.packed)], [*range(out.array.packed, len(a.dims))]
+    source = _matrix(a, range(len(a.dims)), rows, columns, [], names)
+    assert source is not None
+    k, n = (length(product(tuple(a.dims[d] for d in group))) for group in (rows, columns))
+    return f"pack({source.way}, {n}, {k}, {source.start}, {length(source.distance)}, {start(out, names)});"
+
+
+def form(s: Product) -> Form | None:
+    """How matrix products compute a statement; None where memory does not stand so."""
+    size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb)) for k, n in zip(ls, v.dims, strict=True)}
     common = [k for k in s.lo if k in s.la and k in s.lb]
     summed = [k for k in s.la if k in s.lb and k not in s.lo]
     rows = [k for k in s.lo if k in s.la and k not in s.lb]
     columns = [k for k in s.lo if k in s.lb and k not in s.la]
-    if summed and (rows or columns) and len(common) + len(rows) + len(columns) == len(s.lo):
-        found = _gemm(s, names, common, rows, columns, summed)
-        if found is not None:
-            yield from found
-            return
-    yield from _loops(s, names, indices)
-
-
-def _gemm(s: Product, names: Namer, common: list[Label], rows: list[Label], columns: list[Label],
-          summed: list[Label]) -> list[str] | None:
-    """A call for each index of the labels that both operands and the result share."""
-    size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb)) for k, n in zip(ls, v.dims, strict=True)}
+    if not summed or not (rows or columns) or len(common) + len(rows) + len(columns) != len(s.lo):
+        return None
     for m, n, x, lx, y, ly in ((rows, columns, s.a, s.la, s.b, s.lb), (columns, rows, s.b, s.lb, s.a, s.la)):
         for k in _orders(summed, x, lx):
-            left, right = _matrix(x, lx, m, k, common, names), _matrix(y, ly, k, n, common, names)
-            out = _matrix(s.out, s.lo, m, n, common, names)
-            if left is None or right is None or out is None or out.transposed:
-                continue
-            sizes = [length(product(tuple(size[q] for q in group))) for group in (m, n, k)]
-            call = (f"gemm({WAY[left.transposed]}, {WAY[right.transposed]}, {', '.join(sizes)}, "
-                    f"{left.start}, {length(left.distance)}, {right.start}, {length(right.distance)}, "
-                    f"{out.start}, {length(out.distance)});")
-            around = [f"{'    ' * i}for (int64_t c{i} = 0; c{i} < {length(size[q])}; c{i}++)" for i, q in enumerate(common)]
-            return [*around, "    " * len(common) + call]
+            f = Form(common, m, n, k, x, y, lx, ly, size)
+            if _matrices(s, f, lambda a: a.name) is not None:
+                return f
     return None
 
 
-def _orders(summed: list[Label], v: View, labels: Sequence[Label]) -> list[list[Label]]:
+def _matrices(s: Product, f: Form, names: Namer) -> tuple[Matrix, Matrix, Matrix] | None:
+    """Both operands and the result as matrices."""
+    left = _matrix(f.left, f.left_labels, f.m, f.k, f.common, names)
+    right = _matrix(f.right, f.right_labels, f.k, f.n, f.common, names)
+    out = _matrix(s.out, s.lo, f.m, f.n, f.common, names)
+    if left is None or right is None or out is None or out.way != "PLAIN" or left.way == "PACKED":
+        return None
+    return left, right, out
+
+
+def _orders(summed: list[Label], v: View, labels: Labels) -> list[list[Label]]:
     """The order in which what is summed stands in memory."""
     steps = dict(zip(labels, strides(v), strict=True))
     at = {k: next((i for i, x in enumerate(v.along) if getattr(x, "dim", None) == list(labels).index(k)), -1) for k in summed}
     return [sorted(summed, key=lambda k: at[k])] if all(steps[k] is not None for k in summed) else []
 
 
-def _matrix(v: View, labels: Sequence[Label], first: list[Label], second: list[Label], common: list[Label],
+def _matrix(v: View, labels: Labels, first: list[Label], second: list[Label], common: list[Label],
             names: Namer) -> Matrix | None:
     """A view as a matrix with rows along `first`, columns along `second`; None where memory does not stand so."""
     steps = dict(zip(labels, strides(v), strict=True))
     size = dict(zip(labels, v.dims, strict=True))
+    if v.array.packed:
+        return Matrix(start(v, names), product(tuple(size[k] for k in first)), "PACKED")
     if any(steps[k] is None for k in (*first, *second)) or {*labels} != {*first, *second, *common}:
         return None
     outer, inner = _collapsed(first, steps, size), _collapsed(second, steps, size)
     if outer is None or inner is None:
         return None
     at = [f"c{common.index(k)}" if k in common else "0" for k in labels]
-    start = "&" + element(v, names, at)
+    first_element = "&" + element(v, names, at)
     rows, columns = product(tuple(size[k] for k in first)), product(tuple(size[k] for k in second))
     if inner == 1 or not second:
-        return Matrix(start, outer if first else columns, False)
+        return Matrix(first_element, outer if first else columns)
     if outer == 1 or not first:
-        return Matrix(start, inner if second else rows, True)
+        return Matrix(first_element, inner if second else rows, "TURNED")
     return None
 
 

@@ -14,22 +14,28 @@ from chainrule.backends.native.build import NoCompiler, compiler_command
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
 
 
-@pytest.fixture
-def library(tmp_path):
-    """library(source, dtype): the source for elements of a type, as a loaded library."""
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """compiled(source, dtype, *flags): the source for elements of a type, as a loaded library."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs a C compiler: there is no cc on the path")
 
-    def build(source, dtype):
-        path = tmp_path / f"kernels_{np.dtype(dtype).name}.c"
+    def build(source, dtype, *flags):
+        path = tmp_path_factory.mktemp("kernels") / f"kernels_{np.dtype(dtype).name}.c"
         path.write_text(f"{'#define DOUBLE' if dtype == np.float64 else ''}\n{source}")
-        done = subprocess.run([compiler, *FLAGS, str(path), "-o", str(path.with_suffix(".so")), "-lm"],
+        done = subprocess.run([compiler, *FLAGS, *flags, str(path), "-o", str(path.with_suffix(".so")), "-lm"],
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return ctypes.CDLL(str(path.with_suffix(".so")))
 
     return build
+
+
+@pytest.fixture
+def library(compiled):
+    """library(source, dtype): the same."""
+    return compiled
 
 
 @pytest.fixture
@@ -52,4 +58,4 @@ def native(request, tmp_path_factory, monkeypatch):
     except NoCompiler as e:
         pytest.skip(str(e))
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path_factory.getbasetemp() / "native"))
-    monkeypatch.setenv("CHAINRULE_CFLAGS", "-O1")
+    monkeypatch.setenv("CHAINRULE_CFLAGS", "-O1 -DINLINE_=static")        # no copies of a product's tiles
