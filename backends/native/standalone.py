@@ -1,0 +1,343 @@
+"""A model as one C11 file and its header: parameters drawn, predictions, gradients, training steps; no other file, no malloc.
+
+The functions are the native backend's, printed over static arrays whose lengths are constants: BATCH and LENGTH are macros.
+What needs more than that (gradients recomputed in chunks, several files) has no form here, and a sentence says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...compiler.graph import BATCH, GraphError, Input
+from ...compiler.graph import length as axis_length
+from ...compiler.options import Options
+from ...compiler.passes.memory import Slot, nominal
+from ...compiler.pipeline import compile_system
+from ...compiler.sizes import Size, product
+from ...compiler.system import System
+from ..cpu.entry import Entry, _largest
+from ..cpu.functions import FunctionPrinter
+from ..cpu.module import Module, ModulePrinter
+from ..cpu.program import uncollected
+from .convolutions import TEXT as CONVOLUTIONS
+from .convolutions import Shapes
+from .function import KEYWORDS
+from .indexing import CTYPES
+from .kernels import length
+from .prelude import PRELUDE
+from .program import NativeProgram
+from .standalone_function import Frame, StandaloneFunction, begin, by_time, length_text, outward, turned, word
+from .standalone_header import Header, macros
+from .standalone_updates import StandaloneUpdates
+
+HERE = Path(__file__).parent
+FUNCTION = re.compile(r"(?:^/\*(?:(?!\*/).)*\*/\n)?^static (?:inline )?[\w ]+?\**(\w+)\((?:[^;{]|\n)*?\)\s*"
+                      r"\{(?:[^\n]*\} *(?:/\*[^\n]*\*/)?\n|.*?^\}\n)", re.M | re.S)
+PAD = "    "
+PUBLIC = {"gradients": "loss_and_grads", "hidden": "hidden_given_visible", "visible": "visible_given_hidden"}
+
+
+class StandalonePrinter(ModulePrinter):
+    """Prints a compiled system as a C file; `header` is the text of the header."""
+
+    Function = StandaloneFunction
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.prefix = name_in_c(self.system)
+        self.printed: dict[str, StandaloneFunction] = {}
+        self.shapes = Shapes(self.system.sizes)
+        self.updates = StandaloneUpdates(self.compiled, self.prefix)
+
+    # ------------------------------------------------------------ functions
+
+    def framed(self, name: str, printer: FunctionPrinter, entry: Entry, what: str) -> str:
+        """A function is kept, until the memory of all of them is known."""
+        assert isinstance(printer, StandaloneFunction)
+        printer.name, printer.prefix, printer.shapes = PUBLIC.get(name, name), self.prefix, self.shapes
+        self.printed[name] = self.module.printers[name] = printer
+        return ""
+
+    def collect(self) -> None:
+        """The printers of all functions."""
+        for name in ("predict", "gradients"):
+            if name in self.compiled.functions:
+                self.work(name)
+
+    def print(self) -> Module:
+        """The text of the file; `self.header` is the header's."""
+        self.collect()
+        self.slots = shared([p.plan.slots for p in self.printed.values()], self.system.sizes)
+        self.lengths = self._lengths()
+        self.spelled = {**macros(self.lengths), **{k: f"{self.prefix.upper()}_{k}" for k in self.system.sizes}}
+        for k, p in self.printed.items():
+            p.frame = self.frame(k, p)
+        functions = [p.text() for p in self.printed.values()]
+        self.called = "\n".join([*functions, self.updates.init(), self.shapes.text()])
+        self.header = Header(self).text()
+        parts = [self.head(), self.machinery(), self.arrays(), self.updates.init(), self._begin(), self.fit(), *functions, self.training(),
+                 self.files()]
+        self.module.source = pruned("\n".join(x.strip("\n") + "\n" for x in parts if x))
+        return self.module
+
+    def frame(self, name: str, printer: StandaloneFunction) -> Frame:
+        """What stands around a function."""
+        function, chain = printer.function, {k: f"chain_{word(k)}_" for k in self.compiled.chain}
+        inputs = {k: self.system.inputs[k] for k in function.inputs}
+        frame = Frame(self.prefix, "real" if name == "gradients" else "bool", inputs, cut=self.cut, held=chain,
+                      slots=slot_names(printer.plan.slots, self.system.sizes))
+        if name != "gradients":
+            frame.outputs = {k: printer.layout.plan.roots[k] for k in (*function.results, *function.numbers)}
+        printer.frame = frame
+        if name == "gradients" and self.checked(inputs):
+            printer.name_all()
+            inner = printer.inner()
+            frame.checks = [f"!fit_({', '.join(inner[k] for k in self.checked(inputs))})"]
+        elif self.checked(inputs):
+            printer.name_all()
+            inner = printer.inner()
+            frame.checks = [self.outside(e, inner[k]) for k, e in self.checked(inputs).items()]
+        return frame
+
+    def outside(self, e: Input, name: str) -> str:
+        """The condition that an input of indices is out of range; `name`: what it is called."""
+        return f"outside_({length(product(outward(e)))}, {first(name, e)}, {self.updates.limit(e)})"
+
+    def checked(self, inputs: Mapping[str, Input]) -> dict[str, Input]:
+        """Inputs whose values are indices."""
+        return {k: e for k, e in inputs.items() if self.updates.limit(e)}
+
+    # ------------------------------------------------------------ the parts of the file
+
+    def head(self) -> str:
+        """The comment, the header, the sizes."""
+        sizes = ", ".join([*(f"{k} = {v}" for k, v in macros(self.lengths).items()),
+                           *(f"{k} = {self.spelled[k]}" for k in self.sizes)])
+        return f"""{Header(self).comment()}
+#include "{self.prefix}.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+{f'enum {{ {sizes} }};' if sizes else ''}{self.demanded()}
+
+#define KIND_float 1
+#define KIND_double 2
+#define KIND_NAMED_(x) KIND_##x
+#define KIND_OF_(x) KIND_NAMED_(x)
+#if KIND_OF_(REAL) == KIND_double
+#define DOUBLE
+#elif KIND_OF_(REAL) != KIND_float
+#error "REAL is float or double"
+#endif
+"""
+
+    def demanded(self) -> str:
+        """The lengths for which every step is written out."""
+        found = {k: n for p in self.printed.values() for k, n in p.function.lengths.items()}
+        return "".join(f'\n_Static_assert({k} == {n}, "every step is written out for {self.spelled[k]} = {n}");' for k, n in found.items())
+
+    def machinery(self) -> str:
+        """Elementary functions, matrix products, random numbers."""
+        own = [HERE / k for k in ("standalone_product.c", "random.c", "standalone_init.c")]
+        prelude = re.sub(r"(?m)^#include [^\n]*\n", "", PRELUDE).lstrip()
+        convolutions = [CONVOLUTIONS, self.shapes.text()] if self.shapes.names else []
+        return "\n".join([prelude, *(p.read_text(encoding="utf-8") for p in own), *convolutions])
+
+    def arrays(self) -> str:
+        """What the functions work on."""
+        p = self.prefix
+        lines = [f"{p}_weights {p}_params, {p}_grads;", f"struct {p}_state {p}_state;"]
+        lines += [f"static {p}_weights {', '.join(self.updates.slots)};"] if self.updates.slots and "gradients" in self.printed else []
+        lines += [f"static {CTYPES.get(s.kind, 'real')} {slot_name(k)}[{self.count(s.sizes)}];" for k, s in self.slots.items()]
+        lines += [f"static {kind} {n}{''.join(f'[{length(d)}]' for d in dims)};" for n, kind, dims in self.kept()]
+        lines += [f"static double orthogonal_scratch_[{self.count(self.updates.scratch())}];"] if self.scratch else []
+        lines += [f"static {p}_carry before_;"] if self.cut is not None and self.cut.slots else []
+        return ("/* The memory: parameters, gradients, the optimiser's; values that are never needed at the same time share. */\n"
+                + "\n".join(lines) + "\n")
+
+    def count(self, sizes: list[Size], spelled: Mapping[str, str] | None = None) -> str:
+        """How many elements hold each of these sizes."""
+        return count(sizes, spelled or {}, {*self.system.sizes})
+
+    @property
+    def scratch(self) -> bool:
+        return any(p.init.kind == "orthogonal" for p in self.system.params.values())
+
+    def constant_memory(self) -> list[tuple[str, str]]:
+        """Static arrays inside functions of fixed sizes, where they are called."""
+        out = [("real", "64 * 256")] if "gemm(" in self.called else []
+        out += [("double", "512"), ("uint64_t", "256")] if re.search("normal_values_|orthogonal_", self.called) else []
+        return out + [("real", n) for n in re.findall(r"static _Thread_local real \w+\[(\d+)\]", self.called)]
+
+    def kept(self) -> list[tuple[str, str, tuple[Size, ...]]]:
+        """Inputs step by step, and persistent chains: names, types, dims."""
+        found = {e.name: e for p in self.printed.values() for a in p.arrays() if isinstance(e := p.values.get(a), Input)
+                 and e.name in p.frame.inputs}
+        out = [(by_time(k), {"class": "int64_t", "bool": "bool"}.get(e.type.kind, "real"), e.dims)
+               for k, e in found.items() if turned(e)]
+        return out + [(f"chain_{word(k)}_", "real", self.system.inputs[k].dims) for k in self.compiled.chain]
+
+    def _begin(self) -> str:
+        return begin(self.cut.slots, self.prefix) if self.cut is not None and self.cut.slots else ""
+
+    def fit(self) -> str:
+        """`fit_`: whether the indices that a training step is given are in range."""
+        found = self.checked(self.printed["gradients"].frame.inputs) if "gradients" in self.printed else {}
+        if not found:
+            return ""
+        args = [a for a in self.printed["gradients"].given() if a.name in {word(k) for k in found}]
+        conditions = " && ".join(f"!{self.outside(e, word(k))}" for k, e in found.items())
+        return (f"/* Whether classes and lengths are in range. */\nstatic bool fit_({', '.join(a.text({}) for a in args)})\n{{\n"
+                f"{PAD}return {conditions};\n}}\n")
+
+    def training(self) -> str:
+        """The rule and `train_step`."""
+        if "gradients" not in self.printed:
+            return ""
+        printer, p = self.printed["gradients"], self.prefix
+        given = ", ".join([*(a.name for a in printer.given()), *(["carry"] if self.cut is not None else [])])
+        found = ", ".join(word(k) for k in self.checked(printer.frame.inputs))
+        body = [*([f"{PAD}if (!fit_({found})) return NAN;"] if found else []), *(PAD + x for x in self.updates.look()),
+                f"{PAD}const real loss = {p}_loss_and_grads({given});",
+                f"{PAD}const double lr = {p}_state.lr, step = (double)++{p}_state.step;", f"{PAD}(void)lr, (void)step;",
+                *self.chains(), *self.updates.after(), f"{PAD}return loss;"]
+        return "\n".join([self.updates.rule_text(), printer.prototype({}, "train_step").rstrip(";"), "{", *body, "}"]) + "\n"
+
+    def chains(self) -> list[str]:
+        return []
+
+    def files(self) -> str:
+        """`save` and `load`."""
+        p = self.prefix
+        return f"""bool {p}_save(const char *path)
+{{
+    FILE *file = fopen(path, "wb");
+    if (!file) return false;
+    const bool written = fwrite(&{p}_params, sizeof {p}_params, 1, file) == 1;
+    return !fclose(file) && written;
+}}
+
+bool {p}_load(const char *path)
+{{
+    FILE *file = fopen(path, "rb");
+    if (!file) return false;
+    const bool fits = !fseek(file, 0, SEEK_END) && ftell(file) == (long)sizeof {p}_params && !fseek(file, 0, SEEK_SET)
+        && fread(&{p}_params, sizeof {p}_params, 1, file) == 1;
+    fclose(file);
+    return fits;
+}}
+"""
+
+    def _lengths(self) -> list[str]:
+        """The lengths that are macros: the batch, then those of axes."""
+        found: set[str] = set()
+        for p in self.printed.values():
+            found |= p._symbols() | {*p.function.free} | {x for a in p._every() for d in a.dims for x in d.symbols}
+            for k in p.function.inputs:
+                e = self.system.inputs[k]
+                found |= {x for d in (*e.dims, *([e.type.n] if e.type.n is not None else [])) for x in d.symbols}
+        return sorted(found - {*self.system.sizes}, key=lambda n: (n != str(axis_length(BATCH)), n))
+
+
+@dataclass(frozen=True)
+class CFiles:
+    """A model in C: the text of `name`.c and of `name`.h, what lengths are called, the bytes of memory that it takes with floats."""
+
+    name: str
+    source: str
+    header: str
+    lengths: dict[str, str]
+    bytes: int
+
+
+def standalone(system: System, options: Options | None = None) -> CFiles:
+    """The C file of a system, and its header. GraphError says in a sentence what has no form there."""
+    given = options or Options()
+    if given.checkpoint is not None:
+        raise GraphError("a C file keeps every step of a sequence in memory; leave out --checkpoint")
+    if system.energy is not None:
+        raise GraphError("energy models have no form as a C file yet; the backends numpy and native have")
+    with uncollected():
+        printer = StandalonePrinter(compile_system(system, given, NativeProgram.direct), "float32", 1, given)
+        printed = printer.print()
+    return CFiles(printer.prefix, printed.source, printer.header, macros(printer.lengths), Header(printer).bytes(4))
+
+
+def name_in_c(system: System) -> str:
+    """The model's name, with which all of its names begin in C."""
+    if not re.fullmatch(r"[A-Za-z]\w*", system.name, re.ASCII) or system.name in KEYWORDS:
+        raise GraphError(f"all names of a C file begin with the model's, and {system.name!r} is no name in C; "
+                         "give the model another one: letters, digits and _")
+    for k in system.sizes:
+        if k in ("BATCH", "LENGTH", "REAL", "B"):
+            raise GraphError(f"the size {k} has the name of a macro of the C file; it needs another name")
+    return system.name
+
+
+def first(name: str, e: Input) -> str:
+    """The address of an input's first element."""
+    return f"&{name}{'[0]' * len(e.dims)}"
+
+
+def shared(plans: list[list[Slot]], sizes: Mapping[str, int]) -> dict[tuple[str, int], Slot]:
+    """Slots of several functions that never run at the same time: the largest of each in one, and so on; by kind and rank."""
+    out: dict[tuple[str, int], Slot] = {}
+    for slots in plans:
+        for key, s in ranked(slots, sizes):
+            found = out.setdefault(key, Slot(s.kind))
+            found.sizes += [n for n in s.sizes if n not in found.sizes]
+    return out
+
+
+def ranked(slots: list[Slot], sizes: Mapping[str, int]) -> list[tuple[tuple[str, int], Slot]]:
+    """The slots of a function, the largest of each kind first, with their kind and rank."""
+    order = sorted(slots, key=lambda s: -max(nominal(n, sizes) for n in s.sizes))
+    seen: dict[str, int] = {}
+    out = []
+    for s in order:
+        seen[s.kind] = seen.get(s.kind, -1) + 1
+        out.append(((s.kind, seen[s.kind]), s))
+    return out
+
+
+def slot_names(slots: list[Slot], sizes: Mapping[str, int]) -> list[str]:
+    """The file's array of each slot of a function."""
+    names = {id(s): slot_name(key) for key, s in ranked(slots, sizes)}
+    return [names[id(s)] for s in slots]
+
+
+def slot_name(key: tuple[str, int]) -> str:
+    return f"{key[0]}s_{key[1] + 1}_"
+
+
+def count(sizes: list[Size], spelled: Mapping[str, str], declared: set[str]) -> str:
+    """The largest of some sizes as a constant expression."""
+    texts = [length_text(n, spelled) for n in _largest(sizes, declared)]
+    texts += ["1"] if any("-" in x for x in texts) else []
+    out = texts[0]
+    for x in texts[1:]:
+        out = f"MAX_({out}, {x})"
+    return out
+
+
+def pruned(text: str) -> str:
+    """The text without the static functions that nothing calls."""
+    found: dict[str, str] = {}
+    for m in FUNCTION.finditer(text):
+        found[m[1]] = found.get(m[1], "") + m[0]
+    wanted = set(re.findall(r"\w+", FUNCTION.sub("", text))) & found.keys()
+    used: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        used.add(name)
+        wanted |= (set(re.findall(r"\w+", found[name])) & found.keys()) - used
+    return re.sub(r"\n{3,}", "\n\n", FUNCTION.sub(lambda m: m[0] if m[1] in used else "", text))
+
+
+__all__ = ["CFiles", "standalone"]
