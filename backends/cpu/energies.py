@@ -62,11 +62,12 @@ class EnergyPrinter(ModulePrinter):
         assert compiled.model is not None and compiled.model.energy is not None
         self.uses.add("State")
         self.reserved = (*self.reserved, *PUBLIC)
+        work = [self.work("gradients"), *(self.part(k) for k in compiled.parts)]
         updates = self.Updates(compiled, self.uses)
         public = [updates.init_state(), updates.train_step(self.arguments("gradients"), self.seeded),
                   *(self.function(k) for k in ("hidden", "visible", "free_energy") if k in compiled.parts), self.statistics(),
                   self.gibbs()]
-        private = [self.work("gradients"), *(self.part(k) for k in compiled.parts), updates.rule()]
+        private = [*work, updates.rule()]
         top = [header(compiled, self.names), self.imports, constants(self.system, self.sizes)]
         body = [init_text(self.system, self.dtype, self.uses), *public, *private]
         body = [*map(quiet, body), self.helpers(), energy_selfcheck(compiled.model)]

@@ -62,7 +62,7 @@ class Call:
         a = np.asarray(value)
         if written and not a.flags.writeable:
             raise ValueError(f"{name} is read-only, and it is written to")
-        if a.dtype != dtype and (written or (dtype.kind == "f" and a.ndim)):
+        if a.dtype != dtype and (written or a.dtype.kind == "c" or (dtype.kind == "f" and a.ndim)):
             raise TypeError(f"{name} is of type {a.dtype}, and must be of type {dtype}, like the parameters")
         if a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned:
             return a
@@ -92,10 +92,12 @@ class TrainingStep:
     """A training step as one call in C, for arrays that stay where they are and inputs of the same shapes.
 
     `call` is the gradient's. Of every input, `places` has its place among the arrays, and how its axes lie there: an input
-    that lies in memory as C reads it is read where it is, others are copied to where the call expects them.
+    that lies in memory as C reads it is read where it is, others are copied to where the call expects them. `carried`: pairs of
+    arrays, of which the first is given the values of the second after every step.
     """
 
-    def __init__(self, function, call, more, params, state, inputs, places, loss):
+    def __init__(self, function, call, more, params, state, inputs, places, loss, carried=()):
+        self.carried = carried
         self.function, self.call, self.more, self.loss = function, call, more, call.arrays[loss]
         self.params, self.slots = list(params.items()), [(k, a) for k, a in state.items() if k not in ("step", "seed", "lr")]
         self.pointers = (ctypes.c_void_p * (len(call.arrays) + len(more)))(*call.pointers, *(a.ctypes.data for a in more))
@@ -133,6 +135,8 @@ class TrainingStep:
             self.call.integers[-2:] = [word(state["seed"]), step]
         if self.function(self.pointers, self.call.integers, self.options):
             return None
+        for kept, now in self.carried:
+            kept[...] = now
         state["step"][...] = step + 1
         return self.loss[()]
 

@@ -83,8 +83,8 @@ class NativePrinter(ModulePrinter):
         """Whether a training step can prepare the gradient's call: all that changes from step to step are the inputs' values."""
         known = all(printer.values.get(a) is not None for a in printer.arrays() if a.role == "input")
         read = {e for a in printer.arrays() if isinstance(e := printer.values.get(a), Input)}
-        return (self.cut is None and not self.compiled.chain and self.compiled.chunked is None and not printer.function.free
-                and self.system.energy is None and known and {*read} == {self.system.inputs[k] for k in printer.function.inputs}
+        return (self.cut is None and self.compiled.chunked is None and not printer.function.free and known
+                and {*read} == {self.system.inputs[k] for k in printer.function.inputs}
                 and printer.function.results["loss"].array in {v.array for v in printer.kept if not v.array.dims})
 
     def helpers(self) -> str:

@@ -47,3 +47,22 @@ static inline int outside_(int64_t n, const int64_t *index, int64_t count) {    
     for (int64_t i = 0; i < n; i++) found |= (index[i] < 0) | (index[i] >= count);
     return found;
 }
+static inline int no_value_(int64_t n, const real *x, real other) {                     /* whether one is neither 1 nor the other */
+    int found = 0;
+    for (int64_t i = 0; i < n; i++) found |= (x[i] != 1) & (x[i] != other);
+    return found;
+}
+static inline int no_mean_(int64_t n, const real *x) {                                  /* whether one is not in 0 ... 1 */
+    int found = 0;
+    for (int64_t i = 0; i < n; i++) found |= !((x[i] >= 0) & (x[i] <= 1));
+    return found;
+}
+static inline int no_choice_(int64_t rows, int64_t n, const real *x) {                  /* whether a row is not a 1 among 0s */
+    int found = no_value_(rows * n, x, 0);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t ones = 0;
+        for (int64_t i = 0; i < n; i++) ones += x[r * n + i] == 1;
+        found |= ones != 1;
+    }
+    return found;
+}

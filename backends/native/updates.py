@@ -15,7 +15,7 @@ from ...compiler.passes.naming import Namer, quoted, quoted_tuple
 from ...compiler.passes.schedule import schedule
 from ...compiler.passes.simplify import simplify_exprs
 from ...compiler.pipeline import Compiled
-from ...compiler.program import Kernel, View, flat, reads
+from ...compiler.program import Array, Kernel, View, flat, reads
 from ...compiler.sizes import product
 from ...compiler.system import System, lengths_input
 from ..cpu.updates import Updates
@@ -47,8 +47,11 @@ class NativeUpdates(Updates):
             self.uses |= {"update"}
             return super().train_step(args, seeded)
         self.uses |= {"TrainingStep", "Preparing"}
+        chain = self.compiled.chain
+        args = [k for k in args if k not in chain]
+        given = [*args, *(f"state[{quoted(k)}]" for k in chain)]
         held = Namer((*args, "workspace")).claim("held")
-        values = f"({', '.join(args)}{',' if len(args) == 1 else ''})"
+        values = f"({', '.join(given)}{',' if len(given) == 1 else ''})"
         call = f"{', '.join(['params', 'state', *args])}, workspace"
         return "\n".join([
             f"def train_step({', '.join(['params', 'state', *args, '*', 'workspace=None'])}):",
@@ -64,20 +67,26 @@ class NativeUpdates(Updates):
     def _prepared(self, printer: NativeFunction, args: list[str], values: str, call: str, seeded: bool) -> str:
         """`_prepared_step`: checks as in NumPy, and the addresses."""
         loss = len(printer.arrays()) + printer.returned.index(printer.function.results["loss"].array)
-        places = [self._place(printer, k) for k in args]
-        given = [*args, "Preparing(workspace)", *(['(int(state["seed"]), 0)'] if seeded else [])]
+        chain = self.compiled.chain
+        places = [self._place(printer, k) for k in (*args, *chain)]
+        given = [*args, *(f"state[{quoted(k)}]" for k in chain), "Preparing(workspace)", *(['(int(state["seed"]), 0)'] if seeded else [])]
         return "\n".join([
             f"def _prepared_step({call}):",
             '    """The addresses of all that a step in C works on; the checks of what it is given."""',
             "    check_params(params, PARAMS)",
             '    function = LIBRARY.function("train_step", params[TRAINED[0]].dtype)',
-            f"    grads = workspace.gradients(params, {self._every()})",
+            f"    grads = workspace.gradients({'{**params, **state}' if chain else 'params'}, {self._every()})",
             f"    more = update_arrays(params, grads, state, {self._tables()})",
             f"    call = _gradients({', '.join(['params', 'grads', *given])})",
             "    places = (                                                   # of each input: its place, the order of its axes",
             *(f"        {p}," for p in places),
             "    )",
-            f"    return TrainingStep(function, call, more, params, state, {values}, places, {loss})"]) + "\n"
+            f"    return TrainingStep(function, call, more, params, state, {values}, places, {loss}{self._carried()})"]) + "\n"
+
+    def _carried(self) -> str:
+        """What a step leaves for the next one beside the parameters: persistent chains."""
+        pairs = [f"(state[{quoted(k)}], grads[{quoted(k)}])" for k in self.compiled.chain]
+        return f", ({', '.join(pairs)},)" if pairs else ""
 
     def _every(self) -> str:
         more = [*(["*STATS"] if self.system.stats else []), *map(quoted, self.compiled.chain)]
@@ -251,8 +260,8 @@ class NativeUpdates(Updates):
         """The whole step; 1, and nothing done, where an index is out of range."""
         arrays, lengths = printer.arrays(), printer.lengths()
         count = len(arrays) + len(printer.returned)
-        checks = [f"{PAD}if (outside_({length(product(a.dims))}, array[{k}], {limit})) return 1;"
-                  for k, a in enumerate(arrays) if (limit := self._limit(printer.values.get(a)))]
+        checks = [f"{PAD}if ({check}) return 1;" for k, a in enumerate(arrays)
+                  if (check := self._strange(printer.values.get(a), a, f"array[{k}]"))]
         numbers = [f"{n} = number[{k}]" for k, n in enumerate(lengths)] if checks else []
         numbers = [x for x in numbers if re.search(rf"\b{x.split(' ')[0]}\b", "".join(checks))]
         return "\n".join([*self._work(count), "int train_step(void *const *array, const int64_t *number, const double *option)", "{",
@@ -274,6 +283,24 @@ class NativeUpdates(Updates):
         return ["static void train_step_share(team *us, int me, void *const *array, const int64_t *number, const double *option)", "{",
                 *look, f"{PAD}gradients_share(us, me, array, number, option);", f"{PAD}meet();",
                 f"{PAD}update_share(us, me, array + {count}, number, option);", "}", ""]
+
+    def _strange(self, e: Expr | None, a: Array, place: str) -> str:
+        """Whether an input holds what it must not; nothing where it may hold anything."""
+        n = length(product(a.dims))
+        limit = self._limit(e)
+        if limit:
+            return f"outside_({n}, {place}, {limit})"
+        model = self.compiled.model
+        unit = None
+        if isinstance(e, Input) and model is not None and model.energy is not None:
+            unit = next((u for u in model.energy.visible if u.name == e.name), None)
+        if unit is None or unit.kind == "gaussian":
+            return ""
+        if model is not None and model.domains.get(unit.name) == "unit":
+            return f"no_mean_({n}, {place})"
+        if unit.kind == "categorical":
+            return f"no_choice_({length(product(a.dims[:-1]))}, {length(a.dims[-1])}, {place})"
+        return f"no_value_({n}, {place}, {-1 if unit.kind == 'spin' else 0})"
 
     def _limit(self, e: Expr | None) -> str:
         """How many values an input of indices may have."""
