@@ -28,6 +28,9 @@ class CudaProgram(Program):
                              'the backend "numpy" has')
         if dtype != "float32":
             raise GraphError(f'the cupy backend computes in float32, not {dtype}; the backend "numpy" has both')
+        for has, what in ((system.energy is not None, "an energy"), (system.training.truncate, "`truncate`")):
+            if has:
+                raise GraphError(f'the cupy backend has no form for models with {what}; the backends "native" and "numpy" have')
         super().__init__(system, dtype, level, options)
 
     @property

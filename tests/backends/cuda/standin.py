@@ -54,6 +54,9 @@ class Stream:
         graph, self.kept = Graph(self.kept), None
         return graph
 
+    def is_capturing(self):
+        return self.kept is not None
+
     def synchronize(self):
         refuse_capture("synchronize")
 
@@ -74,7 +77,10 @@ class Graph:
     def __init__(self, work):
         self.work = work
 
+    launched = 0
+
     def launch(self, stream=None):
+        Graph.launched += 1
         for x in self.work:
             x()
 
@@ -126,6 +132,12 @@ class ndarray:
     def __setitem__(self, key, value):
         refuse_capture("an assignment")
         self.held[key] = value.held if isinstance(value, ndarray) else value
+
+    def set(self, a):
+        refuse_capture("a transfer to the device")
+        if not isinstance(a, np.ndarray) or (a.dtype, a.shape) != (self.dtype, self.shape):
+            raise TypeError(f"{type(a).__name__} cannot be set to an array of {self.dtype} {self.shape}")
+        self.held[...] = a
 
     def copy(self):
         refuse_capture("a copy")

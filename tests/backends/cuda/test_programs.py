@@ -7,7 +7,7 @@ import on_cpu
 import pytest
 import standin
 from chainrule.backends.cpu.program import Program
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.cuda.program import CudaProgram, NoDevice
 from chainrule.compiler.graph import BATCH
 from zoo.build import LENGTHS, values
 from zoo.catalogue import ZOO
@@ -57,12 +57,14 @@ def agrees(name):
 
 
 def trains(numpy, cuda, params, inputs):
-    """Three steps, from the same parameters."""
+    """Three steps, from the same parameters: the first launched plainly, the others captured and replayed."""
+    before = standin.Graph.launched
     here, there = {k: v.copy() for k, v in params.items()}, cuda.module.to_device(params)
     one, other = numpy.init_state(here, seed=3), cuda.init_state(there, seed=3)
     for _ in range(3):
         want, found = numpy.train_step(here, one, **inputs), cuda.train_step(there, other, **inputs)
         np.testing.assert_allclose(float(found), want, rtol=1e-4, atol=1e-4)
+    assert standin.Graph.launched == before + 2, other.workspace.views["step"].reason
     for k, v in here.items():
         np.testing.assert_allclose(cuda.module.to_host(there[k]), v, rtol=1e-3, atol=1e-4, err_msg=k)
 
@@ -79,3 +81,39 @@ def test_the_same_as_numpy(device, name):
 def test_every_model_in_every_order(device, name, order):
     device(order, checked=order == on_cpu.SHUFFLED)
     agrees(name)
+
+
+def test_an_index_out_of_range_is_refused_in_every_step(device):
+    device()
+    system = ZOO["mlp"]()
+    cuda = CudaProgram(system)
+    cuda.module.cublas_library = standin.Cublas
+    at = values(system, LENGTHS)
+    params = cuda.init(0)
+    state, inputs = cuda.init_state(params), outside(system, at)
+    wrong = {k: np.full_like(v, 1000) if v.dtype.kind == "i" else v for k, v in inputs.items()}
+    for _ in range(3):
+        with pytest.raises(ValueError, match="1000"):
+            cuda.train_step(params, state, **wrong)
+        cuda.train_step(params, state, **inputs)
+
+
+def test_losses_are_the_callers_own_and_nothing_is_allocated_but_them(device):
+    device()
+    system = ZOO["mlp"]()
+    cuda = CudaProgram(system)
+    cuda.module.cublas_library = standin.Cublas
+    at = values(system, LENGTHS)
+    params = cuda.init(0)
+    state, inputs = cuda.init_state(params), outside(system, at)
+    losses = [cuda.train_step(params, state, **inputs) for _ in range(3)]
+    before = standin.ndarray.made
+    losses.append(cuda.train_step(params, state, **inputs))
+    assert standin.ndarray.made == before + 1
+    assert len({float(x) for x in losses}) == 4
+
+
+def test_without_cupy_there_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(NoDevice, match=r"runs on CuPy, which cannot be imported .* install"):
+        CudaProgram(ZOO["logistic"]()).init(0)
