@@ -3,10 +3,13 @@
     <!-- file: net.nn -->             the block below is a file of the folder in which everything else runs
     <!-- code: net.nn function -->    the block below is that function of the generated module
     <!-- loops: net.nn function -->   its loops over time alone
+    <!-- c: net.nn function -->       the loops over time of the function in C of the native module
+    <!-- steps: file.json -->         what stands up to `<!-- end -->` is the table of a measurement of tests/bench
     <!-- printed: words -->           what the snippets print, among other things: the line that begins with the words
     <!-- needs: torch -->             a snippet by itself, which runs where that is installed
     ```console                        commands after `$`, and their output; `...` stands for anything
     ```sh                             commands, of which those of chainrule must parse
+    ```c                              a program around the model as a C file, which is compiled and run
     ```python                         snippets that run in order, in one namespace
 
 `python tests/test_readme.py` writes generated code and outputs (those without `...`) anew.
@@ -20,6 +23,7 @@ import itertools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,7 +95,24 @@ def loops(file: str, name: str) -> str:
     return found
 
 
-GENERATED = {"code": function, "loops": loops}
+def c_loops(file: str, name: str) -> str:
+    """The loops over time of a function in C: those in which equations are named."""
+    text = chainrule.compile(chainrule.load(file), backend="native").source
+    found = re.findall(rf"^(?:static )?void {name}(?:_share)?\(.*?^\}}\n", text, re.MULTILINE | re.DOTALL)[0]
+    whole = re.findall(r"^    for \([^\n]*\{\n.*?^    \}\n", found, re.MULTILINE | re.DOTALL)
+    return "\n".join(textwrap.dedent(s) for s in whole if "/* " in s)
+
+
+GENERATED = {"code": function, "loops": loops, "c": c_loops}
+
+
+STEPS = re.compile(r"<!-- steps: (.*?) -->\n\n(.*?)\n?<!-- end -->\n", re.DOTALL)
+
+
+def steps(file: str) -> str:
+    """The table of a measurement."""
+    command = [sys.executable, "-m", "tests.bench.steps", "--table", file]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def sessions(text: str) -> list[tuple[str, str]]:
@@ -128,7 +149,10 @@ def folder(tmp_path_factory):
     path, before = tmp_path_factory.mktemp("reader"), Path.cwd()
     write_files(path)
     os.chdir(path)
-    yield path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHAINRULE_CACHE", str(path / "cache"))
+        patch.setenv("CHAINRULE_CFLAGS", "-O1")
+        yield path
     os.chdir(before)
 
 
@@ -144,6 +168,11 @@ def test_the_models_compile_and_their_gradients_are_right(folder):
     for p in pieces(marker="file"):
         checked = CliRunner().invoke(cli.app, ["check", p.argument])
         assert checked.exit_code == p.argument.startswith("wrong"), checked.output
+
+
+def test_the_table_of_steps_is_the_measurements():
+    found = STEPS.search(README.read_text(encoding="utf-8"))
+    assert found and found[2] == steps(found[1]), "stale: python tests/test_readme.py"
 
 
 CONSOLE = [(c, out) for p in pieces("console") for c, out in sessions(p.text)]
@@ -187,6 +216,18 @@ def test_snippets_run(folder, monkeypatch, capsys):
         assert p.text == line_of(out, p.argument), "stale: python tests/test_readme.py"
 
 
+def test_the_program_in_c_trains(folder):
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler: there is no cc on the path")
+    program, = pieces("c", marker="")
+    run("chainrule compile net.nn -o model.c")
+    Path("main.c").write_text(program.text, encoding="utf-8")
+    flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    subprocess.run([compiler, *flags, "main.c", "model.c", "-lm", "-o", "main"], check=True)
+    subprocess.run(["./main"], check=True)
+
+
 def test_snippets_that_need_another_library():
     for p in pieces("python", marker="needs"):
         pytest.importorskip(p.argument, reason=f"{p.argument} is not installed")
@@ -214,7 +255,7 @@ def test_the_catalogue_is_whole():
                if n not in shown and n not in INTERNAL]
     missing += [s for s in SOURCES if s not in shown and s != "conll"]           # read, not trained on
     assert not missing
-    assert list(BACKENDS) == ["numpy"], "the README says which backends there are"
+    assert [n for n in BACKENDS if f"`--backend {n}`" not in text] == []
 
 
 def test_what_is_named_is_there():
@@ -283,6 +324,7 @@ def refresh() -> None:
                 new = "".join(f"$ {c}\n" + (out if "..." in out else run(c).rstrip() + "\n") for c, out in sessions(p.text))
             text = text[:p.span[0]] + new + text[p.span[1]:]
         os.chdir(ROOT)
+    text = STEPS.sub(lambda m: f"<!-- steps: {m[1]} -->\n\n{steps(m[1])}\n<!-- end -->\n", text)
     README.write_text(text, encoding="utf-8")
 
 

@@ -53,7 +53,9 @@ def guarded(action: Callable[[], None]) -> int:
 
 
 def _text(e: Exception) -> str:
-    return str(e) if ": error: " in str(e) else f"error: {e}"      # a model's errors bring their own heads
+    """Its sentence; a model's errors bring their own heads, and what a C compiler says comes in the middle of one."""
+    headed = ": error: " in str(e) and " cannot compile " not in str(e)
+    return str(e) if headed else f"error: {e}"
 
 
 def load_model(path: str | Path, settings: Iterable[str] = (), block: str | None = None) -> System:
@@ -97,14 +99,25 @@ def require_training(system: System, what: str) -> None:
         raise OptionError(f"model {system.name}: {why}, so there is nothing to {what}")
 
 
+def c_files(system: System, header: str, dtype: str, **schedule: Any) -> Any:
+    """The C file of a system, and its header of this name; NoBackend says what has no form in C."""
+    from ...backends.interface import c_files as printed
+    return printed(system, header, dtype, _options(schedule))
+
+
+def _options(schedule: dict[str, Any]) -> Any:
+    """unroll, steps, checkpoint, as the compiler takes them."""
+    from ...compiler.options import BadOption, Options
+    try:
+        return Options(**schedule)
+    except BadOption as e:
+        raise OptionError(str(e)) from None
+
+
 def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1, **schedule: Any) -> Any:
     """The program of a system; an unknown backend or precision is a NoBackend. `schedule`: unroll, steps, checkpoint."""
     from ...backends.interface import chosen, compile_for
-    from ...compiler.options import BadOption, Options
-    try:
-        options = Options(**schedule)
-    except BadOption as e:
-        raise OptionError(str(e)) from None
+    options = _options(schedule)
     if backend == "auto":
         backend, why = chosen()
         if why:
