@@ -81,7 +81,7 @@ class NativeFunction(FunctionPrinter):
         for a in self.returned:
             out.lines.append(f"{indent}{a.name} = np.empty((), {'np.int64' if a.kind == 'int' else 'dtype'})")
         given = [*(a.home.name for a in names), *(a.name for a in self.returned)]
-        numbers = [*self.lengths(), *self.offsets.values()]
+        numbers = [*self.lengths(), *self.drawn().values()]
         seed = ", seed" if any(isinstance(s, Draw) for s in flat(self.function.body)) else ""
         call = f'LIBRARY.call("{self.name}", dtype, [{", ".join(given)}], [{", ".join(numbers)}]{seed})'
         if self.prepared:                                        # a training step makes the call itself
@@ -107,6 +107,11 @@ class NativeFunction(FunctionPrinter):
                 if v is not None and (v.array.dims or v.array.role != "value") and v.array not in self.scalars:
                     found.setdefault(v.array.home)
         return list(found)
+
+    def drawn(self) -> dict[str, str]:
+        """The steps before this chunk, of time axes along which it draws."""
+        along = {s.along for s in flat(self.function.body) if isinstance(s, Draw)}
+        return {k: word for k, word in self.offsets.items() if k in along}
 
     def lengths(self) -> list[str]:
         """Batch and sequence lengths that sizes depend on."""
@@ -151,7 +156,7 @@ class NativeFunction(FunctionPrinter):
         self.team = self._team()
         head = "static void {}_share(team *us, int me, {}, const double *option)" if self.team else "void {}({})"
         lines = [head.format(self.name, "void *const *array, const int64_t *number"), "{"]
-        numbers = [*self.lengths(), *(f"offset_{k}" for k in self.offsets)]
+        numbers = [*self.lengths(), *(f"offset_{k}" for k in self.drawn())]
         if any(isinstance(s, Draw) for s in flat(self.function.body)):
             numbers += ["seed", "step"]
         lines += [f"{INDENT}const int64_t {', '.join(f'{n} = number[{k}]' for k, n in enumerate(numbers))};"] if numbers else []

@@ -73,7 +73,7 @@ def example(name: str) -> Point:
     """An example at small sizes."""
     system = examples.small(name)
     params, _, inside = examples.at(system)
-    return Point(system, params, inside)
+    return Point(system, params, inside, {"B": examples.BATCH_SIZE, "T": examples.TIME, "S": examples.TIME})
 
 
 def with_lengths(name: str) -> Point:

@@ -2,7 +2,7 @@
 catalogue, every schedule, energy models. A few cases in each run, all of them in the long tier.
 
 An array agrees to 1e-12 in float64 and 1e-5 in float32, relative to its largest element; or to the hundredth part of the largest
-gradient of its model, where it is smaller: what cancels has the rounding of what cancelled.
+gradient of its model, of an output to that of 1, where it is smaller: what cancels has the rounding of what cancelled.
 """
 
 import chainrule as cr
@@ -64,11 +64,11 @@ def test_models(name):
         params = {k: v.astype(dtype) for k, v in p.params.items()}
         workspace, inputs = program.Workspace(), p.inputs(program)
         for _ in range(2):
-            found, d = program.loss_and_grads(params, **inputs, seed=SEED, workspace=workspace)
+            found, d = program.loss_and_grads(params, **inputs, seed=SEED, workspace=workspace)[:2]    # then comes a carry
             agree({"loss": found}, {"loss": loss}, dtype, 1e-2)
             agree(d, grads, dtype, least)
         if outputs:
-            agree(program.predict(params, **inputs), outputs, dtype)
+            agree(program.predict(params, **inputs), outputs, dtype, 1e-2)
 
 
 @pytest.mark.parametrize("name, schedule", tier(
@@ -81,7 +81,7 @@ def test_schedules(name, schedule):
         reference, program = Program(system, "float64"), NativeProgram(system, dtype, 1, SCHEDULES[schedule])
         legal(program)
         for steps in (5, 4, 1) if schedule != "full" else (5,):
-            at = values(system, {**LENGTHS, "T": steps})
+            at = values(system, {**LENGTHS, "T": steps, "S": 5 if schedule == "full" else 4})
             inputs = {k: np.moveaxis(at[k], len(n.axes) - 1, 0) for k, n in system.inputs.items()}
             params = {k: at[k].astype(dtype) for k in (*system.params, *system.stats)}
             loss, grads = reference.loss_and_grads({k: at[k] for k in params}, **inputs, seed=SEED)
