@@ -1,4 +1,4 @@
-"""Convolutions as kernels: the windows copied and one product of cuBLAS; of groups of channels, each element by a thread or a warp.
+"""Convolutions as kernels: the windows copied and one product of cuBLAS; of groups of channels, an element a thread or a warp.
 
     windows[b, i, p, c] = x[b, i*stride + p*dilation - lo, c]       0 outside
     out[b, i, o] = sum[p, c] windows[b, i, p, c] * kernel[p, c, o]
@@ -58,7 +58,8 @@ def print_convolution(s: Convolve | Correlate, print_: Statements) -> Iterator[s
 Places = tuple[list[tuple[str, Size]], list[str], list[str], str]
 
 
-def _convolve(s: Convolve, kernel: View, each: bool, channels: Size, outputs: Size, at: Places, print_: Statements) -> Iterator[str]:
+def _convolve(s: Convolve, kernel: View, each: bool, channels: Size, outputs: Size, at: Places,
+              print_: Statements) -> Iterator[str]:
     """One thread an element of the result."""
     elements, here, places, condition = at
     many = bracketed(length(outputs))
@@ -70,7 +71,8 @@ def _convolve(s: Convolve, kernel: View, each: bool, channels: Size, outputs: Si
     yield from print_.each(s.out, body)
 
 
-def _correlate(s: Correlate, kernel: View, each: bool, channels: Size, outputs: Size, at: Places, print_: Statements) -> Iterator[str]:
+def _correlate(s: Correlate, kernel: View, each: bool, channels: Size, outputs: Size, at: Places,
+               print_: Statements) -> Iterator[str]:
     """Several threads an element of the kernel's gradient, over examples and places."""
     elements, here, places, condition = at
     ends = [("c_", channels), ("o_", outputs), ("g_", s.how.groups)]

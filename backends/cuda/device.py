@@ -90,7 +90,7 @@ def matrix(a):
 
 
 def gemm(a, b, out):
-    """out = a @ b for views of arrays, of matrices or of batches of them; row by row, so that cuBLAS computes out.T = b.T @ a.T."""
+    """out = a @ b for views of matrices, or of batches of them: row by row, so that cuBLAS computes out.T = b.T @ a.T."""
     if out.size == 0:
         return
     (ta, la, pa, sa), (tb, lb, pb, sb), (_, lo, po, so) = matrix(a), matrix(b), matrix(out)
@@ -192,7 +192,7 @@ def check_params(params, shapes):
         if a.shape != shape:
             raise ValueError(f"params[{name!r}] must have the shape {shape}, not {a.shape}")
         if not isinstance(a, cp.ndarray):
-            raise TypeError(f"params[{name!r}] is {type(a).__name__}, not on the device; to_device(params) brings all of them there")
+            raise TypeError(f"params[{name!r}] is {type(a).__name__}, not on the device; to_device(params) brings them there")
         if a.dtype != np.float32 or not a.flags.c_contiguous:
             raise TypeError(f"params[{name!r}] must be contiguous and float32, not {a.dtype}; to_device gives such arrays")
 

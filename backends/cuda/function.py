@@ -10,7 +10,24 @@ from ...compiler.graph import BATCH, Expr, Input
 from ...compiler.passes.fusion import added_up, fuse, locals_
 from ...compiler.passes.memory import Slot, share
 from ...compiler.passes.rows import by_rows
-from ...compiler.program import Array, Block, Convolve, Correlate, Draw, Kernel, Loop, Nest, Product, Reduction, Scatter, Stmt, View, flat, reads, writes
+from ...compiler.program import (
+    Array,
+    Block,
+    Convolve,
+    Correlate,
+    Draw,
+    Kernel,
+    Loop,
+    Nest,
+    Product,
+    Reduction,
+    Scatter,
+    Stmt,
+    View,
+    flat,
+    reads,
+    writes,
+)
 from ...compiler.sizes import Size, product, size
 from ..cpu.functions import Text, loop_head, wrapped
 from ..cpu.names import cut, declared
@@ -25,11 +42,13 @@ from .prelude import KERNELS, found
 from .statements import Statements
 
 INDENT = "    "
-CUDA = frozenset("""threadIdx blockIdx blockDim gridDim warpSize lane row column parts chosen first_of_warp asm class delete new this
-template typename using namespace operator private protected public friend virtual throw try catch signed mutable explicit export
-abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh erf erfc exp exp2 expm1 fabs fdim floor fma fmax fmin fmod hypot j0 j1
-jn log log10 log1p log2 max min modf norm pow remainder rint round rsqrt signbit sin sinh sqrt tan tanh tgamma trunc y0 y1 yn clock
-free malloc printf memcpy memset assert int8_t uint8_t int32_t uint32_t int64_t uint64_t size_t half dim3 error_t""".split())
+CUDA = frozenset("""threadIdx blockIdx blockDim gridDim warpSize lane row column parts chosen first_of_warp asm class delete new
+this template typename using namespace operator private protected public friend virtual throw try catch signed mutable
+explicit export abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh erf erfc exp exp2 expm1 fabs fdim floor
+fma fmax fmin fmod
+hypot j0 j1 jn log log10 log1p log2 max min modf norm pow remainder rint round rsqrt signbit sin sinh sqrt tan tanh tgamma trunc
+y0 y1 yn clock free malloc printf memcpy memset assert int8_t uint8_t int32_t uint32_t int64_t uint64_t size_t
+half dim3 error_t""".split())
 
 
 class CudaFunction(NativeFunction):
@@ -221,7 +240,7 @@ def _numbers(body: list[Stmt]) -> list[Stmt]:
     """Blocks that only compute numbers, one after the other, as one nest without rows."""
     out = list[Stmt]()
     for s in body:
-        small = isinstance(s, Block) and all(isinstance(x, Nest) and not x.rows or _number(x) for x in s.body) and s.body
+        small = isinstance(s, Block) and all((isinstance(x, Nest) and not x.rows) or _number(x) for x in s.body) and s.body
         if isinstance(s, Block) and small:
             members = [m for x in s.body for m in (x.body if isinstance(x, Nest) else [x])]
             last = out[-1] if out else None

@@ -68,8 +68,8 @@ def element_of(over: Over) -> tuple[list[str], Geometry]:
     if not over:
         return [], Geometry(count, 1, (1,))
     name = over[0][0] if len(over) == 1 else "at"
-    lines = [f"const int {name} = blockIdx.x * blockDim.x + threadIdx.x;", f"if ({name} >= {length(count)}) return;", *split(name, over)]
-    return lines, Geometry(count, BLOCK, (BLOCK,))
+    lines = [f"const int {name} = blockIdx.x * blockDim.x + threadIdx.x;", f"if ({name} >= {length(count)}) return;"]
+    return [*lines, *split(name, over)], Geometry(count, BLOCK, (BLOCK,))
 
 
 def row_of(over: Over, width: int, shared: int) -> tuple[list[str], Geometry]:

@@ -48,10 +48,12 @@ class Kernels:
         for a in homes:
             const = "" if a.home in written else "const "
             given.append(f"{const}{CTYPES.get(a.kind, 'real')} *__restrict__ {names[a.home]}")
-        given += ["const int64_t *__restrict__ seed", "const int64_t *__restrict__ step"] if "step" in tokens and "seed" in tokens else []
+        if {"seed", "step"} <= tokens:
+            given += ["const int64_t *__restrict__ seed", "const int64_t *__restrict__ step"]
         numbers = sorted(n for n in tokens if n in function.numbers or n.startswith("offset_"))
         given += [f"int {n}" for n in numbers]
-        head = textwrap.wrap(f"({', '.join(given)})", WIDTH, initial_indent=" " * 16, subsequent_indent=" " * 16, break_on_hyphens=False)
+        pad = " " * 16
+        head = textwrap.wrap(f"({', '.join(given)})", WIDTH, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False)
         text = "\n".join(head).lstrip() + "\n{\n" + "".join(f"    {x}\n" for x in (*alias, *lines)) + "}\n"
         return self._named(word, f"__launch_bounds__({geometry.total})", text), homes, numbers
 
@@ -69,9 +71,8 @@ class Kernels:
 
     def text(self) -> str:
         """All of it, in CUDA C++."""
-        parts = [*self.devices, *(f'extern "C" __global__ void {bounds} {name}{text}' for name, (bounds, text) in self.texts.items()),
-                 *(KERNELS[k] for k in self.plain)]
-        whole = "\n".join(parts)
+        own = [f'extern "C" __global__ void {bounds} {name}{text}' for name, (bounds, text) in self.texts.items()]
+        whole = "\n".join([*self.devices, *own, *(KERNELS[k] for k in self.plain)])
         sizes = "".join(f"    {k} = {v},\n" for k, v in self.sizes.items())
         return f"{prelude(whole)}\n" + (f"enum {{\n{sizes}}};\n\n" if sizes else "") + whole
 

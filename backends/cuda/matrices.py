@@ -36,7 +36,8 @@ def _turned(v: View, labels: Sequence[Label], rows: list[Label], columns: list[L
     return bool(columns) and steps[columns[-1]] != 1
 
 
-def _matrix(v: View, labels: Sequence[Label], groups: list[list[Label]], names: Text, step: Callable[[View, int], str]) -> str | None:
+def _matrix(v: View, labels: Sequence[Label], groups: list[list[Label]], names: Text,
+            step: Callable[[View, int], str]) -> str | None:
     """A view with one dim a group of labels, the first of which may be empty; one of the last two stands together in memory."""
     steps = dict(zip(labels, strides(v), strict=True))
     size = dict(zip(labels, v.dims, strict=True))

@@ -102,7 +102,7 @@ class ThreadedRows(_Rows):
         inner = [(k, x.dim, x.offset) for k, x in enumerate(v.along) if isinstance(x, Along) and x.dim >= self.depth]
         dims = walked(s)[self.depth:]
         every = {d for _, d, _ in inner} == {*range(self.depth, len(walked(s)))}
-        if isinstance(s, (Take, Pick)) and v in reads(s)[:1] or partial(s, self.depth):
+        if (isinstance(s, (Take, Pick)) and v in reads(s)[:1]) or partial(s, self.depth):
             return ALL
         if v is writes(s) and not inner:
             return "the first"

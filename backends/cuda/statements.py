@@ -184,16 +184,15 @@ class Statements(native.Statements):
         """A block of threads for each class: they look through the numbers in their order, and add what is theirs."""
         at, n = self.indices(s.a.dims), len(s.index.dims)
         rows, rest = list(zip(at, s.a.dims, strict=True))[:n], list(zip(at, s.a.dims, strict=True))[n:]
-        out = own(s.out)
         classes = s.out.dims[0]
         columns = product(tuple(m for _, m in rest))
         name = rest[0][0] if len(rest) == 1 else "column"
-        del out
         self.geometry = Geometry(classes, 1, (lanes([tuple(m for _, m in rest)], self.known) if rest else 32,))
         where = split("row_", rows) if len(rows) > 1 else iter(())
         row = "row_" if len(rows) > 1 else rows[0][0]
         yield "const int chosen = blockIdx.x;"
-        yield f"for (int {name} = threadIdx.x; {name} < {length(columns)}; {name} += blockDim.x) {{" if rest else "if (threadIdx.x == 0) {"
+        every = f"for (int {name} = threadIdx.x; {name} < {length(columns)}; {name} += blockDim.x) {{"
+        yield every if rest else "if (threadIdx.x == 0) {"
         yield from (f"    {line}" for line in split(name, rest))
         yield "    real total = 0;"
         yield f"    for (int {row} = 0; {row} < {length(product(tuple(m for _, m in rows)))}; {row}++) {{"

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ...compiler.graph import BATCH
+from ...compiler.graph import length as axis_length
 from ...compiler.optimisers import OPTIMISERS
 from ...compiler.passes.naming import identifier, quoted
 from ...compiler.sizes import Size, product
 from ...compiler.system import lengths_input
-from ..native.updates import NativeUpdates
 from ..native.kernels import length
+from ..native.updates import NativeUpdates
 from .geometry import BLOCK
 from .kernels import Kernels
 
@@ -44,7 +45,7 @@ class CudaUpdates(NativeUpdates):
             f"def train_step({call}, *, workspace=None):",
             f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device."""',
             '    workspace = workspace or getattr(state, "workspace", None) or Workspace()',
-            "    given = (                                                    # of each input: name, axes, type, values of an index",
+            "    given = (                                                  # of each input: name, axes, type, count of classes",
             *(f"        {self._given(k)}," for k in args), "    )",
             f"    return stepped(_step, params, state, ({values}), given, workspace).copy()"]) + "\n\n\n" \
             + self._step_text(args, seeded)
@@ -52,13 +53,19 @@ class CudaUpdates(NativeUpdates):
     def _given(self, key: str) -> str:
         """What a step must know of an input to put it where the graph reads it."""
         e, own = self.system.inputs[key], key.removeprefix("lengths_")
-        limit = str(e.type.n) if e.type.kind == "class" else "None"
-        if own != key and e is lengths_input(own):
-            other, at = next((k, [BATCH, *(x for x in i.axes if x != BATCH)].index(own)) for k, i in self.system.inputs.items()
-                             if own in i.axes)
-            limit = f"np.shape({other})[{at}] + 1"
-        kind = {"bool": "bool", "class": "np.int64"}.get(e.type.kind, "np.float32") if limit == "None" else "np.int64"
-        return f"({quoted(key)}, {len(e.axes)}, {kind}, {limit})"
+        limit = e.type.n if e.type.kind == "class" else axis_length(own) + 1 if own != key and e is lengths_input(own) else None
+        free = {n: self._shape_of(n) for n in (limit.symbols if limit is not None else ()) if n not in self.system.sizes}
+        text = "None" if limit is None else limit.format(free)
+        kind = {"bool": "bool", "class": "np.int64"}.get(e.type.kind, "np.float32") if limit is None else "np.int64"
+        return f"({quoted(key)}, {len(e.axes)}, {kind}, {text})"
+
+    def _shape_of(self, length_: str) -> str:
+        """A length, read off an input that has it."""
+        for k, i in self.system.inputs.items():
+            axes = [str(axis_length(x)) for x in sorted(i.axes, key=lambda x: x != BATCH)]
+            if length_ in axes:
+                return f"np.shape({k})[{axes.index(length_)}]"
+        return length_
 
     def _step_text(self, args: list[str], seeded: bool) -> str:
         """`_step`: launches one after the other."""
@@ -76,7 +83,8 @@ class CudaUpdates(NativeUpdates):
         lines += self._clip_text(groups)
         for k, group in enumerate(groups):
             lines.append(f'    launch("{_name("update", k)}", ({self._blocks(self._sizes_of(group))}, {len(group)}), {BLOCK}, '
-                         f'*update_arrays(params, grads, state, {self._names(group)}, {self._slots()}), state["lr"], state["step"])')
+                         f'*update_arrays(params, grads, state, {self._names(group)}, {self._slots()}), '
+                         'state["lr"], state["step"])')
         lines += [f"    {line}" for line in self._constraint_text()]
         lines += ['    launch("advance", 1, 1, state["step"])', "    return loss"]
         self._kernels(groups)
@@ -156,11 +164,11 @@ class CudaUpdates(NativeUpdates):
         rates = dict(t.rates)
         for at, group in enumerate(groups):
             more = ["const real *lr", "const int64_t *step"]
-            cases = [(k, f"{name}_({length(self._elements(k))}, {self._operands(j)}, "
+            cases = [(k, f"{name}_({self._n(k)}, {self._operands(j)}, "
                          f"lr[0]{f' * {rates[k]!r}' if k in rates else ''}, (double)step[0] + 1)") for j, k in enumerate(group)]
             self.kernels.raw(_name("update", at), self._over(group, cases, more))
             if self.rule_.look is not None:
-                cases = [(k, f"{name}_look_({length(self._elements(k))}, {self._operands(j)}, 0, 0)") for j, k in enumerate(group)]
+                cases = [(k, f"{name}_look_({self._n(k)}, {self._operands(j)}, 0, 0)") for j, k in enumerate(group)]
                 self.kernels.raw(_name("look", at), self._over(group, cases, []))
             if t.clip_norm is not None:
                 self._norm(at, group)
@@ -168,9 +176,12 @@ class CudaUpdates(NativeUpdates):
                 self._clip(at, group)
         for k, s in self.system.stats.items():
             change = "w[i] += (g[i] - w[i]) / (real)(step[0] + 1);" if s.average else "w[i] = g[i];"
-            n = length(self._elements(k))
+            n = self._n(k)
             self.kernels.raw(_statistics(k), f"(real *w, const real *g, const int64_t *step)\n{{\n    const int n = {n};\n"
                                                 f"    {ELEMENTS} {change}\n}}\n")
+
+    def _n(self, key: str) -> str:
+        return length(self._elements(key))
 
     def _operands(self, j: int) -> str:
         return ", ".join(f"{k}{j}" for k in self.arguments)
@@ -188,14 +199,14 @@ class CudaUpdates(NativeUpdates):
     def _norm(self, at: int, group: list[str]) -> None:
         """The global norm: squares added up by blocks, then by every block that scales."""
         given = [f"real *g{j}" for j in range(len(group))]
-        cases = [(k, f"squares_({length(self._elements(k))}, g{j}, parts + first + {PARTS * j})") for j, k in enumerate(group)]
+        cases = [(k, f"squares_({self._n(k)}, g{j}, parts + first + {PARTS * j})") for j, k in enumerate(group)]
         self.kernels.raw(_name("squares", at), self._switch([f"const {g}" for g in given] + ["real *parts", "int first"], cases))
         bound, count = self.training.clip_norm, PARTS * len(self.trained)
-        cases = [(k, f"scale_to_({length(self._elements(k))}, g{j}, parts, {count}, (real){bound!r})") for j, k in enumerate(group)]
+        cases = [(k, f"scale_to_({self._n(k)}, g{j}, parts, {count}, (real){bound!r})") for j, k in enumerate(group)]
         self.kernels.raw(_name("clip", at), self._switch([*given, "const real *parts"], cases))
 
     def _clip(self, at: int, group: list[str]) -> None:
-        cases = [(k, f"clip_({length(self._elements(k))}, g{j}, (real){self.training.clip_value!r})") for j, k in enumerate(group)]
+        cases = [(k, f"clip_({self._n(k)}, g{j}, (real){self.training.clip_value!r})") for j, k in enumerate(group)]
         self.kernels.raw(_name("clip", at), self._switch([f"real *g{j}" for j in range(len(group))], cases))
 
     def _device(self, name: str, equations: dict, doc: str) -> str:  # type: ignore[type-arg]

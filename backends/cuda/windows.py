@@ -1,4 +1,4 @@
-"""Windows as kernels: each thread does one element. What adds up by place is turned around: an element asks which windows reach it."""
+"""Windows as kernels: each thread does one element. Where windows add up, an element asks which of them reach it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
             w = _Windows(s.out, s.a, s.taps, print_)
             value, within = print_(s.a, w.place()), w.within()
             step = f"total += {value};" if s.kind == "sum" else f"total = maximum_(total, {value});"
-            yield from print_.each(s.out, [f"real total = {'0' if s.kind == 'sum' else '-INFINITY'};",
-                                           *loops(w.elements, [f"if ({within}) {step}" if within else step]), f"{print_(s.out)} = total;"])
+            inner = loops(w.elements, [f"if ({within}) {step}" if within else step])
+            first = f"real total = {'0' if s.kind == 'sum' else '-INFINITY'};"
+            yield from print_.each(s.out, [first, *inner, f"{print_(s.out)} = total;"])
         case Winner():
             w, last = _Windows(s.out, s.a, s.taps, print_), prod(t.k.value or 0 for t in s.taps) - 1
             told = " && ".join(x for x in (f"won == {last}", w.within(), f"{print_(s.a, w.place())} == {print_(s.best)}") if x)

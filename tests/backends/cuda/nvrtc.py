@@ -35,8 +35,9 @@ class Nvrtc:
         return status == 0, log.value.decode()
 
 
-USED = re.compile(r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-                  r".*?Used (\d+) registers(?:, used \d+ barriers)?(?:, (\d+) bytes cumulative stack size)?(?:, (\d+) bytes smem)?", re.S)
+USED = re.compile(r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
+                  r"(\d+) bytes spill loads.*?Used (\d+) registers(?:, used \d+ barriers)?"
+                  r"(?:, (\d+) bytes cumulative stack size)?(?:, (\d+) bytes smem)?", re.S)
 
 
 def resources(log):

@@ -101,7 +101,8 @@ class ndarray:
         self.held = held
 
     shape, dtype, ndim, size = (property(lambda a, k=k: getattr(a.held, k)) for k in ("shape", "dtype", "ndim", "size"))
-    nbytes, strides, itemsize, flags = (property(lambda a, k=k: getattr(a.held, k)) for k in ("nbytes", "strides", "itemsize", "flags"))
+    nbytes, strides = (property(lambda a, k=k: getattr(a.held, k)) for k in ("nbytes", "strides"))
+    itemsize, flags = (property(lambda a, k=k: getattr(a.held, k)) for k in ("itemsize", "flags"))
     data = property(lambda a: types.SimpleNamespace(ptr=a.held.ctypes.data))
     T = property(lambda a: ndarray(a.held.T))
 

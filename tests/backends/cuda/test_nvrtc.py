@@ -1,10 +1,9 @@
 """Every kernel through NVIDIA's compiler, with CuPy's options: no warnings, nothing spilled."""
 
+import nvrtc
 import pytest
 from chainrule.backends.cuda.program import CudaProgram
 from zoo.catalogue import ZOO
-
-import nvrtc
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 QUICK = ("mlp", "lstm")

@@ -1,8 +1,8 @@
 """CUDA C++ on the CPU: the text, unchanged, compiled by g++ and run on arrays of NumPy.
 
-The threads of a block run one after the other in an order of choice, and switch where they wait for each other. Found are barriers
-that only a part of the threads reaches, shuffles that read absent lanes, shared memory that is read before it is written (it
-begins as NaN), arguments of the wrong type, and, by UBSan, indices out of bounds, misaligned addresses and overflows.
+The threads of a block run one after the other in an order of choice, and switch where they wait for each other. Found are
+barriers that only a part of the threads reaches, shuffles that read absent lanes, shared memory that is read before it is written
+(it begins as NaN), arguments of the wrong type, and, by UBSan, indices out of bounds, misaligned addresses and overflows.
 """
 
 import ctypes
@@ -18,7 +18,8 @@ import numpy as np
 HERE = Path(__file__).parent
 FLAGS = ["-std=c++17", "-fPIC", "-shared", "-fno-strict-aliasing", "-fno-stack-protector", "-Wno-attributes",
          "-Wno-return-local-addr"]
-CHECKS = ["-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,null", "-fsanitize-undefined-trap-on-error"]
+CHECKS = ["-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,null",
+          "-fsanitize-undefined-trap-on-error"]
 ENTRY = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
 FORWARD, BACKWARD, SHUFFLED = 0, 1, 2                            # orders of threads
 
@@ -110,5 +111,6 @@ class Function:
         three = [(ctypes.c_uint * 3)(*(*x, 1, 1, 1)[:3]) for x in (grid, block)]
         message, switches = ctypes.create_string_buffer(600), ctypes.c_ulonglong()
         how = Options(self.seed, self.order, 1, 0, 1)
-        if self.call(*three, ctypes.c_size_t(0), pointers, ctypes.byref(how), message, ctypes.c_size_t(600), ctypes.byref(switches)):
+        if self.call(*three, ctypes.c_size_t(0), pointers, ctypes.byref(how), message, ctypes.c_size_t(600),
+                     ctypes.byref(switches)):
             raise KernelError(f"{self.name}: {message.value.decode()}")
