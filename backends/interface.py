@@ -14,6 +14,7 @@ from .cpu.program import Program
 from .cuda.program import CudaProgram
 from .native.build import NoCompiler, compiler_command
 from .native.program import NativeProgram
+from .native.standalone import CFiles, standalone
 
 Arrays = dict[str, Any]
 
@@ -80,6 +81,16 @@ def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", 
     except NoCompiler as e:
         raise NoBackend(str(e)) from None
     except GraphError as e:                                      # a name that is taken, a form that has no code
+        raise NoBackend(f"{system.name}: {e}") from None
+
+
+def c_files(system: System, header: str = "", dtype: str = "float32", options: Options | None = None) -> CFiles:
+    """The system as one C file and its header, of that name; NoBackend says what has no form there."""
+    if dtype not in ("float32", "float64"):
+        raise NoBackend(f"the dtype is float32 or float64, not {dtype!r}")
+    try:
+        return standalone(system, options, header, dtype)
+    except GraphError as e:
         raise NoBackend(f"{system.name}: {e}") from None
 
 

@@ -30,8 +30,9 @@ from .indexing import CTYPES
 from .kernels import length
 from .prelude import PRELUDE
 from .program import NativeProgram
-from .standalone_function import Frame, StandaloneFunction, begin, by_time, length_text, outward, turned, word
+from .standalone_function import TYPES, Frame, StandaloneFunction, begin, by_time, length_text, outward, turned, word
 from .standalone_header import Header, macros
+from .standalone_steps import step_functions
 from .standalone_updates import StandaloneUpdates
 
 HERE = Path(__file__).parent
@@ -58,67 +59,75 @@ class StandalonePrinter(ModulePrinter):
     def framed(self, name: str, printer: FunctionPrinter, entry: Entry, what: str) -> str:
         """A function is kept, until the memory of all of them is known."""
         assert isinstance(printer, StandaloneFunction)
+        self.keep(name, printer)
+        return ""
+
+    def keep(self, name: str, printer: StandaloneFunction) -> None:
+        """Enter a function."""
         printer.name, printer.prefix, printer.shapes = PUBLIC.get(name, name), self.prefix, self.shapes
         self.printed[name] = self.module.printers[name] = printer
-        return ""
 
     def collect(self) -> None:
         """The printers of all functions."""
         for name in ("predict", "gradients"):
             if name in self.compiled.functions:
                 self.work(name)
+        for name, printer in step_functions(self).items():
+            self.keep(name, printer)
 
     def print(self) -> Module:
         """The text of the file; `self.header` is the header's."""
         self.collect()
         self.slots = shared([p.plan.slots for p in self.printed.values()], self.system.sizes)
-        self.lengths = self._lengths()
-        self.spelled = {**macros(self.lengths), **{k: f"{self.prefix.upper()}_{k}" for k in self.system.sizes}}
         for k, p in self.printed.items():
             p.frame = self.frame(k, p)
+        self.lengths = self._lengths()
+        self.spelled = {**macros(self.lengths), **{k: f"{self.prefix.upper()}_{k}" for k in self.system.sizes}}
         functions = [p.text() for p in self.printed.values()]
         self.called = "\n".join([*functions, self.updates.init(), self.shapes.text()])
         self.header = Header(self).text()
-        parts = [self.head(), self.machinery(), self.arrays(), self.updates.init(), self._begin(), self.fit(), *functions, self.training(),
-                 self.files()]
+        parts = [self.head(), self.machinery(), self.arrays(), self.updates.init(), self._begin(), self.fit(), *functions,
+                 self.training(), self.files()]
         self.module.source = pruned("\n".join(x.strip("\n") + "\n" for x in parts if x))
         return self.module
 
     def frame(self, name: str, printer: StandaloneFunction) -> Frame:
         """What stands around a function."""
-        function, chain = printer.function, {k: f"chain_{word(k)}_" for k in self.compiled.chain}
-        inputs = {k: self.system.inputs[k] for k in function.inputs}
-        frame = Frame(self.prefix, "real" if name == "gradients" else "bool", inputs, cut=self.cut, held=chain,
-                      slots=slot_names(printer.plan.slots, self.system.sizes))
-        if name != "gradients":
-            frame.outputs = {k: printer.layout.plan.roots[k] for k in (*function.results, *function.numbers)}
+        function, steps = printer.function, self.compiled.steps
+        inputs, slots = {k: printer.system.inputs[k] for k in function.inputs}, slot_names(printer.plan.slots, self.system.sizes)
+        frame = Frame(self.prefix, "real" if name == "gradients" else "bool", inputs, slots=slots)
+        if name in ("start", "step") and steps is not None:
+            given = steps.plan.fixed if name == "start" else steps.plan.given
+            frame.inputs = {k: steps.systems[name].inputs.get(k, self.system.inputs[k]) for k in given}
+            frame.steps, frame.stores = steps.plan, steps.plan.before if name == "start" else steps.plan.after
+        else:
+            frame.cut = self.cut
+        if name in ("predict", "step"):
+            keys = steps.plan.outputs if name == "step" and steps is not None else (*function.results, *function.numbers)
+            frame.outputs = {k: printer.layout.plan.roots[k] for k in keys}
         printer.frame = frame
-        if name == "gradients" and self.checked(inputs):
+        found = self.checked(frame.inputs)
+        if found:
             printer.name_all()
             inner = printer.inner()
-            frame.checks = [f"!fit_({', '.join(inner[k] for k in self.checked(inputs))})"]
-        elif self.checked(inputs):
-            printer.name_all()
-            inner = printer.inner()
-            frame.checks = [self.outside(e, inner[k]) for k, e in self.checked(inputs).items()]
+            frame.checks = [f"!fit_({', '.join(inner[k] for k in found)})"] if name == "gradients" else \
+                [self.outside(e, inner[k]) for k, e in found.items()]
         return frame
-
-    def outside(self, e: Input, name: str) -> str:
-        """The condition that an input of indices is out of range; `name`: what it is called."""
-        return f"outside_({length(product(outward(e)))}, {first(name, e)}, {self.updates.limit(e)})"
 
     def checked(self, inputs: Mapping[str, Input]) -> dict[str, Input]:
         """Inputs whose values are indices."""
         return {k: e for k, e in inputs.items() if self.updates.limit(e)}
 
-    # ------------------------------------------------------------ the parts of the file
+    def outside(self, e: Input, name: str) -> str:
+        """The condition that an input of indices is out of range; `name`: what it is called."""
+        return f"outside_({length(product(outward(e)))}, {first(name, e)}, {self.updates.limit(e)})"
 
     def head(self) -> str:
         """The comment, the header, the sizes."""
         sizes = ", ".join([*(f"{k} = {v}" for k, v in macros(self.lengths).items()),
                            *(f"{k} = {self.spelled[k]}" for k in self.sizes)])
         return f"""{Header(self).comment()}
-#include "{self.prefix}.h"
+#include "{self.included}"
 
 #include <math.h>
 #include <stdio.h>
@@ -140,7 +149,8 @@ class StandalonePrinter(ModulePrinter):
     def demanded(self) -> str:
         """The lengths for which every step is written out."""
         found = {k: n for p in self.printed.values() for k, n in p.function.lengths.items()}
-        return "".join(f'\n_Static_assert({k} == {n}, "every step is written out for {self.spelled[k]} = {n}");' for k, n in found.items())
+        return "".join(f'\n_Static_assert({k} == {n}, "every step is written out for {self.spelled[k]} = {n}");'
+                       for k, n in found.items())
 
     def machinery(self) -> str:
         """Elementary functions, matrix products, random numbers."""
@@ -153,11 +163,13 @@ class StandalonePrinter(ModulePrinter):
         """What the functions work on."""
         p = self.prefix
         lines = [f"{p}_weights {p}_params, {p}_grads;", f"struct {p}_state {p}_state;"]
-        lines += [f"static {p}_weights {', '.join(self.updates.slots)};"] if self.updates.slots and "gradients" in self.printed else []
+        kept = self.updates.slots if "gradients" in self.printed else []
+        lines += [f"static {p}_weights {', '.join(kept)};"] if kept else []
         lines += [f"static {CTYPES.get(s.kind, 'real')} {slot_name(k)}[{self.count(s.sizes)}];" for k, s in self.slots.items()]
         lines += [f"static {kind} {n}{''.join(f'[{length(d)}]' for d in dims)};" for n, kind, dims in self.kept()]
         lines += [f"static double orthogonal_scratch_[{self.count(self.updates.scratch())}];"] if self.scratch else []
         lines += [f"static {p}_carry before_;"] if self.cut is not None and self.cut.slots else []
+        lines += [f"static {p}_memory remembered_;"] if "step" in self.printed else []
         return ("/* The memory: parameters, gradients, the optimiser's; values that are never needed at the same time share. */\n"
                 + "\n".join(lines) + "\n")
 
@@ -178,9 +190,8 @@ class StandalonePrinter(ModulePrinter):
     def kept(self) -> list[tuple[str, str, tuple[Size, ...]]]:
         """Inputs step by step, and persistent chains: names, types, dims."""
         found = {e.name: e for p in self.printed.values() for a in p.arrays() if isinstance(e := p.values.get(a), Input)
-                 and e.name in p.frame.inputs}
-        out = [(by_time(k), {"class": "int64_t", "bool": "bool"}.get(e.type.kind, "real"), e.dims)
-               for k, e in found.items() if turned(e)]
+                 and e.name in p.frame.inputs and turned(e)}
+        out = [(by_time(k), TYPES.get(e.type.kind, "real"), e.dims) for k, e in found.items()]
         return out + [(f"chain_{word(k)}_", "real", self.system.inputs[k].dims) for k in self.compiled.chain]
 
     def _begin(self) -> str:
@@ -239,34 +250,40 @@ bool {p}_load(const char *path)
         found: set[str] = set()
         for p in self.printed.values():
             found |= p._symbols() | {*p.function.free} | {x for a in p._every() for d in a.dims for x in d.symbols}
-            for k in p.function.inputs:
-                e = self.system.inputs[k]
-                found |= {x for d in (*e.dims, *([e.type.n] if e.type.n is not None else [])) for x in d.symbols}
+            for e in p.frame.inputs.values():
+                found |= {x for d in (*e.dims, e.type.n) if d is not None for x in d.symbols}
         return sorted(found - {*self.system.sizes}, key=lambda n: (n != str(axis_length(BATCH)), n))
 
 
 @dataclass(frozen=True)
 class CFiles:
-    """A model in C: the text of `name`.c and of `name`.h, what lengths are called, the bytes of memory that it takes with floats."""
+    """A model in C: the text of `name`.c and of `name`.h, the macros of lengths and their values, the bytes of its memory."""
 
     name: str
     source: str
     header: str
     lengths: dict[str, str]
+    defaults: dict[str, int]
     bytes: int
 
 
-def standalone(system: System, options: Options | None = None) -> CFiles:
-    """The C file of a system, and its header. GraphError says in a sentence what has no form there."""
+def standalone(system: System, options: Options | None = None, header: str = "", dtype: str = "float32") -> CFiles:
+    """The C file of a system, and its header. GraphError says in a sentence what has no form there.
+
+    `header`: what the header's file is called; `dtype`: the elements where nobody says -DREAL=... to the compiler.
+    """
     given = options or Options()
     if given.checkpoint is not None:
         raise GraphError("a C file keeps every step of a sequence in memory; leave out --checkpoint")
     if system.energy is not None:
         raise GraphError("energy models have no form as a C file yet; the backends numpy and native have")
     with uncollected():
-        printer = StandalonePrinter(compile_system(system, given, NativeProgram.direct), "float32", 1, given)
+        printer = StandalonePrinter(compile_system(system, given, NativeProgram.direct), dtype, 1, given)
+        printer.included = header or f"{printer.prefix}.h"
         printed = printer.print()
-    return CFiles(printer.prefix, printed.source, printer.header, macros(printer.lengths), Header(printer).bytes(4))
+    head, lengths = Header(printer), macros(printer.lengths)
+    return CFiles(printer.prefix, printed.source, printer.header, lengths, {lengths[k]: n for k, n in head.defaults().items()},
+                  head.bytes(8 if dtype == "float64" else 4))
 
 
 def name_in_c(system: System) -> str:
@@ -274,6 +291,9 @@ def name_in_c(system: System) -> str:
     if not re.fullmatch(r"[A-Za-z]\w*", system.name, re.ASCII) or system.name in KEYWORDS:
         raise GraphError(f"all names of a C file begin with the model's, and {system.name!r} is no name in C; "
                          "give the model another one: letters, digits and _")
+    words = [word(k) for k in (*system.params, *system.stats)]
+    for k in (k for k in words if words.count(k) > 1):
+        raise GraphError(f"two parameters would be called {k} in C; one of them needs another name")
     for k in system.sizes:
         if k in ("BATCH", "LENGTH", "REAL", "B"):
             raise GraphError(f"the size {k} has the name of a macro of the C file; it needs another name")

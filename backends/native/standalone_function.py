@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from ...compiler.graph import BATCH, Broadcast, Const, Expr, Extent, Input, Param
 from ...compiler.graph import length as axis_length
 from ...compiler.passes.carry import Slot
-from ...compiler.program import DOUBLE, Array, Draw, View, flat
-from ...compiler.sizes import Size, product, size
+from ...compiler.passes.stepping import Stepping
+from ...compiler.program import DOUBLE, Array, Draw, flat
+from ...compiler.sizes import Size
 from ...compiler.truncation import FIRST, Truncation
 from .function import KEYWORDS, NativeFunction
 from .indexing import CTYPES, declaration
 from .kernels import length, number
 from .loops import INDENT, loops
-from .statements import Statements
 
+ROLES = ("param", "result", "input", "value")
 TYPES = {"class": "int64_t", "bool": "bool"}
 FILE_WORDS = frozenset("B SIMD SIMD_SUM SIMD_PROD SIMD_MAX SIMD_MIN BATCH LENGTH REAL DOUBLE NULL FILE".split())
 
@@ -49,9 +50,10 @@ class Frame:
     outputs: dict[str, Expr] = field(default_factory=dict)
     checks: list[str] = field(default_factory=list)              # conditions under which nothing is done
     cut: Truncation | None = None
+    steps: Stepping | None = None                                # of start and step
+    stores: Mapping[str, str] = field(default_factory=dict)      # what a step remembers: key -> the value that it is
     slots: list[str] = field(default_factory=list)               # of each slot of the workspace: its array in the file
     held: dict[str, str] = field(default_factory=dict)           # input -> the array in which the file keeps it
-    after: list[str] = field(default_factory=list)               # lines before the end
 
 
 class StandaloneFunction(NativeFunction):
@@ -60,6 +62,14 @@ class StandaloneFunction(NativeFunction):
     packs = False
     prefix = ""
     frame: Frame
+
+    def arrays(self) -> list[Array]:
+        """What statements touch, and what is returned as it is."""
+        kept = (v.array.home for v in self.kept if v.array.dims or v.array.role != "value")
+        return list(dict.fromkeys((*super().arrays(), *(a for a in kept if a not in self.scalars))))
+
+    def _every(self) -> list[Array]:
+        return list(dict.fromkeys((*super()._every(), *(v.array for v in self.kept))))
 
     def _c_names(self) -> dict[Array, str]:
         """No name of the file's own is hidden by an array's."""
@@ -78,7 +88,8 @@ class StandaloneFunction(NativeFunction):
         keys = {v.array: k for k, v in self.function.results.items() if v.array.role == "result"}
         written = {a for a in self.arrays() if a in keys and not a.dims}
         self.printed = self.printing({a: f"(*{n})" if a in written else n for a, n in self.c_names.items()})
-        places = [line for a in self.arrays() for line in self._place(a, keys.get(a, ""))]
+        order = sorted(self.arrays(), key=lambda a: ROLES.index(a.role))
+        places = [line for a in order for line in self._place(a, keys.get(a, ""))]
         lines = [*places, *self.variables([a for a in self.arrays() if not a.dims]), *self._before(), *self._turned()]
         lines += self.work(self.printed)
         return "\n".join([f"{frame.returns} {self.head()}", "{", *lines, *self._after(), "}"]) + "\n"
@@ -122,7 +133,8 @@ class StandaloneFunction(NativeFunction):
         return f"{self.frame.returns} {self.frame.prefix}_{name or self.name}({', '.join(args) or 'void'});"
 
     def _carried(self) -> list[str]:
-        return [f"{self.frame.prefix}_carry *carry"] if self.frame.cut is not None else []
+        return [f"{self.frame.prefix}_carry *carry"] if self.frame.cut is not None else \
+            [f"{self.frame.prefix}_memory *memory"] if self.frame.steps is not None else []
 
     # ------------------------------------------------------------ arrays
 
@@ -138,7 +150,8 @@ class StandaloneFunction(NativeFunction):
             yield from self._input(a, e, name)
         else:
             slot = next(i for i, x in self.plan.arrays() if x is a)
-            yield f"{INDENT}{declaration(a, name)} = (void *){self.frame.slots[slot]};"
+            dims = "".join(f"[{length(n)}]" for n in a.dims)
+            yield f"{INDENT}{declaration(a, name)} = (void *){self.frame.slots[slot]};".ljust(68) + f"/* {dims} */"
 
     def _named(self, a: Array, source: str) -> str:
         """An array under its name in the function; of a number, its value."""
@@ -156,6 +169,9 @@ class StandaloneFunction(NativeFunction):
             yield f"{INDENT}const real {name} = (real)carry->{cut.axis};"
         elif slot is not None:
             yield self._named(a, f"before_.{word(slot.key)}")
+        elif self.frame.steps is not None and e is self.frame.steps.carry.get(e.name):
+            own = f"remembered_.{word(e.name)}"
+            yield f"{INDENT}const real {name} = (real){own};" if e.name == self.frame.steps.axis else self._named(a, own)
         elif e.name in self.frame.held:
             yield self._named(a, self.frame.held[e.name])
         elif turned(e):
@@ -175,13 +191,16 @@ class StandaloneFunction(NativeFunction):
         failed = "return NAN" if self.frame.returns == "real" else "return false"
         for condition in self.frame.checks:
             yield f"{INDENT}if ({condition}) {failed};"
+        if self.frame.steps is not None and self.name == "step":
+            yield f"{INDENT}remembered_ = *memory;"
         if cut is None:
             return
         if cut.slots:
             yield f"{INDENT}if (!carry->begun) begin_(carry);"
-            if any(isinstance(e, Input) and any(x.node is e for x in cut.slots) and a in self.arrays() for a, e in self.values.items()):
+            nodes = [x.node for x in cut.slots]
+            if any(self.values.get(a) in nodes for a in self.arrays()):
                 yield f"{INDENT}before_ = *carry;"
-        if self.offsets:
+        if any(isinstance(s, Draw) and s.along in self.offsets for s in flat(self.function.body)):
             yield f"{INDENT}const int64_t offset_{cut.axis} = carry->{cut.axis};"
 
     def _turned(self) -> Iterator[str]:
@@ -206,14 +225,34 @@ class StandaloneFunction(NativeFunction):
         cut = self.frame.cut
         if cut is not None:
             for k, v in self.function.carry.items():
-                yield from (INDENT + x for x in carried(k, v, self.printed))
+                axes = self.printed.indices(v.dims)
+                line = f"carry->{word(k)}{brackets(axes)} = {self.printed(v, axes)};"
+                yield from (INDENT + x for x in loops([*zip(axes, v.dims, strict=True)], [line]))
             yield from ([f"{INDENT}carry->{cut.axis} += {axis_length(cut.axis)};"] if cut.numbered else [])
             yield f"{INDENT}carry->begun = true;"
-        yield from (INDENT + x for x in self.frame.after)
+        for k, name in self.frame.stores.items():
+            yield from (INDENT + x for x in self._stored(k, name))
+        steps = self.frame.steps
+        if steps is not None and steps.axis in steps.carry:
+            yield f"{INDENT}memory->{steps.axis} {'+= 1' if self.name == 'step' else '= 0'};"
         if self.frame.returns == "real":
-            yield f"{INDENT}return {self.printed(results['loss']) if 'loss' in results else constant(self.function.numbers['loss'])};"
+            value = self.printed(results["loss"]) if "loss" in results else constant(self.function.numbers["loss"])
+            yield f"{INDENT}return {value};"
         elif self.frame.returns == "bool":
             yield f"{INDENT}return true;"
+
+
+    def _stored(self, key: str, name: str) -> Iterator[str]:
+        """What the next step reads."""
+        e, steps = self.layout.plan.roots.get(name), self.frame.steps
+        assert steps is not None
+        if key == steps.axis:
+            return
+        axes = self.printed.indices(steps.carry[key].dims)
+        value = self.printed(self.function.results[name], axes) if name in self.function.results else \
+            constant(self.function.numbers[name] if e is None else e)
+        line = f"memory->{word(key)}{brackets(axes)} = {value};"
+        yield from loops([*zip(axes, steps.carry[key].dims, strict=True)], [line])
 
 
 def begin(slots: Sequence[Slot], prefix: str) -> str:
@@ -230,13 +269,6 @@ def begin(slots: Sequence[Slot], prefix: str) -> str:
         target = f"carry->{word(x.key)}" + brackets(axes)
         lines += [INDENT + y for y in loops([*zip(axes, x.node.dims, strict=True)], [f"{target} = {value};"])]
     return "\n".join([*lines, "}"]) + "\n"
-
-
-def carried(key: str, v: View, printed: Statements) -> Iterator[str]:
-    """The lines that hand a value on to the next chunk."""
-    axes = [f"i{k}" for k in range(len(v.dims))]
-    target = f"carry->{word(key)}{brackets(axes)}"
-    yield from loops([*zip(axes, v.dims, strict=True)], [f"{target} = {printed(v, axes)};"])
 
 
 # ---------------------------------------------------------------- words

@@ -57,29 +57,11 @@ class StandaloneUpdates(NativeUpdates):
 
     def _placed(self, line: str) -> str:
         """The line where `array[k]` is the field that it stands for."""
-        places = [f"{at}.{word(k)}" for k in self.trained for at in (*self._own(), *self.slots)]
-        places += [f"{at}.{word(k)}" for k in self.system.stats for at in self._own()]
-        scalars = {word(k) for k in self.system.params if not self.system.params[k].node.shape}
-        scalars |= {word(k) for k in self.system.stats if not self.system.stats[k].node.shape}
-
-        def place(m: re.Match[str]) -> str:
-            found = places[int(m[1])]
-            own = found.partition(".")[2]
-            return f"&{found}" if own in scalars else found if self._flat(own) else f"{found}[0]" if self._rows(own) else f"(real *){found}"
-        return re.sub(r"array\[(\d+)\]", place, line)
-
-    def _own(self) -> tuple[str, str]:
-        return f"{self.prefix}_params", f"{self.prefix}_grads"
-
-    def _rank(self, own: str) -> int:
+        params, grads = f"{self.prefix}_params", f"{self.prefix}_grads"
         every = {**self.system.params, **self.system.stats}
-        return next(len(p.node.shape) for k, p in every.items() if word(k) == own)
-
-    def _flat(self, own: str) -> bool:
-        return self._rank(own) == 1
-
-    def _rows(self, own: str) -> bool:
-        return self._rank(own) == 2
+        places = [(at, k) for k in self.trained for at in (params, grads, *self.slots)]
+        places += [(at, k) for k in self.system.stats for at in (params, grads)]
+        return re.sub(r"array\[(\d+)\]", lambda m: address(*places[int(m[1])], len(every[places[int(m[1])][1]].node.shape)), line)
 
     # ------------------------------------------------------------ initial values
 
@@ -90,13 +72,13 @@ class StandaloneUpdates(NativeUpdates):
                  **{k: (s.node.shape, s.init) for k, s in self.system.stats.items()}}
         lines = [PAD + self._initial(k, dims, init) for k, (dims, init) in every.items()]
         lines += [f"{PAD}{self.prefix}_state = (struct {self.prefix}_state){{seed, 0, {float(options['lr'])!r}}};"]
-        lines += [f"{PAD}memset(&{s}, 0, sizeof {s});" for s in (*self.slots, *(f"chain_{word(k)}_" for k in self.compiled.chain))]
+        kept = (*self.slots, *(f"chain_{word(k)}_" for k in self.compiled.chain))
+        lines += [f"{PAD}memset(&{s}, 0, sizeof {s});" for s in kept]
         return "\n".join([f"void {self.prefix}_init(uint64_t seed)", "{", *lines, "}"]) + "\n"
 
     def _initial(self, key: str, dims: tuple[Size, ...], init: Initialiser) -> str:
         v, n = init.values, length(product(dims))
-        field = f"{self.prefix}_params.{word(key)}"
-        target = ("&" + field, field, f"{field}[0]")[len(dims)] if len(dims) < 3 else f"(real *){field}"
+        target = address(f"{self.prefix}_params", key, len(dims))
         if init.kind == "constant":
             return f"fill_({n}, {float(v[0])!r}, {target});"
         if init.kind == "identity":
@@ -121,3 +103,9 @@ class StandaloneUpdates(NativeUpdates):
     def scratch(self) -> list[Size]:
         """The numbers that the largest orthogonal parameter needs while it is drawn."""
         return [product(p.node.shape) for p in self.system.params.values() if p.init.kind == "orthogonal"] or [size(0)]
+
+
+def address(struct: str, key: str, rank: int) -> str:
+    """The first number of a parameter's field."""
+    field = f"{struct}.{word(key)}"
+    return (f"&{field}", field, f"{field}[0]")[rank] if rank < 3 else f"(real *){field}"

@@ -9,7 +9,7 @@ from typing import Any
 from ..trainer.errors import OptionError, did_you_mean
 from ..trainer.reports import draw_weights
 from ..trainer.weights import load_arrays, write_atomic
-from .common import blocks, compiled, console, load_model
+from .common import blocks, c_files, compiled, console, load_model
 
 FORMATS = ("formula", "latex", "code")
 
@@ -34,20 +34,40 @@ def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple
              schedule: dict[str, Any], block: str | None = None) -> None:
     """Write the generated module; to the standard output without a file name. `schedule`: unroll, steps, checkpoint.
 
-    The modules of pretrain blocks stand beside it: model_np_layer1.py.
+    The modules of pretrain blocks stand beside it: model_np_layer1.py. A name that ends in .c is one of a C file.
     """
     system = load_model(model, sizes, block)
+    if out is not None and Path(out).suffix == ".c":
+        if plain:
+            raise OptionError("-O0 prints one expression an equation, which a C file has no form for; leave it out")
+        for file, part in {Path(out): system, **beside(Path(out), system)}.items():
+            write_c(file, part, dtype, schedule)
+        return
     program = compiled(system, backend, dtype, 0 if plain else 1, **schedule)
     if out is None or out == "-":
         sys.stdout.write(program.source)
         return
     path = Path(out)
     programs = {path: program}
-    for name, part in blocks(system).items():
-        programs[path.with_name(f"{path.stem}_{name}{path.suffix}")] = compiled(part, backend, dtype, 0 if plain else 1)
+    programs |= {k: compiled(part, backend, dtype, 0 if plain else 1) for k, part in beside(path, system).items()}
     for file, each in programs.items():
         write_atomic(file, each.source.encode())
         console().print(f"{file}: {each.source.count(chr(10))} lines; python {file} checks it", markup=False, soft_wrap=True)
+
+
+def beside(path: Path, system: Any) -> dict[Path, Any]:
+    """The files of a model's pretrain blocks, beside its own."""
+    return {path.with_name(f"{path.stem}_{name}{path.suffix}"): part for name, part in blocks(system).items()}
+
+
+def write_c(path: Path, system: Any, dtype: str, schedule: dict[str, Any]) -> None:
+    """Write a C file and its header."""
+    files = c_files(system, path.with_suffix(".h").name, dtype, **schedule)
+    for file, text in ((path, files.source), (path.with_suffix(".h"), files.header)):
+        write_atomic(file, text.encode())
+    lengths = ", ".join(f"{m} = {n}" for m, n in files.defaults.items())
+    console().print(f"{path}: {files.source.count(chr(10))} lines, and {path.with_suffix('.h')}; {files.bytes:,} bytes of memory"
+                    f"{f' with {lengths}' if lengths else ''}; cc -O3 -c {path} compiles it", markup=False, soft_wrap=True)
 
 
 def explain(model: str, name: str, sizes: tuple[str, ...], block: str | None = None) -> None:

@@ -26,7 +26,8 @@ class Library:
         self.name, self.dtype, self.system = self.files.name, np.dtype(dtype), system
         self.real = {"float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
         path, out = write(self.files, folder), folder / f"{self.name}_{dtype}.so"
-        given = [*compiler, *STRICT, *flags, f"-DREAL={'double' if dtype == 'float64' else 'float'}", *(f"-D{m}={lengths[n]}" for n, m in self.files.lengths.items())]
+        given = [*compiler, *STRICT, *flags, f"-DREAL={'double' if dtype == 'float64' else 'float'}",
+                 *(f"-D{m}={lengths[n]}" for n, m in self.files.lengths.items())]
         done = subprocess.run([*given, "-shared", "-fPIC", str(path), "-o", str(out), "-lm"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         self.c = ctypes.CDLL(str(out))
@@ -43,10 +44,10 @@ class Library:
             at += n * self.dtype.itemsize
         return out
 
-    def arguments(self, function, inputs):
-        """The inputs of a function as C takes them."""
+    def arguments(self, keys, inputs):
+        """Inputs as C takes them."""
         out = []
-        for k in self.numpy.compiled.functions[function].inputs:
+        for k in keys:
             kind = self.system.inputs[k].type.kind
             a = np.ascontiguousarray(inputs[k], {"class": np.int64, "bool": bool}.get(kind, self.dtype))
             self.held = [*getattr(self, "held", [])[-20:], a]
@@ -61,14 +62,19 @@ class Library:
         """loss_and_grads, train_step."""
         call = getattr(self.c, f"{self.name}_{function}")
         call.restype = self.real
-        return call(*self.arguments("gradients", inputs), *more)
+        return call(*self.arguments(self.numpy.compiled.functions["gradients"].inputs, inputs), *more)
 
     def predict(self, inputs, like, *more):
         """The outputs, of the shapes and types of these."""
-        out = {k: np.empty(np.shape(v), self.dtype if np.asarray(v).dtype.kind == "f" else np.asarray(v).dtype) for k, v in like.items()}
-        call = getattr(self.c, f"{self.name}_predict")
+        return self.outputs("predict", self.numpy.compiled.functions["predict"].inputs, inputs, like, *more)
+
+    def outputs(self, function, keys, inputs, like, *more):
+        """What a function writes into arrays, of the shapes and types of these."""
+        kinds = {k: np.asarray(v).dtype for k, v in like.items()}
+        out = {k: np.empty(np.shape(v), self.dtype if kinds[k].kind == "f" else kinds[k]) for k, v in like.items()}
+        call = getattr(self.c, f"{self.name}_{function}")
         call.restype = ctypes.c_bool
-        assert call(*self.arguments("predict", inputs), *(ctypes.c_void_p(a.ctypes.data) for a in out.values()), *more)
+        assert call(*self.arguments(keys, inputs), *(ctypes.c_void_p(a.ctypes.data) for a in out.values()), *more)
         return out
 
     def carry(self):
