@@ -1,0 +1,88 @@
+"""cuBLAS as generated modules call it, through ctypes, on the CPU: addresses and distances are followed, and checked.
+
+Refused is what would go wrong without a word: an address or a distance that ctypes would cut to 32 bits, matrices that leave
+their allocation, a result that overlaps an operand.
+"""
+
+import ctypes
+
+import numpy as np
+from gpu.standin import Refused, Stream, allocation
+
+INVALID = 7                                                      # CUBLAS_STATUS_INVALID_VALUE
+
+
+class Cublas:
+    """The library."""
+
+    def cublasCreate_v2(self, handle):
+        handle._obj.value = 1
+        return 0
+
+    def cublasSetStream_v2(self, handle, stream):
+        typed("stream", stream, ctypes.c_void_p)
+        return 0
+
+    def cublasSetWorkspace_v2(self, handle, address, size):
+        typed("workspace", address, ctypes.c_void_p)
+        typed("size", size, ctypes.c_size_t)
+        allocation(address.value, size.value)
+        return 0
+
+    def cublasSgemm_v2(self, handle, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+        none = ctypes.c_longlong(0)
+        return self.cublasSgemmStridedBatched(handle, ta, tb, m, n, k, alpha, a, lda, none, b, ldb, none, beta, c, ldc, none, 1)
+
+    def cublasSgemmStridedBatched(self, handle, ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, count):
+        """c[i] = alpha * op(a[i]) @ op(b[i]) + beta * c[i], matrices column by column."""
+        for x in (ta, tb, m, n, k, lda, ldb, ldc, count):
+            if type(x) is not int:
+                raise Refused(f"cuBLAS: {x!r} where a number is expected")
+        if min(m, n, k, count) < 0 or lda < max(1, k if ta else m) or ldb < max(1, n if tb else k) or ldc < max(1, m):
+            return INVALID
+        x = Matrices("a", a, lda, sa, (k, m) if ta else (m, k), count)
+        y = Matrices("b", b, ldb, sb, (n, k) if tb else (k, n), count)
+        out = Matrices("c", c, ldc, sc, (m, n), count)
+        if any(np.shares_memory(out.every(), v.every()) for v in (x, y) if v.size and out.size):
+            raise Refused("cuBLAS: the result overlaps an operand")
+        by, keep = alpha._obj.value, beta._obj.value
+
+        def work():
+            for i in range(count if out.size else 0):
+                found = by * (turned(x.matrix(i), ta) @ turned(y.matrix(i), tb)) if k else 0
+                into = out.matrix(i)
+                into[...] = found + keep * into if keep else found
+
+        Stream.current.run(work, [v.memory for v in (x, y, out)])
+        return 0
+
+
+class Matrices:
+    """Matrices of the device, one after the other."""
+
+    def __init__(self, name, address, distance, step, shape, count):
+        typed(name, address, ctypes.c_void_p)
+        typed(f"the step of {name}", step, ctypes.c_longlong)
+        self.address, self.distance, self.step, self.shape = address.value, distance, step.value, shape
+        self.count, self.size = count, count * shape[0] * shape[1]
+        self.floats = (count - 1) * step.value + (shape[1] - 1) * distance + shape[0] if self.size else 0
+        self.memory = allocation(self.address, 4 * self.floats) if self.size else None
+
+    def every(self):
+        """All of them, without what lies between."""
+        span = np.ctypeslib.as_array((ctypes.c_float * self.floats).from_address(self.address))
+        return np.lib.stride_tricks.as_strided(span, (self.count, *self.shape), (4 * self.step, 4, 4 * self.distance))
+
+    def matrix(self, i):
+        """One of them."""
+        return self.every()[i] if self.size else np.zeros(self.shape, np.float32)
+
+
+def turned(matrix, how):
+    return matrix.T if how else matrix
+
+
+def typed(name, value, kind):
+    """Refuse what ctypes would hand over as a C int."""
+    if not isinstance(value, kind):
+        raise Refused(f"cuBLAS: {name} is {type(value).__name__}, not {kind.__name__}: it would be cut to 32 bits")

@@ -1,0 +1,114 @@
+"""A model in NumPy and, on the stand-in for CuPy, as a program for a GPU: everything that both compute, compared."""
+
+import inspect
+import sys
+import types
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from chainrule.backends.cpu.program import Program
+from chainrule.backends.cuda.program import CudaProgram
+from chainrule.compiler.graph import BATCH
+from gpu import host, standin
+from zoo.build import LENGTHS, values
+from zoo.catalogue import ZOO
+
+STEPS = 3
+
+
+@dataclass
+class Case:
+    """A model with parameters and inputs."""
+
+    system: object
+    params: dict
+    inputs: dict
+    numpy: Program
+    source: str
+
+
+@cache
+def case(name):
+    """A model of the catalogue with numbers."""
+    system = ZOO[name]()
+    at = values(system, LENGTHS)
+    inputs = {k: np.swapaxes(at[k], 0, 1) if len(i.axes) > 1 and BATCH in i.axes else at[k] for k, i in system.inputs.items()}
+    params = {k: at[k].astype(np.float32) for k in (*system.params, *system.stats)}
+    return Case(system, params, inputs, Program(system, "float32"), CudaProgram(system).source)
+
+
+def loaded(source, order=host.FORWARD, trapped=False):
+    """A generated module on the stand-in."""
+    module = types.ModuleType("generated")
+    before = sys.modules.get("cupy")
+    sys.modules["cupy"] = standin.cupy(order, trapped)
+    try:
+        exec(compile(source, "generated.py", "exec"), module.__dict__)
+    finally:
+        if before is None:
+            del sys.modules["cupy"]
+        else:
+            sys.modules["cupy"] = before
+    module.ctypes = standin.Ctypes()
+    return module
+
+
+def predicted(module, params, inputs):
+    """What `predict` gives, of the inputs that it takes, where a model has outputs."""
+    if not hasattr(module, "predict"):
+        return {}
+    taken = inspect.signature(module.predict).parameters
+    return module.predict(params, **{k: v for k, v in inputs.items() if k in taken})
+
+
+def on_device(c, order=host.FORWARD, trapped=False, source=None):
+    """All results of a model's program for a GPU, as arrays of NumPy by name."""
+    module = loaded(source or c.source, order, trapped)
+    params, inputs = module.to_device(c.params), module.to_device(c.inputs)
+    out = {}
+    for seed in (0, 7):
+        loss, grads = module.loss_and_grads(params, seed=seed, **inputs)
+        out |= {f"loss, seed {seed}": loss, **{f"d {k}, seed {seed}": v for k, v in grads.items()}}
+    out |= {f"output {k}": v for k, v in predicted(module, params, inputs).items()}
+    out |= {f"evaluate {k}": v for k, v in module.evaluate(params, **inputs).items()}
+    state = module.init_state(params, seed=3)
+    out |= {f"loss of step {k}": module.train_step(params, state, **inputs) for k in range(STEPS)}
+    out |= {f"{k} after {STEPS} steps": v for k, v in params.items()} | {f"state {k}": v for k, v in state.items()}
+    return flat({k: module.to_host(v) for k, v in out.items()})
+
+
+def on_numpy(c):
+    """The same of the module for NumPy."""
+    params, inputs, out = {k: v.copy() for k, v in c.params.items()}, c.inputs, {}
+    for seed in (0, 7):
+        loss, grads = c.numpy.loss_and_grads(params, seed=seed, **inputs)
+        out |= {f"loss, seed {seed}": loss, **{f"d {k}, seed {seed}": v for k, v in grads.items()}}
+    out |= {f"output {k}": v for k, v in predicted(c.numpy.module, params, inputs).items()}
+    out |= {f"evaluate {k}": v for k, v in c.numpy.evaluate(params, **inputs).items()}
+    state = c.numpy.init_state(params, seed=3)
+    out |= {f"loss of step {k}": c.numpy.train_step(params, state, **inputs) for k in range(STEPS)}
+    out |= {f"{k} after {STEPS} steps": v for k, v in params.items()} | {f"state {k}": v for k, v in state.items()}
+    return flat(out)
+
+
+def flat(results):
+    """name -> array, tuples taken apart."""
+    out = {}
+    for k, v in results.items():
+        parts = v if isinstance(v, tuple) else (v,)
+        out |= {k if len(parts) == 1 else f"{k}[{j}]": np.asarray(x) for j, x in enumerate(parts)}
+    return out
+
+
+def differences(found, wanted, rtol, atol):
+    """Names of results that differ, with how much; those of the training by more, for three steps amplify what rounding does."""
+    assert found.keys() == wanted.keys(), {*found} ^ {*wanted}
+    out = {}
+    for k, v in wanted.items():
+        x, y = (a.astype(np.float64) for a in (found[k], v))
+        if x.shape != y.shape:
+            out[k] = f"shape {x.shape}, not {y.shape}"
+        elif not np.allclose(x, y, rtol, atol + rtol * (np.abs(y).max() if y.size else 0)):
+            out[k] = f"off by {np.abs(x - y).max():.2g}, of {np.abs(y).max():.2g}"
+    return out

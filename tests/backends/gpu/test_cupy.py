@@ -1,0 +1,28 @@
+"""The real CuPy, where it is installed: it imports without a driver, and compiles a module's kernels by its own code path."""
+
+import pytest
+from chainrule.backends.cuda.program import CudaProgram
+from gpu import nvrtc
+from zoo.catalogue import ZOO
+
+
+@pytest.fixture(scope="module")
+def cupy():
+    found = pytest.importorskip("cupy", reason="needs CuPy", exc_type=ImportError)
+    if nvrtc.compiler() is None:
+        pytest.skip(nvrtc.MISSING)
+    return found
+
+
+def test_the_module_loads_without_a_driver(cupy):
+    program = CudaProgram(ZOO["mlp"]())
+    assert program.module.KERNELS.module is None                 # kernels are compiled at the first launch
+
+
+@pytest.mark.parametrize("name", ["mlp", pytest.param("lstm_packed", marks=pytest.mark.full)])
+def test_cupy_compiles_the_kernels(cupy, name, monkeypatch):
+    """By CuPy's own compiler module, with the options that the program gives; only the device is not asked what it is."""
+    from cupy.cuda import compiler
+    monkeypatch.setattr(compiler, "_get_arch_for_options_for_nvrtc", lambda arch: (f"-arch=sm_{arch}", "cubin"))
+    binary, _ = compiler.compile_using_nvrtc(CudaProgram(ZOO[name]()).cuda, ("-std=c++17",), arch="90", filename="kernels.cu")
+    assert binary

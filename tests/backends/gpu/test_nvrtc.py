@@ -1,0 +1,70 @@
+"""Every kernel through NVIDIA's compiler with CuPy's options: no warning, nothing spilled, registers and shared memory as known.
+
+The tables in `golden` are of the pinned NVRTC; CHAINRULE_UPDATE_GOLDEN=1 writes those of the models that run.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from chainrule.backends.cuda.program import CudaProgram
+from gpu import nvrtc
+from zoo.catalogue import ZOO
+
+GOLDEN = Path(__file__).parent / "golden"
+QUICK = ("mlp", "lstm_packed")
+pytestmark = pytest.mark.skipif(nvrtc.compiler() is None, reason=nvrtc.MISSING)
+
+
+def table(name):
+    """kernel -> for each architecture, registers and bytes of shared memory."""
+    text, rows = CudaProgram(ZOO[name]()).cuda, {}
+    for architecture in nvrtc.ARCHITECTURES:
+        made = nvrtc.compiler().compile(text, architecture)
+        assert made.complaints == []
+        assert made.kernels
+        assert {k: r for k, r in made.kernels.items() if r.spilled} == {}
+        for k, r in made.kernels.items():
+            rows.setdefault(k, []).append([r.registers, r.shared])
+    return rows
+
+
+def compiles(name):
+    """A model's kernels; the figures may be better than known, and then the table is written again."""
+    found, path = table(name), GOLDEN / f"{name}.json"
+    if os.environ.get("CHAINRULE_UPDATE_GOLDEN"):
+        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(found.items()))
+        path.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+    assert found == json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_model_compiles(name):
+    compiles(name)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [k for k in ZOO if k not in QUICK])
+def test_every_model_compiles(name):
+    compiles(name)
+
+
+def test_what_does_not_compile_is_refused():
+    with pytest.raises(nvrtc.Refused, match="undefined"):
+        nvrtc.compiler().compile('extern "C" __global__ void k(float *x) { x[0] = missing; }', "sm_90")
+
+
+def test_spills_are_seen():
+    """A kernel whose threads hold more numbers than 255 registers."""
+    text = """extern "C" __global__ void __launch_bounds__(1024, 2) k(float *x)
+    {
+        float a[64];
+        for (int i = 0; i < 64; i++) a[i] = x[threadIdx.x + 1024 * i];
+        __syncthreads();
+        for (int r = 0; r < 50; r++)
+            #pragma unroll
+            for (int i = 0; i < 64; i++) a[i] = a[i] * a[(i + 7) % 64] + x[r];
+        for (int i = 0; i < 64; i++) x[threadIdx.x + 1024 * i] = a[i];
+    }"""
+    assert nvrtc.compiler().compile(text, "sm_90").kernels["k"].spilled > 0
