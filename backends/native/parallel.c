@@ -7,7 +7,11 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { MOST_THREADS = 64, PATIENCE = 1000, WORTH = 500000, PIECES = 16 };  /* PATIENCE: pauses of some 40 ns before a thread sleeps */
+enum { MOST_THREADS = 64, PATIENCE = 1000, PIECES = 16 };  /* PATIENCE: pauses of some 40 ns before a thread sleeps */
+#ifndef WORTH
+#define WORTH 5e5                                        /* operations: less is done before a second thread is awake */
+#endif
+
 typedef struct {
     int many;
     double sum[PIECES];                                  /* of a sum that is added up in the same pieces whoever adds */
@@ -53,11 +57,12 @@ static inline void meet_(team *us)
 }
 #define meet() meet_(us)
 
-/* Where share k begins: of much, in groups of 16, as elements that stand beside each other in memory share its lines. */
+/* Where share k begins: of much, in groups of 16, as elements that stand beside each other in memory share its lines; of little,
+   in pairs, as a product of one row is added up in another order than one of several. */
 static inline int64_t share_(int64_t n, int64_t k, int64_t many)
 {
-    if (n < 64 * many) return (n * k + many - 1) / many;
-    return k == many ? n : (n / 16 * k + many - 1) / many * 16;
+    const int64_t group = n < 64 * many ? 2 : 16, at = (n / group * k + many - 1) / many * group;
+    return k == 0 ? 0 : k == many || n - at < 2 ? n : at;
 }
 #define FROM(n) share_(n, me, us->many)
 #define TO(n) share_(n, me + 1, us->many)

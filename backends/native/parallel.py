@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .statements import Statements
 
 SMALL = 4096                                                     # elements that one thread computes alone
+FEW = 16                                                         # rows or columns of a product of which no share is worth a call
 EXAMPLES = axis_length(BATCH)
 PARTS = symbol("parts")
 
@@ -197,7 +198,7 @@ def _of_product(s: Product, sizes: Mapping[str, int], looped: bool) -> list[Shar
         rows, columns = columns, rows
     m, n = (product(tuple(size[k] for k in group)) for group in (rows, columns))
     ways = [Share(s.lo.index(by[0]), count, by[0] if len(by) == 1 else None, word)
-            for by, count, word in ((rows, m, "rows"), (columns, n, "columns")) if by and nominal(count, sizes) >= 16]
+            for by, count, word in ((rows, m, "rows"), (columns, n, "columns")) if by and nominal(count, sizes) >= FEW]
     more = EXAMPLES in (size[k] for k in rows) and nominal(m, sizes) < nominal(n, sizes)
     return ways[::-1] if more and not looped else ways
 
@@ -300,7 +301,7 @@ class Team:
         own = self.everywhere(s)
         if id(s) not in self.shares:
             ways = [] if own else shares_of(s, self.private, self.sizes, self.loops > 0)
-            if not self.loops:
+            if not self.loops and not isinstance(s, Product):
                 ways = [x for x in ways if not self._clashes(t for t in touches(s, x) if not self._own(t.array))] or ways
             self.shares[id(s)] = ways[0] if ways else None
         yield from (replace(t, alone=t.alone and not own) for t in touches(s, self.shares[id(s)]) if not self._own(t.array))
@@ -444,4 +445,5 @@ def _parted(s: Nest, kept: frozenset[Array], readers: Mapping[Array, int]) -> li
             moved = sum(v.array is m.out.array for x in s.body if id(x) in later for v in reads(x))
             if moved and moved == readers[m.out.array]:
                 later.add(id(m))
-    return [Nest(s.rows, [m for m in s.body if id(m) not in later]), Nest(s.rows, [m for m in s.body if id(m) in later])]
+    parts = [m for m in s.body if id(m) not in later], [m for m in s.body if id(m) in later]
+    return [Nest(s.rows, p) for p in parts if p]
