@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ...compiler.program import Product, View
+from ...compiler.program import Along, Product, View
 from ...compiler.sizes import Size, product
 from .indexing import Indices, Namer, element, start, strides
 from .kernels import length
@@ -142,6 +142,13 @@ def _loops(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
     summed = [k for k in size if k not in s.lo]
     order = [*s.lo, *summed]
     var = dict(zip(order, indices([size[k] for k in order]), strict=True))
+    a, b = (element(v, names, [var[k] for k in ls]) for v, ls in ((s.a, s.la), (s.b, s.lb)))
+    last = _fastest(s.out, s.lo)
+    if summed and last is not None and all(last not in ls or _fastest(v, ls) == last for v, ls in ((s.a, s.la), (s.b, s.lb))):
+        out, over = element(s.out, names, [var[k] for k in s.lo]), [k for k in s.lo if k != last]      # whole rows are added up
+        yield from loops([(var[k], size[k]) for k in s.lo], [f"{out} = 0;"])
+        yield from loops([(var[k], size[k]) for k in (*over, *summed, last)], [f"{out} += {a} * {b};"], "SIMD ")
+        return
     pad = ""
     for k in s.lo:
         yield f"{pad}for (int64_t {var[k]} = 0; {var[k]} < {length(size[k])}; {var[k]}++)" + (" {" if k == s.lo[-1] else "")
@@ -150,9 +157,14 @@ def _loops(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
         yield "{"
         pad = "    "
     yield f"{pad}real total = 0;"
-    a, b = (element(v, names, [var[k] for k in ls]) for v, ls in ((s.a, s.la), (s.b, s.lb)))
     step, mark = accumulate("sum", "total", f"{a} * {b}")
     inner = loops([(var[k], size[k]) for k in summed], [step], mark)
     yield from (pad + line for line in inner)
     yield f"{pad}{element(s.out, names, [var[k] for k in s.lo])} = total;"
     yield pad[4:] + "}"
+
+
+def _fastest(v: View, labels: Sequence[Label]) -> Label | None:
+    """The label of the dim whose neighbours stand side by side in memory."""
+    x = v.along[-1] if v.along else None
+    return labels[x.dim] if isinstance(x, Along) else None
