@@ -40,7 +40,7 @@ def by_windows(s: Convolve | Correlate, claim: Callable[[str], str]) -> list[Stm
 
 def print_convolution(s: Convolve | Correlate, print_: Statements) -> Iterator[str]:
     """The body of the kernel of a convolution in groups."""
-    result, other = (s.out, s.kernel) if isinstance(s, Convolve) else (s.g, s.out)
+    result = s.out if isinstance(s, Convolve) else s.g
     each = s.how.name == "each"
     here = print_.indices(result.dims)
     channels, outputs = shared(s.x.dims[-1], s.how.groups), shared(result.dims[-1], s.how.groups)
@@ -51,28 +51,29 @@ def print_convolution(s: Convolve | Correlate, print_: Statements) -> Iterator[s
         within += [f"{places[-1]} >= 0", f"{places[-1]} < {length(s.x.dims[1 + k])}"] if t.lo or t.hi else []
     elements = [(f"j{k}", t.k) for k, t in enumerate(s.how.taps)]
     condition = f"if ({' && '.join(within)}) " if within else ""
-    at = (elements, here, places, condition)
-    yield from (_convolve if isinstance(s, Convolve) else _correlate)(s, other, each, channels, outputs, at, print_)  # type: ignore[operator]
+    where = (elements, here, places, condition)
+    if isinstance(s, Convolve):
+        yield from _convolve(s, each, channels, outputs, where, print_)
+    else:
+        yield from _correlate(s, each, channels, outputs, where, print_)
 
 
 Places = tuple[list[tuple[str, Size]], list[str], list[str], str]
 
 
-def _convolve(s: Convolve, kernel: View, each: bool, channels: Size, outputs: Size, at: Places,
-              print_: Statements) -> Iterator[str]:
+def _convolve(s: Convolve, each: bool, channels: Size, outputs: Size, at: Places, print_: Statements) -> Iterator[str]:
     """One thread an element of the result."""
     elements, here, places, condition = at
     many = bracketed(length(outputs))
     group, o = f"{here[-1]} / {many}", f"{here[-1]} % {many}"
     c = f"({group})*{bracketed(length(channels))} + c_"
     index = [*(j for j, _ in elements), "c_", o, group] if each else [group, *(j for j, _ in elements), "c_", o]
-    step = f"{condition}total += {print_(s.x, [*places, c])} * {print_(kernel, index)};"
+    step = f"{condition}total += {print_(s.x, [*places, c])} * {print_(s.kernel, index)};"
     body = ["real total = 0;", *loops([*elements, ("c_", channels)], [step]), f"{print_(s.out)} = total;"]
     yield from print_.each(s.out, body)
 
 
-def _correlate(s: Correlate, kernel: View, each: bool, channels: Size, outputs: Size, at: Places,
-               print_: Statements) -> Iterator[str]:
+def _correlate(s: Correlate, each: bool, channels: Size, outputs: Size, at: Places, print_: Statements) -> Iterator[str]:
     """Several threads an element of the kernel's gradient, over examples and places."""
     elements, here, places, condition = at
     ends = [("c_", channels), ("o_", outputs), ("g_", s.how.groups)]
@@ -84,7 +85,7 @@ def _correlate(s: Correlate, kernel: View, each: bool, channels: Size, outputs: 
     head, print_.geometry = row_of(rest, width, 0)
     yield from [*head, *(["__shared__ real parts[32];"] if width > 32 else [])]
     yield from print_.joined("sum", "total", f"{x} * {g}", over, width, condition=condition)
-    yield f"if (lane == 0) {print_(kernel, [i for i, _ in rest])} = total;"
+    yield f"if (lane == 0) {print_(s.out, [i for i, _ in rest])} = total;"
 
 
 __all__ = ["by_windows", "print_convolution"]

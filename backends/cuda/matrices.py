@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...compiler.program import Along, Array, Product, View
-from ...compiler.sizes import Size, product
-from ..native.matrices import Label, _collapsed, _orders, strides
+from ...compiler.sizes import product
+from ..native.indexing import strides
+from ..native.matrices import Label, _collapsed, _orders
 
 Text = Callable[[Array], str]
 
@@ -73,4 +74,4 @@ def _items(v: View, step: Callable[[View, int], str]) -> str:
     return f"[{', '.join(items)}]" if items else ""
 
 
-__all__ = ["Size", "gemm"]
+__all__ = ["gemm"]

@@ -6,7 +6,7 @@ another reads stands behind a barrier: of the warp, or of the block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -50,11 +50,10 @@ def print_rows(s: Nest, statements: Statements) -> Iterator[str]:
     yield from text
 
 
-def alone(s: Nest, known: dict[str, int] | object) -> bool:
+def alone(s: Nest, known: Mapping[str, int]) -> bool:
     """Whether one thread does a row: its loops are short, and their lengths known."""
     inner = [product(walked(m)[len(s.rows):]) for m in s.body]
-    names = {*known}  # type: ignore[misc]
-    return bool(s.rows) and all(not {*n.symbols} - names and n.evaluate(known) <= SHORT for n in inner)  # type: ignore[arg-type]
+    return bool(s.rows) and all(not {*n.symbols} - {*known} and n.evaluate(known) <= SHORT for n in inner)
 
 
 @dataclass
@@ -75,9 +74,9 @@ class ThreadedRows(_Rows):
     shared: list[tuple[str, str, tuple[Size, ...]]] = field(default_factory=list)
     before: list[Touch] = field(default_factory=list)            # what was touched since the last barrier
 
-    def elements(self, known: object) -> int:
+    def elements(self, known: Mapping[str, int]) -> int:
         """How many elements of shared memory a row takes."""
-        return sum(product(dims).evaluate(known) for _, _, dims in self.shared)  # type: ignore[arg-type]
+        return sum(product(dims).evaluate(known) for _, _, dims in self.shared)
 
     def fenced(self, run: list[Stmt]) -> list[str]:
         """A run, behind a barrier where its threads touch what others wrote, or write what others read."""

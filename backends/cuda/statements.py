@@ -62,6 +62,8 @@ class Statements(native.Statements):
                 yield from self._product(s)
             case Scatter():
                 yield from self._scatter(s)
+            case Draw():
+                yield from self._random(s)
             case Copy():
                 yield from self._copy(s)
             case Convolve() | Correlate():
@@ -208,7 +210,7 @@ class Statements(native.Statements):
             at = _unravelled(at, s.out.dims, s.a.dims)
         yield from self.each(s.out, [f"{self(s.out)} = {self(s.a, _flipped(s, at))};"])
 
-    def draw(self, s: Draw) -> Iterator[str]:
+    def _random(self, s: Draw) -> Iterator[str]:
         """Four elements a thread: a block of Philox."""
         steps = [self.offsets[s.along]] if s.along in self.offsets else []
         if s.at is not None:
