@@ -27,7 +27,7 @@ typedef real vec_at_ __attribute__((vector_size(VECTOR_), aligned(sizeof(real)),
 typedef real vec_, vec_at_;
 #endif
 #if !defined(INLINE_) && defined(__GNUC__)
-#define INLINE_ static inline __attribute__((always_inline))        /* a tile for each number of rows and columns; -DINLINE_=static: one */
+#define INLINE_ static inline __attribute__((always_inline))   /* tiles of each size; -DINLINE_=static: one function */
 #elif !defined(INLINE_)
 #define INLINE_ static inline
 #endif
@@ -35,7 +35,7 @@ typedef real vec_, vec_at_;
 #define UNROLL_ _Pragma("clang loop unroll(full)")
 #define ONCE_ static __attribute__((noinline, unused))
 #elif defined(__GNUC__)
-#define UNROLL_ _Pragma("GCC unroll 8")
+#define UNROLL_ _Pragma("GCC unroll 16")
 #define ONCE_ static __attribute__((noinline, noclone, unused)) /* copies for constant arguments only take time to compile */
 #else
 #define UNROLL_
@@ -104,6 +104,33 @@ INLINE_ void row_(const int rows, int64_t n, int64_t k, matrix_ a, matrix_ b, re
     }
 }
 
+/* Of a panel whose columns stand as rows in memory: squares of vectors, turned by interleaving log2(LANE_) times their halves.
+   The number of the panel's rows that are done so. */
+INLINE_ int64_t turned_(const int width, int64_t n, int64_t k, const real *at, matrix_ from, real *to)
+{
+    int64_t p = 0;
+#if defined(__GNUC__) && !defined(__clang__)
+    if (width != LANE_ || n != LANE_ || from.down != 1) return 0;
+    typedef __typeof__(__builtin_choose_expr(sizeof(real) == 8, (int64_t)0, (int32_t)0)) place;
+    place low __attribute__((vector_size(VECTOR_))) = {0}, high __attribute__((vector_size(VECTOR_))) = {0};
+    for (int q = 0; q < LANE_; q++) low[q] = q / 2 + q % 2 * LANE_, high[q] = low[q] + LANE_ / 2;
+    for (; p + LANE_ <= k; p += LANE_) {
+        vec_ row[2][LANE_];
+        UNROLL_ for (int q = 0; q < LANE_; q++) row[0][q] = *(const vec_at_ *)(at + q * from.right + p);
+        int now = 0;
+        UNROLL_ for (int half = 1; half < LANE_; half *= 2, now = !now)
+            UNROLL_ for (int q = 0; q < LANE_ / 2; q++) {
+                row[!now][2 * q] = __builtin_shuffle(row[now][q], row[now][q + LANE_ / 2], low);
+                row[!now][2 * q + 1] = __builtin_shuffle(row[now][q], row[now][q + LANE_ / 2], high);
+            }
+        UNROLL_ for (int q = 0; q < LANE_; q++) *(vec_at_ *)(to + (p + q) * LANE_) = row[now][q];
+    }
+#else
+    (void)width, (void)n, (void)k, (void)at, (void)from, (void)to;
+#endif
+    return p;
+}
+
 /* Panels of a matrix with k rows: `width` columns, row by row, the last one filled up with zeros. */
 INLINE_ void panels_(const int width, int64_t n, int64_t k, matrix_ from, real *to)
 {
@@ -112,7 +139,7 @@ INLINE_ void panels_(const int width, int64_t n, int64_t k, matrix_ from, real *
         for (int64_t j = 0; j < whole; j += width)
             memcpy(to + j * k + p * width, from.at + p * from.down + j, width * sizeof(real));
     for (int64_t j = whole; j < n; j += width)
-        for (int64_t p = 0; p < k; p++)
+        for (int64_t p = turned_(width, least_(n - j, width), k, from.at + j * from.right, from, to + j * k); p < k; p++)
             for (int q = 0; q < width; q++)
                 to[j * k + p * width + q] = q < n - j ? from.at[p * from.down + (j + q) * from.right] : 0;
 }
@@ -211,7 +238,8 @@ ONCE_ void columns_(int64_t first, int64_t count, int ta, int tb, int64_t m, int
     real whole[GROUP_ * LANE_];
     for (int64_t i = 0; some && i < m; i += GROUP_) {
         const int64_t rows = least_(m - i, GROUP_);
-        gemm(ta & TURNED, PACKED, rows, LANE_, k, a + i * (ta & TURNED ? 1 : lda), lda, b + (first - before) * k, k, whole, LANE_);
+        gemm(ta & TURNED, PACKED, rows, LANE_, k, a + i * (ta & TURNED ? 1 : lda), lda, b + (first - before) * k, k,
+             whole, LANE_);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < some; j++) {
                 real *const out = c + (i + r) * ldc + first + j;
