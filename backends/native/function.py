@@ -26,6 +26,7 @@ from .indexing import Indices, declaration
 from .kernels import length
 from .packing import packed_once
 from .parallel import Team, cost, sums_apart
+from .parts import in_parts
 from .statements import INDENT, Statements, loop_head
 
 KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
@@ -155,19 +156,18 @@ class NativeFunction(FunctionPrinter):
         written = {v.array.home for s in flat(self.function.body) if not isinstance(s, Loop) and (v := writes(s)) is not None}
         self.team = self._team()
         head = "static void {}_share(team *us, int me, {}, const double *option)" if self.team else "void {}({})"
-        lines = [head.format(self.name, "void *const *array, const int64_t *number"), "{"]
         numbers = [*self.lengths(), *(f"offset_{k}" for k in self.drawn())]
         if any(isinstance(s, Draw) for s in flat(self.function.body)):
             numbers += ["seed", "step"]
-        lines += [f"{INDENT}const int64_t {', '.join(f'{n} = number[{k}]' for k, n in enumerate(numbers))};"] if numbers else []
+        lines = [f"{INDENT}const int64_t {n} = number[{k}];" for k, n in enumerate(numbers)]
         for k, a in enumerate([*self.arrays(), *self.returned]):
             lines.append(f"{INDENT}{declaration(a, self.c_names[a], a.home not in written)} = array[{k}];")
         lines += self.variables(pointers)
         body = self.work(statements)
-        bounds = [INDENT + x for x in self.team.bounds("\n".join(body))] if self.team else []
-        self.rows = {k: [len(lines) + len(bounds) + r for r in rows] for k, rows in self.rows.items()}
-        lines += [*bounds, *body]
-        return "\n".join([*lines, *(["    (void)us, (void)me, (void)option;"] if self.team else []), "}", *self._entry(numbers)]) + "\n"
+        lines += [INDENT + x for x in self.team.bounds("\n".join(body))] if self.team else []
+        above, text, place = in_parts(self.name, head.format(self.name, "void *const *array, const int64_t *number"), lines, body)
+        self.rows = {k: [place[r] for r in rows] for k, rows in self.rows.items()}
+        return "\n".join([*above, *text, *self._entry(numbers)]) + "\n"
 
     def printing(self, names: dict[Array, str]) -> Statements:
         """What prints the statements, for arrays of these names."""

@@ -23,6 +23,7 @@ from .function import NativeFunction
 from .kernels import length, scalar
 
 PAD = "    "
+GIVEN = "void *const *array, const int64_t *number, const double *option"
 
 
 class NativeUpdates(Updates):
@@ -69,7 +70,8 @@ class NativeUpdates(Updates):
         loss = len(printer.arrays()) + printer.returned.index(printer.function.results["loss"].array)
         chain = self.compiled.chain
         places = [self._place(printer, k) for k in (*args, *chain)]
-        given = [*args, *(f"state[{quoted(k)}]" for k in chain), "Preparing(workspace)", *(['(int(state["seed"]), 0)'] if seeded else [])]
+        given = [*args, *(f"state[{quoted(k)}]" for k in chain), "Preparing(workspace)",
+                 *(['(int(state["seed"]), 0)'] if seeded else [])]
         return "\n".join([
             f"def _prepared_step({call}):",
             '    """The addresses of all that a step in C works on; the checks of what it is given."""',
@@ -151,8 +153,9 @@ class NativeUpdates(Updates):
             names[s.out.array.home] = word
         each += [f"{k}[i] = {names[lay.arrays[e].home]};" for k, e in system.equations.items()]
         given = [f"const real *restrict {k}" if k not in system.equations else f"real *restrict {k}" for k in self.arguments]
+        head = f"static void {name}("
         return "\n".join([
-            f"static void {name}(int64_t from, int64_t to, {', '.join(given)},", f"{' ' * len(f'static void {name}(')}double lr, double step)",
+            f"{head}int64_t from, int64_t to, {', '.join(given)},", f"{' ' * len(head)}double lr, double step)",
             f"{{   /* {doc} */",
             *(f"{PAD}{line}" for line in once), f"{PAD}(void)lr, (void)step, (void)g;",
             f"{PAD}SIMD for (int64_t i = from; i < to; i++) {{",
@@ -217,7 +220,8 @@ class NativeUpdates(Updates):
         if t.clip_norm is not None and self.trained:
             yield from self._total()
             yield f"if (total > {t.clip_norm!r}) {{"
-            yield from (f"{PAD}scale_({self._all(n)}, array[{at + 1}], {t.clip_norm!r} / total);" for _, n, at, _ in self._arrays())
+            by = f"{t.clip_norm!r} / total"
+            yield from (f"{PAD}scale_({self._all(n)}, array[{at + 1}], {by});" for _, n, at, _ in self._arrays())
             yield "}"
 
     def _total(self) -> Iterator[str]:
@@ -264,7 +268,7 @@ class NativeUpdates(Updates):
                   if (check := self._strange(printer.values.get(a), a, f"array[{k}]"))]
         numbers = [f"{n} = number[{k}]" for k, n in enumerate(lengths)] if checks else []
         numbers = [x for x in numbers if re.search(rf"\b{x.split(' ')[0]}\b", "".join(checks))]
-        return "\n".join([*self._work(count), "int train_step(void *const *array, const int64_t *number, const double *option)", "{",
+        return "\n".join([*self._work(count), f"int train_step({GIVEN})", "{",
                           *([f"{PAD}const int64_t {', '.join(numbers)};"] if numbers else []), *checks,
                           *self._calls(printer, count), f"{PAD}return 0;", "}"]) + "\n"
 
@@ -279,10 +283,10 @@ class NativeUpdates(Updates):
         """What each thread does of a step."""
         if not self.parallel:
             return []
-        look = [f"{PAD}look_share(us, me, array + {count}, number, option);", f"{PAD}meet();"] if self.rule_.look is not None else []
-        return ["static void train_step_share(team *us, int me, void *const *array, const int64_t *number, const double *option)", "{",
-                *look, f"{PAD}gradients_share(us, me, array, number, option);", f"{PAD}meet();",
-                f"{PAD}update_share(us, me, array + {count}, number, option);", "}", ""]
+        more = f"us, me, array + {count}, number, option"
+        look = [f"look_share({more});", "meet();"] if self.rule_.look is not None else []
+        lines = [*look, "gradients_share(us, me, array, number, option);", "meet();", f"update_share({more});"]
+        return [f"static void train_step_share(team *us, int me, {GIVEN})", "{", *(PAD + x for x in lines), "}", ""]
 
     def _strange(self, e: Expr | None, a: Array, place: str) -> str:
         """Whether an input holds what it must not; nothing where it may hold anything."""

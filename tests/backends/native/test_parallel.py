@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from chainrule.backends.native import parallel
+from chainrule.backends.native import shares
 from chainrule.backends.native.program import NativeProgram
 from chainrule.backends.native.threads import threads
 from chainrule.compiler.graph import BATCH
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.native
 def everything_is_shared(monkeypatch):
     """Statements of any size, functions of any cost."""
     monkeypatch.setenv("CHAINRULE_CFLAGS", "-O1 -DWORTH=0")
-    monkeypatch.setattr(parallel, "SMALL", 1)
-    monkeypatch.setattr(parallel, "FEW", 1)
+    monkeypatch.setattr(shares, "SMALL", 1)
+    monkeypatch.setattr(shares, "FEW", 1)
 
 
 def with_threads(program, n):
