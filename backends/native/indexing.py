@@ -17,7 +17,7 @@ class Indices:
 
     def __init__(self, lengths: Collection[str] = (), taken: Collection[str] = ()) -> None:
         self.lengths = lengths                                   # symbols that are no size of the model
-        self.letters = [x for x in "ijklmnpqr" if x not in taken]
+        self.letters = [*(x for x in "ijklmnpqr" if x not in taken), *(f"i{k}" for k in range(2, 12))]       # names are never i2
         self.axes = {n: next(x for x in (n.lower(), f"i{n.lower()}", f"{n.lower()}_at") if x not in taken) for n in lengths}
         self.open: list[str] = []                                # variables of the loops around
 
