@@ -121,3 +121,41 @@ def test_energies(name, schedule):
     for call in (lambda p: {"F": p.free_energy(params, **inputs)}, lambda p: p.statistics(params, **inputs),
                  lambda p: {"v": p.gibbs(params, 3, seed=2, **inputs)}):
         agree(call(native), call(numpy), "float64", 1e-2)
+
+
+NET = """model net(D = 6, H = 5)
+input x[D]
+target y[H]
+param W[H, D] ~ normal(0.5);  b[H] = 0.1;  s = 0.7
+loss = squares(s * tanh(W @ x) + b, y)
+train {}
+"""
+
+
+@pytest.mark.parametrize("line", ["adagrad(lr = 0.1)", "adam(lr = 0.1)", "rmsprop(lr = 0.1)", "sgd(lr = 0.1)"])
+def test_steps_in_float32(line):
+    """As far apart as rounding makes them, after each of three steps from the same state.
+
+    An optimiser that divides by the root of squared gradients moves a weight by about lr * g / |g|, however small g is: its
+    relative error is that of g, not the step's. Gradients agree to 1e-5 of the largest one, d; so steps agree to lr * d / |g|,
+    and where g itself is no more than rounding, to lr from either side.
+    """
+    system = cr.parse(NET.format(line)).system
+    numpy, native = Program(system), NativeProgram(system)
+    p, q = numpy.init(seed=1), numpy.init(seed=1)
+    s, t = numpy.init_state(p), native.init_state(q)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        data = {"x": rng.normal(size=(7, 6)), "y": rng.normal(size=(7, 5))}
+        data["x"][:, 2] = 1e-7                                   # gradients of rounding's size
+        grads = numpy.loss_and_grads(p, **data)[1]
+        d = 1e-5 * max(np.abs(g).max() for g in grads.values())
+        agree({"loss": native.train_step(q, t, **data)}, {"loss": numpy.train_step(p, s, **data)}, "float32")
+        for k, g in grads.items():
+            free = 0.1 * (d if line.startswith("sgd") else np.minimum(2, 20 * d / np.maximum(np.abs(g), 1e-30)))
+            assert (np.abs(q[k] - p[k]) <= free + 1e-6 * np.abs(p[k])).all(), f"{k} after step {seed}"
+            q[k][...] = p[k]
+        for k in s:
+            if k in t and isinstance(t[k], np.ndarray):
+                np.testing.assert_allclose(t[k], s[k], rtol=1e-4, atol=d, err_msg=k)
+                t[k][...] = s[k]
