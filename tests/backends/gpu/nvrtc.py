@@ -60,9 +60,9 @@ class Compiler:
             ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
         self.library = ctypes.CDLL(str(path))
 
-    def compile(self, text, architecture):
+    def compile(self, text, architecture, *more):
         """The text for an architecture: sm_90 goes through the assembler, which counts registers; compute_90 gives PTX only."""
-        program, options = ctypes.c_void_p(), (f"-arch={architecture}", *OPTIONS, "--ptxas-options=-v")
+        program, options = ctypes.c_void_p(), (f"-arch={architecture}", *OPTIONS, "--ptxas-options=-v", *more)
         self._check(self.library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None))
         try:
             given = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))

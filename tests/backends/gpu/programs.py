@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.backends.cpu.program import Program
 from chainrule.backends.cuda.program import CudaProgram
 from chainrule.compiler.graph import BATCH
-from gpu import host, standin
+from gpu import host, nvrtc, ptx, standin
 from zoo.build import LENGTHS, values
 from zoo.catalogue import ZOO
 
@@ -90,6 +90,37 @@ def on_numpy(c):
     out |= {f"loss of step {k}": c.numpy.train_step(params, state, **inputs) for k in range(STEPS)}
     out |= {f"{k} after {STEPS} steps": v for k, v in params.items()} | {f"state {k}": v for k, v in state.items()}
     return flat(out)
+
+
+def interpreted(c, source=None):
+    """The first launch of each kernel of a training step, by the interpreter of PTX: kernel -> how it differs from the CPU's."""
+    module, seen = loaded(source or c.source), {}
+    text = module.KERNELS.text
+    kernels = ptx.kernels(nvrtc.compiler().compile(text, "compute_90", "-lineinfo").ptx)
+
+    def watch(kernel, grid, block, given, shared_mem, run):
+        if kernel.name in seen:
+            return run()
+        copies = [a.copy() for a in given]
+        ptx.launch(kernels[kernel.name], grid, block, copies, shared_mem)
+        run()
+        pairs = [(x, y) for x, y in zip(copies, given, strict=True) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+        seen[kernel.name] = max((off(x, y) for x, y in pairs), default=0.0)
+
+    params, inputs = module.to_device(c.params), module.to_device(c.inputs)
+    standin.SETTINGS.watch = watch
+    try:
+        module.train_step(params, module.init_state(params, seed=3), **inputs)
+    finally:
+        standin.SETTINGS.watch = None
+    return seen
+
+
+def off(x, y):
+    """The largest difference of two arrays, measured by the largest number; NaN stands where NaN stands."""
+    if (np.isnan(x) != np.isnan(y)).any():
+        return np.inf
+    return float(np.nanmax(np.abs(x - y), initial=0) / max(np.nanmax(np.abs(y), initial=0), 1e-6))
 
 
 def flat(results):

@@ -33,7 +33,7 @@ class Count:
 
 @dataclass
 class Settings:
-    """How kernels run: the order of threads, whether undefined behaviour traps; `watch` sees each launch before it runs."""
+    """How kernels run: the order of threads, whether undefined behaviour traps; `watch` is given each launch, and runs it."""
 
     order: int = host.FORWARD
     trapped: bool = False
@@ -284,9 +284,13 @@ class RawKernel:
         now.count.launched += 1
 
         def work():
+            def run():
+                kernel(grid, block, given, shared_mem=shared_mem, order=SETTINGS.order, cooperative=self.module.cooperative)
+
             if SETTINGS.watch:
-                SETTINGS.watch(self, grid, block, given, shared_mem)
-            kernel(grid, block, given, shared_mem=shared_mem, order=SETTINGS.order, cooperative=self.module.cooperative)
+                SETTINGS.watch(self, grid, block, given, shared_mem, run)
+            else:
+                run()
 
         Stream.current.run(work, [a.memory for a in args if isinstance(a, ndarray)])
 

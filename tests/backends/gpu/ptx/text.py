@@ -1,0 +1,115 @@
+"""PTX, the assembler text that NVRTC gives, taken apart: kernels, their registers and memory, instructions and labels."""
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+TYPES = {"u8": np.uint8, "s8": np.int8, "b8": np.uint8, "u16": np.uint16, "s16": np.int16, "b16": np.uint16,
+         "u32": np.uint32, "s32": np.int32, "b32": np.uint32, "u64": np.uint64, "s64": np.int64, "b64": np.uint64,
+         "f32": np.float32, "f64": np.float64, "pred": np.bool_}
+SIZES = {k: np.dtype(v).itemsize for k, v in TYPES.items()}
+RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}    # bits of so many bytes
+OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[^,\s][^,]*")
+STATEMENT = re.compile(r"(?:@(!?)%(\w+)\s+)?([\w.:]+)\s*(.*)", re.S)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """`@!%p1 add.ftz.f32 %f1, %f2, %f3`, and the line of CUDA C++ that it is of."""
+
+    predicate: str | None
+    negated: bool
+    parts: tuple
+    operands: tuple
+    text: str
+    line: int
+
+    @property
+    def kind(self):
+        """The type that it works on."""
+        return self.parts[-1]
+
+
+@dataclass
+class Kernel:
+    """An entry: what it takes and has, and its code."""
+
+    name: str
+    parameters: list                                             # (type, name)
+    registers: dict                                              # prefix, or whole name -> type
+    shared: dict                                                 # name -> (first byte, size), of static shared memory
+    local: dict                                                  # the same of each thread's own memory
+    constants: dict                                              # name -> bytes, tables of the library
+    dynamic: list                                                # names of shared memory of the launch's size
+    code: list = field(default_factory=list)
+    labels: dict = field(default_factory=dict)
+
+    def kind(self, register):
+        """A register's type."""
+        name = register.lstrip("%")
+        return self.registers.get(name) or self.registers[re.sub(r"\d+$", "", name)]
+
+
+def kernels(text):
+    """name -> Kernel."""
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.S)
+    constants = {name: np.array([int(x) for x in values.split(",")], np.uint8)
+                 for name, values in re.findall(r"^\.(?:global|const) [^;=]*?\.b8 (\w+)\[\d+\] = \{([^}]*)\};", text, re.M)}
+    dynamic = re.findall(r"^\.extern \.shared \.align \d+ \.b8 (\w+)\[\];", text, re.M)
+    shared = placed(re.findall(r"^\.shared \.align (\d+) \.b8 (\w+)\[(\d+)\];", text, re.M))
+    found = {}
+    for m in re.finditer(r"\.entry (\w+)\s*\((.*?)\)([^{]*)\{", text, re.S):
+        body = text[m.end():closing(text, m.end())]
+        registers = {name: kind for kind, name, _ in re.findall(r"\.reg \.(\w+)\s+%(\w+?)(<\d+>)?;", body)}
+        own = placed(re.findall(r"\.shared \.align (\d+) \.b8 (\w+)\[(\d+)\];", body), shared)
+        local = placed(re.findall(r"\.local \.align (\d+) \.b8\s+(\w+)\[(\d+)\];", body))
+        parameters = re.findall(r"\.param (?:\.align \d+ )?\.(\w+)(?: \.ptr[^,)]*?(?=\w+\s*(?:,|$)))?\s*(\w+)", m[2])
+        k = found[m[1]] = Kernel(m[1], parameters, registers, own, local, constants, dynamic)
+        read(body, k)
+    return found
+
+
+def placed(declared, before=None):
+    """name -> (first byte, size), one after the other."""
+    out, at = dict(before or {}), max((a + n for a, n in (before or {}).values()), default=0)
+    for align, name, size in declared:
+        at = -(-at // int(align)) * int(align)
+        out[name] = (at, int(size))
+        at += int(size)
+    return out
+
+
+def total(places):
+    """Bytes that these take."""
+    return max((a + n for a, n in places.values()), default=0)
+
+
+def closing(text, at):
+    """Where the brace that is open at `at` closes."""
+    depth = 1
+    while depth:
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        at += 1
+    return at - 1
+
+
+def read(body, kernel):
+    """The instructions and labels of a body."""
+    line = 0
+    for part in re.split(r";|\n", re.sub(r"\$\w+:", lambda m: f"{m[0]}\n", joined(body))):
+        s = part.strip()
+        s = s.strip("{}").strip() if s.count("{") != s.count("}") else s
+        if s.endswith(":"):
+            kernel.labels[s[:-1]] = len(kernel.code)
+        elif s.startswith(".loc"):
+            line = int(s.split()[2])
+        elif s and s != "{}" and not s.startswith("."):
+            negated, predicate, opcode, rest = STATEMENT.match(s).groups()
+            operands = tuple(x.strip() for x in OPERAND.findall(rest))
+            kernel.code.append(Instruction(predicate, negated == "!", tuple(opcode.split(".")), operands, s, line))
+
+
+def joined(body):
+    """Statements that go over several lines, in one."""
+    return re.sub(r"\n(?!\s*(?:\$|\.|\}|\{|@|[a-z]))", " ", re.sub(r"([,(])\s*\n\s*", r"\1 ", body))
