@@ -17,11 +17,12 @@ class Library:
     """C text, compiled for a type of numbers when it is first needed."""
 
     def __init__(self, name, text):
-        self.name, self.text, self.loaded, self.signatures = name, text, {}, {}
+        self.name, self.text, self.loaded, declared = name, text, {}, {}
         for function in re.split(r"(?m)^(?=void |int |static void )", text):
             found = re.findall(r"(?m)^    (const )?(\w+) [^;=\[]*?(\w+)\)?(?:\[.*)? = array\[(\d+)\];", function)
-            name = function.partition("(")[0].split(" ")[-1].removesuffix("_share")
-            self.signatures.setdefault(name, [(n, kind, not const) for const, kind, n, _ in found])
+            name = re.sub(r"^part_\d+_of_", "", function.partition("(")[0].split(" ")[-1]).removesuffix("_share")
+            declared.setdefault(name, {}).update({int(k): (n, kind, not const) for const, kind, n, k in found})
+        self.signatures = {name: [found[k] for k in sorted(found)] for name, found in declared.items()}
 
     def function(self, name, dtype):
         """A function of the library."""
