@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...compiler.graph import BATCH, Expr, Input
-from ...compiler.passes.fusion import added_up, fuse, locals_
+from ...compiler.passes.fusion import added_up, fuse, inner_loops, locals_, walked
 from ...compiler.passes.memory import Slot, share
 from ...compiler.passes.rows import by_rows
 from ...compiler.program import (
@@ -221,15 +221,22 @@ def _blocks_text(count: Size, per: int) -> str:
     return count.format() if per == 1 else f"blocks({count.format()}, {per})"
 
 
-def by_kernels(body: list[Stmt]) -> list[Stmt]:
-    """What a GPU does apart stands apart: sums over rows are no part of a nest. Numbers share a kernel with their neighbours."""
+def by_kernels(body: list[Stmt], looped: bool = False) -> list[Stmt]:
+    """What a GPU does apart stands apart: sums over rows are no part of a nest. Numbers share a kernel with their neighbours.
+
+    `looped`: a step of a loop, where few launches are worth more than many threads.
+    """
     out = list[Stmt]()
     for s in body:
         if isinstance(s, (Block, Loop)):
-            out.append(replace(s, body=by_kernels(s.body)))
+            out.append(replace(s, body=by_kernels(s.body, looped or isinstance(s, Loop))))
         elif isinstance(s, Nest):
             rows = [m for m in s.body if not (isinstance(m, (Reduction, Scatter)) and added_up(m))]
-            out += [Nest(s.rows, rows)] if len(rows) > 1 else rows
+            wide = not looped and any(len(walked(m)) > len(s.rows) + 1 for m in rows)
+            parts = inner_loops(rows, len(s.rows)) if wide and not any(isinstance(m, Reduction) for m in rows) else [rows]
+            for part in parts:                                   # rows of several dims: more threads than a row's would share
+                dims = s.rows if len(parts) == 1 else walked(part[0])
+                out += [Nest(dims, part)] if len(part) > 1 else part
             out += [m for m in s.body if m not in rows]
         else:
             out.append(s)

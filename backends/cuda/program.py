@@ -36,11 +36,22 @@ class CudaProgram(Program):
     @property
     def module(self) -> Any:
         """The loaded module. NoDevice says why there is none."""
+        fresh = self._module is None
         try:
-            return super().module
+            out = super().module
         except ImportError as e:
             raise NoDevice(f'the cupy backend runs on CuPy, which cannot be imported ({e}); '
                            'install "chainrule[gpu]" for CUDA 13 or "chainrule[gpu12]" for CUDA 12') from None
+        try:
+            count = out.cp.cuda.runtime.getDeviceCount() if fresh else 1
+        except RuntimeError as e:
+            self._module = None
+            raise NoDevice(f'the cupy backend needs an NVIDIA GPU with its driver ({e}); the backends "native" and "numpy" '
+                           "need none") from None
+        if count == 0:
+            self._module = None
+            raise NoDevice('the cupy backend finds no GPU on this machine; the backends "native" and "numpy" need none')
+        return out
 
     @property
     def cuda(self) -> str:

@@ -272,5 +272,6 @@ def cupy(folder, order=on_cpu.FORWARD, checked=False):
     out.__dict__.update(ndarray=ndarray, empty=empty, zeros=zeros, asarray=asarray, ascontiguousarray=ascontiguousarray,
                         RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=lambda a: empty(a.shape, a.dtype),
                         zeros_like=lambda a: zeros(a.shape, a.dtype))
-    out.cuda = types.SimpleNamespace(Stream=Stream, Graph=Graph, get_current_stream=lambda: Stream.current)
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1)
+    out.cuda = types.SimpleNamespace(Stream=Stream, Graph=Graph, get_current_stream=lambda: Stream.current, runtime=runtime)
     return out

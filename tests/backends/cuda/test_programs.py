@@ -8,7 +8,7 @@ import pytest
 import standin
 from chainrule.backends.cpu.program import Program
 from chainrule.backends.cuda.program import CudaProgram, NoDevice
-from chainrule.compiler.graph import BATCH
+from chainrule.compiler.graph import BATCH, GraphError
 from zoo.build import LENGTHS, values
 from zoo.catalogue import ZOO
 
@@ -117,3 +117,33 @@ def test_without_cupy_there_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(NoDevice, match=r"runs on CuPy, which cannot be imported .* install"):
         CudaProgram(ZOO["logistic"]()).init(0)
+
+
+@pytest.mark.parametrize("said", ["insufficient driver", ""])
+def test_without_a_device_there_is_one_sentence(device, said):
+    def count():
+        if said:
+            raise RuntimeError(said)
+        return 0
+    device()
+    sys.modules["cupy"].cuda.runtime.getDeviceCount = count
+    with pytest.raises(NoDevice, match=rf'(finds no GPU|{said or "never"}).*"native" and "numpy" need none'):
+        CudaProgram(ZOO["logistic"]()).init(0)
+
+
+def test_arrays_in_the_wrong_place_are_refused(device):
+    device()
+    system = ZOO["mlp"]()
+    cuda = CudaProgram(system)
+    inputs = outside(system, values(system, LENGTHS))
+    params = cuda.init(0)
+    with pytest.raises(TypeError, match="not on the device; to_device"):
+        cuda.loss_and_grads(cuda.module.to_host(params), **inputs)
+
+
+def test_what_has_no_form_yet_is_refused():
+    system = ZOO["mlp"]()
+    with pytest.raises(GraphError, match="float32, not float64"):
+        CudaProgram(system, "float64")
+    with pytest.raises(GraphError, match="-O0"):
+        CudaProgram(system, level=0)
