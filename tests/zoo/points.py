@@ -73,7 +73,8 @@ def example(name: str) -> Point:
     """An example at small sizes."""
     system = examples.small(name)
     params, _, inside = examples.at(system)
-    return Point(system, params, inside, {"B": examples.BATCH_SIZE, "T": examples.TIME, "S": examples.TIME})
+    lengths = {"B": examples.BATCH_SIZE, "T": examples.TIME, "S": examples.TIME}
+    return Point(system, params, inside, {k: n for k, n in lengths.items() if k not in system.sizes})
 
 
 def with_lengths(name: str) -> Point:
