@@ -12,6 +12,11 @@
 #else
 #define SIMD
 #endif
+#if defined(__GNUC__)
+#define APART __attribute__((noinline))                          /* a part of a long function, compiled by itself */
+#else
+#define APART
+#endif
 #if defined(LANES) || defined(_OPENMP)
 #define QUOTED(x) _Pragma(#x)
 #define SIMD_SUM(...) QUOTED(omp simd reduction(+ : __VA_ARGS__))
@@ -33,8 +38,8 @@ static inline real pow_(real x, real y) { return LIBRARY(pow)(x, y); }
 static inline real relu_(real x) { return x <= 0 ? 0 : x; }
 static inline real sign_(real x) { return x > 0 ? 1 : x < 0 ? -1 : x != x ? x : 0; }
 static inline real square_(real x) { return x * x; }
-static inline real maximum_(real x, real y) { return (x >= y) | (x != x) ? x : y; }
-static inline real minimum_(real x, real y) { return (x <= y) | (x != x) ? x : y; }
+static inline real maximum_(real x, real y) { return ((x >= y) | (x != x)) ? x : y; }
+static inline real minimum_(real x, real y) { return ((x <= y) | (x != x)) ? x : y; }
 static inline real safe_div_(real x, real y) { return y == 0 ? 0 : x / y; }
 static inline real logaddexp_(real x, real y) {
     real gap = x == y ? 0 : abs_(x - y);                         /* equal infinities have no difference */
