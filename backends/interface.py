@@ -15,6 +15,7 @@ from .cuda.program import CudaProgram
 from .native.build import NoCompiler, compiler_command
 from .native.program import NativeProgram
 from .native.standalone import CFiles, standalone
+from .native.threads import threads
 
 Arrays = dict[str, Any]
 
@@ -106,6 +107,10 @@ def chosen() -> tuple[str, str]:
 def available() -> None:
     """Whether the native backend can run here. NoCompiler says what it lacks."""
     compiler_command()                                           # type: ignore[no-untyped-call]
+    try:
+        threads()                                                # type: ignore[no-untyped-call]
+    except ValueError as e:
+        raise NoCompiler(str(e)) from None
 
 
 BACKENDS: dict[str, Callable[[System, str, int, Options], CompiledModel]] = {"numpy": Program, "native": NativeProgram,

@@ -20,6 +20,7 @@ from ...compiler.program import DOUBLE, Array, Block, Draw, Kernel, Loop, Nest, 
 from ...compiler.sizes import Size, product
 from ..cpu.functions import FunctionPrinter, Text, wrapped
 from ..cpu.names import cut, declared
+from ..cpu.packing import gathered
 from ..cpu.views import name_of
 from .convolutions import Shapes
 from .indexing import Indices, declaration
@@ -197,7 +198,7 @@ class NativeFunction(FunctionPrinter):
         self.said: list[str] = []
         self.rows: dict[str, list[int]] = {}                     # value -> rows of this text
         lines: list[str] = []
-        for b in self.function.body:
+        for b in gathered(self.function.body, self._headed):
             for line, values in self._c(b, statements, INDENT):
                 for name in dict.fromkeys(self.names[v] for v in values if v in self.names):
                     self.rows.setdefault(name, []).append(before + len(lines))
@@ -250,7 +251,7 @@ class NativeFunction(FunctionPrinter):
                 yield f"{pad}meet();", NONE
             if not s.straight:
                 yield pad + loop_head(s), NONE
-            for x in s.body:
+            for x in gathered(s.body, self._headed):
                 yield from self._c(x, statements, pad if s.straight else pad + INDENT, values)
             if not s.straight:
                 yield pad + "}", NONE
