@@ -215,7 +215,7 @@ def _shared_dim(m: Stmt, v: View, written: bool, share: Share, s: Stmt) -> int |
     else:
         dim = share.dim
     at = _at(v, dim) if dim < len(v.dims) else None
-    if at is None or v.array.dims[at] != share.size or v.along[at].offset != 0:     # type: ignore[union-attr]
+    if at is None or v.array.dims[at] != share.size or v.along[at].offset != 0:
         return None
     return at
 
