@@ -54,19 +54,25 @@ def machine():
         return platform.processor()
 
 
-def compiler_flags(dtype):
-    """Optimised for this machine; NaN and infinities keep their meaning, signalling ones and errno do not."""
+def compiler_flags(dtype, source="", path=""):
+    """Optimised for this machine; NaN and infinities keep their meaning, signalling ones and errno do not.
+
+    A text of more than 2000 lines is optimised less by gcc: in half the time, and as fast where it was measured.
+    """
+    long = source.count("\n") > 2000 and "gcc" in os.path.basename(os.path.realpath(path))
+    level = ("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic") if long else ("-O3",)
     own = shlex.split(os.environ.get("CHAINRULE_CFLAGS", ""))
     tuned = () if any(flag.startswith(("-march", "-mcpu")) for flag in own) else ("-march=native",)
     if tuned and "avx512f" in machine():                         # whose longest vectors the matrix products use anyway
         tuned += ("-mprefer-vector-width=512",)
-    return ["-std=c11", "-O3", *tuned, "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-DLANES",
+    return ["-std=c11", *level, *tuned, "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-DLANES",
             "-fPIC", "-shared", *(["-DDOUBLE"] if dtype == "float64" else []), *own]
 
 
 def load_library(source, name, dtype):
     """The text as a loaded library for elements of a type; compiled where the cache does not hold it."""
-    command, flags = compiler_command(), compiler_flags(dtype)
+    command = compiler_command()
+    flags = compiler_flags(dtype, source, command[0])
     made_of = [source, compiler_version(command[0]), machine(), *command[1:], *flags]
     key = hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:24]
     target = cache_folder() / f"{name}-{key}.so"

@@ -72,3 +72,18 @@ def test_division_of_integers_is_of_real_numbers():
     assert scalar(Call("sub", (Literal(1), Call("sub", (SizeOf(size(3)), Literal(0.5)))))) == "1 - ((real)3 - (real)0.5)"
     assert scalar(Call("mul", (Call("add", (SizeOf(size(3)), Literal(2))), Literal(4)))) == "((real)3 + 2) * 4"
     assert scalar(Call("neg", (Call("neg", (SizeOf(size(3)),)),))) == "-(-((real)3))"
+
+
+def test_a_long_function_is_cut_into_parts():
+    """Each part declares what it names; one that reads a number of another one's is not cut off from it."""
+    from chainrule.backends.native.parts import in_parts
+    declared = ["    const int64_t B = number[0];", "    real *x = array[0];", "    real (*y)[3] = array[1];",
+                "    real total, last;"]
+    value = ["total" if 35 < k < 70 else "B" for k in range(90)]
+    body = [line for k in range(90) for line in (f"    /* step {k} of y */", f"    x[{k}] = {value[k]};", "    meet();")]
+    head = "static void f_share(team *us, int me, void *const *array, const int64_t *number, const double *option)"
+    above, text, place = in_parts("f", head, declared, body)
+    assert len(above) == 3 and text[0] == head and text[2] == "    part_1_of_f(us, me, array, number, option);"
+    assert [text[p] for p in place] == body
+    assert sum(line == "    real total;" for line in text) == 1 and not any("last" in line or "*y" in line for line in text)
+    assert in_parts("f", head, declared, body[:30])[0] == []
