@@ -38,11 +38,11 @@ def case(name):
     return Case(system, params, inputs, Program(system, "float32"), CudaProgram(system).source)
 
 
-def loaded(source, order=host.FORWARD, trapped=False):
-    """A generated module on the stand-in."""
+def loaded(source, *how):
+    """A generated module on the stand-in: in this order of threads, trapped, capturing."""
     module = types.ModuleType("generated")
     before = sys.modules.get("cupy")
-    sys.modules["cupy"] = standin.cupy(order, trapped)
+    sys.modules["cupy"] = standin.cupy(*how)
     try:
         exec(compile(source, "generated.py", "exec"), module.__dict__)
     finally:
@@ -62,9 +62,9 @@ def predicted(module, params, inputs):
     return module.predict(params, **{k: v for k, v in inputs.items() if k in taken})
 
 
-def on_device(c, order=host.FORWARD, trapped=False, source=None):
-    """All results of a model's program for a GPU, as arrays of NumPy by name."""
-    module = loaded(source or c.source, order, trapped)
+def on_device(c, order=host.FORWARD, trapped=False, captures=True, source=None):
+    """All results of a model's program for a GPU, as arrays of NumPy by name; `replayed`: steps that were a captured graph."""
+    module = loaded(source or c.source, order, trapped, captures)
     params, inputs = module.to_device(c.params), module.to_device(c.inputs)
     out = {}
     for seed in (0, 7):
@@ -75,11 +75,11 @@ def on_device(c, order=host.FORWARD, trapped=False, source=None):
     state = module.init_state(params, seed=3)
     out |= {f"loss of step {k}": module.train_step(params, state, **inputs) for k in range(STEPS)}
     out |= {f"{k} after {STEPS} steps": v for k, v in params.items()} | {f"state {k}": v for k, v in state.items()}
-    return flat({k: module.to_host(v) for k, v in out.items()})
+    return flat({k: module.to_host(v) for k, v in out.items()} | {"replayed": standin.SETTINGS.count.replayed})
 
 
-def on_numpy(c):
-    """The same of the module for NumPy."""
+def on_numpy(c, captures=True):
+    """The same of the module for NumPy; every step but the first is expected to be a graph."""
     params, inputs, out = {k: v.copy() for k, v in c.params.items()}, c.inputs, {}
     for seed in (0, 7):
         loss, grads = c.numpy.loss_and_grads(params, seed=seed, **inputs)
@@ -89,11 +89,11 @@ def on_numpy(c):
     state = c.numpy.init_state(params, seed=3)
     out |= {f"loss of step {k}": c.numpy.train_step(params, state, **inputs) for k in range(STEPS)}
     out |= {f"{k} after {STEPS} steps": v for k, v in params.items()} | {f"state {k}": v for k, v in state.items()}
-    return flat(out)
+    return flat(out | {"replayed": STEPS - 1 if captures else 0})
 
 
 def interpreted(c, source=None):
-    """The first launch of each kernel of a training step, by the interpreter of PTX: kernel -> how it differs from the CPU's."""
+    """The first launch of each kernel of a model, by the interpreter of PTX: kernel -> how it differs from the CPU's."""
     module, seen = loaded(source or c.source), {}
     text = module.KERNELS.text
     kernels = ptx.kernels(nvrtc.compiler().compile(text, "compute_90", "-lineinfo").ptx)
@@ -110,6 +110,8 @@ def interpreted(c, source=None):
     params, inputs = module.to_device(c.params), module.to_device(c.inputs)
     standin.SETTINGS.watch = watch
     try:
+        module.evaluate(params, **inputs)
+        predicted(module, params, inputs)
         module.train_step(params, module.init_state(params, seed=3), **inputs)
     finally:
         standin.SETTINGS.watch = None

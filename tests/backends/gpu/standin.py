@@ -23,12 +23,13 @@ class Refused(RuntimeError):
 
 @dataclass
 class Count:
-    """What has been done: memory made, arrays sent to the device, results waited for, kernels launched."""
+    """What has been done: memory made, arrays sent to the device, results waited for, kernels and graphs launched."""
 
     made: int = 0
     sent: int = 0
     read: int = 0
     launched: int = 0
+    replayed: int = 0
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Settings:
 
     order: int = host.FORWARD
     trapped: bool = False
+    captures: bool = True
     watch: object = None
     count: Count = field(default_factory=Count)
 
@@ -85,6 +87,8 @@ class Stream:
     def begin_capture(self, mode=None):
         if not self.non_blocking:
             raise Refused("only a stream that is non-blocking can capture")
+        if not SETTINGS.captures:
+            raise Refused("this device captures nothing")
         self.kept = []
 
     def is_capturing(self):
@@ -118,6 +122,7 @@ class Graph:
         pass
 
     def launch(self, stream=None):
+        SETTINGS.count.replayed += 1
         for work, memories in self.work:
             if any(m() is None for m in memories):
                 raise Refused("a captured launch uses memory that has been freed since")
@@ -311,9 +316,9 @@ class Ctypes:
         return Cublas()
 
 
-def cupy(order=host.FORWARD, trapped=False):
+def cupy(order=host.FORWARD, trapped=False, captures=True):
     """The module that stands for `cupy`, and how its kernels run from now on."""
-    SETTINGS.order, SETTINGS.trapped, SETTINGS.watch, SETTINGS.count = order, trapped, None, Count()
+    SETTINGS.__init__(order, trapped, captures)
     out = types.ModuleType("cupy")
     out.__dict__.update(ndarray=ndarray, empty=empty, zeros=zeros, asarray=asarray, ascontiguousarray=ascontiguousarray,
                         RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=lambda a: empty(a.shape, a.dtype),

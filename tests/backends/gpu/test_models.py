@@ -4,18 +4,18 @@ order of threads, nothing undefined.
 
 import numpy as np
 import pytest
-from gpu import host, programs
+from gpu import host, nvrtc, programs
 from zoo.catalogue import ZOO
 
 QUICK = ("mlp", "lstm_packed", "dropout")                        # dense; through time, with rows; random numbers
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 
 
-def agrees(name, order, trapped=False):
-    """Losses, gradients, outputs, and three training steps."""
+def agrees(name, order, trapped=False, captures=True):
+    """Losses, gradients, outputs, and three training steps, captured as a graph or not."""
     c = programs.case(name)
-    found = programs.on_device(c, order, trapped)
-    assert programs.differences(found, programs.on_numpy(c), 2e-5, 1e-6) == {}
+    found = programs.on_device(c, order, trapped, captures)
+    assert programs.differences(found, programs.on_numpy(c, captures), 2e-5, 1e-6) == {}
     return found
 
 
@@ -30,6 +30,20 @@ def in_every_order(name, trapped):
 @pytest.mark.parametrize("name", QUICK)
 def test_a_model_in_every_order(name):
     in_every_order(name, trapped=False)
+
+
+@pytest.mark.parametrize("name", [QUICK[0], *(pytest.param(k, marks=pytest.mark.full) for k in ZOO if k != QUICK[0])])
+def test_a_model_that_is_not_captured(name):
+    agrees(name, host.SHUFFLED, captures=False)
+
+
+@pytest.mark.parametrize("name", [QUICK[1], *(pytest.param(k, marks=pytest.mark.full) for k in ZOO if k != QUICK[1])])
+def test_the_first_launch_of_each_kernel_in_ptx(name):
+    """No race, nothing read that was not written, all in bounds, and the CPU's numbers."""
+    if nvrtc.compiler() is None:
+        pytest.skip(nvrtc.MISSING)
+    found = programs.interpreted(programs.case(name))
+    assert {k: v for k, v in found.items() if v > 1e-5} == {}
 
 
 @pytest.mark.full

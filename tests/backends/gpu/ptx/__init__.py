@@ -3,8 +3,8 @@
     kernels = ptx.kernels(compiler().compile(text, "compute_90").ptx)
     ptx.launch(kernels["h"], (4,), (256,), (x, y, np.int32(1000)))
 
-Found are races, in shared memory and in the device's, reads of memory that nobody has written, accesses out of bounds or misaligned,
-barriers and warp operations that some threads do not reach. A Fault names the line of CUDA C++, the block and the thread.
+Found are races, in shared memory and in the device's, reads of memory that nobody has written, accesses out of bounds or
+misaligned, barriers and warp operations that some threads do not reach. A Fault names the line of CUDA C++, block and thread.
 """
 
 import numpy as np

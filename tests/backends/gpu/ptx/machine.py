@@ -209,7 +209,7 @@ class Machine:
         to, n = names(i.operands[0]), SIZES[i.kind]
         at = self.address(i.operands[1], lanes)
         for k, name in enumerate(to):
-            self.put(name, self.load(at + k * n, n, n * len(to), lanes).view(TYPES[i.kind]), lanes)
+            self.put(name, self.load(at + k * n, n, 0 if k else n * len(to), lanes).view(TYPES[i.kind]), lanes)
 
     def load(self, at, n, wide, lanes):
         """Raw values from any space."""
@@ -230,7 +230,7 @@ class Machine:
         at = self.address(i.operands[0], lanes)
         for k, name in enumerate(given):
             value = np.ascontiguousarray(np.broadcast_to(self.value(name, i.kind, lanes), len(lanes)))
-            self.store(at + k * n, n, n * len(given), value.view(RAW[n]), lanes)
+            self.store(at + k * n, n, 0 if k else n * len(given), value.view(RAW[n]), lanes)
 
     def store(self, at, n, wide, raw, lanes):
         """Raw values into a space."""

@@ -1,7 +1,7 @@
 """Memory with a shadow: which bytes there are, who wrote and read each word, and what has been ordered by barriers since.
 
-Two accesses of different threads to one word, of which one writes, are a race, unless a barrier of the block lies between them, or
-they are of one warp and a barrier of the warp lies between them. Nothing orders threads of different blocks.
+Two accesses of different threads to one word, of which one writes, are a race, unless a barrier of the block lies between them,
+or they are of one warp and a barrier of the warp lies between them. Nothing orders threads of different blocks.
 """
 
 import numpy as np
@@ -90,8 +90,8 @@ class Space:
         self.word, self.shadow = word, Shadow(-(-size // word))
 
     def check(self, at, n, wide, lanes, what):
-        """Alignment and bounds of accesses of `wide` bytes, `n` of which are taken now."""
-        if (bad := at % wide != 0).any():
+        """Bounds of n bytes, and where an access of `wide` bytes begins, its alignment."""
+        if wide and (bad := at % wide != 0).any():
             raise Race(f"a misaligned {what} of {wide} bytes", lanes[bad][0])
         bad = (at < 0) | (at + n > self.there.size)
         inside = np.where(bad, 0, at)

@@ -1,0 +1,204 @@
+"""Planted bugs: each is found by every check that claims to find such, and what it was planted in passes these checks."""
+
+import numpy as np
+import pytest
+from gpu import host, nvrtc, programs, ptx, standin
+
+pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+
+
+# ---------------------------------------------------------------- the checks: None, or what they find
+
+def on_host(text, grid, block, args, **more):
+    """One run on the CPU, with traps."""
+    try:
+        host.Module(text, trapped=True).get_function("k")(grid, block, [copied(a) for a in args], **more)
+    except host.KernelError as e:
+        return str(e)
+
+
+def in_any_order(text, grid, block, args, **more):
+    """The same numbers in every order of threads."""
+    results = []
+    for order in host.ORDERS.values():
+        given = [copied(a) for a in args]
+        host.Module(text).get_function("k")(grid, block, given, order=order, **more)
+        results.append(given)
+    for given in results[1:]:
+        if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(results[0], given, strict=True)):
+            return "the results depend on the order of threads"
+
+
+def in_ptx(text, grid, block, args, **more):
+    """The interpreter of PTX."""
+    if nvrtc.compiler() is None:
+        pytest.skip(nvrtc.MISSING)
+    kernels = ptx.kernels(nvrtc.compiler().compile(text, "compute_90", "-lineinfo").ptx)
+    try:
+        ptx.launch(kernels["k"], grid, block, [copied(a) for a in args], **more)
+    except ptx.Fault as e:
+        return str(e)
+
+
+def copied(a):
+    return a.copy() if isinstance(a, np.ndarray) else a
+
+
+# ---------------------------------------------------------------- kernels
+
+def floats(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+N = np.int32(256)
+HEAD = 'extern "C" __global__ void __launch_bounds__(256) k(const float *__restrict__ x, float *__restrict__ y, int n)\n{\n'
+ARGS = (floats(256), np.zeros(256, np.float32), N)
+TREE = HEAD + """    __shared__ float parts[256];
+    const int t = threadIdx.x;
+    parts[t] = x[t];
+    __syncthreads();
+    for (int half = 128; half; half /= 2) {
+        if (t < half) parts[t] += parts[t + half];
+        __syncthreads();
+    }
+    if (t == 0) y[blockIdx.x] = parts[0];
+}
+"""
+WARPS = HEAD + """    __shared__ float parts[8];
+    const int t = threadIdx.x;
+    float total = x[t];
+    for (int round = 0; round < 2; round++) {
+        for (int far = 16; far; far /= 2) total += __shfl_xor_sync(0xffffffffu, total, far);
+        __syncthreads();                       /* parts have been read */
+        if (t % 32 == 0) parts[t / 32] = total;
+        __syncthreads();
+        total = 0;
+        for (int w = 0; w < 8; w++) total += parts[w];
+    }
+    y[t] = total;
+}
+"""
+ROWS = HEAD + """    __shared__ float row[8][32];
+    const int lane = threadIdx.x % 32, w = threadIdx.x / 32;
+    row[w][lane] = x[threadIdx.x];
+    __syncwarp();
+    y[threadIdx.x] = row[w][31 - lane];
+}
+"""
+ALONE = HEAD + """    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    y[i] = 2 * x[i];
+}
+"""
+VECTOR = HEAD + """    const float4 v = *(const float4 *)(x + 4 * threadIdx.x);
+    y[threadIdx.x] = v.x + v.w;
+}
+"""
+NUMBER = HEAD + """    y[threadIdx.x] = x[threadIdx.x] + threadIdx.x * n;
+}
+"""
+KERNELS = {                                                      # name -> text, what is planted for what, launch, who finds it
+    "a missing barrier": (TREE, ("parts[t] = x[t];\n    __syncthreads();", "parts[t] = x[t];"), ((1,), (256,), ARGS),
+                          {in_any_order: "depend", in_ptx: "a race: it reads"}),
+    "no barrier in a loop": (TREE, ("parts[t + half];\n        __syncthreads();", "parts[t + half];"), ((1,), (256,), ARGS),
+                             {in_any_order: "depend", in_ptx: "a race"}),
+    "a race between warps": (WARPS, ("__syncthreads();                       /* parts have been read */", ""),
+                             ((1,), (256,), ARGS), {in_any_order: "depend", in_ptx: "a race: it overwrites"}),
+    "a race within a warp": (ROWS, ("__syncwarp();", ""), ((1,), (256,), ARGS),
+                             {in_any_order: "depend", in_ptx: "a race: it reads"}),
+    "an unwritten place": (WARPS, ("t % 32 == 0", "t % 64 == 0"), ((1,), (256,), ARGS), {in_ptx: "nobody has written"}),
+    "a lane too many": (ALONE, ("i >= n", "i > n"), ((2,), (256,), ARGS), {on_host: "outside", in_ptx: "a load out of bounds"}),
+    "a lane too many, beside": (ALONE, ("i >= n", "i > n"), ((1,), (256,), (floats(253), floats(253), np.int32(253))),
+                                {on_host: "beside", in_ptx: "a load out of bounds"}),
+    "no bound at all": (ALONE, ("if (i >= n) return;", ""), ((2,), (256,), ARGS), {on_host: "outside", in_ptx: "out of bounds"}),
+    "shared memory overrun": (ROWS, ("row[w][lane]", "row[w + 1][lane]"), ((1,), (256,), ARGS),
+                              {on_host: "undefined behaviour", in_ptx: "shared memory out of bounds"}),
+    "a misaligned vector": (VECTOR, ("x + 4 * threadIdx.x", "x + 1 + 4 * threadIdx.x"), ((1,), (32,), ARGS),
+                            {on_host: "undefined behaviour", in_ptx: "misaligned load of 16 bytes"}),
+    "an index beyond 31 bits": (NUMBER, ("threadIdx.x * n", "(int)(threadIdx.x + 1) * (n << 20)"), ((1,), (256,), ARGS),
+                                {on_host: "undefined behaviour"}),
+    "a barrier for some": (TREE, ("if (t < half) parts[t] += parts[t + half];\n        __syncthreads();",
+                                  "if (t < half) { parts[t] += parts[t + half]; __syncthreads(); }"), ((1,), (256,), ARGS),
+                           {on_host: "some threads", in_ptx: "some threads of the block do not reach"}),
+    "a return before a barrier": (TREE, ("parts[t] = x[t];", "if (t == 77) return;\n    parts[t] = x[t];"), ((1,), (256,), ARGS),
+                                  {on_host: "have returned", in_ptx: "some threads of the block do not reach"}),
+    "a shuffle for some": (WARPS, ("far /= 2) total", "far /= 2) if (t % 32 < 20) total"), ((1,), (256,), ARGS),
+                           {on_host: "wait for ever", in_ptx: "of its mask does not reach"}),
+    "two threads at one place": (ALONE, ("y[i]", "y[i / 2]"), ((1,), (256,), ARGS),
+                                 {in_any_order: "depend", in_ptx: "a race: two threads"}),
+    "a place of another block": (ALONE, ("y[i]", "y[threadIdx.x]"), ((2,), (128,), ARGS),
+                                 {in_any_order: "depend", in_ptx: "a race"}),
+    "a sum by atomics": (ALONE, ("y[i] = 2 * x[i];", "atomicAdd(y, x[i]);"), ((1,), (256,), ARGS), {in_any_order: "depend"}),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_planted_bug_is_found(name):
+    text, (old, new), (grid, block, args), finders = KERNELS[name]
+    assert text.count(old) == 1
+    for find, says in finders.items():
+        assert find(text, grid, block, args) is None
+        assert says in (find(text.replace(old, new), grid, block, args) or "nothing"), find.__name__
+
+
+LAUNCHES = {                                                     # name -> arguments of ALONE, what is said
+    "a float as a double": ((floats(8), floats(8), 1.5), "handed over as f8"),
+    "an array of float64": ((floats(8), np.zeros(8), np.int32(8)), "the array holds float64"),
+    "a transposed view": ((floats(4, 6).T, floats(24), np.int32(24)), "strides"),
+    "an array too few": ((floats(8), np.int32(8)), "2 arguments for 3 parameters"),
+    "a number for an array": ((floats(8), np.float32(0), np.int32(8)), "the argument float32"),
+}
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_wrong_arguments_are_found(name):
+    args, says = LAUNCHES[name]
+    with pytest.raises(host.KernelError, match=says):
+        host.Module(ALONE).get_function("k")((1,), (8,), args)
+
+
+def test_arguments_that_overlap_are_found():
+    """`__restrict__` says that there are none."""
+    x = floats(20)
+    with pytest.raises(host.KernelError, match="parameters 0 and 1 overlap"):
+        host.Module(ALONE).get_function("k")((1,), (8,), (x[:8], x[4:12], np.int32(8)))
+
+
+# ---------------------------------------------------------------- printers: what they print, changed
+
+RETURN = "return loss\n\n\ndef _evaluate("
+MODELS = {                                                       # name -> model, what is changed to what, what is said
+    "the bound of a kernel": ("mlp", "if (at >= B*H) return;", "if (at > B*H) return;", "beside the array"),
+    "a barrier of a reduction": ("mlp", "parts[threadIdx.x / 32] = x;\n    __syncthreads();", "parts[threadIdx.x / 32] = x;",
+                                 "differ"),
+    "a part that nobody has": ("mlp", "k < (int)blockDim.x / 32", "k <= (int)blockDim.x / 32", "differ"),
+    "the counter of random numbers": ("dropout", "c2 = step", "c2 = step + 1", "differ"),
+    "the seed for the step": ("dropout", '(state["seed"], state["step"])', '(state["seed"], state["seed"])', "differ"),
+    "the number of the step": ("dropout", "step[0] += 1", "step[0] += 2", "differ"),
+    "float64 buffers": ("mlp", "have.append(cp.empty(count, dtype))", "have.append(cp.empty(count))", "float64"),
+    "an operation on the host": ("mlp", RETURN, RETURN.replace("loss", "np.tanh(loss)"), "not allowed"),
+    "an operation of CuPy": ("mlp", RETURN, RETURN.replace("loss", "cp.tanh(loss)"), "has no attribute"),
+    "a read in each step": ("mlp", RETURN, f"float(loss); {RETURN}", "differ"),
+    "memory made in each step": ("mlp", RETURN, f"cp.empty_like(loss); {RETURN}", "differ"),
+    "the sizes of a product": ("mlp", "int(tb), int(ta), n, m, k, one", "int(tb), int(ta), m, n, k, one", "status|allocation"),
+    "whole numbers of 8 bytes": ("mlp", "np.int32(a) if type(a) is int else a", "a", "handed over as i8"),
+}
+
+
+def found_in(model, old, new):
+    """What the comparison of a model with NumPy's says of a changed source, or of the source itself."""
+    c = programs.case(model)
+    assert old in c.source
+    try:
+        found = programs.on_device(c, host.SHUFFLED, source=c.source.replace(old, new))
+    except (host.KernelError, standin.Refused, TypeError, AttributeError, RuntimeError) as e:
+        return str(e)
+    return "they differ" if programs.differences(found, programs.on_numpy(c), 2e-5, 1e-6) else "nothing"
+
+
+@pytest.mark.parametrize("name", [k if k in ("the bound of a kernel", "the counter of random numbers", "float64 buffers") else
+                                  pytest.param(k, marks=pytest.mark.full) for k in MODELS])
+def test_a_wrong_printer_is_found(name):
+    model, old, new, says = MODELS[name]
+    found = found_in(model, old, new)
+    assert any(s in found for s in says.split("|")), found

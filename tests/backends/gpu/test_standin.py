@@ -1,0 +1,126 @@
+"""The stand-in for CuPy and for cuBLAS: what they do as on a device, and what they refuse."""
+
+import ctypes
+
+import numpy as np
+import pytest
+from gpu import host, standin
+from gpu.cublas import Cublas
+from gpu.standin import Refused
+
+TEXT = 'extern "C" __global__ void twice(float *x, int n) { if (threadIdx.x < n) x[threadIdx.x] *= 2; }'
+
+
+@pytest.fixture
+def cp():
+    return standin.cupy()
+
+
+def test_memory_begins_as_nan(cp):
+    assert np.isnan(cp.empty((4, 3), np.float32).get()).all()
+
+
+@pytest.mark.parametrize("work", [
+    lambda cp, a: cp.empty(3), lambda cp, a: cp.asarray(np.zeros(3)), lambda cp, a: a.transpose(1, 0).reshape(12),
+    lambda cp, a: a[np.array([0, 1])]], ids=("float64", "float64 sent", "a copy", "indexing by arrays"))
+def test_what_is_refused(cp, work):
+    with pytest.raises(Refused):
+        work(cp, cp.zeros((4, 3), np.float32))
+
+
+@pytest.mark.parametrize("work", [
+    lambda cp, a: np.tanh(a), lambda cp, a: a + a, lambda cp, a: np.asarray(a), lambda cp, a: a.set(np.zeros((4, 3))),
+    lambda cp, a: a.__setitem__(0, np.zeros(3, np.float32))],
+    ids=("NumPy's functions", "arithmetic", "NumPy's arrays", "another type", "an assignment of NumPy's"))
+def test_what_has_no_form(cp, work):
+    with pytest.raises(TypeError):
+        work(cp, cp.zeros((4, 3), np.float32))
+
+
+def test_other_functions_of_cupy_are_not_there(cp):
+    for name in ("tanh", "random", "matmul", "ones", "add"):
+        assert not hasattr(cp, name)
+
+
+@pytest.mark.parametrize("work", [
+    lambda cp, a: cp.empty(3, np.float32), lambda cp, a: a.get(), lambda cp, a: a.copy(), lambda cp, a: float(a[0, 0]),
+    lambda cp, a: a.set(np.zeros((4, 3), np.float32)), lambda cp, a: cp.cuda.get_current_stream().synchronize()],
+    ids=("allocation", "a transfer", "a copy", "a number", "inputs", "waiting"))
+def test_what_is_refused_while_capturing(cp, work):
+    a = cp.zeros((4, 3), np.float32)
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        with pytest.raises(Refused, match="captures"):
+            work(cp, a)
+        stream.end_capture()
+
+
+@pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+def test_what_is_captured_runs_when_it_is_launched(cp):
+    kernel, a = cp.RawModule(code=TEXT).get_function("twice"), cp.asarray(np.ones(4, np.float32))
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        kernel((1,), (32,), (a, np.int32(4)))
+        graph = stream.end_capture()
+    assert (a.get() == 1).all()
+    graph.launch()
+    graph.launch()
+    assert (a.get() == 4).all()
+    del a
+    with pytest.raises(Refused, match="freed"):
+        graph.launch()
+
+
+def product(a, b, out, /, **changed):
+    """out = a @ b, row by row, as column by column of the transposed ones; some arguments changed."""
+    one, zero, n = ctypes.c_float(1), ctypes.c_float(0), ctypes.c_longlong
+    (m, k), columns = a.shape[-2:], b.shape[-1]
+    given = {"ta": 0, "tb": 0, "m": columns, "n": m, "k": k, "alpha": ctypes.byref(one), "a": ctypes.c_void_p(b.data.ptr),
+             "lda": columns, "sa": n(k * columns), "b": ctypes.c_void_p(a.data.ptr), "ldb": k, "sb": n(m * k),
+             "beta": ctypes.byref(zero), "c": ctypes.c_void_p(out.data.ptr), "ldc": columns, "sc": n(m * columns),
+             "count": len(a)}
+    return Cublas().cublasSgemmStridedBatched(1, **{**given, **changed})
+
+
+def test_products_are_numpys(cp):
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=s).astype(np.float32) for s in ((2, 3, 4), (2, 4, 5)))
+    a, b, out = cp.asarray(x), cp.asarray(y), cp.empty((2, 3, 5), np.float32)
+    assert product(a, b, out) == 0
+    np.testing.assert_allclose(out.get(), x @ y, rtol=1e-5)
+    half = ctypes.c_float(0.5)
+    product(a, b, out, alpha=ctypes.byref(half), beta=ctypes.byref(half))
+    np.testing.assert_allclose(out.get(), x @ y, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("changed", "said"), [
+    ({"sa": 20}, "32 bits"), ({"a": 4096}, "32 bits"), ({"m": np.int64(5)}, "a number"), ({"count": 3}, "no allocation"),
+    ({"lda": 50}, "no allocation")])
+def test_products_that_are_refused(cp, changed, said):
+    a, b, out = (cp.zeros(s, np.float32) for s in ((2, 3, 4), (2, 4, 5), (2, 3, 5)))
+    with pytest.raises(Refused, match=said):
+        product(a, b, out, **changed)
+
+
+def test_products_in_place_are_refused(cp):
+    a = cp.zeros((1, 4, 4), np.float32)
+    with pytest.raises(Refused, match="overlaps"):
+        product(a, a, a)
+
+
+def test_columns_of_one_array_do_not_overlap(cp):
+    a = cp.zeros((4, 8), np.float32)
+    one = cp.zeros((1, 4, 4), np.float32)
+    left = a.reshape(1, 4, 8)[:, :, :4]
+    right = a[:, 4:]
+    assert product(left, one, right, ldb=8, ldc=8, m=4) == 0
+
+
+def test_a_distance_below_the_rows_is_a_status(cp):
+    a, b, out = (cp.zeros(s, np.float32) for s in ((2, 3, 4), (2, 4, 5), (2, 3, 5)))
+    assert product(a, b, out, lda=2) != 0
+
+
+def test_only_cublas_is_a_library():
+    with pytest.raises(Refused):
+        standin.Ctypes().CDLL("libm.so.6")
