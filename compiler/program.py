@@ -111,6 +111,19 @@ class View:
         return self.dims == self.array.dims and self.along == tuple(Along(k) for k in range(len(self.dims)))
 
 
+def may_miss(x: Along | Fixed, n: Size) -> bool:
+    """Whether a step counted from the start or the end lies beyond the shortest sequence, whose length is 1."""
+    if isinstance(x, Along) or x.axis is not None or x.unrolled:
+        return False
+    shortest = n.evaluate(dict.fromkeys(n.symbols, 1))
+    return not -shortest <= x.offset < shortest
+
+
+def missing(v: View) -> list[int]:
+    """The dims of its array at which a view may be of a step that a short sequence does not have: it reads as 0 there."""
+    return [k for k, x in enumerate(v.along) if may_miss(x, v.array.dims[k])]
+
+
 def view(array: Array) -> View:
     return View(array, tuple(Along(k) for k in range(len(array.dims))), array.dims)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...compiler.graph import length
-from ...compiler.program import Along, Array, Fixed, Ranges, View
+from ...compiler.program import Along, Array, Fixed, Ranges, View, may_miss, missing
 from ...compiler.sizes import Size, size
 
 
@@ -123,22 +123,14 @@ def plain(v: View, sizes: dict[str, str] | None = None) -> str:
 
     A step that a short sequence does not have is zero there: it is read as the sum of a slice of one step, or of none.
     """
-    missing = [k for k, x in enumerate(v.along) if isinstance(x, Fixed) and may_miss(x, v.array.dims[k])]
+    absent = missing(v)
     name, within = _base(v)
     items = _items(v, within, sizes)
     base = f"{name}[{', '.join(items)}]" if items else name
-    if not missing:
+    if not absent:
         return base
-    before = sum(isinstance(x, Along) for x in v.along[:missing[0]])
+    before = sum(isinstance(x, Along) for x in v.along[:absent[0]])
     return f"np.sum({base}, axis={before})"
-
-
-def may_miss(x: Fixed, n: Size) -> bool:
-    """Whether a step counted from the start or the end lies beyond the shortest sequence, whose length is 1."""
-    if x.axis is not None or x.unrolled:
-        return False
-    shortest = n.evaluate(dict.fromkeys(n.symbols, 1))
-    return not -shortest <= x.offset < shortest
 
 
 def text(v: View, sizes: dict[str, str] | None = None) -> str:
@@ -147,8 +139,8 @@ def text(v: View, sizes: dict[str, str] | None = None) -> str:
     if order != sorted(order):
         out += transposition(order)
         order = sorted(order)
-    missing = [d for d in range(len(v.dims)) if d not in order and order and d > order[0]]
-    if not missing:
+    repeats = [d for d in range(len(v.dims)) if d not in order and order and d > order[0]]
+    if not repeats:
         return out
     items = [":" if d in order else "None" for d in range(order[0], len(v.dims))]
     if all(i == "None" for i in items[len(order):]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from ...compiler.program import BOOL, BYTE, DOUBLE, INT, Along, Array, Fixed, View
+from ...compiler.program import BOOL, BYTE, DOUBLE, INT, Along, Array, Fixed, View, missing
 from ...compiler.sizes import Size, product
 from .kernels import length
 
@@ -45,6 +45,16 @@ def place(x: Along | Fixed, n: Size, at: Sequence[str]) -> str:
     if not base:
         return str(x.offset)
     return base if x.offset == 0 else f"{base} {'+' if x.offset > 0 else '-'} {abs(x.offset)}"
+
+
+def there(v: View) -> str:
+    """What is true where a view's steps are some that the sequence has; nothing where it always has them."""
+    tests = []
+    for k in missing(v):
+        x, n = v.along[k], v.array.dims[k]
+        assert isinstance(x, Fixed)
+        tests.append(f"{length(n)} >= {-x.offset}" if x.end else f"{length(n)} > {x.offset}")
+    return " && ".join(tests)
 
 
 def start(v: View, names: Namer) -> str:

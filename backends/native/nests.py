@@ -74,7 +74,7 @@ class _Rows:
         written = {w.array.home for s in run if (w := writes(s)) is not None}
         for v in dict.fromkeys(v for s in run for v in reads(s)):
             row = not any(getattr(x, "dim", -1) >= self.depth for x in v.along)
-            text = self.print(v) if row and v.array.dims else ""
+            text = self.print.read(v) if row and v.array.dims else ""
             if text and v.array not in self.print.local and v.array.home not in written and text not in self.held:
                 if any(isinstance(s, (Take, Pick)) and v is not s.index for s in run if v in reads(s)):
                     continue

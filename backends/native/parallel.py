@@ -125,6 +125,8 @@ class Team:
         share, text = self.shares[id(s)], [*print.lines(s)]
         if share is None:
             return text if self.everywhere(s) else alone(text)
+        if isinstance(s, Product) and share.label is None and "gemm" not in text[-1]:
+            share = self.shares[id(s)] = replace(share, size=_size_of(s, s.lo[share.dim]))   # in loops: the first dim of the rows
         return shared(s, text, share, print)
 
 
@@ -168,13 +170,17 @@ def _shared_product(s: Product, text: list[str], share: Share, print: Statements
     if call is None:
         size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb), (s.out, s.lo)) for k, n in zip(ls, v.dims, strict=True)}
         order = [*s.lo, *(k for k in size if k not in s.lo)]
-        own = share if share.label is not None else replace(share, size=size[s.lo[share.dim]])      # of the rows the first dim
-        return _cut(text, print.indices([size[k] for k in order])[share.dim], own)
+        return _cut(text, print.indices([size[k] for k in order])[share.dim], share)
     if not share.word:                                           # one of many products
         return _cut(text, "c0", share)
     sizes = [x.strip() for x in text[-1].split("(", 1)[1].split(",")]
     assert n in sizes[2:4], f"{n} is not among the sizes of {text[-1]}"
     return [*text[:-1], text[-1].replace(call[0], f"{call[0][:-1]}_{share.word}(")]
+
+
+def _size_of(s: Product, label: str | int) -> Size:
+    """The size of a product's label."""
+    return next(n for v, labels in ((s.a, s.la), (s.b, s.lb)) for k, n in zip(labels, v.dims, strict=True) if k == label)
 
 
 def alone(lines: list[str]) -> list[str]:

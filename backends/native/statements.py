@@ -29,12 +29,13 @@ from ...compiler.program import (
     View,
     Winner,
     reads,
+    writes,
 )
 from ...compiler.random import path_key
 from ...compiler.sizes import product
 from .convolutions import Shapes
 from .copies import print_copy
-from .indexing import Indices, Namer, element, start
+from .indexing import Indices, Namer, element, start, there
 from .kernels import length, number, scalar
 from .loops import FIRST, INDENT, accumulate, loops
 from .matrices import print_packing, print_product
@@ -56,7 +57,12 @@ class Statements:
         return number(value).text
 
     def lines(self, s: Stmt) -> Iterable[str]:
-        """The lines of a statement that is no loop and no block."""
+        """The lines of a statement that is no loop and no block; of a step that the sequence may not have, under a test."""
+        out = writes(s)
+        test = there(out) if out is not None else ""
+        yield from [f"if ({test}) {{", *(INDENT + line for line in self._lines(s)), "}"] if test else self._lines(s)
+
+    def _lines(self, s: Stmt) -> Iterable[str]:
         match s:
             case Kernel(_, out):
                 yield from self.each(out, [f"{self(out)} = {self.value(s)};"])
@@ -92,10 +98,15 @@ class Statements:
         """The element of a view at the loops' index."""
         return element(v, self.names, self.indices(v.dims) if at is None else at, self.local.get(v.array))
 
+    def read(self, v: View, at: Sequence[str] | None = None) -> str:
+        """The element that a kernel reads: 0 of a step that the sequence does not have."""
+        test = there(v)
+        return f"({test} ? {self(v, at)} : 0)" if test else self(v, at)
+
     def value(self, s: Kernel | Take | Pick, held: dict[str, str] | None = None) -> str:
         """What a statement writes at an index; `held` maps elements to variables that hold them."""
         def read(v: View, at: Sequence[str] | None = None) -> str:
-            text = self(v, at)
+            text = self.read(v, at)
             return (held or {}).get(text, text)
         match s:
             case Kernel(dims, _, body):

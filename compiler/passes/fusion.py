@@ -32,6 +32,7 @@ from ..program import (
     Take,
     View,
     flat,
+    missing,
     reads,
     writes,
 )
@@ -90,6 +91,9 @@ def walked(s: Stmt) -> tuple[Size, ...]:
 
 def cuts(s: Stmt) -> frozenset[int]:
     """After how many of its leading dims a statement may be cut into rows; none where it stays as it is."""
+    out = writes(s)
+    if out is None or missing(out):                              # it may have nothing to do
+        return frozenset()
     match s:
         case Kernel() | Take() | Pick() | Fill():
             return frozenset(range(1, len(walked(s)) + 1))

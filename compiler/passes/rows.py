@@ -4,6 +4,7 @@
     out[i] = table.T[index[i]]              the table is kept by rows, if the function made it
     out.T[index[i]] += a[i]                 added up by rows, and then turned
     out[t, i] = table[index[t, i]]          looked up in the loop that reads it step by step, and never stored
+    out[i] = sum[j] a[T - 2, i, j]          a step that a short sequence does not have: read by a kernel, which can ask for it
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..program import (
     Take,
     View,
     flat,
+    missing,
     reads,
     view,
     writes,
@@ -54,9 +56,17 @@ def by_rows(body: list[Stmt], kept: frozenset[Array], claim: Claim) -> list[Stmt
             if isinstance(s, (Block, Loop)):
                 yield replace(s, body=[*each(s.body)])
             else:
-                yield from (on_views(x, moved) for x in _rewritten(s, claim))
+                yield from (on_views(x, moved) for y in _there(s, claim) for x in _rewritten(y, claim))
 
     return [*each(body)]
+
+
+def _there(s: Stmt, claim: Claim) -> list[Stmt]:
+    """A statement whose steps are there at every length: what may not be is read by kernels before."""
+    if isinstance(s, Kernel):
+        return [s]
+    late = {v: view(Array(v.dims, v.array.kind, name=claim(f"{v.array.name}_step"))) for v in reads(s) if missing(v)}
+    return [*(Kernel(v.dims, to, Load(v)) for v, to in late.items()), on_views(s, lambda v: late.get(v, v)) if late else s]
 
 
 def _rewritten(s: Stmt, claim: Claim) -> list[Stmt]:
