@@ -20,8 +20,8 @@ from zoo.points import CASES, SEED, expected, point
 
 pytestmark = pytest.mark.native
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
-QUICK = ("every primitive", "neighbours at one step", "time grid", "chunked positions", "example mlp_dropout_l2", "example pos_tagger",
-         "time seq2seq", "fragment attention_heads", "lengths bidirectional")
+QUICK = ("every primitive", "neighbours at one step", "time grid", "chunked positions", "example mlp_dropout_l2",
+         "example pos_tagger", "fragment attention_heads", "lengths bidirectional")
 SCHEDULES = {"unroll 2": Options(unroll=2), "full": Options(unroll="full", steps=5), "every 3": Options(checkpoint="every 3"),
              "sqrt": Options(checkpoint="sqrt"), "unroll 2, every 3": Options(unroll=2, checkpoint="every 3")}
 AHEAD = ("birnn", "neighbours", "mutual", "over_time")           # they read steps that a chunk does not have
