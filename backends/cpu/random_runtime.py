@@ -54,4 +54,4 @@ def orthogonal(rng, shape):
     rows, columns = shape[0], int(np.prod(shape[1:]))
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
     q = q * np.sign(np.diag(r))
-    return (q if rows >= columns else q.T).reshape(shape)
+    return np.ascontiguousarray(q if rows >= columns else q.T).reshape(shape)

@@ -36,7 +36,7 @@ from .standalone_steps import step_functions
 from .standalone_updates import StandaloneUpdates
 
 HERE = Path(__file__).parent
-FUNCTION = re.compile(r"(?:^/\*(?:(?!\*/).)*\*/\n)?^static (?:inline )?[\w ]+?\**(\w+)\((?:[^;{]|\n)*?\)\s*"
+FUNCTION = re.compile(r"(?:^/\*(?:(?!\*/).)*\*/\n)?^(?:static (?:inline )?|INLINE )[\w ]+?\**(\w+)\((?:[^;{]|\n)*?\)\s*"
                       r"\{(?:[^\n]*\} *(?:/\*[^\n]*\*/)?\n|.*?^\}\n)", re.M | re.S)
 PAD = "    "
 PUBLIC = {"gradients": "loss_and_grads", "hidden": "hidden_given_visible", "visible": "visible_given_hidden"}
@@ -49,7 +49,7 @@ class StandalonePrinter(ModulePrinter):
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
-        self.prefix = name_in_c(self.system)
+        self.prefix, self.included = name_in_c(self.system), ""
         self.printed: dict[str, StandaloneFunction] = {}
         self.shapes = Shapes(self.system.sizes)
         self.updates = StandaloneUpdates(self.compiled, self.prefix)
@@ -84,10 +84,10 @@ class StandalonePrinter(ModulePrinter):
         self.lengths = self._lengths()
         self.spelled = {**macros(self.lengths), **{k: f"{self.prefix.upper()}_{k}" for k in self.system.sizes}}
         functions = [p.text() for p in self.printed.values()]
-        self.called = "\n".join([*functions, self.updates.init(), self.shapes.text()])
+        self.called = "\n".join([*functions, self.updates.init(True), self.shapes.text()])
         self.header = Header(self).text()
-        parts = [self.head(), self.machinery(), self.arrays(), self.updates.init(), self._begin(), self.fit(), *functions,
-                 self.training(), self.files()]
+        parts = [self.head(), self.machinery(), self.arrays(), self.updates.init("gradients" in self.printed), self._begin(),
+                 self.fit(), *functions, self.training(), self.files()]
         self.module.source = pruned("\n".join(x.strip("\n") + "\n" for x in parts if x))
         return self.module
 
@@ -144,6 +144,9 @@ class StandalonePrinter(ModulePrinter):
 #elif KIND_OF_(REAL) != KIND_float
 #error "REAL is float or double"
 #endif
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wpass-failed"                 /* a loop that is not vectorised is no mistake */
+#endif
 """
 
     def demanded(self) -> str:
@@ -163,8 +166,8 @@ class StandalonePrinter(ModulePrinter):
         """What the functions work on."""
         p = self.prefix
         lines = [f"{p}_weights {p}_params, {p}_grads;", f"struct {p}_state {p}_state;"]
-        kept = self.updates.slots if "gradients" in self.printed else []
-        lines += [f"static {p}_weights {', '.join(kept)};"] if kept else []
+        lines += [f"static {p}_weights {', '.join(self.updates.slots)};"] if self.updates.slots else []
+        lines = lines if "gradients" in self.printed else [f"{p}_weights {p}_params;"]
         lines += [f"static {CTYPES.get(s.kind, 'real')} {slot_name(k)}[{self.count(s.sizes)}];" for k, s in self.slots.items()]
         lines += [f"static {kind} {n}{''.join(f'[{length(d)}]' for d in dims)};" for n, kind, dims in self.kept()]
         lines += [f"static double orthogonal_scratch_[{self.count(self.updates.scratch())}];"] if self.scratch else []
@@ -291,12 +294,12 @@ def name_in_c(system: System) -> str:
     if not re.fullmatch(r"[A-Za-z]\w*", system.name, re.ASCII) or system.name in KEYWORDS:
         raise GraphError(f"all names of a C file begin with the model's, and {system.name!r} is no name in C; "
                          "give the model another one: letters, digits and _")
-    words = [word(k) for k in (*system.params, *system.stats)]
-    for k in (k for k in words if words.count(k) > 1):
-        raise GraphError(f"two parameters would be called {k} in C; one of them needs another name")
     for k in system.sizes:
         if k in ("BATCH", "LENGTH", "REAL", "B"):
             raise GraphError(f"the size {k} has the name of a macro of the C file; it needs another name")
+    words = [word(k) for k in (*system.params, *system.stats)]
+    for k in (k for k in words if words.count(k) > 1):
+        raise GraphError(f"two parameters would be called {k} in C; one of them needs another name")
     return system.name
 
 
@@ -351,13 +354,16 @@ def pruned(text: str) -> str:
     found: dict[str, str] = {}
     for m in FUNCTION.finditer(text):
         found[m[1]] = found.get(m[1], "") + m[0]
-    wanted = set(re.findall(r"\w+", FUNCTION.sub("", text))) & found.keys()
+    around = re.sub(r"(?m)^#pragma omp declare .*$", "", FUNCTION.sub("", text))
+    wanted = set(re.findall(r"\w+", around)) & found.keys()
     used: set[str] = set()
     while wanted:
         name = wanted.pop()
         used.add(name)
         wanted |= (set(re.findall(r"\w+", found[name])) & found.keys()) - used
-    return re.sub(r"\n{3,}", "\n\n", FUNCTION.sub(lambda m: m[0] if m[1] in used else "", text))
+    out = FUNCTION.sub(lambda m: m[0] if m[1] in used else "", text)
+    gone = "|".join(found.keys() - used) or "$."
+    return re.sub(r"\n{3,}", "\n\n", re.sub(rf"(?m)^#pragma omp declare .*\b({gone})\b.*\n", "", out))
 
 
 __all__ = ["CFiles", "standalone"]

@@ -5,16 +5,19 @@ The statements are those of the native backend; arrays are static, and lengths a
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...compiler.graph import BATCH, Broadcast, Const, Expr, Extent, Input, Param
 from ...compiler.graph import length as axis_length
 from ...compiler.passes.carry import Slot
+from ...compiler.passes.naming import identifier
 from ...compiler.passes.stepping import Stepping
 from ...compiler.program import DOUBLE, Array, Draw, flat
 from ...compiler.sizes import Size
 from ...compiler.truncation import FIRST, Truncation
+from ..cpu.steps import slot_name
 from .function import KEYWORDS, NativeFunction
 from .indexing import CTYPES, declaration
 from .kernels import length, number
@@ -274,11 +277,17 @@ def begin(slots: Sequence[Slot], prefix: str) -> str:
 # ---------------------------------------------------------------- words
 
 def word(name: str) -> str:
-    """A name of the model's in C: `W'` -> W_prime, `h[-1]` -> h_before."""
-    from ...compiler.passes.naming import identifier
-    from ..cpu.steps import slot_name
-    found = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in identifier(slot_name(name)))
-    return f"{found}_" if found in KEYWORDS else found
+    """A name of the model's in C: `h.W` -> h_W, `h[-1]` -> h_before, `β` -> beta."""
+    found = "".join(_letter(c) for c in identifier(slot_name(name)))
+    return f"{found}_" if found in KEYWORDS else found if found[:1].isalpha() else f"v{found}"
+
+
+def _letter(c: str) -> str:
+    """A letter as C can write it; one that is not Latin by its name."""
+    if c.isascii() or not c.isalpha():
+        return c if c.isascii() and c.isalnum() else "_"
+    name = unicodedata.name(c, "_").split(" WITH ")[0].split(" ")[-1]
+    return (name.capitalize() if c.isupper() else name.lower()).replace("amda", "ambda")
 
 
 def by_time(key: str) -> str:

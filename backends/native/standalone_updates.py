@@ -10,7 +10,7 @@ from ...compiler.passes.naming import identifier
 from ...compiler.pipeline import Compiled
 from ...compiler.random import path_key
 from ...compiler.sizes import Size, product, size
-from ...compiler.system import Initialiser
+from ...compiler.system import Initialiser, System
 from .kernels import length
 from .standalone_function import word
 from .updates import PAD, NativeUpdates
@@ -58,19 +58,22 @@ class StandaloneUpdates(NativeUpdates):
     def _placed(self, line: str) -> str:
         """The line where `array[k]` is the field that it stands for."""
         params, grads = f"{self.prefix}_params", f"{self.prefix}_grads"
-        every = {**self.system.params, **self.system.stats}
+        rank = {k: len(dims) for k, dims in shapes(self.system).items()}
         places = [(at, k) for k in self.trained for at in (params, grads, *self.slots)]
         places += [(at, k) for k in self.system.stats for at in (params, grads)]
-        return re.sub(r"array\[(\d+)\]", lambda m: address(*places[int(m[1])], len(every[places[int(m[1])][1]].node.shape)), line)
+        return re.sub(r"array\[(\d+)\]", lambda m: address(*places[int(m[1])], rank[places[int(m[1])][1]]), line)
 
     # ------------------------------------------------------------ initial values
 
-    def init(self) -> str:
-        """`init`: every parameter by its initialiser, the state of the first step."""
+    def init(self, trained: bool) -> str:
+        """`init`: every parameter by its initialiser; the state of the first step, where it is to be `trained`."""
         options = {**OPTIMISERS[self.training.optimiser][0], **dict(self.training.options)}
         every = {**{k: (p.node.shape, p.init) for k, p in self.system.params.items()},
                  **{k: (s.node.shape, s.init) for k, s in self.system.stats.items()}}
         lines = [PAD + self._initial(k, dims, init) for k, (dims, init) in every.items()]
+        if not trained:
+            lines = lines if any("seed" in x for x in lines) else [*lines, f"{PAD}(void)seed;"]
+            return "\n".join([f"void {self.prefix}_init(uint64_t seed)", "{", *lines, "}"]) + "\n"
         lines += [f"{PAD}{self.prefix}_state = (struct {self.prefix}_state){{seed, 0, {float(options['lr'])!r}}};"]
         kept = (*self.slots, *(f"chain_{word(k)}_" for k in self.compiled.chain))
         lines += [f"{PAD}memset(&{s}, 0, sizeof {s});" for s in kept]
@@ -103,6 +106,11 @@ class StandaloneUpdates(NativeUpdates):
     def scratch(self) -> list[Size]:
         """The numbers that the largest orthogonal parameter needs while it is drawn."""
         return [product(p.node.shape) for p in self.system.params.values() if p.init.kind == "orthogonal"] or [size(0)]
+
+
+def shapes(system: System) -> dict[str, tuple[Size, ...]]:
+    """The shapes of parameters and statistics."""
+    return {**{k: p.node.shape for k, p in system.params.items()}, **{k: s.node.shape for k, s in system.stats.items()}}
 
 
 def address(struct: str, key: str, rank: int) -> str:

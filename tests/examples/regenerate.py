@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import chainrule as cr
+from chainrule.backends.native.standalone import standalone
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = tuple(sorted(p.parent.name for p in EXAMPLES.glob("*/model.nn")))
 PLAIN = ("autoencoder_tied", "logistic_regression", "min_char_rnn", "mlp")      # also printed for reading (-O0)
+IN_C = ("char_rnn_c",)                                                          # also printed as a C file
 
 SCHEDULES = {"rnn_unrolled": {"unroll": "full", "steps": 3}}             # examples that show another schedule
 
@@ -21,7 +23,11 @@ def generated(name: str) -> dict[Path, str]:
     schedule = SCHEDULES.get(name, {})
     modules = {file: cr.compile(model, level=level, **schedule) for file, level in levels.items()}
     modules |= {f"model_np_{block}.py": cr.compile(part) for block, part in model.pretraining.items()}
-    return {EXAMPLES / name / "generated" / file: module.source for file, module in modules.items()}
+    texts = {file: module.source for file, module in modules.items()}
+    if name in IN_C:
+        files = standalone(model.system)
+        texts |= {f"{files.name}.c": files.source, f"{files.name}.h": files.header}
+    return {EXAMPLES / name / "generated" / file: text for file, text in texts.items()}
 
 
 def main(names: tuple[str, ...]) -> None:
