@@ -36,7 +36,7 @@ class Machine:
         """The state before the first instruction of some blocks."""
         n = self.count = blocks * self.threads
         self.who = Threads(first * self.threads, n, self.threads)
-        self.every, self.values = np.arange(n), {}
+        self.every, self.values, self.passed = np.arange(n), {}, {}
         self.at, self.done, self.waits = np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool)
         thread, block = self.every % self.threads, first + self.every // self.threads
         self.special = {"%laneid": thread % 32}
@@ -115,8 +115,6 @@ class Machine:
             self.barrier(instruction, lanes)
         elif (special := getattr(self, f"_{base}", None)) is not None:
             special(instruction, lanes)
-        elif base == "call":
-            self.fail("a call of a function, which the interpreter does not follow", lanes[0])
         elif base not in ("membar", "fence"):
             given = [self.value(o, self.counted(instruction, k), lanes) for k, o in enumerate(instruction.operands[1:])]
             self.put(instruction.operands[0], compute(instruction.parts, instruction.kind, given), lanes)
@@ -202,8 +200,11 @@ class Machine:
 
     def _ld(self, i, lanes):
         if "param" in i.parts:
-            name, more = ADDRESS.match(i.operands[1]).groups()
-            raw = self.parameters[name][int(more or 0):][:SIZES[i.kind]]
+            name, more = parameter(i.operands[1])
+            if (name, more) in self.passed:                      # of a function
+                self.put(i.operands[0], self.passed[name, more][lanes], lanes)
+                return
+            raw = self.parameters[name][more:][:SIZES[i.kind]]
             self.put(i.operands[0], np.frombuffer(raw, TYPES[i.kind])[0], lanes)
             return
         to, n = names(i.operands[0]), SIZES[i.kind]
@@ -227,6 +228,9 @@ class Machine:
 
     def _st(self, i, lanes):
         n, given = SIZES[i.kind], names(i.operands[1])
+        if "param" in i.parts:
+            self.passed.setdefault(parameter(i.operands[0]), np.zeros(self.count, TYPES[i.kind]))[lanes] = self.value(given[0], i.kind, lanes)
+            return
         at = self.address(i.operands[0], lanes)
         for k, name in enumerate(given):
             value = np.ascontiguousarray(np.broadcast_to(self.value(name, i.kind, lanes), len(lanes)))
@@ -342,7 +346,13 @@ class Machine:
 
 def names(operand):
     """The registers of `{%f1, %f2}`, or the one."""
-    return [x.strip() for x in operand.strip("{}").split(",")]
+    return [x.strip() for x in operand.strip("{}()").split(",")]
+
+
+def parameter(operand):
+    """The name and the byte of `[name+4]`."""
+    name, more = ADDRESS.match(operand).groups()
+    return name, int(more or 0)
 
 
 def immediate(text, kind):

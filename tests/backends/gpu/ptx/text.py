@@ -58,15 +58,15 @@ def kernels(text):
                  for name, values in re.findall(r"^\.(?:global|const) [^;=]*?\.b8 (\w+)\[\d+\] = \{([^}]*)\};", text, re.M)}
     dynamic = re.findall(r"^\.extern \.shared \.align \d+ \.b8 (\w+)\[\];", text, re.M)
     shared = placed(re.findall(r"^\.shared \.align (\d+) \.b8 (\w+)\[(\d+)\];", text, re.M))
+    functions = {m[1]: (re.findall(r"\w+_param_\d+", m[2]), text[m.end():closing(text, m.end())])
+                 for m in re.finditer(r"\.func\s+\([^)]*\)\s*(\w+)\s*\(([^)]*)\)\s*\{", text)}
     found = {}
     for m in re.finditer(r"\.entry (\w+)\s*\((.*?)\)([^{]*)\{", text, re.S):
         body = text[m.end():closing(text, m.end())]
-        registers = {name: kind for kind, name, _ in re.findall(r"\.reg \.(\w+)\s+%(\w+?)(<\d+>)?;", body)}
         own = placed(re.findall(r"\.shared \.align (\d+) \.b8 (\w+)\[(\d+)\];", body), shared)
-        local = placed(re.findall(r"\.local \.align (\d+) \.b8\s+(\w+)\[(\d+)\];", body))
         parameters = re.findall(r"\.param (?:\.align \d+ )?\.(\w+)(?: \.ptr[^,)]*?(?=\w+\s*(?:,|$)))?\s*(\w+)", m[2])
-        k = found[m[1]] = Kernel(m[1], parameters, registers, own, local, constants, dynamic)
-        read(body, k)
+        k = found[m[1]] = Kernel(m[1], parameters, {}, own, {}, constants, dynamic)
+        read(body, k, functions)
     return found
 
 
@@ -94,8 +94,10 @@ def closing(text, at):
     return at - 1
 
 
-def read(body, kernel):
-    """The instructions and labels of a body."""
+def read(body, kernel, functions):
+    """The instructions and labels of a body, with those of the functions that it calls in place of the calls."""
+    kernel.registers |= {name: kind for kind, name, _ in re.findall(r"\.reg \.(\w+)\s+%(\w+?)(<\d+>)?;", body)}
+    kernel.local |= placed(re.findall(r"\.local \.align (\d+) \.b8\s+(\w+)\[(\d+)\];", body), kernel.local)
     line = 0
     for part in re.split(r";|\n", re.sub(r"\$\w+:", lambda m: f"{m[0]}\n", joined(body))):
         s = part.strip()
@@ -107,7 +109,21 @@ def read(body, kernel):
         elif s and s != "{}" and not s.startswith("."):
             negated, predicate, opcode, rest = STATEMENT.match(s).groups()
             operands = tuple(x.strip() for x in OPERAND.findall(rest))
+            if opcode.startswith("call") and operands[1] in functions:
+                called(*operands, kernel, functions)
+                continue
             kernel.code.append(Instruction(predicate, negated == "!", tuple(opcode.split(".")), operands, s, line))
+
+
+def called(to, name, of, kernel, functions):
+    """A function's code where it is called, its names made its own."""
+    own, (formal, body) = f"call{len(kernel.code)}_", functions[name]
+    given = dict(zip(formal, re.findall(r"\w+", of), strict=True)) | {"func_retval0": to.strip("() ")}
+    body = re.sub(r"%(?!(?:n?c?taid|n?tid|laneid)\b)(\w)", rf"%{own}\1", body)
+    body = re.sub(r"\$(\w)", rf"${own}\1", re.sub(r"\b(__local_depot)", rf"{own}\1", body))
+    body = re.sub(r"\b(?:ret|ret\.uni);", f"bra ${own}end;", re.sub(r"\w+", lambda m: given.get(m[0], m[0]), body))
+    read(body, kernel, functions)
+    kernel.labels[f"${own}end"] = len(kernel.code)
 
 
 def joined(body):
