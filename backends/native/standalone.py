@@ -19,6 +19,7 @@ from ...compiler.passes.memory import Slot, nominal
 from ...compiler.pipeline import compile_system
 from ...compiler.sizes import Size, product
 from ...compiler.system import System
+from ..cpu.energies import EnergyPrinter
 from ..cpu.entry import Entry, _largest
 from ..cpu.functions import FunctionPrinter
 from ..cpu.module import Module, ModulePrinter
@@ -102,7 +103,9 @@ class StandalonePrinter(ModulePrinter):
             frame.steps, frame.stores = steps.plan, steps.plan.before if name == "start" else steps.plan.after
         else:
             frame.cut = self.cut
-        if name in ("predict", "step"):
+        if name == "gradients":
+            frame.held = {k: f"{word(k)}_" for k in self.compiled.chain}
+        elif name != "start":
             keys = steps.plan.outputs if name == "step" and steps is not None else (*function.results, *function.numbers)
             frame.outputs = {k: printer.layout.plan.roots[k] for k in keys}
         printer.frame = frame
@@ -124,7 +127,7 @@ class StandalonePrinter(ModulePrinter):
 
     def head(self) -> str:
         """The comment, the header, the sizes."""
-        sizes = ", ".join([*(f"{k} = {v}" for k, v in macros(self.lengths).items()),
+        sizes = ", ".join([*(f"{k} = {v}" for k, v in macros(self.lengths).items() if k != v),
                            *(f"{k} = {self.spelled[k]}" for k in self.sizes)])
         return f"""{Header(self).comment()}
 #include "{self.included}"
@@ -195,7 +198,8 @@ class StandalonePrinter(ModulePrinter):
         found = {e.name: e for p in self.printed.values() for a in p.arrays() if isinstance(e := p.values.get(a), Input)
                  and e.name in p.frame.inputs and turned(e)}
         out = [(by_time(k), TYPES.get(e.type.kind, "real"), e.dims) for k, e in found.items()]
-        return out + [(f"chain_{word(k)}_", "real", self.system.inputs[k].dims) for k in self.compiled.chain]
+        return out + [(f"{word(k)}_{more}", "real", self.system.inputs[k].dims)
+                      for k in self.compiled.chain for more in ("", "next_")]
 
     def _begin(self) -> str:
         return begin(self.cut.slots, self.prefix) if self.cut is not None and self.cut.slots else ""
@@ -224,7 +228,8 @@ class StandalonePrinter(ModulePrinter):
         return "\n".join([self.updates.rule_text(), printer.prototype({}, "train_step").rstrip(";"), "{", *body, "}"]) + "\n"
 
     def chains(self) -> list[str]:
-        return []
+        """Persistent chains go on from where they are."""
+        return [f"{PAD}memcpy({word(k)}_, {word(k)}_next_, sizeof {word(k)}_);" for k in self.compiled.chain]
 
     def files(self) -> str:
         """`save` and `load`."""
@@ -258,6 +263,16 @@ bool {p}_load(const char *path)
         return sorted(found - {*self.system.sizes}, key=lambda n: (n != str(axis_length(BATCH)), n))
 
 
+class StandaloneEnergyPrinter(StandalonePrinter, EnergyPrinter):
+    """The same of an energy model: its conditionals and its free energy instead of predictions."""
+
+    def collect(self) -> None:
+        self.work("gradients")
+        for name in ("hidden", "visible", "free_energy"):
+            if name in self.compiled.parts:
+                self.part(name)
+
+
 @dataclass(frozen=True)
 class CFiles:
     """A model in C: the text of `name`.c and of `name`.h, the macros of lengths and their values, the bytes of its memory."""
@@ -278,10 +293,9 @@ def standalone(system: System, options: Options | None = None, header: str = "",
     given = options or Options()
     if given.checkpoint is not None:
         raise GraphError("a C file keeps every step of a sequence in memory; leave out --checkpoint")
-    if system.energy is not None:
-        raise GraphError("energy models have no form as a C file yet; the backends numpy and native have")
     with uncollected():
-        printer = StandalonePrinter(compile_system(system, given, NativeProgram.direct), dtype, 1, given)
+        kind = StandalonePrinter if system.energy is None else StandaloneEnergyPrinter
+        printer = kind(compile_system(system, given, NativeProgram.direct), dtype, 1, given)
         printer.included = header or f"{printer.prefix}.h"
         printed = printer.print()
     head, lengths = Header(printer), macros(printer.lengths)
@@ -291,7 +305,8 @@ def standalone(system: System, options: Options | None = None, header: str = "",
 
 def name_in_c(system: System) -> str:
     """The model's name, with which all of its names begin in C."""
-    if not re.fullmatch(r"[A-Za-z]\w*", system.name, re.ASCII) or system.name in KEYWORDS:
+    name = word(system.name)                                     # a pretrain block is called model.block
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or system.name in KEYWORDS:
         raise GraphError(f"all names of a C file begin with the model's, and {system.name!r} is no name in C; "
                          "give the model another one: letters, digits and _")
     for k in system.sizes:
@@ -300,7 +315,7 @@ def name_in_c(system: System) -> str:
     words = [word(k) for k in (*system.params, *system.stats)]
     for k in (k for k in words if words.count(k) > 1):
         raise GraphError(f"two parameters would be called {k} in C; one of them needs another name")
-    return system.name
+    return name
 
 
 def first(name: str, e: Input) -> str:

@@ -146,6 +146,8 @@ class StandaloneFunction(NativeFunction):
         name, e, prefix = self.c_names[a], self.values.get(a), self.frame.prefix
         if isinstance(e, Param) and a.role == "param":
             yield self._named(a, f"{prefix}_params.{word(e.name)}")
+        elif key in self.frame.held:
+            yield self._named(a, f"{self.frame.held[key]}next_")
         elif a.role == "result":
             field_ = f"{prefix}_grads.{word(key if key in self.system.stats else key.removeprefix('d_'))}"
             yield f"{INDENT}{declaration(a, name)} = {'' if a.dims else '&'}{field_};"

@@ -75,7 +75,7 @@ class StandaloneUpdates(NativeUpdates):
             lines = lines if any("seed" in x for x in lines) else [*lines, f"{PAD}(void)seed;"]
             return "\n".join([f"void {self.prefix}_init(uint64_t seed)", "{", *lines, "}"]) + "\n"
         lines += [f"{PAD}{self.prefix}_state = (struct {self.prefix}_state){{seed, 0, {float(options['lr'])!r}}};"]
-        kept = (*self.slots, *(f"chain_{word(k)}_" for k in self.compiled.chain))
+        kept = (*self.slots, *(f"{word(k)}_" for k in self.compiled.chain))
         lines += [f"{PAD}memset(&{s}, 0, sizeof {s});" for s in kept]
         return "\n".join([f"void {self.prefix}_init(uint64_t seed)", "{", *lines, "}"]) + "\n"
 

@@ -29,7 +29,7 @@ class Library:
         self.real = {"float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
         path, out = write(self.files, folder), folder / f"{self.name}_{dtype}.so"
         given = [*compiler, *STRICT, *flags, f"-DREAL={'double' if dtype == 'float64' else 'float'}",
-                 *(f"-D{m}={lengths[n]}" for n, m in self.files.lengths.items())]
+                 *(f"-D{m}={lengths.get(n, lengths['B'])}" for n, m in self.files.lengths.items())]
         done = subprocess.run([*given, "-shared", "-fPIC", str(path), "-o", str(out), "-lm"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         self.c = ctypes.CDLL(str(out))

@@ -19,6 +19,13 @@ from zoo.standalone import MODELS
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "char_rnn_c"
+RBM = """energy rbm(D = 3, H = 2)
+visible v[D] : binary
+hidden h[H] : binary
+param W[H, D] ~ normal(0.5);  b[D] = 0.1;  c[H] = 0
+E = - h @ W @ v - b @ v - c @ h
+train persistent_contrastive_divergence(k = 2, lr = 0.1), batch = 4
+"""
 pytestmark = pytest.mark.native
 
 
@@ -47,6 +54,26 @@ def test_a_program_under_sanitizers(name, tmp_path):
 def test_clang(name, tmp_path):
     found = trained(MODELS[name](), tmp_path, "float32", ["-O1"], compiler=clang())
     np.testing.assert_allclose(found, expected(MODELS[name](), "float32"), rtol=1e-3, atol=1e-4)
+
+
+def test_an_energy_model(tmp_path):
+    """Means, free energies, and three steps of persistent contrastive divergence, whose chains go on."""
+    system = parse(RBM)
+    library = Library(system, {"B": 4}, tmp_path, flags=("-O1",))
+    module, inputs = library.numpy.module, {"v": np.eye(4, 3), "h": np.eye(4, 2)}
+    library.init(5)
+    params = module.init(5, "float64")
+    for function, given in (("hidden_given_visible", "v"), ("visible_given_hidden", "h"), ("free_energy", "v")):
+        want = {given: getattr(module, function)(params, inputs[given])}
+        np.testing.assert_allclose(library.outputs(function, [given], inputs, want)[given], want[given], rtol=1e-12)
+    state = module.init_state(params, 5)
+    step = library.c.rbm_train_step
+    step.restype = library.real
+    for _ in range(3):
+        loss = module.train_step(params, state, inputs["v"])
+        np.testing.assert_allclose(step(*library.arguments("v", inputs)), loss, rtol=1e-10)
+    for k, v in params.items():
+        np.testing.assert_allclose(library.params[k], v, rtol=1e-10)
 
 
 def test_the_bytes_are_those_of_the_object(tmp_path):
