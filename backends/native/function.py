@@ -51,6 +51,7 @@ class NativeFunction(FunctionPrinter):
     shapes: Shapes | None = None                                 # convolutions of all functions
     prepared = False                                             # whether a caller may want the call itself
     team: Team | None = None
+    rows: dict[str, list[int]]                                   # value -> rows of the text
 
     def _lower(self) -> None:
         self.scratch = {}
@@ -196,7 +197,7 @@ class NativeFunction(FunctionPrinter):
         """The statements under their equations; `before`: lines above them."""
         self.meanings_()
         self.said: list[str] = []
-        self.rows: dict[str, list[int]] = {}                     # value -> rows of this text
+        self.rows = {}
         lines: list[str] = []
         for b in gathered(self.function.body, self._headed):
             for line, values in self._c(b, statements, INDENT):
