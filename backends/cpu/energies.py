@@ -12,7 +12,7 @@ from ...compiler.units import Units
 from .entry import Entry
 from .functions import FunctionPrinter, wrapped
 from .guards import quiet
-from .head import constants, header, init_text
+from .head import constants, header
 from .module import Module, ModulePrinter, trimmed
 from .selfcheck import energy_selfcheck
 from .views import text
@@ -69,11 +69,16 @@ class EnergyPrinter(ModulePrinter):
                   self.gibbs()]
         private = [*work, updates.rule()]
         top = [header(compiled, self.names), self.imports, constants(self.system, self.sizes)]
-        body = [init_text(self.system, self.dtype, self.uses), *public, *private]
-        body = [*map(quiet, body), self.helpers(), energy_selfcheck(compiled.model)]
+        body = [self.initial(), *public, *private]
+        body = [*map(quiet, body), self.helpers(), self.selfcheck()]
         self.module.source = "\n".join(trimmed(c) for c in top) + "\n\n" + "\n\n".join(trimmed(c) for c in body if c)
         self._locate()
         return self.module
+
+    def selfcheck(self) -> str:
+        """`check`, of the statistics against differences of the free energy."""
+        assert self.compiled.model is not None
+        return energy_selfcheck(self.compiled.model)
 
     # ------------------------------------------------------------ public functions
 

@@ -120,7 +120,8 @@ def to_device(arrays):
 
 
 def to_host(arrays):
-    """Arrays of the device, or a dict of them, as NumPy's."""
+    """Arrays of the device, or a dict of them, as NumPy's. ValueError says what was wrong with inputs on the device."""
+    CHECKS.say()  # noqa: F821
     if isinstance(arrays, (dict, tuple)):
         pairs = {k: to_host(v) for k, v in arrays.items()} if isinstance(arrays, dict) else map(to_host, arrays)
         return dict(pairs) if isinstance(arrays, dict) else tuple(pairs)
@@ -131,70 +132,6 @@ def seeds(seed):
     """The seed and the step of random numbers, on the device."""
     both = seed if isinstance(seed, tuple) else (seed, 0)
     return tuple(x if isinstance(x, cp.ndarray) else cp.asarray(np.array([(int(x) + 2**63) % 2**64 - 2**63])) for x in both)
-
-
-def as_array(name, value):
-    """An input, of NumPy or of the device."""
-    if isinstance(value, cp.ndarray):
-        return value
-    try:
-        found = np.asarray(value)
-    except ValueError:                                           # rows of unequal length
-        found = np.array([[]], object)
-    if found.dtype == object:
-        raise TypeError(f"{name} must be an array of numbers")
-    return found
-
-
-def real_input(name, value, dims, dtype):
-    """An input as an array of the device of these dims; None stands for any size."""
-    if capturing():
-        return value
-    value = as_array(name, value)
-    if value.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
-    check_shape(name, value, dims)  # noqa: F821
-    return cp.ascontiguousarray(cp.asarray(value, dtype))
-
-
-def class_input(name, value, dims, classes):
-    """An input of classes 0, ..., classes-1."""
-    if capturing():
-        return value
-    value = as_array(name, value)
-    if value.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers, the classes 0 to {classes - 1}, not {value.dtype}")
-    check_shape(name, value, dims)  # noqa: F821
-    check_range(name, to_host(value), classes - 1, f"classes are 0 to {classes - 1}")  # noqa: F821
-    return cp.ascontiguousarray(cp.asarray(value, np.int64))
-
-
-def lengths_input(name, value, dims, steps):
-    """How many steps of each example are its own; what the arrays hold beyond them is padding."""
-    if value is None:
-        raise TypeError(f"{name} is missing: the model declares `lengths {name.removeprefix('lengths_')}`")
-    if capturing():
-        return value
-    value = as_array(name, value)
-    if value.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers, the lengths 0 to {steps}, not {value.dtype}")
-    check_shape(name, value, dims)  # noqa: F821
-    check_range(name, to_host(value), steps, f"the arrays hold {steps} step{'s' * (steps != 1)}")  # noqa: F821
-    return cp.ascontiguousarray(cp.asarray(value, np.int64))
-
-
-def check_params(params, shapes):
-    """Refuse parameters that are missing, of another shape, or not on the device in float32."""
-    for name, shape in shapes.items():
-        if name not in params:
-            raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        a = params[name]
-        if a.shape != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {a.shape}")
-        if not isinstance(a, cp.ndarray):
-            raise TypeError(f"params[{name!r}] is {type(a).__name__}, not on the device; to_device(params) brings them there")
-        if a.dtype != np.float32 or not a.flags.c_contiguous:
-            raise TypeError(f"params[{name!r}] must be contiguous and float32, not {a.dtype}; to_device gives such arrays")
 
 
 class Workspace:
@@ -231,77 +168,3 @@ def update_arrays(params, grads, state, names, slots):
             if f"{s}.{k}" not in state:
                 raise KeyError(f"state has no {f'{s}.{k}'!r}: init_state makes it")
     return [a for k in names for a in (params[k], grads[k], *(state[f"{s}.{k}"] for s in slots))]
-
-
-def capturing():
-    """Whether launches are only recorded: then nothing may be allocated, read or moved, and inputs are what a step prepared."""
-    return cp.cuda.get_current_stream().is_capturing()
-
-
-class Captured:
-    """A training step as a graph, for arrays that stay where they are and inputs of the same shapes.
-
-    The first call runs plainly: it compiles kernels and makes buffers. The second captures. `reason`: why that cannot be.
-    """
-
-    def __init__(self, step, params, state, inputs, given, workspace):
-        self.step, self.params, self.state, self.workspace = step, dict(params), dict(state), workspace
-        self.given, self.shapes, self.graph, self.reason, self.ready = given, [np.shape(x) for x in inputs], None, "", False
-
-    def fits(self, params, state, inputs):
-        """Whether these are the arrays of this step, and inputs of its shapes."""
-        return (params.keys() == self.params.keys() and all(params[k] is a for k, a in self.params.items())
-                and state.keys() == self.state.keys() and all(state[k] is a for k, a in self.state.items())
-                and [np.shape(x) for x in inputs] == self.shapes)
-
-    def hold(self, inputs):
-        """Places for the inputs: time first in memory, as the kernels read them."""
-        self.held = []
-        for value, (_, axes, dtype, _) in zip(inputs, self.given):
-            order = (*range(1, axes), 0, *range(axes, np.ndim(value))) if axes else tuple(range(np.ndim(value)))
-            place = cp.empty(tuple(np.shape(value)[k] for k in order), dtype)
-            self.held.append((place, place.transpose(*(order.index(k) for k in range(len(order)))), order))
-
-    def fill(self, inputs):
-        """The inputs, into their places."""
-        for value, (place, view, order), (name, _, _, limit) in zip(inputs, self.held, self.given):
-            if limit is not None:
-                check_range(name, np.asarray(to_host(value)), limit - 1, f"it is from 0 to {limit - 1}")  # noqa: F821
-            if isinstance(value, cp.ndarray):
-                view[...] = value
-            else:
-                place.set(np.ascontiguousarray(np.transpose(np.asarray(value, place.dtype), order)))
-
-    def capture(self, inputs):
-        """Record the step; where that fails, steps are launched plainly."""
-        stream = cp.cuda.Stream(non_blocking=True)
-        try:
-            with stream:
-                stream.begin_capture()
-                try:
-                    self.loss = self.step(self.params, self.state, *(view for _, view, _ in self.held), self.workspace)
-                finally:
-                    self.graph = stream.end_capture()
-        except Exception as e:
-            self.graph, self.reason = None, f"a step cannot be captured: {e}"
-
-    def run(self, params, state, inputs):
-        """The loss before the step."""
-        if self.ready and self.graph is None and not self.reason:
-            self.hold(inputs)
-            self.capture(inputs)
-        if self.graph is None:
-            loss = self.step(params, state, *inputs, self.workspace)
-            self.ready = True                                    # buffers are made, kernels compiled
-            return loss
-        self.fill(inputs)
-        self.graph.launch(cp.cuda.get_current_stream())
-        return self.loss
-
-
-def stepped(step, params, state, inputs, given, workspace):
-    """A training step: replayed where its arrays are those of the step before."""
-    held = workspace.views.get("step")
-    if held is None or not held.fits(params, state, inputs):
-        held = workspace.views["step"] = Captured(step, params, state, inputs, given, workspace)
-    return held.run(params, state, inputs)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..cpu.energies import EnergyPrinter
 from ..cpu.entry import Entry
 from ..cpu.functions import FunctionPrinter
 from ..cpu.head import init_text
 from ..cpu.module import HELPERS, ModulePrinter
-from . import device
+from . import captured, device, inputs
 from .function import CudaFunction
 from .kernels import Kernels
 from .updates import CudaUpdates
 
 IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
-WORDS = ("KERNELS", "BLAS", "launch", "blocks", "gemm", "to_device", "to_host", "cp", "ctypes")
+WORDS = ("KERNELS", "BLAS", "CHECKS", "launch", "blocks", "gemm", "to_device", "to_host", "cp", "ctypes")
 
 
 class CudaPrinter(ModulePrinter):
@@ -23,13 +24,16 @@ class CudaPrinter(ModulePrinter):
     Function = CudaFunction
     Updates = CudaUpdates
     imports = IMPORTS
-    carried = (*HELPERS, device)                                 # of two helpers of one name, the device's
+    carried = (*HELPERS, device, inputs, captured)                               # of two helpers of one name, the device's
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
         self.reserved = (*self.reserved, *WORDS)
-        self.uses |= {"Kernels", "Blas", "launch", "blocks", "gemm", "matrix", "to_device", "to_host"}
+        self.uses |= {"Kernels", "Blas", "launch", "blocks", "gemm", "matrix", "to_device", "to_host", "Checks"}
         self.kernels = Kernels({k: v for k, v in self.system.sizes.items() if k in self.sizes})
+        kinds = {i.type.kind for i in self.system.inputs.values()}
+        looked = {"check_classes": "class" in kinds or self.system.lengths, "check_units": self.compiled.model is not None}
+        self.kernels.plain |= {k: None for k, has in looked.items() if has}
         self.Updates = self._updates  # type: ignore[assignment]
 
     def _updates(self, compiled: Any, uses: set[str]) -> CudaUpdates:
@@ -64,4 +68,12 @@ class CudaPrinter(ModulePrinter):
 
     def helpers(self) -> str:
         """The helpers, and the kernels."""
-        return f'{super().helpers()}\n\nBLAS = Blas()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n'
+        return f'{super().helpers()}\n\nBLAS = Blas()\nCHECKS = Checks()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n'
+
+
+class CudaEnergyPrinter(CudaPrinter, EnergyPrinter):
+    """The same of an energy model."""
+
+    def statistics(self) -> str:
+        """`statistics`, on the device."""
+        return super().statistics().replace("np.empty_like", "cp.empty_like")

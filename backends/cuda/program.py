@@ -8,7 +8,7 @@ from ...compiler.graph import GraphError
 from ...compiler.options import Options
 from ...compiler.system import System
 from ..cpu.program import Program
-from .module import CudaPrinter
+from .module import CudaEnergyPrinter, CudaPrinter
 
 
 class NoDevice(RuntimeError):
@@ -21,6 +21,7 @@ class CudaProgram(Program):
     backend = "cupy"
     direct = True                                                # how windows are read is the kernels' affair
     Printer = CudaPrinter
+    EnergyPrinter = CudaEnergyPrinter
 
     def __init__(self, system: System, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
         if level == 0:
@@ -28,9 +29,8 @@ class CudaProgram(Program):
                              'the backend "numpy" has')
         if dtype != "float32":
             raise GraphError(f'the cupy backend computes in float32, not {dtype}; the backend "numpy" has both')
-        for has, what in ((system.energy is not None, "an energy"), (system.training.truncate, "`truncate`")):
-            if has:
-                raise GraphError(f'the cupy backend has no form for models with {what}; the backends "native" and "numpy" have')
+        if system.training.truncate:
+            raise GraphError('the cupy backend has no form for models with `truncate`; the backends "native" and "numpy" have')
         super().__init__(system, dtype, level, options)
 
     @property

@@ -80,12 +80,16 @@ class ThreadedRows(_Rows):
 
     def fenced(self, run: list[Stmt]) -> list[str]:
         """A run, behind a barrier where its threads touch what others wrote, or write what others read."""
+        if len(run) > 1 and len(walked(run[0])) == self.depth:
+            return [line for s in run for line in self.fenced([s])]
         now = [t for s in run for t in self._touches(s)]
         fence = any(x.array is y.array and (x.written or y.written) and (x.where != y.where or x.where == ALL)
                     for x in self.before for y in now)
         self.before = [*([] if fence else self.before), *now]
-        barrier = ["__syncwarp();" if self.lanes == 32 else "__syncthreads();"] if fence else []
-        return [*barrier, *self.run(run)]
+        return [*(self._barrier() if fence else []), *self.run(run)]
+
+    def _barrier(self) -> list[str]:
+        return ["__syncwarp();" if self.lanes == 32 else "__syncthreads();"]
 
     def _touches(self, s: Stmt) -> Iterator[Touch]:
         out = writes(s)
@@ -154,7 +158,8 @@ class ThreadedRows(_Rows):
         target, kind = self.print(out), CTYPES.get(out.array.kind, "real")
         value = self.print.constant(s.value) if hasattr(s, "value") else self.print.value(cast(Kernel, s), self.held)
         self.held[target] = name = self.fresh(out)
-        return [f"const {kind} {name} = {value};", f"if (lane == 0) {target} = {name};"]
+        again = self._barrier() if any(v.array.home is out.array.home for v in reads(s)) else []      # every thread has read it
+        return [f"const {kind} {name} = {value};", *again, f"if (lane == 0) {target} = {name};"]
 
     def _partial(self, s: Reduction) -> list[str]:
         """A reduction of some of a row's dims: each thread does whole elements of the result."""

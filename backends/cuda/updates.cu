@@ -62,3 +62,29 @@ extern "C" __global__ void __launch_bounds__(256) project_l1(real *w, int n, rea
         w[i] = size > 0 ? (w[i] < 0 ? -size : size) : 0;
     }
 }
+extern "C" __global__ void __launch_bounds__(256) check_classes(int64_t *x, int n, int classes, int input, int64_t *noted)
+{   /* what is no class is noted, the first one by its place, and becomes 0 */
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+        if (x[i] < 0 || x[i] >= classes) {
+            atomicMin((unsigned long long *)noted, (unsigned long long)input << 43 | (unsigned long long)i);
+            x[i] = 0;
+        }
+}
+extern "C" __global__ void __launch_bounds__(256) check_units(const real *x, int rows, int width, int kind, int input, int64_t *noted)
+{   /* kind: 0 means, 1 binary, 2 spin, 3 categorical, whose rows have a single 1 */
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < rows; i += gridDim.x * blockDim.x) {
+        real total = 0;
+        int wrong = -1;
+        for (int k = width - 1; k >= 0; k--) {
+            const real v = x[i * width + k];
+            if (!(kind == 0 ? v >= 0 && v <= 1 : v == 1 || v == (kind == 2 ? -1 : 0))) wrong = k;
+            total += v;
+        }
+        if (wrong < 0 && kind == 3 && total != 1) wrong = 0;
+        if (wrong >= 0) atomicMin((unsigned long long *)noted, (unsigned long long)input << 43 | (unsigned long long)(i * width + wrong));
+    }
+}
+extern "C" __global__ void __launch_bounds__(1) spoil(real *loss, const int64_t *noted)
+{   /* a loss of inputs that are wrong */
+    if (noted[0] >= 0) loss[0] = NAN;
+}

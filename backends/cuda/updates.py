@@ -40,12 +40,13 @@ class CudaUpdates(NativeUpdates):
     def train_step(self, args: list[str], seeded: bool) -> str:
         """`train_step`: the launches of `_step`, captured once as a graph."""
         self.uses |= {"update_arrays", "Captured", "stepped"}
+        args = [k for k in args if k not in self.compiled.chain]
         call, values = ", ".join(["params", "state", *args]), ", ".join(args) + ("," if len(args) == 1 else "")
         return "\n".join([
             f"def train_step({call}, *, workspace=None):",
             f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device."""',
             '    workspace = workspace or getattr(state, "workspace", None) or Workspace()',
-            "    given = (                                                  # of each input: name, axes, type, count of classes",
+            "    given = (                                                  # of each input: name, axes, type, what it may hold",
             *(f"        {self._given(k)}," for k in args), "    )",
             f"    return stepped(_step, params, state, ({values}), given, workspace).copy()"]) + "\n\n\n" \
             + self._step_text(args, seeded)
@@ -56,6 +57,10 @@ class CudaUpdates(NativeUpdates):
         limit = e.type.n if e.type.kind == "class" else axis_length(own) + 1 if own != key and e is lengths_input(own) else None
         free = {n: self._shape_of(n) for n in (limit.symbols if limit is not None else ()) if n not in self.system.sizes}
         text = "None" if limit is None else limit.format(free)
+        energy = self.compiled.model.energy if self.compiled.model is not None else None
+        for u in energy.visible if energy is not None and self.compiled.model is not None else ():
+            if u.name == key and u.kind != "gaussian":
+                text = quoted("mean" if self.compiled.model.domains.get(key) == "unit" else u.kind)
         kind = {"bool": "bool", "class": "np.int64"}.get(e.type.kind, "np.float32") if limit is None else "np.int64"
         return f"({quoted(key)}, {len(e.axes)}, {kind}, {text})"
 
@@ -72,12 +77,14 @@ class CudaUpdates(NativeUpdates):
         stats = [*self.system.stats]
         lines = [f"def _step({', '.join(['params', 'state', *args, 'workspace'])}):",
                  '    """All that a step launches; its loss."""',
-                 f"    grads = workspace.gradients(params, {self._every()})"]
+                 f"    grads = workspace.gradients({'{**params, **state}' if self.compiled.chain else 'params'}, {self._every()})"]
         groups = [*self._groups()]
         if self.rule_.look is not None:
             lines += self._look_text(groups)
         seed = ['(state["seed"], state["step"])'] if seeded else []
-        lines.append(f"    loss = _gradients({', '.join(['params', 'grads', *args, 'workspace', *seed])})")
+        chain = [f"state[{quoted(k)}]" for k in self.compiled.chain]
+        lines.append(f"    loss = _gradients({', '.join(['params', 'grads', *args, *chain, 'workspace', *seed])})")
+        lines += [f"    state[{quoted(k)}][...] = grads[{quoted(k)}]" for k in self.compiled.chain]
         lines += [f'    launch("{_statistics(k)}", {self._blocks([self._elements(k)])}, {BLOCK}, params[{quoted(k)}], '
                   f'grads[{quoted(k)}], state["step"])' for k in stats]
         lines += self._clip_text(groups)

@@ -26,7 +26,7 @@ class Indices:
         out: list[str] = []
         for n in dims:
             axis = self.axes.get(n.format(), "")
-            free = (x for x in self.letters if x not in out)
+            free = (x for x in self.letters if x not in out and x not in self.open)
             out.append(axis if axis and axis not in out and axis not in self.open else next(free))
         return out
 

@@ -1,0 +1,156 @@
+"""Helpers of modules for a GPU that look at what a caller gives: arrays of NumPy on the host, arrays of the device there.
+
+The host waits for no check on the device: a kernel notes the first number that may not be there, puts one that may in its place,
+and makes the loss NaN; `to_host` says what was noted.
+"""
+
+import numpy as np
+
+cp = None                                                        # a module imports cupy as cp
+
+
+class Checks:
+    """What kernels found wrong with inputs on the device."""
+
+    def __init__(self):
+        self.noted, self.inputs = None, []                       # of each input: name, shape, order of its dims, what is allowed
+
+    def place(self):
+        """Where a kernel notes the first wrong number: 20 bits of its input, 43 of its place; -1 where all are right."""
+        if self.noted is None:
+            self.noted = cp.empty(1, np.int64)
+            self.noted.fill(-1)
+        return self.noted
+
+    def number(self, *input_):
+        """The number of an input."""
+        if input_ not in self.inputs:
+            self.inputs.append(input_)
+        return self.inputs.index(input_)
+
+    def say(self):
+        """Raise ValueError where something was noted. The host waits."""
+        if self.noted is None or (found := int(self.noted.get()[0])) < 0:
+            return
+        self.noted.fill(-1)
+        name, shape, order, allowed = self.inputs[found >> 43]
+        there = np.unravel_index(found & (1 << 43) - 1, [shape[k] for k in order])
+        place = [int(there[order.index(k)]) for k in range(len(order))]
+        raise ValueError(f"{name}{place} is wrong: {allowed}")
+
+
+def checked(name, value, order, check):
+    """Look through a contiguous array on the device: `check` is a number of classes, or a kind of units."""
+    shape = [0] * value.ndim
+    for k, n in zip(order, value.shape):
+        shape[k] = n
+    if isinstance(check, int):
+        number = CHECKS.number(name, tuple(shape), tuple(order), f"it goes from 0 to {check - 1}")  # noqa: F821
+        launch("check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, check, number,  # noqa: F821
+               CHECKS.place())  # noqa: F821
+        return value
+    number = CHECKS.number(name, tuple(shape), tuple(order), f"{name} must hold {unit_values(check)}")  # noqa: F821
+    width = value.shape[-1] if check == "categorical" else 1
+    launch("check_units", min(1024, blocks(value.size // max(width, 1), 256)), 256, value, value.size // max(width, 1),  # noqa: F821
+           width, "mean binary spin categorical".split().index(check), number, CHECKS.place())  # noqa: F821
+    return value
+
+
+def unit_values(kind):
+    """What units of a kind may be, in words."""
+    return {"mean": "numbers from 0 to 1, means of binary units", "spin": "-1 or 1, the values of spin units",
+            "binary": "0 or 1, the values of binary units", "categorical": "a single 1 among 0s along its last axis"}[kind]
+
+
+def as_array(name, value):
+    """An input, of NumPy or of the device."""
+    if isinstance(value, cp.ndarray):
+        return value
+    try:
+        found = np.asarray(value)
+    except ValueError:                                           # rows of unequal length
+        found = np.array([[]], object)
+    if found.dtype == object and (found.ndim == 0 or not all(hasattr(row, "__len__") for row in found.flat)):
+        raise TypeError(f"{name} must be an array of numbers, not {' '.join(repr(value).split()):.60}")
+    if found.dtype == object:
+        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
+                         "t being their axis")
+    return found
+
+
+def real_input(name, value, dims, dtype):
+    """An input as an array of the device of these dims; None stands for any size."""
+    if capturing():  # noqa: F821
+        return value
+    value = as_array(name, value)
+    if value.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
+    check_shape(name, value, dims)  # noqa: F821
+    return cp.ascontiguousarray(cp.asarray(value, dtype))
+
+
+def whole_input(name, value, dims, largest, allowed, wanted):
+    """An input of integers from 0 to `largest`: on the device a copy, in which what is wrong is 0."""
+    value = as_array(name, value)
+    if value.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, {wanted}, not {value.dtype}")
+    check_shape(name, value, dims)  # noqa: F821
+    if not isinstance(value, cp.ndarray):
+        check_range(name, value, largest, allowed)  # noqa: F821
+        return cp.ascontiguousarray(cp.asarray(value, np.int64))
+    out = cp.empty(value.shape, np.int64)
+    out[...] = value
+    return checked(name, out, range(value.ndim), largest + 1)
+
+
+def class_input(name, value, dims, classes):
+    """An input of classes 0, ..., classes-1."""
+    if capturing():  # noqa: F821
+        return value
+    return whole_input(name, value, dims, classes - 1, f"classes are 0 to {classes - 1}", f"the classes 0 to {classes - 1}")
+
+
+def lengths_input(name, value, dims, steps):
+    """How many steps of each example are its own; what the arrays hold beyond them is padding."""
+    if value is None:
+        raise TypeError(f"{name} is missing: the model declares `lengths {name.removeprefix('lengths_')}`")
+    if capturing():  # noqa: F821
+        return value
+    return whole_input(name, value, dims, steps, f"the arrays hold {steps} step{'s' * (steps != 1)}", f"the lengths 0 to {steps}")
+
+
+def units_input(name, value, dims, dtype, kind):
+    """Values of units: binary 0 or 1, mean from 0 to 1, spin -1 or 1, categorical one-hot along the last axis."""
+    if capturing():  # noqa: F821
+        return value
+    if not isinstance(value, cp.ndarray):
+        check_units(name, as_array(name, value), kind)
+    value = real_input(name, value, dims, dtype)
+    return checked(name, value, range(value.ndim), kind)
+
+
+def check_units(name, value, kind):
+    """Refuse an array of NumPy that holds other values than units of this kind have: the first of them, and where it stands."""
+    if value.dtype.kind not in "fiub":
+        return
+    low, high = (-1 if kind == "spin" else 0), 1
+    wrong = ~((value >= low) & (value <= high) if kind == "mean" else (value == low) | (value == high))
+    if kind == "categorical" and not wrong.any():
+        wrong[..., 0] = value.sum(axis=-1) != 1
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"{name} must hold {unit_values(kind)}; {name}{list(place)} is {value[place]:g}")
+
+
+def check_params(params, shapes):
+    """Refuse parameters that are missing, of another shape, or not on the device in float32."""
+    for name, shape in shapes.items():
+        if name not in params:
+            raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
+        a = params[name]
+        if a.shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {a.shape}")
+        if not isinstance(a, cp.ndarray):
+            raise TypeError(f"params[{name!r}] is {type(a).__name__}, not on the device; to_device(params) brings them there")
+        if a.dtype != np.float32 or not a.flags.c_contiguous:
+            raise TypeError(f"params[{name!r}] must be contiguous and float32, not {a.dtype}; to_device gives such arrays")

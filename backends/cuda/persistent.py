@@ -1,0 +1,406 @@
+"""Loops over time that run in one launch: which statements of a loop each block does, and where blocks wait for each other.
+
+Blocks stand in groups. A group does its own examples, from the first step to the last; in it, each block does its own units:
+of every dim of k U elements those of `member*share <= i % U < (member + 1)*share`. So what one gate's units need of another gate's
+stays in one block. What has no units, as the mean of a layer, each block computes for itself.
+
+    statement   how its elements are shared out (`Split`), and by which threads
+    array       register | shared memory of the block, its own units | shared memory, all of it | global memory
+    barrier     before a statement: none, of the block, of the group; by what its data touch since the last one, steps included
+
+Input    a `Loop` of statements; refused with a reason where a statement mixes examples, or has no such form
+Output   `Recurrence`; `persistent_text` prints it
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ...compiler.graph import BATCH, length
+from ...compiler.passes.fusion import walked
+from ...compiler.passes.rows import on_views
+from ...compiler.program import (
+    REAL,
+    Along,
+    Array,
+    Block,
+    Fill,
+    Fixed,
+    Kernel,
+    Loop,
+    Nest,
+    Pick,
+    Product,
+    Reduction,
+    Stmt,
+    Take,
+    View,
+    flat,
+    missing,
+    reads,
+    view,
+    writes,
+)
+from ...compiler.sizes import Size, product
+from ..native.indexing import strides
+
+NONE, BLOCK, GROUP = 0, 1, 2                                     # barriers
+FEW = 16                                                         # gates of a cell, at most
+ROWWISE = ("sum", "max", "min", "prod")
+
+
+class Apart(Exception):
+    """Why a loop stays a launch a step."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the elements of a result are shared out: dim `dim`, of `parts` times `of` elements; no dim: every block does all."""
+
+    dim: int | None
+    of: Size
+    parts: int = 1
+
+
+@dataclass(frozen=True)
+class Touch:
+    """What a statement does to an array at a step: the units of which array dim its blocks touch, and which threads do."""
+
+    view: View
+    written: bool
+    owner: object                                                # None: any block may be at any element
+    threads: object
+    step: int
+    met: bool = False                                            # a barrier of the block stands behind it
+
+
+@dataclass
+class Recurrence:
+    """A loop in one launch."""
+
+    loop: Loop
+    body: list[Stmt]
+    splits: list[Split] = field(default_factory=list)
+    barriers: list[int] = field(default_factory=list)
+    weights: list[Product] = field(default_factory=list)
+    units: list[Size] = field(default_factory=list)              # the different U
+    registers: set[Array] = field(default_factory=set)
+    own: dict[Array, tuple[int, Size, int]] = field(default_factory=dict)      # array -> dim of its units, U, parts
+    private: set[Array] = field(default_factory=set)             # every block has all of its examples
+    stored: dict[Array, View] = field(default_factory=dict)      # private copy -> what it is a copy of
+    exchange: dict[Array, Array] = field(default_factory=dict)   # a row's own value -> the array in which blocks hand it over
+
+    @property
+    def meetings(self) -> int:
+        """Barriers of the group in a step."""
+        return self.barriers.count(GROUP)
+
+
+def recurrence(loop: Loop, body: list[Stmt], kept: Collection[Array], loose: Collection[Array],
+               sizes: Mapping[str, int]) -> Recurrence:
+    """The loop in one launch. `body`: the whole function; `kept`: what its caller gets; `loose`: values without storage. Apart
+    says why there is none.
+    """
+    if loop.copies != 1 or loop.straight or loop.rest != 1:
+        raise Apart("it is unrolled")
+    made = Recurrence(loop, [*_opened(loop.body)])
+    _Planner(made, body, kept, loose, sizes).plan()
+    return made
+
+
+def _opened(body: list[Stmt]) -> Iterator[Stmt]:
+    for s in body:
+        if isinstance(s, Loop):
+            raise Apart("there is a loop in it")
+        if isinstance(s, (Block, Nest)):
+            yield from _opened(s.body)
+        else:
+            yield s
+
+
+def views(s: Stmt) -> tuple[View, ...]:
+    """All that a statement reads, then what it writes."""
+    out = writes(s)
+    assert out is not None
+    return (*reads(s), out)
+
+
+def space(s: Stmt) -> tuple[Size, ...]:
+    """The dims that the indices of a statement's views count along; the last ones of a product are its labels that are summed."""
+    if isinstance(s, Product):
+        raise TypeError(s)
+    return walked(s)
+
+
+def kept_dims(s: Stmt) -> list[int]:
+    """The dims of a statement's space that its result has."""
+    over = s.over if isinstance(s, Reduction) else ()
+    return [d for d in range(len(space(s))) if d not in over]
+
+
+class _Planner:
+    """Plans one loop."""
+
+    def __init__(self, made: Recurrence, body: list[Stmt], kept: Collection[Array], loose: Collection[Array],
+                 sizes: Mapping[str, int]) -> None:
+        self.made, self.kept, self.loose, self.sizes = made, kept, loose, sizes
+        self.everywhere = Counter(v.array for s in flat(body) if not isinstance(s, Loop) for v in views(s))
+        self.homes = Counter(a.home for a in self.everywhere)
+        self.batch = length(BATCH)
+
+    def plan(self) -> None:
+        """Splits, places, barriers."""
+        made = self.made
+        for s in made.body:
+            self._form(s)
+        self.written = {views(s)[-1].array.home for s in made.body}
+        made.weights = [self._turned(s) for s in made.body if isinstance(s, Product)]
+        turned = iter(made.weights)
+        made.body = [next(turned) if isinstance(s, Product) else s for s in made.body]
+        made.splits = [self._split(s) for s in made.body]
+        made.units = [*dict.fromkeys(x.of for x in made.splits if x.dim is not None)]
+        for s in made.body:
+            self._by_example(s)
+        made.barriers = self._barriers()
+        self._places()
+        made.barriers = self._barriers()
+
+    # ------------------------------------------------------------ what has a form
+
+    def _form(self, s: Stmt) -> None:
+        out = writes(s)
+        name = out.array.name or "a value" if out is not None else "a value"
+        if out is None or not isinstance(s, (Kernel, Take, Pick, Fill, Reduction, Product)):
+            raise Apart(f"{name} is computed by a {type(s).__name__.lower()}")
+        if isinstance(s, Reduction) and (s.kind not in ROWWISE or not s.over):
+            raise Apart(f"{name} is a {s.kind}")
+        if missing(out):
+            raise Apart(f"{name} is of a step that a sequence may not have")
+        if out.dims.count(self.batch) != 1:
+            raise Apart(f"{name} is not computed example by example")
+
+    def _turned(self, s: Product) -> Product:
+        """The product as x times weights that stay the same: `a` is what changes, `b` the weights."""
+        for x, lx, w, lw in ((s.a, s.la, s.b, s.lb), (s.b, s.lb, s.a, s.la)):
+            example = [q for q, n in zip(lx, x.dims, strict=True) if n == self.batch]
+            if w.array.home in self.written or len(lx) != 2 or len(lw) != 2 or len(example) != 1 or len(s.lo) != 2:
+                continue
+            inner, = (q for q in lx if q not in example)
+            steps = dict(zip([*lx, *s.lo], [*strides(x), *strides(s.out)], strict=False))
+            if inner in lw and inner not in s.lo and {*s.lo} == {example[0], *lw} - {inner} and None not in steps.values():
+                return Product(s.out, x, w, lx, lw, s.lo)
+        raise Apart(f"{s.out.array.name or 'a product'} is no product of examples and weights that stay the same")
+
+    def known(self, n: Size) -> int | None:
+        """A size as a number, where the model gives it."""
+        return None if {*n.symbols} - {*self.sizes} else n.evaluate(self.sizes)
+
+    def _split(self, s: Stmt) -> Split:
+        """The last dim of the result beside the examples, in parts as long as the products' units where it has such."""
+        out = views(s)[-1]
+        dims = [d for d, n in enumerate(out.dims) if n != self.batch]
+        if not dims:
+            return Split(None, self.batch)
+        d = dims[-1]
+        n = self.known(out.dims[d])
+        along = next((x for x in out.along if isinstance(x, Along) and x.dim == d), None)
+        if along is None:
+            raise Apart(f"{out.array.name or 'a value'} is repeated along a dim")
+        for unit in self._candidates():
+            u, start = self.known(unit), self.known(along.offset)
+            if u and n and n % u == 0 and start is not None and start % u == 0:
+                return Split(d, unit, n // u)
+        return Split(d, out.dims[d])
+
+    def _candidates(self) -> list[Size]:
+        """Numbers of units that products and gates have, the one that divides most of them first."""
+        lengths = [views(s)[-1].dims[-1] for s in self.made.body if views(s)[-1].dims[-1] != self.batch]
+        numbers = {n: k for n in lengths if (k := self.known(n))}
+        most = max(numbers.values(), default=0)
+        return sorted((u for u in numbers if FEW * numbers[u] >= most), key=lambda u: (
+            -sum(numbers.get(n, 1) % numbers[u] == 0 for n in lengths), -numbers[u]))
+
+    def _by_example(self, s: Stmt) -> None:
+        """Refuse what reads what the loop computes for other examples."""
+        for v in views(s):
+            at = [x for x, n in zip(v.along, v.array.dims, strict=True) if n == self.batch]
+            if v.array.home in self.written and (len(at) != 1 or not isinstance(at[0], Along) or v.dims[at[0].dim] != self.batch):
+                raise Apart(f"{v.array.name or 'a value'} is read at other examples")
+
+    # ------------------------------------------------------------ barriers
+
+    def owner(self, s: Stmt, split: Split, v: View) -> object:
+        """Which block touches an element: that of the unit along a dim of the array; None: any."""
+        if split.dim is None or (isinstance(s, Product) and v is s.a):
+            return None
+        dim = split.dim if isinstance(s, (Kernel, Take, Pick, Fill)) or v is views(s)[-1] else kept_dims(s)[split.dim]
+        if isinstance(s, (Take, Pick)) and v is reads(s)[0]:
+            return None
+        for k, x in enumerate(v.along):
+            if isinstance(x, Along) and x.dim == dim:
+                start, u = self.known(x.offset), self.known(split.of)
+                whole = start == 0 or (start is not None and u is not None and start % u == 0)
+                return (k, split.of, v.array.dims) if whole else None
+        return None
+
+    def _touches(self, k: int, step: int) -> Iterator[Touch]:
+        s, split = self.made.body[k], self.made.splits[k]
+        each = isinstance(s, (Kernel, Take, Pick, Fill))
+        for v in views(s):
+            if v.array.home in self.written and v.array not in self.made.registers:
+                threads = (space(s), split, v.along) if each and not (isinstance(s, (Take, Pick)) and v is reads(s)[0]) else k
+                yield Touch(v, v is views(s)[-1], self.owner(s, split, v), threads, step)
+        if (v := self.made.stored.get(views(s)[-1].array)) is not None:
+            yield Touch(v, True, "the first block", k, step)
+
+    def _barriers(self) -> list[int]:
+        """What stands before each statement: found by going through three steps until nothing more is missing."""
+        made = self.made
+        found = [NONE] * len(made.body)
+        while True:
+            before, pending = [*found], list[Touch]()
+            for step in range(3):
+                for k, s in enumerate(made.body):
+                    now = [*self._touches(k, -step if made.loop.reverse else step)]
+                    found[k] = max([found[k], *(self._between(x, y) for x in pending for y in now)])
+                    if found[k] == GROUP:
+                        pending = []
+                    elif found[k] == BLOCK:
+                        pending = [replace(x, met=True) for x in pending]
+                    pending += [replace(x, met=isinstance(s, Product)) for x in now]
+            if found == before:
+                return found
+
+    def _between(self, x: Touch, y: Touch) -> int:
+        """The barrier that must stand between two touches."""
+        if x.view.array.home is not y.view.array.home or not (x.written or y.written) or self._apart(x, y):
+            return NONE
+        private = x.view.array in self.made.private
+        if not private and (x.owner is None or x.owner != y.owner):
+            return GROUP
+        return NONE if x.threads == y.threads or x.met else BLOCK
+
+    def _apart(self, x: Touch, y: Touch) -> bool:
+        """Whether two touches certainly have no element in common: other steps, or other parts."""
+        if x.view.array.dims != y.view.array.dims:
+            return False
+        for d, (p, q) in enumerate(zip(x.view.along, y.view.along, strict=True)):
+            if isinstance(p, Fixed) and isinstance(q, Fixed):
+                if p.axis == q.axis == self.made.loop.axis and x.step + p.offset != y.step + q.offset:
+                    return True
+                if p.axis is q.axis is None and p.end == q.end and p.offset != q.offset:
+                    return True
+            elif isinstance(p, Along) and isinstance(q, Along):
+                low, n = self.known(p.offset), self.known(x.view.dims[p.dim])
+                other, m = self.known(q.offset), self.known(y.view.dims[q.dim])
+                if None not in (low, n, other, m) and (low + n <= other or other + m <= low):    # type: ignore[operator]
+                    return True
+        return False
+
+    # ------------------------------------------------------------ where values stand
+
+    def _places(self) -> None:
+        """Values of one step alone: in registers, in the block's memory, or where blocks hand them over."""
+        made = self.made
+        for k in range(len(made.body)):
+            s = made.body[k]
+            a = views(s)[-1].array
+            if made.splits[k].dim is None:
+                self._copied(k)
+            elif self._temporary(a, k):
+                runs = {self._run(j) for j, x in enumerate(made.body) if a in {v.array for v in views(x)}}
+                along = {v.along for x in made.body for v in views(x) if v.array is a}
+                owners = {self.owner(x, made.splits[j], v) for j, x in enumerate(made.body) for v in views(x) if v.array is a}
+                if len(runs) == 1 and len(along) == 1 and isinstance(s, (Kernel, Take, Pick)):
+                    made.registers.add(a)
+                elif len(owners) == 1 and self._fits(a, *owners) and a.kind == REAL:
+                    (dim, of, _), = owners  # type: ignore[misc]
+                    made.own[a] = (dim, of, (self.known(a.dims[dim]) or 0) // (self.known(of) or 1))
+                elif a in self.loose:
+                    self._handed_over(a)
+            elif a in self.loose:
+                raise Apart(f"{a.name or 'a value'} goes from one step to the next inside a row")
+
+    def _run(self, k: int) -> int:
+        """The first of the statements that share a loop with this one."""
+        while k > 0 and self.made.barriers[k] == NONE and joined(self.made, k - 1, k):
+            k -= 1
+        return k
+
+    def _fits(self, a: Array, owner: object) -> bool:
+        """Whether the array's part of a block has a known size."""
+        return owner is not None and self.known(owner[1]) is not None and all(  # type: ignore[index]
+            self.known(n) is not None for n in self._rest(a))
+
+    def _rest(self, a: Array) -> list[Size]:
+        """The dims that a step's value has beside that of the examples."""
+        fixed = {d for s in self.made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
+        return [n for d, n in enumerate(a.dims) if d not in fixed and n != self.batch]
+
+    def _temporary(self, a: Array, k: int) -> bool:
+        """Whether a value is written at a step before it is read, at the same place, and nobody needs it afterwards."""
+        every = [(j, v) for j, s in enumerate(self.made.body) for v in views(s) if v.array is a]
+        fixed = {tuple((d, x) for d, x in enumerate(v.along) if isinstance(x, Fixed)) for _, v in every}
+        return (a.role == "value" and a not in self.kept and a.storage is None and self.homes[a] == 1 and len(fixed) == 1
+                and len(every) == self.everywhere[a] and every[0][0] == next(j for j, s in enumerate(self.made.body)
+                                                                             if views(s)[-1].array is a)
+                and not any(v.array is a for v in reads(self.made.body[every[0][0]])) and k >= every[0][0])
+
+    def _copied(self, k: int) -> None:
+        """What every block computes for itself has a place in each."""
+        made, v = self.made, views(self.made.body[k])[-1]
+        if v.array in made.private:
+            return
+        copy, temporary = replace(v.array, dims=(self.batch,), name=v.array.name, views={}, storage=None, role="value"), \
+            self._temporary(v.array, k)
+        if temporary and v.array.dims == (self.batch,):
+            made.private.add(v.array)
+            return
+        if sum(views(s)[-1].array is v.array for s in made.body) > 1:
+            raise Apart(f"{v.array.name or 'a value'} is written twice in a step")
+        self.written.add(copy)
+
+        def moved(x: View) -> View:
+            return view(copy) if x.array is v.array and x.along == v.along else x
+
+        made.body[k] = replace(made.body[k], out=view(copy))  # type: ignore[call-arg]
+        for j in range(k + 1, len(made.body)):
+            made.body[j] = on_views(made.body[j], moved)
+        made.private.add(copy)
+        if not temporary:
+            made.stored[copy] = v
+
+    def _handed_over(self, a: Array) -> None:
+        """A row's own value that other blocks read: an array of one step."""
+        fixed = {d for s in self.made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
+        copy = Array(tuple(n for d, n in enumerate(a.dims) if d not in fixed), a.kind, name=a.name)
+        self.made.exchange[a] = copy
+        self.written.add(copy)
+
+        def moved(x: View) -> View:
+            return View(copy, tuple(y for d, y in enumerate(x.along) if d not in fixed), x.dims) if x.array is a else x
+
+        self.made.body = [on_views(s, moved) for s in self.made.body]
+
+
+def joined(made: Recurrence, j: int, k: int) -> bool:
+    """Whether two statements may share the loop of each thread over its elements."""
+    s, m = made.body[j], made.body[k]
+    return isinstance(s, (Kernel, Take, Pick, Fill)) and isinstance(m, (Kernel, Take, Pick, Fill)) and space(s) == space(m) \
+        and made.splits[j] == made.splits[k]
+
+
+def floats(made: Recurrence, sizes: Mapping[str, int]) -> tuple[dict[Size, int], int]:
+    """Numbers in a block's memory: of each U, those for a unit and an example; those for an example."""
+    by_unit = dict.fromkeys(made.units, 0)
+    batch = length(BATCH)
+    for a, (dim, of, parts) in made.own.items():
+        fixed = {d for s in made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
+        rest = product(tuple(n for d, n in enumerate(a.dims) if d != dim and d not in fixed and n != batch))
+        by_unit[of] += parts * rest.evaluate(sizes)
+    return by_unit, len(made.private)
+
+
+__all__ = ["Apart", "BLOCK", "GROUP", "NONE", "Recurrence", "Split", "floats", "joined", "kept_dims", "recurrence", "space", "views"]

@@ -1,0 +1,252 @@
+"""Loops over time in one launch, as CUDA C++: weights into shared memory, then step after step, with barriers between them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...compiler.program import Along, Array, Fixed, Kernel, Pick, Product, Reduction, Stmt, Take, View, reads
+from ...compiler.sizes import Size, product
+from ..native.indexing import CTYPES, Indices, Namer, place, strides
+from ..native.kernels import length
+from ..native.loops import FIRST, accumulate
+from .geometry import bracketed, split, strided
+from .persistent import BLOCK, GROUP, Recurrence, Split, joined, kept_dims, space, views
+from .statements import Statements, flat, join
+
+THREADS = 256
+WORK = 8192                                                      # numbers that a product works with
+BARRIERS = {BLOCK: "__syncthreads();", GROUP: "meet_(arrived, members);"}
+PAD = "    "
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the numbers of a way to share out units are called."""
+
+    share: str
+    low: str
+    units: str
+
+
+class PersistentText(Statements):
+    """Prints one loop."""
+
+    def __init__(self, made: Recurrence, names: Namer, indices: Indices, known: Mapping[str, int], taken: Collection[str]) -> None:
+        super().__init__(names, indices, known, None, dict.fromkeys(made.registers, ()))
+        self.made, self.taken = made, {*taken}
+        self.numbered = {u: Names(*(self.fresh(f"{x}{k or ''}") for x in ("share", "low", "units")))
+                         for k, u in enumerate(made.units)}
+        self.weights: dict[tuple[View, Split], str] = {}
+        for s, how in zip(made.body, made.splits, strict=True):
+            if isinstance(s, Product) and (s.b, how) not in self.weights:
+                self.weights[s.b, how] = self.fresh(f"{names(s.b.array)}_held")
+
+    def fresh(self, word: str) -> str:
+        """A name that nothing has yet."""
+        name = next(x for x in (word, *(f"{word}_{k}" for k in range(2, 1000))) if x not in self.taken)
+        self.taken.add(name)
+        return name
+
+    # ------------------------------------------------------------ the whole kernel
+
+    def text(self) -> list[str]:
+        """The body of the kernel."""
+        loop = self.made.loop
+        t, n = loop.axis, loop.axis.upper()
+        head = f"for (int {t} = {n} - 1; {t} >= 0; {t}--) {{" if loop.reverse else f"for (int {t} = 0; {t} < {n}; {t}++) {{"
+        return [*self._shares(), *self._memory(), *self._filled(), "__syncthreads();", head,
+                *(PAD + line for line in self._steps()), "}"]
+
+    def _shares(self) -> Iterator[str]:
+        """What is this block's."""
+        yield "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, member = blockIdx.x % members, group = blockIdx.x / members;"
+        yield "const int examples = (B + groups - 1) / groups, first = group*examples, rows = max(min(B - first, examples), 0);"
+        for u, n in self.numbered.items():
+            size = bracketed(length(u))
+            yield (f"const int {n.share} = ({size} + members - 1) / members, {n.low} = member*{n.share}, "
+                   f"{n.units} = max(min({size} - {n.low}, {n.share}), 0);")
+
+    def _memory(self) -> Iterator[str]:
+        """Shared memory: for products, weights, the block's own values of a step."""
+        yield "extern __shared__ real work[];"
+        before = f"work + {WORK}"
+        for (v, how), name in self.weights.items():
+            yield f"real *{name} = {before};"
+            before = f"{name} + {self._depth(v, how)}*{self._padded(how)}"
+        for a, (dim, of, parts) in self.made.own.items():
+            yield f"real *{self.names(a)} = {before};"
+            sizes = [bracketed(length(n)) for _, n in self._rest(a, dim)]
+            before = f"{self.names(a)} + {'*'.join(['examples', *sizes, *([str(parts)] if parts > 1 else []), self.numbered[of].share])}"
+        for a in self.made.private:
+            kind = CTYPES.get(a.kind, "real")
+            cast = "" if kind == "real" else f"({kind} *)"
+            yield f"{kind} *{self.names(a)} = {cast}({before});" if cast else f"real *{self.names(a)} = {before};"
+            before = f"{'(real *)' if cast else ''}{self.names(a)} + examples"
+        yield "arrived += 32*group;"
+
+    def _depth(self, v: View, how: Split) -> str:
+        """How many weights a unit has, of a matrix of them."""
+        s = next(s for s, x in zip(self.made.body, self.made.splits, strict=True) if isinstance(s, Product) and (s.b, x) == (v, how))
+        return bracketed(length(next(n for q, n in zip(s.lb, s.b.dims, strict=True) if q not in s.lo)))
+
+    def _padded(self, how: Split) -> str:
+        """Rows of weights of a block, as they stand in memory: four by four."""
+        return f"(({self._rows(how)} + 3) / 4*4)"
+
+    def _rows(self, how: Split) -> str:
+        share = self.numbered[how.of].share
+        return share if how.parts == 1 else f"{how.parts}*{share}"
+
+    def _filled(self) -> Iterator[str]:
+        """Weights, column by column; zeros where a block has fewer units than the others."""
+        for s, how in zip(self.made.body, self.made.splits, strict=True):
+            name = self.weights.get((s.b, how), "") if isinstance(s, Product) else ""
+            if not isinstance(s, Product) or name in self.done:
+                continue
+            self.done.add(name)
+            n = self.numbered[how.of]
+            inner = next(q for q in s.lb if q not in s.lo)
+            depth, padded = self._depth(s.b, how), self._padded(how)
+            element = self(s.b, ["k" if q == inner else "unit" for q in s.lb])
+            part = f" + n / {n.share}*{bracketed(length(how.of))}" if how.parts > 1 else ""
+            yield f"for (int at = threadIdx.x; at < {depth}*{padded}; at += {THREADS}) {{"
+            yield f"    const int k = at / {padded}, n = at % {padded}, unit = {n.low}{part} + n % {n.share};"
+            yield f"    {name}[at] = n < {self._rows(how)} && n % {n.share} < {n.units} ? {element} : 0;"
+            yield "}"
+
+    # ------------------------------------------------------------ a step
+
+    def _steps(self) -> Iterator[str]:
+        """The statements of a step, those of one kind in one loop."""
+        body, k = self.made.body, 0
+        while k < len(body):
+            if self.made.barriers[k] in BARRIERS:
+                yield BARRIERS[self.made.barriers[k]]
+            run = [body[k]]
+            while k + len(run) < len(body) and self.made.barriers[k + len(run)] not in BARRIERS and joined(self.made, k, k + len(run)):
+                run.append(body[k + len(run)])
+            yield from self._run(run, self.made.splits[k])
+            k += len(run)
+
+    def _run(self, run: list[Stmt], how: Split) -> Iterator[str]:
+        s = run[0]
+        if isinstance(s, Product):
+            yield from self._multiplied(s, how)
+            return
+        over = [(i, n) for d, (i, n) in enumerate(zip(self.indices(space(s)), space(s), strict=True)) if d in kept_dims(s)]
+        body = [line for x in run for line in self._line(x)]
+        each = not isinstance(s, Reduction)
+        start, step = ("threadIdx.x", THREADS) if each else ("warp", THREADS // 32)
+        count, found = self._places(over, how)
+        yield f"for (int at = {start}; at < {count}; at += {step}) {{"
+        yield f"    const int {', '.join(found)};"
+        yield from (PAD + line for line in body)
+        yield "}"
+
+    def _places(self, over: Sequence[tuple[str, Size]], how: Split) -> tuple[str, list[str]]:
+        """How many elements a block does, and how it finds the index of one: units run fastest, examples slowest."""
+        factors, out = list[str](), list[str]()
+        batch = next(d for d, (_, n) in enumerate(over) if n.format() == "B")
+        if how.dim is not None:
+            n, name = self.numbered[how.of], over[how.dim][0]
+            part = f" + at / {n.units} % {how.parts}*{bracketed(length(how.of))}" if how.parts > 1 else ""
+            out.append(f"{name} = {n.low}{part} + at % {n.units}")
+            factors += [n.units, *([str(how.parts)] if how.parts > 1 else [])]
+        for d in reversed(range(len(over))):
+            if d not in (how.dim, batch):
+                below = f" / ({'*'.join(factors)})" if factors else ""
+                out.append(f"{over[d][0]} = at{below} % {bracketed(length(over[d][1]))}")
+                factors.append(bracketed(length(over[d][1])))
+        below = f" / ({'*'.join(factors)})" if len(factors) > 1 else f" / {factors[0]}" if factors else ""
+        return "*".join(["rows", *reversed(factors)]), [f"{over[batch][0]} = first + at{below}", *out]
+
+    def _line(self, s: Stmt) -> list[str]:
+        """What a statement does at an element."""
+        out = views(s)[-1]
+        if isinstance(s, Reduction):
+            at = self.indices(s.a.dims)
+            over = [(at[d], s.a.dims[d]) for d in s.over]
+            target = self(out, [at[d] for d in kept_dims(s)])
+            return [f"real total = {FIRST[s.kind]};", *strided(over, [accumulate(s.kind, "total", self(s.a, at))[0]], 32),
+                    join(s.kind, "total", 32), f"if (lane == 0) {target} = total;", *self._stored(out, "lane == 0 && ", "total", at)]
+        if isinstance(s, (Kernel, Take, Pick)):
+            value = self.value(s)
+        else:
+            value = self.constant(s.value)  # type: ignore[union-attr]
+        if out.array in self.made.registers:
+            return [f"const {CTYPES.get(out.array.kind, 'real')} {self(out)} = {value};"]
+        return [f"{self(out)} = {value};", *self._stored(out, "", self(out), self.indices(space(s)))]
+
+    def _stored(self, out: View, test: str, value: str, at: list[str]) -> list[str]:
+        """What every block has, one of them stores."""
+        v = self.made.stored.get(out.array)
+        return [] if v is None else [f"if ({test}member == 0) {super().__call__(v, at[:1])} = {value};"]
+
+    def _multiplied(self, s: Product, how: Split) -> Iterator[str]:
+        """The block's share of a product."""
+        n, of = self.numbered[how.of], bracketed(length(how.of))
+        inner = next(q for q in s.la if q not in s.lo)
+        far, near = (self._stride(s.a, s.la.index(q)) for q in (next(q for q in s.la if q != inner), inner))
+        x = self(s.a, ["0" if q == inner else "first" for q in s.la])
+        example = next(d for d in range(2) if d != how.dim)
+        if s.out.array in self.made.own:
+            target = f"{{{self(s.out, [n.low if d == how.dim else 'first' for d in range(2)])}, {self._rows(how)}, 1, {n.share}, "
+            target = target.replace("{", "{&", 1)
+        else:
+            start = self(s.out, [n.low if d == how.dim else "first" for d in range(2)])
+            assert how.dim is not None
+            target = f"{{&{start}, {self._stride(s.out, example)}, {self._stride(s.out, how.dim)}, {of}, "
+        yield f"multiply_({self.weights[s.b, how]}, {self._rows(how)}, {self._depth(s.b, how)}, {{&{x}, {far}, {near}}}, rows,"
+        yield f"          {target}{n.share}, {n.units}}}, work);"
+
+    @staticmethod
+    def _stride(v: View, d: int) -> str:
+        step = strides(v)[d]
+        assert step is not None
+        return length(step)
+
+    # ------------------------------------------------------------ elements
+
+    def _rest(self, a: Array, dim: int) -> list[tuple[int, Size]]:
+        """The dims of a block's own value beside examples and units, that a step has."""
+        v = next(v for s in self.made.body for v in views(s) if v.array is a)
+        return [(d, n) for d, n in enumerate(a.dims) if d != dim and n.format() != "B" and not isinstance(v.along[d], Fixed)]
+
+    def __call__(self, v: View, at: Sequence[str] | None = None) -> str:
+        """The element of a view: of the block's own values, only its units and its examples are there."""
+        at = self.indices(v.dims) if at is None else at
+        if v.array in self.made.private:
+            return f"{self.names(v.array)}[{at[v.along[0].dim]} - first]".replace("first - first", "0")  # type: ignore[union-attr]
+        if v.array not in self.made.own:
+            return super().__call__(v, at)
+        dim, of, parts = self.made.own[v.array]
+        share = self.numbered[of].share
+        example = next(d for d, n in enumerate(v.array.dims) if n.format() == "B" and isinstance(v.along[d], Along))
+        row = place(v.along[example], v.array.dims[example], at)
+        places = [("0" if row == "first" else f"({row} - first)", "examples")]
+        places += [(place(v.along[d], n, at), length(n)) for d, n in self._rest(v.array, dim)]
+        places.append((self._unit(v, dim, of, parts, at), share if parts == 1 else f"({parts}*{share})"))
+        return f"{self.names(v.array)}[{flat(places)}]"
+
+    def _unit(self, v: View, dim: int, of: Size, parts: int, at: Sequence[str]) -> str:
+        """The place of a unit among those of a block: its part, and how far it is from the block's first one."""
+        x, n = v.along[dim], self.numbered[of]
+        assert isinstance(x, Along)
+        i, size = at[x.dim], bracketed(length(of))
+        before = x.offset.evaluate(self.known) // of.evaluate(self.known)
+        beside = f"{i} - {n.low}" if i != n.low else "0"
+        if v.dims[x.dim] == of:
+            return beside if before == 0 else f"{before}*{n.share} + {beside}"
+        if i == n.low:
+            return f"{before}*{n.share}" if before else "0"
+        moved = f"({i} / {size} + {before})" if before else f"{i} / {size}"
+        return f"{moved}*{n.share} + {i} % {size} - {n.low}"
+
+    @property
+    def done(self) -> set[str]:
+        """Weights that are in memory."""
+        return self.__dict__.setdefault("_done", set())
+
+
+__all__ = ["PersistentText", "THREADS", "WORK", "product", "reads", "split"]
