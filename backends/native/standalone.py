@@ -39,6 +39,7 @@ from .standalone_updates import StandaloneUpdates
 HERE = Path(__file__).parent
 FUNCTION = re.compile(r"(?:^/\*(?:(?!\*/).)*\*/\n)?^(?:static (?:inline )?|INLINE )[\w ]+?\**(\w+)\((?:[^;{]|\n)*?\)\s*"
                       r"\{(?:[^\n]*\} *(?:/\*[^\n]*\*/)?\n|.*?^\}\n)", re.M | re.S)
+CHOICE = re.compile(r"(?m)^#if[^\n]*\n#define (\w+)[^\n]*\n#else\n#define \1\b[^\n]*\n#endif\n")
 PAD = "    "
 PUBLIC = {"gradients": "loss_and_grads", "hidden": "hidden_given_visible", "visible": "visible_given_hidden"}
 
@@ -378,7 +379,10 @@ def pruned(text: str) -> str:
         wanted |= (set(re.findall(r"\w+", found[name])) & found.keys()) - used
     out = FUNCTION.sub(lambda m: m[0] if m[1] in used else "", text)
     gone = "|".join(found.keys() - used) or "$."
-    return re.sub(r"\n{3,}", "\n\n", re.sub(rf"(?m)^#pragma omp declare .*\b({gone})\b.*\n", "", out))
+    out = re.sub(rf"(?m)^#pragma omp declare .*\b({gone})\b.*\n", "", out)
+    for m in CHOICE.finditer(out):                               # a macro that nobody uses
+        out = out if len(re.findall(rf"\b{m[1]}\b", out)) > 2 else out.replace(m[0], "")
+    return re.sub(r"\n{3,}", "\n\n", out)
 
 
 __all__ = ["CFiles", "standalone"]

@@ -159,11 +159,6 @@ static inline real sigmoid_(real x) {
 #else
 #define SIMD
 #endif
-#if defined(__GNUC__)
-#define APART __attribute__((noinline))                          /* a part of a long function, compiled by itself */
-#else
-#define APART
-#endif
 #if defined(LANES) || defined(_OPENMP)
 #define QUOTED(x) _Pragma(#x)
 #define SIMD_SUM(...) QUOTED(omp simd reduction(+ : __VA_ARGS__))
