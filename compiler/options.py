@@ -3,6 +3,7 @@
     unroll       1 | k | "full"                         how many steps of time a loop's body holds
     steps        the length of a full unroll, the same for every axis that has a loop
     checkpoint   "sqrt" | "every k" | "memory 200MB"    backpropagation through time in chunks, each computed anew going back
+    persistent   True | False                           on a GPU: whole loops over time in one launch, where that is faster
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Options:
     unroll: int | str = 1
     steps: int | None = None
     checkpoint: Checkpoint | str | None = None
+    persistent: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unroll", _unroll(self.unroll))

@@ -38,6 +38,7 @@ from .convolutions import by_windows
 from .geometry import SHARED
 from .kernels import Kernels
 from .matrices import gemm
+from .persistent_function import NAMES, handed_over, launched, named, recurrences
 from .prelude import KERNELS, found
 from .statements import Statements
 
@@ -55,7 +56,8 @@ class CudaFunction(NativeFunction):
     """Prints one function: `body` is its text in Python; its kernels go into `kernels`."""
 
     kept_as = "{}"
-    keywords = KEYWORDS | CUDA | frozenset(found()) | frozenset(KERNELS)
+    copied = "kept({})"
+    keywords = KEYWORDS | CUDA | frozenset(found()) | frozenset(KERNELS) | NAMES
     kernels: Kernels
 
     def _lower(self) -> None:
@@ -76,12 +78,16 @@ class CudaFunction(NativeFunction):
         share(self.function.body, self.kept, self.own)
         self.scalars = frozenset(self.own)
         self.local = {*self.own}
+        self.recurrences, self.step_by_step = recurrences(self)
 
     def _name_scratch(self) -> None:
         """There is none; numbers that one kernel hands to another have places of their own."""
         self.again = set()
         self.plan.slots += [Slot(a.kind, [size(1)], [(a, 0, 0)]) for a in self._every()
                             if not a.dims and a.role == "value" and a not in self.own]
+        for a, n in handed_over(self):
+            a.name = self.namer.claim(a.name or "x")
+            self.plan.slots.append(Slot(a.kind, [n], [(a, 0, 0)]))
 
     def _windows(self, body: list[Stmt]) -> list[Stmt]:
         """Convolutions as products of windows."""
@@ -115,6 +121,7 @@ class CudaFunction(NativeFunction):
     def body(self, indent: str = INDENT) -> Text:
         """Launches and matrix products under their equations."""
         self.c_names = self._c_names()
+        named(self)
         self.meanings_()
         self.said: list[str] = []
         self.known_names: set[str] = {a.home.name for a in self._every()}
@@ -167,6 +174,10 @@ class CudaFunction(NativeFunction):
             for x in s.body:
                 yield from self._python(x, pad, found)
         elif isinstance(s, Loop):
+            if (made := self.recurrences.get(id(s))) is not None:
+                yield from ((pad + line, values) for line in self._other_names(s))
+                yield from ((x, []) for x in wrapped(f"{pad}if {launched(self, made)}:", ""))
+                pad += INDENT
             self.indices.open.append(s.axis)
             yield from ((pad + line, []) for line in loop_head(s))
             for x in s.body:
@@ -175,10 +186,14 @@ class CudaFunction(NativeFunction):
         else:
             for line in self._launch(s, values):
                 yield from ((x, values) for x in wrapped(pad + line, ""))
-            for a in [v.array for x in flat([s]) if (v := writes(x)) is not None]:
-                if a.home is not a and a.name and a.name not in self.known_names and a not in self.scalars:
-                    self.known_names.add(a.name)
-                    yield f"{pad}{a.name} = {a.home.name}", values
+            yield from ((pad + line, values) for line in self._other_names(s))
+
+    def _other_names(self, s: Stmt) -> Iterator[str]:
+        """Names of what a statement computes in the place of something else."""
+        for a in [v.array for x in flat([s]) if not isinstance(x, Loop) and (v := writes(x)) is not None]:
+            if a.home is not a and a.name and a.name not in self.known_names and a not in self.scalars:
+                self.known_names.add(a.name)
+                yield f"{a.name} = {a.home.name}"
 
     def _launch(self, s: Stmt, values: list[Expr]) -> Iterator[str]:
         """A statement as a call of cuBLAS, or as the launch of a kernel."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...compiler.program import Array
@@ -28,10 +29,14 @@ class Kernels:
         self.texts: dict[str, tuple[str, str]] = {}              # name -> its bounds, and what follows its name
         self.devices: list[str] = []                             # functions that they call
         self.plain: dict[str, None] = {}                         # kernels that are the same in every module
+        self.loops: dict[str, str] = {}                          # loops in one launch, and what decides about them
 
     def add(self, word: str, body: list[str], geometry: Geometry, arrays: Sequence[Array],
-            written: set[Array], function: CudaFunction) -> tuple[str, list[Array], list[str]]:
-        """A kernel with this body: its name, the arrays that it takes, and the numbers."""
+            written: set[Array], function: CudaFunction, waits: Sequence[str] = ()) -> tuple[str, list[Array], list[str]]:
+        """A kernel with this body: its name, the arrays that it takes, and the numbers.
+
+        `waits`: further parameters of one whose blocks wait for each other, so that others may write what a pointer points to.
+        """
         lines = [MARK.sub("", line).replace("for (int64_t ", "for (int ") for line in body]
         tokens = set(WORD.findall("\n".join(lines)))
         homes, alias = list[Array](), list[str]()
@@ -47,11 +52,11 @@ class Kernels:
         given = []
         for a in homes:
             const = "" if a.home in written else "const "
-            given.append(f"{const}{CTYPES.get(a.kind, 'real')} *__restrict__ {names[a.home]}")
+            given.append(f"{const}{CTYPES.get(a.kind, 'real')} *{'' if waits and not const else '__restrict__ '}{names[a.home]}")
         if {"seed", "step"} <= tokens:
             given += ["const int64_t *__restrict__ seed", "const int64_t *__restrict__ step"]
         numbers = sorted(n for n in tokens if n in function.numbers or n.startswith("offset_"))
-        given += [f"int {n}" for n in numbers]
+        given += [*(f"int {n}" for n in numbers), *waits]
         pad = " " * 16
         head = textwrap.wrap(f"({', '.join(given)})", WIDTH, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False)
         text = "\n".join(head).lstrip() + "\n{\n" + "".join(f"    {x}\n" for x in (*alias, *lines)) + "}\n"
@@ -69,12 +74,17 @@ class Kernels:
         """A kernel as it stands."""
         self.texts[name] = ("__launch_bounds__(256)", text)
 
-    def text(self) -> str:
-        """All of it, in CUDA C++."""
+    @cached_property
+    def together(self) -> Kernels:
+        """The kernels whose blocks wait for each other."""
+        return Kernels(self.sizes)
+
+    def text(self, library: str = "") -> str:
+        """All of it, in CUDA C++; `library`: more functions that they call."""
         own = [f'extern "C" __global__ void {bounds} {name}{text}' for name, (bounds, text) in self.texts.items()]
         whole = "\n".join([*self.devices, *own, *(KERNELS[k] for k in self.plain)])
         sizes = "".join(f"    {k} = {v},\n" for k, v in self.sizes.items())
-        return f"{prelude(whole)}\n" + (f"enum {{\n{sizes}}};\n\n" if sizes else "") + whole
+        return f"{prelude(library + whole)}\n{library}\n" + (f"enum {{\n{sizes}}};\n\n" if sizes else "") + whole
 
 
 __all__ = ["Kernels"]

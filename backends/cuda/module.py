@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..cpu.energies import EnergyPrinter
@@ -9,13 +10,15 @@ from ..cpu.entry import Entry
 from ..cpu.functions import FunctionPrinter
 from ..cpu.head import init_text
 from ..cpu.module import HELPERS, ModulePrinter
-from . import captured, device, inputs
+from . import captured, device, inputs, persistent_device
 from .function import CudaFunction
 from .kernels import Kernels
+from .persistent_function import together_text
+from .steps import CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
 IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
-WORDS = ("KERNELS", "BLAS", "CHECKS", "launch", "blocks", "gemm", "to_device", "to_host", "cp", "ctypes")
+WORDS = ("KERNELS", "BLAS", "CHECKS", "launch", "blocks", "gemm", "to_device", "to_host", "cp", "ctypes", "TOGETHER")
 
 
 class CudaPrinter(ModulePrinter):
@@ -23,8 +26,9 @@ class CudaPrinter(ModulePrinter):
 
     Function = CudaFunction
     Updates = CudaUpdates
+    Generation = CudaGeneration
     imports = IMPORTS
-    carried = (*HELPERS, device, inputs, captured)                               # of two helpers of one name, the device's
+    carried = (*HELPERS, device, inputs, captured, persistent_device)                               # of two helpers of one name, the device's
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -35,6 +39,7 @@ class CudaPrinter(ModulePrinter):
         looked = {"check_classes": "class" in kinds or self.system.lengths, "check_units": self.compiled.model is not None}
         self.kernels.plain |= {k: None for k, has in looked.items() if has}
         self.Updates = self._updates  # type: ignore[assignment]
+        self.Steps = self._steps  # type: ignore[assignment]
 
     def _updates(self, compiled: Any, uses: set[str]) -> CudaUpdates:
         updates = CudaUpdates(compiled, uses)
@@ -46,7 +51,12 @@ class CudaPrinter(ModulePrinter):
         assert isinstance(printer, CudaFunction)
         printer.kernels = self.kernels
         self.uses |= {"seeds"}
-        return super().framed(name, printer, entry, what)
+        text = super().framed(name, printer, entry, what)
+        if self.cut:                                             # what a chunk starts from lies on the device
+            self.uses |= {"kept"}
+            text = text.replace("np.broadcast_to(", "cp.broadcast_to(")
+            text = re.sub(r"(?m)^(    \w+ = )(carry is None|carry\[[^\]]*\])$", r"\1to_device(\2)", text)
+        return text
 
     def initial(self) -> str:
         """`init`: drawn by NumPy, then on the device."""
@@ -62,13 +72,18 @@ class CudaPrinter(ModulePrinter):
         """None: differences need float64."""
         return ""
 
-    def steps(self) -> list[str]:
-        """No steps one by one."""
-        return []
+    def _steps(self, *given: Any) -> CudaSteps:
+        steps = CudaSteps(*given)
+        steps.kernels = self.kernels
+        return steps
 
     def helpers(self) -> str:
         """The helpers, and the kernels."""
-        return f'{super().helpers()}\n\nBLAS = Blas()\nCHECKS = Checks()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n'
+        loops = self.kernels.loops
+        self.uses |= {"Together", "Recurrence", "Machine"} if loops else set()
+        helpers = super().helpers()
+        together = together_text(self.kernels) if loops else ""
+        return f'{helpers}\n\nBLAS = Blas()\nCHECKS = Checks()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n{together}'
 
 
 class CudaEnergyPrinter(CudaPrinter, EnergyPrinter):

@@ -363,7 +363,10 @@ class _Planner:
         self.written.add(copy)
 
         def moved(x: View) -> View:
-            return view(copy) if x.array is v.array and x.along == v.along else x
+            same = x.array is v.array and all(p == q for p, q in zip(x.along, v.along, strict=True) if isinstance(q, Fixed))
+            if not same and x.array is v.array and v.array in self.loose:
+                raise Apart(f"{v.array.name or 'a value'} is read at another step")
+            return View(copy, tuple(p for p in x.along if isinstance(p, Along)), x.dims) if same else x
 
         made.body[k] = replace(made.body[k], out=view(copy))  # type: ignore[call-arg]
         for j in range(k + 1, len(made.body)):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...compiler.program import Along, Array, Fixed, Kernel, Pick, Product, Reduction, Stmt, Take, View, reads
-from ...compiler.sizes import Size, product
+from ...compiler.program import Along, Array, Fixed, Kernel, Pick, Product, Reduction, Stmt, Take, View
+from ...compiler.sizes import Size
 from ..native.indexing import CTYPES, Indices, Namer, place, strides
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate
-from .geometry import bracketed, split, strided
+from .geometry import bracketed, strided
 from .persistent import BLOCK, GROUP, Recurrence, Split, joined, kept_dims, space, views
 from .statements import Statements, flat, join
 
@@ -18,6 +19,7 @@ THREADS = 256
 WORK = 8192                                                      # numbers that a product works with
 BARRIERS = {BLOCK: "__syncthreads();", GROUP: "meet_(arrived, members);"}
 PAD = "    "
+WORD = re.compile(r"[^\W\d]\w*")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class PersistentText(Statements):
 
     def __init__(self, made: Recurrence, names: Namer, indices: Indices, known: Mapping[str, int], taken: Collection[str]) -> None:
         super().__init__(names, indices, known, None, dict.fromkeys(made.registers, ()))
-        self.made, self.taken = made, {*taken}
+        self.made, self.taken, self.done = made, {*taken}, set[str]()
         self.numbered = {u: Names(*(self.fresh(f"{x}{k or ''}") for x in ("share", "low", "units")))
                          for k, u in enumerate(made.units)}
         self.weights: dict[tuple[View, Split], str] = {}
@@ -55,17 +57,24 @@ class PersistentText(Statements):
         loop = self.made.loop
         t, n = loop.axis, loop.axis.upper()
         head = f"for (int {t} = {n} - 1; {t} >= 0; {t}--) {{" if loop.reverse else f"for (int {t} = 0; {t} < {n}; {t}++) {{"
-        return [*self._shares(), *self._memory(), *self._filled(), "__syncthreads();", head,
-                *(PAD + line for line in self._steps()), "}"]
+        rest = [*self._memory(), *self._filled(), "__syncthreads();", head, *(PAD + line for line in self._steps()), "}"]
+        used, lines = set(WORD.findall("\n".join(rest))), list[str]()
+        for name, value in reversed([*self._shares()]):
+            if name in used:
+                used |= {*WORD.findall(value)}
+                lines.insert(0, f"const int {name} = {value};")
+        return [*lines, *rest]
 
-    def _shares(self) -> Iterator[str]:
+    def _shares(self) -> Iterator[tuple[str, str]]:
         """What is this block's."""
-        yield "const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, member = blockIdx.x % members, group = blockIdx.x / members;"
-        yield "const int examples = (B + groups - 1) / groups, first = group*examples, rows = max(min(B - first, examples), 0);"
+        yield from (("lane", "threadIdx.x % 32"), ("warp", "threadIdx.x / 32"), ("member", "blockIdx.x % members"),
+                    ("group", "blockIdx.x / members"), ("examples", "(B + groups - 1) / groups"), ("first", "group*examples"),
+                    ("rows", "max(min(B - first, examples), 0)"))
         for u, n in self.numbered.items():
             size = bracketed(length(u))
-            yield (f"const int {n.share} = ({size} + members - 1) / members, {n.low} = member*{n.share}, "
-                   f"{n.units} = max(min({size} - {n.low}, {n.share}), 0);")
+            yield n.share, f"({size} + members - 1) / members"
+            yield n.low, f"member*{n.share}"
+            yield n.units, f"max(min({size} - {n.low}, {n.share}), 0)"
 
     def _memory(self) -> Iterator[str]:
         """Shared memory: for products, weights, the block's own values of a step."""
@@ -108,11 +117,11 @@ class PersistentText(Statements):
             n = self.numbered[how.of]
             inner = next(q for q in s.lb if q not in s.lo)
             depth, padded = self._depth(s.b, how), self._padded(how)
-            element = self(s.b, ["k" if q == inner else "unit" for q in s.lb])
-            part = f" + n / {n.share}*{bracketed(length(how.of))}" if how.parts > 1 else ""
+            element = self(s.b, ["column_" if q == inner else "unit_" for q in s.lb])
+            part = f" + row_ / {n.share}*{bracketed(length(how.of))}" if how.parts > 1 else ""
             yield f"for (int at = threadIdx.x; at < {depth}*{padded}; at += {THREADS}) {{"
-            yield f"    const int k = at / {padded}, n = at % {padded}, unit = {n.low}{part} + n % {n.share};"
-            yield f"    {name}[at] = n < {self._rows(how)} && n % {n.share} < {n.units} ? {element} : 0;"
+            yield f"    const int column_ = at / {padded}, row_ = at % {padded}, unit_ = {n.low}{part} + row_ % {n.share};"
+            yield f"    {name}[at] = row_ < {self._rows(how)} && row_ % {n.share} < {n.units} ? {element} : 0;"
             yield "}"
 
     # ------------------------------------------------------------ a step
@@ -224,7 +233,7 @@ class PersistentText(Statements):
         share = self.numbered[of].share
         example = next(d for d, n in enumerate(v.array.dims) if n.format() == "B" and isinstance(v.along[d], Along))
         row = place(v.along[example], v.array.dims[example], at)
-        places = [("0" if row == "first" else f"({row} - first)", "examples")]
+        places = [("0" if row == "first" else f"{row} - first", "examples")]
         places += [(place(v.along[d], n, at), length(n)) for d, n in self._rest(v.array, dim)]
         places.append((self._unit(v, dim, of, parts, at), share if parts == 1 else f"({parts}*{share})"))
         return f"{self.names(v.array)}[{flat(places)}]"
@@ -243,10 +252,5 @@ class PersistentText(Statements):
         moved = f"({i} / {size} + {before})" if before else f"{i} / {size}"
         return f"{moved}*{n.share} + {i} % {size} - {n.low}"
 
-    @property
-    def done(self) -> set[str]:
-        """Weights that are in memory."""
-        return self.__dict__.setdefault("_done", set())
 
-
-__all__ = ["PersistentText", "THREADS", "WORK", "product", "reads", "split"]
+__all__ = ["PersistentText", "THREADS", "WORK"]

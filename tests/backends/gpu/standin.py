@@ -323,7 +323,8 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
     out.__dict__.update(ndarray=ndarray, empty=empty, zeros=zeros, asarray=asarray, ascontiguousarray=ascontiguousarray,
                         RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=lambda a: empty(a.shape, a.dtype),
                         zeros_like=lambda a: zeros(a.shape, a.dtype), float32=np.float32, int32=np.int32, int64=np.int64)
-    device = types.SimpleNamespace(compute_capability="90", synchronize=lambda: Stream.current.synchronize())
+    attributes = {"MultiProcessorCount": 6, "MaxSharedMemoryPerBlockOptin": 232448, "CooperativeLaunch": 1, "ClockRate": 1500000}
+    device = types.SimpleNamespace(compute_capability="90", attributes=attributes, synchronize=lambda: Stream.current.synchronize())
     out.cuda = types.SimpleNamespace(
         Stream=Stream, Graph=Graph, get_current_stream=lambda: Stream.current, Device=lambda k=0: device)
     return out

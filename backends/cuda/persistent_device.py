@@ -1,0 +1,121 @@
+"""Whole loops over time in one launch: whether they are worth it, in how many blocks, and the launch. Modules carry this text.
+
+The cost of a step in one launch: its barriers, its products at the rate of one block, and what the blocks read from the second-level
+cache; as launches: so many launches, and the products at the rate of the device. The rates are guesses until they are measured.
+"""
+
+import numpy as np
+
+cp = None                                                        # a module imports cupy as cp
+
+
+class Machine:
+    """What a device has: multiprocessors, bytes of shared memory that a block may take, and rates by the second."""
+
+    def __init__(self, blocks, memory, cooperative=True, clock=1.5e9, cache=3e12):
+        self.blocks, self.memory, self.cooperative, self.clock, self.cache = blocks, memory, cooperative, clock, cache
+
+
+class Recurrence:
+    """A loop in one launch.
+
+    units: for each number of units (its value, numbers that a block keeps for a unit and an example, products), a product being
+    (parts, depth); each: numbers that a block keeps for an example; meetings, launches: barriers of a step, and launches of a step
+    as kernels.
+    """
+
+    MEET, LAUNCH, BUSY = 1.5e-6, 2e-6, 0.5                       # seconds of a barrier and of a launch; how well products use a block
+
+    def __init__(self, units, each, meetings, launches):
+        self.units, self.each, self.meetings, self.launches = units, each, meetings, launches
+
+    def memory(self, examples, groups, members):
+        """Bytes of shared memory of a block."""
+        rows, count = -(-examples // groups), 8192
+        for units, own, products in self.units:
+            share = -(-units // members)
+            count += own * share * rows + sum(depth * (-(-parts * share // 4) * 4) for parts, depth in products)
+        return 4 * (count + self.each * rows)
+
+    def together(self, device, examples, groups, members):
+        """Seconds of a step in one launch."""
+        rows, work, read = -(-examples // groups), 0, 0
+        for units, _, products in self.units:
+            for parts, depth in products:
+                height = parts * -(-units // members)
+                tall = 8 if height <= 8 else 16 if height <= 16 else 32
+                work += -(-height // tall) * tall * -(-rows // 32) * 32 * depth
+                read += 4 * rows * depth * groups * members
+        return self.meetings * self.MEET + work / (128 * self.BUSY * device.clock) + read / device.cache
+
+    def apart(self, device, examples):
+        """Seconds of a step as launches."""
+        sizes = [units * parts * depth for units, _, products in self.units for parts, depth in products]
+        rate = 128 * device.blocks * device.clock * 0.6
+        return self.launches * self.LAUNCH + sum(max(examples * n / rate, 4 * n / device.cache) for n in sizes)
+
+    def shapes(self, device, examples):
+        """(seconds of a step, groups, members) of what fits, the fastest first."""
+        most, found = max(units for units, _, _ in self.units), []
+        for groups in range(1, min(device.blocks, -(-examples // 32)) + 1):
+            members = min(device.blocks // groups, most)
+            if self.memory(examples, groups, members) <= device.memory:
+                found.append((self.together(device, examples, groups, members), groups, members))
+        return sorted(found)
+
+    def choice(self, device, examples):
+        """(groups, members), or None, and why."""
+        found, step = self.shapes(device, examples), self.apart(device, examples)
+        if not device.cooperative:
+            return None, "the device launches no blocks that wait for each other"
+        if not found:
+            need = self.memory(examples, -(-examples // 32), device.blocks * 32 // max(examples, 32) or 1)
+            least = min(need, self.memory(examples, 1, device.blocks))
+            return None, f"a block would take {least} bytes of shared memory, and the device has {device.memory}"
+        seconds, groups, members = found[0]
+        said = f"{seconds * 1e6:.1f} us a step in {groups} x {members} blocks, {step * 1e6:.1f} us as {self.launches} launches"
+        return ((groups, members), said) if seconds < step else (None, said)
+
+
+class Together:
+    """The loops of a module that may run in one launch. `on`: whether they do; `shape`: (groups, members) for all of them."""
+
+    def __init__(self, text, loops):
+        self.text, self.loops, self.on, self.shape = text, loops, True, None
+        self.module, self.device, self.functions, self.chosen, self.reasons = None, None, {}, {}, {}
+
+    def run(self, name, steps, examples, *args):
+        """Launch a loop; False where it is better, or only possible, step by step: `reasons` says why."""
+        if not self.on or steps < 1 or examples < 1:
+            return False
+        shape = self.decided(name, examples)
+        if shape is None:
+            return False
+        groups, members = shape
+        given = tuple(np.int32(a) if type(a) is int else a for a in args)
+        self.functions[name]((groups * members,), (256,), (*given, self.arrived, np.int32(members), np.int32(groups)),
+                             shared_mem=self.loops[name].memory(examples, groups, members))
+        return True
+
+    def decided(self, name, examples):
+        """(groups, members) for so many examples, or None."""
+        if (name, examples, self.shape) not in self.chosen:
+            if self.device is None:
+                self.ready()
+            shape, self.reasons[name] = self.loops[name].choice(self.device, examples)
+            shape = self.shape or shape
+            if shape and self.loops[name].memory(examples, *shape) > self.device.memory:
+                shape = None
+            self.chosen[name, examples, self.shape] = shape
+            if shape and name not in self.functions:
+                self.functions[name] = self.module.get_function(name)
+                self.functions[name].max_dynamic_shared_size_bytes = self.device.memory
+        return self.chosen[name, examples, self.shape]
+
+    def ready(self):
+        """Ask the device what it has; one block a multiprocessor runs for certain, and no more are launched."""
+        has = cp.cuda.Device().attributes
+        blocks, memory = has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
+        self.device = Machine(blocks, memory, bool(has["CooperativeLaunch"]), 1e3 * has.get("ClockRate", 1.5e6))
+        self.arrived = cp.zeros(32 * blocks, np.uint32)
+        self.module = cp.RawModule(code=self.text, options=("-std=c++17",), enable_cooperative_groups=True)

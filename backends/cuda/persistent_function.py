@@ -1,0 +1,108 @@
+"""The loops of a function that may run in one launch: found, named, printed beside the launches of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...compiler.graph import BATCH, length
+from ...compiler.program import Array, Block, Loop, Product, Stmt
+from ...compiler.sizes import Size, product
+from .geometry import Geometry
+from .kernels import Kernels
+from .persistent import Apart, Recurrence, floats, recurrence, views
+from .persistent_text import THREADS, PersistentText
+
+if TYPE_CHECKING:
+    from .function import CudaFunction
+
+LIBRARY = (Path(__file__).parent / "persistent.cu").read_text(encoding="utf-8")
+NAMES = frozenset("""arrived members groups work rows first examples member group lane warp at total unit_ row_ column_ four
+matrix_ share_ B""".split())
+
+
+def recurrences(f: CudaFunction) -> tuple[dict[int, Recurrence], dict[int, str]]:
+    """By the identity of a loop: its form in one launch, or why it has none."""
+    found, apart = dict[int, Recurrence](), dict[int, str]()
+    kept = {v.array for v in f.kept}
+    for loop in outermost(f.function.body):
+        try:
+            if not f.options.persistent:
+                raise Apart("persistent = False asks for launches")
+            if taken := (NAMES - {"B"}) & {*f.system.sizes}:
+                raise Apart(f"a size is called {min(taken)}, which its kernel calls something else")
+            found[id(loop)] = recurrence(loop, f.function.body, kept, f.own, f.system.sizes)
+        except Apart as e:
+            apart[id(loop)] = str(e)
+    return found, apart
+
+
+def outermost(body: Sequence[Stmt]) -> Iterator[Loop]:
+    """Loops that stand in no other one."""
+    for s in body:
+        if isinstance(s, Loop):
+            yield s
+        elif isinstance(s, Block):
+            yield from outermost(s.body)
+
+
+def named(f: CudaFunction) -> None:
+    """Names in CUDA for what only the loops in one launch have."""
+    taken = {*f.c_names.values(), *f.keywords, *f.system.sizes}
+    for made in f.recurrences.values():
+        for a in dict.fromkeys([*made.exchange.values(), *made.private, *(v.array for s in made.body for v in views(s))]):
+            if a not in f.c_names:
+                base = f"{a.name or 'x'}_here" if a in made.private else a.name
+                f.c_names[a] = next(x for x in (base, *(f"{base}_{k}" for k in range(2, 1000))) if x not in taken)
+                taken.add(f.c_names[a])
+
+
+def launched(f: CudaFunction, made: Recurrence) -> str:
+    """The condition under which a loop goes step by step, `not TOGETHER.run(...)`."""
+    f.indices.open.append(made.loop.axis)
+    text = PersistentText(made, f.c_names.__getitem__, f.indices, f.system.sizes,
+                          {*f.c_names.values(), *f.system.sizes, *f.keywords, *NAMES})
+    body = text.text()
+    f.indices.open.pop()
+    inside = {*made.registers, *made.own, *made.private}
+    arrays = [a for a in dict.fromkeys(v.array for s in made.body for v in views(s)) if a not in inside]
+    arrays += [v.array for v in made.stored.values() if v.array not in arrays]
+    written = {a.home for s in made.body for a in [views(s)[-1].array]} | {v.array.home for v in made.stored.values()}
+    name, homes, numbers = f.kernels.together.add(f._word(made.loop), body, Geometry(length(BATCH), 1, (THREADS,)), arrays, written, f,
+                                                  ("unsigned *arrived", "int members", "int groups"))
+    f.kernels.loops[name] = described(made, f.system.sizes)
+    given = ", ".join([*(f._called(a) for a in homes), *numbers])
+    return f'not TOGETHER.run("{name}", {made.loop.axis.upper()}, B, {given})'
+
+
+def described(made: Recurrence, sizes: dict[str, int]) -> str:
+    """What decides about a loop, `Recurrence(...)` of `persistent_device`."""
+    by_unit, each = floats(made, sizes)
+    products: dict[Size, list[tuple[int, int]]] = {u: [] for u in made.units}
+    for s, how in zip(made.body, made.splits, strict=True):
+        if isinstance(s, Product):
+            inner = next(n for q, n in zip(s.lb, s.b.dims, strict=True) if q not in s.lo)
+            products[how.of].append((how.parts, inner.evaluate(sizes)))
+    units = [(u.evaluate(sizes), by_unit[u], tuple(products[u])) for u in made.units if not {*u.symbols} - {*sizes}]
+    return f"Recurrence({units}, {each}, {made.meetings}, {launches(made.loop.body)})"
+
+
+def launches(body: Sequence[Stmt]) -> int:
+    """Launches of a step."""
+    return sum(launches(s.body) if isinstance(s, Block) else 1 for s in body)
+
+
+def handed_over(f: CudaFunction) -> Iterator[tuple[Array, Size]]:
+    """Arrays that only the loops in one launch have, and their sizes."""
+    for made in f.recurrences.values():
+        yield from ((a, product(a.dims)) for a in made.exchange.values())
+
+
+def together_text(kernels: Kernels) -> str:
+    """`TOGETHER`, the kernels of loops in one launch."""
+    loops = "".join(f'    "{name}": {text},\n' for name, text in kernels.loops.items())
+    return f'TOGETHER = Together(r"""{kernels.together.text(LIBRARY)}""", {{\n{loops}}})\n'
+
+
+__all__ = ["NAMES", "handed_over", "launched", "launches", "named", "outermost", "recurrences", "together_text"]
