@@ -1,8 +1,8 @@
 /* Matrix products c = op(a) @ op(b), row by row in memory; TURNED: transposed. ADDED: to what c holds, else c is not read.
 
    A tile of c stays in registers while k is walked through: ROWS_ rows of up to COLUMNS_ vectors (Goto and van de Geijn 2008).
-   Of b it reads whole vectors, from panels [n / LANE_][k][LANE_], which gemm packs on the stack, strip by strip. A matrix that
-   many products take is packed once, by pack(), and is then PACKED, with ldb = k; from a column that is a multiple of 16 on, it
+   Of b it reads whole vectors, from panels [n / LANE_][k][LANE_], which gemm packs on the stack, strip by strip: the panels of a
+   tile, DEPTH_ rows deep, stay in the nearest cache while the tiles below it are computed. A matrix that many products take is packed once, by pack(), and is then PACKED, with ldb = k; from a column that is a multiple of 16 on, it
    is b + column * ldb, as if it were TURNED. Nothing is kept between calls: threads may compute parts of one product. */
 enum { PLAIN = 0, TURNED = 1, PACKED = 2, ADDED = 4 };
 
@@ -17,8 +17,8 @@ enum { VECTOR_ = 16, ROWS_ = 4 };
 #else
 enum { VECTOR_ = sizeof(real), ROWS_ = 4 };
 #endif
-enum { LANE_ = VECTOR_ / sizeof(real), COLUMNS_ = 3, WIDE_ = 8, DEPTH_ = 256, GROUP_ = 32 };
-enum { STRIP_ = 1024 / sizeof(real), FEW_ = 128 / sizeof(real) };
+enum { LANE_ = VECTOR_ / sizeof(real), COLUMNS_ = 3, WIDE_ = 8, DEPTH_ = 192, GROUP_ = 128, NEAR_ = 16 };
+enum { STRIP_ = 18 * LANE_, FEW_ = 128 / sizeof(real) };
 
 #if defined(__GNUC__)
 typedef real vec_ __attribute__((vector_size(VECTOR_)));
@@ -89,20 +89,18 @@ INLINE_ void tile_(const int rows, const int columns, int64_t k, matrix_ a, matr
         }
 }
 
-/* A block of rows of c, tile by tile; few rows take more columns at once, so that enough sums are under way. */
-INLINE_ void row_(const int rows, int64_t n, int64_t k, matrix_ a, matrix_ b, real *c, int64_t ldc, int add)
-{
-    const int wide = rows <= 2 ? WIDE_ : COLUMNS_, last = (int)((n - 1) % LANE_) + 1;
-    int64_t left = (n + LANE_ - 1) / LANE_;
-    for (int step; left > 0; left -= step, b.at += step * b.right, c += step * LANE_) {
-        step = left >= wide ? wide : left >= COLUMNS_ ? COLUMNS_ : (int)left;
-        const int lanes = step == left ? last : LANE_;
-        if (step == wide) tile_(rows, wide, k, a, b, c, ldc, lanes, add);
-        else if (step == COLUMNS_) tile_(rows, COLUMNS_, k, a, b, c, ldc, lanes, add);
-        else if (step == 2) tile_(rows, 2, k, a, b, c, ldc, lanes, add);
-        else tile_(rows, 1, k, a, b, c, ldc, lanes, add);
-    }
-}
+/* Tiles of 1 << size rows, each a function of its own, so that its loop has all registers. */
+typedef void some_tile_(int64_t k, const matrix_ *a, const matrix_ *b, real *c, int64_t ldc, int lanes, int add);
+#define TILE_(size, columns) \
+    ONCE_ void tile_##size##_##columns(int64_t k, const matrix_ *a, const matrix_ *b, real *c, int64_t ldc, int lanes, int add) \
+    { tile_(1 << size < ROWS_ ? 1 << size : ROWS_, columns, k, *a, *b, c, ldc, lanes, add); }
+TILE_(0, 1) TILE_(0, 2) TILE_(0, 3) TILE_(0, 8)
+TILE_(1, 1) TILE_(1, 2) TILE_(1, 3) TILE_(1, 8)
+TILE_(2, 1) TILE_(2, 2) TILE_(2, 3)
+TILE_(3, 1) TILE_(3, 2) TILE_(3, 3)
+static some_tile_ *const tiles_[][4] = {
+    {tile_0_1, tile_0_2, tile_0_3, tile_0_8}, {tile_1_1, tile_1_2, tile_1_3, tile_1_8},
+    {tile_2_1, tile_2_2, tile_2_3}, {tile_3_1, tile_3_2, tile_3_3}};
 
 /* Of a panel whose columns stand as rows in memory: squares of vectors, turned by interleaving log2(LANE_) times their halves.
    The number of the panel's rows that are done so. */
@@ -135,30 +133,37 @@ INLINE_ int64_t turned_(const int width, int64_t n, int64_t k, const real *at, m
 INLINE_ void panels_(const int width, int64_t n, int64_t k, matrix_ from, real *to)
 {
     const int64_t whole = from.right == 1 ? n / width * width : 0;
-    for (int64_t p = 0; p < k; p++)
+    for (int64_t p = 0; p < k; p += NEAR_)
         for (int64_t j = 0; j < whole; j += width)
-            memcpy(to + j * k + p * width, from.at + p * from.down + j, width * sizeof(real));
+            for (int64_t q = p; q < least_(p + NEAR_, k); q++)
+                memcpy(to + j * k + q * width, from.at + q * from.down + j, width * sizeof(real));
     for (int64_t j = whole; j < n; j += width)
         for (int64_t p = turned_(width, least_(n - j, width), k, from.at + j * from.right, from, to + j * k); p < k; p++)
             for (int q = 0; q < width; q++)
                 to[j * k + p * width + q] = q < n - j ? from.at[p * from.down + (j + q) * from.right] : 0;
 }
 
-/* Rows of c. Those of a that stand as columns in memory are copied next to each other first. */
+/* Rows of c. Those of a that stand as columns in memory are copied next to each other first. One or two rows take more columns
+   at once, so that enough sums are under way; of four vectors that are left, two tiles take two each. */
 ONCE_ void rows_(int64_t m, int64_t n, int64_t k, matrix_ a, matrix_ b, real *c, int64_t ldc, int add)
 {
     real near[GROUP_ * DEPTH_];
     const bool copied = a.right != 1 && m > 1 && k <= DEPTH_;
-    for (int64_t i = 0, step; i < m; i += step) {
-        const int64_t left = m - i;
-        matrix_ from = part_(a, i, 0);
-        if (copied && i % GROUP_ == 0) panels_(ROWS_, least_(left, GROUP_), k, (matrix_){from.at, a.right, a.down}, near);
-        if (copied) from = (matrix_){near + i % GROUP_ / ROWS_ * ROWS_ * k + i % ROWS_, 1, ROWS_};
-        step = left >= ROWS_ ? ROWS_ : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        if (step == ROWS_) row_(ROWS_, n, k, from, b, c + i * ldc, ldc, add);
-        else if (step == 4) row_(4, n, k, from, b, c + i * ldc, ldc, add);
-        else if (step == 2) row_(2, n, k, from, b, c + i * ldc, ldc, add);
-        else row_(1, n, k, from, b, c + i * ldc, ldc, add);
+    const int wide = m <= 2 ? WIDE_ : COLUMNS_, last = (int)((n - 1) % LANE_) + 1;
+    for (int64_t i = 0, some; i < m; i += some, c += some * ldc) {
+        some = least_(m - i, GROUP_);
+        if (copied) panels_(ROWS_, some, k, (matrix_){a.at + i * a.down, a.right, a.down}, near);
+        matrix_ right = b;
+        real *out = c;
+        int64_t left = (n + LANE_ - 1) / LANE_;
+        for (int step; left > 0; left -= step, right.at += step * b.right, out += step * LANE_) {
+            step = left >= wide ? wide : left == COLUMNS_ + 1 ? 2 : (int)least_(left, COLUMNS_);
+            for (int64_t r = 0, size = ROWS_ == 8 ? 3 : 2; r < some; r += 1 << size) {
+                while (1 << size > some - r) size--;
+                const matrix_ from = copied ? (matrix_){near + r / ROWS_ * ROWS_ * k + r % ROWS_, 1, ROWS_} : part_(a, i + r, 0);
+                tiles_[size][least_(step, 4) - 1](k, &from, &right, out + r * ldc, ldc, step == left ? last : LANE_, add);
+            }
+        }
     }
 }
 
@@ -192,6 +197,13 @@ ONCE_ void dots_(int64_t n, int64_t k, const real *a, const real *b, int64_t ldb
     }
 }
 
+/* How long pieces of n are: as few as may be, as even as may be, none longer than `most`, a multiple of `group`. */
+static inline int64_t even_(int64_t n, int64_t most, int64_t group)
+{
+    const int64_t pieces = (n + most - 1) / most;
+    return pieces > 0 ? ((n + pieces - 1) / pieces + group - 1) / group * group : group;
+}
+
 ONCE_ void gemm(int ta, int tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,
                 real *c, int64_t ldc)
 {
@@ -216,10 +228,11 @@ ONCE_ void gemm(int ta, int tb, int64_t m, int64_t n, int64_t k, const real *a, 
     const matrix_ right = tb ? (matrix_){b, 1, ldb} : (matrix_){b, ldb, 1};
     const int64_t first = tb || m > FEW_ ? 0 : n / LANE_ * LANE_;       /* columns for which few rows read b where it is */
     real room[DEPTH_ * STRIP_ + LANE_], *const panel = aligned_(room);
+    const int64_t deep = even_(k, DEPTH_, 1), strip = even_(n - first, STRIP_, LANE_);
     for (int64_t j = 0, columns; j < n; j += columns) {
-        columns = j < first ? first : least_(n - j, STRIP_);
-        for (int64_t p = 0; p == 0 || p < k; p += DEPTH_) {
-            const int64_t depth = least_(k - p, DEPTH_);
+        columns = j < first ? first : least_(n - j, strip);
+        for (int64_t p = 0; p == 0 || p < k; p += deep) {
+            const int64_t depth = least_(k - p, deep);
             matrix_ from = {right.at + p * ldb, ldb, LANE_};
             if (j >= first) {
                 panels_(LANE_, columns, depth, part_(right, p, j), panel);
