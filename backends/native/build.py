@@ -2,13 +2,15 @@
 
 A library's name is the hash of all that made it: text, flags, compiler, machine. It is compiled in a folder of its own inside
 the cache and then renamed, so that several processes may want the same one, and one that is killed leaves nothing that another
-reads. CHAINRULE_CACHE names the folder, CC the compiler, CHAINRULE_CFLAGS further flags.
+reads. A long text is compiled as several at the same time. CHAINRULE_CACHE names the folder, CC the compiler, CHAINRULE_CFLAGS
+further flags.
 """
 
 import ctypes
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -57,16 +59,16 @@ def machine():
 def compiler_flags(dtype, source="", path=""):
     """Optimised for this machine; NaN and infinities keep their meaning, signalling ones and errno do not.
 
-    A text of more than 2000 lines is optimised less by gcc: in half the time, and as fast where it was measured.
+    A text of more than 1200 lines is optimised less by gcc: in half the time, and as fast where it was measured.
     """
-    long = source.count("\n") > 2000 and "gcc" in os.path.basename(os.path.realpath(path))
+    long = source.count("\n") > 1200 and "gcc" in os.path.basename(os.path.realpath(path))
     level = ("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic") if long else ("-O3",)
     own = shlex.split(os.environ.get("CHAINRULE_CFLAGS", ""))
     tuned = () if any(flag.startswith(("-march", "-mcpu")) for flag in own) else ("-march=native",)
     if tuned and "avx512f" in machine():                         # whose longest vectors the matrix products use anyway
         tuned += ("-mprefer-vector-width=512",)
     return ["-std=c11", *level, *tuned, "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd", "-DLANES",
-            "-fPIC", "-shared", *(["-DDOUBLE"] if dtype == "float64" else []), *own]
+            "-fPIC", *(["-DDOUBLE"] if dtype == "float64" else []), *own]
 
 
 def load_library(source, name, dtype):
@@ -88,6 +90,32 @@ def load_library(source, name, dtype):
         raise NoCompiler(f"{command[0]} made a library that cannot be loaded: {e}") from None
 
 
+def processors():
+    """How many compilers may run at the same time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_units(source, most):
+    """A text as at most so many, of 400 lines or more, among which the parts of its long functions are divided.
+
+    The first of them has all else; what is declared before, each has for itself.
+    """
+    part = re.compile(r"^static APART void part_\d+_of_\w+\([^;{}]*\)\n\{\n.*?^\}\n", re.M | re.S)
+    parts = [found[0] for found in part.finditer(source)]
+    lines = sum(text.count("\n") for text in parts)
+    many = min(most, lines // 400)
+    if many < 2:
+        return [source]
+    head = source[:re.search(r"(?m)^static APART void part_", source).start()]
+    heads = re.findall(r"(?m)^static (APART void part_\d+_of_.*;\n)", source)
+    shared = re.sub(r"(?m)^void (?=\w+\()", "static APART void ", head)
+    units, done = [part.sub("", source)] + [f"{shared}{''.join(heads)}" for _ in range(many - 1)], 0
+    for text in parts:
+        units[min(done * many // lines, many - 1)] += f"\n{text}"
+        done += text.count("\n")
+    return [re.sub(r"(?m)^static (?=APART void part_\d+_of_)", "", text) for text in units]
+
+
 def compile_library(command, source, target):
     """Compile in a folder of its own, then rename; the text stands beside the library."""
     try:
@@ -99,18 +127,42 @@ def compile_library(command, source, target):
     except OSError as e:
         raise NoCompiler(f"the cache of compiled models cannot be written: {e.strerror}: {str(target.parent)!r}; "
                          "CHAINRULE_CACHE names another folder") from None
-    text, made, kept = folder / f"{target.stem}.c", folder / target.name, target.with_suffix(".c")
     try:
-        text.write_text(source, encoding="utf-8")
-        done = subprocess.run([*command, text.name, "-o", made.name, "-lm"], cwd=folder, capture_output=True, text=True,
-                              check=False)
-        os.replace(text, kept)
-        if done.returncode:
-            said = next((line for line in done.stderr.split("\n") if "error" in line), done.stderr.strip())
-            raise NoCompiler(f"{command[0]} cannot compile {kept}: {said or f'it ends with status {done.returncode}'}")
+        many, kept = min(processors(), 8), target.with_suffix(".c")
+        units = in_units(source, many)
+        texts = [folder / f"{target.stem}{f'-{k}' if k else ''}.c" for k in range(len(units))]
+        for path, text in zip(texts, units):
+            path.write_text(text, encoding="utf-8")
+        made = folder / target.name
+        failed = compiled_together(command, texts, made)
+        if failed:
+            os.replace(failed[0], kept)
+            raise NoCompiler(f"{command[0]} cannot compile {kept}: {failed[1]}")
+        texts[0].write_text(source, encoding="utf-8")
+        os.replace(texts[0], kept)
         os.replace(made, target)
     except OSError as e:
         raise NoCompiler(f"the cache of compiled models cannot be written: {e.strerror}: {str(target.parent)!r}; "
                          "CHAINRULE_CACHE names another folder") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def compiled_together(command, texts, made):
+    """One library of several texts, by as many compilers at once; of one that fails, the text and what the compiler says."""
+    def run(*words):
+        return subprocess.Popen([*command, *map(str, words)], cwd=made.parent, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True)
+    if len(texts) == 1:
+        runs = [run("-shared", texts[0].name, "-o", made.name, "-lm")]
+    else:
+        runs = [run("-c", path.name, "-o", path.with_suffix(".o").name) for path in texts]
+    said = [p.communicate()[1] for p in runs]
+    if len(texts) > 1 and not any(p.returncode for p in runs):
+        runs.append(run("-shared", *(path.with_suffix(".o").name for path in texts), "-o", made.name, "-lm"))
+        said.append(runs[-1].communicate()[1])
+    for path, p, text in zip([*texts, texts[0]], runs, said):
+        if p.returncode:
+            first = next((line for line in text.split("\n") if "error" in line), text.strip())
+            return path, first or f"it ends with status {p.returncode}"
+    return None

@@ -42,7 +42,7 @@ static inline void pause_(void)
 #endif
 }
 
-static inline void meet_(team *us)
+static APART void meet_(team *us)
 {
     if (us->many == 1) return;
     const int phase = atomic_load_explicit(&us->phase, memory_order_relaxed);
@@ -59,7 +59,7 @@ static inline void meet_(team *us)
 
 /* Where share k begins: of much, in groups of 16, as elements that stand beside each other in memory share its lines; of little,
    in pairs, as a product of one row is added up in another order than one of several. */
-static inline int64_t share_(int64_t n, int64_t k, int64_t many)
+static APART int64_t share_(int64_t n, int64_t k, int64_t many)
 {
     const int64_t group = n < 64 * many ? 2 : 16, at = (n / group * k + many - 1) / many * group;
     return k == 0 ? 0 : k == many || n - at < 2 ? n : at;

@@ -13,7 +13,7 @@
 #define SIMD
 #endif
 #if defined(__GNUC__)
-#define APART __attribute__((noinline))                          /* a part of a long function, compiled by itself */
+#define APART __attribute__((noinline, unused))                  /* compiled once: a part of a long function, what many call */
 #else
 #define APART
 #endif
