@@ -12,6 +12,7 @@ from chainrule.backends.cuda.program import CudaProgram
 from chainrule.frontends.language import parse
 from gpu import host, nvrtc, ptx, standin
 from gpu.wide import WIDE
+from zoo import trained_energies as energies
 from zoo.build import LENGTHS
 from zoo.catalogue import ZOO
 from zoo.points import CASES, drawn
@@ -32,7 +33,10 @@ class Case:
 
 @cache
 def case(name):
-    """A model with numbers: of the zoo, one with wide rows, or one of the catalogue's."""
+    """A model with numbers: of the zoo, one with wide rows, an energy model, or one of the catalogue's."""
+    if name in energies.TRAINED:
+        numpy = energies.program(energies.TRAINED[name], "float32")
+        return Case(numpy.system, numpy.init(seed=1), energies.data(numpy.system), numpy, CudaProgram(numpy.system).source)
     point = CASES[name]() if name in CASES else drawn(ZOO[name]() if name in ZOO else parse(WIDE[name]), LENGTHS)
     numpy = Program(point.system, "float32")
     params = {k: np.asarray(v).astype(np.float32) for k, v in point.params.items()}
@@ -60,12 +64,10 @@ def loaded(source, *how):
     return module
 
 
-def predicted(module, params, inputs):
-    """What `predict` gives, of the inputs that it takes, where a model has outputs."""
-    if not hasattr(module, "predict"):
-        return {}
-    taken = inspect.signature(module.predict).parameters
-    return module.predict(params, **{k: v for k, v in inputs.items() if k in taken})
+def taking(function, params, inputs, **more):
+    """What a function gives of those inputs that it takes."""
+    taken = inspect.signature(function).parameters
+    return function(params, **{k: v for k, v in inputs.items() if k in taken}, **more)
 
 
 def trained(module, params, inputs):
@@ -73,32 +75,39 @@ def trained(module, params, inputs):
     if not hasattr(module, "train_step"):
         return {}
     state = module.init_state(params, seed=3)
+    inputs = {k: v for k, v in inputs.items() if k in inspect.signature(module.train_step).parameters}
     out = {f"loss of step {k}": module.train_step(params, state, **inputs) for k in range(STEPS)}
     return out | {f"{k} after {STEPS} steps": v for k, v in params.items()} | {f"state {k}": v for k, v in state.items()}
+
+
+def everything(module, params, inputs):
+    """The results of all functions of a model's module, by name; the parameters are changed by steps in the end."""
+    out = {}
+    for seed in (0, 7) if hasattr(module, "loss_and_grads") else ():
+        loss, grads = taking(module.loss_and_grads, params, inputs, seed=seed)[:2]
+        out |= {f"loss, seed {seed}": loss, **{f"d {k}, seed {seed}": v for k, v in grads.items()}}
+    for name in ("predict", "evaluate", "free_energy", "statistics", "hidden_given_visible"):
+        if hasattr(module, name):
+            found = taking(getattr(module, name), params, inputs)
+            out |= {f"{name} {k}": v for k, v in (found if isinstance(found, dict) else {"": found}).items()}
+    if hasattr(module, "gibbs"):
+        found = module.gibbs(params, k=3, seed=2, **inputs)
+        out |= {f"gibbs {k}": v for k, v in enumerate(found if isinstance(found, tuple) else (found,))}
+    return out | trained(module, params, inputs)
 
 
 def on_device(c, order=host.FORWARD, trapped=False, captures=True, source=None):
     """All results of a model's program for a GPU, as arrays of NumPy by name; `replayed`: steps that were a captured graph."""
     module = loaded(source or c.source, order, trapped, captures)
-    params, inputs = module.to_device(c.params), on_their_way(module, c.inputs)
-    out = {}
-    for seed in (0, 7):
-        loss, grads = module.loss_and_grads(params, seed=seed, **inputs)
-        out |= {f"loss, seed {seed}": loss, **{f"d {k}, seed {seed}": v for k, v in grads.items()}}
-    out |= {f"output {k}": v for k, v in predicted(module, params, inputs).items()}
-    out |= {f"evaluate {k}": v for k, v in module.evaluate(params, **inputs).items()} | trained(module, params, inputs)
-    return flat({k: module.to_host(v) for k, v in out.items()} | {"replayed": standin.SETTINGS.count.replayed})
+    found = everything(module, module.to_device(c.params), on_their_way(module, c.inputs))
+    return flat({k: module.to_host(v) for k, v in found.items()} | {"replayed": standin.SETTINGS.count.replayed})
 
 
 def on_numpy(c, captures=True):
     """The same of the module for NumPy; every step but the first is expected to be a graph."""
-    params, inputs, out = {k: v.copy() for k, v in c.params.items()}, c.inputs, {}
-    for seed in (0, 7):
-        loss, grads = c.numpy.loss_and_grads(params, seed=seed, **inputs)
-        out |= {f"loss, seed {seed}": loss, **{f"d {k}, seed {seed}": v for k, v in grads.items()}}
-    out |= {f"output {k}": v for k, v in predicted(c.numpy.module, params, inputs).items()}
-    out |= {f"evaluate {k}": v for k, v in c.numpy.evaluate(params, **inputs).items()} | trained(c.numpy.module, params, inputs)
-    return flat(out | {"replayed": STEPS - 1 if captures and hasattr(c.numpy.module, "train_step") else 0})
+    module = c.numpy.module
+    found = everything(module, {k: v.copy() for k, v in c.params.items()}, c.inputs)
+    return flat(found | {"replayed": STEPS - 1 if captures and hasattr(module, "train_step") else 0})
 
 
 def interpreted(c, source=None):
@@ -111,7 +120,7 @@ def interpreted(c, source=None):
         if kernel.name in seen:
             return run()
         copies = [a.copy() for a in given]
-        ptx.launch(kernels[kernel.name], grid, block, copies, shared_mem)
+        ptx.launch(kernels[kernel.name], grid, block, copies, shared_mem, kernel.module.cooperative)
         run()
         pairs = [(x, y) for x, y in zip(copies, given, strict=True) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
         seen[kernel.name] = max((off(x, y) for x, y in pairs), default=0.0)
@@ -119,9 +128,7 @@ def interpreted(c, source=None):
     params, inputs = module.to_device(c.params), on_their_way(module, c.inputs)
     standin.SETTINGS.watch = watch
     try:
-        module.evaluate(params, **inputs)
-        predicted(module, params, inputs)
-        trained(module, params, inputs)
+        everything(module, params, inputs)
     finally:
         standin.SETTINGS.watch = None
     return seen

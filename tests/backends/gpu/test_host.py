@@ -1,8 +1,8 @@
-"""Kernels on the CPU: barriers, shuffles, votes, atomics, memory of the launch's size, grids whose blocks wait for each other."""
+"""Kernels on the CPU: barriers, shuffles, votes, atomics, memory of the launch's size, blocks that wait for others."""
 
 import numpy as np
 import pytest
-from gpu import host
+from gpu import grid, host
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 TEXT = r"""
@@ -37,32 +37,6 @@ extern "C" __global__ void k_index(int *y)
 {
     const int t = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z), n = blockDim.x * blockDim.y * blockDim.z;
     y[t + n * (blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z))] += t;
-}
-extern "C" __global__ void k_grid(unsigned *count, const float *x, float *y)
-{
-    __shared__ float mine;
-    if (threadIdx.x == 0) mine = x[blockIdx.x];
-    __syncthreads();
-    for (int round = 1; round <= 3; round++) {
-        if (threadIdx.x == 0) {
-            y[blockIdx.x] = mine;
-            __threadfence();
-            atomicAdd(count, 1u);
-            while (*(volatile unsigned *)count < round * gridDim.x) __nanosleep(20);
-        }
-        __syncthreads();
-        float total = 0;
-        for (int k = 0; k < gridDim.x; k++) total += y[k];
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            mine = total + blockIdx.x;
-            __threadfence();
-            atomicAdd(count + 1, 1u);
-            while (*(volatile unsigned *)(count + 1) < round * gridDim.x) __nanosleep(20);
-        }
-        __syncthreads();
-    }
-    if (threadIdx.x == 0) y[gridDim.x + blockIdx.x] = mine;
 }
 extern "C" __global__ void k_small(const float *x, float *y) { y[0] = x[0] * x[1]; }
 """
@@ -105,16 +79,13 @@ def test_every_thread_of_every_block_runs_once(kernel, order):
 
 
 @EVERY_ORDER
-def test_blocks_that_wait_for_each_other(kernel, order):
+def test_blocks_that_wait_for_each_other(order):
     """A cooperative launch: its barrier is written by hand. In a plain one the first block waits for ever."""
-    x, y, count = np.arange(5, dtype=np.float32), np.zeros(10, np.float32), np.zeros(2, np.uint32)
-    kernel("k_grid")((5,), (64,), (count, x, y), order=order, cooperative=True)
-    want = x
-    for _ in range(3):
-        want = want.sum() + np.arange(5)
-    assert (y[5:] == want).all()
+    kernel, args = host.Module(grid.TEXT).get_function("k"), grid.arguments()
+    kernel(*grid.LAUNCH, args, order=order, cooperative=True)
+    assert (args[2] == grid.WANTED).all()
     with pytest.raises(host.KernelError, match="not cooperative"):
-        kernel("k_grid")((5,), (64,), (count * 0, x, y), order=order)
+        kernel(*grid.LAUNCH, grid.arguments(), order=order)
 
 
 def test_small_numbers_are_zero(kernel):

@@ -9,6 +9,7 @@ from gpu import host, nvrtc, programs
 from gpu.wide import WIDE
 from zoo.catalogue import ZOO
 from zoo.points import CASES
+from zoo.trained_energies import TRAINED
 
 QUICK = ("mlp", "lstm_packed", "dropout")                        # dense; through time, with rows; random numbers
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
@@ -67,7 +68,7 @@ def test_a_model_that_is_not_captured(name):
     agrees(name, host.SHUFFLED, captures=False)
 
 
-@pytest.mark.parametrize("name", tier([*ZOO, *WIDE, *CASES], ["lstm_packed", "wide noise"]))
+@pytest.mark.parametrize("name", tier([*ZOO, *WIDE, *CASES, *TRAINED], ["lstm_packed", "wide noise"]))
 def test_the_first_launch_of_each_kernel_in_ptx(name):
     """No race, nothing read that was not written, all in bounds, and the CPU's numbers."""
     if nvrtc.compiler() is None:

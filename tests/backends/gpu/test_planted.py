@@ -2,40 +2,40 @@
 
 import numpy as np
 import pytest
-from gpu import host, nvrtc, programs, ptx, standin
+from gpu import grid, host, nvrtc, programs, ptx, standin
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 
 
 # ---------------------------------------------------------------- the checks: None, or what they find
 
-def on_host(text, grid, block, args, **more):
+def on_host(text, blocks, threads, args, **more):
     """One run on the CPU, with traps."""
     try:
-        host.Module(text, trapped=True).get_function("k")(grid, block, [copied(a) for a in args], **more)
+        host.Module(text, trapped=True).get_function("k")(blocks, threads, [copied(a) for a in args], **more)
     except host.KernelError as e:
         return str(e)
 
 
-def in_any_order(text, grid, block, args, **more):
+def in_any_order(text, blocks, threads, args, **more):
     """The same numbers in every order of threads."""
     results = []
     for order in host.ORDERS.values():
         given = [copied(a) for a in args]
-        host.Module(text).get_function("k")(grid, block, given, order=order, **more)
+        host.Module(text).get_function("k")(blocks, threads, given, order=order, **more)
         results.append(given)
     for given in results[1:]:
         if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(results[0], given, strict=True)):
             return "the results depend on the order of threads"
 
 
-def in_ptx(text, grid, block, args, **more):
+def in_ptx(text, blocks, threads, args, **more):
     """The interpreter of PTX."""
     if nvrtc.compiler() is None:
         pytest.skip(nvrtc.MISSING)
     kernels = ptx.kernels(nvrtc.compiler().compile(text, "compute_90", "-lineinfo").ptx)
     try:
-        ptx.launch(kernels["k"], grid, block, [copied(a) for a in args], **more)
+        ptx.launch(kernels["k"], blocks, threads, [copied(a) for a in args], **more)
     except ptx.Fault as e:
         return str(e)
 
@@ -134,11 +134,30 @@ KERNELS = {                                                      # name -> text,
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_planted_bug_is_found(name):
-    text, (old, new), (grid, block, args), finders = KERNELS[name]
+    text, (old, new), launch, finders = KERNELS[name]
     assert text.count(old) == 1
     for find, says in finders.items():
-        assert find(text, grid, block, args) is None
-        assert says in (find(text.replace(old, new), grid, block, args) or "nothing"), find.__name__
+        assert find(text, *launch) is None
+        assert says in (find(text.replace(old, new), *launch) or "nothing"), find.__name__
+
+
+WAIT = "while (*(volatile unsigned *)count < round * gridDim.x) __nanosleep(20);\n"
+FENCE = "            __threadfence();\n"
+GRID = {                                                         # name -> what is changed to what in a barrier of the grid
+    "no barrier": (f"            atomicAdd(count, 1u);\n            {WAIT}", ""),
+    "no fence before it": (f"{FENCE}            atomicAdd(count, 1u);", "            atomicAdd(count, 1u);"),
+    "no fence after it": (WAIT + FENCE, WAIT),
+    "no barrier of the block after it": ("__syncthreads();\n        float total", "float total"),
+}
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_a_wrong_barrier_of_the_grid_is_found(name):
+    """What one block has written, another one reads: it is ordered by fences on both sides, or it is a race."""
+    old, new = GRID[name]
+    assert grid.TEXT.count(old) == 1
+    assert in_ptx(grid.TEXT, *grid.LAUNCH, grid.arguments(), cooperative=True) is None
+    assert "a race: it reads" in in_ptx(grid.TEXT.replace(old, new), *grid.LAUNCH, grid.arguments(), cooperative=True)
 
 
 LAUNCHES = {                                                     # name -> arguments of ALONE, what is said

@@ -1,10 +1,11 @@
 """The stand-in for CuPy and for cuBLAS: what they do as on a device, and what they refuse."""
 
 import ctypes
+import itertools
 
 import numpy as np
 import pytest
-from gpu import host, standin
+from gpu import host, programs, standin
 from gpu.cublas import Cublas
 from gpu.standin import Refused
 
@@ -124,3 +125,24 @@ def test_a_distance_below_the_rows_is_a_status(cp):
 def test_only_cublas_is_a_library():
     with pytest.raises(Refused):
         standin.Ctypes().CDLL("libm.so.6")
+
+
+def laid(cp, shape, order):
+    """An array of this shape whose dims stand in memory in this order, each with room beside it; and what it holds."""
+    rng = np.random.default_rng(0)
+    held = cp.asarray(rng.normal(size=[2 * shape[d] if j < len(shape) - 1 else shape[d] for j, d in enumerate(order)])
+                      .astype(np.float32))
+    view = held[tuple(slice(0, shape[d]) for d in order)].transpose(*(order.index(k) for k in range(len(shape))))
+    return view, view.get()
+
+
+@pytest.mark.parametrize("sizes", list(itertools.product((1, 3), (1, 4), (1, 5))), ids=str)
+def test_products_of_views_are_numpys(cp, sizes):
+    """The generated module's own `gemm`: matrices and batches, either operand transposed, rows apart, dims of one element."""
+    gemm, (m, k, n) = programs.loaded(programs.case("logistic").source).gemm, sizes
+    for batch, orders in (((), ((0, 1), (1, 0))), ((2,), ((0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1)))):
+        for left, right in itertools.product(orders, orders):
+            (a, x), (b, y) = laid(cp, (*batch, m, k), left), laid(cp, (*batch, k, n), right)
+            for out in (cp.empty((*batch, m, n), np.float32), laid(cp, (*batch, m, n), orders[0])[0]):
+                gemm(a, b, out)
+                np.testing.assert_allclose(out.get(), x @ y, rtol=1e-4, atol=1e-5, err_msg=f"{left} {right}")

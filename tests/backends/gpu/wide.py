@@ -1,4 +1,4 @@
-"""Models whose rows several threads share: a warp, or a block; and the kernels that follow the gradient, on arrays of many blocks."""
+"""Models whose rows several threads share, a warp or a block; updates of arrays of many blocks, with every kind of constraint."""
 
 WIDE = {
     "wide rows": """model rows(D = 70, H = 300, C = 1000)

@@ -14,7 +14,7 @@ from .memory import Arena
 from .text import kernels
 
 
-def launch(kernel, grid, block, args, shared_mem=0):
+def launch(kernel, grid, block, args, shared_mem=0, cooperative=False):
     """Run a kernel on arrays of NumPy, which it changes, and numbers. How many instructions it took."""
     size = 4096 + sum(a.nbytes + 1024 for a in args if isinstance(a, np.ndarray))
     small = any(i.parts[0] in ("ld", "st") and i.kind[1:] in ("8", "16") and "param" not in i.parts for i in kernel.code)
@@ -25,7 +25,7 @@ def launch(kernel, grid, block, args, shared_mem=0):
             parameters[name] = np.uint64(held[-1][0]).tobytes()
         else:
             parameters[name] = a.tobytes()
-    machine = Machine(kernel, arena, grid, block, parameters, shared_mem)
+    machine = Machine(kernel, arena, grid, block, parameters, shared_mem, cooperative)
     for at, a in held:
         arena.get(at, a)
     return machine.steps

@@ -11,6 +11,7 @@ from .text import RAW, SIZES, TYPES, total
 
 SHARED, LOCAL, CONSTANT = 1 << 40, 1 << 41, 1 << 42              # where these spaces begin, as addresses
 AT_ONCE = 1 << 16                                                # threads
+LAST = 1 << 60                                                   # behind every instruction
 ADDRESS = re.compile(r"\[([^+\]]+)(?:\+(-?\d+))?\]")
 
 
@@ -21,12 +22,12 @@ class Fault(RuntimeError):
 class Machine:
     """One launch."""
 
-    def __init__(self, kernel, arena, grid, block, parameters, dynamic=0):
-        self.kernel, self.arena, self.parameters, self.dynamic = kernel, arena, parameters, dynamic
+    def __init__(self, kernel, arena, grid, block, parameters, dynamic=0, cooperative=False):
+        self.kernel, self.arena, self.parameters, self.dynamic, self.cooperative = kernel, arena, parameters, dynamic, cooperative
         self.grid, self.block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
         self.steps, self.threads = 0, self.block[0] * self.block[1] * self.block[2]
         blocks = self.grid[0] * self.grid[1] * self.grid[2]
-        each = max(1, AT_ONCE // self.threads)
+        each = blocks if cooperative else max(1, AT_ONCE // self.threads)
         for first in range(0, blocks, each):
             self.begin(first, min(each, blocks - first))
             with np.errstate(all="ignore"):
@@ -35,10 +36,11 @@ class Machine:
     def begin(self, first, blocks):
         """The state before the first instruction of some blocks."""
         n = self.count = blocks * self.threads
-        self.who = Threads(first * self.threads, n, self.threads)
+        self.who = Threads(first * self.threads, n, self.threads, self.cooperative)
         self.every, self.values, self.passed = np.arange(n), {}, {}
         self.at, self.done, self.waits = np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool)
         thread, block = self.every % self.threads, first + self.every // self.threads
+        self.warps, self.turn = np.nonzero(thread % 32 == 0)[0], np.zeros(0, np.int64)
         self.special = {"%laneid": thread % 32}
         for k, c in enumerate("xyz"):
             inner, outer = int(np.prod(self.block[:k])), int(np.prod(self.grid[:k]))
@@ -58,11 +60,13 @@ class Machine:
         code = self.kernel.code
         while not self.done.all():
             running = ~(self.done | self.waits)
+            if self.cooperative or not running.any():
+                self.release(running)
+                running = ~(self.done | self.waits)
             if not running.any():
-                self.release()
                 continue
-            pc = int(self.at[running].min())
-            lanes = np.nonzero(running & (self.at == pc))[0]
+            lanes = self.fair(running) if self.cooperative else np.nonzero(running & (self.at == self.at[running].min()))[0]
+            pc = int(self.at[lanes[0]])
             if pc >= len(code):
                 self.done[lanes] = True
                 continue
@@ -87,20 +91,28 @@ class Machine:
             return lanes
         return lanes[self.register(f"%{instruction.predicate}")[lanes] != instruction.negated]
 
-    def release(self):
-        """Blocks all of whose threads stand at one barrier go on."""
-        waits, done, at = (x.reshape(-1, self.threads) for x in (self.waits, self.done, self.at))
-        for k in range(len(waits)):
+    def fair(self, running):
+        """The lanes of the warp that has waited longest, and of others at the same place: blocks may wait for blocks."""
+        behind = np.minimum.reduceat(np.where(running, self.at, LAST), self.warps)
+        if self.turn.size != behind.size:
+            self.turn = np.zeros(behind.size, np.int64)
+        pc = behind[np.argmin(np.where(behind < LAST, self.turn, LAST))]
+        of_warp = np.repeat(behind == pc, np.diff([*self.warps, self.count]))
+        self.turn[behind == pc] = self.steps + 1
+        return np.nonzero(running & (self.at == pc) & of_warp)[0]
+
+    def release(self, running):
+        """Blocks none of whose threads run, since they stand at a barrier, go on."""
+        waits, done, at, runs = (x.reshape(-1, self.threads) for x in (self.waits, self.done, self.at, running))
+        for k in np.nonzero(waits.any(1) & ~runs.any(1))[0]:
             lane = k * self.threads + int(np.argmax(waits[k]))
-            if not waits[k].any():
-                continue
             self.now = self.kernel.code[int(self.at[lane]) - 1]
             if done[k].any():
                 self.fail("a barrier that some threads of the block do not reach, having returned", lane)
             if (at[k] != at[k][0]).any():
                 self.fail("threads of the block wait at different barriers", lane)
-        self.who.block_barriers[self.waits] += 1
-        self.waits[:] = False
+            self.who.barriers[0].reshape(-1, self.threads)[k] += 1
+            waits[k] = False
 
     def step(self, instruction, lanes):
         """One instruction for these lanes."""
@@ -115,7 +127,9 @@ class Machine:
             self.barrier(instruction, lanes)
         elif (special := getattr(self, f"_{base}", None)) is not None:
             special(instruction, lanes)
-        elif base not in ("membar", "fence"):
+        elif base in ("membar", "fence"):
+            self.who.fence(lanes)
+        elif base != "nanosleep":
             given = [self.value(o, self.counted(instruction, k), lanes) for k, o in enumerate(instruction.operands[1:])]
             self.put(instruction.operands[0], compute(instruction.parts, instruction.kind, given), lanes)
 
@@ -131,7 +145,7 @@ class Machine:
             return
         mask = self.value(instruction.operands[0], "u32", lanes)
         self.together(mask, lanes)
-        self.who.warp_barriers[lanes] += 1
+        self.who.barriers[1, lanes] += 1
 
     def together(self, mask, lanes):
         """Refuse a warp operation that a lane of its mask does not reach with the others."""
@@ -209,6 +223,12 @@ class Machine:
             return
         to, n = names(i.operands[0]), SIZES[i.kind]
         at = self.address(i.operands[1], lanes)
+        if "volatile" in i.parts and at[0] < SHARED:
+            self.arena.check(at, n, n, lanes, "load")
+            for a, lane in zip(at, lanes, strict=True):
+                self.who.hear(int(a), lane)
+            self.put(to[0], self.arena.bytes.view(TYPES[i.kind])[at // n], lanes)
+            return
         for k, name in enumerate(to):
             self.put(name, self.load(at + k * n, n, 0 if k else n * len(to), lanes).view(TYPES[i.kind]), lanes)
 
@@ -229,7 +249,8 @@ class Machine:
     def _st(self, i, lanes):
         n, given = SIZES[i.kind], names(i.operands[1])
         if "param" in i.parts:
-            self.passed.setdefault(parameter(i.operands[0]), np.zeros(self.count, TYPES[i.kind]))[lanes] = self.value(given[0], i.kind, lanes)
+            place = self.passed.setdefault(parameter(i.operands[0]), np.zeros(self.count, TYPES[i.kind]))
+            place[lanes] = self.value(given[0], i.kind, lanes)
             return
         at = self.address(i.operands[0], lanes)
         for k, name in enumerate(given):
@@ -271,6 +292,8 @@ class Machine:
         for k in range(len(lanes)):
             old[k] = cells[at[k] // n]
             cells[at[k] // n] += value[k]
+            self.who.hear(int(at[k]), lanes[k])
+            self.who.tell(int(at[k]), lanes[k])
         if i.parts[0] == "atom":
             self.put(i.operands[0], old, lanes)
 

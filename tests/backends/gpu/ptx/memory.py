@@ -1,7 +1,9 @@
 """Memory with a shadow: which bytes there are, who wrote and read each word, and what has been ordered by barriers since.
 
 Two accesses of different threads to one word, of which one writes, are a race, unless a barrier of the block lies between them,
-or they are of one warp and a barrier of the warp lies between them. Nothing orders threads of different blocks.
+or they are of one warp and a barrier of the warp lies between them. Threads of different blocks are ordered in a cooperative
+launch only: where one block has a fence and then an atomic operation after its access, and the other one reads that same place by
+an atomic operation or a volatile load and then has a fence before its own.
 """
 
 import numpy as np
@@ -21,18 +23,53 @@ class Race(RuntimeError):
 
 
 class Threads:
-    """Who the lanes are, and how many barriers each has passed."""
+    """Who the lanes are, how many barriers each has passed, and what each block knows of the others.
 
-    def __init__(self, first, count, block):
+    clock[b, c]: up to which of its fences block c's accesses lie before what block b does now.
+    """
+
+    def __init__(self, first, count, block, cooperative=False):
         self.number = first + np.arange(count)
         self.of_block = block                                    # threads of a block
         self.block, self.warp = self.number // block, self.number % block // 32
-        self.block_barriers, self.warp_barriers = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.barriers = np.zeros((2, count), np.int64)           # of the block, of the warp
+        blocks = count // block
+        self.clock = np.zeros((blocks, blocks), np.int64) if cooperative else None
+        if cooperative:
+            np.fill_diagonal(self.clock, 1)
+            self.heard, self.said, self.places = np.zeros_like(self.clock), np.zeros_like(self.clock), {}
 
-    def elsewhere(self, other, lanes):
-        """Whether thread numbers are of another block; of another warp."""
-        block = other // self.of_block != self.block[lanes]
-        return block, block | (other % self.of_block // 32 != self.warp[lanes])
+    def now(self, lanes):
+        """When an access is: barriers passed, and fences of the block."""
+        fences = np.zeros(len(lanes), np.int64) if self.clock is None else np.diagonal(self.clock)[self.block[lanes]]
+        return np.stack([*self.barriers[:, lanes], fences])
+
+    def before(self, other, when, lanes):
+        """Whether accesses by other threads at some time lie before what these lanes do now."""
+        block, own = other // self.of_block, self.block[lanes]
+        far = np.zeros(len(lanes), bool) if self.clock is None else self.clock[own, block] >= when[2]
+        near = (when[0] < self.barriers[0, lanes]) | (
+            (other % self.of_block // 32 == self.warp[lanes]) & (when[1] < self.barriers[1, lanes]))
+        return np.where(block == own, near, far)
+
+    def fence(self, lanes):
+        """What these blocks have heard is theirs now, and what they have done may be told."""
+        for b in np.unique(self.block[lanes]) if self.clock is not None else ():
+            self.clock[b] = np.maximum(self.clock[b], self.heard[b])
+            self.said[b] = self.clock[b]
+            self.clock[b, b] += 1
+
+    def tell(self, at, lane):
+        """A lane changes this place by an atomic operation."""
+        if self.clock is not None:
+            b = self.block[lane]
+            self.places[at] = np.maximum(self.places.get(at, 0), self.said[b])
+
+    def hear(self, at, lane):
+        """A lane reads this place by an atomic operation or a volatile load."""
+        if self.clock is not None and at in self.places:
+            b = self.block[lane]
+            self.heard[b] = np.maximum(self.heard[b], self.places[at])
 
 
 class Shadow:
@@ -41,36 +78,34 @@ class Shadow:
     def __init__(self, words):
         self.writer = np.full(words, NOBODY)
         self.low, self.high = np.full(words, NOBODY), np.full(words, NOBODY)
-        self.wrote, self.read = np.zeros((2, words), np.int64), np.zeros((2, words), np.int64)   # barriers: block's, warp's
+        self.wrote, self.read_low, self.read_high = np.zeros((3, 3, words), np.int64)            # when
 
     def unordered(self, other, when, lanes, threads):
         """Whether an access by another thread at some time may coincide with one by these lanes now."""
-        block, warp = threads.elsewhere(other, lanes)
-        since_block = when[0] < threads.block_barriers[lanes]
-        since_warp = when[1] < threads.warp_barriers[lanes]
-        return (other != NOBODY) & (other != threads.number[lanes]) & (block | (~since_block & (warp | ~since_warp)))
+        return (other != NOBODY) & (other != threads.number[lanes]) & ~threads.before(np.maximum(other, 0), when, lanes)
 
     def load(self, words, lanes, threads):
         """Lanes read these words."""
         bad = self.unordered(self.writer[words], self.wrote[:, words], lanes, threads)
         if bad.any():
             raise Race("a race: it reads what another thread has written since the last barrier", lanes[bad][0])
-        number = threads.number[lanes]
-        old = (self.low[words] != NOBODY) & (self.unordered(self.low[words], self.read[:, words], lanes, threads)
-                                             | self.unordered(self.high[words], self.read[:, words], lanes, threads))
-        low, high = np.where(old, self.low[words], number), np.where(old, self.high[words], number)
-        self.low[words], self.high[words] = low, high            # then the readers of this very instruction are joined
-        np.minimum.at(self.low, words, np.minimum(low, number))
-        np.maximum.at(self.high, words, np.maximum(high, number))
-        self.read[:, words] = threads.block_barriers[lanes], threads.warp_barriers[lanes]
+        number, now = threads.number[lanes], threads.now(lanes)
+        keep = self.unordered(self.low[words], self.read_low[:, words], lanes, threads) \
+            | self.unordered(self.high[words], self.read_high[:, words], lanes, threads)
+        for ends, times, join, none in ((self.low, self.read_low, np.minimum, 1 << 62),
+                                        (self.high, self.read_high, np.maximum, NOBODY)):
+            ends[words] = np.where(keep, ends[words], none)
+            join.at(ends, words, number)
+            mine = ends[words] == number
+            times[:, words[mine]] = now[:, mine]
 
     def store(self, words, lanes, threads):
         """Lanes write these words."""
         bad = self.unordered(self.writer[words], self.wrote[:, words], lanes, threads)
         if bad.any():
             raise Race("a race: it overwrites what another thread has written since the last barrier", lanes[bad][0])
-        for reader in (self.low, self.high):
-            bad = self.unordered(reader[words], self.read[:, words], lanes, threads)
+        for reader, times in ((self.low, self.read_low), (self.high, self.read_high)):
+            bad = self.unordered(reader[words], times[:, words], lanes, threads)
             if bad.any():
                 raise Race("a race: it overwrites what another thread has read since the last barrier", lanes[bad][0])
         order = np.argsort(words, kind="stable")
@@ -78,7 +113,7 @@ class Shadow:
         if same.any():
             raise Race("a race: two threads write one place at once", lanes[order][1:][same][0])
         self.writer[words] = threads.number[lanes]
-        self.wrote[:, words] = threads.block_barriers[lanes], threads.warp_barriers[lanes]
+        self.wrote[:, words] = threads.now(lanes)
         self.low[words] = self.high[words] = NOBODY
 
 

@@ -57,26 +57,32 @@ def kernels(text):
     constants = {name: np.array([int(x) for x in values.split(",")], np.uint8)
                  for name, values in re.findall(r"^\.(?:global|const) [^;=]*?\.b8 (\w+)\[\d+\] = \{([^}]*)\};", text, re.M)}
     dynamic = re.findall(r"^\.extern \.shared \.align \d+ \.b8 (\w+)\[\];", text, re.M)
-    shared = placed(re.findall(r"^\.shared \.align (\d+) \.b8 (\w+)\[(\d+)\];", text, re.M))
+    shared = placed(declared("shared", text, r"^"))
     functions = {m[1]: (re.findall(r"\w+_param_\d+", m[2]), text[m.end():closing(text, m.end())])
                  for m in re.finditer(r"\.func\s+\([^)]*\)\s*(\w+)\s*\(([^)]*)\)\s*\{", text)}
     found = {}
     for m in re.finditer(r"\.entry (\w+)\s*\((.*?)\)([^{]*)\{", text, re.S):
         body = text[m.end():closing(text, m.end())]
-        own = placed(re.findall(r"\.shared \.align (\d+) \.b8 (\w+)\[(\d+)\];", body), shared)
+        own = placed(declared("shared", body), shared)
         parameters = re.findall(r"\.param (?:\.align \d+ )?\.(\w+)(?: \.ptr[^,)]*?(?=\w+\s*(?:,|$)))?\s*(\w+)", m[2])
         k = found[m[1]] = Kernel(m[1], parameters, {}, own, {}, constants, dynamic)
         read(body, k, functions)
     return found
 
 
-def placed(declared, before=None):
+def declared(space, text, head=""):
+    """(alignment, name, bytes) of the variables of a space that a text declares."""
+    found = re.findall(head + rf"\s*\.{space} \.align (\d+) \.(\w+)\s+(\w+)(?:\[(\d+)\])?;", text, re.M)
+    return [(int(align), name, SIZES[kind] * int(count or 1)) for align, kind, name, count in found]
+
+
+def placed(variables, before=None):
     """name -> (first byte, size), one after the other."""
-    out, at = dict(before or {}), max((a + n for a, n in (before or {}).values()), default=0)
-    for align, name, size in declared:
-        at = -(-at // int(align)) * int(align)
-        out[name] = (at, int(size))
-        at += int(size)
+    out, at = dict(before or {}), total(before or {})
+    for align, name, size in variables:
+        at = -(-at // align) * align
+        out[name] = (at, size)
+        at += size
     return out
 
 
@@ -97,7 +103,7 @@ def closing(text, at):
 def read(body, kernel, functions):
     """The instructions and labels of a body, with those of the functions that it calls in place of the calls."""
     kernel.registers |= {name: kind for kind, name, _ in re.findall(r"\.reg \.(\w+)\s+%(\w+?)(<\d+>)?;", body)}
-    kernel.local |= placed(re.findall(r"\.local \.align (\d+) \.b8\s+(\w+)\[(\d+)\];", body), kernel.local)
+    kernel.local |= placed(declared("local", body), kernel.local)
     line = 0
     for part in re.split(r";|\n", re.sub(r"\$\w+:", lambda m: f"{m[0]}\n", joined(body))):
         s = part.strip()
