@@ -13,6 +13,7 @@ from .views import kept, shape_text, text
 
 WORDS = ("carry", "start_from")                          # names that the functions of a truncated model use
 WIDTH = 100
+COPIED = "{}.copy()"
 CHUNK = """
 
     One chunk of a sequence: it starts from `carry`, which the chunk before returned, or from the declared
@@ -65,18 +66,18 @@ def _declared(x: Slot) -> str:
     return f"np.full({shape}, {number(value)}, {dtype})"
 
 
-def handed_on(it: Truncation, function: Function) -> list[str]:
+def handed_on(it: Truncation, function: Function, copied: str = COPIED) -> list[str]:
     """The carry of the next chunk: copies, since the workspace is written again."""
-    items = [f"{quoted(k)}: {_copy(v)}" for k, v in function.carry.items()]
+    items = [f"{quoted(k)}: {_copy(v, copied)}" for k, v in function.carry.items()]
     items += [f"{quoted(it.axis)}: carry[{quoted(it.axis)}] + {it.axis.upper()}"] if it.numbered else []
     return entries("    carry = ", items)
 
 
-def _copy(v: View) -> str:
+def _copy(v: View, copied: str = COPIED) -> str:
     value = text(v)
     if len(kept(v)) < len(v.dims):
         value = f"np.broadcast_to({value}, {shape_text(v.dims)})"
-    return f"{value}.copy()"
+    return copied.format(value)
 
 
 def entries(before: str, items: list[str], after: str = "") -> list[str]:

@@ -113,7 +113,7 @@ class Entry:
         """The return statement."""
         printer, name = self.printer, self.name
         results = printer.function.results
-        carry = carrying.handed_on(self.cut, printer.function) if self.cut else []
+        carry = carrying.handed_on(self.cut, printer.function, printer.copied) if self.cut else []
         if name == "gradients":
             return [*carry, f"    return {text(results['loss'])}{', carry' if self.cut else ''}"]
         if name == "predict":

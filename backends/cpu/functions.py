@@ -68,6 +68,8 @@ class FunctionPrinter:
     kept_as: ClassVar[str] = "{}"                                # under which name a workspace holds the buffers
     shares: ClassVar[bool] = True                                # values take the place of operands before they are named
 
+    copied: ClassVar[str] = "{}.copy()"                          # a value that outlives the function
+
     function: Function
     layout: Layout
     system: System

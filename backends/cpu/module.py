@@ -48,6 +48,8 @@ class ModulePrinter:
 
     Function = FunctionPrinter
     Updates = Updates
+    Steps = StepPrinter
+    Generation = GenerationPrinter
     imports = "import numpy as np\n"
     carried: tuple[ModuleType, ...] = HELPERS              # modules whose functions a printed module may carry
 
@@ -115,11 +117,11 @@ class ModulePrinter:
         steps = self.compiled.steps
         if steps is None:
             return []
-        printer = StepPrinter(steps, self.compiled.source, self.uses, self.reserved)
+        printer = self.Steps(steps, self.compiled.source, self.uses, self.reserved)
         functions = printer.print()
         source = self.compiled.source
         if source.feedback is not None:
-            functions.append(GenerationPrinter(steps, source, source.feedback, printer).print())
+            functions.append(self.Generation(steps, source, source.feedback, printer).print())
         return functions
 
     def _locate(self) -> None:

@@ -80,10 +80,7 @@ def matrix(a):
     rows, columns = a.shape[-2:]
     outer, inner = (n // a.itemsize for n in a.strides[-2:])
     step = a.strides[0] // a.itemsize if a.ndim == 3 else 0
-    if columns == 1 or inner == 1:
-        turned, far = (False, outer) if inner == 1 else (rows == 1 or outer != 1, inner) if outer == 1 else (False, outer)
-    else:
-        turned, far = True, inner
+    turned, far = (False, outer) if columns == 1 or inner == 1 else (True, inner)
     if turned and rows > 1 and outer != 1:
         raise ValueError(f"no matrix for cuBLAS: shape {a.shape}, strides {a.strides}")
     return turned, max(far, rows if turned else columns, 1), ctypes.c_void_p(a.data.ptr), step
@@ -152,6 +149,12 @@ class Workspace:
             elif have[k].size < count or have[k].dtype != dtype:
                 have[k] = cp.empty(count, dtype)
         return have
+
+    def constant(self, value):
+        """A number on the device, made once."""
+        if value not in self.views.setdefault("constants", {}):
+            self.views["constants"][value] = to_device(value)
+        return self.views["constants"][value]
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""

@@ -155,9 +155,10 @@ class CudaFunction(NativeFunction):
             if not a.dims and a.role == "value":
                 yield f"{indent}{a.name} = {a.home.name}.reshape(())"
         parts = cut(self.function.body, self.kept)
-        if self.name == "gradients" and "loss" in self.function.results and {"check_classes", "check_units"} & {*self.kernels.plain}:
+        loss = self.function.results.get("loss") if self.name == "gradients" else None
+        if loss is not None and {"check_classes", "check_units"} & {*self.kernels.plain}:
             self.kernels.plain["spoil"] = None
-            yield f'{indent}launch("spoil", 1, 1, {self.function.results["loss"].array.name}, CHECKS.place())'
+            yield f'{indent}launch("spoil", 1, 1, {loss.array.name}, CHECKS.place())'
         for v in self.kept:
             if v.array in parts and name_of(v) != v.array.name:
                 yield indent + declared(v.array, parts.pop(v.array))

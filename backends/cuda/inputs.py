@@ -154,3 +154,32 @@ def check_params(params, shapes):
             raise TypeError(f"params[{name!r}] is {type(a).__name__}, not on the device; to_device(params) brings them there")
         if a.dtype != np.float32 or not a.flags.c_contiguous:
             raise TypeError(f"params[{name!r}] must be contiguous and float32, not {a.dtype}; to_device gives such arrays")
+
+
+def start_from(carry, start):
+    """The state that a chunk starts from, on the device: `start`, where there is no carry; else what `start` has of it."""
+    if carry is not None and not isinstance(carry, dict):
+        raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
+    out = {}
+    for key, declared in start.items():
+        if carry is not None and key not in carry:
+            raise KeyError(f"carry has no {key!r}; it needs {', '.join(start)}")
+        if isinstance(declared, int):                            # how many steps came before
+            out[key] = int(declared if carry is None else carry[key])
+            continue
+        have, want = np.shape(declared if carry is None else carry[key]), np.shape(declared)
+        if have[1:] == want[1:] and have[:1] != want[:1]:
+            raise ValueError(f"carry[{key!r}] is of {have[0]} examples, the inputs are of {want[0]}")
+        if have != want:
+            raise ValueError(f"carry[{key!r}] must have the shape {want}, not {have}")
+        out[key] = cp.ascontiguousarray(to_device(declared if carry is None else carry[key]))  # noqa: F821
+    return out
+
+
+def carry_entry(carry, key, dims):
+    """An entry of the carry that a step starts from, on the device; None stands for any size."""
+    if key not in carry:
+        raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
+    value = cp.ascontiguousarray(to_device(carry[key]))  # noqa: F821
+    check_shape(f"carry[{key!r}]", value, dims)  # noqa: F821
+    return value

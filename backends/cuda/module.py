@@ -28,7 +28,7 @@ class CudaPrinter(ModulePrinter):
     Updates = CudaUpdates
     Generation = CudaGeneration
     imports = IMPORTS
-    carried = (*HELPERS, device, inputs, captured, persistent_device)                               # of two helpers of one name, the device's
+    carried = (*HELPERS, device, inputs, captured, persistent_device)        # of two helpers of one name, the last
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -55,7 +55,8 @@ class CudaPrinter(ModulePrinter):
         if self.cut:                                             # what a chunk starts from lies on the device
             self.uses |= {"kept"}
             text = text.replace("np.broadcast_to(", "cp.broadcast_to(")
-            text = re.sub(r"(?m)^(    \w+ = )(carry is None|carry\[[^\]]*\])$", r"\1to_device(\2)", text)
+            text = re.sub(r"(?m)^(    \w+ = )(carry is None)$", r"\1workspace.constant(\2)", text)
+            text = re.sub(r"(?m)^(    \w+ = )(carry\[[^\]]*\])$", r"\1to_device(dtype.type(\2))", text)
         return text
 
     def initial(self) -> str:

@@ -29,8 +29,6 @@ class CudaProgram(Program):
                              'the backend "numpy" has')
         if dtype != "float32":
             raise GraphError(f'the cupy backend computes in float32, not {dtype}; the backend "numpy" has both')
-        if system.training.truncate:
-            raise GraphError('the cupy backend has no form for models with `truncate`; the backends "native" and "numpy" have')
         super().__init__(system, dtype, level, options)
 
     @property

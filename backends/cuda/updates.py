@@ -11,6 +11,7 @@ from ...compiler.optimisers import OPTIMISERS
 from ...compiler.passes.naming import identifier, quoted
 from ...compiler.sizes import Size, product
 from ...compiler.system import lengths_input
+from ..cpu.carrying import CHUNK
 from ..native.kernels import length
 from ..native.updates import NativeUpdates
 from .geometry import BLOCK
@@ -38,17 +39,19 @@ class CudaUpdates(NativeUpdates):
         return text
 
     def train_step(self, args: list[str], seeded: bool) -> str:
-        """`train_step`: the launches of `_step`, captured once as a graph."""
-        self.uses |= {"update_arrays", "Captured", "stepped"}
+        """`train_step`: the launches of `_launched`, captured once as a graph."""
+        cut = self.compiled.truncation is not None
+        step = "stepped_on" if cut else "stepped"
+        self.uses |= {"update_arrays", "Captured", step}
         args = [k for k in args if k not in self.compiled.chain]
         call, values = ", ".join(["params", "state", *args]), ", ".join(args) + ("," if len(args) == 1 else "")
         return "\n".join([
-            f"def train_step({call}, *, workspace=None):",
-            f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device."""',
+            f"def train_step({call}, *, {'carry=None, ' * cut}workspace=None):",
+            f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device.{CHUNK * cut}"""',
             '    workspace = workspace or getattr(state, "workspace", None) or Workspace()',
             "    given = (                                                  # of each input: name, axes, type, what it may hold",
             *(f"        {self._given(k)}," for k in args), "    )",
-            f"    return stepped(_step, params, state, ({values}), given, workspace).copy()"]) + "\n\n\n" \
+            f"    return {step}(_launched, params, state, ({values}), given, workspace{', carry' * cut})"]) + "\n\n\n" \
             + self._step_text(args, seeded)
 
     def _given(self, key: str) -> str:
@@ -73,17 +76,19 @@ class CudaUpdates(NativeUpdates):
         return length_
 
     def _step_text(self, args: list[str], seeded: bool) -> str:
-        """`_step`: launches one after the other."""
-        stats = [*self.system.stats]
-        lines = [f"def _step({', '.join(['params', 'state', *args, 'workspace'])}):",
+        """`_launched`: launches one after the other."""
+        stats, carry = [*self.system.stats], ["carry"] if self.compiled.truncation is not None else []
+        result = ", ".join(["loss", *carry])
+        lines = [f"def _launched({', '.join(['params', 'state', *args, *carry, 'workspace'])}):",
                  '    """All that a step launches; its loss."""',
-                 f"    grads = workspace.gradients({'{**params, **state}' if self.compiled.chain else 'params'}, {self._every()})"]
+                 f"    grads = workspace.gradients({'{**params, **state}' if self.compiled.chain else 'params'}, "
+                 f"{self._every()})"]
         groups = [*self._groups()]
         if self.rule_.look is not None:
             lines += self._look_text(groups)
         seed = ['(state["seed"], state["step"])'] if seeded else []
         chain = [f"state[{quoted(k)}]" for k in self.compiled.chain]
-        lines.append(f"    loss = _gradients({', '.join(['params', 'grads', *args, *chain, 'workspace', *seed])})")
+        lines.append(f"    {result} = _gradients({', '.join(['params', 'grads', *args, *chain, *carry, 'workspace', *seed])})")
         lines += [f"    state[{quoted(k)}][...] = grads[{quoted(k)}]" for k in self.compiled.chain]
         lines += [f'    launch("{_statistics(k)}", {self._blocks([self._elements(k)])}, {BLOCK}, params[{quoted(k)}], '
                   f'grads[{quoted(k)}], state["step"])' for k in stats]
@@ -93,7 +98,7 @@ class CudaUpdates(NativeUpdates):
                          f'*update_arrays(params, grads, state, {self._names(group)}, {self._slots()}), '
                          'state["lr"], state["step"])')
         lines += [f"    {line}" for line in self._constraint_text()]
-        lines += ['    launch("advance", 1, 1, state["step"])', "    return loss"]
+        lines += ['    launch("advance", 1, 1, state["step"])', f"    return {result}"]
         self._kernels(groups)
         return "\n".join(lines) + "\n"
 

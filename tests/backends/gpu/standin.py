@@ -246,6 +246,10 @@ def asarray(a, dtype=None):
     return out
 
 
+def broadcast_to(a, shape):
+    return a._view(np.broadcast_to(a.held, shape))
+
+
 def ascontiguousarray(a):
     return a if a.flags.c_contiguous else a.copy()
 
@@ -321,6 +325,7 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
     SETTINGS.__init__(order, trapped, captures)
     out = types.ModuleType("cupy")
     out.__dict__.update(ndarray=ndarray, empty=empty, zeros=zeros, asarray=asarray, ascontiguousarray=ascontiguousarray,
+                        broadcast_to=broadcast_to,
                         RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=lambda a: empty(a.shape, a.dtype),
                         zeros_like=lambda a: zeros(a.shape, a.dtype), float32=np.float32, int32=np.int32, int64=np.int64)
     attributes = {"MultiProcessorCount": 6, "MaxSharedMemoryPerBlockOptin": 232448, "CooperativeLaunch": 1, "ClockRate": 1500000}

@@ -47,5 +47,6 @@ def test_an_energy_model(name, given):
     there = inputs if given == "host" else module.to_device(inputs)
     found = results(module, module.to_device(start), system, there, numpy.compiled.parts)
     wanted = results(numpy.module, {k: v.copy() for k, v in start.items()}, system, inputs, numpy.compiled.parts)
-    assert programs.differences(programs.flat({k: module.to_host(v) for k, v in found.items()}), programs.flat(wanted), 2e-5, 1e-6) == {}
+    found = {k: module.to_host(v) for k, v in found.items()}
+    assert programs.differences(programs.flat(found), programs.flat(wanted), 2e-5, 1e-6) == {}
     assert standin.SETTINGS.count.replayed == 2

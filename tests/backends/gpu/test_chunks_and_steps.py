@@ -1,0 +1,67 @@
+"""Sequences in chunks, step by step, and generated, on the stand-in for CuPy: NumPy's numbers."""
+
+import numpy as np
+import pytest
+from chainrule.backends.cpu.program import Program
+from chainrule.backends.cuda.program import CudaProgram
+from gpu import host, programs, standin
+from zoo import examples, truncated
+from zoo.build import LENGTHS, values
+
+pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+MEANS = {f.__name__: f for f in truncated.MEANS}
+NUMBERED = ("noisy", "positions", "odd_constants")                                # they count the steps before a chunk
+
+
+def modules(system):
+    """The module for NumPy, and that for a GPU on the stand-in."""
+    return Program(system, "float32").module, programs.loaded(CudaProgram(system).source, host.SHUFFLED)
+
+
+def compared(found, wanted, rtol=2e-5):
+    """Results of both by name, the same."""
+    assert programs.differences(programs.flat(found), programs.flat(wanted), rtol, 1e-6) == {}
+
+
+def in_chunks(module, params, parts, there):
+    """Losses, carries and parameters of a sequence chunk by chunk, twice over; the gradient of each chunk first."""
+    state, out, workspace = module.init_state(params, seed=3), {}, module.Workspace()
+    for turn in range(2):
+        carry = None
+        for k, part in enumerate(parts):
+            loss, grads, _ = module.loss_and_grads(params, **part, carry=carry, workspace=workspace, seed=5)
+            out |= {f"{turn} {k} {n}": there(v) for n, v in grads.items()} | {f"{turn} {k} value": there(loss)}
+            loss, carry = module.train_step(params, state, **part, carry=carry)
+            out |= {f"{turn} {k} carry {n}": there(v) for n, v in carry.items()} | {f"{turn} {k} loss": there(loss)}
+    return out | {n: there(v) for n, v in params.items()}
+
+
+@pytest.mark.parametrize("name", ["lstm_packed", *(pytest.param(k, marks=pytest.mark.full) for k in MEANS if k != "lstm_packed")])
+def test_a_sequence_in_chunks(name):
+    """A sequence's first chunk runs plainly, the second of all chunks too, the third is recorded, the later ones replay."""
+    system = truncated.truncating(MEANS[name](), 2)
+    numpy, device = modules(system)
+    at = values(system, {**LENGTHS, "T": 8})
+    parts = [truncated.part(system, at, lo, lo + 2) for lo in range(0, 8, 2)]
+    parts = [{k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in p.items()} for p in parts]
+    params = {k: np.asarray(at[k]).astype(np.float32) for k in (*system.params, *system.stats)}
+    found = in_chunks(device, device.to_device(params), parts, device.to_host)
+    compared(found, in_chunks(numpy, {k: v.copy() for k, v in params.items()}, parts, lambda x: x), 1e-4)
+    assert standin.SETTINGS.count.replayed == (0 if name in NUMBERED else 5)
+
+
+@pytest.mark.parametrize("name", ["char_lstm", pytest.param("char_gru", marks=pytest.mark.full),
+                                  pytest.param("shakespeare_lstm", marks=pytest.mark.full)])
+def test_generated_sequences(name):
+    system = examples.small(name)
+    numpy, device = modules(system)
+    params = {k: v.astype(np.float32) for k, v in examples.at(system)[0].items()}
+    there, x = device.to_device(params), np.array([[1, 2, 0], [0, 1, 1]])
+    for given in ({"batch": 3}, {"x": x}, {"x": x, "temperature": 0}):
+        drawn = device.generate(there, 6, seed=4, **given)
+        np.testing.assert_array_equal(drawn, numpy.generate(params, 6, seed=4, **given))
+    carry, known = device.start(there, 2), numpy.start(params, 2)
+    for t in range(3):
+        outputs, carry = device.step(there, device.to_host(carry), x[:, t])
+        wanted, known = numpy.step(params, known, x[:, t])
+        compared(device.to_host(outputs) | device.to_host(carry), wanted | known)
