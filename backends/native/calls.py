@@ -14,26 +14,40 @@ from .threads import threads
 
 
 class Library:
-    """C text, compiled for a type of numbers when it is first needed."""
+    """C text, compiled for a type of numbers when it is first needed: a section at a time, with what stands before the first."""
 
     def __init__(self, name, text):
-        self.name, self.text, self.loaded, declared = name, text, {}, {}
-        for function in re.split(r"(?m)^(?=void |int |static void )", text):
+        self.name, self.text, self.loaded, self.many, declared = name, text, {}, None, {}
+        for function in re.split(r"(?m)^(?=void |int |static void |static APART void )", text):
             found = re.findall(r"(?m)^    (const )?(\w+) [^;=\[]*?(\w+)\)?(?:\[.*)? = array\[(\d+)\];", function)
             name = re.sub(r"^part_\d+_of_", "", function.partition("(")[0].split(" ")[-1]).removesuffix("_share")
             declared.setdefault(name, {}).update({int(k): (n, kind, not const) for const, kind, n, k in found})
         self.signatures = {name: [found[k] for k in sorted(found)] for name, found in declared.items()}
+
+    def section(self, name):
+        """The section in which a function stands, as a name and a whole text; the last one for what they share."""
+        head, *rest = re.split(r"(?m)^/\* -{8} (\w+) -{8} \*/\n", self.text)
+        title, text = next(((k, text) for k, text in zip(rest[::2], rest[1::2])
+                            if re.search(rf"(?m)^(?:void|int) {name}\(", text)), rest[-2:] or ("", ""))
+        return f"{self.name}-{title}" if title else self.name, head + text
 
     def function(self, name, dtype):
         """A function of the library."""
         dtype = np.dtype(dtype).name
         if dtype not in ("float32", "float64"):
             raise TypeError(f"parameters must be float32 or float64 for the native backend, not {dtype}")
-        if dtype not in self.loaded:
-            found = load_library(self.text, self.name, dtype)
-            found.use_threads(ctypes.c_int64(threads()))
-            self.loaded[dtype] = found
-        return getattr(self.loaded[dtype], name)
+        if (name, dtype) not in self.loaded:
+            title, text = self.section(name)
+            found = self.loaded.get((title, dtype)) or load_library(text, title, dtype)
+            found.use_threads(ctypes.c_int64(threads() if self.many is None else self.many))
+            self.loaded[title, dtype] = self.loaded[name, dtype] = found
+        return getattr(self.loaded[name, dtype], name)
+
+    def use_threads(self, many):
+        """Let so many threads share the work, whatever CHAINRULE_THREADS says; the same is computed."""
+        self.many = many
+        for library in self.loaded.values():
+            library.use_threads(ctypes.c_int64(many))
 
     def call(self, name, dtype, arrays, numbers, seed=None):
         """A call with all its arguments, not made yet."""

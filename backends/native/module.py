@@ -98,16 +98,24 @@ class NativePrinter(ModulePrinter):
         if any(isinstance(s, Draw) for p in self.natives for s in flat(p.function.body)):
             parts.append((HERE / "random.c").read_text(encoding="utf-8"))
         parts += [(HERE / "gemm.c").read_text(encoding="utf-8"), f"enum {{\n{sizes}}};\n" if sizes else ""]
-        shapes, at = Shapes(self.system.sizes), len(parts)
-        for p in self.natives:
+        shapes, sections = Shapes(self.system.sizes), dict[str, list[str]]()
+        for p in sorted(self.natives, key=_trains):
             p.shapes = shapes
-            parts.append(p.c())
+            sections.setdefault("training" if _trains(p) else "use", []).append(p.c())
             head = f"static void {p.name}_share" if p.parallel else f"void {p.name}"
             self.rows[head] = p.rows if p.name in ("gradients", "chunk_backward") else {}
-        parts[at:at] = [SHAPES, shapes.text()] if shapes.names else []
-        parts += [self.updates.c()] if self.updates is not None else []
+        parts += [SHAPES, shapes.text()] if shapes.names else []
+        if self.updates is not None:
+            sections.setdefault("training", []).append(self.updates.c())
+        for title, found in sections.items():
+            parts += [f"/* {8 * '-'} {title} {8 * '-'} */", *found]
         text = "\n".join(parts)
         return f"{prelude(text)}\n{text}"
+
+
+def _trains(printer: NativeFunction) -> bool:
+    """Whether a training step calls a function. These are compiled together, and what only uses a model when it is used."""
+    return printer.name in ("gradients", "top") or printer.name.startswith("chunk_")
 
 
 class NativeEnergyPrinter(NativePrinter, EnergyPrinter):

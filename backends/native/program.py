@@ -44,5 +44,5 @@ class NativeProgram(Program):
         return out
 
     def build(self) -> None:
-        """Compile the C text now, not at the first call. NoCompiler says why that cannot be done."""
+        """Compile what training needs now, not at the first call. NoCompiler says why that cannot be done."""
         self.module.LIBRARY.function("gradients", self.dtype)

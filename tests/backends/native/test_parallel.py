@@ -1,6 +1,5 @@
 """Threads: the same bits whatever their number, nobody waits for ever, forks and other threads of Python."""
 
-import ctypes
 import os
 import threading
 
@@ -35,7 +34,7 @@ def everything_is_shared(monkeypatch):
 
 def with_threads(program, n):
     program.build()
-    program.module.LIBRARY.loaded[program.dtype].use_threads(ctypes.c_int64(n))
+    program.module.LIBRARY.use_threads(n)
 
 
 def net(batch=9):
