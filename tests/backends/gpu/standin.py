@@ -329,7 +329,9 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
                         RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=lambda a: empty(a.shape, a.dtype),
                         zeros_like=lambda a: zeros(a.shape, a.dtype), float32=np.float32, int32=np.int32, int64=np.int64)
     attributes = {"MultiProcessorCount": 6, "MaxSharedMemoryPerBlockOptin": 232448, "CooperativeLaunch": 1, "ClockRate": 1500000}
-    device = types.SimpleNamespace(compute_capability="90", attributes=attributes, synchronize=lambda: Stream.current.synchronize())
+    device = types.SimpleNamespace(
+        compute_capability="90", attributes=attributes, synchronize=lambda: Stream.current.synchronize())
     out.cuda = types.SimpleNamespace(
-        Stream=Stream, Graph=Graph, get_current_stream=lambda: Stream.current, Device=lambda k=0: device)
+        Stream=Stream, Graph=Graph, get_current_stream=lambda: Stream.current, Device=lambda k=0: device,
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: 1))
     return out
