@@ -38,13 +38,13 @@ train {train}
 BATCH = 128
 
 
-def images(classes: int) -> Callable[[], Arrays]:
+def images(classes: int, batch: int = BATCH) -> Callable[[], Arrays]:
     """A batch in [0, 1], and classes where the model has a target."""
     def data() -> Arrays:
         rng = np.random.default_rng(0)
-        out: Arrays = {"x": rng.random((BATCH, 784), np.float32)}
+        out: Arrays = {"x": rng.random((batch, 784), np.float32)}
         if classes:
-            out["y"] = rng.integers(0, classes, BATCH)
+            out["y"] = rng.integers(0, classes, batch)
         return out
     return data
 
@@ -65,7 +65,7 @@ def torch_layers(classes: int) -> Callable[[Arrays, dict[str, Any]], TorchLoss]:
             s = F.linear(h, p[f"W{n}"], p[f"b{n}"])
             if classes:
                 return F.cross_entropy(s, data["y"])
-            return F.binary_cross_entropy_with_logits(s, data["x"], reduction="sum") / BATCH
+            return F.binary_cross_entropy_with_logits(s, data["x"], reduction="sum") / len(s)
         return p, loss
     return build
 
@@ -84,7 +84,7 @@ def jax_layers(classes: int) -> Callable[[], JaxLoss]:
             s = h @ p[f"W{n}"].T + p[f"b{n}"]
             if classes:
                 return -jnp.take_along_axis(jax.nn.log_softmax(s), data["y"][:, None], 1).mean()
-            return (jax.nn.softplus(s) - s * data["x"]).sum() / BATCH
+            return (jax.nn.softplus(s) - s * data["x"]).sum() / len(s)
         return loss
     return build
 
