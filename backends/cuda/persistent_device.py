@@ -117,5 +117,7 @@ class Together:
         has = cp.cuda.Device().attributes
         blocks, memory = has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
         self.device = Machine(blocks, memory, bool(has["CooperativeLaunch"]), 1e3 * has.get("ClockRate", 1.5e6))
+        if not self.device.cooperative:
+            return
         self.arrived = cp.zeros(32 * blocks, np.uint32)
         self.module = cp.RawModule(code=self.text, options=("-std=c++17",), enable_cooperative_groups=True)

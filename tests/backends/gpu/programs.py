@@ -113,17 +113,19 @@ def on_numpy(c, captures=True):
 def interpreted(c, source=None):
     """The first launch of each kernel of a model, by the interpreter of PTX: kernel -> how it differs from the CPU's."""
     module, seen = loaded(source or c.source), {}
-    text = module.KERNELS.text
-    kernels = ptx.kernels(nvrtc.compiler().compile(text, "compute_90", "-lineinfo").ptx)
+    texts = {False: module.KERNELS.text, **({True: module.TOGETHER.text} if hasattr(module, "TOGETHER") else {})}
+    kernels = {k: ptx.kernels(nvrtc.compiler().compile(text, "compute_90", "-lineinfo").ptx) for k, text in texts.items()}
 
     def watch(kernel, grid, block, given, shared_mem, run):
-        if kernel.name in seen:
+        together = kernel.module.cooperative
+        name = f"{kernel.name}{', together' if together else ''}"
+        if name in seen:
             return run()
         copies = [a.copy() for a in given]
-        ptx.launch(kernels[kernel.name], grid, block, copies, shared_mem, kernel.module.cooperative)
+        ptx.launch(kernels[together][kernel.name], grid, block, copies, shared_mem, together)
         run()
         pairs = [(x, y) for x, y in zip(copies, given, strict=True) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-        seen[kernel.name] = max((off(x, y) for x, y in pairs), default=0.0)
+        seen[name] = max((off(x, y) for x, y in pairs), default=0.0)
 
     params, inputs = module.to_device(c.params), on_their_way(module, c.inputs)
     standin.SETTINGS.watch = watch
