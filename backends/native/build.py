@@ -108,7 +108,7 @@ def in_units(source, most):
         return [source]
     head = source[:re.search(r"(?m)^static APART void part_", source).start()]
     heads = re.findall(r"(?m)^static (APART void part_\d+_of_.*;\n)", source)
-    shared = re.sub(r"(?m)^void (?=\w+\()", "static APART void ", head)
+    shared = re.sub(r"(?m)^(?=(?:void|int) \w+\()", "static APART ", head)
     units, done = [part.sub("", source)] + [f"{shared}{''.join(heads)}" for _ in range(many - 1)], 0
     for text in parts:
         units[min(done * many // lines, many - 1)] += f"\n{text}"
@@ -128,8 +128,7 @@ def compile_library(command, source, target):
         raise NoCompiler(f"the cache of compiled models cannot be written: {e.strerror}: {str(target.parent)!r}; "
                          "CHAINRULE_CACHE names another folder") from None
     try:
-        many, kept = min(processors(), 8), target.with_suffix(".c")
-        units = in_units(source, many)
+        units, kept = in_units(source, min(processors(), 8)), target.with_suffix(".c")
         texts = [folder / f"{target.stem}{f'-{k}' if k else ''}.c" for k in range(len(units))]
         for path, text in zip(texts, units):
             path.write_text(text, encoding="utf-8")

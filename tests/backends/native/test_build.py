@@ -1,6 +1,7 @@
 """Compiling and the cache: by content, safe for several processes and for a kill, one sentence for what goes wrong."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +99,41 @@ def test_a_compiler_that_fails(cache):
     text = str(e.value).split("cannot compile ")[1].split(": ")[0]
     assert "return nothing" in Path(text).read_text()
     assert "\n" not in str(e.value)
+
+
+def long_text(parts):
+    """A function in parts of 200 lines each, and what it returns."""
+    heads = [f"static APART void part_{k}_of_sums(int64_t *total)" for k in range(parts)]
+    calls = "".join(f"    part_{k}_of_sums(&total);\n" for k in range(parts))
+    body, total = "    *total = *total * 2 % 1009 + one();\n" * 200, 0
+    for _ in range(200 * parts):
+        total = total * 2 % 1009 + 1
+    return "\n".join(["#include <stdint.h>\n#define APART __attribute__((noinline, unused))",
+                      "static int one(void) { return 1; }\nint shared(void) { return 3; }",
+                      *(f"{h};" for h in heads),
+                      f"int sums(void)\n{{\n    int64_t total = 0;\n{calls}    return (int)total;\n}}",
+                      *(f"\n{h}\n{{\n{body}}}" for h in heads)]) + "\n", total
+
+
+@pytest.mark.native
+def test_a_long_text_is_compiled_as_several(cache, monkeypatch):
+    """The parts of long functions are divided among them, every part once; an error says which of them fails."""
+    text, total = long_text(7)
+    monkeypatch.setattr(build, "processors", lambda: 3)
+    units = build.in_units(text, 3)
+    assert [len(re.findall(r"(?m)^APART void part_\d_of_sums\(int64_t \*total\)$", unit)) for unit in units] == [3, 2, 2]
+    assert ["int sums(void)\n{" in unit for unit in units] == [True, False, False]
+    assert build.in_units(text, 1) == [text] and len(build.in_units(long_text(3)[0], 8)) == 1
+    library = load_library(text, "m", "float32")
+    assert library.sums() == total and library.shared() == 3
+    assert sorted(p.suffix for p in cache.iterdir()) == [".c", ".so"]
+    assert next(cache.glob("*.c")).read_text() == text
+    wrong = text.replace("part_6_of_sums(int64_t *total)\n{\n", "part_6_of_sums(int64_t *total)\n{\n    nothing();\n")
+    with pytest.raises(NoCompiler, match=r"cannot compile .*nothing") as e:
+        load_library(f"#pragma GCC diagnostic error \"-Wimplicit-function-declaration\"\n{wrong}", "m", "float32")
+    failed = Path(str(e.value).split("cannot compile ")[1].split(": ")[0]).read_text()
+    assert "nothing();" in failed and "part_0_of_sums(int64_t *total)\n{" not in failed
+    assert not [*cache.glob("making-*")]
 
 
 def test_a_compiler_that_says_nothing(cache, tmp_path, monkeypatch):
