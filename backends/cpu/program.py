@@ -52,6 +52,7 @@ class Program:
             printed: Module = printer(self.compiled, dtype, level, self.options).print()
         self.source, self.lines, self.printers = printed.source, printed.lines, printed.printers
         self._module: ModuleType | None = None
+        self._left_out: dict[str, set[str]] = {}
 
     def __repr__(self) -> str:
         lines = self.source.count("\n")
@@ -120,10 +121,12 @@ class Program:
 
     def _read(self, function: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """What a function of the module takes: inputs of the model that it does not read are left out."""
-        found = self.compiled.functions.get(function)
-        read = (*found.inputs, *found.free) if found else ()
-        known = {*self.system.inputs, *(n for f in self.compiled.functions.values() for n in f.free)}
-        return {k: v for k, v in inputs.items() if k in read or k not in known}
+        if function not in self._left_out:                       # at every step: a look-up, no more
+            found = self.compiled.functions.get(function)
+            known = {*self.system.inputs, *(n for f in self.compiled.functions.values() for n in f.free)}
+            self._left_out[function] = known - {*found.inputs, *found.free} if found else known
+        left_out = self._left_out[function]
+        return inputs if left_out.isdisjoint(inputs) else {k: v for k, v in inputs.items() if k not in left_out}
 
     def init_state(self, params: dict[str, Any], seed: int = 0, **more: Any) -> dict[str, Any]:
         """What a training step keeps; of a model with persistent chains, `chains` says how many."""

@@ -5,6 +5,7 @@ A function takes the addresses of its arrays and its lengths. What each array mu
 
 import ctypes
 import re
+from operator import is_
 
 import numpy as np
 
@@ -114,7 +115,7 @@ class TrainingStep:
     def __init__(self, function, call, more, params, state, inputs, places, loss, carried=()):
         self.carried = carried
         self.function, self.call, self.more, self.loss = function, call, more, call.arrays[loss]
-        self.params, self.slots = list(params.items()), [(k, a) for k, a in state.items() if k not in ("step", "seed", "lr")]
+        self.params, self.slots = {**params}, {k: a for k, a in state.items() if k not in ("step", "seed", "lr")}
         self.pointers = (ctypes.c_void_p * (len(call.arrays) + len(more)))(*call.pointers, *(a.ctypes.data for a in more))
         self.options, self.inputs = (ctypes.c_double * 2)(), []
         for value, (place, order) in zip(inputs, places, strict=True):
@@ -124,12 +125,9 @@ class TrainingStep:
 
     def fits(self, params, state, inputs):
         """Whether these are the arrays of this step, and inputs of its shapes and types."""
-        for k, a in self.params:
-            if params.get(k) is not a:
-                return False
-        for k, a in self.slots:
-            if state.get(k) is not a:
-                return False
+        if not (all(map(is_, map(params.get, self.params), self.params.values()))
+                and all(map(is_, map(state.get, self.slots), self.slots.values()))):
+            return False
         for value, (shape, dtype, _, target) in zip(inputs, self.inputs):
             if type(value) is not np.ndarray or value.shape != shape or value.dtype != dtype:
                 return False

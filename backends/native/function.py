@@ -32,7 +32,8 @@ from .statements import INDENT, Statements, loop_head
 
 KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false real
-main array number gemm pack PLAIN TURNED PACKED ADDED seed step total best at free place found base scale INFINITY NAN""".split())
+main array number gemm pack PLAIN TURNED PACKED ADDED seed step total best at free place found base scale INFINITY NAN
+us me option team meet pool section FROM TO ALONE APART SIMD SIMD_SUM SIMD_PROD SIMD_MAX SIMD_MIN LANES WORTH""".split())
 NONE: list[Expr] = []
 
 

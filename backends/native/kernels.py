@@ -72,6 +72,9 @@ def expression(s: Scalar, load: dict[View, str], at: Sequence[str] | None = None
             return Text(f"{load[v]} == {at[last] if at else f'i{last}'}", BINARY["eq"][1], False)
         case Step(dim, axis):
             return Text(f"(real){axis if dim is None else at[dim] if at else f'i{dim}'}", UNARY)
+        case Call("div", (a, SizeOf(size))) if at:               # in a loop: divided once, before it
+            left = expression(a, load, at)
+            return Text(f"{left.within(BINARY['mul'][1])} * (1 / (real){_bracketed(length(size))})", BINARY["mul"][1])
         case Call(f, args):
             return call(f, [expression(a, load, at) for a in args], s.kind)
     raise TypeError(s)

@@ -80,7 +80,7 @@ static inline real log1p_(real x) {
     real u = 1 + x, lost = x >= 1 ? 1 - (u - x) : x - (u - 1);       /* what rounding took from u */
     word_ w = bits_(u) - SQRT_HALF + ((word_)BIAS_ << FRACTION_), k = (w >> FRACTION_) - BIAS_;
     real m = from_bits_((w & (((word_)1 << FRACTION_) - 1)) + SQRT_HALF), n = count_(k);
-    real y = log_near_(m - 1, n) + lost / u;
+    real y = log_near_(m - 1, n) + lost * (1 / u);            /* with u = 1 + e^-|x|, the sigmoid's quotient */
     y = u > 0 ? y : u == 0 ? -INFINITY : NAN;
     y = x < INFINITY ? y : x;                                    /* one condition at a time: gcc makes no branch of it */
     return x == 0 ? x : y;

@@ -30,6 +30,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from operator import is_
 from pathlib import Path
 
 import numpy as np

@@ -2,12 +2,14 @@
    TO(n). `meet` is where all wait for all, before one reads what another has written. What ALONE stands before, the first thread
    does for all.
 
-   The threads are started when they are first needed. After its work, one spins for some microseconds, then it sleeps. */
+   The threads are started when they are first needed. After its work, one spins until the next step has probably come, then it
+   sleeps: waking one takes as long as some megaflops. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { MOST_THREADS = 64, PATIENCE = 1000, PIECES = 16 };  /* PATIENCE: pauses of some 40 ns before a thread sleeps */
+enum { MOST_THREADS = 64, PIECES = 16 };
+enum { PATIENCE = 1000, DOZE = 5000 };                   /* pauses, of some 40 ns: before others may run, before a thread sleeps */
 #ifndef WORTH
 #define WORTH 5e5                                        /* operations: less is done before a second thread is awake */
 #endif
@@ -92,7 +94,7 @@ static void *helper_(void *place)
     for (;;) {
         int64_t turn;
         for (int k = 0; (turn = atomic_load_explicit(&pool.turn, memory_order_acquire)) == seen; k++) {
-            if (k < PATIENCE) {
+            if (k < DOZE) {
                 pause_();
                 continue;
             }
