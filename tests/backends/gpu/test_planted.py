@@ -221,3 +221,22 @@ def test_a_wrong_printer_is_found(name):
     model, old, new, says = MODELS[name]
     found = found_in(model, old, new)
     assert any(s in found for s in says.split("|")), found
+
+
+LOOPS = {                                                        # a loop over time in one launch: what is changed to what
+    "no fence before the barrier": ("        __threadfence();\n        const unsigned step", "        const unsigned step"),
+    "no fence after the barrier": ("__nanosleep(20);\n        __threadfence();", "__nanosleep(20);"),
+    "no barrier before a product": ("        meet_(arrived, members);\n        multiply_(U_T_held", "        multiply_(U_T_held"),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_wrong_loop_over_time_is_found(name):
+    """In one launch, where a step reads what other blocks wrote in the step before."""
+    if nvrtc.compiler() is None:
+        pytest.skip(nvrtc.MISSING)
+    (old, new), c = LOOPS[name], programs.case("elman")
+    assert old in c.source
+    with pytest.raises(ptx.Fault, match="a race: it reads"):
+        programs.interpreted(c, c.source.replace(old, new))
