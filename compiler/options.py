@@ -4,6 +4,11 @@
     steps        the length of a full unroll, the same for every axis that has a loop
     checkpoint   "sqrt" | "every k" | "memory 200MB"    backpropagation through time in chunks, each computed anew going back
     persistent   True | False                           on a GPU: whole loops over time in one launch, where that is faster
+
+Two change values by their rounding, on a GPU, and are off unless asked for:
+
+    products     "float32" | "tf32" | "bf16"            how matrix products round what they multiply
+    atomics      False | True                           rows added up by class in any order: not deterministic
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from .graph import GraphError
 
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 FULL = "full"
+PRODUCTS = ("float32", "tf32", "bf16")
 
 
 class BadOption(GraphError):
@@ -40,11 +46,15 @@ class Options:
     steps: int | None = None
     checkpoint: Checkpoint | str | None = None
     persistent: bool = True
+    products: str = "float32"
+    atomics: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unroll", _unroll(self.unroll))
         if isinstance(self.checkpoint, str):
             object.__setattr__(self, "checkpoint", read_checkpoint(self.checkpoint))
+        if self.products not in PRODUCTS:
+            raise BadOption(f"products = {self.products}: write {', '.join(PRODUCTS[:-1])} or {PRODUCTS[-1]}")
         if self.unroll == FULL and self.steps is None:
             raise BadOption("unroll = full writes out every step, so it needs their number: steps = T")
         if self.unroll != FULL and self.steps is not None:

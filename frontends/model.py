@@ -122,13 +122,18 @@ def parse(text: str, file: str = "<text>") -> Model:
 
 
 def compile(model: Model | System, backend: str = "numpy", dtype: str = "float32", level: int = 1, *, unroll: int | str = 1,
-            steps: int | None = None, checkpoint: str | None = None) -> CompiledModel:
+            steps: int | None = None, checkpoint: str | None = None, persistent: bool = True, products: str = "float32",
+            atomics: bool = False) -> CompiledModel:
     """The model compiled for a backend: a generated module with its functions as methods.
 
     `unroll`: how many steps of time a loop's body holds, or "full", which needs the number of `steps`. `checkpoint`: "sqrt",
     "every 50" (steps) or "memory 200MB": chunks of time that are computed anew going back. None of them changes a value.
+
+    On a GPU: `persistent=False` launches every step of a loop by itself; `products` ("float32", "tf32", "bf16") is how matrix
+    products round what they multiply; `atomics=True` adds rows up by class in whatever order they come.
     """
-    return compile_for(_system(model), backend, dtype, level, Options(unroll, steps, checkpoint))
+    options = Options(unroll, steps, checkpoint, persistent, products, atomics)
+    return compile_for(_system(model), backend, dtype, level, options)
 
 
 def grad(model: Model | System, wrt: str | Sequence[str] | None = None) -> Derived:

@@ -48,10 +48,14 @@ def cublas_library():
 
 
 class Blas:
-    """cuBLAS in float32, on the current stream, with a workspace of its own, so that its calls can be captured."""
+    """cuBLAS on the current stream, with a workspace of its own, so that its calls can be captured.
 
-    def __init__(self):
+    `products` says how it rounds what it multiplies: not (float32), to 10 bits (tf32), to 7 (bf16); sums are float32.
+    """
+
+    def __init__(self, products="float32"):
         self.handle, self.stream = None, None
+        self.computes = {"float32": 68, "tf32": 77, "bf16": 75}[products]          # CUBLAS_COMPUTE_32F, _FAST_TF32, _FAST_16BF
 
     def ready(self):
         """The handle, for the current stream."""
@@ -93,12 +97,26 @@ def gemm(a, b, out):
     (ta, la, pa, sa), (tb, lb, pb, sb), (_, lo, po, so) = matrix(a), matrix(b), matrix(out)
     (m, k), n, handle = a.shape[-2:], b.shape[-1], BLAS.ready()  # noqa: F821
     library, one, zero = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.zero)  # noqa: F821
+    real, how = 0, (BLAS.computes, -1)  # noqa: F821             # CUDA_R_32F; CUBLAS_GEMM_DEFAULT
     if out.ndim == 2:
-        BLAS.check(library.cublasSgemm_v2(handle, int(tb), int(ta), n, m, k, one, pb, lb, pa, la, zero, po, lo))  # noqa: F821
+        BLAS.check(library.cublasGemmEx(  # noqa: F821
+            handle, int(tb), int(ta), n, m, k, one, pb, real, lb, pa, real, la, zero, po, real, lo, *how))
         return
-    BLAS.check(library.cublasSgemmStridedBatched(  # noqa: F821
-        handle, int(tb), int(ta), n, m, k, one, pb, lb, ctypes.c_longlong(sb), pa, la, ctypes.c_longlong(sa), zero, po, lo,
-        ctypes.c_longlong(so), out.shape[0]))
+    sb, sa, so = map(ctypes.c_longlong, (sb, sa, so))
+    BLAS.check(library.cublasGemmStridedBatchedEx(  # noqa: F821
+        handle, int(tb), int(ta), n, m, k, one, pb, real, lb, sb, pa, real, la, sa, zero, po, real, lo, so, out.shape[0], *how))
+
+
+def sort_keys(workspace, keys, n, classes):
+    """The places of classes in their order, those of one class in the order in which they stand: by digits of 8 bits."""
+    parts = blocks(n, 1024)
+    counts, order, other = workspace.reserve("sort", [(256 * parts, np.int32), (n, np.int32), (n, np.int32)])
+    for shift in range(0, max((classes - 1).bit_length(), 1), 8):
+        launch("count_digits", parts, 256, keys, order, n, shift, counts)
+        launch("add_up", 1 if n else 0, 1024, counts, 256 * parts)
+        launch("place_digits", parts, 256, keys, order, other, n, shift, counts)
+        order, other = other, order
+    return order
 
 
 # ---------------------------------------------------------------- arrays

@@ -35,7 +35,7 @@ from ..cpu.views import name_of
 from ..native.function import KEYWORDS, NativeFunction, _blocks
 from ..native.indexing import CTYPES, Indices, place
 from .convolutions import by_windows
-from .geometry import SHARED
+from .geometry import SHARED, Geometry, blocks_of
 from .kernels import Kernels
 from .matrices import gemm
 from .persistent_function import NAMES, handed_over, launched, named, recurrences
@@ -49,7 +49,7 @@ explicit export abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh er
 fma fmax fmin fmod
 hypot j0 j1 jn log log10 log1p log2 max min modf norm pow remainder rint round rsqrt signbit sin sinh sqrt tan tanh tgamma trunc
 y0 y1 yn clock free malloc printf memcpy memset assert int8_t uint8_t int32_t uint32_t int64_t uint64_t size_t
-half dim3 error_t""".split())
+half dim3 error_t keys order from""".split())
 
 
 class CudaFunction(NativeFunction):
@@ -201,18 +201,43 @@ class CudaFunction(NativeFunction):
         if isinstance(s, Product) and (text := gemm(s, self._called, _step)):
             yield text
             return
-        statements = Statements(self.c_names.__getitem__, self.indices, self.system.sizes,
-                                {k: f"offset_{k}" for k in self.offsets}, self.own)
-        statements.taken |= {*self.c_names.values(), *self.system.sizes} | self.keywords
-        body, geometry = statements.kernel(s)
+        if isinstance(s, Scatter) and self._statements().sorts(s):
+            yield from self._sorted(s)
+            return
+        yield self._call(s, *self._statements().kernel(s))
+
+    def _statements(self) -> Statements:
+        """What prints the next kernel."""
+        out = Statements(self.c_names.__getitem__, self.indices, self.system.sizes,
+                         {k: f"offset_{k}" for k in self.offsets}, self.own)
+        out.taken |= {*self.c_names.values(), *self.system.sizes} | self.keywords
+        out.atomics = self.options.atomics
+        return out
+
+    def _call(self, s: Stmt, body: list[str], geometry: Geometry, word: str = "") -> str:
+        """The launch of a kernel with this body."""
         arrays = list(dict.fromkeys(v.array for x in flat([s]) for v in views(x) if v.array not in self.scalars))
         written = {v.array.home for x in flat([s]) if (v := writes(x)) is not None}
-        name, homes, numbers = self.kernels.add(self._word(s), body, geometry, arrays, written, self)
+        name, homes, numbers = self.kernels.add(word or self._word(s), body, geometry, arrays, written, self)
         seeded = ["*seed"] if any(isinstance(x, Draw) for x in flat([s])) else []
-        given = ", ".join([*(self._called(a) for a in homes), *seeded, *(self.offsets.get(n.removeprefix("offset_"), n)
-                                                                       if n.startswith("offset_") else n for n in numbers)])
+        sorting = [k for k in ("keys", "order") if any(f"{k}[" in line for line in body)] if isinstance(s, Scatter) else []
+        given = ", ".join([*(self._called(a) for a in homes), *seeded, *sorting,
+                           *(self.offsets.get(n.removeprefix("offset_"), n) if n.startswith("offset_") else n for n in numbers)])
         threads = str(geometry.threads if len(geometry.threads) > 1 else geometry.threads[0])
-        yield f'launch("{name}", {_blocks_text(geometry.count, geometry.per)}, {threads}, {given})'
+        count = blocks_of(geometry.count, geometry.per)
+        return f'launch("{name}", {f"({count}, {geometry.tiles})" if geometry.tiles else count}, {threads}, {given})'
+
+    def _sorted(self, s: Scatter) -> Iterator[str]:
+        """Rows added up by their class: the classes brought together, sorted, and then a block for each class that there is."""
+        word, rows = self._word(s), product(s.index.dims).format()
+        self.uses |= {"sort_keys"}
+        self.kernels.plain |= dict.fromkeys(("count_digits", "add_up", "place_digits"))
+        yield self._call(s, *self._statements().zero(s), f"{word}_zero")
+        yield f'keys, = workspace.reserve("keys", [({rows}, np.int32)])'
+        yield self._call(s, *self._statements().keys(s), f"{word}_keys")
+        if not self.options.atomics:
+            yield f"order = sort_keys(workspace, keys, {rows}, {s.out.dims[0].format()})"
+        yield self._call(s, *self._statements().kernel(s))
 
     def _called(self, a: Array) -> str:
         """What an array is called in Python: its own name where it has one already."""
@@ -234,10 +259,6 @@ def views(s: Stmt) -> tuple[View, ...]:
 def _step(v: View, k: int) -> str:
     """A step of a loop as a subscript."""
     return place(v.along[k], v.array.dims[k], [])
-
-
-def _blocks_text(count: Size, per: int) -> str:
-    return count.format() if per == 1 else f"blocks({count.format()}, {per})"
 
 
 def by_kernels(body: list[Stmt], looped: bool = False) -> list[Stmt]:

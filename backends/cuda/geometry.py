@@ -21,11 +21,17 @@ class Geometry:
     count: Size
     per: int
     threads: tuple[int, ...]
+    tiles: str = ""                                              # how many blocks share a piece, where there are several
 
     @property
     def total(self) -> int:
         """The threads of a block."""
         return product_of(self.threads)
+
+
+def blocks_of(n: Size, per: int) -> str:
+    """How many blocks do n pieces, in Python."""
+    return n.format() if per == 1 else f"blocks({n.format()}, {per})"
 
 
 def product_of(numbers: Sequence[int]) -> int:

@@ -55,12 +55,14 @@ class Kernels:
             given.append(f"{const}{CTYPES.get(a.kind, 'real')} *{'' if waits and not const else '__restrict__ '}{names[a.home]}")
         if {"seed", "step"} <= tokens:
             given += ["const int64_t *__restrict__ seed", "const int64_t *__restrict__ step"]
+        for k in sorted({"keys", "order"} & tokens):
+            given.append(f"{'' if k == 'keys' and any(x.startswith('keys[') for x in lines) else 'const '}int *__restrict__ {k}")
         numbers = sorted(n for n in tokens if n in function.numbers or n.startswith("offset_"))
         given += [*(f"int {n}" for n in numbers), *waits]
         pad = " " * 16
         head = textwrap.wrap(f"({', '.join(given)})", WIDTH, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False)
         text = "\n".join(head).lstrip() + "\n{\n" + "".join(f"    {x}\n" for x in (*alias, *lines)) + "}\n"
-        return self._named(word, f"__launch_bounds__({geometry.total})", text), homes, numbers
+        return self._named(word, f"__launch_bounds__({geometry.total}{', 1' if waits else ''})", text), homes, numbers
 
     def _named(self, word: str, bounds: str, text: str) -> str:
         """The kernel of this text that is there, or a new one."""

@@ -84,7 +84,8 @@ class CudaPrinter(ModulePrinter):
         self.uses |= {"Together", "Recurrence", "Machine"} if loops else set()
         helpers = super().helpers()
         together = together_text(self.kernels) if loops else ""
-        return f'{helpers}\n\nBLAS = Blas()\nCHECKS = Checks()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n{together}'
+        blas = f'BLAS = Blas("{self.options.products}")'
+        return f'{helpers}\n\n{blas}\nCHECKS = Checks()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n{together}'
 
 
 class CudaEnergyPrinter(CudaPrinter, EnergyPrinter):

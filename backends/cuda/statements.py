@@ -31,10 +31,11 @@ from ..native.indexing import Indices, Namer, place
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate, loops
 from .convolutions import print_convolution
-from .geometry import BLOCK, TILE, Geometry, bracketed, element_of, lanes, row_of, split, strided
+from .geometry import BLOCK, TILE, Geometry, blocks_of, bracketed, element_of, lanes, row_of, split, strided
 from .rows import print_rows
 from .windows import print_windows
 
+FEW = 256                                                        # classes each of which looks through all rows itself
 WORD = {"sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min"}
 
 
@@ -45,6 +46,7 @@ class Statements(native.Statements):
                  local: dict[Array, tuple[int, ...]] | None = None) -> None:
         super().__init__(names, indices, offsets, local)
         self.known = known
+        self.atomics = False
         self.geometry: Geometry | None = None
 
     def kernel(self, s: Stmt) -> tuple[list[str], Geometry]:
@@ -184,9 +186,12 @@ class Statements(native.Statements):
 
     def _scatter(self, s: Scatter) -> Iterator[str]:
         """A block of threads for each class: they look through the numbers in their order, and add what is theirs."""
+        classes = s.out.dims[0]
+        if self.sorts(s):
+            yield from self._scatter_sorted(s)
+            return
         at, n = self.indices(s.a.dims), len(s.index.dims)
         rows, rest = list(zip(at, s.a.dims, strict=True))[:n], list(zip(at, s.a.dims, strict=True))[n:]
-        classes = s.out.dims[0]
         columns = product(tuple(m for _, m in rest))
         name = rest[0][0] if len(rest) == 1 else "column"
         self.geometry = Geometry(classes, 1, (lanes([tuple(m for _, m in rest)], self.known) if rest else 32,))
@@ -201,6 +206,51 @@ class Statements(native.Statements):
         yield from (f"        {line}" for line in where)
         yield f"        if ({self(s.index, at)} == chosen) total += {self(s.a, at)};"
         yield from ["    }", f"    {self(s.out, ['chosen', *at[n:]])} = total;", "}"]
+
+    def sorts(self, s: Scatter) -> bool:
+        """Whether rows are sorted by their class: there are many classes, or the order is free."""
+        classes = s.out.dims[0]
+        return self.atomics or bool({*classes.symbols} - {*self.known}) or classes.evaluate(self.known) > FEW
+
+    def zero(self, s: Scatter) -> tuple[list[str], Geometry]:
+        """A kernel that makes the result zero."""
+        body = [*self.each(s.out, [f"{self(s.out)} = 0;"])]
+        assert self.geometry is not None
+        return body, self.geometry
+
+    def keys(self, s: Scatter) -> tuple[list[str], Geometry]:
+        """A kernel that writes the classes of all rows, in their order."""
+        over = list(zip(self.indices(s.index.dims), s.index.dims, strict=True))
+        head, geometry = element_of(over)
+        return [*head, f"keys[{'at' if len(over) > 1 else over[0][0]}] = (int){self(s.index)};"], geometry
+
+    def _scatter_sorted(self, s: Scatter) -> Iterator[str]:
+        """Rows by their class: a block where a class begins adds up its rows, a column of threads those of one column of it."""
+        at, n = self.indices(s.a.dims), len(s.index.dims)
+        rows, rest = list(zip(at, s.a.dims, strict=True))[:n], list(zip(at, s.a.dims, strict=True))[n:]
+        count, columns = (product(tuple(m for _, m in x)) for x in (rows, rest))
+        tiles = blocks_of(columns, TILE)
+        self.geometry = Geometry(count, 1, (TILE, 8), tiles)
+        row, name = "row_" if len(rows) > 1 else rows[0][0], rest[0][0] if len(rest) == 1 else "column"
+        own = [f"const int {row} = order[from];", *(split(row, rows) if len(rows) > 1 else ())]
+        yield f"const int n = {length(count)}, {name} = blockIdx.y * {TILE} + threadIdx.x;"
+        if self.atomics:
+            yield f"if ({name} >= {length(columns)} || threadIdx.y > 0) return;"
+            yield f"const int {row} = blockIdx.x;"
+            yield from [*(split(row, rows) if len(rows) > 1 else ()), *split(name, rest), f"const int chosen = keys[{row}];"]
+            yield f"atomicAdd(&{self(s.out, ['chosen', *at[n:]])}, {self(s.a, at)});"
+            return
+        yield from ["const int chosen = keys[order[blockIdx.x]];",
+                    "if (blockIdx.x > 0 && keys[order[blockIdx.x - 1]] == chosen) return;",
+                    f"__shared__ real parts[8][{TILE}];", "real total = 0;"]
+        yield f"if ({name} < {length(columns)}) {{"
+        yield from (f"    {line}" for line in split(name, rest))
+        yield "    for (int from = blockIdx.x + threadIdx.y; from < n && keys[order[from]] == chosen; from += 8) {"
+        yield from (f"        {line}" for line in [*own, f"total += {self(s.a, at)};"])
+        yield from ["    }", "}", "parts[threadIdx.y][threadIdx.x] = total;", "__syncthreads();",
+                    f"if (threadIdx.y > 0 || {name} >= {length(columns)}) return;",
+                    "for (int k_ = 1; k_ < 8; k_++) total += parts[k_][threadIdx.x];", *split(name, rest),
+                    f"{self(s.out, ['chosen', *at[n:]])} = total;"]
 
     # ------------------------------------------------------------ moves, random numbers
 

@@ -88,3 +88,52 @@ extern "C" __global__ void __launch_bounds__(1) spoil(real *loss, const int64_t 
 {   /* a loss of inputs that are wrong */
     if (noted[0] >= 0) loss[0] = NAN;
 }
+static __device__ inline void digits_(const int *keys, const int *order, int n, int shift, int *digits) {     /* 256: there is no key */
+    for (int k = threadIdx.x; k < 1024; k += blockDim.x) {
+        const int at = blockIdx.x * 1024 + k;
+        digits[k] = at < n ? (keys[shift ? order[at] : at] >> shift) & 255 : 256;
+    }
+    __syncthreads();
+}
+extern "C" __global__ void __launch_bounds__(256) count_digits(const int *keys, const int *order, int n, int shift, int *counts)
+{   /* of 1024 keys, how many have each digit; a thread a digit */
+    __shared__ int digits[1024];
+    digits_(keys, order, n, shift, digits);
+    int count = 0;
+    for (int k = 0; k < 1024; k++) count += digits[k] == (int)threadIdx.x;
+    counts[threadIdx.x * gridDim.x + blockIdx.x] = count;
+}
+extern "C" __global__ void __launch_bounds__(1024) add_up(int *counts, int n)
+{   /* each count becomes the sum of those before it */
+    __shared__ int sums[1024];
+    const int share = (n + 1023) / 1024, from = min((int)threadIdx.x * share, n), to = min(from + share, n);
+    int total = 0;
+    for (int k = from; k < to; k++) total += counts[k];
+    sums[threadIdx.x] = total;
+    __syncthreads();
+    for (int far = 1; far < 1024; far *= 2) {
+        const int before = (int)threadIdx.x >= far ? sums[threadIdx.x - far] : 0;
+        __syncthreads();
+        sums[threadIdx.x] += before;
+        __syncthreads();
+    }
+    total = threadIdx.x ? sums[threadIdx.x - 1] : 0;
+    for (int k = from; k < to; k++) {
+        const int count = counts[k];
+        counts[k] = total;
+        total += count;
+    }
+}
+extern "C" __global__ void __launch_bounds__(256) place_digits(const int *keys, const int *order, int *sorted, int n, int shift, const int *counts)
+{   /* the thread of a digit gives its keys their places, in their order */
+    __shared__ int digits[1024], places[1024];
+    digits_(keys, order, n, shift, digits);
+    int next = counts[threadIdx.x * gridDim.x + blockIdx.x];
+    for (int k = 0; k < 1024; k++)
+        if (digits[k] == (int)threadIdx.x) places[k] = next++;
+    __syncthreads();
+    for (int k = threadIdx.x; k < 1024; k += blockDim.x) {
+        const int at = blockIdx.x * 1024 + k;
+        if (at < n) sorted[places[k]] = shift ? order[at] : at;
+    }
+}

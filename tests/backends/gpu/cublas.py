@@ -9,6 +9,7 @@ import ctypes
 import numpy as np
 from gpu.standin import Refused, Stream, allocation
 
+REAL, KEPT = 0, {68: 23, 75: 7, 77: 10}                          # CUDA_R_32F; bits by CUBLAS_COMPUTE_32F, _FAST_16BF, _FAST_TF32
 INVALID = 7                                                      # CUBLAS_STATUS_INVALID_VALUE
 
 
@@ -33,7 +34,20 @@ class Cublas:
         none = ctypes.c_longlong(0)
         return self.cublasSgemmStridedBatched(handle, ta, tb, m, n, k, alpha, a, lda, none, b, ldb, none, beta, c, ldc, none, 1)
 
-    def cublasSgemmStridedBatched(self, handle, ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, count):
+    def cublasGemmEx(self, handle, ta, tb, m, n, k, alpha, a, of_a, lda, b, of_b, ldb, beta, c, of_c, ldc, how, algorithm):
+        none = ctypes.c_longlong(0)
+        return self.cublasGemmStridedBatchedEx(handle, ta, tb, m, n, k, alpha, a, of_a, lda, none, b, of_b, ldb, none, beta, c,
+                                               of_c, ldc, none, 1, how, algorithm)
+
+    def cublasGemmStridedBatchedEx(self, handle, ta, tb, m, n, k, alpha, a, of_a, lda, sa, b, of_b, ldb, sb, beta, c, of_c, ldc,
+                                   sc, count, how, algorithm):
+        """The same; arrays are float32, and `how` says how their numbers are rounded before they are multiplied."""
+        if (of_a, of_b, of_c, algorithm) != (REAL, REAL, REAL, -1) or how not in KEPT:
+            raise Refused(f"cuBLAS: types {of_a}, {of_b}, {of_c}, algorithm {algorithm}, computing by {how}")
+        return self.cublasSgemmStridedBatched(handle, ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, count,
+                                              KEPT[how])
+
+    def cublasSgemmStridedBatched(self, handle, ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, count, bits=23):
         """c[i] = alpha * op(a[i]) @ op(b[i]) + beta * c[i], matrices column by column."""
         for x in (ta, tb, m, n, k, lda, ldb, ldc, count):
             if type(x) is not int:
@@ -49,7 +63,7 @@ class Cublas:
 
         def work():
             for i in range(count if out.size else 0):
-                found = by * (turned(x.matrix(i), ta) @ turned(y.matrix(i), tb)) if k else 0
+                found = by * (turned(rounded(x.matrix(i), bits), ta) @ turned(rounded(y.matrix(i), bits), tb)) if k else 0
                 into = out.matrix(i)
                 into[...] = found + keep * into if keep else found
 
@@ -76,6 +90,13 @@ class Matrices:
     def matrix(self, i):
         """One of them."""
         return self.every()[i] if self.size else np.zeros(self.shape, np.float32)
+
+
+def rounded(matrix, bits):
+    """Numbers cut to so many bits after the first."""
+    if bits == 23:
+        return matrix
+    return (np.ascontiguousarray(matrix).view(np.uint32) & np.uint32(0xFFFFFFFF << (23 - bits) & 0xFFFFFFFF)).view(np.float32)
 
 
 def turned(matrix, how):
