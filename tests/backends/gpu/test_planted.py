@@ -5,6 +5,13 @@ import pytest
 from gpu import grid, host, nvrtc, programs, ptx, standin
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+QUICK = ("a missing barrier", "a race between warps", "an unwritten place", "a lane too many", "no fence before it",
+         "the bound of a kernel", "the counter of random numbers", "float64 buffers")
+
+
+def tier(names):
+    """Names as parameters of a test, those that are not quick in the long tier."""
+    return [pytest.param(k, marks=() if k in QUICK else pytest.mark.full) for k in names]
 
 
 # ---------------------------------------------------------------- the checks: None, or what they find
@@ -132,7 +139,7 @@ KERNELS = {                                                      # name -> text,
 }
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", tier(KERNELS))
 def test_a_planted_bug_is_found(name):
     text, (old, new), launch, finders = KERNELS[name]
     assert text.count(old) == 1
@@ -151,7 +158,7 @@ GRID = {                                                         # name -> what 
 }
 
 
-@pytest.mark.parametrize("name", GRID)
+@pytest.mark.parametrize("name", tier(GRID))
 def test_a_wrong_barrier_of_the_grid_is_found(name):
     """What one block has written, another one reads: it is ordered by fences on both sides, or it is a race."""
     old, new = GRID[name]
@@ -215,8 +222,7 @@ def found_in(model, old, new):
     return "they differ" if programs.differences(found, programs.on_numpy(c), 2e-5, 1e-6) else "nothing"
 
 
-@pytest.mark.parametrize("name", [k if k in ("the bound of a kernel", "the counter of random numbers", "float64 buffers") else
-                                  pytest.param(k, marks=pytest.mark.full) for k in MODELS])
+@pytest.mark.parametrize("name", tier(MODELS))
 def test_a_wrong_printer_is_found(name):
     model, old, new, says = MODELS[name]
     found = found_in(model, old, new)
