@@ -40,7 +40,8 @@ class Machine:
         self.every, self.values, self.passed = np.arange(n), {}, {}
         self.at, self.done, self.waits = np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool)
         thread, block = self.every % self.threads, first + self.every // self.threads
-        self.warps, self.turn = np.nonzero(thread % 32 == 0)[0], np.zeros(0, np.int64)
+        self.warps = np.nonzero(thread % 32 == 0)[0]             # their first lanes; when each has run last
+        self.turn = np.zeros(self.warps.size, np.int64)
         self.special = {"%laneid": thread % 32}
         for k, c in enumerate("xyz"):
             inner, outer = int(np.prod(self.block[:k])), int(np.prod(self.grid[:k]))
@@ -94,8 +95,6 @@ class Machine:
     def fair(self, running):
         """The lanes of the warp that has waited longest, and of others at the same place: blocks may wait for blocks."""
         behind = np.minimum.reduceat(np.where(running, self.at, LAST), self.warps)
-        if self.turn.size != behind.size:
-            self.turn = np.zeros(behind.size, np.int64)
         pc = behind[np.argmin(np.where(behind < LAST, self.turn, LAST))]
         of_warp = np.repeat(behind == pc, np.diff([*self.warps, self.count]))
         self.turn[behind == pc] = self.steps + 1
