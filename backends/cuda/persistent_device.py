@@ -24,7 +24,8 @@ class Recurrence:
     as kernels.
     """
 
-    MEET, LAUNCH, BUSY = 1.5e-6, 2e-6, 0.5                       # seconds of a barrier and of a launch; how well products use a block
+    MEET, LAUNCH = 1.5e-6, 2e-6                                  # seconds of a barrier of all blocks, and of a launch
+    BUSY, THIN = 0.5, 0.3                                        # how much of its rate a block's product reaches, and one of few rows
 
     def __init__(self, units, each, meetings, launches):
         self.units, self.each, self.meetings, self.launches = units, each, meetings, launches
@@ -46,12 +47,12 @@ class Recurrence:
                 tall = 8 if height <= 8 else 16 if height <= 16 else 32
                 work += -(-height // tall) * tall * -(-rows // 32) * 32 * depth
                 read += 4 * rows * depth * groups * members
-        return self.meetings * self.MEET + work / (128 * self.BUSY * device.clock) + read / device.cache
+        return self.meetings * self.MEET + max(work / (128 * self.BUSY * device.clock), read / device.cache)
 
     def apart(self, device, examples):
         """Seconds of a step as launches."""
         sizes = [units * parts * depth for units, _, products in self.units for parts, depth in products]
-        rate = 128 * device.blocks * device.clock * 0.6
+        rate = 128 * self.THIN * device.blocks * device.clock
         return self.launches * self.LAUNCH + sum(max(examples * n / rate, 4 * n / device.cache) for n in sizes)
 
     def shapes(self, device, examples):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .function import CudaFunction
 
 LIBRARY = (Path(__file__).parent / "persistent.cu").read_text(encoding="utf-8")
-NAMES = frozenset("""arrived members groups work rows first examples member group lane warp at total unit_ row_ column_ four
+NAMES = frozenset("""arrived members groups work rows first examples member group lane warp at total mine_ row_ column_ four
 matrix_ share_ B""".split())
 
 

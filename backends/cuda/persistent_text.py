@@ -117,10 +117,10 @@ class PersistentText(Statements):
             n = self.numbered[how.of]
             inner = next(q for q in s.lb if q not in s.lo)
             depth, padded = self._depth(s.b, how), self._padded(how)
-            element = self(s.b, ["column_" if q == inner else "unit_" for q in s.lb])
+            element = self(s.b, ["column_" if q == inner else "mine_" for q in s.lb])
             part = f" + row_ / {n.share}*{bracketed(length(how.of))}" if how.parts > 1 else ""
             yield f"for (int at = threadIdx.x; at < {depth}*{padded}; at += {THREADS}) {{"
-            yield f"    const int column_ = at / {padded}, row_ = at % {padded}, unit_ = {n.low}{part} + row_ % {n.share};"
+            yield f"    const int column_ = at / {padded}, row_ = at % {padded}, mine_ = {n.low}{part} + row_ % {n.share};"
             yield f"    {name}[at] = row_ < {self._rows(how)} && row_ % {n.share} < {n.units} ? {element} : 0;"
             yield "}"
 

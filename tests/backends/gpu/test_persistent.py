@@ -1,0 +1,132 @@
+"""Whole loops over time in one launch: NumPy's results whatever the groups and blocks, barriers where they must stand, the way back."""
+
+import re
+
+import numpy as np
+import pytest
+from chainrule.backends.cuda.persistent_device import Machine, Recurrence
+from chainrule.backends.cuda.program import CudaProgram
+from chainrule.compiler.options import Options
+from gpu import host, nvrtc, programs
+from gpu.ptx.machine import Fault
+from zoo.catalogue import TIMED, ZOO
+
+QUICK = {"lstm_packed": (2, 2), "layer_norm": (1, 3)}    # groups, blocks of each
+SHAPES = ((1, 1), (1, 2), (2, 3), (3, 2))
+CELLS = ("elman", "lstm_packed", "lstm_stacked", "gru", "layer_norm", "birnn", "mutual", "wide in time")
+NEVER = ("neighbours",)                                          # it has no loop over time
+on_host = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+compiled = pytest.mark.skipif(nvrtc.compiler() is None, reason=nvrtc.MISSING)
+MEET = "meet_(arrived, members);"
+H200 = Machine(132, 232448)
+LSTM = {h: Recurrence([(h, 4, ((4, h),))], 0, 1, 2) for h in (256, 512, 1024, 2048)}
+
+
+def shaped(c, shape):
+    """A model's module whose loops run in this many groups and blocks."""
+    return f"{c.source}\nTOGETHER.shape = {shape}\n"
+
+
+def agrees(monkeypatch, name, shape, order):
+    """All results of a model, its loops in one launch, against NumPy's."""
+    modules, load = [], programs.loaded
+    monkeypatch.setattr(programs, "loaded", lambda *how: modules.append(load(*how)) or modules[-1])
+    c = programs.case(name)
+    found = programs.on_device(c, order, True, source=shaped(c, shape))
+    assert programs.differences(found, programs.on_numpy(c), 2e-5, 1e-6) == {}
+    assert modules[0].TOGETHER.functions
+    return found
+
+
+@on_host
+@pytest.mark.parametrize(("name", "shape"), QUICK.items())
+def test_a_loop_in_one_launch(monkeypatch, name, shape):
+    agrees(monkeypatch, name, shape, host.SHUFFLED)
+
+
+@on_host
+@pytest.mark.full
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", [k for k in TIMED if k not in NEVER] + ["wide in time", "wide attention"])
+def test_every_loop_in_every_shape_and_order(monkeypatch, name, shape):
+    first, *others = (agrees(monkeypatch, name, shape, order) for order in host.ORDERS.values())
+    for other in others:
+        for k, v in first.items():
+            np.testing.assert_array_equal(other[k], v, err_msg=k)
+
+
+@compiled
+@pytest.mark.parametrize(("name", "architecture"), [(CELLS[0], nvrtc.ARCHITECTURES[-1]), *(
+    pytest.param(k, a, marks=pytest.mark.full) for k in CELLS for a in nvrtc.ARCHITECTURES)])
+def test_kernels_compile_and_fit(name, architecture):
+    """No warnings, nothing spilled, and no more registers than 256 threads may have."""
+    made = nvrtc.compiler().compile(text(programs.case(name).source), architecture)
+    assert made.complaints == []
+    assert made.kernels
+    assert {k: r for k, r in made.kernels.items() if r.spilled or r.registers > 224 or r.shared} == {}
+
+
+def text(source):
+    """The kernels of loops in one launch."""
+    return source.partition('TOGETHER = Together(r"""')[2].partition('""", {')[0]
+
+
+@on_host
+@compiled
+@pytest.mark.parametrize(("name", "meetings"), [("elman", 1), *(pytest.param(*x, marks=pytest.mark.full) for x in [
+    ("gru", 6), ("layer_norm", 7)])])
+def test_without_a_barrier_blocks_race(monkeypatch, name, meetings):
+    """Each barrier of the group alone keeps blocks from reading what others write."""
+    if name == "elman":                                          # the way forward will do
+        monkeypatch.setattr(programs, "everything", lambda module, params, inputs: module.evaluate(params, **inputs))
+    c = programs.case(name)
+    whole = text(c.source)
+    places = [m.start() for m in re.finditer(re.escape(MEET), whole)][:meetings]
+    assert len(places) == meetings
+    assert raced(c, whole) == ""
+    for at in places:
+        assert "race" in raced(c, whole[:at] + whole[at + len(MEET):])
+
+
+def raced(c, changed):
+    """What the interpreter of PTX says of a module with these kernels."""
+    source = c.source.replace(text(c.source), changed)
+    try:
+        programs.interpreted(c, f"{source}\nTOGETHER.shape = (1, 3)\n")
+    except Fault as e:
+        return str(e)
+    return ""
+
+
+@on_host
+@pytest.mark.parametrize(("attribute", "said"), [({"CooperativeLaunch": 0}, "wait for each other"),
+                                                 ({"MaxSharedMemoryPerBlockOptin": 20000}, "bytes of shared memory, and the device has 20000")])
+def test_where_it_cannot_be_steps_are_launched(attribute, said):
+    c = programs.case("elman")
+    module = programs.loaded(c.source)
+    device = module.cp.cuda.Device()
+    before = dict(device.attributes)
+    device.attributes.update(attribute)
+    try:
+        found = module.to_host(module.evaluate(module.to_device(c.params), **module.to_device(c.inputs)))
+    finally:
+        device.attributes.update(before)
+    assert said in module.TOGETHER.reasons["hs"]
+    assert module.TOGETHER.functions == {}
+    for k, v in c.numpy.evaluate(c.params, **c.inputs).items():
+        np.testing.assert_allclose(found[k], v, rtol=1e-5)
+
+
+def test_the_flag_keeps_steps_apart():
+    assert "TOGETHER" in programs.case("elman").source
+    assert "TOGETHER" not in CudaProgram(ZOO["elman"](), options=Options(persistent=False)).source
+
+
+def test_the_choice():
+    """Weights of an LSTM stay on the chip of an H200 up to some size, in as many blocks as it has, or in groups."""
+    assert [LSTM[h].choice(H200, 32)[0] for h in (256, 512, 1024, 2048)] == [(1, 132), (1, 132), (1, 132), None]
+    assert "bytes of shared memory" in LSTM[2048].choice(H200, 32)[1]
+    assert LSTM[1024].choice(Machine(40, 65536), 32)[0] is None
+    groups, members = LSTM[256].choice(H200, 128)[0]
+    assert groups * members <= 132
+    assert groups > 1
