@@ -16,6 +16,7 @@ from ...compiler.passes.fusion import fuse, locals_
 from ...compiler.passes.memory import share
 from ...compiler.passes.naming import identifier
 from ...compiler.passes.rows import by_rows
+from ...compiler.passes.totals import in_two_steps
 from ...compiler.program import DOUBLE, Array, Block, Draw, Kernel, Loop, Nest, SizeOf, Stmt, flat, leaves, reads, writes
 from ...compiler.sizes import Size, product
 from ..cpu.functions import FunctionPrinter, Text, wrapped
@@ -58,7 +59,8 @@ class NativeFunction(FunctionPrinter):
         self.scratch = {}
         kept = frozenset(v.array for v in self.kept)
         self.why: list[str] = []                                 # why statements do not share loops
-        body = fuse(by_rows(self.function.body, kept, self.namer.claim), self.why)
+        body = in_two_steps(by_rows(self.function.body, kept, self.namer.claim), self.namer.claim)
+        body = fuse(body, self.why)
         body = packed_once(body, kept, self.namer.claim) if self.packs else body
         self.function = replace(self.function, body=sums_apart(body, kept) if self.parallel else body)
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)

@@ -87,3 +87,19 @@ def test_a_long_function_is_cut_into_parts():
     assert [text[p] for p in place] == body
     assert sum(line == "    real total;" for line in text) == 1 and not any("last" in line or "*y" in line for line in text)
     assert in_parts("f", head, declared, body[:30])[0] == []
+
+
+def test_a_loss_beside_a_bias_is_summed_by_columns():
+    """Its terms are variables: threads add up their columns, and then one short sum is left."""
+    found = NativeProgram(system("""
+model encoder(D = 6, H = 3)
+input x[D]
+param W[H, D], V[D, H] ~ glorot
+param b[D] = 0
+r = sigmoid(V @ tanh(W @ x) + b)
+loss = binary_cross_entropy(r, x)
+train sgd(lr = 0.1)
+""")).c
+    gradients = found[found.index("void gradients_share("):]
+    assert re.search(r"const real (\w+) = relu_.*;\n +(\w+)_columns\[i\] \+= \1;", gradients)
+    assert "loss_terms[" not in gradients
