@@ -59,10 +59,15 @@ def machine():
 def compiler_flags(dtype, source="", path=""):
     """Optimised for this machine; NaN and infinities keep their meaning, signalling ones and errno do not.
 
-    A text of more than 1200 lines is optimised less by gcc: in half the time, and as fast where it was measured.
+    gcc unrolls fewer whole loops than it does at -O3, and optimises a text of more than 2000 lines less: in half the time, and as
+    fast where it was measured.
     """
-    long = source.count("\n") > 1200 and "gcc" in os.path.basename(os.path.realpath(path))
-    level = ("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic") if long else ("-O3",)
+    if "gcc" not in os.path.basename(os.path.realpath(path)):
+        level = ["-O3"]
+    elif source.count("\n") > 2000:
+        level = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic"]
+    else:
+        level = ["-O3", "--param=max-completely-peeled-insns=100"]
     own = shlex.split(os.environ.get("CHAINRULE_CFLAGS", ""))
     tuned = () if any(flag.startswith(("-march", "-mcpu")) for flag in own) else ("-march=native",)
     if tuned and "avx512f" in machine():                         # whose longest vectors the matrix products use anyway
