@@ -16,24 +16,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from ...compiler.graph import BATCH, length
-from ...compiler.passes.fusion import walked
 from ...compiler.passes.rows import on_views
 from ...compiler.program import (
     REAL,
     Along,
     Array,
     Block,
+    Call,
     Fill,
     Fixed,
     Kernel,
+    Load,
     Loop,
     Nest,
     Pick,
     Product,
     Reduction,
+    Scalar,
     Stmt,
     Take,
     View,
@@ -43,59 +45,12 @@ from ...compiler.program import (
     view,
     writes,
 )
-from ...compiler.sizes import Size, product
+from ...compiler.sizes import Size
 from ..native.indexing import strides
+from .persistent_form import BLOCK, GROUP, NONE, Again, Apart, Recurrence, Split, Touch, joined, kept_dims, space, views
 
-NONE, BLOCK, GROUP = 0, 1, 2                                     # barriers
 FEW = 16                                                         # gates of a cell, at most
 ROWWISE = ("sum", "max", "min", "prod")
-
-
-class Apart(Exception):
-    """Why a loop stays a launch a step."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """How the elements of a result are shared out: dim `dim`, of `parts` times `of` elements; no dim: every block does all."""
-
-    dim: int | None
-    of: Size
-    parts: int = 1
-
-
-@dataclass(frozen=True)
-class Touch:
-    """What a statement does to an array at a step: the units of which array dim its blocks touch, and which threads do."""
-
-    view: View
-    written: bool
-    owner: object                                                # None: any block may be at any element
-    threads: object
-    step: int
-    met: bool = False                                            # a barrier of the block stands behind it
-
-
-@dataclass
-class Recurrence:
-    """A loop in one launch."""
-
-    loop: Loop
-    body: list[Stmt]
-    splits: list[Split] = field(default_factory=list)
-    barriers: list[int] = field(default_factory=list)
-    weights: list[Product] = field(default_factory=list)
-    units: list[Size] = field(default_factory=list)              # the different U
-    registers: set[Array] = field(default_factory=set)
-    own: dict[Array, tuple[int, Size, int]] = field(default_factory=dict)      # array -> dim of its units, U, parts
-    private: set[Array] = field(default_factory=set)             # every block has all of its examples
-    stored: dict[Array, View] = field(default_factory=dict)      # private copy -> what it is a copy of
-    exchange: dict[Array, Array] = field(default_factory=dict)   # a row's own value -> the array in which blocks hand it over
-
-    @property
-    def meetings(self) -> int:
-        """Barriers of the group in a step."""
-        return self.barriers.count(GROUP)
 
 
 def recurrence(loop: Loop, body: list[Stmt], kept: Collection[Array], loose: Collection[Array],
@@ -120,26 +75,6 @@ def _opened(body: list[Stmt]) -> Iterator[Stmt]:
             yield s
 
 
-def views(s: Stmt) -> tuple[View, ...]:
-    """All that a statement reads, then what it writes."""
-    out = writes(s)
-    assert out is not None
-    return (*reads(s), out)
-
-
-def space(s: Stmt) -> tuple[Size, ...]:
-    """The dims that the indices of a statement's views count along; the last ones of a product are its labels that are summed."""
-    if isinstance(s, Product):
-        raise TypeError(s)
-    return walked(s)
-
-
-def kept_dims(s: Stmt) -> list[int]:
-    """The dims of a statement's space that its result has."""
-    over = s.over if isinstance(s, Reduction) else ()
-    return [d for d in range(len(space(s))) if d not in over]
-
-
 class _Planner:
     """Plans one loop."""
 
@@ -147,7 +82,10 @@ class _Planner:
                  sizes: Mapping[str, int]) -> None:
         self.made, self.kept, self.loose, self.sizes = made, kept, loose, sizes
         self.everywhere = Counter(v.array for s in flat(body) if not isinstance(s, Loop) for v in views(s))
-        self.homes = Counter(a.home for a in self.everywhere)
+        homes = Counter(a.home for a in self.everywhere)
+        inside = Counter(v.array for s in made.body for v in views(s) if writes(s) is not None)
+        self.alone = {a for a, n in inside.items() if a.role == "value" and a not in kept and a.storage is None
+                      and homes[a] == 1 and n == self.everywhere[a]}             # that the rest of the function does not touch
         self.batch = length(BATCH)
 
     def plan(self) -> None:
@@ -163,7 +101,11 @@ class _Planner:
         made.units = [*dict.fromkeys(x.of for x in made.splits if x.dim is not None)]
         for s in made.body:
             self._by_example(s)
+        for k, how in enumerate(made.splits):
+            if how.dim is None:
+                self._copied(k)
         made.barriers = self._barriers()
+        self._again()
         self._places()
         made.barriers = self._barriers()
 
@@ -299,6 +241,38 @@ class _Planner:
                     return True
         return False
 
+    # ------------------------------------------------------------ what is cheaper computed again than handed over
+
+    def _again(self) -> None:
+        """Reductions of what was computed since the last barrier compute it themselves, where that saves a barrier."""
+        made = self.made
+        for k, s in enumerate(made.body):
+            before = [j for j in range(k) if made.barriers[j] == GROUP]
+            if type(s) is Reduction and made.barriers[k] == GROUP and before:
+                body = self._computed(Load(s.a), s.a.dims, before[-1], k)
+                if body != Load(s.a):
+                    made.body[k] = Again(s.kind, s.out, s.a, s.over, body)
+                    barriers = self._barriers()
+                    if barriers.count(GROUP) < made.barriers.count(GROUP):
+                        made.barriers = barriers
+                    else:
+                        made.body[k] = s
+        used = {v.array for s in made.body for v in views(s)[:-1]}
+        left = [k for k, s in enumerate(made.body) if views(s)[-1].array in used or views(s)[-1].array not in self.alone]
+        made.body, made.splits = ([x[k] for k in left] for x in (made.body, made.splits))
+        made.barriers = self._barriers()
+
+    def _computed(self, s: Scalar, dims: tuple[Size, ...], first: int, last: int) -> Scalar:
+        """A scalar in terms of what was there before statement `first`, as far as statements after it compute element by element."""
+        if isinstance(s, Call):
+            return replace(s, args=tuple(self._computed(x, dims, first, last) for x in s.args))
+        if isinstance(s, Load):
+            made = [x for x in self.made.body[first:last] if views(x)[-1].array is s.view.array]
+            if len(made) == 1 and isinstance(made[0], Kernel) and space(made[0]) == dims and made[0].out.along == s.view.along \
+                    and s.view.array in self.alone and s.view.array not in self.made.private:
+                return self._computed(made[0].body, dims, first, last)
+        return s
+
     # ------------------------------------------------------------ where values stand
 
     def _places(self) -> None:
@@ -308,8 +282,8 @@ class _Planner:
             s = made.body[k]
             a = views(s)[-1].array
             if made.splits[k].dim is None:
-                self._copied(k)
-            elif self._temporary(a, k):
+                continue
+            if self._temporary(a, k):
                 runs = {self._run(j) for j, x in enumerate(made.body) if a in {v.array for v in views(x)}}
                 along = {v.along for x in made.body for v in views(x) if v.array is a}
                 owners = {self.owner(x, made.splits[j], v) for j, x in enumerate(made.body) for v in views(x) if v.array is a}
@@ -343,8 +317,7 @@ class _Planner:
         """Whether a value is written at a step before it is read, at the same place, and nobody needs it afterwards."""
         every = [(j, v) for j, s in enumerate(self.made.body) for v in views(s) if v.array is a]
         fixed = {tuple((d, x) for d, x in enumerate(v.along) if isinstance(x, Fixed)) for _, v in every}
-        return (a.role == "value" and a not in self.kept and a.storage is None and self.homes[a] == 1 and len(fixed) == 1
-                and len(every) == self.everywhere[a] and every[0][0] == next(j for j, s in enumerate(self.made.body)
+        return (a in self.alone and len(fixed) == 1 and every[0][0] == next(j for j, s in enumerate(self.made.body)
                                                                              if views(s)[-1].array is a)
                 and not any(v.array is a for v in reads(self.made.body[every[0][0]])) and k >= every[0][0])
 
@@ -388,22 +361,4 @@ class _Planner:
         self.made.body = [on_views(s, moved) for s in self.made.body]
 
 
-def joined(made: Recurrence, j: int, k: int) -> bool:
-    """Whether two statements may share the loop of each thread over its elements."""
-    s, m = made.body[j], made.body[k]
-    return isinstance(s, (Kernel, Take, Pick, Fill)) and isinstance(m, (Kernel, Take, Pick, Fill)) and space(s) == space(m) \
-        and made.splits[j] == made.splits[k]
-
-
-def floats(made: Recurrence, sizes: Mapping[str, int]) -> tuple[dict[Size, int], int]:
-    """Numbers in a block's memory: of each U, those for a unit and an example; those for an example."""
-    by_unit = dict.fromkeys(made.units, 0)
-    batch = length(BATCH)
-    for a, (dim, of, parts) in made.own.items():
-        fixed = {d for s in made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
-        rest = product(tuple(n for d, n in enumerate(a.dims) if d != dim and d not in fixed and n != batch))
-        by_unit[of] += parts * rest.evaluate(sizes)
-    return by_unit, len(made.private)
-
-
-__all__ = ["Apart", "BLOCK", "GROUP", "NONE", "Recurrence", "Split", "floats", "joined", "kept_dims", "recurrence", "space", "views"]
+__all__ = ["Apart", "Recurrence", "recurrence"]

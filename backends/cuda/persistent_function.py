@@ -11,7 +11,8 @@ from ...compiler.program import Array, Block, Loop, Product, Stmt
 from ...compiler.sizes import Size, product
 from .geometry import Geometry
 from .kernels import Kernels
-from .persistent import Apart, Recurrence, floats, recurrence, views
+from .persistent import recurrence
+from .persistent_form import Apart, Recurrence, floats, views
 from .persistent_text import THREADS, PersistentText
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from ...compiler.program import Along, Array, Fixed, Kernel, Pick, Product, Reduction, Stmt, Take, View
 from ...compiler.sizes import Size
 from ..native.indexing import CTYPES, Indices, Namer, place, strides
-from ..native.kernels import length
+from ..native.kernels import length, scalar
 from ..native.loops import FIRST, accumulate
 from .geometry import bracketed, strided
-from .persistent import BLOCK, GROUP, Recurrence, Split, joined, kept_dims, space, views
+from .persistent_form import BLOCK, GROUP, Again, Recurrence, Split, joined, kept_dims, space, views
 from .statements import Statements, flat, join
 
 THREADS = 256
@@ -177,7 +177,8 @@ class PersistentText(Statements):
             at = self.indices(s.a.dims)
             over = [(at[d], s.a.dims[d]) for d in s.over]
             target = self(out, [at[d] for d in kept_dims(s)])
-            return [f"real total = {FIRST[s.kind]};", *strided(over, [accumulate(s.kind, "total", self(s.a, at))[0]], 32),
+            value = scalar(s.body, {v: self.read(v) for v in views(s)[:-1]}, at) if isinstance(s, Again) else self(s.a, at)
+            return [f"real total = {FIRST[s.kind]};", *strided(over, [accumulate(s.kind, "total", value)[0]], 32),
                     join(s.kind, "total", 32), f"if (lane == 0) {target} = total;", *self._stored(out, "lane == 0 && ", "total", at)]
         if isinstance(s, (Kernel, Take, Pick)):
             value = self.value(s)
@@ -253,4 +254,4 @@ class PersistentText(Statements):
         return f"{moved}*{n.share} + {i} % {size} - {n.low}"
 
 
-__all__ = ["PersistentText", "THREADS", "WORK"]
+__all__ = ["THREADS", "WORK", "PersistentText"]
