@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Model = Annotated[str, typer.Argument(help="the model file, such as examples/mlp/model.nn", metavar="MODEL.nn")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="H=256", help="another value for a size; may be repeated")]
-Backend = Annotated[str, typer.Option(help="numpy, native (C), or auto: native where there is a C compiler")]
+Backend = Annotated[str, typer.Option(help="numpy, native (C), cupy (NVIDIA's GPUs), or auto: native if there is a C compiler")]
 Dtype = Annotated[str, typer.Option(help="float32 or float64")]
 Out = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH", help="where to write")]
 Block = Annotated[str | None, typer.Option("--block", metavar="NAME", help="a pretrain block, instead of the whole model")]

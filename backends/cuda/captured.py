@@ -64,7 +64,8 @@ class Captured:
                 check_units(name, value, check)  # noqa: F821
             elif check is not None:
                 check_range(name, value, check - 1, f"it is from 0 to {check - 1}")  # noqa: F821
-            place.set(np.ascontiguousarray(np.transpose(value.astype(place.dtype, copy=False), order)))
+            place.set(np.ascontiguousarray(np.transpose(value.astype(place.dtype, copy=False), order)),
+                      cp.cuda.get_current_stream())
 
     def capture(self):
         """Record the step; where that fails, steps are launched plainly."""

@@ -20,7 +20,13 @@ class Kernels:
         """A kernel, ready to be launched."""
         if name not in self.functions:
             self.module = self.module or cp.RawModule(code=self.text, options=("-std=c++17",))
-            self.functions[name] = self.module.get_function(name)
+            try:
+                self.functions[name] = self.module.get_function(name)
+            except Exception as e:
+                major = int(cp.cuda.Device().compute_capability[:-1])
+                if major >= 7:
+                    raise
+                raise RuntimeError(f"kernels need a GPU of compute capability 7.0 or more; this one has {major}.x") from e
         return self.functions[name]
 
 
@@ -131,7 +137,11 @@ def to_device(arrays):
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": bool}
     if a.dtype.kind not in kinds:
         raise TypeError(f"only arrays of numbers go to the device, not {a.dtype}")
-    return cp.asarray(np.ascontiguousarray(a, kinds[a.dtype.kind]).reshape(a.shape))
+    try:
+        return cp.asarray(np.ascontiguousarray(a, kinds[a.dtype.kind]).reshape(a.shape))
+    except MemoryError:
+        free = cp.cuda.runtime.memGetInfo()[0]
+    raise MemoryError(f"an array of shape {a.shape} does not fit into the {free / 1e6:.1f} MB of the device that are free")
 
 
 def to_host(arrays):
@@ -162,11 +172,20 @@ class Workspace:
         for k, (count, dtype) in enumerate(counts):
             if count >= 2**31:
                 raise ValueError(f"an array of {count} elements is too large: kernels count to {2**31 - 1}; take a smaller batch")
-            if k == len(have):
-                have.append(cp.empty(count, dtype))
-            elif have[k].size < count or have[k].dtype != dtype:
-                have[k] = cp.empty(count, dtype)
+            if k == len(have) or have[k].size < count or have[k].dtype != dtype:
+                have[k:k + 1] = [self.made(name, counts, have, count, dtype)]
         return have
+
+    @staticmethod
+    def made(name, counts, have, count, dtype):
+        """A new array. MemoryError says what all of them take, and what there is."""
+        try:
+            return cp.empty(count, dtype)
+        except MemoryError:
+            want = sum(n * np.dtype(kind).itemsize for n, kind in counts)
+            free = cp.cuda.runtime.memGetInfo()[0] + sum(a.nbytes for a in have)
+        raise MemoryError(f"the buffers of {name} take {want / 1e6:.1f} MB, and {free / 1e6:.1f} MB of the device are free; "
+                          "take a smaller batch or shorter sequences")
 
     def constant(self, value):
         """A number on the device, made once."""

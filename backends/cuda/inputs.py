@@ -62,10 +62,19 @@ def unit_values(kind):
             "binary": "0 or 1, the values of binary units", "categorical": "a single 1 among 0s along its last axis"}[kind]
 
 
+def here(name, value):
+    """An array of the device that is in use."""
+    now = cp.cuda.runtime.getDevice()
+    if value.device.id != now:
+        raise ValueError(f"{name} is on device {value.device.id}, and device {now} is in use: with cupy.cuda.Device(...) "
+                         "chooses one")
+    return value
+
+
 def as_array(name, value):
     """An input, of NumPy or of the device."""
     if isinstance(value, cp.ndarray):
-        return value
+        return here(name, value)
     try:
         found = np.asarray(value)
     except ValueError:                                           # rows of unequal length
@@ -86,6 +95,8 @@ def real_input(name, value, dims, dtype):
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
     check_shape(name, value, dims)  # noqa: F821
+    if not isinstance(value, cp.ndarray):
+        value = to_device(np.asarray(value, dtype))  # noqa: F821
     return cp.ascontiguousarray(cp.asarray(value, dtype))
 
 
@@ -97,7 +108,7 @@ def whole_input(name, value, dims, largest, allowed, wanted):
     check_shape(name, value, dims)  # noqa: F821
     if not isinstance(value, cp.ndarray):
         check_range(name, value, largest, allowed)  # noqa: F821
-        return cp.ascontiguousarray(cp.asarray(value, np.int64))
+        return cp.ascontiguousarray(to_device(value))  # noqa: F821
     out = cp.empty(value.shape, np.int64)
     out[...] = value
     return checked(name, out, range(value.ndim), largest + 1)
@@ -144,6 +155,8 @@ def check_units(name, value, kind):
 
 def check_params(params, shapes):
     """Refuse parameters that are missing, of another shape, or not on the device in float32."""
+    if capturing():  # noqa: F821
+        return
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
@@ -154,6 +167,7 @@ def check_params(params, shapes):
             raise TypeError(f"params[{name!r}] is {type(a).__name__}, not on the device; to_device(params) brings them there")
         if a.dtype != np.float32 or not a.flags.c_contiguous:
             raise TypeError(f"params[{name!r}] must be contiguous and float32, not {a.dtype}; to_device gives such arrays")
+        here(f"params[{name!r}]", a)
 
 
 def start_from(carry, start):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...compiler.graph import GraphError
 from ...compiler.options import Options
 from ...compiler.system import System
@@ -50,6 +52,31 @@ class CudaProgram(Program):
             self._module = None
             raise NoDevice('the cupy backend finds no GPU on this machine; the backends "native" and "numpy" need none')
         return out
+
+    def to_device(self, arrays: Any) -> Any:
+        """Arrays of NumPy, or a dict of them, on the device."""
+        return self.module.to_device(arrays)
+
+    def to_host(self, arrays: Any) -> Any:
+        """Arrays of the device, or a dict of them, as NumPy's."""
+        return self.module.to_host(arrays)
+
+    def _of_loss(self, name: str) -> Any:
+        return self._either(super()._of_loss(name))
+
+    def _of_energy(self, name: str) -> Any:
+        return self._either(super()._of_energy(name))
+
+    def _steps(self, name: str) -> Any:
+        return self._either(super()._steps(name))
+
+    def _either(self, function: Any) -> Any:
+        """A function that changes nothing: of parameters of the device as it is, of NumPy's with results of NumPy's."""
+        def called(params: Any, *given: Any, **more: Any) -> Any:
+            if not any(isinstance(a, np.ndarray) for a in params.values()):
+                return function(params, *given, **more)
+            return self.to_host(function(self.to_device(params), *given, **more))
+        return called
 
     @property
     def cuda(self) -> str:

@@ -26,12 +26,12 @@ def guarded(action: Callable[[], None]) -> int:
 
     With CHAINRULE_DEBUG set, a mistake of the compiler itself shows its trace.
     """
-    from ...backends.interface import NoBackend, NoCompiler
+    from ...backends.interface import NoBackend, NoCompiler, NoDevice
     from ..language.diagnostics import ModelError
     from ..showing import ShowingError
     try:
         action()
-    except (RunError, ModelError, ShowingError, NoBackend, NoCompiler) as e:
+    except (RunError, ModelError, ShowingError, NoBackend, NoCompiler, NoDevice) as e:
         print(_text(e), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -112,6 +112,11 @@ def _options(schedule: dict[str, Any]) -> Any:
         return Options(**schedule)
     except BadOption as e:
         raise OptionError(str(e)) from None
+
+
+def fresh(program: Any, seed: int = 0) -> dict[str, Any]:
+    """A program's fresh parameters as arrays of NumPy, wherever it computes."""
+    return getattr(program, "to_host", dict)(program.init(seed=seed))
 
 
 def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1, **schedule: Any) -> Any:

@@ -13,7 +13,7 @@ from ..trainer.errors import OptionError, RunError, did_you_mean
 from ..trainer.spelling import END, SPELLINGS, joined
 from ..trainer.vocabulary import UNKNOWN
 from ..trainer.weights import load_arrays, transfer
-from .common import compiled, load_model, parse_settings
+from .common import compiled, fresh, load_model, parse_settings
 from .sample_energy import sample_energy
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def sample(model: str, options: SampleOptions) -> None:
         raise OptionError(f"model {system.name} has no feedback line, so it generates nothing: feedback x[t+1] ~ "
                           "categorical(...) says where the next symbol comes from")
     program = compiled(system)
-    params = program.init(seed=0)
+    params = fresh(program)
     transfer(params, options.weights)
     spelling = Spelling(system, note.get("preparation", {}))
     inputs = spelling.inputs(options)

@@ -12,7 +12,7 @@ from ..trainer.data import load_data
 from ..trainer.errors import OptionError, RunError
 from ..trainer.pictures import Sheet, as_text, draw_grid, images_of
 from ..trainer.weights import transfer
-from .common import compiled, console
+from .common import compiled, console, fresh
 
 if TYPE_CHECKING:
     from ...compiler.system import System
@@ -33,7 +33,7 @@ def sample_energy(system: System, model: str, options: SampleOptions, note: dict
         raise OptionError(f"{system.name}: chains are drawn of one visible layer and no input; its module's gibbs takes any")
     chains, steps = options.count or CHAINS, options.length or STEPS
     program = compiled(system)
-    params = program.init(seed=0)
+    params = fresh(program)
     transfer(params, options.weights)
     name, layer = visible[0].name, visible[0]
     start, whence = _start(system, model, options, note, chains)

@@ -21,7 +21,7 @@ from ..trainer.reports import draw_curve, report_classes, results_table, transfe
 from ..trainer.run import Options, load_run
 from ..trainer.time import truncated_axis
 from ..trainer.weights import match_names, save_arrays, transfer
-from .common import compiled, console, load_model, require_training
+from .common import compiled, console, fresh, load_model, require_training
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +66,7 @@ def train(model: str, options: TrainOptions) -> None:
     session = prepare(system, Path(model), options, out, screen)
     screen.print(f"{session.trainer.data.describe()}", markup=False)
     if session.recipe is not None:
-        interrupted = pretrained(session.recipe, session.trainer.run.params)
+        interrupted = session.trainer.changed(lambda params: pretrained(session.recipe, params))
         if interrupted is not None:
             _say_how_to_go_on(session, interrupted, screen)
             return
@@ -165,7 +165,7 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
         trainer.resume()
         screen.print(f"resumed after {trainer.run.epoch} epochs and {trainer.run.position} batches", markup=False)
         return session
-    params = program.init(seed=options.seed)
+    params = fresh(program, options.seed)
     if options.weights is not None:
         screen.print(transfer_table(transfer(params, options.weights, options.skip), system))
     for old in (out / CHECKPOINT, *checkpoints(out)) if not options.resume else ():

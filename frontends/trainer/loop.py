@@ -23,6 +23,8 @@ from .run import Arrays, Options, Program, Run, check_fit, fingerprint, load_run
 from .schedules import check_schedule, rate_factor
 from .time import averages_steps, timed_inputs
 
+Moved = Callable[[Arrays], Arrays]                               # arrays brought to a device, or back
+
 Array = np.ndarray[Any, Any]
 Diagnose = Callable[[Arrays, Batch, int, Arrays], str]
 CHECKPOINT = "checkpoint.safetensors"
@@ -84,6 +86,8 @@ class Trainer:
             else Batches(train, o.batch, o.seed)
         self.n, self.batch, self.batches = self._plan.n, self._plan.batch, self._plan.steps
         self._workspace = self.program.Workspace()
+        self._there: Moved = getattr(self.program, "to_device", _same)       # where parameters and state are while it trains
+        self._here: Moved = getattr(self.program, "to_host", _same)
         self._stop = False
         self._saved_at = time.monotonic()
 
@@ -91,9 +95,16 @@ class Trainer:
 
     def start(self, params: Arrays | None = None) -> None:
         """A new run, from `params` or from the declared initialisers."""
-        params = self.program.init(seed=self.options.seed) if params is None else params
+        params = self._there(self.program.init(seed=self.options.seed) if params is None else params)
         state = self._state(params)
         self.run = Run(params, state, rate=float(state["lr"]))
+
+    def changed(self, change: Callable[[Arrays], Any]) -> Any:
+        """What a change of the parameters gives, which sees them as arrays of NumPy and works in place."""
+        params = self._here(self.run.params)
+        found = change(params)
+        self.run.params = self._there(params)
+        return found
 
     def resume(self) -> None:
         """The run of the checkpoint; refused where model, data, batch or seed are not those that it was started with."""
@@ -109,7 +120,12 @@ class Trainer:
             raise OptionError(f"{path} was started with {', '.join(changed)}; a resumed run keeps what it was started with")
         if extra.get("data") != fingerprint(self.data.parts["train"]):
             raise WeightsError(f"{path} was trained on other data than these")
-        self.run = run
+        self.run = self._moved(run, self._there)
+
+    @staticmethod
+    def _moved(run: Run, to: Moved) -> Run:
+        """A run whose parameters and state are elsewhere; what a chunk starts from a step takes from anywhere."""
+        return replace(run, params=to(run.params), state=to(run.state))
 
     def _state(self, params: Arrays) -> Arrays:
         """What a step keeps; there are as many persistent chains as examples in a batch, unless the model says so."""
@@ -138,7 +154,7 @@ class Trainer:
         self.save()
         done = self.run.epoch >= self.options.epochs
         status = "stopped early" if self.run.stopped else "finished" if done else "interrupted"
-        return Outcome(status, self.run.best or self.run.params, self.run)
+        return Outcome(status, self.run.best or self._here(self.run.params), self.run)
 
     def _epoch(self, began: float) -> None:
         run = self.run
@@ -199,7 +215,7 @@ class Trainer:
             row.update({"validation" if k == "loss" else f"validation_{k}": v for k, v in result.items() if k != "penalty"})
             if row["validation"] < run.best_loss:
                 run.best_loss, run.best_epoch = row["validation"], run.epoch
-                run.best = {name: a.copy() for name, a in run.params.items()}
+                run.best = {name: a.copy() for name, a in self._here(run.params).items()}
             patience = self.options.patience
             run.stopped = patience is not None and run.epoch - run.best_epoch >= patience
         elif self.watch is not None:
@@ -223,9 +239,9 @@ class Trainer:
 
     def save(self) -> None:
         """The state as it stands is the last good one: in memory, and on the disk where there is a folder."""
-        self._good = self.run.copy()
+        self._good = replace(self._moved(self.run, self._here), carry=self._here(self.run.carry)).copy()
         if self.checkpoint is not None:
-            save_run(self.checkpoint, self.run, self.options, {**self.extra, "data": self._fingerprint})
+            save_run(self.checkpoint, self._good, self.options, {**self.extra, "data": self._fingerprint})
         self._saved_at = time.monotonic()
 
     @contextmanager
@@ -248,7 +264,7 @@ class Trainer:
     # ------------------------------------------------------------ what is not finite
 
     def _require_finite(self, when: str) -> None:
-        bad = _not_finite(self.run.params)
+        bad = _not_finite(self._here(self.run.params))
         if bad:
             if not hasattr(self, "_good"):
                 raise NotFinite(f"parameter {bad} is not finite {when}")
@@ -256,20 +272,20 @@ class Trainer:
 
     def _fail(self) -> None:
         """Repeat the steps since the last good state, bit for bit, and say where the first value went wrong."""
-        run = self._good.copy()
+        run = self._moved(self._good.copy(), self._there)
         self.run = self._good
         while run.epoch < self.options.epochs:
             if run.position >= self.batches:
                 run.epoch, run.position = run.epoch + 1, 0
                 continue
-            before, piece = {k: v.copy() for k, v in run.params.items()}, self._piece(run)
+            before, piece = {k: v.copy() for k, v in self._here(run.params).items()}, self._piece(run)
             carry = self._carry(run, piece)
             at = f"step {run.epoch * self.batches + run.position + 1} (epoch {run.epoch + 1})"
             loss, _ = self._step(run)
             if not math.isfinite(loss):
                 why = self._explain(before, piece, int(run.state["step"]) - 1, carry)
                 raise NotFinite(self._report(f"the loss became {loss} at {at}", why))
-            bad = _not_finite(run.params)
+            bad = _not_finite(self._here(run.params))
             if bad:
                 wrong = self._gradient_is_bad(before, piece, carry, bad)
                 why = "its gradient is not finite" if wrong else "its update is not finite"
@@ -293,6 +309,10 @@ class Trainer:
         if self.checkpoint:
             kept = f"; the last good checkpoint is {self.checkpoint}, after step {good.epoch * self.batches + good.position}"
         return f"training stopped: {what}{': ' + why if why else ''}{kept}"
+
+
+def _same(arrays: Arrays) -> Arrays:
+    return arrays
 
 
 def _not_finite(params: Mapping[str, Array]) -> str:

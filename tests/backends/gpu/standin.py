@@ -40,6 +40,8 @@ class Settings:
     trapped: bool = False
     captures: bool = True
     watch: object = None
+    device: int = 0
+    memory: int = 1 << 40
     count: Count = field(default_factory=Count)
 
 
@@ -142,7 +144,7 @@ class ndarray:
     def __init__(self, memory, held):
         if held.dtype == np.float64:
             raise Refused("a float64 array: programs for a GPU compute in float32")
-        self.memory, self.held = memory, held
+        self.memory, self.held, self.device = memory, held, types.SimpleNamespace(id=SETTINGS.device)
 
     shape, dtype, ndim, size, nbytes, strides, itemsize, flags = (
         property(lambda a, k=k: getattr(a.held, k))
@@ -197,7 +199,7 @@ class ndarray:
         out[...] = self
         return out
 
-    def set(self, a):
+    def set(self, a, stream=None):
         if not isinstance(a, np.ndarray) or a.dtype != self.dtype or a.shape != self.shape:
             raise TypeError(f"only an array of NumPy of shape {self.shape} and {self.dtype} can be set")
         not_captured("a transfer to the device")
@@ -221,6 +223,8 @@ class ndarray:
 def empty(shape, dtype=float):
     not_captured("allocation")
     SETTINGS.count.made += 1
+    if int(np.prod(shape)) * np.dtype(dtype).itemsize > SETTINGS.memory:
+        raise MemoryError("Out of memory allocating")
     shape, dtype = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape), np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
     memory = Memory(size)
@@ -333,5 +337,6 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
         compute_capability="90", attributes=attributes, synchronize=lambda: Stream.current.synchronize())
     out.cuda = types.SimpleNamespace(
         Stream=Stream, Graph=Graph, get_current_stream=lambda: Stream.current, Device=lambda k=0: device,
-        runtime=types.SimpleNamespace(getDeviceCount=lambda: 1))
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: SETTINGS.device,
+                                      memGetInfo=lambda: (SETTINGS.memory, SETTINGS.memory)))
     return out
