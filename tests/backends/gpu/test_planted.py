@@ -201,7 +201,7 @@ MODELS = {                                                       # name -> model
     "the counter of random numbers": ("dropout", "c2 = step", "c2 = step + 1", "differ"),
     "the seed for the step": ("dropout", '(state["seed"], state["step"])', '(state["seed"], state["seed"])', "differ"),
     "the number of the step": ("dropout", "step[0] += 1", "step[0] += 2", "differ"),
-    "float64 buffers": ("mlp", "have.append(cp.empty(count, dtype))", "have.append(cp.empty(count))", "float64"),
+    "float64 buffers": ("mlp", "return cp.empty(count, dtype)", "return cp.empty(count)", "float64"),
     "an operation on the host": ("mlp", RETURN, RETURN.replace("loss", "np.tanh(loss)"), "not allowed"),
     "an operation of CuPy": ("mlp", RETURN, RETURN.replace("loss", "cp.tanh(loss)"), "has no attribute"),
     "a read in each step": ("mlp", RETURN, f"float(loss); {RETURN}", "differ"),

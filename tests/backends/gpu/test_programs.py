@@ -70,7 +70,7 @@ def test_without_a_device_there_is_one_sentence(cupy, said):
 def test_arrays_in_the_wrong_place_are_refused(begun):
     program, params, _, inputs = begun
     with pytest.raises(TypeError, match="not on the device; to_device"):
-        program.loss_and_grads(program.module.to_host(params), **inputs)
+        program.module.loss_and_grads(program.module.to_host(params), **inputs)
 
 
 def test_what_has_no_form_is_refused():
