@@ -237,7 +237,7 @@ def test_auto(monkeypatch):
         assert cr.compile(system, backend="auto").backend == "numpy"
     with pytest.raises(NoBackend, match="needs a C compiler"):
         cr.compile(system, backend="native")
-    with pytest.raises(NoBackend, match="there is native, numpy, and auto"):
+    with pytest.raises(NoBackend, match="there is cupy, native, numpy, and auto"):
         cr.compile(system, backend="fortran")
 
 
