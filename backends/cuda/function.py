@@ -179,6 +179,8 @@ class CudaFunction(NativeFunction):
                 yield from ((pad + line, values) for line in self._other_names(s))
                 yield from ((x, []) for x in wrapped(f"{pad}if {launched(self, made)}:", ""))
                 pad += INDENT
+            elif self.options.persistent and id(s) in self.step_by_step:
+                yield f"{pad}# Step by step: {self.step_by_step[id(s)]}.", []
             self.indices.open.append(s.axis)
             yield from ((pad + line, []) for line in loop_head(s))
             for x in s.body:

@@ -1,7 +1,7 @@
 """Loops over time that run in one launch: which statements of a loop each block does, and where blocks wait for each other.
 
 Blocks stand in groups. A group does its own examples, from the first step to the last; in it, each block does its own units:
-of every dim of k U elements those of `member*share <= i % U < (member + 1)*share`. So what one gate's units need of another gate's
+of every dim of k U elements those of `member*share <= i % U < (member + 1)*share`. So what one gate's units need of another's
 stays in one block. What has no units, as the mean of a layer, each block computes for itself.
 
     statement   how its elements are shared out (`Split`), and by which threads
@@ -47,7 +47,21 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import Size
 from ..native.indexing import strides
-from .persistent_form import BLOCK, GROUP, NONE, Again, Apart, Recurrence, Split, Touch, joined, kept_dims, space, views
+from .persistent_form import (
+    BLOCK,
+    GROUP,
+    NONE,
+    Again,
+    Apart,
+    Recurrence,
+    Split,
+    Touch,
+    fixed_dims,
+    joined,
+    kept_dims,
+    space,
+    views,
+)
 
 FEW = 16                                                         # gates of a cell, at most
 ROWWISE = ("sum", "max", "min", "prod")
@@ -228,7 +242,7 @@ class _Planner:
         """Whether two touches certainly have no element in common: other steps, or other parts."""
         if x.view.array.dims != y.view.array.dims:
             return False
-        for d, (p, q) in enumerate(zip(x.view.along, y.view.along, strict=True)):
+        for p, q in zip(x.view.along, y.view.along, strict=True):
             if isinstance(p, Fixed) and isinstance(q, Fixed):
                 if p.axis == q.axis == self.made.loop.axis and x.step + p.offset != y.step + q.offset:
                     return True
@@ -263,7 +277,7 @@ class _Planner:
         made.barriers = self._barriers()
 
     def _computed(self, s: Scalar, dims: tuple[Size, ...], first: int, last: int) -> Scalar:
-        """A scalar in terms of what was there before statement `first`, as far as statements after it compute element by element."""
+        """A scalar in terms of what was there before statement `first`, as far as later ones compute element by element."""
         if isinstance(s, Call):
             return replace(s, args=tuple(self._computed(x, dims, first, last) for x in s.args))
         if isinstance(s, Load):
@@ -310,7 +324,7 @@ class _Planner:
 
     def _rest(self, a: Array) -> list[Size]:
         """The dims that a step's value has beside that of the examples."""
-        fixed = {d for s in self.made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
+        fixed = fixed_dims(self.made, a)
         return [n for d, n in enumerate(a.dims) if d not in fixed and n != self.batch]
 
     def _temporary(self, a: Array, k: int) -> bool:
@@ -350,7 +364,7 @@ class _Planner:
 
     def _handed_over(self, a: Array) -> None:
         """A row's own value that other blocks read: an array of one step."""
-        fixed = {d for s in self.made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
+        fixed = fixed_dims(self.made, a)
         copy = Array(tuple(n for d, n in enumerate(a.dims) if d not in fixed), a.kind, name=a.name)
         self.made.exchange[a] = copy
         self.written.add(copy)

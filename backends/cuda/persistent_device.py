@@ -1,7 +1,8 @@
 """Whole loops over time in one launch: whether they are worth it, in how many blocks, and the launch. Modules carry this text.
 
-The cost of a step in one launch: its barriers, its products at the rate of one block, and what the blocks read from the second-level
-cache; as launches: so many launches, and the products at the rate of the device. The rates are guesses until they are measured.
+The cost of a step in one launch: its barriers, and its products at the rate of one block, or what all blocks read from the
+second-level cache, if that takes longer; as launches: so many launches, and the products at the rate of the device, or what they
+read. The rates are guesses until they are measured.
 """
 
 import numpy as np
@@ -20,12 +21,12 @@ class Recurrence:
     """A loop in one launch.
 
     units: for each number of units (its value, numbers that a block keeps for a unit and an example, products), a product being
-    (parts, depth); each: numbers that a block keeps for an example; meetings, launches: barriers of a step, and launches of a step
-    as kernels.
+    (parts, depth); each: numbers that a block keeps for an example; meetings: barriers of a step; launches: those of a step as
+    kernels.
     """
 
-    MEET, LAUNCH = 1.5e-6, 2e-6                                  # seconds of a barrier of all blocks, and of a launch
-    BUSY, THIN = 0.5, 0.3                                        # how much of its rate a block's product reaches, and one of few rows
+    MEET, LAUNCH = 1.5e-6, 3e-6                                  # seconds of a barrier of all blocks, and of a small kernel
+    BUSY, THIN = 0.5, 0.3                            # the part of its rate that a block's product reaches, and one of few rows
 
     def __init__(self, units, each, meetings, launches):
         self.units, self.each, self.meetings, self.launches = units, each, meetings, launches
@@ -59,7 +60,7 @@ class Recurrence:
         """(seconds of a step, groups, members) of what fits, the fastest first."""
         most, found = max(units for units, _, _ in self.units), []
         for groups in range(1, min(device.blocks, -(-examples // 32)) + 1):
-            members = min(device.blocks // groups, most)
+            members = -(-most // -(-most // (device.blocks // groups)))              # no block without units
             if self.memory(examples, groups, members) <= device.memory:
                 found.append((self.together(device, examples, groups, members), groups, members))
         return sorted(found)

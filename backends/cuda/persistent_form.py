@@ -32,6 +32,9 @@ from ...compiler.sizes import Size, product
 NONE, BLOCK, GROUP = 0, 1, 2                                     # barriers
 
 
+ZERO = Literal(0)
+
+
 class Apart(Exception):
     """Why a loop stays a launch a step."""
 
@@ -49,7 +52,7 @@ class Split:
 class Again(Reduction):
     """A reduction that computes its elements itself, from what blocks have handed over: `body` for `a`."""
 
-    body: Scalar = Literal(0)
+    body: Scalar = ZERO
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,11 @@ def kept_dims(s: Stmt) -> list[int]:
     return [d for d in range(len(space(s))) if d not in over]
 
 
+def fixed_dims(made: Recurrence, a: Array) -> set[int]:
+    """The dims of an array of which a step has one index."""
+    return {d for s in made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
+
+
 def joined(made: Recurrence, j: int, k: int) -> bool:
     """Whether two statements may share the loop of each thread over its elements."""
     s, m = made.body[j], made.body[k]
@@ -118,10 +126,11 @@ def floats(made: Recurrence, sizes: Mapping[str, int]) -> tuple[dict[Size, int],
     by_unit = dict.fromkeys(made.units, 0)
     batch = length(BATCH)
     for a, (dim, of, parts) in made.own.items():
-        fixed = {d for s in made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
+        fixed = fixed_dims(made, a)
         rest = product(tuple(n for d, n in enumerate(a.dims) if d != dim and d not in fixed and n != batch))
         by_unit[of] += parts * rest.evaluate(sizes)
     return by_unit, len(made.private)
 
 
-__all__ = ["BLOCK", "GROUP", "NONE", "Again", "Apart", "Recurrence", "Split", "Touch", "floats", "joined", "kept_dims", "space", "views"]
+__all__ = ["BLOCK", "GROUP", "NONE", "Again", "Apart", "Recurrence", "Split", "Touch", "fixed_dims", "floats", "joined",
+           "kept_dims", "space", "views"]

@@ -69,9 +69,9 @@ def launched(f: CudaFunction, made: Recurrence) -> str:
     inside = {*made.registers, *made.own, *made.private}
     arrays = [a for a in dict.fromkeys(v.array for s in made.body for v in views(s)) if a not in inside]
     arrays += [v.array for v in made.stored.values() if v.array not in arrays]
-    written = {a.home for s in made.body for a in [views(s)[-1].array]} | {v.array.home for v in made.stored.values()}
-    name, homes, numbers = f.kernels.together.add(f._word(made.loop), body, Geometry(length(BATCH), 1, (THREADS,)), arrays, written, f,
-                                                  ("unsigned *arrived", "int members", "int groups"))
+    written = {views(s)[-1].array.home for s in made.body} | {v.array.home for v in made.stored.values()}
+    name, homes, numbers = f.kernels.together.add(f._word(made.loop), body, Geometry(length(BATCH), 1, (THREADS,)), arrays,
+                                                  written, f, ("unsigned *arrived", "int members", "int groups"))
     f.kernels.loops[name] = described(made, f.system.sizes)
     given = ", ".join([*(f._called(a) for a in homes), *numbers])
     return f'not TOGETHER.run("{name}", {made.loop.axis.upper()}, B, {given})'

@@ -34,7 +34,8 @@ class Names:
 class PersistentText(Statements):
     """Prints one loop."""
 
-    def __init__(self, made: Recurrence, names: Namer, indices: Indices, known: Mapping[str, int], taken: Collection[str]) -> None:
+    def __init__(self, made: Recurrence, names: Namer, indices: Indices, known: Mapping[str, int],
+                 taken: Collection[str]) -> None:
         super().__init__(names, indices, known, None, dict.fromkeys(made.registers, ()))
         self.made, self.taken, self.done = made, {*taken}, set[str]()
         self.numbered = {u: Names(*(self.fresh(f"{x}{k or ''}") for x in ("share", "low", "units")))
@@ -85,8 +86,8 @@ class PersistentText(Statements):
             before = f"{name} + {self._depth(v, how)}*{self._padded(how)}"
         for a, (dim, of, parts) in self.made.own.items():
             yield f"real *{self.names(a)} = {before};"
-            sizes = [bracketed(length(n)) for _, n in self._rest(a, dim)]
-            before = f"{self.names(a)} + {'*'.join(['examples', *sizes, *([str(parts)] if parts > 1 else []), self.numbered[of].share])}"
+            sizes = [*(bracketed(length(n)) for _, n in self._rest(a, dim)), *([str(parts)] if parts > 1 else [])]
+            before = f"{self.names(a)} + {'*'.join(['examples', *sizes, self.numbered[of].share])}"
         for a in self.made.private:
             kind = CTYPES.get(a.kind, "real")
             cast = "" if kind == "real" else f"({kind} *)"
@@ -96,7 +97,8 @@ class PersistentText(Statements):
 
     def _depth(self, v: View, how: Split) -> str:
         """How many weights a unit has, of a matrix of them."""
-        s = next(s for s, x in zip(self.made.body, self.made.splits, strict=True) if isinstance(s, Product) and (s.b, x) == (v, how))
+        both = zip(self.made.body, self.made.splits, strict=True)
+        s = next(s for s, x in both if isinstance(s, Product) and (s.b, x) == (v, how))
         return bracketed(length(next(n for q, n in zip(s.lb, s.b.dims, strict=True) if q not in s.lo)))
 
     def _padded(self, how: Split) -> str:
@@ -128,15 +130,14 @@ class PersistentText(Statements):
 
     def _steps(self) -> Iterator[str]:
         """The statements of a step, those of one kind in one loop."""
-        body, k = self.made.body, 0
+        body, barriers, k = self.made.body, self.made.barriers, 0
         while k < len(body):
-            if self.made.barriers[k] in BARRIERS:
-                yield BARRIERS[self.made.barriers[k]]
-            run = [body[k]]
-            while k + len(run) < len(body) and self.made.barriers[k + len(run)] not in BARRIERS and joined(self.made, k, k + len(run)):
-                run.append(body[k + len(run)])
-            yield from self._run(run, self.made.splits[k])
-            k += len(run)
+            end = k + 1
+            while end < len(body) and barriers[end] not in BARRIERS and joined(self.made, k, end):
+                end += 1
+            yield from [BARRIERS[barriers[k]]] if barriers[k] in BARRIERS else []
+            yield from self._run(body[k:end], self.made.splits[k])
+            k = end
 
     def _run(self, run: list[Stmt], how: Split) -> Iterator[str]:
         s = run[0]
@@ -177,9 +178,12 @@ class PersistentText(Statements):
             at = self.indices(s.a.dims)
             over = [(at[d], s.a.dims[d]) for d in s.over]
             target = self(out, [at[d] for d in kept_dims(s)])
-            value = scalar(s.body, {v: self.read(v) for v in views(s)[:-1]}, at) if isinstance(s, Again) else self(s.a, at)
+            value = self(s.a, at)
+            if isinstance(s, Again):
+                value = scalar(s.body, {v: self.read(v) for v in views(s)[:-1]}, at)
             return [f"real total = {FIRST[s.kind]};", *strided(over, [accumulate(s.kind, "total", value)[0]], 32),
-                    join(s.kind, "total", 32), f"if (lane == 0) {target} = total;", *self._stored(out, "lane == 0 && ", "total", at)]
+                    join(s.kind, "total", 32), f"if (lane == 0) {target} = total;",
+                    *self._stored(out, "lane == 0 && ", "total", at)]
         if isinstance(s, (Kernel, Take, Pick)):
             value = self.value(s)
         else:

@@ -1,9 +1,10 @@
-"""Whole loops over time in one launch: NumPy's results whatever the groups and blocks, barriers where they must stand, the way back."""
+"""Whole loops over time in one launch: NumPy's results whatever the groups and blocks; each barrier is needed."""
 
 import re
 
 import numpy as np
 import pytest
+from chainrule.backends.cuda.persistent_cost import MACHINES, loops, reasons
 from chainrule.backends.cuda.persistent_device import Machine, Recurrence
 from chainrule.backends.cuda.program import CudaProgram
 from chainrule.compiler.options import Options
@@ -99,8 +100,9 @@ def raced(c, changed):
 
 
 @on_host
-@pytest.mark.parametrize(("attribute", "said"), [({"CooperativeLaunch": 0}, "wait for each other"),
-                                                 ({"MaxSharedMemoryPerBlockOptin": 20000}, "bytes of shared memory, and the device has 20000")])
+@pytest.mark.parametrize(("attribute", "said"), [
+    ({"CooperativeLaunch": 0}, "wait for each other"),
+    ({"MaxSharedMemoryPerBlockOptin": 20000}, "bytes of shared memory, and the device has 20000")])
 def test_where_it_cannot_be_steps_are_launched(attribute, said):
     c = programs.case("elman")
     module = programs.loaded(c.source)
@@ -124,9 +126,18 @@ def test_the_flag_keeps_steps_apart():
 
 def test_the_choice():
     """Weights of an LSTM stay on the chip of an H200 up to some size, in as many blocks as it has, or in groups."""
-    assert [LSTM[h].choice(H200, 32)[0] for h in (256, 512, 1024, 2048)] == [(1, 132), (1, 132), (1, 132), None]
+    assert [LSTM[h].choice(H200, 32)[0] for h in (256, 512, 1024, 2048)] == [(1, 128), (1, 128), (1, 128), None]
     assert "bytes of shared memory" in LSTM[2048].choice(H200, 32)[1]
     assert LSTM[1024].choice(Machine(40, 65536), 32)[0] is None
     groups, members = LSTM[256].choice(H200, 128)[0]
-    assert groups * members <= 132
     assert groups > 1
+    assert groups * members <= 132
+
+
+def test_the_reasons():
+    """A line for each loop and kind of device, and for each loop that has no such form."""
+    program = CudaProgram(ZOO["attention"]())
+    lines = reasons(program, 32)
+    assert len(lines) == len(MACHINES) * len(loops(program)) + 2
+    assert any(line.startswith("sm_90, es: in one launch, ") for line in lines)
+    assert any("no product of examples and weights that stay the same" in line for line in lines)
