@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import cast
 
 from ...compiler.graph import BATCH, length
 from ...compiler.passes.rows import on_views
@@ -208,8 +209,8 @@ class _Planner:
             if v.array.home in self.written and v.array not in self.made.registers:
                 threads = (space(s), split, v.along) if each and not (isinstance(s, (Take, Pick)) and v is reads(s)[0]) else k
                 yield Touch(v, v is views(s)[-1], self.owner(s, split, v), threads, step)
-        if (v := self.made.stored.get(views(s)[-1].array)) is not None:
-            yield Touch(v, True, "the first block", k, step)
+        if (stored := self.made.stored.get(views(s)[-1].array)) is not None:
+            yield Touch(stored, True, "the first block", k, step)
 
     def _barriers(self) -> list[int]:
         """What stands before each statement: found by going through three steps until nothing more is missing."""
@@ -273,7 +274,7 @@ class _Planner:
                         made.body[k] = s
         used = {v.array for s in made.body for v in views(s)[:-1]}
         left = [k for k, s in enumerate(made.body) if views(s)[-1].array in used or views(s)[-1].array not in self.alone]
-        made.body, made.splits = ([x[k] for k in left] for x in (made.body, made.splits))
+        made.body, made.splits = [made.body[k] for k in left], [made.splits[k] for k in left]
         made.barriers = self._barriers()
 
     def _computed(self, s: Scalar, dims: tuple[Size, ...], first: int, last: int) -> Scalar:
@@ -304,7 +305,7 @@ class _Planner:
                 if len(runs) == 1 and len(along) == 1 and isinstance(s, (Kernel, Take, Pick)):
                     made.registers.add(a)
                 elif len(owners) == 1 and self._fits(a, *owners) and a.kind == REAL:
-                    (dim, of, _), = owners  # type: ignore[misc]
+                    dim, of = cast(tuple[int, Size, object], owners.pop())[:2]
                     made.own[a] = (dim, of, (self.known(a.dims[dim]) or 0) // (self.known(of) or 1))
                 elif a in self.loose:
                     self._handed_over(a)
@@ -355,7 +356,7 @@ class _Planner:
                 raise Apart(f"{v.array.name or 'a value'} is read at another step")
             return View(copy, tuple(p for p in x.along if isinstance(p, Along)), x.dims) if same else x
 
-        made.body[k] = replace(made.body[k], out=view(copy))  # type: ignore[call-arg]
+        made.body[k] = cast(Stmt, replace(cast(Kernel, made.body[k]), out=view(copy)))
         for j in range(k + 1, len(made.body)):
             made.body[j] = on_views(made.body[j], moved)
         made.private.add(copy)

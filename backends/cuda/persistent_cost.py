@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import Any
 
-from .persistent_device import Machine, Recurrence
+from . import persistent_device
 from .program import CudaProgram
 
+device: Any = persistent_device                                  # whose text has no types, for modules carry it
 MACHINES = {                                                     # a T4, an A100, an H200: from their data sheets
-    "sm_75": Machine(40, 65536, clock=1.59e9, cache=1.2e12),
-    "sm_80": Machine(108, 166912, clock=1.41e9, cache=3e12),
-    "sm_90": Machine(132, 232448, clock=1.98e9, cache=5.5e12),
+    "sm_75": device.Machine(40, 65536, clock=1.59e9, cache=1.2e12),
+    "sm_80": device.Machine(108, 166912, clock=1.41e9, cache=3e12),
+    "sm_90": device.Machine(132, 232448, clock=1.98e9, cache=5.5e12),
 }
 LOOP = re.compile(r'^    "(\w+)": Recurrence(\(.*\)),$', re.M)
 STEPS = re.compile(r"^ *# Step by step: (.*)\.$", re.M)
 
 
-def loops(program: CudaProgram) -> dict[str, Recurrence]:
+def loops(program: CudaProgram) -> dict[str, Any]:
     """The loops of a program that have a form in one launch."""
     text = program.source.partition("TOGETHER = Together(")[2]
-    return {name: Recurrence(*ast.literal_eval(given)) for name, given in LOOP.findall(text)}
+    return {name: device.Recurrence(*ast.literal_eval(given)) for name, given in LOOP.findall(text)}
 
 
 def reasons(program: CudaProgram, examples: int = 32) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from chainrule.backends.cuda.persistent_cost import MACHINES, loops, reasons
 from chainrule.backends.cuda.persistent_device import Machine, Recurrence
+from chainrule.backends.cuda.persistent_function import LIBRARY
 from chainrule.backends.cuda.program import CudaProgram
 from chainrule.compiler.options import Options
 from gpu import host, nvrtc, programs
@@ -13,7 +14,7 @@ from gpu.ptx.machine import Fault
 from zoo.catalogue import TIMED, ZOO
 
 QUICK = {"lstm_packed": (2, 2), "layer_norm": (1, 3)}    # groups, blocks of each
-SHAPES = ((1, 1), (1, 2), (2, 3), (3, 2))
+SHAPES = ((1, 1), (1, 2), (2, 3), (3, 2), (4, 1))          # of three examples: in the last, a group has none
 CELLS = ("elman", "lstm_packed", "lstm_stacked", "gru", "layer_norm", "birnn", "mutual", "wide in time")
 NEVER = ("neighbours",)                                          # it has no loop over time
 on_host = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
@@ -21,6 +22,42 @@ compiled = pytest.mark.skipif(nvrtc.compiler() is None, reason=nvrtc.MISSING)
 MEET = "meet_(arrived, members);"
 H200 = Machine(132, 232448)
 LSTM = {h: Recurrence([(h, 4, ((4, h),))], 0, 1, 2) for h in (256, 512, 1024, 2048)}
+
+
+PRODUCT = "typedef float real;\n" + LIBRARY + r"""
+extern "C" __global__ void __launch_bounds__(256, 1) times(const real *W, const real *x, real *y, int units, int share, int depth, int B)
+{
+    extern __shared__ real work[];
+    real *held = work + 8192;
+    const int rows = 2*share, padded = (rows + 3) / 4*4;
+    for (int at = threadIdx.x; at < depth*padded; at += 256) {
+        const int k = at / padded, n = at % padded, u = n % share;
+        held[at] = n < rows && u < units ? W[(n / share*units + u)*depth + k] : 0;
+    }
+    __syncthreads();
+    const matrix_ some = {x, depth, 1};
+    const share_ out = {y, 2*units, 1, units, share, units};
+    multiply_(held, rows, depth, some, B, out, work);
+}
+"""
+
+
+@on_host
+@pytest.mark.parametrize(("units", "share", "depth", "examples"), [
+    (1, 1, 1, 1), (3, 4, 5, 7), (4, 4, 40, 33), (6, 7, 64, 32), (16, 16, 100, 70), (35, 36, 17, 100)])
+def test_a_product(units, share, depth, examples):
+    """Few rows and many, fewer tiles than warps and more, a last block with fewer units: the same bits in every order."""
+    rng = np.random.default_rng(units)
+    w, x = rng.standard_normal((2 * units, depth), np.float32), rng.standard_normal((examples, depth), np.float32)
+    found = []
+    for order in host.ORDERS.values():
+        y = np.full((examples, 2 * units), np.nan, np.float32)
+        given = (w, x, y, *map(np.int32, (units, share, depth, examples)))
+        memory = 4 * (8192 + depth * (-(-2 * share // 4) * 4))
+        host.Module(PRODUCT, True).get_function("times")((1,), (256,), given, shared_mem=memory, order=order)
+        np.testing.assert_allclose(y, x @ w.T, rtol=1e-4, atol=1e-4)
+        found.append(y)
+    assert all((y == found[0]).all() for y in found)
 
 
 def shaped(c, shape):
