@@ -31,7 +31,8 @@ const double *parts(void) { return part_seconds; }
 
 """
 COMMENT = re.compile(r"    +/\* .* \*/")
-FUNCTIONS = re.compile(r"^(?:static )?(?:void|int) (gradients|chunk_\w+|train_step)(?:_share)?\(.*?^\}\n", re.M | re.S)
+FUNCTIONS = re.compile(r"^(?:static )?(?:APART )?(?:void|int) ((?:part_\d+_of_)?(?:gradients|chunk_\w+)|train_step)(?:_share)?"
+                       r"\([^;{]*\)\n\{\n.*?^\}\n", re.M | re.S)
 
 
 def instrumented(text: str) -> tuple[str, list[str]]:
