@@ -112,6 +112,8 @@ def _size(n: int) -> str:
 class Checkpointing:
     """Prints `_gradients` as sweeps over chunks, and the functions that they call."""
 
+    number = "{}"                                                # how a number leaves a function
+
     def __init__(self, module: ModulePrinter, it: Chunked, how: Checkpoint) -> None:
         self.module, self.it, self.how = module, it, how
         self.compiled, self.chunks = module.compiled, it.chunks
@@ -193,7 +195,7 @@ class Checkpointing:
         if key in function.numbers:
             return f"np.asarray({getattr(function.numbers[key], 'value', 0)!r}, dtype)"
         v = function.results[key]
-        return carrying._copy(v) if v.dims else text(v)
+        return carrying._copy(v) if v.dims else self.number.format(text(v))
 
     def _starts(self, items: list[str]) -> list[str]:
         """Boundary values in the order of the slots; those that are numbers are made here."""

@@ -49,6 +49,7 @@ class ModulePrinter:
     Function = FunctionPrinter
     Updates = Updates
     Steps = StepPrinter
+    Checkpointing = Checkpointing
     Generation = GenerationPrinter
     imports = "import numpy as np\n"
     carried: tuple[ModuleType, ...] = HELPERS              # modules whose functions a printed module may carry
@@ -86,7 +87,7 @@ class ModulePrinter:
         public: list[str] = []
         private = [self.work(name) for name in ("predict", "evaluate", "gradients") if name in self.compiled.functions]
         if self.compiled.chunked is not None and isinstance(self.options.checkpoint, Checkpoint):
-            private[-1:] = Checkpointing(self, self.compiled.chunked, self.options.checkpoint).text()
+            private[-1:] = self.Checkpointing(self, self.compiled.chunked, self.options.checkpoint).text()
         if "predict" in self.compiled.functions:
             public.append(self.predict())
         if "gradients" in self.compiled.functions:

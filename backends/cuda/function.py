@@ -22,9 +22,11 @@ from ...compiler.program import (
     Product,
     Reduction,
     Scatter,
+    SizeOf,
     Stmt,
     View,
     flat,
+    leaves,
     reads,
     writes,
 )
@@ -32,8 +34,9 @@ from ...compiler.sizes import Size, product, size
 from ..cpu.functions import Text, loop_head, wrapped
 from ..cpu.names import cut, declared
 from ..cpu.views import name_of
-from ..native.function import KEYWORDS, NativeFunction, _blocks
+from ..native.function import NativeFunction, _blocks
 from ..native.indexing import CTYPES, Indices, place
+from ..native.words import KEYWORDS
 from .convolutions import by_windows
 from .geometry import SHARED, Geometry, blocks_of
 from .kernels import Kernels
@@ -126,6 +129,8 @@ class CudaFunction(NativeFunction):
         self.said: list[str] = []
         self.known_names: set[str] = {a.home.name for a in self._every()}
         symbols = {x for s in self._flat() for v in views(s) for d in (*v.dims, *v.array.dims) for x in d.symbols}
+        symbols |= {x for s in self._flat() for m in (s.body if isinstance(s, Nest) else [s]) if isinstance(m, Kernel)
+                    for leaf in leaves(m.body) if isinstance(leaf, SizeOf) for x in leaf.size.symbols}
         self.indices = Indices(sorted(symbols - {*self.system.sizes}), {*self.c_names.values(), *self.system.sizes})
         self.lengths_ = symbols - {*self.system.sizes}
         out = Text([*self._opening(indent)])

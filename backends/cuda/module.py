@@ -14,7 +14,7 @@ from . import captured, device, inputs, persistent_device
 from .function import CudaFunction
 from .kernels import Kernels
 from .persistent_function import together_text
-from .steps import CudaGeneration, CudaSteps
+from .steps import CudaCheckpointing, CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
 IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
@@ -27,6 +27,7 @@ class CudaPrinter(ModulePrinter):
     Function = CudaFunction
     Updates = CudaUpdates
     Generation = CudaGeneration
+    Checkpointing = CudaCheckpointing
     imports = IMPORTS
     carried = (*HELPERS, device, inputs, captured, persistent_device)        # of two helpers of one name, the last
 
@@ -39,6 +40,7 @@ class CudaPrinter(ModulePrinter):
         looked = {"check_classes": "class" in kinds or self.system.lengths, "check_units": self.compiled.model is not None}
         self.kernels.plain |= {k: None for k, has in looked.items() if has}
         self.Updates = self._updates  # type: ignore[assignment]
+        self.Function = self._function  # type: ignore[assignment]
         self.Steps = self._steps  # type: ignore[assignment]
 
     def _updates(self, compiled: Any, uses: set[str]) -> CudaUpdates:
@@ -72,6 +74,11 @@ class CudaPrinter(ModulePrinter):
     def selfcheck(self) -> str:
         """None: differences need float64."""
         return ""
+
+    def _function(self, *given: Any, **more: Any) -> CudaFunction:
+        function = CudaFunction(*given, **more)
+        function.kernels = self.kernels
+        return function
 
     def _steps(self, *given: Any) -> CudaSteps:
         steps = CudaSteps(*given)

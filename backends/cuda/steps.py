@@ -1,10 +1,12 @@
-"""`start`, `step` and `generate` on a GPU: a step's kernels and products; what `generate` draws is drawn on the host."""
+"""`start`, `step` and `generate` on a GPU, and gradients in chunks of time. What `generate` draws is drawn on the host."""
 
 from __future__ import annotations
 
 import re
 
 from ...compiler.graph import Expr, Input
+from ...compiler.program import Function
+from ..cpu.checkpointing import Checkpointing
 from ..cpu.entry import Entry, _assigned
 from ..cpu.functions import FunctionPrinter, Text
 from ..cpu.generation import GenerationPrinter
@@ -27,6 +29,21 @@ class OneStep(CudaFunction):
     def buffer_lengths(self) -> list[str]:
         """The lengths on which buffers depend."""
         return sorted({s for _, a in self.buffers() for d in a.dims for s in d.symbols} - {*self.system.sizes})
+
+
+class CudaCheckpointing(Checkpointing):
+    """Prints the sweeps over chunks of time: numbers are arrays of the device, and what is made is made there."""
+
+    number = "{}.copy()"
+
+    def text(self) -> list[str]:
+        """All functions."""
+        made = re.compile(r"\bnp\.(zeros|ones|full|empty_like|zeros_like|broadcast_to)\(")
+        return [made.sub(r"cp.\1(", t) for t in super().text()]
+
+    def _value(self, function: Function, key: str) -> str:
+        value = super()._value(function, key)
+        return f"to_device({value})" if key in function.numbers else value
 
 
 class CudaSteps(StepPrinter):
@@ -78,4 +95,4 @@ class CudaGeneration(GenerationPrinter):
                 for line in super().loop()]
 
 
-__all__ = ["CudaGeneration", "CudaSteps"]
+__all__ = ["CudaCheckpointing", "CudaGeneration", "CudaSteps"]

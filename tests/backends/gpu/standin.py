@@ -189,6 +189,16 @@ class ndarray:
         Stream.current.run(lambda: np.copyto(to.held, given.held if isinstance(given, ndarray) else given),
                            [to.memory, getattr(given, "memory", None)])
 
+    def __add__(self, other):
+        out = self.copy()
+        out += other
+        return out
+
+    def __iadd__(self, other):
+        SETTINGS.count.launched += 1
+        Stream.current.run(lambda: np.add(self.held, other.held, out=self.held), [self.memory, other.memory])
+        return self
+
     def fill(self, value):
         SETTINGS.count.launched += 1
         held = self.held

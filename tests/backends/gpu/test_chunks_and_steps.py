@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from chainrule.backends.cpu.program import Program
 from chainrule.backends.cuda.program import CudaProgram
+from chainrule.compiler.options import Options
 from gpu import host, programs, standin
 from zoo import examples, truncated
 from zoo.build import LENGTHS, values
+from zoo.catalogue import ZOO
+from zoo.points import drawn
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 MEANS = {f.__name__: f for f in truncated.MEANS}
@@ -65,3 +68,20 @@ def test_generated_sequences(name):
         outputs, carry = device.step(there, device.to_host(carry), x[:, t])
         wanted, known = numpy.step(params, known, x[:, t])
         compared(device.to_host(outputs) | device.to_host(carry), wanted | known)
+
+
+@pytest.mark.parametrize("name", ["lstm_packed", *(pytest.param(k, marks=pytest.mark.full) for k in ("noisy", "gru"))])
+def test_gradients_in_chunks_of_time(name):
+    """Checkpoints: the same numbers; such a step is not recorded, and says why."""
+    point, options = drawn(ZOO[name](), {**LENGTHS, "T": 7}), Options(checkpoint="every 3")
+    numpy = Program(point.system, "float32", options=options)
+    device = programs.loaded(CudaProgram(point.system, options=options).source, host.SHUFFLED)
+    inputs = {k: v for k, v in point.inputs(numpy).items() if k in point.system.inputs}
+    params = {k: np.asarray(v).astype(np.float32) for k, v in point.params.items()}
+    there = device.to_device(params)
+    (loss, grads), (known, wanted) = (m.loss_and_grads(p, seed=3, **inputs) for m, p in ((device, there), (numpy, params)))
+    compared({"loss": device.to_host(loss), **device.to_host(grads)}, {"loss": known, **wanted})
+    state = device.init_state(there)
+    for _ in range(3):
+        device.train_step(there, state, **inputs)
+    assert state.workspace.views["step"].reason == "a step cannot be captured: allocation while the stream captures"
