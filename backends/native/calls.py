@@ -11,7 +11,7 @@ import numpy as np
 
 from ..cpu.runtime import Workspace
 from .build import load_library
-from .threads import threads
+from .threads import set_threads, threads
 
 
 class Library:
@@ -40,7 +40,7 @@ class Library:
         if (name, dtype) not in self.loaded:
             title, text = self.section(name)
             found = self.loaded.get((title, dtype)) or load_library(text, title, dtype)
-            found.use_threads(ctypes.c_int64(threads() if self.many is None else self.many))
+            set_threads(found, threads() if self.many is None else self.many)
             self.loaded[title, dtype] = self.loaded[name, dtype] = found
         return getattr(self.loaded[name, dtype], name)
 
@@ -48,7 +48,7 @@ class Library:
         """Let so many threads share the work, whatever CHAINRULE_THREADS says; the same is computed."""
         self.many = many
         for library in self.loaded.values():
-            library.use_threads(ctypes.c_int64(many))
+            set_threads(library, many)
 
     def call(self, name, dtype, arrays, numbers, seed=None):
         """A call with all its arguments, not made yet."""

@@ -3,7 +3,7 @@
    does for all.
 
    The threads are started when they are first needed. After its work, one spins until the next step has probably come, then it
-   sleeps: waking one takes as long as some megaflops. */
+   sleeps: waking one takes as long as some megaflops. Of several libraries, the threads of that which had work last spin. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -34,6 +34,8 @@ static struct {
     const double *option;
     team us;
 } pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .given = PTHREAD_COND_INITIALIZER, .wanted = 1};
+
+static atomic_int_least64_t own_, *latest = &own_;       /* whose threads may spin: the address of its pool */
 
 static inline void pause_(void)
 {
@@ -94,7 +96,7 @@ static void *helper_(void *place)
     for (;;) {
         int64_t turn;
         for (int k = 0; (turn = atomic_load_explicit(&pool.turn, memory_order_acquire)) == seen; k++) {
-            if (k < DOZE) {
+            if (k < DOZE && atomic_load_explicit(latest, memory_order_relaxed) == (intptr_t)&pool) {
                 pause_();
                 continue;
             }
@@ -148,6 +150,7 @@ static void in_parallel(section *work, double cost, void *const *array, const in
     pool.us.many = helpers + 1;
     if (helpers > 0) {
         pool.work = work, pool.array = array, pool.number = number, pool.option = option;
+        if (atomic_load_explicit(latest, memory_order_relaxed) != (intptr_t)&pool) atomic_store(latest, (intptr_t)&pool);
         atomic_store(&pool.unfinished, helpers);
         const int64_t given = atomic_load(&pool.turn) / MOST_THREADS + 1;
         atomic_store(&pool.turn, given * MOST_THREADS + helpers);
@@ -164,9 +167,12 @@ static void in_parallel(section *work, double cost, void *const *array, const in
     pthread_mutex_unlock(&pool.busy);
 }
 
-void use_threads(int64_t many)
+/* From now on, so many threads. `shared`: the word that all libraries of the process look at; the first one gives its own. */
+void *use_threads(int64_t many, void *shared)
 {
     pthread_mutex_lock(&pool.busy);
     pool.wanted = (int)(many < MOST_THREADS ? many : MOST_THREADS);
+    if (shared && pool.started == 0) latest = shared;
     pthread_mutex_unlock(&pool.busy);
+    return (void *)latest;
 }

@@ -1,6 +1,8 @@
 """Threads: the same bits whatever their number, nobody waits for ever, forks and other threads of Python."""
 
+import ctypes
 import os
+import sys
 import threading
 
 import numpy as np
@@ -119,3 +121,15 @@ def test_a_loop_over_time_has_no_meeting():
     loops = work.split("for (int64_t t = ")[1:]
     first = loops[0][:loops[0].index("\n    }\n")]
     assert "from_B" in first and "meet();" not in first
+
+
+def test_only_the_threads_of_the_latest_library_spin():
+    """All libraries look at one word; in it stands whose threads had work last."""
+    program, data = net()
+    other = NativeProgram(parse(NET.replace("H = 40", "H = 30")), "float32")
+    found = []
+    for p in (program, other, program):
+        with_threads(p, 2)
+        p.loss_and_grads(p.init(0), **data)
+        found.append(ctypes.c_int64.from_address(sys.modules["chainrule_threads"].word).value)
+    assert found[0] == found[2] != found[1]
