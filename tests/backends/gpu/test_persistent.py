@@ -25,7 +25,8 @@ LSTM = {h: Recurrence([(h, 4, ((4, h),))], 0, 1, 2) for h in (256, 512, 1024, 20
 
 
 PRODUCT = "typedef float real;\n" + LIBRARY + r"""
-extern "C" __global__ void __launch_bounds__(256, 1) times(const real *W, const real *x, real *y, int units, int share, int depth, int B)
+extern "C" __global__ void __launch_bounds__(256, 1) times(const real *W, const real *x, real *y,
+                                                           int units, int share, int depth, int B)
 {
     extern __shared__ real work[];
     real *held = work + 8192;
@@ -112,7 +113,7 @@ def text(source):
 @on_host
 @compiled
 @pytest.mark.parametrize(("name", "meetings"), [("elman", 1), *(pytest.param(*x, marks=pytest.mark.full) for x in [
-    ("gru", 6), ("layer_norm", 7)])])
+    ("gru", 6), ("layer_norm", 6)])])
 def test_without_a_barrier_blocks_race(monkeypatch, name, meetings):
     """Each barrier of the group alone keeps blocks from reading what others write."""
     if name == "elman":                                          # the way forward will do
@@ -123,7 +124,7 @@ def test_without_a_barrier_blocks_race(monkeypatch, name, meetings):
     assert len(places) == meetings
     assert raced(c, whole) == ""
     for at in places:
-        assert "race" in raced(c, whole[:at] + whole[at + len(MEET):])
+        assert re.search("a race|nobody has written", raced(c, whole[:at] + whole[at + len(MEET):]))
 
 
 def raced(c, changed):
