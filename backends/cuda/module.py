@@ -40,7 +40,7 @@ class CudaPrinter(ModulePrinter):
         looked = {"check_classes": "class" in kinds or self.system.lengths, "check_units": self.compiled.model is not None}
         self.kernels.plain |= {k: None for k, has in looked.items() if has}
         self.Updates = self._updates  # type: ignore[assignment]
-        self.Function = self._function  # type: ignore[assignment]
+        self.Function = self._printer  # type: ignore[assignment]
         self.Steps = self._steps  # type: ignore[assignment]
 
     def _updates(self, compiled: Any, uses: set[str]) -> CudaUpdates:
@@ -75,7 +75,7 @@ class CudaPrinter(ModulePrinter):
         """None: differences need float64."""
         return ""
 
-    def _function(self, *given: Any, **more: Any) -> CudaFunction:
+    def _printer(self, *given: Any, **more: Any) -> CudaFunction:
         function = CudaFunction(*given, **more)
         function.kernels = self.kernels
         return function
