@@ -113,7 +113,7 @@ def in_units(source, most):
         return [source]
     head = source[:re.search(r"(?m)^static APART void part_", source).start()]
     heads = re.findall(r"(?m)^static (APART void part_\d+_of_.*;\n)", source)
-    shared = re.sub(r"(?m)^(?=(?:void|int) \w+\()", "static APART ", head)
+    shared = re.sub(r"(?m)^(?=(?!static |typedef )[a-z][\w ]* \**\w+\([^;{}]*\)\s*\{)", "static APART ", head)
     units, done = [part.sub("", source)] + [f"{shared}{''.join(heads)}" for _ in range(many - 1)], 0
     for text in parts:
         units[min(done * many // lines, many - 1)] += f"\n{text}"

@@ -110,6 +110,8 @@ def long_text(parts):
         total = total * 2 % 1009 + 1
     return "\n".join(["#include <stdint.h>\n#define APART __attribute__((noinline, unused))",
                       "static int one(void) { return 1; }\nint shared(void) { return 3; }",
+                      "#define ONCE static __attribute__((unused))\nONCE void *nowhere(void)\n{\n    return 0;\n}",
+                      "void *here(void)\n{\n    return 0;\n}",
                       *(f"{h};" for h in heads),
                       f"int sums(void)\n{{\n    int64_t total = 0;\n{calls}    return (int)total;\n}}",
                       *(f"\n{h}\n{{\n{body}}}" for h in heads)]) + "\n", total
