@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...compiler.program import Array
 from ..native.indexing import CTYPES
+from ..native.words import size_name
 from .geometry import Geometry
 from .prelude import KERNELS, found, prelude
 
@@ -57,8 +58,9 @@ class Kernels:
             given += ["const int64_t *__restrict__ seed", "const int64_t *__restrict__ step"]
         for k in sorted({"keys", "order"} & tokens):
             given.append(f"{'' if k == 'keys' and any(x.startswith('keys[') for x in lines) else 'const '}int *__restrict__ {k}")
-        numbers = sorted(n for n in tokens if n in function.numbers or n.startswith("offset_"))
-        given += [*(f"int {n}" for n in numbers), *waits]
+        lengths = [n for n in function.numbers if size_name(n) in tokens]
+        numbers = sorted([*lengths, *(n for n in tokens if n.startswith("offset_"))])
+        given += [*(f"int {size_name(n)}" for n in numbers), *waits]
         pad = " " * 16
         head = textwrap.wrap(f"({', '.join(given)})", WIDTH, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False)
         text = "\n".join(head).lstrip() + "\n{\n" + "".join(f"    {x}\n" for x in (*alias, *lines)) + "}\n"
@@ -85,7 +87,7 @@ class Kernels:
         """All of it, in CUDA C++; `library`: more functions that they call."""
         own = [f'extern "C" __global__ void {bounds} {name}{text}' for name, (bounds, text) in self.texts.items()]
         whole = "\n".join([*self.devices, *own, *(KERNELS[k] for k in self.plain)])
-        sizes = "".join(f"    {k} = {v},\n" for k, v in self.sizes.items())
+        sizes = "".join(f"    {size_name(k)} = {v},\n" for k, v in self.sizes.items())
         return f"{prelude(library + whole)}\n{library}\n" + (f"enum {{\n{sizes}}};\n\n" if sizes else "") + whole
 
 

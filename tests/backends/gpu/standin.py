@@ -189,7 +189,9 @@ class ndarray:
         Stream.current.run(lambda: np.copyto(to.held, given.held if isinstance(given, ndarray) else given),
                            [to.memory, getattr(given, "memory", None)])
 
-    def __add__(self, other):
+    def __add__(self, other):                                    # of sums over chunks of time
+        if not isinstance(other, ndarray):
+            return NotImplemented
         out = self.copy()
         out += other
         return out
