@@ -30,11 +30,8 @@ from .packing import packed_once
 from .parallel import Team, cost, sums_apart
 from .parts import in_parts
 from .statements import INDENT, Statements, loop_head
+from .words import KEYWORDS, size_name
 
-KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
-register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false real
-main array number gemm pack PLAIN TURNED PACKED ADDED seed step total best at free place found base scale INFINITY NAN
-us me option team meet pool section FROM TO ALONE APART SIMD SIMD_SUM SIMD_PROD SIMD_MAX SIMD_MIN LANES WORTH""".split())
 NONE: list[Expr] = []
 
 
@@ -161,7 +158,7 @@ class NativeFunction(FunctionPrinter):
         written = {v.array.home for s in flat(self.function.body) if not isinstance(s, Loop) and (v := writes(s)) is not None}
         self.team = self._team()
         head = "static void {}_share(team *us, int me, {}, const double *option)" if self.team else "void {}({})"
-        numbers = [*self.lengths(), *(f"offset_{k}" for k in self.drawn())]
+        numbers = [*map(size_name, self.lengths()), *(f"offset_{k}" for k in self.drawn())]
         if any(isinstance(s, Draw) for s in flat(self.function.body)):
             numbers += ["seed", "step"]
         lines = [f"{INDENT}const int64_t {n} = number[{k}];" for k, n in enumerate(numbers)]
@@ -222,7 +219,7 @@ class NativeFunction(FunctionPrinter):
         if not self.team:
             return []
         work = cost(self.function.body).substitute(self.system.sizes)
-        read = [f"{n} = number[{k}]" for k, n in enumerate(numbers) if n in work.symbols]
+        read = [f"{n} = number[{k}]" for k, n in enumerate(numbers) if n in map(size_name, work.symbols)]
         return ["", f"static double {self.name}_cost(const int64_t *number)", "{",
                 *([f"{INDENT}const int64_t {', '.join(read)};"] if read else [f"{INDENT}(void)number;"]),
                 f"{INDENT}return (double)({length(work)});", "}", "",

@@ -31,6 +31,7 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import Size
 from .prelude import PRELUDE
+from .words import size_name
 
 BINARY = {"or": ("||", 1), "and": ("&&", 2), "eq": ("==", 3), "ne": ("!=", 3), "lt": ("<", 4), "le": ("<=", 4), "gt": (">", 4),
           "ge": (">=", 4), "add": ("+", 5), "sub": ("-", 5), "mul": ("*", 6), "div": ("/", 6)}
@@ -161,7 +162,7 @@ def operands(k: Kernel) -> tuple[list[Array], list[str]]:
 
 def length(size: Size) -> str:
     """A size as a C expression; lengths are positive, so `/` rounds down."""
-    return size.format().replace("//", "/")
+    return size.format({s: size_name(s) for s in size.symbols}).replace("//", "/")
 
 
 def offset(v: View) -> str:

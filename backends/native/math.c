@@ -2,7 +2,15 @@
    in float and (with DOUBLE defined) in double. NaN and infinities go through; what is too small for a normal number is rounded.
 
    exp: x = n log 2 + r, e^r = 1 + r + r^2 P(r). log: x = 2^k m, log m = f - (f^2/2 - s (f^2/2 + R(s^2))), s = f/(2 + f), f = m - 1.
-   tanh: an odd polynomial near zero, 1 - 2/(e^2x + 1) beyond. P, R and the odd polynomial are Chebyshev interpolants. */
+   tanh: an odd polynomial near zero, 1 - 2/(e^2x + 1) beyond. P, R and the odd polynomial are Chebyshev interpolants.
+
+   Whole numbers come from adding a large number and taking it away again, so every operation must round as it is written. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "compile without -Ofast, -ffast-math and what they stand for: exp and log would be wrong by up to 40 %, and NaN unseen"
+#endif
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16                /* 16: only half precision is computed in float */
+#error "float and double must be computed as such: on x86 with -msse2 -mfpmath=sse; else exp and log would be wrong"
+#endif
 #ifdef DOUBLE
 typedef double real;
 typedef uint64_t word_;

@@ -18,6 +18,7 @@ from .convolutions import Shapes
 from .function import NativeFunction
 from .prelude import prelude
 from .updates import NativeUpdates
+from .words import size_name
 
 HERE = Path(__file__).parent
 IMPORTS = """import ctypes
@@ -95,7 +96,7 @@ class NativePrinter(ModulePrinter):
 
     def c(self) -> str:
         """The C text of all functions."""
-        sizes = "".join(f"    {k} = {v},\n" for k, v in self.system.sizes.items())
+        sizes = "".join(f"    {size_name(k)} = {v},\n" for k, v in self.system.sizes.items())
         parts = [(HERE / "parallel.c").read_text(encoding="utf-8")]
         if any(isinstance(s, Draw) for p in self.natives for s in flat(p.function.body)):
             parts.append((HERE / "random.c").read_text(encoding="utf-8"))

@@ -140,7 +140,7 @@ def shared(s: Stmt, text: list[str], share: Share, print: Statements) -> list[st
         return [x.replace(", 0, 1);", ", me, us->many);") for x in text]
     if isinstance(s, Convolve):
         low, high = share.bounds
-        return [x.replace(f", 0, {share.size.format()});", f", {low}, {high});") for x in text]
+        return [x.replace(f", 0, {length(share.size)});", f", {low}, {high});") for x in text]
     sums = [m for m in (s.body if isinstance(s, Nest) else [s]) if isinstance(m, (Reduction, Scatter)) and added_up(m)]
     zeros = [[*print.lines(Fill(m.out, 0))] for m in sums]       # the loops that stand before a statement's own
     if zeros and text[:len(zeros[0])] != zeros[0]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-INCLUDES = "#include <math.h>\n#include <stdbool.h>\n#include <stdint.h>\n#include <string.h>\n\n"
+INCLUDES = "#include <float.h>\n#include <math.h>\n#include <stdbool.h>\n#include <stdint.h>\n#include <string.h>\n\n"
 PRELUDE = INCLUDES + "".join((HERE / name).read_text(encoding="utf-8") + "\n" for name in ("math.c", "prelude.c", "updates.c"))
 FUNCTION = re.compile(r"^static inline \w+ (\w+)\((?:[^\n]*\}\n|[^\n]*\{\n.*?^\}\n)", re.M | re.S)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...compiler.graph import BATCH, GraphError, Input
 from ...compiler.graph import length as axis_length
+from ...compiler.optimisers import OPTIMISERS
 from ...compiler.options import Options
 from ...compiler.passes.memory import Slot, nominal
 from ...compiler.pipeline import compile_system
@@ -26,7 +27,6 @@ from ..cpu.module import Module, ModulePrinter
 from ..cpu.program import uncollected
 from .convolutions import TEXT as CONVOLUTIONS
 from .convolutions import Shapes
-from .function import KEYWORDS
 from .indexing import CTYPES
 from .kernels import length
 from .prelude import PRELUDE
@@ -35,6 +35,7 @@ from .standalone_function import TYPES, Frame, StandaloneFunction, begin, by_tim
 from .standalone_header import Header, macros
 from .standalone_steps import step_functions
 from .standalone_updates import StandaloneUpdates
+from .words import KEYWORDS, size_name
 
 HERE = Path(__file__).parent
 FUNCTION = re.compile(r"(?:^/\*(?:(?!\*/).)*\*/\n)?^(?:static (?:inline )?|INLINE )[\w ]+?\**(\w+)\((?:[^;{]|\n)*?\)\s*"
@@ -84,7 +85,8 @@ class StandalonePrinter(ModulePrinter):
         for k, p in self.printed.items():
             p.frame = self.frame(k, p)
         self.lengths = self._lengths()
-        self.spelled = {**macros(self.lengths), **{k: f"{self.prefix.upper()}_{k}" for k in self.system.sizes}}
+        self.spelled = {**{k: f"{self.prefix.upper()}_{m}" for k, m in macros(self.lengths).items()},
+                        **{k: f"{self.prefix.upper()}_{size_name(k)}" for k in self.system.sizes}}
         functions = [p.text() for p in self.printed.values()]
         self.called = "\n".join([*functions, self.updates.init(True), self.shapes.text()])
         self.header = Header(self).text()
@@ -128,11 +130,14 @@ class StandalonePrinter(ModulePrinter):
 
     def head(self) -> str:
         """The comment, the header, the sizes."""
-        sizes = ", ".join([*(f"{k} = {v}" for k, v in macros(self.lengths).items() if k != v),
-                           *(f"{k} = {self.spelled[k]}" for k in self.sizes)])
+        sizes = ", ".join([*(f"{size_name(k)} = {self.spelled[k]}" for k in self.lengths),
+                           *(f"{size_name(k)} = {self.spelled[k]}" for k in self.sizes)])
         return f"""{Header(self).comment()}
 #include "{self.included}"
+#undef {self.prefix}_init
+#undef {self.prefix}_load
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,7 +161,7 @@ class StandalonePrinter(ModulePrinter):
     def demanded(self) -> str:
         """The lengths for which every step is written out."""
         found = {k: n for p in self.printed.values() for k, n in p.function.lengths.items()}
-        return "".join(f'\n_Static_assert({k} == {n}, "every step is written out for {self.spelled[k]} = {n}");'
+        return "".join(f'\n_Static_assert({size_name(k)} == {n}, "every step is written out for {self.spelled[k]} = {n}");'
                        for k, n in found.items())
 
     def machinery(self) -> str:
@@ -169,7 +174,8 @@ class StandalonePrinter(ModulePrinter):
     def arrays(self) -> str:
         """What the functions work on."""
         p = self.prefix
-        lines = [f"{p}_weights {p}_params, {p}_grads;", f"struct {p}_state {p}_state;"]
+        rate = {**OPTIMISERS[self.updates.training.optimiser][0], **dict(self.updates.training.options)}.get("lr", 0)
+        lines = [f"{p}_weights {p}_params, {p}_grads;", f"struct {p}_state {p}_state = {{0, 0, {float(rate)!r}}};"]
         lines += [f"static {p}_weights {', '.join(self.updates.slots)};"] if self.updates.slots else []
         lines = lines if "gradients" in self.printed else [f"{p}_weights {p}_params;"]
         lines += [f"static {CTYPES.get(s.kind, 'real')} {slot_name(k)}[{self.count(s.sizes)}];" for k, s in self.slots.items()]
@@ -177,6 +183,7 @@ class StandalonePrinter(ModulePrinter):
         lines += [f"static double orthogonal_scratch_[{self.count(self.updates.scratch())}];"] if self.scratch else []
         lines += [f"static {p}_carry before_;"] if self.cut is not None and self.cut.slots else []
         lines += [f"static {p}_memory remembered_;"] if "step" in self.printed else []
+        lines.insert(0, f"const volatile char {p.upper()}_FLAGS = 1;")
         return ("/* The memory: parameters, gradients, the optimiser's; values that are never needed at the same time share. */\n"
                 + "\n".join(lines) + "\n")
 
@@ -310,9 +317,6 @@ def name_in_c(system: System) -> str:
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or system.name in KEYWORDS:
         raise GraphError(f"all names of a C file begin with the model's, and {system.name!r} is no name in C; "
                          "give the model another one: letters, digits and _")
-    for k in system.sizes:
-        if k in ("BATCH", "LENGTH", "REAL", "B"):
-            raise GraphError(f"the size {k} has the name of a macro of the C file; it needs another name")
     words = [word(k) for k in (*system.params, *system.stats)]
     for k in (k for k in words if words.count(k) > 1):
         raise GraphError(f"two parameters would be called {k} in C; one of them needs another name")

@@ -18,10 +18,11 @@ from ...compiler.program import DOUBLE, Array, Draw, flat
 from ...compiler.sizes import Size
 from ...compiler.truncation import FIRST, Truncation
 from ..cpu.steps import slot_name
-from .function import KEYWORDS, NativeFunction
+from .function import NativeFunction
 from .indexing import CTYPES, declaration
 from .kernels import length, number
 from .loops import INDENT, loops
+from .words import KEYWORDS
 
 ROLES = ("param", "result", "input", "value")
 TYPES = {"class": "int64_t", "bool": "bool"}

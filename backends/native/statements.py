@@ -41,6 +41,7 @@ from .loops import FIRST, INDENT, accumulate, loops
 from .matrices import print_packing, print_product
 from .nests import print_nest
 from .windows import print_windows
+from .words import size_name
 
 
 class Statements:
@@ -183,7 +184,7 @@ class Statements:
 
 def loop_head(s: Loop) -> str:
     """The loop over time, every k-th step, or the steps that this leaves."""
-    t, n, k = s.axis, s.axis.upper(), s.copies
+    t, n, k = s.axis, size_name(s.axis.upper()), s.copies
     if s.rest > 1:
         low, high = ("0", f"{n} % {s.rest}") if s.reverse else (f"{n} - {n} % {s.rest}", n)
     elif k > 1:
@@ -191,8 +192,8 @@ def loop_head(s: Loop) -> str:
     else:
         low, high = "0", n
     if s.reverse:
-        return f"for (int64_t {t} = {high} - {k}; {t} >= {low}; {t} -= {k}) {{"
-    return f"for (int64_t {t} = {low}; {t} < {high}; {t} += {k}) {{"
+        return f"for (int64_t {t} = {high} - {k}; {t} >= {low}; {f'{t} -= {k}' if k > 1 else f'{t}--'}) {{"
+    return f"for (int64_t {t} = {low}; {t} < {high}; {f'{t} += {k}' if k > 1 else f'{t}++'}) {{"
 
 
 __all__ = ["INDENT", "Statements", "loop_head"]

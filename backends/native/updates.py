@@ -21,6 +21,7 @@ from ...compiler.system import System, lengths_input
 from ..cpu.updates import Updates
 from .function import NativeFunction
 from .kernels import length, scalar
+from .words import size_name
 
 PAD = "    "
 GIVEN = "void *const *array, const int64_t *number, const double *option"
@@ -266,7 +267,7 @@ class NativeUpdates(Updates):
         count = len(arrays) + len(printer.returned)
         checks = [f"{PAD}if ({check}) return 1;" for k, a in enumerate(arrays)
                   if (check := self._strange(printer.values.get(a), a, f"array[{k}]"))]
-        numbers = [f"{n} = number[{k}]" for k, n in enumerate(lengths)] if checks else []
+        numbers = [f"{size_name(n)} = number[{k}]" for k, n in enumerate(lengths)] if checks else []
         numbers = [x for x in numbers if re.search(rf"\b{x.split(' ')[0]}\b", "".join(checks))]
         return "\n".join([*self._work(count), f"int train_step({GIVEN})", "{",
                           *([f"{PAD}const int64_t {', '.join(numbers)};"] if numbers else []), *checks,

@@ -1,6 +1,6 @@
 /* Trains the model of model.nn on any text, and writes some of its own: ./char_rnn input.txt [passes over the text]
 
-   The text is cut into BATCH streams that are read side by side, LENGTH bytes a step; the carry takes the hidden state from one
+   The text is cut into CHAR_RNN_BATCH streams that are read side by side, CHAR_RNN_LENGTH bytes a step; the carry takes the hidden state from one
    chunk of a stream to the next. After every pass the parameters are saved, and 300 bytes are drawn from what the model expects. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 
 enum { LARGEST = 1 << 26, SAMPLE = 300 };
 static unsigned char text[LARGEST];
-static int64_t x[BATCH][LENGTH], y[BATCH][LENGTH], now[BATCH];
-static real p[BATCH][CHAR_RNN_V];
+static int64_t x[CHAR_RNN_BATCH][CHAR_RNN_LENGTH], y[CHAR_RNN_BATCH][CHAR_RNN_LENGTH], now[CHAR_RNN_BATCH];
+static real p[CHAR_RNN_BATCH][CHAR_RNN_V];
 
 /* A byte drawn with the probabilities of the first stream. */
 static int drawn(void)
@@ -40,13 +40,13 @@ static double pass(size_t bytes)
 {
     static const char_rnn_carry begin;
     static char_rnn_carry carry;
-    const size_t chunks = (bytes - 1) / LENGTH;
+    const size_t chunks = (bytes - 1) / CHAR_RNN_LENGTH;
     double total = 0;
     carry = begin;
     for (size_t chunk = 0; chunk < chunks; chunk++) {
-        for (size_t b = 0; b < BATCH; b++)
-            for (size_t t = 0; t < LENGTH; t++) {
-                const unsigned char *at = text + b * bytes + chunk * LENGTH + t;
+        for (size_t b = 0; b < CHAR_RNN_BATCH; b++)
+            for (size_t t = 0; t < CHAR_RNN_LENGTH; t++) {
+                const unsigned char *at = text + b * bytes + chunk * CHAR_RNN_LENGTH + t;
                 x[b][t] = at[0];
                 y[b][t] = at[1];
             }
@@ -62,12 +62,12 @@ int main(int count, char **argument)
         fprintf(stderr, "usage: %s TEXT [PASSES]\n", argument[0]);
         return 2;
     }
-    const size_t size = fread(text, 1, LARGEST, file), bytes = size / BATCH;
+    const size_t size = fread(text, 1, LARGEST, file), bytes = size / CHAR_RNN_BATCH;
     const int passes = count > 2 ? atoi(argument[2]) : 10;
     fclose(file);
-    if (bytes <= LENGTH) {
+    if (bytes <= CHAR_RNN_LENGTH) {
         fprintf(stderr, "%s has %zu bytes, and %d streams need more than %d each: compile with -DBATCH=4 -DLENGTH=16\n",
-                argument[1], size, BATCH, LENGTH);
+                argument[1], size, CHAR_RNN_BATCH, CHAR_RNN_LENGTH);
         return 1;
     }
     char_rnn_init(0);
@@ -75,7 +75,7 @@ int main(int count, char **argument)
         const clock_t start = clock();
         const double loss = pass(bytes), seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
         printf("pass %d: %.3f nats a byte, %.1f s, %.2f ms a step\n", k, loss, seconds,
-               1000 * seconds / (double)((bytes - 1) / LENGTH));
+               1000 * seconds / (double)((bytes - 1) / CHAR_RNN_LENGTH));
         sample();
         if (!char_rnn_save("char_rnn.bin")) perror("char_rnn.bin");
     }

@@ -34,12 +34,15 @@
        d_p.dense.b = mean[t, batch](t1[t])
 */
 #include "char_rnn.h"
+#undef char_rnn_init
+#undef char_rnn_load
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { B = BATCH, T = LENGTH, V = CHAR_RNN_V, H = CHAR_RNN_H };
+enum { B = CHAR_RNN_BATCH, T = CHAR_RNN_LENGTH, V = CHAR_RNN_V, H = CHAR_RNN_H };
 
 #define KIND_float 1
 #define KIND_double 2
@@ -58,7 +61,15 @@ enum { B = BATCH, T = LENGTH, V = CHAR_RNN_V, H = CHAR_RNN_H };
    in float and (with DOUBLE defined) in double. NaN and infinities go through; what is too small for a normal number is rounded.
 
    exp: x = n log 2 + r, e^r = 1 + r + r^2 P(r). log: x = 2^k m, log m = f - (f^2/2 - s (f^2/2 + R(s^2))), s = f/(2 + f), f = m - 1.
-   tanh: an odd polynomial near zero, 1 - 2/(e^2x + 1) beyond. P, R and the odd polynomial are Chebyshev interpolants. */
+   tanh: an odd polynomial near zero, 1 - 2/(e^2x + 1) beyond. P, R and the odd polynomial are Chebyshev interpolants.
+
+   Whole numbers come from adding a large number and taking it away again, so every operation must round as it is written. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "compile without -Ofast, -ffast-math and what they stand for: exp and log would be wrong by up to 40 %, and NaN unseen"
+#endif
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16                /* 16: only half precision is computed in float */
+#error "float and double must be computed as such: on x86 with -msse2 -mfpmath=sse; else exp and log would be wrong"
+#endif
 #ifdef DOUBLE
 typedef double real;
 typedef uint64_t word_;
@@ -378,8 +389,9 @@ static void normal_values_(uint64_t seed, uint64_t key, int64_t n, double scale,
 }
 
 /* The memory: parameters, gradients, the optimiser's; values that are never needed at the same time share. */
+const volatile char CHAR_RNN_FLAGS = 1;
 char_rnn_weights char_rnn_params, char_rnn_grads;
-struct char_rnn_state char_rnn_state;
+struct char_rnn_state char_rnn_state = {0, 0, 0.003};
 static char_rnn_weights m_, v_;
 static real reals_1_[MAX_(MAX_(MAX_(MAX_(B*T*V, 3*H*V), 3*B*H*T), 3*B*H), B*V)];
 static real reals_2_[MAX_(MAX_(MAX_(MAX_(B*T*V, 2*H*H), 2*B*H*T), B*V), B*H)];
@@ -484,7 +496,7 @@ bool char_rnn_predict(int64_t x_in[B][T], real p_out[B][T][V], char_rnn_carry *c
     for (int64_t b = 0; b < B; b++)
         SIMD for (int64_t i = 0; i < H; i++)
             hs[0][b][i] = carry__h__1[b][i];
-    for (int64_t t = 0; t < T; t += 1) {
+    for (int64_t t = 0; t < T; t++) {
         /* h.zr[t] = sigmoid((h.W[:, H:H + V] @ onehot(x[t]) + h.b)[0:2*H] + h.W[0:2*H, 0:H] @ */
         /*     h[t-1]) */
         gemm(PLAIN, PLAIN, B, 2*H, H, &hs[t][0][0], H, &h_W_T[0][0], 2*H, &h_W_T_h_prev[0][0], 2*H);
@@ -626,7 +638,7 @@ real char_rnn_loss_and_grads(int64_t x_in[B][T], int64_t y_in[B][T], char_rnn_ca
     for (int64_t b = 0; b < B; b++)
         SIMD for (int64_t i = 0; i < H; i++)
             hs[0][b][i] = carry__h__1[b][i];
-    for (int64_t t = 0; t < T; t += 1) {
+    for (int64_t t = 0; t < T; t++) {
         /* h.zr[t] = sigmoid((h.W[:, H:H + V] @ onehot(x[t]) + h.b)[0:2*H] + h.W[0:2*H, 0:H] @ */
         /*     h[t-1]) */
         gemm(PLAIN, PLAIN, B, 2*H, H, &hs[t][0][0], H, &h_W_T[0][0], 2*H, &h_W_T_h_prev[0][0], 2*H);
@@ -695,21 +707,21 @@ real char_rnn_loss_and_grads(int64_t x_in[B][T], int64_t y_in[B][T], char_rnn_ca
     loss = sum_loss_terms / (real)(B*T);
     /* d_p.dense.b = mean[t, batch](t1[t]) */
     SIMD for (int64_t i = 0; i < V; i++)
-        d_p_dense_b[i] = sum_t1[i] / (real)(B*T);
+        d_p_dense_b[i] = sum_t1[i] * (1 / (real)(B*T));
     /* d_p.dense.W = (sum[t] t1[t] @ h[t].T) / (B*T) */
     gemm(TURNED, PLAIN, V, H, B*T, &t1[0][0][0], V, &hs[1][0][0], H, &t1_h[0][0], H);
     for (int64_t i = 0; i < V; i++)
         SIMD for (int64_t j = 0; j < H; j++)
-            d_p_dense_W[i][j] = t1_h[i][j] / (real)(B*T);
+            d_p_dense_W[i][j] = t1_h[i][j] * (1 / (real)(B*T));
     gemm(PLAIN, PLAIN, B*T, H, V, &t1[0][0][0], V, &p_dense_W[0][0], H, &p_dense_W_t1[0][0][0], H);
     for (int64_t t = 0; t < T; t++)
         for (int64_t b = 0; b < B; b++)
             SIMD for (int64_t i = 0; i < H; i++)
-                p_dense_W_t1_scaled[t][b][i] = p_dense_W_t1[t][b][i] / (real)(B*T);
+                p_dense_W_t1_scaled[t][b][i] = p_dense_W_t1[t][b][i] * (1 / (real)(B*T));
     for (int64_t b = 0; b < B; b++)
         SIMD for (int64_t i = 0; i < H; i++)
             d_h_next[b][i] = 0;
-    for (int64_t t = T - 1; t >= 0; t -= 1) {
+    for (int64_t t = T - 1; t >= 0; t--) {
         /* d_h.g[t] = d_h[t] * h.z[t] */
         /* d_a_h.g[t] = d_h.g[t] * (1 - h.g[t]^2) */
         /* d_h[t] = p.dense.W.T @ t1[t] / (B*T) + d_h_next[t+1] */

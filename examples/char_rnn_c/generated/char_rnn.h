@@ -31,14 +31,26 @@
 #ifndef REAL
 #define REAL float
 #endif
-#ifndef BATCH
-#define BATCH 32
+#ifndef CHAR_RNN_BATCH
+#ifdef BATCH
+#define CHAR_RNN_BATCH BATCH
+#else
+#define CHAR_RNN_BATCH 32
 #endif
-#ifndef LENGTH
-#define LENGTH 64
+#endif
+#ifndef CHAR_RNN_LENGTH
+#ifdef LENGTH
+#define CHAR_RNN_LENGTH LENGTH
+#else
+#define CHAR_RNN_LENGTH 64
+#endif
 #endif
 typedef REAL real;
 enum { CHAR_RNN_V = 256, CHAR_RNN_H = 128 };
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* The parameters; a gradient for each of them. */
 typedef struct {
@@ -59,25 +71,37 @@ extern struct char_rnn_state { uint64_t seed; int64_t step; double lr; } char_rn
 /* What one chunk of a sequence hands on to the next; before the first one all of it is zero. */
 typedef struct {
     bool begun;
-    real h_before[BATCH][CHAR_RNN_H];
+    real h_before[CHAR_RNN_BATCH][CHAR_RNN_H];
 } char_rnn_carry;
 
 /* What one step hands on to the next. */
 typedef struct {
-    real h_before[BATCH][CHAR_RNN_H];
+    real h_before[CHAR_RNN_BATCH][CHAR_RNN_H];
 } char_rnn_memory;
 
 void char_rnn_init(uint64_t seed);
-bool char_rnn_predict(int64_t x[BATCH][LENGTH], real p[BATCH][LENGTH][CHAR_RNN_V], char_rnn_carry *carry);
-real char_rnn_loss_and_grads(int64_t x[BATCH][LENGTH], int64_t y[BATCH][LENGTH], char_rnn_carry *carry);
+bool char_rnn_predict(int64_t x[CHAR_RNN_BATCH][CHAR_RNN_LENGTH], real p[CHAR_RNN_BATCH][CHAR_RNN_LENGTH][CHAR_RNN_V], char_rnn_carry *carry);
+real char_rnn_loss_and_grads(int64_t x[CHAR_RNN_BATCH][CHAR_RNN_LENGTH], int64_t y[CHAR_RNN_BATCH][CHAR_RNN_LENGTH], char_rnn_carry *carry);
 bool char_rnn_start(char_rnn_memory *memory);
-bool char_rnn_step(int64_t x[BATCH], real p[BATCH][CHAR_RNN_V], char_rnn_memory *memory);
-real char_rnn_train_step(int64_t x[BATCH][LENGTH], int64_t y[BATCH][LENGTH], char_rnn_carry *carry);
+bool char_rnn_step(int64_t x[CHAR_RNN_BATCH], real p[CHAR_RNN_BATCH][CHAR_RNN_V], char_rnn_memory *memory);
+real char_rnn_train_step(int64_t x[CHAR_RNN_BATCH][CHAR_RNN_LENGTH], int64_t y[CHAR_RNN_BATCH][CHAR_RNN_LENGTH], char_rnn_carry *carry);
 bool char_rnn_save(const char *path);
 bool char_rnn_load(const char *path);
 
+#ifdef __cplusplus
+}
+#endif
+
+/* Its name tells the lengths and the type: a file that is compiled for others does not find it when it is linked. */
+#define CHAR_RNN_PASTED(v0, v1, v2) char_rnn_is_compiled_for_##v0##_##v1##_##v2
+#define CHAR_RNN_NAMED(v0, v1, v2) CHAR_RNN_PASTED(v0, v1, v2)
+#define CHAR_RNN_FLAGS CHAR_RNN_NAMED(CHAR_RNN_BATCH, CHAR_RNN_LENGTH, REAL)
+extern const volatile char CHAR_RNN_FLAGS;
+#define char_rnn_init(seed) ((void)CHAR_RNN_FLAGS, char_rnn_init(seed))
+#define char_rnn_load(path) ((void)CHAR_RNN_FLAGS, char_rnn_load(path))
+
 #define MAX_(a, b) ((a) > (b) ? (a) : (b))
 #define CHAR_RNN_BYTES (sizeof(char_rnn_weights) * (4) + \
-    sizeof(real) * (MAX_(MAX_(MAX_(MAX_(BATCH*LENGTH*CHAR_RNN_V, 3*CHAR_RNN_H*CHAR_RNN_V), 3*BATCH*CHAR_RNN_H*LENGTH), 3*BATCH*CHAR_RNN_H), BATCH*CHAR_RNN_V)) + sizeof(real) * (MAX_(MAX_(MAX_(MAX_(BATCH*LENGTH*CHAR_RNN_V, 2*CHAR_RNN_H*CHAR_RNN_H), 2*BATCH*CHAR_RNN_H*LENGTH), BATCH*CHAR_RNN_V), BATCH*CHAR_RNN_H)) + sizeof(real) * (MAX_(MAX_(MAX_(MAX_(BATCH*CHAR_RNN_H + BATCH*CHAR_RNN_H*LENGTH, 3*CHAR_RNN_H*CHAR_RNN_H + 3*CHAR_RNN_H*CHAR_RNN_V), BATCH*LENGTH*CHAR_RNN_V), 2*CHAR_RNN_H*CHAR_RNN_H), BATCH*CHAR_RNN_H)) + sizeof(real) * (MAX_(3*BATCH*CHAR_RNN_H, BATCH*CHAR_RNN_H + BATCH*CHAR_RNN_H*LENGTH)) + sizeof(real) * (MAX_(MAX_(MAX_(CHAR_RNN_H*CHAR_RNN_H, BATCH*CHAR_RNN_H*LENGTH), 3*CHAR_RNN_H*CHAR_RNN_V), BATCH*CHAR_RNN_H)) + sizeof(real) * (MAX_(2*BATCH*CHAR_RNN_H, BATCH*CHAR_RNN_H*LENGTH)) + sizeof(real) * (MAX_(2*BATCH*CHAR_RNN_H, BATCH*CHAR_RNN_H*LENGTH)) + sizeof(real) * (MAX_(MAX_(BATCH*CHAR_RNN_H, BATCH*CHAR_RNN_H*LENGTH), 3*CHAR_RNN_H*CHAR_RNN_V)) + sizeof(real) * (MAX_(BATCH*CHAR_RNN_H, 3*CHAR_RNN_H*CHAR_RNN_H + 3*CHAR_RNN_H*CHAR_RNN_V)) + sizeof(real) * (MAX_(CHAR_RNN_H*CHAR_RNN_H, 2*BATCH*CHAR_RNN_H)) + sizeof(real) * (2*BATCH*CHAR_RNN_H) + sizeof(real) * (MAX_(MAX_(BATCH*CHAR_RNN_H, BATCH*LENGTH), 3*CHAR_RNN_H)) + sizeof(int64_t) * (BATCH*LENGTH) + sizeof(int64_t) * (BATCH*LENGTH) + sizeof(char_rnn_carry) * (1) + sizeof(char_rnn_memory) * (1) + sizeof(real) * (64 * 256) + sizeof(double) * (512) + sizeof(uint64_t) * (256))
+    sizeof(real) * (MAX_(MAX_(MAX_(MAX_(CHAR_RNN_BATCH*CHAR_RNN_LENGTH*CHAR_RNN_V, 3*CHAR_RNN_H*CHAR_RNN_V), 3*CHAR_RNN_BATCH*CHAR_RNN_H*CHAR_RNN_LENGTH), 3*CHAR_RNN_BATCH*CHAR_RNN_H), CHAR_RNN_BATCH*CHAR_RNN_V)) + sizeof(real) * (MAX_(MAX_(MAX_(MAX_(CHAR_RNN_BATCH*CHAR_RNN_LENGTH*CHAR_RNN_V, 2*CHAR_RNN_H*CHAR_RNN_H), 2*CHAR_RNN_BATCH*CHAR_RNN_H*CHAR_RNN_LENGTH), CHAR_RNN_BATCH*CHAR_RNN_V), CHAR_RNN_BATCH*CHAR_RNN_H)) + sizeof(real) * (MAX_(MAX_(MAX_(MAX_(CHAR_RNN_BATCH*CHAR_RNN_H + CHAR_RNN_BATCH*CHAR_RNN_H*CHAR_RNN_LENGTH, 3*CHAR_RNN_H*CHAR_RNN_H + 3*CHAR_RNN_H*CHAR_RNN_V), CHAR_RNN_BATCH*CHAR_RNN_LENGTH*CHAR_RNN_V), 2*CHAR_RNN_H*CHAR_RNN_H), CHAR_RNN_BATCH*CHAR_RNN_H)) + sizeof(real) * (MAX_(3*CHAR_RNN_BATCH*CHAR_RNN_H, CHAR_RNN_BATCH*CHAR_RNN_H + CHAR_RNN_BATCH*CHAR_RNN_H*CHAR_RNN_LENGTH)) + sizeof(real) * (MAX_(MAX_(MAX_(CHAR_RNN_H*CHAR_RNN_H, CHAR_RNN_BATCH*CHAR_RNN_H*CHAR_RNN_LENGTH), 3*CHAR_RNN_H*CHAR_RNN_V), CHAR_RNN_BATCH*CHAR_RNN_H)) + sizeof(real) * (MAX_(2*CHAR_RNN_BATCH*CHAR_RNN_H, CHAR_RNN_BATCH*CHAR_RNN_H*CHAR_RNN_LENGTH)) + sizeof(real) * (MAX_(2*CHAR_RNN_BATCH*CHAR_RNN_H, CHAR_RNN_BATCH*CHAR_RNN_H*CHAR_RNN_LENGTH)) + sizeof(real) * (MAX_(MAX_(CHAR_RNN_BATCH*CHAR_RNN_H, CHAR_RNN_BATCH*CHAR_RNN_H*CHAR_RNN_LENGTH), 3*CHAR_RNN_H*CHAR_RNN_V)) + sizeof(real) * (MAX_(CHAR_RNN_BATCH*CHAR_RNN_H, 3*CHAR_RNN_H*CHAR_RNN_H + 3*CHAR_RNN_H*CHAR_RNN_V)) + sizeof(real) * (MAX_(CHAR_RNN_H*CHAR_RNN_H, 2*CHAR_RNN_BATCH*CHAR_RNN_H)) + sizeof(real) * (2*CHAR_RNN_BATCH*CHAR_RNN_H) + sizeof(real) * (MAX_(MAX_(CHAR_RNN_BATCH*CHAR_RNN_H, CHAR_RNN_BATCH*CHAR_RNN_LENGTH), 3*CHAR_RNN_H)) + sizeof(int64_t) * (CHAR_RNN_BATCH*CHAR_RNN_LENGTH) + sizeof(int64_t) * (CHAR_RNN_BATCH*CHAR_RNN_LENGTH) + sizeof(char_rnn_carry) * (1) + sizeof(char_rnn_memory) * (1) + sizeof(real) * (64 * 256) + sizeof(double) * (512) + sizeof(uint64_t) * (256))
 
 #endif

@@ -125,6 +125,30 @@ def test_classes_out_of_range_do_nothing(tmp_path):
     assert np.isfinite(library.number("train_step", inputs))
 
 
+def test_files_that_do_not_fit_together_are_not_linked(tmp_path):
+    """The lengths and the type are in a name that init and load read; two models live in one program."""
+    path = write(standalone(MODELS["truncated"]()), tmp_path)
+    other = write(standalone(parse("model other(D = 3)\ninput x[D]\nparam w[D] = 1\noutput y\ny = w * x\n")), tmp_path)
+    calls = "".join(f"{p.stem}_init(1); " for p in (path, other))
+    heads = "".join(f"#include \"{p.stem}.h\"\n" for p in (path, other))
+    (tmp_path / "main.c").write_text(f"{heads}int main(void) {{ {calls}return 0; }}\n")
+    for p in (path, other):
+        subprocess.run(["cc", *STRICT, "-O1", "-c", str(p), "-o", str(p.with_suffix(".o"))], check=True)
+    program = ["cc", *STRICT, "-O2", str(tmp_path / "main.c"), *(str(p.with_suffix(".o")) for p in (path, other)), "-lm",
+               "-o", str(tmp_path / "main")]
+    subprocess.run(program, check=True)
+    for flag in ("-DBATCH=5", "-DREAL=double"):
+        done = subprocess.run([*program, flag], capture_output=True, text=True)
+        assert done.returncode and "_is_compiled_for_" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["-Ofast", "-ffast-math", "-ffinite-math-only"])
+def test_flags_that_change_rounding_are_refused(flag, tmp_path):
+    path = write(standalone(MODELS["gru"]()), tmp_path)
+    done = subprocess.run(["cc", "-std=c11", flag, "-c", str(path), "-o", str(tmp_path / "x.o")], capture_output=True, text=True)
+    assert done.returncode and "compile without -Ofast" in done.stderr
+
+
 def test_products_by_a_blas(tmp_path):
     """-DCHAINRULE_CBLAS takes cblas_dgemm from <cblas.h>; here one that is written down."""
     (tmp_path / "cblas.h").write_text("""
@@ -164,7 +188,6 @@ def test_what_has_no_form_in_c():
     with pytest.raises(GraphError, match="keeps every step of a sequence in memory; leave out --checkpoint"):
         standalone(MODELS["gru"](), Options(checkpoint="sqrt"))
     for head, message in (("int(D = 3)", "'int' is no name in C; give the model another one"),
-                          ("m(BATCH = 3, D = 3)", "the size BATCH has the name of a macro"),
                           ("m(D = 3)", "two parameters would be called beta in C")):
         with pytest.raises(GraphError, match=message):
             standalone(parse(f"model {head}\ninput x[D]\nparam β[D], beta[D] = 0\noutput y\ny = beta * x + β\n"))
