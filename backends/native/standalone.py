@@ -35,6 +35,7 @@ from .standalone_function import TYPES, Frame, StandaloneFunction, begin, by_tim
 from .standalone_header import Header, macros
 from .standalone_steps import step_functions
 from .standalone_updates import StandaloneUpdates
+from .updates import unused
 from .words import KEYWORDS, size_name
 
 HERE = Path(__file__).parent
@@ -228,11 +229,11 @@ class StandalonePrinter(ModulePrinter):
             return ""
         printer, p = self.printed["gradients"], self.prefix
         given = ", ".join([*(a.name for a in printer.given()), *(["carry"] if self.cut is not None else [])])
-        found = ", ".join(word(k) for k in self.checked(printer.frame.inputs))
+        found, after = ", ".join(word(k) for k in self.checked(printer.frame.inputs)), self.updates.after()
         body = [*([f"{PAD}if (!fit_({found})) return NAN;"] if found else []), *(PAD + x for x in self.updates.look()),
                 f"{PAD}const real loss = {p}_loss_and_grads({given});",
-                f"{PAD}const double lr = {p}_state.lr, step = (double)++{p}_state.step;", f"{PAD}(void)lr, (void)step;",
-                *self.chains(), *self.updates.after(), f"{PAD}return loss;"]
+                f"{PAD}const double lr = {p}_state.lr, step = (double)++{p}_state.step;", *unused(("lr", "step"), after),
+                *self.chains(), *after, f"{PAD}return loss;"]
         return "\n".join([self.updates.rule_text(), printer.prototype({}, "train_step").rstrip(";"), "{", *body, "}"]) + "\n"
 
     def chains(self) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ...compiler.graph import BATCH, Expr, Input
@@ -15,7 +16,7 @@ from ...compiler.passes.naming import Namer, quoted, quoted_tuple
 from ...compiler.passes.schedule import schedule
 from ...compiler.passes.simplify import simplify_exprs
 from ...compiler.pipeline import Compiled
-from ...compiler.program import Array, Kernel, View, flat, reads
+from ...compiler.program import Array, Call, Kernel, Load, Scalar, View, flat, leaves, reads
 from ...compiler.sizes import product
 from ...compiler.system import System, lengths_input
 from ..cpu.updates import Updates
@@ -143,12 +144,18 @@ class NativeUpdates(Updates):
         names = {a: e.name for e, a in lay.arrays.items() if a.role in ("param", "input")}  # type: ignore[attr-defined]
         targets = {lay.arrays[e].home: k for k, e in system.equations.items()}
         namer, once, each = Namer((*self.arguments, "lr", "step", "from", "to", "i")), list[str](), list[str]()
+
+        def before(text: str) -> str:
+            once.append(f"const double {(word := namer.claim('c'))} = {text};")
+            return word
+
         for s in flat(list(lower(lay))):
             if not isinstance(s, Kernel):
                 continue
             key, wide = targets.get(s.out.array.home), not s.out.dims
             loads = {v: _read(names[v.array.home], v, wide) for v in reads(s)}
-            text, word = scalar(s.body, loads), namer.claim(f"{key}_new" if key else "c" if wide else "t")
+            body = s.body if wide else self._alike(s.body, loads, names, before)
+            text, word = scalar(body, loads), namer.claim(f"{key}_new" if key else "c" if wide else "t")
             text = _wide(text) if wide else text
             (once if wide else each).append(f"const {'double' if wide else 'real'} {word} = {text};")
             names[s.out.array.home] = word
@@ -158,9 +165,21 @@ class NativeUpdates(Updates):
         return "\n".join([
             f"{head}int64_t from, int64_t to, {', '.join(given)},", f"{' ' * len(head)}double lr, double step)",
             f"{{   /* {doc} */",
-            *(f"{PAD}{line}" for line in once), f"{PAD}(void)lr, (void)step, (void)g;",
+            *(f"{PAD}{line}" for line in once), *unused(("lr", "step", "g"), [*once, *each]),
             f"{PAD}SIMD for (int64_t i = from; i < to; i++) {{",
             *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n"
+
+    def _alike(self, body: Scalar, loads: dict[View, str], names: dict[Array, str], add: Callable[[str], str]) -> Scalar:
+        """The body of a loop; what is the same for every element stands before it, in double precision. The compiler leaves it
+        inside: a call may set errno."""
+        if not isinstance(body, Call):
+            return body
+        views = [x.view for x in leaves(body) if isinstance(x, Load)]
+        if views and not any(v.array.dims for v in views):
+            v = View(Array(()), (), ())
+            loads[v] = f"(real){add(_wide(scalar(body, {x: names[x.array.home] for x in views})))}"
+            return Load(v)
+        return replace(body, args=tuple(self._alike(a, loads, names, add) for a in body.args))
 
     def _arrays(self) -> Iterator[tuple[str, str, int, str]]:
         """Of every trained parameter: its name, its length, its place among the arrays, and what the rule takes."""
@@ -314,6 +333,12 @@ class NativeUpdates(Updates):
         if e.name.startswith("lengths_") and e is lengths_input(e.name.removeprefix("lengths_")):
             return f"{axis_length(e.name.removeprefix('lengths_'))} + 1"
         return length(e.type.n) if e.type.kind == "class" and e.type.n is not None else ""
+
+
+def unused(names: Iterable[str], lines: list[str]) -> list[str]:
+    """The statement that tells the compiler which of these names no line has."""
+    left = [f"(void){n}" for n in names if not re.search(rf"\b{n}\b", "\n".join(lines))]
+    return [f"{PAD}{', '.join(left)};"] if left else []
 
 
 def _read(name: str, v: View, wide: bool) -> str:

@@ -180,7 +180,6 @@ static inline real sigmoid_(real x) {
 #endif
 
 static inline real sqrt_(real x) { return LIBRARY(sqrt)(x); }
-static inline real pow_(real x, real y) { return LIBRARY(pow)(x, y); }
 #undef LIBRARY
 static inline real square_(real x) { return x * x; }
 static inline real maximum_(real x, real y) { return ((x >= y) | (x != x)) ? x : y; }
@@ -883,11 +882,12 @@ static void adam_(int64_t from, int64_t to, real *restrict w, const real *restri
                   double lr, double step)
 {   /* Moments m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + eps)  (Kingma and Ba 2015). */
     const double c = sqrt(1 - pow(0.999, step));
-    (void)lr, (void)step, (void)g;
+    const double c2 = 1e-08 * c;
+    const double c3 = lr * c / (1 - pow(0.9, step));
     SIMD for (int64_t i = from; i < to; i++) {
         const real m_new = (real)0.9 * m[i] + (real)0.1 * g[i];
         const real v_new = (real)0.999 * v[i] + (real)0.001 * square_(g[i]);
-        const real w_new = w[i] - m_new / (sqrt_(v_new) + (real)1e-08 * (real)c) * ((real)lr * (real)c / (1 - pow_((real)0.9, (real)step)));
+        const real w_new = w[i] - m_new / (sqrt_(v_new) + (real)c2) * (real)c3;
         m[i] = m_new;
         v[i] = v_new;
         w[i] = w_new;
@@ -899,7 +899,6 @@ real char_rnn_train_step(int64_t x[B][T], int64_t y[B][T], char_rnn_carry *carry
     if (!fit_(x, y)) return NAN;
     const real loss = char_rnn_loss_and_grads(x, y, carry);
     const double lr = char_rnn_state.lr, step = (double)++char_rnn_state.step;
-    (void)lr, (void)step;
     double total = 0;
     total += squares_(0, H*H + H*V, char_rnn_grads.h_W_z[0]);
     total += squares_(0, H*H + H*V, char_rnn_grads.h_W_r[0]);
