@@ -256,7 +256,7 @@ bool {p}_load(const char *path)
     FILE *file = fopen(path, "rb");
     if (!file) return false;
     const bool fits = !fseek(file, 0, SEEK_END) && ftell(file) == (long)sizeof {p}_params && !fseek(file, 0, SEEK_SET)
-        && fread(&{p}_params, sizeof {p}_params, 1, file) == 1;
+        && fread(&{p}_params, sizeof {p}_params, 1, file) == 1;       /* a device that fails while it is read: half new */
     fclose(file);
     return fits;
 }}

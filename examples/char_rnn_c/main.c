@@ -57,14 +57,23 @@ static double pass(size_t bytes)
 
 int main(int count, char **argument)
 {
-    FILE *file = count > 1 ? fopen(argument[1], "rb") : NULL;
-    if (!file) {
+    if (count < 2) {
         fprintf(stderr, "usage: %s TEXT [PASSES]\n", argument[0]);
-        return 2;
+        return 1;
+    }
+    FILE *file = fopen(argument[1], "rb");
+    if (!file) {
+        perror(argument[1]);
+        return 1;
     }
     const size_t size = fread(text, 1, LARGEST, file), bytes = size / CHAR_RNN_BATCH;
     const int passes = count > 2 ? atoi(argument[2]) : 10;
+    if (fgetc(file) != EOF) fprintf(stderr, "%s is longer than %d bytes; the rest is not read\n", argument[1], LARGEST);
     fclose(file);
+    if (passes < 1) {
+        fprintf(stderr, "PASSES is a whole number from 1 on, not %s\n", argument[2]);
+        return 1;
+    }
     if (bytes <= CHAR_RNN_LENGTH) {
         fprintf(stderr, "%s has %zu bytes, and %d streams need more than %d each: compile with -DBATCH=4 -DLENGTH=16\n",
                 argument[1], size, CHAR_RNN_BATCH, CHAR_RNN_LENGTH);

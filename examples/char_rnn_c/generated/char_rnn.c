@@ -943,7 +943,7 @@ bool char_rnn_load(const char *path)
     FILE *file = fopen(path, "rb");
     if (!file) return false;
     const bool fits = !fseek(file, 0, SEEK_END) && ftell(file) == (long)sizeof char_rnn_params && !fseek(file, 0, SEEK_SET)
-        && fread(&char_rnn_params, sizeof char_rnn_params, 1, file) == 1;
+        && fread(&char_rnn_params, sizeof char_rnn_params, 1, file) == 1;       /* a device that fails while it is read: half new */
     fclose(file);
     return fits;
 }

@@ -13,15 +13,27 @@
    char_rnn_step
        one step of every sequence in evaluation mode: the outputs; what the next step reads goes into the memory
    char_rnn_save(path), char_rnn_load(path)
-       the parameters as they stand in memory, one after the other, row by row; false where that fails
+       the parameters as they stand in memory, one after the other, row by row; false where that fails. No type and no order of
+       bytes is written with them, nor what the optimiser keeps and the steps done: a training begins anew from a file
 
    One caller at a time: all memory is static, CHAR_RNN_BYTES of it: 16,334,852 bytes with floats, 32,630,792 with -DREAL=double.
 
    -DBATCH=32      what the file is compiled for where nobody says another BATCH
    -DLENGTH=64     what the file is compiled for where nobody says another LENGTH
 
-   Every function takes whole batches and only reads its inputs. A class or a length out of range: nothing is done, and the
-   result is NAN or false. */
+   All files of a program are compiled with the same of these, and plain numbers; else the linker finds no ..._is_compiled_for_...
+   Compile with -O3 -march=native, never with -Ofast or -ffast-math (exp and log would be wrong: the file refuses them), and with
+   -DCHAINRULE_CBLAS where <cblas.h> and a BLAS are to multiply matrices.
+
+   Every function takes whole batches, the example first, then its step, and only reads its inputs. A class or a length out of
+   range: nothing is done, and the result is NAN or false.
+
+   A carry begins as zeros (static memory, or memset); every function that takes it moves it on by a chunk.
+
+   A memory begins with char_rnn_start; char_rnn_step moves it on by a step.
+
+   A gradient that is not finite is applied as it stands, and the parameters are then NAN, too: look at the loss. After a step
+   char_rnn_grads holds the gradients that were applied, clipped where the model clips. load leaves the optimiser's state as it is. */
 #ifndef CHAR_RNN_INCLUDED
 #define CHAR_RNN_INCLUDED
 
