@@ -33,7 +33,7 @@
    A memory begins with char_rnn_start; char_rnn_step moves it on by a step.
 
    A gradient that is not finite is applied as it stands, and the parameters are then NAN, too: look at the loss. After a step
-   char_rnn_grads holds the gradients that were applied, clipped where the model clips. load leaves the optimiser's state as it is. */
+   char_rnn_grads holds the gradients that were applied, clipped where the model clips. load keeps the optimiser's state. */
 #ifndef CHAR_RNN_INCLUDED
 #define CHAR_RNN_INCLUDED
 
