@@ -57,7 +57,7 @@ def test_look_ups_go_by_rows(gradients):
 def test_names_and_numbers(gradients):
     """Time and batch have their letters unless a parameter has it; integers stay integers; no brackets that say nothing."""
     assert "for (int64_t ib = from_B; ib < to_B; ib++)" in gradients                     # b is the bias
-    assert "for (int64_t t = 0; t < T; t++)" in gradients or "for (int64_t t = 0; t < T; t += 1)" in gradients
+    assert "for (int64_t t = 0; t < T; t++)" in gradients
     assert "((real)" not in gradients and "1 - square_(" in gradients
     assert "(real)(B*T)" in gradients or "(real)(T*B)" in gradients
 
