@@ -11,8 +11,8 @@ from ..compiler.graph import GraphError
 from ..compiler.options import Options
 from ..compiler.system import System
 from .cpu.program import Program
-from .cuda.program import CudaProgram
-from .cuda.program import NoDevice as NoDevice
+from .gpu.program import CudaProgram
+from .gpu.program import NoDevice as NoDevice
 from .native.build import NoCompiler, compiler_command
 from .native.program import NativeProgram
 from .native.standalone import CFiles, standalone

@@ -196,7 +196,7 @@ def given() -> argparse.Namespace:
 def main() -> None:
     """Verify and measure every row; what fails is said, and the other rows go on."""
     options, rows, reached = given(), [], None
-    from chainrule.backends.cuda.program import NoDevice
+    from chainrule.backends.gpu.program import NoDevice
     print(HEAD)
     for name in options.rows or WORK:
         try:

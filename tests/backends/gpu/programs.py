@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 from chainrule.backends.cpu.program import Program
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.gpu.program import CudaProgram
 from chainrule.frontends.language import parse
 from gpu import host, nvrtc, ptx, standin
 from gpu.wide import WIDE

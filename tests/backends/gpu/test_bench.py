@@ -6,7 +6,7 @@ from pathlib import Path
 import chainrule as cr
 import numpy as np
 import pytest
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.gpu.program import CudaProgram
 from gpu import host, programs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))

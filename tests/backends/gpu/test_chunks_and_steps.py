@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from chainrule.backends.cpu.program import Program
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.options import Options
 from gpu import host, programs, standin
 from zoo import examples, truncated

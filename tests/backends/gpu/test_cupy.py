@@ -1,7 +1,7 @@
 """The real CuPy, where it is installed: it imports without a driver, and compiles a module's kernels by its own code path."""
 
 import pytest
-from chainrule.backends.cuda.program import CudaProgram, NoDevice
+from chainrule.backends.gpu.program import CudaProgram, NoDevice
 from gpu import nvrtc
 from zoo.catalogue import ZOO
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from chainrule.backends.cuda.program import CudaProgram, NoDevice
+from chainrule.backends.gpu.program import CudaProgram, NoDevice
 from gpu import programs
 from zoo.catalogue import ZOO
 

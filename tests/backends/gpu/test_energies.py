@@ -5,7 +5,7 @@ import inspect
 import chainrule as cr
 import numpy as np
 import pytest
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.gpu.program import CudaProgram
 from gpu import host, programs, standin
 from zoo.trained_energies import TRAINED, data
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.gpu.program import CudaProgram
 from gpu import nvrtc
 from zoo.catalogue import ZOO
 

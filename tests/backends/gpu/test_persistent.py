@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from chainrule.backends.cuda.persistent_cost import MACHINES, loops, reasons
-from chainrule.backends.cuda.persistent_device import Machine, Recurrence
-from chainrule.backends.cuda.persistent_function import LIBRARY
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.gpu.persistent_cost import MACHINES, loops, reasons
+from chainrule.backends.gpu.persistent_device import Machine, Recurrence
+from chainrule.backends.gpu.persistent_function import LIBRARY
+from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.options import Options
 from gpu import host, nvrtc, programs
 from gpu.ptx.machine import Fault

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from chainrule.backends.cuda.program import CudaProgram, NoDevice
+from chainrule.backends.gpu.program import CudaProgram, NoDevice
 from chainrule.compiler.graph import GraphError
 from gpu import host, programs, standin
 from zoo.catalogue import ZOO

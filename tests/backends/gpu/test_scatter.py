@@ -4,7 +4,7 @@ import chainrule as cr
 import numpy as np
 import pytest
 from chainrule.backends.cpu.program import Program
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.options import BadOption, Options
 from gpu import host, programs
 

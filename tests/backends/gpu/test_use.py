@@ -3,7 +3,7 @@
 import chainrule as cr
 import numpy as np
 import pytest
-from chainrule.backends.cuda.program import CudaProgram
+from chainrule.backends.gpu.program import CudaProgram
 from chainrule.frontends.trainer.data import Dataset
 from chainrule.frontends.trainer.loop import Options, Trainer
 from gpu import host, programs, standin
