@@ -60,10 +60,10 @@ class CudaUpdates(NativeUpdates):
         limit = e.type.n if e.type.kind == "class" else axis_length(own) + 1 if own != key and e is lengths_input(own) else None
         free = {n: self._shape_of(n) for n in (limit.symbols if limit is not None else ()) if n not in self.system.sizes}
         text = "None" if limit is None else limit.format(free)
-        energy = self.compiled.model.energy if self.compiled.model is not None else None
-        for u in energy.visible if energy is not None and self.compiled.model is not None else ():
-            if u.name == key and u.kind != "gaussian":
-                text = quoted("mean" if self.compiled.model.domains.get(key) == "unit" else u.kind)
+        model = self.compiled.model
+        for u in model.energy.visible if model is not None and model.energy is not None else ():
+            if model is not None and u.name == key and u.kind != "gaussian":
+                text = quoted("mean" if model.domains.get(key) == "unit" else u.kind)
         kind = {"bool": "bool", "class": "np.int64"}.get(e.type.kind, "np.float32") if limit is None else "np.int64"
         return f"({quoted(key)}, {len(e.axes)}, {kind}, {text})"
 
