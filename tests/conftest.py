@@ -1,7 +1,11 @@
 """One copy of the package: under any folder name, the root is `chainrule`, or interning would break."""
 
+import os
 import sys
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:                          # workers share the processors; before NumPy is imported
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import chainrule
 
