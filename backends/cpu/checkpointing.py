@@ -19,7 +19,7 @@ from ...compiler.passes.chunks import place
 from ...compiler.passes.naming import quoted, quoted_tuple
 from ...compiler.program import Draw, Function, flat
 from . import carrying
-from .entry import Entry, _assigned, _unpack
+from .entry import Entry, assigned, unpack
 from .functions import FunctionPrinter
 from .views import text
 
@@ -164,14 +164,14 @@ class Checkpointing:
         results = {k.removeprefix("d_") if k not in self.module.system.stats else k: v.array.name
                    for k, v in printer.function.results.items() if v.array.role == "result"}
         written = [k for k in every if k in results]
-        lines = _unpack([local[k] for k in used], "params", used, every)
-        lines += _unpack([results[k] for k in written], "grads", written, every)
+        lines = unpack([local[k] for k in used], "params", used, every)
+        lines += unpack([results[k] for k in written], "grads", written, every)
         return [*lines, f"    dtype = params[{quoted(every[0])}].dtype"]
 
     def _buffers(self, entry: Entry) -> list[str]:
         names = [a.name for _, a in entry.printer.buffers()]
         call = f"_{entry.name}_buffers({', '.join(['workspace', *entry.lengths(), 'dtype'])})"
-        return _assigned(names, call) if names else []
+        return assigned(names, call) if names else []
 
     def _epilogue(self, name: str, piece: Piece, printer: FunctionPrinter) -> list[str]:
         results = printer.function.results

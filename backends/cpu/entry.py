@@ -44,17 +44,17 @@ class Entry:
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, (Param, Input))}
         every = (*self.system.params, *self.system.stats)
         used = [k for k in every if k in local]
-        lines += _unpack([local[k] for k in used], "params", used, every)
+        lines += unpack([local[k] for k in used], "params", used, every)
         results = {k.removeprefix("d_") if k not in self.system.stats else k: v.array.name
                    for k, v in printer.function.results.items() if v.array.role == "result"}
         owned = [k for k in (*every, *self.more) if k in results]
-        lines += _unpack([results[k] for k in owned], "grads", owned, every)
+        lines += unpack([results[k] for k in owned], "grads", owned, every)
         lines += self.inputs({k: local[k] for k in inputs})
         lines += carrying.entry(self.cut, printer.function, printer.values, self.uses)
         buffers = printer.buffers()
         if buffers:
             names = [a.name for _, a in buffers]
-            lines += _assigned(names, f"_{name}_buffers({', '.join(['workspace', *self.lengths(), 'dtype'])})")
+            lines += assigned(names, f"_{name}_buffers({', '.join(['workspace', *self.lengths(), 'dtype'])})")
         return lines
 
     def inputs(self, local: dict[str, str]) -> list[str]:
@@ -148,7 +148,7 @@ class Entry:
                  f"    if workspace.keys.get({held}) != key:", f"        workspace.keys[{held}] = key",
                  f"        s = workspace.reserve({held}, ["]
         for slot in printer.plan.slots:
-            sizes = [s.format() for s in _largest(slot.sizes, {*self.system.sizes})]
+            sizes = [s.format() for s in largest(slot.sizes, {*self.system.sizes})]
             count = f"max({', '.join(sizes)})" if len(sizes) > 1 else sizes[0]
             lines += wrapped(f"            ({count}, {DTYPES.get(slot.kind, 'dtype')}),", "")
         lines += ["        ])", f"        workspace.views[{held}] = ("]
@@ -161,7 +161,7 @@ class Entry:
         return "\n".join(lines) + "\n"
 
 
-def _largest(sizes: Sequence[Size], declared: set[str]) -> list[Size]:
+def largest(sizes: Sequence[Size], declared: set[str]) -> list[Size]:
     """The sizes of which none is at most another for whatever lengths: declared sizes are 1 or more, a batch may be empty."""
     def below(a: Size, b: Size) -> bool:
         if len(a.terms) != 1 or len(b.terms) != 1:
@@ -191,14 +191,14 @@ def outwards(axes: int, features: int) -> str:
     return ".swapaxes(0, 1)" if axes == 2 else f".transpose({', '.join(map(str, order))})"
 
 
-def _unpack(names: list[str], source: str, keys: list[str], every: tuple[str, ...]) -> list[str]:
+def unpack(names: list[str], source: str, keys: list[str], every: tuple[str, ...]) -> list[str]:
     """Several names from a dict."""
     if len(names) < 2:
         return [f"    {n} = {source}[{quoted(k)}]" for n, k in zip(names, keys, strict=True)]
-    return _assigned(names, f"({source}[k] for k in {'PARAMS' if tuple(keys) == every else quoted_tuple(keys)})")
+    return assigned(names, f"({source}[k] for k in {'PARAMS' if tuple(keys) == every else quoted_tuple(keys)})")
 
 
-def _assigned(names: list[str], value: str) -> list[str]:
+def assigned(names: list[str], value: str) -> list[str]:
     """Several names from one value; the names in rows of their own where a line does not hold them."""
     left = ", ".join(names) + ("," if len(names) == 1 else "")
     if len(left) + len(value) + 7 <= WIDTH:

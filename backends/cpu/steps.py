@@ -13,7 +13,7 @@ from ...compiler.program import View
 from ...compiler.sizes import Size
 from ...compiler.steps import Steps
 from ...compiler.system import System
-from .entry import Entry, _unpack, dtype_text, inwards, outwards
+from .entry import Entry, dtype_text, inwards, outwards, unpack
 from .expressions import number
 from .functions import FunctionPrinter, wrapped
 from .head import prose
@@ -158,7 +158,7 @@ class StepPrinter:
         local = {e.name: a.name for a, e in printer.values.items() if isinstance(e, Param)}
         every = (*self.system.params, *self.system.stats)
         used = [k for k in every if k in local]
-        return _unpack([local[k] for k in used], "params", used, every)
+        return unpack([local[k] for k in used], "params", used, every)
 
     def dtype(self, given: Mapping[str, str] | None = None) -> str:
         """The type of all numbers; `given`: the inputs at hand, and what they are called."""

@@ -57,13 +57,13 @@ class Captured:
             if isinstance(value, cp.ndarray):
                 view[...] = value
                 if check is not None:
-                    checked(name, place, order, check)  # noqa: F821
+                    checked(name, place, order, check)
                 continue
             value = np.asarray(value)
             if isinstance(check, str):
-                check_units(name, value, check)  # noqa: F821
+                check_units(name, value, check)
             elif check is not None:
-                check_range(name, value, check - 1, f"it is from 0 to {check - 1}")  # noqa: F821
+                check_range(name, value, check - 1, f"it is from 0 to {check - 1}")
             place.set(np.ascontiguousarray(np.transpose(value.astype(place.dtype, copy=False), order)),
                       cp.cuda.get_current_stream())
 
@@ -117,7 +117,7 @@ def stepped_on(step, params, state, inputs, given, workspace, carry):
         return loss.copy(), carry
     if not isinstance(carry, dict):
         raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
-    carry = {k: v if isinstance(v, int) else to_device(v) for k, v in carry.items()}  # noqa: F821
+    carry = {k: v if isinstance(v, int) else to_device(v) for k, v in carry.items()}
     held = workspace.views.get("step")
     if held is None or not held.fits(params, state, inputs, carry):
         held = workspace.views["step"] = Captured(step, params, state, inputs, given, workspace, carry)

@@ -35,7 +35,7 @@ def launch(name, blocks, threads, *args):
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
     if min(grid) > 0:
         given = tuple(np.int32(a) if type(a) is int else a for a in args)
-        KERNELS.function(name)(grid, threads if isinstance(threads, tuple) else (threads,), given)  # noqa: F821
+        KERNELS.function(name)(grid, threads if isinstance(threads, tuple) else (threads,), given)
 
 
 def blocks(n, per):
@@ -101,15 +101,15 @@ def gemm(a, b, out):
     if out.size == 0:
         return
     (ta, la, pa, sa), (tb, lb, pb, sb), (_, lo, po, so) = matrix(a), matrix(b), matrix(out)
-    (m, k), n, handle = a.shape[-2:], b.shape[-1], BLAS.ready()  # noqa: F821
-    library, one, zero = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.zero)  # noqa: F821
-    real, how = 0, (BLAS.computes, -1)  # noqa: F821             # CUDA_R_32F; CUBLAS_GEMM_DEFAULT
+    (m, k), n, handle = a.shape[-2:], b.shape[-1], BLAS.ready()
+    library, one, zero = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.zero)
+    real, how = 0, (BLAS.computes, -1)  # CUDA_R_32F; CUBLAS_GEMM_DEFAULT
     if out.ndim == 2:
-        BLAS.check(library.cublasGemmEx(  # noqa: F821
+        BLAS.check(library.cublasGemmEx(
             handle, int(tb), int(ta), n, m, k, one, pb, real, lb, pa, real, la, zero, po, real, lo, *how))
         return
     sb, sa, so = map(ctypes.c_longlong, (sb, sa, so))
-    BLAS.check(library.cublasGemmStridedBatchedEx(  # noqa: F821
+    BLAS.check(library.cublasGemmStridedBatchedEx(
         handle, int(tb), int(ta), n, m, k, one, pb, real, lb, sb, pa, real, la, sa, zero, po, real, lo, so, out.shape[0], *how))
 
 
@@ -146,7 +146,7 @@ def to_device(arrays):
 
 def to_host(arrays):
     """Arrays of the device, or a dict of them, as NumPy's. ValueError says what was wrong with inputs on the device."""
-    CHECKS.say()  # noqa: F821
+    CHECKS.say()
     if isinstance(arrays, (dict, tuple)):
         pairs = {k: to_host(v) for k, v in arrays.items()} if isinstance(arrays, dict) else map(to_host, arrays)
         return dict(pairs) if isinstance(arrays, dict) else tuple(pairs)

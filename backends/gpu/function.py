@@ -34,7 +34,7 @@ from ...compiler.sizes import Size, product, size
 from ..cpu.functions import Text, loop_head, wrapped
 from ..cpu.names import cut, declared
 from ..cpu.views import name_of
-from ..native.function import NativeFunction, _blocks
+from ..native.function import NativeFunction, bodies
 from ..native.indexing import CTYPES, Indices, place
 from ..native.words import KEYWORDS
 from .convolutions import by_windows
@@ -69,7 +69,7 @@ class CudaFunction(NativeFunction):
         self.function = replace(self.function, body=by_kernels(fuse(by_rows(self._windows(self.function.body), kept,
                                                                                      self.namer.claim))))
         count = Counter(v.array for s in self._flat() for v in views(s))
-        nests = [s for b in _blocks(self.function.body) for s in b if isinstance(s, Nest)]
+        nests = [s for b in bodies(self.function.body) for s in b if isinstance(s, Nest)]
         self.own = {}
         for n in nests:
             self.taken = 0

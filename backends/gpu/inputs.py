@@ -45,14 +45,14 @@ def checked(name, value, order, check):
     for k, n in zip(order, value.shape):
         shape[k] = n
     if isinstance(check, int):
-        number = CHECKS.number(name, tuple(shape), tuple(order), f"it goes from 0 to {check - 1}")  # noqa: F821
-        launch("check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, check, number,  # noqa: F821
-               CHECKS.place())  # noqa: F821
+        number = CHECKS.number(name, tuple(shape), tuple(order), f"it goes from 0 to {check - 1}")
+        launch("check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, check, number,
+               CHECKS.place())
         return value
-    number = CHECKS.number(name, tuple(shape), tuple(order), f"{name} must hold {unit_values(check)}")  # noqa: F821
+    number = CHECKS.number(name, tuple(shape), tuple(order), f"{name} must hold {unit_values(check)}")
     width = value.shape[-1] if check == "categorical" else 1
-    launch("check_units", min(1024, blocks(value.size // max(width, 1), 256)), 256, value, value.size // max(width, 1),  # noqa: F821
-           width, "mean binary spin categorical".split().index(check), number, CHECKS.place())  # noqa: F821
+    launch("check_units", min(1024, blocks(value.size // max(width, 1), 256)), 256, value, value.size // max(width, 1),
+           width, "mean binary spin categorical".split().index(check), number, CHECKS.place())
     return value
 
 
@@ -71,44 +71,33 @@ def here(name, value):
     return value
 
 
-def as_array(name, value):
+def given_array(name, value):
     """An input, of NumPy or of the device."""
-    if isinstance(value, cp.ndarray):
-        return here(name, value)
-    try:
-        found = np.asarray(value)
-    except ValueError:                                           # rows of unequal length
-        found = np.array([[]], object)
-    if found.dtype == object and (found.ndim == 0 or not all(hasattr(row, "__len__") for row in found.flat)):
-        raise TypeError(f"{name} must be an array of numbers, not {' '.join(repr(value).split()):.60}")
-    if found.dtype == object:
-        raise ValueError(f"{name} holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, "
-                         "t being their axis")
-    return found
+    return here(name, value) if isinstance(value, cp.ndarray) else as_array(name, value)
 
 
 def real_input(name, value, dims, dtype):
     """An input as an array of the device of these dims; None stands for any size."""
-    if capturing():  # noqa: F821
+    if capturing():
         return value
-    value = as_array(name, value)
+    value = given_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
-    check_shape(name, value, dims)  # noqa: F821
+    check_shape(name, value, dims)
     if not isinstance(value, cp.ndarray):
-        value = to_device(np.asarray(value, dtype))  # noqa: F821
+        value = to_device(np.asarray(value, dtype))
     return cp.ascontiguousarray(cp.asarray(value, dtype))
 
 
 def whole_input(name, value, dims, largest, allowed, wanted):
     """An input of integers from 0 to `largest`: on the device a copy, in which what is wrong is 0."""
-    value = as_array(name, value)
+    value = given_array(name, value)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, {wanted}, not {value.dtype}")
-    check_shape(name, value, dims)  # noqa: F821
+    check_shape(name, value, dims)
     if not isinstance(value, cp.ndarray):
-        check_range(name, value, largest, allowed)  # noqa: F821
-        return cp.ascontiguousarray(to_device(value))  # noqa: F821
+        check_range(name, value, largest, allowed)
+        return cp.ascontiguousarray(to_device(value))
     out = cp.empty(value.shape, np.int64)
     out[...] = value
     return checked(name, out, range(value.ndim), largest + 1)
@@ -116,7 +105,7 @@ def whole_input(name, value, dims, largest, allowed, wanted):
 
 def class_input(name, value, dims, classes):
     """An input of classes 0, ..., classes-1."""
-    if capturing():  # noqa: F821
+    if capturing():
         return value
     return whole_input(name, value, dims, classes - 1, f"classes are 0 to {classes - 1}", f"the classes 0 to {classes - 1}")
 
@@ -125,14 +114,14 @@ def lengths_input(name, value, dims, steps):
     """How many steps of each example are its own; what the arrays hold beyond them is padding."""
     if value is None:
         raise TypeError(f"{name} is missing: the model declares `lengths {name.removeprefix('lengths_')}`")
-    if capturing():  # noqa: F821
+    if capturing():
         return value
     return whole_input(name, value, dims, steps, f"the arrays hold {steps} step{'s' * (steps != 1)}", f"the lengths 0 to {steps}")
 
 
 def units_input(name, value, dims, dtype, kind):
     """Values of units: binary 0 or 1, mean from 0 to 1, spin -1 or 1, categorical one-hot along the last axis."""
-    if capturing():  # noqa: F821
+    if capturing():
         return value
     if not isinstance(value, cp.ndarray):
         check_units(name, as_array(name, value), kind)
@@ -155,7 +144,7 @@ def check_units(name, value, kind):
 
 def check_params(params, shapes):
     """Refuse parameters that are missing, of another shape, or not on the device in float32."""
-    if capturing():  # noqa: F821
+    if capturing():
         return
     for name, shape in shapes.items():
         if name not in params:
@@ -186,7 +175,7 @@ def start_from(carry, start):
             raise ValueError(f"carry[{key!r}] is of {have[0]} examples, the inputs are of {want[0]}")
         if have != want:
             raise ValueError(f"carry[{key!r}] must have the shape {want}, not {have}")
-        out[key] = cp.ascontiguousarray(to_device(declared if carry is None else carry[key]))  # noqa: F821
+        out[key] = cp.ascontiguousarray(to_device(declared if carry is None else carry[key]))
     return out
 
 
@@ -194,6 +183,6 @@ def carry_entry(carry, key, dims):
     """An entry of the carry that a step starts from, on the device; None stands for any size."""
     if key not in carry:
         raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
-    value = cp.ascontiguousarray(to_device(carry[key]))  # noqa: F821
-    check_shape(f"carry[{key!r}]", value, dims)  # noqa: F821
+    value = cp.ascontiguousarray(to_device(carry[key]))
+    check_shape(f"carry[{key!r}]", value, dims)
     return value

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ...compiler.program import Along, Array, Product, View
 from ...compiler.sizes import product
 from ..native.indexing import strides
-from ..native.matrices import Label, _collapsed, _orders
+from ..native.matrices import Label, collapsed, forms
 
 Text = Callable[[Array], str]
 
@@ -16,18 +16,11 @@ def gemm(s: Product, names: Text, step: Callable[[View, int], str]) -> str | Non
     """`gemm(x, W.T, out)`, with a leading dim of batches where both operands and the result share labels; None where memory
     does not stand so.
     """
-    common = [k for k in s.lo if k in s.la and k in s.lb]
-    summed = [k for k in s.la if k in s.lb and k not in s.lo]
-    rows = [k for k in s.lo if k in s.la and k not in s.lb]
-    columns = [k for k in s.lo if k in s.lb and k not in s.la]
-    if not summed or not (rows or columns) or len(common) + len(rows) + len(columns) != len(s.lo):
-        return None
-    for m, n, x, lx, y, ly in ((rows, columns, s.a, s.la, s.b, s.lb), (columns, rows, s.b, s.lb, s.a, s.la)):
-        for k in _orders(summed, x, lx):
-            found = [_matrix(v, labels, [common, *groups], names, step)
-                     for v, labels, groups in ((x, lx, (m, k)), (y, ly, (k, n)), (s.out, s.lo, (m, n)))]
-            if None not in found and not _turned(s.out, s.lo, m, n):
-                return f"gemm({', '.join(map(str, found))})"
+    for f in forms(s):
+        given = ((f.left, f.left_labels, (f.m, f.k)), (f.right, f.right_labels, (f.k, f.n)), (s.out, s.lo, (f.m, f.n)))
+        found = [_matrix(v, labels, [f.common, *groups], names, step) for v, labels, groups in given]
+        if None not in found and not _turned(s.out, s.lo, f.m, f.n):
+            return f"gemm({', '.join(map(str, found))})"
     return None
 
 
@@ -44,7 +37,7 @@ def _matrix(v: View, labels: Sequence[Label], groups: list[list[Label]], names: 
     size = dict(zip(labels, v.dims, strict=True))
     if {*labels} != {k for g in groups for k in g} or any(steps[k] is None for k in labels):
         return None
-    walks = [_collapsed(g, steps, size) for g in groups]
+    walks = [collapsed(g, steps, size) for g in groups]
     if None in walks or not any(w == 1 or not g for w, g in zip(walks[1:], groups[1:], strict=True)):
         return None
     own = [labels[x.dim] for x in v.along if isinstance(x, Along)]

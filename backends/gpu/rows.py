@@ -16,7 +16,7 @@ from ...compiler.sizes import Size, product
 from ..native.indexing import CTYPES
 from ..native.kernels import length
 from ..native.loops import FIRST
-from ..native.nests import _Rows
+from ..native.nests import RowBody
 from .geometry import element_of, lanes, row_of, strided
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def print_rows(s: Nest, statements: Statements) -> Iterator[str]:
     over = list(zip(statements.indices(s.rows), s.rows, strict=True))
     if alone(s, statements.known):
         head, statements.geometry = element_of(over)
-        rows = _Rows(depth, any(len(walked(m)) > depth for m in s.body), statements)
+        rows = RowBody(depth, any(len(walked(m)) > depth for m in s.body), statements)
         yield from [*head, *(line for run in inner_loops(s.body, depth) for line in rows.run(run))]
         return
     shared = ThreadedRows(depth, True, statements, lanes=lanes([walked(m)[depth:] for m in s.body], statements.known))
@@ -66,7 +66,7 @@ class Touch:
 
 
 @dataclass
-class ThreadedRows(_Rows):
+class ThreadedRows(RowBody):
     """The body of a row that `lanes` threads share."""
 
     lanes: int = 32

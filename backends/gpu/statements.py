@@ -26,7 +26,7 @@ from ...compiler.program import (
 from ...compiler.random import path_key
 from ...compiler.sizes import Size, product
 from ..native import statements as native
-from ..native.copies import _flipped, _unravelled
+from ..native.copies import flipped, unravelled
 from ..native.indexing import Indices, Namer, place
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate, loops
@@ -257,8 +257,8 @@ class Statements(native.Statements):
     def _copy(self, s: Copy) -> Iterator[str]:
         at = self.indices(s.out.dims)
         if s.out.dims != s.a.dims:
-            at = _unravelled(at, s.out.dims, s.a.dims)
-        yield from self.each(s.out, [f"{self(s.out)} = {self(s.a, _flipped(s, at))};"])
+            at = unravelled(at, s.out.dims, s.a.dims)
+        yield from self.each(s.out, [f"{self(s.out)} = {self(s.a, flipped(s, at))};"])
 
     def _random(self, s: Draw) -> Iterator[str]:
         """Four elements a thread: a block of Philox."""

@@ -7,7 +7,7 @@ import re
 from ...compiler.graph import Expr, Input
 from ...compiler.program import Function
 from ..cpu.checkpointing import Checkpointing
-from ..cpu.entry import Entry, _assigned
+from ..cpu.entry import Entry, assigned
 from ..cpu.functions import FunctionPrinter, Text
 from ..cpu.generation import GenerationPrinter
 from ..cpu.steps import StepPrinter, slot_name
@@ -23,7 +23,7 @@ class OneStep(CudaFunction):
         out = super().body(indent)
         names, lengths = [a.name for _, a in self.buffers()], self.buffer_lengths()
         if names:
-            out.lines[:0] = _assigned(names, f"_{self.name}_buffers({', '.join(['Workspace()', *lengths, 'dtype'])})")
+            out.lines[:0] = assigned(names, f"_{self.name}_buffers({', '.join(['Workspace()', *lengths, 'dtype'])})")
         return out
 
     def buffer_lengths(self) -> list[str]:

@@ -13,7 +13,7 @@ from ...compiler.sizes import Size, product
 from ...compiler.system import lengths_input
 from ..cpu.carrying import CHUNK
 from ..native.kernels import length
-from ..native.updates import NativeUpdates
+from ..native.updates import NativeUpdates, unused
 from .geometry import BLOCK
 from .kernels import Kernels
 
@@ -222,13 +222,15 @@ class CudaUpdates(NativeUpdates):
         self.kernels.raw(_name("clip", at), self._switch([f"real *g{j}" for j in range(len(group))], cases))
 
     def _device(self, name: str, equations: dict, doc: str) -> str:  # type: ignore[type-arg]
-        """The rule for each element: the C text, whose loop the threads share."""
-        text = self._function(name, equations, doc)
-        for old, new in ((r"static void", "static __device__ void"), (r"\brestrict ", "__restrict__ "),
-                         (r"int64_t from, int64_t to", "int n"), (r"(SIMD )?for \(int64_t i = .*?; i\+\+\)", ELEMENTS)):
-            text, count = re.subn(old, new, text)
-            assert count, old
-        return text
+        """The rule for each element, in a loop that the threads share."""
+        once, each = self.rule_lines(name, equations)
+        given = [f"{'' if k in equations else 'const '}real *__restrict__ {k}" for k in self.arguments]
+        head = f"static __device__ void {name}("
+        return "\n".join([
+            f"{head}int n, {', '.join(given)},", f"{' ' * len(head)}double lr, double step)",
+            f"{{   /* {doc} */",
+            *(f"{PAD}{line}" for line in once), *unused(("lr", "step", "g"), [*once, *each]),
+            f"{PAD}{ELEMENTS} {{", *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n"
 
 
 def _statistics(key: str) -> str:

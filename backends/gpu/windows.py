@@ -10,7 +10,7 @@ from ...compiler.program import Pool, Refold, Tap, Unfold, Unpool, View, Winner
 from ...compiler.sizes import Size
 from ..native.kernels import length
 from ..native.loops import loops
-from ..native.windows import _number, _tapped, _Windows, times
+from ..native.windows import WindowLoops, tapped_places, times, window_number
 
 if TYPE_CHECKING:
     from .statements import Statements
@@ -26,17 +26,17 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
             within = " && ".join(_within(print_.indices(out.dims), taps, a))
             yield from print_.each(out, [f"{print_(out)} = {f'{within} ? {value} : 0' if within else value};"])
         case Pool():
-            w = _Windows(s.out, s.a, s.taps, print_)
+            w = WindowLoops(s.out, s.a, s.taps, print_)
             value, within = print_(s.a, w.place()), w.within()
             step = f"total += {value};" if s.kind == "sum" else f"total = maximum_(total, {value});"
             inner = loops(w.elements, [f"if ({within}) {step}" if within else step])
             first = f"real total = {'0' if s.kind == 'sum' else '-INFINITY'};"
             yield from print_.each(s.out, [first, *inner, f"{print_(s.out)} = total;"])
         case Winner():
-            w, last = _Windows(s.out, s.a, s.taps, print_), prod(t.k.value or 0 for t in s.taps) - 1
+            w, last = WindowLoops(s.out, s.a, s.taps, print_), prod(t.k.value or 0 for t in s.taps) - 1
             told = " && ".join(x for x in (f"won == {last}", w.within(), f"{print_(s.a, w.place())} == {print_(s.best)}") if x)
-            yield from print_.each(s.out, [f"int won = {last};", *loops(w.elements, [f"if ({told}) won = {_number(s.taps)};"]),
-                                           f"{print_(s.out)} = won;"])
+            inner = loops(w.elements, [f"if ({told}) won = {window_number(s.taps)};"])
+            yield from print_.each(s.out, [f"int won = {last};", *inner, f"{print_(s.out)} = won;"])
         case Refold():
             yield from _refold(s, print_)
         case Unpool():
@@ -46,7 +46,7 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
 def _places(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
     """The places that an index of windows and elements stands for: each tapped dim is two."""
     lo = {t.dim: t.lo for t in taps}
-    return [p + (f" - {lo[k]}" if lo.get(k) else "") for k, p in enumerate(_tapped(at, taps))]
+    return [p + (f" - {lo[k]}" if lo.get(k) else "") for k, p in enumerate(tapped_places(at, taps))]
 
 
 def _within(at: list[str], taps: tuple[Tap, ...], a: View) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _unpool(s: Unpool, print_: Statements) -> Iterator[str]:
         over.append((f"j{k}", t.k))
         within += more
     if s.won is not None:
-        within.append(f"{print_(s.won, there)} == {_number(s.taps)}")
+        within.append(f"{print_(s.won, there)} == {window_number(s.taps)}")
     yield from _asked(s, over, within, print_(s.g, there), print_)
 
 

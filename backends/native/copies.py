@@ -26,12 +26,12 @@ def print_copy(s: Copy, print_: Statements) -> Iterator[str]:
     """The statement's lines."""
     out, a = s.out, s.a
     if out.dims == a.dims:
-        at = _flipped(s, print_.indices(out.dims))
+        at = flipped(s, print_.indices(out.dims))
         yield from print_.each(out, [f"{print_(out)} = {print_(a, at)};"])
         return
     found = groups(out.dims, a.dims)
     if found is None:
-        source = print_(a, _flipped(s, _unravelled(print_.indices(out.dims), out.dims, a.dims)))
+        source = print_(a, flipped(s, unravelled(print_.indices(out.dims), out.dims, a.dims)))
         yield from print_.each(out, [f"{print_(out)} = {source};"])
         return
     to, at = ["0"] * len(out.dims), ["0"] * len(a.dims)
@@ -46,7 +46,7 @@ def print_copy(s: Copy, print_: Statements) -> Iterator[str]:
             walked.setdefault(k if group is x else x[0], []).append((mine[k], dims[k]))
     order = own(out) if sorted(own(out)) == [*range(len(out.dims))] else range(len(out.dims))
     over = [loop for k in order for loop in walked.get(k, [])]
-    yield from loops(over, [f"{print_(out, to)} = {print_(a, _flipped(s, at))};"], "SIMD ")
+    yield from loops(over, [f"{print_(out, to)} = {print_(a, flipped(s, at))};"], "SIMD ")
 
 
 def groups(out: Dims, a: Dims) -> list[Group] | None:
@@ -68,7 +68,7 @@ def groups(out: Dims, a: Dims) -> list[Group] | None:
     return found
 
 
-def _flipped(s: Copy, at: list[str]) -> list[str]:
+def flipped(s: Copy, at: list[str]) -> list[str]:
     """The index of a, reversed along some of its dims."""
     return [f"{length(s.a.dims[k])} - 1 - {i if i.isalnum() else f'({i})'}" if k in s.flip else i for k, i in enumerate(at)]
 
@@ -82,7 +82,7 @@ def _raveled(at: list[str], dims: Dims) -> str:
     return " + ".join(terms)
 
 
-def _unravelled(at: list[str], dims: Dims, into: Dims) -> list[str]:
+def unravelled(at: list[str], dims: Dims, into: Dims) -> list[str]:
     """The index into another form of the element whose number in row-major order is that of an index."""
     flat = " + ".join(f"{i}*({length(product(dims[d + 1:]))})" for d, i in enumerate(at)) or "0"
     return [f"({flat}) / ({length(product(into[k + 1:]))}) % ({length(n)})" for k, n in enumerate(into)]

@@ -62,7 +62,7 @@ class NativeFunction(FunctionPrinter):
         self.function = replace(self.function, body=sums_apart(body, kept) if self.parallel else body)
         count = Counter(v.array for s in flat(self.function.body) if not isinstance(s, Loop)
                         for v in (*reads(s), writes(s)) if v is not None)
-        found = [s for b in _blocks(self.function.body) for s in b if isinstance(s, Nest)]
+        found = [s for b in bodies(self.function.body) for s in b if isinstance(s, Nest)]
         self.own = {a: dims for n in found for a, dims in locals_(n, count, kept, self._small).items() if a.storage is None}
         for a in dict.fromkeys(v.array for s in flat(self.function.body) if not isinstance(s, Loop) for v in reads(s)):
             self.own.pop(a.storage, None)  # type: ignore[arg-type]
@@ -263,11 +263,11 @@ class NativeFunction(FunctionPrinter):
             yield from ((pad + line, values) for line in (self.team.lines(s, statements) if self.team else statements.lines(s)))
 
 
-def _blocks(body: list[Stmt]) -> Iterator[list[Stmt]]:
+def bodies(body: list[Stmt]) -> Iterator[list[Stmt]]:
     """Lists of statements, those of loops included."""
     for s in body:
         if isinstance(s, Block):
             yield s.body
-            yield from _blocks([x for x in s.body if isinstance(x, Loop)])
+            yield from bodies([x for x in s.body if isinstance(x, Loop)])
         elif isinstance(s, Loop):
-            yield from _blocks(s.body)
+            yield from bodies(s.body)

@@ -70,19 +70,23 @@ def print_packing(out: View, a: View, names: Namer) -> str:
 
 def form(s: Product) -> Form | None:
     """How matrix products compute a statement; None where memory does not stand so."""
+    return next((f for f in forms(s) if _matrices(s, f, lambda a: a.name) is not None), None)
+
+
+def forms(s: Product) -> Iterator[Form]:
+    """The ways in which a statement is a product of matrices by its labels, the result as it is and transposed; whether its
+    arrays stand so in memory is another question.
+    """
     size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb)) for k, n in zip(ls, v.dims, strict=True)}
     common = [k for k in s.lo if k in s.la and k in s.lb]
     summed = [k for k in s.la if k in s.lb and k not in s.lo]
     rows = [k for k in s.lo if k in s.la and k not in s.lb]
     columns = [k for k in s.lo if k in s.lb and k not in s.la]
     if not summed or not (rows or columns) or len(common) + len(rows) + len(columns) != len(s.lo):
-        return None
+        return
     for m, n, x, lx, y, ly in ((rows, columns, s.a, s.la, s.b, s.lb), (columns, rows, s.b, s.lb, s.a, s.la)):
         for k in _orders(summed, x, lx):
-            f = Form(common, m, n, k, x, y, lx, ly, size)
-            if _matrices(s, f, lambda a: a.name) is not None:
-                return f
-    return None
+            yield Form(common, m, n, k, x, y, lx, ly, size)
 
 
 def _matrices(s: Product, f: Form, names: Namer) -> tuple[Matrix, Matrix, Matrix] | None:
@@ -111,7 +115,7 @@ def _matrix(v: View, labels: Labels, first: list[Label], second: list[Label], co
         return Matrix(start(v, names), product(tuple(size[k] for k in first)), "PACKED")
     if any(steps[k] is None for k in (*first, *second)) or {*labels} != {*first, *second, *common}:
         return None
-    outer, inner = _collapsed(first, steps, size), _collapsed(second, steps, size)
+    outer, inner = collapsed(first, steps, size), collapsed(second, steps, size)
     if outer is None or inner is None:
         return None
     at = [f"c{common.index(k)}" if k in common else "0" for k in labels]
@@ -124,7 +128,7 @@ def _matrix(v: View, labels: Labels, first: list[Label], second: list[Label], co
     return None
 
 
-def _collapsed(labels: list[Label], steps: dict[Label, Size | None], size: dict[Label, Size]) -> Size | None:
+def collapsed(labels: list[Label], steps: dict[Label, Size | None], size: dict[Label, Size]) -> Size | None:
     """The one step that walks along several dims, the last one fastest; None where there is none."""
     for k, later in pairwise(labels):
         inner = steps[later]

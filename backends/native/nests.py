@@ -25,13 +25,13 @@ def print_nest(s: Nest, statements: Statements) -> Iterator[str]:
         if isinstance(m, (Reduction, Scatter)) and added_up(m):
             yield from statements.lines(Fill(m.out, 0))
     inner = any(len(walked(m)) > len(s.rows) for m in s.body)
-    rows = _Rows(len(s.rows), inner, statements)
+    rows = RowBody(len(s.rows), inner, statements)
     text = [line for run in inner_loops(s.body, rows.depth) for line in rows.run(run)]
     yield from loops(list(zip(statements.indices(s.rows), s.rows, strict=True)), text, "" if inner else "SIMD ")
 
 
 @dataclass
-class _Rows:
+class RowBody:
     """The body of a nest under construction: `held` maps elements of arrays to the variables that hold them for a row.
 
     `inner`: there are loops inside the rows.

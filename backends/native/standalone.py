@@ -21,7 +21,7 @@ from ...compiler.pipeline import compile_system
 from ...compiler.sizes import Size, product
 from ...compiler.system import System
 from ..cpu.energies import EnergyPrinter
-from ..cpu.entry import Entry, _largest
+from ..cpu.entry import Entry, largest
 from ..cpu.functions import FunctionPrinter
 from ..cpu.module import Module, ModulePrinter
 from ..cpu.program import uncollected
@@ -362,7 +362,7 @@ def slot_name(key: tuple[str, int]) -> str:
 
 def count(sizes: list[Size], spelled: Mapping[str, str], declared: set[str]) -> str:
     """The largest of some sizes as a constant expression."""
-    texts = [length_text(n, spelled) for n in _largest(sizes, declared)]
+    texts = [length_text(n, spelled) for n in largest(sizes, declared)]
     texts += ["1"] if any("-" in x for x in texts) else []
     out = texts[0]
     for x in texts[1:]:

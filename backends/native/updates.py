@@ -137,7 +137,19 @@ class NativeUpdates(Updates):
         return "\n".join(parts)
 
     def _function(self, name: str, equations: dict[str, Expr], doc: str) -> str:
-        """Equations for each element of w, its gradient and its slots, in one loop; what is no array is computed before it."""
+        """Equations for each element of w, its gradient and its slots, as a function with one loop."""
+        once, each = self.rule_lines(name, equations)
+        given = [f"const real *restrict {k}" if k not in equations else f"real *restrict {k}" for k in self.arguments]
+        head = f"static void {name}("
+        return "\n".join([
+            f"{head}int64_t from, int64_t to, {', '.join(given)},", f"{' ' * len(head)}double lr, double step)",
+            f"{{   /* {doc} */",
+            *(f"{PAD}{line}" for line in once), *unused(("lr", "step", "g"), [*once, *each]),
+            f"{PAD}SIMD for (int64_t i = from; i < to; i++) {{",
+            *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n"
+
+    def rule_lines(self, name: str, equations: dict[str, Expr]) -> tuple[list[str], list[str]]:
+        """What equations compute once, before a loop over the elements of w, its gradient and its slots, and for each of them."""
         exprs = simplify_exprs(list(equations.values()))
         system = System(name, equations=dict(zip(equations, exprs, strict=True)))
         lay = layout(schedule(system, dict(system.equations)))
@@ -159,15 +171,7 @@ class NativeUpdates(Updates):
             text = _wide(text) if wide else text
             (once if wide else each).append(f"const {'double' if wide else 'real'} {word} = {text};")
             names[s.out.array.home] = word
-        each += [f"{k}[i] = {names[lay.arrays[e].home]};" for k, e in system.equations.items()]
-        given = [f"const real *restrict {k}" if k not in system.equations else f"real *restrict {k}" for k in self.arguments]
-        head = f"static void {name}("
-        return "\n".join([
-            f"{head}int64_t from, int64_t to, {', '.join(given)},", f"{' ' * len(head)}double lr, double step)",
-            f"{{   /* {doc} */",
-            *(f"{PAD}{line}" for line in once), *unused(("lr", "step", "g"), [*once, *each]),
-            f"{PAD}SIMD for (int64_t i = from; i < to; i++) {{",
-            *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n"
+        return once, each + [f"{k}[i] = {names[lay.arrays[e].home]};" for k, e in system.equations.items()]
 
     def _alike(self, body: Scalar, loads: dict[View, str], names: dict[Array, str], add: Callable[[str], str]) -> Scalar:
         """The body of a loop; what is the same for every element stands before it, in double precision. The compiler leaves it

@@ -28,7 +28,7 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
     """The statement's lines."""
     match s:
         case Unfold(out, a, taps):
-            yield from print_.each(out, [f"{print_(out)} = {print_(a, _tapped(print_.indices(out.dims), taps))};"])
+            yield from print_.each(out, [f"{print_(out)} = {print_(a, tapped_places(print_.indices(out.dims), taps))};"])
         case Refold():
             yield from _refold(s, print_)
         case Pool():
@@ -49,13 +49,13 @@ def _refold(s: Refold, print_: Statements) -> Iterator[str]:
         d += 1
     order = own(s.a) if len(own(s.a)) == len(s.a.dims) else tuple(range(len(s.a.dims)))
     order = tuple(k for k in order if k not in dims)
-    step = [f"{print_(s.out, _tapped(at, s.taps))} += {print_(s.a)};"]
+    step = [f"{print_(s.out, tapped_places(at, s.taps))} += {print_(s.a)};"]
     over = [(at[k], s.a.dims[k]) for k in (*order[:-1], *dims, order[-1])]
     yield from print_.lines(Fill(s.out, 0))
     yield from loops(over, step, "SIMD ")                            # one element of different windows: different places
 
 
-class _Windows:
+class WindowLoops:
     """The places of the windows `v` that stand for each element of an array `whole`."""
 
     def __init__(self, v: View, whole: View, taps: tuple[Tap, ...], print_: Statements) -> None:
@@ -107,7 +107,7 @@ class _Windows:
 
 
 def _pool(s: Pool, print_: Statements) -> Iterator[str]:
-    w, target = _Windows(s.out, s.a, s.taps, print_), print_(s.out)
+    w, target = WindowLoops(s.out, s.a, s.taps, print_), print_(s.out)
     values = [print_(s.a, at) for at in w.written()] if w.few else []
     if values:
         total = " + ".join(values) if s.kind == "sum" else _nested([*values])
@@ -128,19 +128,19 @@ def _nested(values: list[str]) -> str:
 
 def _winner(s: Winner, print_: Statements) -> Iterator[str]:
     """The number of the first element that is the maximum; of windows with a NaN the last number."""
-    w, target, best = _Windows(s.out, s.a, s.taps, print_), print_(s.out), print_(s.best)
+    w, target, best = WindowLoops(s.out, s.a, s.taps, print_), print_(s.out), print_(s.best)
     if w.few:
         places = w.written()
         tests = [f"{print_(s.a, at)} == {best} ? {k} : " for k, at in enumerate(places[:-1])]
         yield from loops([*w.outer, *w.inner], [f"{target} = {''.join(tests)}{len(places) - 1};"], "SIMD ")
         return
     last = prod(t.k.value or 0 for t in s.taps) - 1
-    number = _number(s.taps)
+    number = window_number(s.taps)
     step = f"if ({target} == {last} && {print_(s.a, w.place())} == {best}) {target} = {number};"
     yield from w.passing([f"{target} = {last};"], step, [])
 
 
-def _number(taps: tuple[Tap, ...]) -> str:
+def window_number(taps: tuple[Tap, ...]) -> str:
     """The number of an element of a window, counted row by row."""
     text = "j0"
     for k, t in enumerate(taps[1:], 1):
@@ -149,7 +149,7 @@ def _number(taps: tuple[Tap, ...]) -> str:
 
 
 def _unpool(s: Unpool, print_: Statements) -> Iterator[str]:
-    w, g = _Windows(s.g, s.out, s.taps, print_), print_(s.g)
+    w, g = WindowLoops(s.g, s.out, s.taps, print_), print_(s.g)
     apart = all((t.k.value or 1 << 30) <= t.stride and t.dilation == 1 for t in s.taps)
     tiles = apart and all(s.g.dims[t.dim] * t.k == s.out.dims[t.dim] and t.k == t.stride for t in s.taps) and w.few
     won = print_(s.won) if s.won is not None else ""
@@ -161,14 +161,14 @@ def _unpool(s: Unpool, print_: Statements) -> Iterator[str]:
                          "SIMD ")
         return
     target = print_(s.out, w.place())
-    yield from w.passing([], f"if ({_number(s.taps)} == {won}) {target} += {g};" if won else f"{target} += {g};", [])
+    yield from w.passing([], f"if ({window_number(s.taps)} == {won}) {target} += {g};" if won else f"{target} += {g};", [])
 
 
 def times(i: str, n: int) -> str:
     return i if n == 1 else f"{i}*{n}"
 
 
-def _tapped(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
+def tapped_places(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
     """The places that the index of windows and elements stands for: each tapped dim is two."""
     places, d, k = list[str](), 0, 0
     by = {t.dim: t for t in taps}
