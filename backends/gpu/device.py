@@ -44,7 +44,11 @@ def blocks(n, per):
 
 
 def cublas_library():
-    """The library of matrix products that CuPy's wheels bring, or the system's."""
+    """The library of matrix products that CuPy uses, wherever it is installed, or the system's."""
+    try:
+        getattr(cp.cuda, "cublas", None)                         # CuPy loads it now; ctypes finds by its name what is loaded
+    except ImportError:
+        pass                                                     # CuPy knows of none; the system may
     for name in ("libcublas.so.13", "libcublas.so.12", "cublas64_13.dll", "cublas64_12.dll"):
         try:
             return ctypes.CDLL(name)
