@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ...compiler.formulas import formula, indexed
 from ...compiler.graph import BATCH, Expr, Input
 from ...compiler.passes.fusion import added_up, fuse, inner_loops, locals_, walked
 from ...compiler.passes.memory import Slot, share
@@ -31,8 +34,9 @@ from ...compiler.program import (
     writes,
 )
 from ...compiler.sizes import Size, product, size
-from ..cpu.functions import Text, loop_head, wrapped
+from ..cpu.functions import WIDTH, Text, loop_head, wrapped
 from ..cpu.names import cut, declared
+from ..cpu.packing import gathered
 from ..cpu.views import name_of
 from ..native.function import NativeFunction, bodies
 from ..native.indexing import CTYPES, Indices, place
@@ -52,7 +56,7 @@ explicit export abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh er
 fma fmax fmin fmod
 hypot j0 j1 jn log log10 log1p log2 max min modf norm pow remainder rint round rsqrt signbit sin sinh sqrt tan tanh tgamma trunc
 y0 y1 yn clock free malloc printf memcpy memset assert int8_t uint8_t int32_t uint32_t int64_t uint64_t size_t
-half dim3 error_t keys order from""".split())
+half dim3 error_t keys order from noted""".split())
 
 
 class CudaFunction(NativeFunction):
@@ -62,6 +66,8 @@ class CudaFunction(NativeFunction):
     copied = "kept({})"
     keywords = KEYWORDS | CUDA | frozenset(found()) | frozenset(KERNELS) | NAMES
     kernels: Kernels
+    part = ""                                                    # the function and its section, for the kernels' heads
+    equations: tuple[str, ...] = ()                              # what the next kernel computes
 
     def _lower(self) -> None:
         self.scratch = {}
@@ -133,8 +139,12 @@ class CudaFunction(NativeFunction):
                     for leaf in leaves(m.body) if isinstance(leaf, SizeOf) for x in leaf.size.symbols}
         self.indices = Indices(sorted(symbols - {*self.system.sizes}), {*self.c_names.values(), *self.system.sizes})
         self.lengths_ = symbols - {*self.system.sizes}
-        out = Text([*self._opening(indent)])
-        for s in self.function.body:
+        self.spoils = self._loss()
+        out, section, self.part = Text([*self._opening(indent)]), "", f"_{self.name}"
+        for s in gathered(self.function.body, self._headed):
+            if isinstance(s, Block) and s.section and s.section != section:
+                section, self.part = s.section, f"_{self.name}: {s.section}"
+                out.lines += ["", f"{indent}# ---- {section}"]
             for line, values in self._python(s, indent, []):
                 for name in dict.fromkeys(self.names[v] for v in values if v in self.names):
                     out.where.setdefault(name, []).append(len(out.lines))
@@ -160,10 +170,9 @@ class CudaFunction(NativeFunction):
             if not a.dims and a.role == "value":
                 yield f"{indent}{a.name} = {a.home.name}.reshape(())"
         parts = cut(self.function.body, self.kept)
-        loss = self.function.results.get("loss") if self.name == "gradients" else None
-        if loss is not None and {"check_classes", "check_units"} & {*self.kernels.plain}:
+        if self.spoils is not None:
             self.kernels.plain["spoil"] = None
-            yield f'{indent}launch("spoil", 1, 1, {loss.array.name}, CHECKS.place())'
+            yield f'{indent}launch("spoil", 1, 1, {self.spoils.name}, CHECKS.place())'
         for v in self.kept:
             if v.array in parts and name_of(v) != v.array.name:
                 yield indent + declared(v.array, parts.pop(v.array))
@@ -171,16 +180,18 @@ class CudaFunction(NativeFunction):
     def _python(self, s: Stmt, pad: str, values: list[Expr]) -> Iterator[tuple[str, list[Expr]]]:
         """The lines of a statement, each with the values that it computes."""
         if isinstance(s, Block):
-            above = list(self.heading(list(s.values), pad)) if s.heading is None else [f"# {x}" for x in s.heading]
+            above = self._above(s, pad)
             if any(isinstance(x, Loop) for x in s.body):
                 above = []
             found = [*s.values, *(self.layout.part[v][0] for v in s.values if v in self.layout.part)]
             yield from ((pad + x, found) for x in above if x not in self.said)
             self.said = above or self.said
             for x in s.body:
+                self.equations = self._computed(s, x)
                 yield from self._python(x, pad, found)
         elif isinstance(s, Loop):
             if (made := self.recurrences.get(id(s))) is not None:
+                self.equations = tuple(x for b in blocks(s) for x in self._above(b))
                 yield from ((pad + line, values) for line in self._other_names(s))
                 yield from ((x, []) for x in wrapped(f"{pad}if {launched(self, made)}:", ""))
                 pad += INDENT
@@ -188,13 +199,31 @@ class CudaFunction(NativeFunction):
                 yield f"{pad}# Step by step: {self.step_by_step[id(s)]}.", []
             self.indices.open.append(s.axis)
             yield from ((pad + line, []) for line in loop_head(s))
-            for x in s.body:
+            for x in gathered(s.body, self._headed):
                 yield from self._python(x, pad if s.straight else pad + INDENT, values)
             self.indices.open.pop()
         else:
             for line in self._launch(s, values):
                 yield from ((x, values) for x in wrapped(pad + line, ""))
             yield from ((pad + line, values) for line in self._other_names(s))
+
+    def _above(self, b: Block, pad: str = INDENT) -> list[str]:
+        """The equations of a block."""
+        return [*self.heading([*b.values], pad)] if b.heading is None else [f"# {x}" for x in b.heading]
+
+    def _computed(self, b: Block, s: Stmt) -> tuple[str, ...]:
+        """The equations of what a statement computes of a block; of values without a name, their formulas."""
+        written = {v.array for x in flat([s]) if not isinstance(x, Loop) and (v := writes(x)) is not None}
+        arrays = {e: self.layout.arrays.get(self.layout.part[e][0] if e in self.layout.part else e) for e in b.values}
+        own = [e for e in b.values if arrays[e] in written]
+        inner = [e for e in b.values if self.names.get(e, "").startswith("a_") and e not in own]
+        if named := [*self.heading([*own, *inner])]:
+            return tuple(named)
+        names = {**{e: a.name for e, a in self.layout.arrays.items() if a.name}, **self.names}
+        unnamed = [(a, e) for e in own if (a := arrays[e]) is not None and a.name and a not in self.scalars]
+        lines = [f"# {indexed(a.name, e)} = {formula(e, names, limit=40)}" for a, e in unnamed]
+        return tuple(y for x in lines for y in textwrap.wrap(x, WIDTH - 8, subsequent_indent="#     ", break_long_words=False)) \
+            or tuple(self._above(b) if len(b.body) == 1 else ())
 
     def _other_names(self, s: Stmt) -> Iterator[str]:
         """Names of what a statement computes in the place of something else."""
@@ -221,15 +250,35 @@ class CudaFunction(NativeFunction):
         out.atomics = self.options.atomics
         return out
 
+    def _loss(self) -> Array | None:
+        """The loss, where kernels look through inputs: of wrong ones it becomes NaN."""
+        loss = self.function.results.get("loss") if self.name == "gradients" else None
+        return loss.array if loss is not None and {"check_classes", "check_units"} & {*self.kernels.plain} else None
+
+    def _spoiled(self, body: list[str], written: list[Array]) -> tuple[list[str], bool]:
+        """The body of a kernel; the one that stores the loss, at one place, looks there for what was noted of inputs."""
+        loss = self.spoils
+        if loss is None or loss not in written or sum(writes(x).array is loss for x in self._flat() if writes(x)) != 1:  # type: ignore[union-attr]
+            return body, False
+        stored = re.compile(rf"(.*\b{self.c_names[loss]}\[0\] = )(.*);")
+        places = [(k, m) for k, line in enumerate(body) if (m := stored.fullmatch(line))]
+        if len(places) != 1:
+            return body, False
+        (k, m), = places
+        self.spoils = None
+        return [*body[:k], f"{m[1]}noted[0] < 0 ? {m[2]} : NAN;", *body[k + 1:]], True
+
     def _call(self, s: Stmt, body: list[str], geometry: Geometry, word: str = "") -> str:
         """The launch of a kernel with this body."""
         arrays = list(dict.fromkeys(v.array for x in flat([s]) for v in views(x) if v.array not in self.scalars))
-        written = {v.array.home for x in flat([s]) if (v := writes(x)) is not None}
-        name, homes, numbers = self.kernels.add(word or self._word(s), body, geometry, arrays, written, self)
+        written = [v.array for x in flat([s]) if (v := writes(x)) is not None]
+        body, noted = self._spoiled(body, written)
+        name, homes, numbers = self.kernels.add(word or self._word(s), body, geometry, arrays, written, self,
+                                                more=["const int64_t *__restrict__ noted"] if noted else [])
         seeded = ["*seed"] if any(isinstance(x, Draw) for x in flat([s])) else []
         sorting = [k for k in ("keys", "order") if any(f"{k}[" in line for line in body)] if isinstance(s, Scatter) else []
-        given = ", ".join([*(self._called(a) for a in homes), *seeded, *sorting,
-                           *(self.offsets.get(n.removeprefix("offset_"), n) if n.startswith("offset_") else n for n in numbers)])
+        counts = [self.offsets.get(n.removeprefix("offset_"), n) if n.startswith("offset_") else n for n in numbers]
+        given = ", ".join([*(self._called(a) for a in homes), *seeded, *sorting, *counts, *["CHECKS.place()"] * noted])
         threads = str(geometry.threads if len(geometry.threads) > 1 else geometry.threads[0])
         count = blocks_of(geometry.count, geometry.per)
         return f'launch("{name}", {f"({count}, {geometry.tiles})" if geometry.tiles else count}, {threads}, {given})'
@@ -261,6 +310,16 @@ def views(s: Stmt) -> tuple[View, ...]:
     """All that a statement reads and writes."""
     out = writes(s)
     return (*reads(s), *((out,) if out is not None else ()))
+
+
+def blocks(s: Loop) -> Iterator[Block]:
+    """The blocks of a loop, and of loops in it."""
+    for b in s.body:
+        if isinstance(b, Block):
+            yield from (y for x in b.body if isinstance(x, Loop) for y in blocks(x))
+            yield b
+        elif isinstance(b, Loop):
+            yield from blocks(b)
 
 
 def _step(v: View, k: int) -> str:

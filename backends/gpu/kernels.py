@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,29 @@ from .prelude import KERNELS, found, prelude
 if TYPE_CHECKING:
     from .function import CudaFunction
 
-WIDTH = 120
+WIDTH = 100
 MARK = re.compile(r"\bSIMD\w*(?:\([^()]*\))? ")
 WORD = re.compile(r"[^\W\d]\w*")
+
+
+@dataclass
+class Text:
+    """A kernel: its bounds, its parameters, its lines; the equations that it computes, and what launches it first."""
+
+    bounds: str
+    given: list[str]
+    lines: list[str]
+    part: str = ""
+    equations: dict[str, None] = field(default_factory=dict)
+
+    def same(self, other: Text) -> bool:
+        """Whether both do the same."""
+        return (self.bounds, self.given, self.lines) == (other.bounds, other.given, other.lines)
+
+    def format(self, name: str) -> str:
+        """The kernel in CUDA C++, under its equations."""
+        body = "".join(f"    {line}\n" if line else "\n" for line in self.lines)
+        return f"{comment([*self.equations])}{signature(self.bounds, name, self.given)}\n{{\n{body}}}\n"
 
 
 class Kernels:
@@ -27,56 +48,46 @@ class Kernels:
 
     def __init__(self, sizes: dict[str, int]) -> None:
         self.sizes = sizes
-        self.texts: dict[str, tuple[str, str]] = {}              # name -> its bounds, and what follows its name
+        self.texts: dict[str, Text] = {}
         self.devices: list[str] = []                             # functions that they call
         self.plain: dict[str, None] = {}                         # kernels that are the same in every module
         self.loops: dict[str, str] = {}                          # loops in one launch, and what decides about them
 
     def add(self, word: str, body: list[str], geometry: Geometry, arrays: Sequence[Array],
-            written: set[Array], function: CudaFunction, waits: Sequence[str] = ()) -> tuple[str, list[Array], list[str]]:
+            written: Collection[Array], function: CudaFunction, waits: Sequence[str] = (),
+            more: Sequence[str] = ()) -> tuple[str, list[Array], list[str]]:
         """A kernel with this body: its name, the arrays that it takes, and the numbers.
 
-        `waits`: further parameters of one whose blocks wait for each other, so that others may write what a pointer points to.
+        `written`: the arrays that it writes, or their homes. `waits`: further parameters of one whose blocks wait for each
+        other, so that others may write what a pointer points to; `more`: further parameters.
         """
         lines = [MARK.sub("", line).replace("for (int64_t ", "for (int ") for line in body]
         tokens = set(WORD.findall("\n".join(lines)))
-        homes, alias = list[Array](), list[str]()
-        names: dict[Array, str] = {}
-        for a in arrays:
-            used = [x for x in arrays if x.home is a.home and function.c_names[x] in tokens]
-            own = dict.fromkeys(function.c_names[x] for x in used)
-            if a.home in names or not used:
-                continue
-            names[a.home] = function.c_names[used[0]] if len(own) == 1 else function.c_names[a.home]
-            homes.append(used[0] if len(own) == 1 else a.home)
-            alias += [f"{CTYPES.get(a.kind, 'real')} *{n} = {names[a.home]};" for n in own if n != names[a.home]]
-        given = []
-        for a in homes:
-            const = "" if a.home in written else "const "
-            given.append(f"{const}{CTYPES.get(a.kind, 'real')} *{'' if waits and not const else '__restrict__ '}{names[a.home]}")
+        homes, given, alias = _pointers(tokens, arrays, written, function.c_names, bool(waits))
         if {"seed", "step"} <= tokens:
             given += ["const int64_t *__restrict__ seed", "const int64_t *__restrict__ step"]
         for k in sorted({"keys", "order"} & tokens):
             given.append(f"{'' if k == 'keys' and any(x.startswith('keys[') for x in lines) else 'const '}int *__restrict__ {k}")
         lengths = [n for n in function.numbers if size_name(n) in tokens]
         numbers = sorted([*lengths, *(n for n in tokens if n.startswith("offset_"))])
-        given += [*(f"int {size_name(n)}" for n in numbers), *waits]
-        pad = " " * 16
-        head = textwrap.wrap(f"({', '.join(given)})", WIDTH, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False)
-        text = "\n".join(head).lstrip() + "\n{\n" + "".join(f"    {x}\n" for x in (*alias, *lines)) + "}\n"
-        return self._named(word, f"__launch_bounds__({geometry.total}{', 1' if waits else ''})", text), homes, numbers
+        given += [*(f"int {size_name(n)}" for n in numbers), *waits, *more]
+        text = Text(f"__launch_bounds__({geometry.total}{', 1' if waits else ''})", given, [*alias, *lines],
+                    function.part, dict.fromkeys(function.equations))
+        return self._named(word if waits else f"{word}_kernel", text), homes, numbers
 
-    def _named(self, word: str, bounds: str, text: str) -> str:
+    def _named(self, word: str, text: Text) -> str:
         """The kernel of this text that is there, or a new one."""
         name, k = word, 2
-        while self.texts.get(name, (bounds, text)) != (bounds, text) or name in KERNELS or name in found():
+        while name in KERNELS or name in found() or not self.texts.get(name, text).same(text):
             name, k = f"{word}_{k}", k + 1
-        self.texts[name] = (bounds, text)
+        self.texts.setdefault(name, text).equations.update(text.equations)
         return name
 
     def raw(self, name: str, text: str) -> None:
-        """A kernel as it stands."""
-        self.texts[name] = ("__launch_bounds__(256)", text)
+        """A kernel as it stands, `(parameters)`, and its body in braces."""
+        given, _, body = text.partition(")\n{\n")
+        lines = [x.removeprefix("    ") for x in body.removesuffix("}\n").splitlines()]
+        self.texts[name] = Text("__launch_bounds__(256)", given[1:].split(", "), lines, "_launched")
 
     @cached_property
     def together(self) -> Kernels:
@@ -85,10 +96,63 @@ class Kernels:
 
     def text(self, library: str = "") -> str:
         """All of it, in CUDA C++; `library`: more functions that they call."""
-        own = [f'extern "C" __global__ void {bounds} {name}{text}' for name, (bounds, text) in self.texts.items()]
-        whole = "\n".join([*self.devices, *own, *(KERNELS[k] for k in self.plain)])
+        whole = "\n".join(self._parts())
         sizes = "".join(f"    {size_name(k)} = {v},\n" for k, v in self.sizes.items())
         return f"{prelude(library + whole)}\n{library}\n" + (f"enum {{\n{sizes}}};\n\n" if sizes else "") + whole
+
+    def _parts(self) -> Iterator[str]:
+        """The kernels in the order of the functions that launch them, each device function before the first one that calls it."""
+        devices, part = [*self.devices], ""
+        for name, kernel in self.texts.items():
+            if kernel.part != part:
+                part = kernel.part
+                yield f"\n/* ---- {part} */\n"
+            text = kernel.format(name)
+            called = [d for d in devices if d[d.index("void ") + 5:d.index("(")] in text]
+            yield from called
+            devices = [d for d in devices if d not in called]
+            yield text
+        if self.plain:
+            yield "\n/* ---- the same in every model */\n"
+        yield from (KERNELS[k] for k in self.plain)
+
+
+def _pointers(tokens: set[str], arrays: Sequence[Array], written: Collection[Array], names: Mapping[Array, str],
+              waits: bool) -> tuple[list[Array], list[str], list[str]]:
+    """A kernel's arrays, its parameters for them, and its lines for values that stood where others come to stand."""
+    homes, given, alias = dict[Array, Array](), list[str](), list[str]()
+    for a in arrays:
+        used = [x for x in arrays if x.home is a.home and names[x] in tokens]
+        own = dict.fromkeys(names[x] for x in used)
+        if a.home in homes or not used:
+            continue
+        made = [names[x] for x in written if x.home is a.home and x is not a.home and names[x] in own]
+        name = made[-1] if made else names[used[0]] if len(own) == 1 else names[a.home]
+        kind, homes[a.home] = CTYPES.get(a.kind, "real"), used[0] if len(own) == 1 else a.home
+        for n in own:
+            if n != name:
+                same = any(names[x] == n for x in written if x.home is a.home) or waits
+                alias.append(f"{'' if same else 'const '}{kind} *{n} = {name};".ljust(60) + f" /* {name} takes its place */")
+        const = "" if any(x.home is a.home for x in written) else "const "
+        given.append(f"{const}{kind} *{'' if waits and not const else '__restrict__ '}{name}")
+    return [*homes.values()], given, alias
+
+
+def comment(equations: Sequence[str]) -> str:
+    """Equations as they stand at a launch, above a kernel."""
+    lines = [x.removeprefix("# ").removeprefix("#").replace("*/", "* /") for x in equations]
+    return "/* " + "\n   ".join(lines) + " */\n" if lines else ""
+
+
+def signature(bounds: str, name: str, given: Sequence[str]) -> str:
+    """The head of a kernel; where a line does not hold it, its parameters in rows under each other."""
+    head = f'extern "C" __global__ void {bounds}'
+    if len(f"{head} {name}({', '.join(given)})") <= WIDTH:
+        return f"{head} {name}({', '.join(given)})"
+    pad = " " * (len(name) + 1)
+    rows = textwrap.wrap(", ".join(x.replace(" ", "\0") for x in given) + ")", WIDTH, initial_indent=pad, subsequent_indent=pad,
+                         break_long_words=False, break_on_hyphens=False)
+    return f"{head}\n{name}(" + "\n".join(rows).lstrip().replace("\0", " ")
 
 
 __all__ = ["Kernels"]
