@@ -145,8 +145,7 @@ class Entry:
         lines = [f"def _{name}_buffers({', '.join(['workspace', *lengths, 'dtype'])}):",
                  '    """The memory plan: values that are never needed at the same time share a slot."""',
                  f"    key = ({', '.join([*lengths, 'dtype'])}{'' if lengths else ','})",
-                 f"    if workspace.keys.get({held}) != key:", f"        workspace.keys[{held}] = key",
-                 f"        s = workspace.reserve({held}, ["]
+                 f"    if workspace.keys.get({held}) != key:", f"        s = workspace.reserve({held}, ["]
         for slot in printer.plan.slots:
             sizes = [s.format() for s in largest(slot.sizes, {*self.system.sizes})]
             count = f"max({', '.join(sizes)})" if len(sizes) > 1 else sizes[0]
@@ -156,7 +155,7 @@ class Entry:
             shaped = f".reshape{shape_text(a.dims)}" if len(a.dims) > 1 else ""
             view = f"            s[{i}][:{product(a.dims).format()}]{shaped},"
             lines.append(f"{view:<{72}}# {a.name}")
-        lines += ["        )", f"    return workspace.views[{held}]"]
+        lines += ["        )", f"        workspace.keys[{held}] = key", f"    return workspace.views[{held}]"]
         self.uses.add("Workspace")
         return "\n".join(lines) + "\n"
 

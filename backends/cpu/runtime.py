@@ -334,9 +334,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 
@@ -380,7 +381,7 @@ def project_l1(w, bound):
     if size.sum() <= bound:
         return
     ordered = np.sort(size)[::-1]
-    excess = np.cumsum(ordered) - bound
+    excess = np.cumsum(ordered, dtype=np.float64) - bound
     last = np.nonzero(ordered * np.arange(1, len(ordered) + 1) > excess)[0][-1]
     w[...] = np.sign(w) * np.maximum(np.abs(w) - excess[last] / (last + 1), 0)
 

@@ -314,7 +314,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(B*D + B*D*T, B*T), dtype),
             (max(B*D + B*D*T, B*T), dtype),
@@ -338,6 +337,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[3][:B*T].reshape(T, B),                                   # tmp
             s[4][:B*T].reshape(T, B),                                   # tmp2
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -434,7 +434,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*D + B*D*T, dtype),
             (max(B*D + B*D*T, B*T), dtype),
@@ -461,6 +460,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[5][:B*T].reshape(T, B),                                   # tmp2
             s[5][:B*T].reshape(T, B),                                   # dot_x_next
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -691,7 +691,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(B*D + B*D*T, B*D*T), dtype),
             (B*D + B*D*T, dtype),
@@ -758,6 +757,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[8][:B*D*T].reshape(T, B, D),                              # tmp6
             s[9][:B*D*T].reshape(T, B, D),                              # tmp7
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -863,9 +863,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

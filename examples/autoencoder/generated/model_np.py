@@ -108,7 +108,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*D, dtype),
             (B*H, dtype),
@@ -117,6 +116,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h
             s[0][:B*D].reshape(B, D),                                   # r
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -149,7 +149,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*D, dtype),
             (B*H, dtype),
@@ -158,6 +157,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h
             s[0][:B*D].reshape(B, D),                                   # V_h
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -215,7 +215,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(B*D, B*H), dtype),
             (max(B*D, B*H), dtype),
@@ -230,6 +229,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # d_a_h
             s[1][:B*H].reshape(B, H),                                   # tmp2
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -327,9 +327,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -137,7 +137,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(B*D, B*H), dtype),
             (B*H, dtype),
@@ -149,6 +148,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h3
             s[0][:B*D].reshape(B, D),                                   # r
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -198,7 +198,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*D, B*H), dtype),
             (max(B*D, B*H), dtype),
@@ -212,6 +211,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[1][:B*D].reshape(B, D),                                   # tmp
             s[2][:B*D].reshape(B, D),                                   # loss_terms
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -297,7 +297,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*D, dtype),
             (max(B*D, B*H), dtype),
@@ -319,6 +318,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[6][:B*K].reshape(B, K),                                   # d_k
             s[4][:B*H].reshape(B, H),                                   # d_h1
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -416,9 +416,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

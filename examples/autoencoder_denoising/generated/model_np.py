@@ -106,7 +106,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*H, dtype),
             (B*D, dtype),
@@ -115,6 +114,7 @@ def _predict_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B*D].reshape(B, D),                                   # r
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -157,7 +157,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*D), dtype),
             (B*D, dtype),
@@ -169,6 +168,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*D].reshape(B, D),                                   # tmp
             s[2][:B*D].reshape(B, D),                                   # loss_terms
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -238,7 +238,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H, dtype),
             (max(B*H, D*H, B*D), dtype),
@@ -260,6 +259,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # tmp3
             s[1][:D*H].reshape(H, D),                                   # d_a_r_h
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -357,9 +357,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -101,7 +101,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*D, dtype),
             (B*H, dtype),
@@ -110,6 +109,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h
             s[0][:B*D].reshape(B, D),                                   # r
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -155,7 +155,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*D, dtype),
             (max(B*D, B*H, D*H), dtype),
@@ -168,6 +167,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[2][:B*D].reshape(B, D),                                   # loss_terms
             s[1][:D*H].reshape(H, D),                                   # square_W
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -235,7 +235,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*D, dtype),
             (max(B*D, B*H, D*H), dtype),
@@ -252,6 +251,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:D*H].reshape(H, D),                                   # sigmoid_a_r_minus_x_h
             s[3][:D*H].reshape(H, D),                                   # tmp3
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -345,9 +345,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -217,7 +217,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(2*B*H*T, B*T*V), dtype),
             (max(2*B*H + B*H*T, 2*H*V, 2*H*H), dtype),
@@ -234,6 +233,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[1][:2*B*H + B*H*T].reshape(T + 2, B, H),                  # hs
             s[0][:B*T*V].reshape(T, B, V),                              # p
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -295,7 +295,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(2*B*H*T, B*T*V), dtype),
             (max(B*T*V, 2*B*H + B*H*T, 2*H*V, 2*H*H), dtype),
@@ -321,6 +320,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[5][:B*T].reshape(T, B),                                   # argmax_p
             s[4][:B*T].reshape(T, B),                                   # real_argmax_p
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -439,7 +439,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(2*B*H*T, B*T*V), dtype),
             (2*B*H*T, dtype),
@@ -483,6 +482,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[11][:2*H],                                                # d_b_gb
             s[5][:2*H*V].reshape(2*H, V),                               # d_W_gW
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -664,9 +664,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -315,7 +315,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(3*B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, B*E*T), dtype),
@@ -340,6 +339,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2s
             s[0][:B*T*V].reshape(T, B, V),                              # p
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -427,7 +427,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(3*B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, 3*E*H + 3*H*H), dtype),
@@ -461,6 +460,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[7][:B*T].reshape(T, B),                                   # argmax_p
             s[5][:B*T].reshape(T, B),                                   # real_argmax_p
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -632,7 +632,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(3*B*H*T, B*T*V), dtype),
             (2*B*H*T, dtype),
@@ -695,6 +694,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[14][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # d_h1_W
             s[13][:B*E*T].reshape(T, B, E),                             # d_e
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -895,9 +895,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -241,7 +241,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(4*B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, 4*H*H + 4*H*V), dtype),
@@ -258,6 +257,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
             s[0][:B*T*V].reshape(T, B, V),                              # p
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -320,7 +320,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(4*B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, 4*H*V), dtype),
@@ -348,6 +347,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[7][:B*T].reshape(T, B),                                   # argmax_p
             s[5][:B*T].reshape(T, B),                                   # real_argmax_p
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -459,7 +459,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(4*B*H*T, B*T*V), dtype),
             (3*B*H*T, dtype),
@@ -498,6 +497,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[9][:4*H],                                                 # d_b
             s[8][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # d_W
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -698,9 +698,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -215,7 +215,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(3*B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, 3*H*H + 3*H*V), dtype),
@@ -234,6 +233,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[3][:B*T].reshape(T, B),                                   # max_p_dense
             s[3][:B*T].reshape(T, B),                                   # sum_exp_p_dense
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -293,7 +293,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(3*B*H*T, B*T*V), dtype),
             (max(B*T*V, 3*H*V, 2*H*H), dtype),
@@ -316,6 +315,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[1][:B*T].reshape(T, B),                                   # p_dense_picked
             s[0][:B*T].reshape(T, B),                                   # tmp
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -427,7 +427,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(3*B*H*T, B*T*V), dtype),
             (2*B*H*T, dtype),
@@ -466,6 +465,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[10][:3*H],                                                # d_h_b
             s[8][:3*H*H + 3*H*V].reshape(3*H, H + V),                   # d_h_W
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -645,9 +645,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

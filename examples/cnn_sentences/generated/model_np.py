@@ -170,7 +170,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(279*E*N - 558*E, 292*E*N - 876*E, 305*E*N - 1220*E), dtype),
             (max(B*H*N - 2*B*H, B*H*N - 3*B*H, B*H*N - 4*B*H), dtype),
@@ -195,6 +194,7 @@ def _predict_buffers(workspace, B, dtype):
             s[4][:B*H].reshape(B, H),                                   # max_conv_e3
             s[4][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -258,7 +258,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(279*E*N - 558*E, 292*E*N - 876*E, 305*E*N - 1220*E, B), dtype),
             (max(B*H*N - 2*B*H, B*H*N - 3*B*H, B*H*N - 4*B*H, B), dtype),
@@ -291,6 +290,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[5][:B],                                                   # argmax_s
             s[4][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -427,7 +427,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(5*B*E*N - 20*B*E, 279*E*N - 558*E, 292*E*N - 876*E, 162*H*N), dtype),
             (B*H*N - 2*B*H, dtype),
@@ -499,6 +498,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[0][:162*H*N].reshape(1, 54, 1, N, 1, 3, H),               # block5
             s[3][:B*E*N].reshape(B, N, E),                              # conv_t7
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -621,9 +621,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -147,7 +147,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(196*B*M, 784*B), dtype),
             (max(196*B*M, 195804, 11907*M, 784*B), dtype),
@@ -170,6 +169,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:784*B].reshape(B, 28, 28, 1),                         # a_r_term
             s[0][:784*B].reshape(B, 1, 28, 28),                         # r
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -228,7 +228,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(196*B*M, 784*B), dtype),
             (max(196*B*M, 195804, 11907*M, 784*B), dtype),
@@ -251,6 +250,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:784*B].reshape(B, 28, 28, 1),                         # tmp
             s[2][:784*B].reshape(B, 28, 28, 1),                         # loss_terms
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -366,7 +366,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (441*B*M, dtype),
             (max(256*B*M, 196000, 784*B), dtype),
@@ -413,6 +412,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[8][:9*M].reshape(3, 3, 1, M),                             # d_K1_last
             s[9][:9*M].reshape(1, 1, 9, M),                             # part2
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -510,9 +510,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

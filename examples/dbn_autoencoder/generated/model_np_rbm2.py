@@ -181,7 +181,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(B*H, B*K, H*K), dtype),
             (max(B*H, 2*B*K + 2), np.float64),
@@ -211,6 +210,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[5][:K],                                                   # tmp6
             s[0][:H*K].reshape(K, H),                                   # W2_v_v
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -241,13 +241,13 @@ def _statistics_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("statistics") != key:
-        workspace.keys["statistics"] = key
         s = workspace.reserve("statistics", [
             (B*K, dtype),
         ])
         workspace.views["statistics"] = (
             s[0][:B*K].reshape(B, K),                                   # W2_v
         )
+        workspace.keys["statistics"] = key
     return workspace.views["statistics"]
 
 
@@ -269,13 +269,13 @@ def _hidden_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("hidden") != key:
-        workspace.keys["hidden"] = key
         s = workspace.reserve("hidden", [
             (B*K, dtype),
         ])
         workspace.views["hidden"] = (
             s[0][:B*K].reshape(B, K),                                   # u
         )
+        workspace.keys["hidden"] = key
     return workspace.views["hidden"]
 
 
@@ -299,13 +299,13 @@ def _visible_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("visible") != key:
-        workspace.keys["visible"] = key
         s = workspace.reserve("visible", [
             (B*H, dtype),
         ])
         workspace.views["visible"] = (
             s[0][:B*H].reshape(B, H),                                   # v
         )
+        workspace.keys["visible"] = key
     return workspace.views["visible"]
 
 
@@ -335,7 +335,6 @@ def _free_energy_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("free_energy") != key:
-        workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
             (B*K, dtype),
             (B, dtype),
@@ -347,6 +346,7 @@ def _free_energy_buffers(workspace, B, dtype):
             s[2][:B],                                                   # dot_W2_v
             s[0][:B],                                                   # tmp
         )
+        workspace.keys["free_energy"] = key
     return workspace.views["free_energy"]
 
 
@@ -377,7 +377,6 @@ def _gibbs_buffers(workspace, B, STEPS, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, STEPS, dtype)
     if workspace.keys.get("gibbs") != key:
-        workspace.keys["gibbs"] = key
         s = workspace.reserve("gibbs", [
             (max(2*B*K*STEPS + 2, B*H), np.float64),
             (B*K*STEPS, dtype),
@@ -393,6 +392,7 @@ def _gibbs_buffers(workspace, B, STEPS, dtype):
             s[0][:B*H].reshape(B, H),                                   # tmp2
             s[3][:B*H].reshape(B, H),                                   # u_v_model
         )
+        workspace.keys["gibbs"] = key
     return workspace.views["gibbs"]
 
 
@@ -486,9 +486,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -119,7 +119,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(B*H, B*C), dtype),
             (B*H, dtype),
@@ -129,6 +128,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -175,7 +175,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*C), dtype),
             (max(B*H, B*C), dtype),
@@ -196,6 +195,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[5][:B],                                                   # argmax_s
             s[2][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -278,7 +278,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H, dtype),
             (B*H, dtype),
@@ -302,6 +301,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # d_h1
             s[2][:B*H].reshape(B, H),                                   # tmp3
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -421,9 +421,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -171,7 +171,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(H*H, B*H), dtype),
             (B*H, dtype),
@@ -201,6 +200,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[5][:B*H].reshape(B, H),                                   # d_b2_terms
             s[0][:H*H].reshape(H, H),                                   # sigmoid_W2_v_v
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -232,13 +232,13 @@ def _statistics_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("statistics") != key:
-        workspace.keys["statistics"] = key
         s = workspace.reserve("statistics", [
             (B*H, dtype),
         ])
         workspace.views["statistics"] = (
             s[0][:B*H].reshape(B, H),                                   # t1
         )
+        workspace.keys["statistics"] = key
     return workspace.views["statistics"]
 
 
@@ -262,13 +262,13 @@ def _hidden_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("hidden") != key:
-        workspace.keys["hidden"] = key
         s = workspace.reserve("hidden", [
             (B*H, dtype),
         ])
         workspace.views["hidden"] = (
             s[0][:B*H].reshape(B, H),                                   # u
         )
+        workspace.keys["hidden"] = key
     return workspace.views["hidden"]
 
 
@@ -292,13 +292,13 @@ def _visible_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("visible") != key:
-        workspace.keys["visible"] = key
         s = workspace.reserve("visible", [
             (B*H, dtype),
         ])
         workspace.views["visible"] = (
             s[0][:B*H].reshape(B, H),                                   # v
         )
+        workspace.keys["visible"] = key
     return workspace.views["visible"]
 
 
@@ -326,7 +326,6 @@ def _free_energy_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("free_energy") != key:
-        workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
             (B*H, dtype),
             (B*H, dtype),
@@ -340,6 +339,7 @@ def _free_energy_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # tmp2
             s[1][:B],                                                   # sum_W2_v
         )
+        workspace.keys["free_energy"] = key
     return workspace.views["free_energy"]
 
 
@@ -369,7 +369,6 @@ def _gibbs_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gibbs") != key:
-        workspace.keys["gibbs"] = key
         s = workspace.reserve("gibbs", [
             (H*H, dtype),
             (B*H, dtype),
@@ -386,6 +385,7 @@ def _gibbs_buffers(workspace, B, dtype):
             s[4][:B*H].reshape(B, H),                                   # tmp
             s[5][:B*H].reshape(B, H),                                   # tmp2
         )
+        workspace.keys["gibbs"] = key
     return workspace.views["gibbs"]
 
 
@@ -489,9 +489,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -189,7 +189,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(2500*B*M, 25*B*N, B*H), dtype),
             (max(196000, 100*B*N, 196*B*M, B*F), dtype),
@@ -209,6 +208,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*F].reshape(B, F),                                   # f6
             s[2][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -294,7 +294,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(2500*B*M, 25*B*N, B*H, B*C), dtype),
             (max(196000, 100*B*N, 196*B*M, 25*H*N, F*H, B*F), dtype),
@@ -329,6 +328,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[5][:B],                                                   # argmax_s
             s[3][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -509,7 +509,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (2500*B*M, dtype),
             (max(784*B*M, 196000), dtype),
@@ -570,6 +569,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[12][:25*M].reshape(1, 1, 25, M),                          # part
             s[12][:25*M].reshape(M, 1, 5, 5),                           # tmp10
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -681,9 +681,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -162,7 +162,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(2500*B*M, 25*B*N, B*H), dtype),
             (max(196000, 100*B*N, 196*B*M, B*F), dtype),
@@ -182,6 +181,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*F].reshape(B, F),                                   # h4
             s[2][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -244,7 +244,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(2500*B*M, 25*B*N, B*H), dtype),
             (max(196000, 100*B*N, 196*B*M, B*F, B*C), dtype),
@@ -274,6 +273,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[5][:B],                                                   # argmax_s
             s[3][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -401,7 +401,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (2500*B*M, dtype),
             (max(196000, 100*B*N, 196*B*M), dtype),
@@ -458,6 +457,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[11][:25*M].reshape(5, 5, 1, M),                           # d_K1_last
             s[12][:25*M].reshape(1, 1, 25, M),                          # part
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -569,9 +569,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -121,7 +121,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(B*H1, B*C), dtype),
             (B*H2, dtype),
@@ -131,6 +130,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*H2].reshape(B, H2),                                 # h2
             s[0][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -176,7 +176,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H1, B*C), dtype),
             (max(B*H2, B*C), dtype),
@@ -197,6 +196,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[5][:B],                                                   # argmax_s
             s[2][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -275,7 +275,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H1, dtype),
             (max(B*H1, B*H2), dtype),
@@ -300,6 +299,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*H1].reshape(B, H1),                                 # d_h1
             s[2][:B*H1].reshape(B, H1),                                 # mask
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -402,9 +402,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -124,7 +124,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(B*H, B*C), dtype),
             (B*H, dtype),
@@ -134,6 +133,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # h2
             s[0][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -187,7 +187,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(H*H, B*H), dtype),
             (max(B*H, D*H, C*H, B*C), dtype),
@@ -211,6 +210,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[5][:B],                                                   # argmax_s
             s[3][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -316,7 +316,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(H*H, B*H), dtype),
             (max(B*H, D*H), dtype),
@@ -357,6 +356,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[4][:B*H].reshape(B, H),                                   # d_a_h1
             s[1][:D*H].reshape(H, D),                                   # tmp6
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -468,9 +468,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

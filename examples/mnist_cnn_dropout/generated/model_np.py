@@ -146,7 +146,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(576*B*N, 194688), dtype),
             (max(676*B*M, 144*B*N), dtype),
@@ -167,6 +166,7 @@ def _predict_buffers(workspace, B, dtype):
             s[4][:B*H].reshape(B, H),                                   # h3
             s[3][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -233,7 +233,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(576*B*N, 194688), dtype),
             (max(676*B*M, 144*H*N, 144*B*N), dtype),
@@ -266,6 +265,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[5][:B],                                                   # argmax_s
             s[4][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -399,7 +399,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (576*B*N, dtype),
             (676*B*M, dtype),
@@ -464,6 +463,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[12][:9*M].reshape(3, 3, 1, M),                            # term2
             s[11][:9*M].reshape(M, 1, 3, 3),                            # tmp8
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -575,9 +575,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -236,7 +236,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (4*B*H*T, dtype),
             (max(B*H + B*H*T, B*N*T), dtype),
@@ -255,6 +254,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
             s[2][:B*N*T].reshape(T, B, N),                              # s_W_h
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -323,7 +323,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(4*B*H*T, B*N*T), dtype),
             (max(B*H + B*H*T, B*N*T), dtype),
@@ -345,6 +344,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[1][:B*N*T].reshape(T, B, N),                              # tmp2
             s[3][:B],                                                   # steps_terms
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -488,7 +488,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (4*B*H*T, dtype),
             (3*B*H*T, dtype),
@@ -541,6 +540,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[16][:4*H],                                                # d_h_b
             s[14][:4*H*H + 4*H*N].reshape(4*H, H + N),                  # d_h_W
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -681,9 +681,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

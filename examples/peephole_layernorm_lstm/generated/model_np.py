@@ -435,7 +435,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(4*B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, 4*E*H + 4*H*H), dtype),
@@ -453,6 +452,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # cs
             s[0][:B*T*V].reshape(T, B, V),                              # p
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -569,7 +569,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(4*B*H*T, B*T*V), dtype),
             (max(B*T*V, B*H + B*H*T), dtype),
@@ -595,6 +594,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[5][:B*T].reshape(T, B),                                   # argmax_p
             s[4][:B*T].reshape(T, B),                                   # real_argmax_p
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -863,7 +863,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(4*B*H*T, B*T*V), dtype),
             (max(B*T*V, B*H*T), dtype),
@@ -935,6 +934,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[4][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_W
             s[19][:B*E*T].reshape(T, B, E),                             # d_a_f_d_a_i_d_a_g_d_a_o_W
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -1116,9 +1116,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -123,7 +123,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*K, dtype),
             (B*M, dtype),
@@ -134,6 +133,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*M].reshape(B, M),                                   # U_x
             s[2][:B],                                                   # f
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -197,7 +197,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*K, dtype),
             (max(B*K, B*M), dtype),
@@ -222,6 +221,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[3][:B],                                                   # mask3
             s[4][:B],                                                   # mask4
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -325,7 +325,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*K, dtype),
             (max(B*K, B*M), dtype),
@@ -350,6 +349,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[4][:B*M].reshape(B, M),                                   # mask2
             s[4][:B*K].reshape(B, K),                                   # mask3
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -417,9 +417,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

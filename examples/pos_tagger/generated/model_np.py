@@ -268,7 +268,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (4*B*H*T, dtype),
             (max(B*H + B*H*T, B*C*T, 4*E*H + 4*F*H + 4*H*H), dtype),
@@ -298,6 +297,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[0][:2*B*H*T].reshape(T, B, 2*H),                          # f_b2
             s[1][:B*C*T].reshape(T, B, C),                              # s_W_f_b2
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -400,7 +400,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (4*B*H*T, dtype),
             (max(B*H + B*H*T, B*C*T, 4*E*H + 4*F*H + 4*H*H), dtype),
@@ -440,6 +439,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[4][:B*T].reshape(T, B),                                   # term2
             s[6][:B*T].reshape(T, B),                                   # mask
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -657,7 +657,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (4*B*H*T, dtype),
             (4*B*H*T, dtype),
@@ -739,6 +738,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[10][:B*E*T + B*F*T].reshape(T, B, E + F),                 # d_a_f_fiog_f_W
             s[9][:B*E*T].reshape(T, B, E),                              # t4_scaled
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -895,9 +895,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

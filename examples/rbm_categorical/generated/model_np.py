@@ -219,7 +219,6 @@ def _gradients_buffers(workspace, B, PARTICLES, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, PARTICLES, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(D*H*L, D*L*PARTICLES, B*D*L, H*PARTICLES), dtype),
             (max(D*L*PARTICLES, H*PARTICLES), dtype),
@@ -258,6 +257,7 @@ def _gradients_buffers(workspace, B, PARTICLES, dtype):
             s[7][:D*L].reshape(D, L),                                   # tmp5
             s[0][:D*H*L].reshape(H, D*L),                               # t2_flat_v_model2
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -290,7 +290,6 @@ def _statistics_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("statistics") != key:
-        workspace.keys["statistics"] = key
         s = workspace.reserve("statistics", [
             (B*D*L, dtype),
             (B*H, dtype),
@@ -299,6 +298,7 @@ def _statistics_buffers(workspace, B, dtype):
             s[0][:B*D*L].reshape(B, D*L),                               # flat_v
             s[1][:B*H].reshape(B, H),                                   # t1
         )
+        workspace.keys["statistics"] = key
     return workspace.views["statistics"]
 
 
@@ -323,7 +323,6 @@ def _hidden_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("hidden") != key:
-        workspace.keys["hidden"] = key
         s = workspace.reserve("hidden", [
             (B*D*L, dtype),
             (B*H, dtype),
@@ -332,6 +331,7 @@ def _hidden_buffers(workspace, B, dtype):
             s[0][:B*D*L].reshape(B, D*L),                               # flat_v
             s[1][:B*H].reshape(B, H),                                   # h
         )
+        workspace.keys["hidden"] = key
     return workspace.views["hidden"]
 
 
@@ -360,7 +360,6 @@ def _visible_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("visible") != key:
-        workspace.keys["visible"] = key
         s = workspace.reserve("visible", [
             (B*D*L, dtype),
             (B*D*L, dtype),
@@ -371,6 +370,7 @@ def _visible_buffers(workspace, B, dtype):
             s[0][:B*D].reshape(B, D),                                   # max_W_h2
             s[0][:B*D].reshape(B, D),                                   # sum_W_h2
         )
+        workspace.keys["visible"] = key
     return workspace.views["visible"]
 
 
@@ -402,7 +402,6 @@ def _free_energy_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("free_energy") != key:
-        workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
             (max(B*D*L, B*H), dtype),
             (B*H, dtype),
@@ -418,6 +417,7 @@ def _free_energy_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # tmp2
             s[2][:B],                                                   # sum_W_flat_v
         )
+        workspace.keys["free_energy"] = key
     return workspace.views["free_energy"]
 
 
@@ -470,7 +470,6 @@ def _gibbs_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gibbs") != key:
-        workspace.keys["gibbs"] = key
         s = workspace.reserve("gibbs", [
             (D*H*L, dtype),
             (B*D*L, dtype),
@@ -487,6 +486,7 @@ def _gibbs_buffers(workspace, B, dtype):
             s[4][:B*D].reshape(B, D),                                   # u_v_model
             s[5][:B*D].reshape(B, D),                                   # tmp2
         )
+        workspace.keys["gibbs"] = key
     return workspace.views["gibbs"]
 
 
@@ -590,9 +590,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

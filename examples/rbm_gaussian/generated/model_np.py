@@ -250,7 +250,6 @@ def _gradients_buffers(workspace, B, PARTICLES, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, PARTICLES, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(2*D*K*PARTICLES + 2, H*PARTICLES), np.float64),
             (max(D*K*PARTICLES, B*H), dtype),
@@ -304,6 +303,7 @@ def _gradients_buffers(workspace, B, PARTICLES, dtype):
             s[8][:D],                                                   # sum_v_minus_b
             s[7][:D],                                                   # tmp7
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -350,7 +350,6 @@ def _statistics_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("statistics") != key:
-        workspace.keys["statistics"] = key
         s = workspace.reserve("statistics", [
             (max(B*H, B*D), dtype),
             (max(B*D, D), dtype),
@@ -364,6 +363,7 @@ def _statistics_buffers(workspace, B, dtype):
             s[2][:B*D].reshape(B, D),                                   # tmp
             s[1][:D],                                                   # sum_v_minus_b
         )
+        workspace.keys["statistics"] = key
     return workspace.views["statistics"]
 
 
@@ -390,7 +390,6 @@ def _hidden_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("hidden") != key:
-        workspace.keys["hidden"] = key
         s = workspace.reserve("hidden", [
             (max(B*H, D), dtype),
             (B*D, dtype),
@@ -400,6 +399,7 @@ def _hidden_buffers(workspace, B, dtype):
             s[1][:B*D].reshape(B, D),                                   # v_exp_z
             s[0][:B*H].reshape(B, H),                                   # h
         )
+        workspace.keys["hidden"] = key
     return workspace.views["hidden"]
 
 
@@ -421,13 +421,13 @@ def _visible_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("visible") != key:
-        workspace.keys["visible"] = key
         s = workspace.reserve("visible", [
             (B*D, dtype),
         ])
         workspace.views["visible"] = (
             s[0][:B*D].reshape(B, D),                                   # v
         )
+        workspace.keys["visible"] = key
     return workspace.views["visible"]
 
 
@@ -463,7 +463,6 @@ def _free_energy_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("free_energy") != key:
-        workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
             (max(B*H, B*D), dtype),
             (max(B*H, B*D), dtype),
@@ -480,6 +479,7 @@ def _free_energy_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # tmp2
             s[1][:B],                                                   # sum_W_v_exp_z
         )
+        workspace.keys["free_energy"] = key
     return workspace.views["free_energy"]
 
 
@@ -520,7 +520,6 @@ def _gibbs_buffers(workspace, B, K, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, K, dtype)
     if workspace.keys.get("gibbs") != key:
-        workspace.keys["gibbs"] = key
         s = workspace.reserve("gibbs", [
             (max(2*B*D*K + 2, B*H), np.float64),
             (B*D*K, dtype),
@@ -539,6 +538,7 @@ def _gibbs_buffers(workspace, B, K, dtype):
             s[0][:B*H].reshape(B, H),                                   # tmp2
             s[3][:B*H].reshape(B, H),                                   # u_h_model
         )
+        workspace.keys["gibbs"] = key
     return workspace.views["gibbs"]
 
 
@@ -642,9 +642,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -184,7 +184,6 @@ def _gradients_buffers(workspace, B, PARTICLES, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, PARTICLES, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(D*H, H*PARTICLES, B*H), dtype),
             (max(D*PARTICLES, H*PARTICLES, B*H), dtype),
@@ -217,6 +216,7 @@ def _gradients_buffers(workspace, B, PARTICLES, dtype):
             s[0][:D],                                                   # tmp5
             s[0][:D*H].reshape(H, D),                                   # t2_v_model
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -248,13 +248,13 @@ def _statistics_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("statistics") != key:
-        workspace.keys["statistics"] = key
         s = workspace.reserve("statistics", [
             (B*H, dtype),
         ])
         workspace.views["statistics"] = (
             s[0][:B*H].reshape(B, H),                                   # t1
         )
+        workspace.keys["statistics"] = key
     return workspace.views["statistics"]
 
 
@@ -278,13 +278,13 @@ def _hidden_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("hidden") != key:
-        workspace.keys["hidden"] = key
         s = workspace.reserve("hidden", [
             (B*H, dtype),
         ])
         workspace.views["hidden"] = (
             s[0][:B*H].reshape(B, H),                                   # h
         )
+        workspace.keys["hidden"] = key
     return workspace.views["hidden"]
 
 
@@ -308,13 +308,13 @@ def _visible_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("visible") != key:
-        workspace.keys["visible"] = key
         s = workspace.reserve("visible", [
             (B*D, dtype),
         ])
         workspace.views["visible"] = (
             s[0][:B*D].reshape(B, D),                                   # v
         )
+        workspace.keys["visible"] = key
     return workspace.views["visible"]
 
 
@@ -342,7 +342,6 @@ def _free_energy_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("free_energy") != key:
-        workspace.keys["free_energy"] = key
         s = workspace.reserve("free_energy", [
             (B*H, dtype),
             (B*H, dtype),
@@ -356,6 +355,7 @@ def _free_energy_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # tmp2
             s[1][:B],                                                   # sum_W_v
         )
+        workspace.keys["free_energy"] = key
     return workspace.views["free_energy"]
 
 
@@ -385,7 +385,6 @@ def _gibbs_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gibbs") != key:
-        workspace.keys["gibbs"] = key
         s = workspace.reserve("gibbs", [
             (D*H, dtype),
             (B*D, dtype),
@@ -402,6 +401,7 @@ def _gibbs_buffers(workspace, B, dtype):
             s[4][:B*H].reshape(B, H),                                   # u_h_model
             s[5][:B*H].reshape(B, H),                                   # tmp2
         )
+        workspace.keys["gibbs"] = key
     return workspace.views["gibbs"]
 
 
@@ -505,9 +505,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -846,7 +846,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (784*B*M, dtype),
             (784*B*M, dtype),
@@ -937,6 +936,7 @@ def _predict_buffers(workspace, B, dtype):
             s[6][:4*B*M].reshape(B, 4*M),                               # sum_h6
             s[5][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -1281,7 +1281,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (784*B*M, dtype),
             (784*B*M, dtype),
@@ -1380,6 +1379,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[8][:B],                                                   # argmax_s
             s[7][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -2433,7 +2433,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (1764*B*M, dtype),
             (1764*B*M, dtype),
@@ -2691,6 +2690,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[45][:2*M],                                                # tmp20
             s[37][:4*M],                                                # tmp21
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -2802,9 +2802,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -140,7 +140,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(B*T*V, B*H*T), dtype),
             (max(B*H + B*H*T, H*V), dtype),
@@ -153,6 +152,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[1][:B*H + B*H*T].reshape(T + 1, B, H),                    # s_all
             s[0][:B*T*V].reshape(T, B, V),                              # o
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -203,7 +203,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*T*V, B*H*T), dtype),
             (max(B*T*V, B*H + B*H*T), dtype),
@@ -222,6 +221,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[1][:B*T].reshape(T, B),                                   # o_picked
             s[0][:B*T].reshape(T, B),                                   # tmp
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -310,7 +310,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(B*T*V, B*H*T), dtype),
             (B*T*V, dtype),
@@ -333,6 +332,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[0][:B*H*T].reshape(T, B, H),                              # Q_t1
             s[3][:B*H].reshape(B, H),                                   # d_s_next
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -466,9 +466,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

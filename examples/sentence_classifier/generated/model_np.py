@@ -196,7 +196,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (4*B*H*T, dtype),
             (max(B*H + B*H*T, B*E*T, B*H, B*C), dtype),
@@ -222,6 +221,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[2][:B],                                                   # real_lengths_t_or_one
             s[1][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -301,7 +301,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(4*B*H*T, B), dtype),
             (max(B*H + B*H*T, B*E*T, B*H, B*C), dtype),
@@ -336,6 +335,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[6][:B],                                                   # argmax_s
             s[5][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -476,7 +476,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(4*B*H*T, B*H), dtype),
             (3*B*H*T, dtype),
@@ -531,6 +530,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[9][:4*E*H + 4*H*H].reshape(4*H, E + H),                   # d_h_W
             s[7][:B*E*T].reshape(T, B, E),                              # d_e
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -687,9 +687,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -503,7 +503,6 @@ def _predict_buffers(workspace, B, S, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, S, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(3*B*H*S, 3*B*H*T), dtype),
             (2*B*H*S, dtype),
@@ -547,6 +546,7 @@ def _predict_buffers(workspace, B, S, T, dtype):
             s[8][:B*E + 3*B*H].reshape(B, E + 3*H),                     # parts3
             s[4][:B*T*V].reshape(T, B, V),                              # p
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -675,7 +675,6 @@ def _evaluate_buffers(workspace, B, S, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, S, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(3*B*H*S, 3*B*H*T), dtype),
             (2*B*H*S, dtype),
@@ -727,6 +726,7 @@ def _evaluate_buffers(workspace, B, S, T, dtype):
             s[9][:B*T].reshape(T, B),                                   # argmax_p
             s[7][:B*T].reshape(T, B),                                   # real_argmax_p
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -1032,7 +1032,6 @@ def _gradients_buffers(workspace, B, S, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, S, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (A*B*S*T, dtype),
             (max(A*B*S*T, 3*B*H*T), dtype),
@@ -1150,6 +1149,7 @@ def _gradients_buffers(workspace, B, S, T, dtype):
             s[15][:B*E*S].reshape(S, B, E),                             # d_a_e_f_zr_d_a_e_f_g_e_f_W
             s[29][:3*E*H + 3*H*H].reshape(3*H, E + H),                  # d_e_f_W
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -1331,9 +1331,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

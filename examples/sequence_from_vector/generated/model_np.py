@@ -221,7 +221,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (4*B*H*T, dtype),
             (max(B*H + B*H*T, 4*E*H + 4*H*H), dtype),
@@ -239,6 +238,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # h_cs
             s[2][:B*T*W].reshape(T, B, W),                              # p
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -299,7 +299,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(4*B*H*T, B*T*W), dtype),
             (max(B*H + B*H*T, B*T*W, 4*E*H + 4*H*H), dtype),
@@ -319,6 +318,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[0][:B*T*W].reshape(T, B, W),                              # tmp
             s[1][:B*T*W].reshape(T, B, W),                              # tmp2
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -436,7 +436,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(4*B*H*T, B*T*W), dtype),
             (3*B*H*T, dtype),
@@ -475,6 +474,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[4][:4*B*H].reshape(B, 4*H),                               # sum_d_a_h_fiog
             s[11][:B*E].reshape(B, E),                                  # d_e
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -628,9 +628,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -355,7 +355,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(4*B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, 4*H*H + 4*H*V), dtype),
@@ -380,6 +379,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[4][:B*H + B*H*T].reshape(T + 1, B, H),                    # h2_cs
             s[0][:B*T*V].reshape(T, B, V),                              # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -476,7 +476,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(4*B*H*T, B*T*V), dtype),
             (max(B*H + B*H*T, 4*H*H + 4*H*V), dtype),
@@ -512,6 +511,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[9][:B*T].reshape(T, B),                                   # argmax_s
             s[6][:B*T].reshape(T, B),                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -713,7 +713,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (4*B*H*T, dtype),
             (3*B*H*T, dtype),
@@ -784,6 +783,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[21][:4*H],                                                # d_h1_b
             s[16][:4*H*H + 4*H*V].reshape(4*H, H + V),                  # d_h1_W
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -984,9 +984,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -101,7 +101,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*H, dtype),
             (B, dtype),
@@ -110,6 +109,7 @@ def _predict_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B],                                                   # f
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -140,7 +140,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*H, dtype),
             (B, dtype),
@@ -149,6 +148,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h
             s[1][:B],                                                   # w2_h
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -204,7 +204,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H, dtype),
             (B*H, dtype),
@@ -215,6 +214,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B],                                                   # w2_h
             s[1][:B*H].reshape(B, H),                                   # tmp
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -293,9 +293,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -735,7 +735,6 @@ def _predict_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (4*B*H*T, dtype),
             (max(2*B*H*T, B*H + B*H*T, 4*E*H + 4*H*H), dtype),
@@ -812,6 +811,7 @@ def _predict_buffers(workspace, B, T, dtype):
             s[5][:B*T].reshape(T, B),                                   # q_s
             s[4][:B*C*T].reshape(T, B, C),                              # s_W_q
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -1081,7 +1081,6 @@ def _evaluate_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (4*B*H*T, dtype),
             (max(2*B*H*T, B*H + B*H*T, B*C*T, 4*E*H + 4*H*H), dtype),
@@ -1168,6 +1167,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[5][:B*T].reshape(T, B),                                   # term5
             s[7][:B*T].reshape(T, B),                                   # mask2
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -1815,7 +1815,6 @@ def _gradients_buffers(workspace, B, T, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, T, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (4*B*H*T, dtype),
             (4*B*H*T, dtype),
@@ -2041,6 +2040,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[21][:B*E*T].reshape(T, B, E),                             # d_e
             s[22][:B*E*T].reshape(T, B, E),                             # d_a_h_h_1_f_fiog_h_h_1_f_W
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -2197,9 +2197,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

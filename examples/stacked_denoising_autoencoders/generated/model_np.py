@@ -139,7 +139,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*H, dtype),
             (max(B*H, B*C), dtype),
@@ -150,6 +149,7 @@ def _predict_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # h3
             s[1][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -202,7 +202,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*C), dtype),
             (max(B*H, B*C), dtype),
@@ -224,6 +223,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[5][:B],                                                   # argmax_s
             s[2][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -323,7 +323,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (B*H, dtype),
             (B*H, dtype),
@@ -351,6 +350,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[1][:B*H].reshape(B, H),                                   # d_h1
             s[2][:B*H].reshape(B, H),                                   # tmp4
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -470,9 +470,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

@@ -97,7 +97,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*H, dtype),
             (B*D, dtype),
@@ -106,6 +105,7 @@ def _predict_buffers(workspace, B, dtype):
             s[1][:B*D].reshape(B, D),                                   # x_scaled
             s[0][:B*H].reshape(B, H),                                   # z
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -143,7 +143,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(B*H, B*D), dtype),
             (B*D, dtype),
@@ -156,6 +155,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*D].reshape(B, D),                                   # tmp
             s[2][:B*D].reshape(B, D),                                   # tmp2
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -223,7 +223,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(D*H, B*H, B*D), dtype),
             (B*H, dtype),
@@ -245,6 +244,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[2][:B*H].reshape(B, H),                                   # tmp3
             s[0][:D*H].reshape(H, D),                                   # t1_z
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -331,9 +331,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

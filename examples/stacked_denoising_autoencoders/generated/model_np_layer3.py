@@ -96,13 +96,13 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (B*H, dtype),
         ])
         workspace.views["predict"] = (
             s[0][:B*H].reshape(B, H),                                   # z
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -140,7 +140,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (B*H, dtype),
             (B*H, dtype),
@@ -152,6 +151,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[0][:B*H].reshape(B, H),                                   # tmp
             s[2][:B*H].reshape(B, H),                                   # tmp2
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -219,7 +219,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (max(H*H, B*H), dtype),
             (B*H, np.float64),
@@ -241,6 +240,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[6][:B*H].reshape(B, H),                                   # tmp3
             s[0][:H*H].reshape(H, H),                                   # t1_z
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -327,9 +327,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 

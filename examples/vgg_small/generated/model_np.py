@@ -418,7 +418,6 @@ def _predict_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("predict") != key:
-        workspace.keys["predict"] = key
         s = workspace.reserve("predict", [
             (max(784*B*M, 11466*M), dtype),
             (max(784*B*M, 10584*M, 72*M*M), dtype),
@@ -468,6 +467,7 @@ def _predict_buffers(workspace, B, dtype):
             s[5][:B*H].reshape(B, H),                                   # h7_dense_relu
             s[4][:B*C].reshape(B, C),                                   # s
         )
+        workspace.keys["predict"] = key
     return workspace.views["predict"]
 
 
@@ -631,7 +631,6 @@ def _evaluate_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("evaluate") != key:
-        workspace.keys["evaluate"] = key
         s = workspace.reserve("evaluate", [
             (max(784*B*M, 11466*M), dtype),
             (max(784*B*M, 10584*M, 72*M*M), dtype),
@@ -689,6 +688,7 @@ def _evaluate_buffers(workspace, B, dtype):
             s[6][:B],                                                   # argmax_s
             s[5][:B],                                                   # real_argmax_s
         )
+        workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
 
 
@@ -1190,7 +1190,6 @@ def _gradients_buffers(workspace, B, dtype):
     """The memory plan: values that are never needed at the same time share a slot."""
     key = (B, dtype)
     if workspace.keys.get("gradients") != key:
-        workspace.keys["gradients"] = key
         s = workspace.reserve("gradients", [
             (1764*B*M, dtype),
             (1764*B*M, dtype),
@@ -1344,6 +1343,7 @@ def _gradients_buffers(workspace, B, dtype):
             s[32][:2*M],                                                # tmp11
             s[27][:4*M],                                                # tmp12
         )
+        workspace.keys["gradients"] = key
     return workspace.views["gradients"]
 
 
@@ -1455,9 +1455,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        key = [(params[k].shape, params[k].dtype) for k in names]
+        if self.keys.get("d") != key:
             self.views["d"] = {k: np.empty_like(params[k]) for k in names}
+            self.keys["d"] = key
         return self.views["d"]
 
 
