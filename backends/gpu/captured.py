@@ -7,7 +7,12 @@ cp = None                                                        # a module impo
 
 def capturing():
     """Whether launches are only recorded: then nothing may be allocated, read or moved, and inputs are what a step prepared."""
-    return cp.cuda.get_current_stream().is_capturing()
+    if not cp.cuda.get_current_stream().is_capturing():
+        return False
+    if STREAMS.current() not in STREAMS.recorded:
+        raise RuntimeError("the current stream is being captured; train_step captures itself, and other functions look at what "
+                           "they are given, which no graph can: call them outside of the capture")
+    return True
 
 
 def kept(value):
@@ -24,42 +29,47 @@ class Captured:
 
     def __init__(self, step, params, state, inputs, given, workspace, carry):
         self.step, self.params, self.state, self.workspace = step, dict(params), dict(state), workspace
-        self.given, self.shapes, self.graph, self.reason, self.ready = given, self.shaped(inputs, carry), None, "", False
+        self.given, self.sort, self.graph, self.reason, self.moved = given, self.sorted(inputs, carry), None, "", None
         self.cut = carry is not None
         if carry and any(isinstance(v, int) for v in carry.values()):
             self.reason = "a step cannot be captured: a launch takes the number of steps before the chunk, which grows"
 
     @staticmethod
-    def shaped(inputs, carry):
-        """The shapes of all that a step is given."""
-        return [np.shape(x) for x in (*inputs, *(carry or {}).values())], [*(carry or {})]
+    def sorted(inputs, carry):
+        """The shapes and kinds of all that a step is given, lengths themselves, and the device and the stream that it runs on."""
+        return ([(x.shape, x.dtype.kind) if hasattr(x, "dtype") else x for x in inputs],
+                [(k, np.shape(x)) for k, x in (carry or {}).items()], STREAMS.current())
 
     def fits(self, params, state, inputs, carry):
-        """Whether these are the arrays of this step, and inputs of its shapes."""
+        """Whether these are the arrays of this step, its buffers where they were, and inputs such as its own."""
         return (params.keys() == self.params.keys() and all(params[k] is a for k, a in self.params.items())
                 and state.keys() == self.state.keys() and all(state[k] is a for k, a in self.state.items())
-                and self.shaped(inputs, carry) == self.shapes)
+                and self.moved in (None, self.workspace.moved) and self.sorted(inputs, carry) == self.sort)
 
     def hold(self, inputs, carry):
         """Places for the inputs: time first in memory, as the kernels read them."""
         self.held = []
-        for value, (_, axes, dtype, _) in zip(inputs, self.given):
-            order = (*range(1, axes), 0, *range(axes, np.ndim(value))) if axes else tuple(range(np.ndim(value)))
-            place = cp.empty(tuple(np.shape(value)[k] for k in order), dtype)
+        for value, (name, axes, dtype, _) in zip(inputs, self.given):
+            if dtype is int:                                     # a length goes to the launches as it is
+                self.held.append((None, value, ()))
+                continue
+            order = (*range(1, axes), 0, *range(axes, value.ndim)) if axes else tuple(range(value.ndim))
+            place, = allocated(f"the place of {name}", [(tuple(value.shape[k] for k in order), dtype)])
             self.held.append((place, place.transpose(*(order.index(k) for k in range(len(order)))), order))
-        self.carry = {k: cp.empty(a.shape, a.dtype) for k, a in (carry or {}).items()}
+        self.carry = dict(zip(carry or {}, allocated("the carry", [(a.shape, a.dtype) for a in (carry or {}).values()])))
 
     def fill(self, inputs, carry):
         """The inputs, into their places."""
         for key, place in self.carry.items():
             place[...] = carry[key]
         for value, (place, view, order), (name, _, _, check) in zip(inputs, self.held, self.given):
+            if place is None:
+                continue
             if isinstance(value, cp.ndarray):
-                view[...] = value
+                view[...] = here(name, value)
                 if check is not None:
                     checked(name, place, order, check)
                 continue
-            value = np.asarray(value)
             if isinstance(check, str):
                 check_units(name, value, check)
             elif check is not None:
@@ -67,19 +77,21 @@ class Captured:
             place.set(np.ascontiguousarray(np.transpose(value.astype(place.dtype, copy=False), order)),
                       cp.cuda.get_current_stream())
 
-    def capture(self):
+    def capture(self, inputs, carry):
         """Record the step; where that fails, steps are launched plainly."""
-        stream = cp.cuda.Stream(non_blocking=True)
+        stream = STREAMS.recorder()
         try:
+            self.hold(inputs, carry)
             with stream:
                 stream.begin_capture()
                 try:
                     self.found = self.launched(self.params, self.state, [view for _, view, _ in self.held],
                                                self.carry if self.cut else None)
                 finally:
-                    self.graph = stream.end_capture()
+                    graph = stream.end_capture()
+            self.graph = graph
         except Exception as e:
-            self.graph, self.reason = None, f"a step cannot be captured: {e}"
+            self.held, self.reason = [], f"a step cannot be captured: {e}"
 
     def launched(self, params, state, inputs, carry):
         """The step, launch by launch."""
@@ -87,12 +99,12 @@ class Captured:
 
     def run(self, params, state, inputs, carry):
         """What the step gives, in fresh arrays."""
-        if self.ready and self.graph is None and not self.reason:
-            self.hold(inputs, carry)
-            self.capture()
+        if self.moved is not None and self.graph is None and not self.reason:
+            self.capture(inputs, carry)
         if self.graph is None:
+            check_state(state)
             found = self.launched(params, state, inputs, carry)
-            self.ready = True                                    # buffers are made, kernels compiled
+            self.moved = self.workspace.moved                    # buffers are made, kernels compiled
         else:
             self.fill(inputs, carry)
             self.graph.launch(cp.cuda.get_current_stream())
@@ -102,8 +114,16 @@ class Captured:
         return found[0].copy(), {k: v.copy() if self.graph and isinstance(v, cp.ndarray) else v for k, v in found[1].items()}
 
 
+def prepared(inputs, given):
+    """The inputs as arrays, on the host or on the device; whole numbers, which are lengths, as they are."""
+    capturing()
+    return [x if dtype is int or isinstance(x, (cp.ndarray, np.ndarray, type(None))) else given_array(name, x)
+            for x, (name, _, dtype, _) in zip(inputs, given)]
+
+
 def stepped(step, params, state, inputs, given, workspace):
     """A training step: replayed where its arrays are those of the step before."""
+    inputs = prepared(inputs, given)
     held = workspace.views.get("step")
     if held is None or not held.fits(params, state, inputs, None):
         held = workspace.views["step"] = Captured(step, params, state, inputs, given, workspace, None)
@@ -112,7 +132,9 @@ def stepped(step, params, state, inputs, given, workspace):
 
 def stepped_on(step, params, state, inputs, given, workspace, carry):
     """A training step on a chunk: (loss, carry). A sequence's first chunk runs plainly, for it reads other boundaries."""
+    inputs = prepared(inputs, given)
     if carry is None:
+        check_state(state)
         loss, carry = step(params, state, *inputs, None, workspace)
         return loss.copy(), carry
     if not isinstance(carry, dict):

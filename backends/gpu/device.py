@@ -49,44 +49,77 @@ def cublas_library():
         getattr(cp.cuda, "cublas", None)                         # CuPy loads it now; ctypes finds by its name what is loaded
     except ImportError:
         pass                                                     # CuPy knows of none; the system may
-    for name in ("libcublas.so.13", "libcublas.so.12", "cublas64_13.dll", "cublas64_12.dll"):
+    cuda = cp.cuda.runtime.runtimeGetVersion() // 1000           # that of CuPy: a newer library may need a newer driver
+    for name in (f"libcublas.so.{cuda}", f"cublas64_{cuda}.dll"):
         try:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise RuntimeError("matrix products need cuBLAS, and there is no libcublas.so.13 or .12; install cupy-cuda13x[ctk]")
+    raise RuntimeError(f"matrix products need cuBLAS, and there is no libcublas.so.{cuda} nor cublas64_{cuda}.dll; "
+                       f'pip install "cupy-cuda{cuda}x[ctk]" brings it')
+
+
+class Streams:
+    """Streams that record what other streams will run, one for each other stream, which the recorded work then belongs to."""
+
+    def __init__(self):
+        self.recorders, self.recorded = {}, {}
+
+    @staticmethod
+    def current():
+        """The device in use and its current stream."""
+        return cp.cuda.runtime.getDevice(), cp.cuda.get_current_stream().ptr
+
+    def runs(self):
+        """The device and the stream that run what is launched now: at once, or when what is recorded is replayed."""
+        now = self.current()
+        return self.recorded.get(now, now)
+
+    def recorder(self):
+        """A stream that records for the current one."""
+        now = self.current()
+        if now not in self.recorders:
+            self.recorders[now] = stream = cp.cuda.Stream(non_blocking=True)
+            self.recorded[now[0], stream.ptr] = now
+        return self.recorders[now]
 
 
 class Blas:
-    """cuBLAS on the current stream, with a workspace of its own, so that its calls can be captured.
+    """cuBLAS: a handle for each stream, and a workspace for what one stream runs, so that calls can be captured.
 
     `products` says how it rounds what it multiplies: not (float32), to 10 bits (tf32), to 7 (bf16); sums are float32.
     """
 
     def __init__(self, products="float32"):
-        self.handle, self.stream = None, None
+        self.library, self.handles, self.workspaces = None, {}, {}
         self.computes = {"float32": 68, "tf32": 77, "bf16": 75}[products]          # CUBLAS_COMPUTE_32F, _FAST_TF32, _FAST_16BF
+        self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
 
     def ready(self):
-        """The handle, for the current stream."""
-        if self.handle is None:
-            self.library, self.handle = cublas_library(), ctypes.c_void_p()
-            self.workspace = cp.empty(32 << 20, np.uint8)
-            self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
-            self.check(self.library.cublasCreate_v2(ctypes.byref(self.handle)))
-        stream = cp.cuda.get_current_stream().ptr
-        if stream != self.stream:                                # a new stream takes the workspace away
-            self.check(self.library.cublasSetStream_v2(self.handle, ctypes.c_void_p(stream)))
-            self.check(self.library.cublasSetWorkspace_v2(
-                self.handle, ctypes.c_void_p(self.workspace.data.ptr), ctypes.c_size_t(self.workspace.nbytes)))
-            self.stream = stream
-        return self.handle
+        """The handle of the current stream."""
+        now = STREAMS.current()
+        if now not in self.handles:
+            self.handles[now] = self.made(now[1])
+        return self.handles[now]
 
-    @staticmethod
-    def check(status):
+    def made(self, stream):
+        """A new handle. What runs at the same time, on several streams, must not share a workspace."""
+        self.library = self.library or cublas_library()
+        runs, handle = STREAMS.runs(), ctypes.c_void_p()
+        if runs not in self.workspaces:
+            self.workspaces[runs], = allocated("the workspace of matrix products", [(32 << 20, np.uint8)])
+        at, size = self.workspaces[runs].data.ptr, self.workspaces[runs].nbytes
+        self.check(self.library.cublasCreate_v2(ctypes.byref(handle)))
+        self.check(self.library.cublasSetStream_v2(handle, ctypes.c_void_p(stream)))          # takes the workspace away
+        self.check(self.library.cublasSetWorkspace_v2(handle, ctypes.c_void_p(at), ctypes.c_size_t(size)))
+        return handle
+
+    def check(self, status):
         """Refuse what cuBLAS refuses."""
         if status:
-            raise RuntimeError(f"cuBLAS gives status {status}")
+            name, text = self.library.cublasGetStatusName, self.library.cublasGetStatusString
+            name.restype = text.restype = ctypes.c_char_p
+            raise RuntimeError(f"a matrix product fails: {text(status).decode()} ({name(status).decode()})")
 
 
 def matrix(a):
@@ -102,8 +135,8 @@ def matrix(a):
 
 def gemm(a, b, out):
     """out = a @ b for views of matrices, or of batches of them: row by row, so that cuBLAS computes out.T = b.T @ a.T."""
-    if out.size == 0:
-        return
+    if out.size == 0 or a.shape[-1] == 0:                        # no numbers, or sums of none
+        return out.fill(0)
     (ta, la, pa, sa), (tb, lb, pb, sb), (_, lo, po, so) = matrix(a), matrix(b), matrix(out)
     (m, k), n, handle = a.shape[-2:], b.shape[-1], BLAS.ready()
     library, one, zero = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.zero)
@@ -132,20 +165,31 @@ def sort_keys(workspace, keys, n, classes):
 # ---------------------------------------------------------------- arrays
 
 def to_device(arrays):
-    """Arrays of NumPy, or a dict of them, on the device: real numbers as float32, whole ones as int64."""
+    """Arrays, or a dict of them, on the device: real numbers as float32, whole ones as int64; what is so stays as it is."""
     if isinstance(arrays, dict):
         return type(arrays)({k: to_device(v) for k, v in arrays.items()})
-    if isinstance(arrays, cp.ndarray):
-        return arrays
-    a = np.asarray(arrays)
+    there = hasattr(arrays, "__cuda_array_interface__")          # of CuPy, or of another library
+    a = cp.asarray(arrays) if there else np.asarray(arrays)
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": bool}
     if a.dtype.kind not in kinds:
         raise TypeError(f"only arrays of numbers go to the device, not {a.dtype}")
+    a = a if there else np.ascontiguousarray(a, kinds[a.dtype.kind]).reshape(a.shape)
     try:
-        return cp.asarray(np.ascontiguousarray(a, kinds[a.dtype.kind]).reshape(a.shape))
+        return cp.ascontiguousarray(cp.asarray(a, kinds[a.dtype.kind]))
     except MemoryError:
         free = cp.cuda.runtime.memGetInfo()[0]
     raise MemoryError(f"an array of shape {a.shape} does not fit into the {free / 1e6:.1f} MB of the device that are free")
+
+
+def allocated(what, counts):
+    """New arrays of these (shape, dtype). MemoryError says what all of them take, and what there is."""
+    try:
+        return [cp.empty(shape, dtype) for shape, dtype in counts]
+    except MemoryError:
+        want = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in counts)
+    free = cp.cuda.runtime.memGetInfo()[0]
+    raise MemoryError(f"no room for {what}: {want / 1e6:.1f} MB are wanted, and {free / 1e6:.1f} MB of the device are free; "
+                      "take a smaller batch or shorter sequences")
 
 
 def to_host(arrays):
@@ -168,28 +212,33 @@ class Workspace:
 
     def __init__(self):
         self.memory, self.keys, self.views = {}, {}, {}
+        self.moved = 0                                           # how often buffers were made: a graph knows where they are
+
+    @staticmethod
+    def of(given, state=None):
+        """The one that a caller gives, that of its state, or a new one."""
+        found = given or getattr(state, "workspace", None) or Workspace()
+        if not isinstance(found, Workspace):
+            raise TypeError(f"workspace must be one that this module's Workspace() makes, not {type(found).__name__}")
+        return found
 
     def reserve(self, name, counts):
         """Flat arrays of at least these (size, dtype), the same ones as long as they suffice."""
         have = self.memory.setdefault(name, [])
-        del have[len(counts):]
-        for k, (count, dtype) in enumerate(counts):
-            if count >= 2**31:
-                raise ValueError(f"an array of {count} elements is too large: kernels count to {2**31 - 1}; take a smaller batch")
-            if k == len(have) or have[k].size < count or have[k].dtype != dtype:
-                have[k:k + 1] = [self.made(name, counts, have, count, dtype)]
+        if len(have) < len(counts) or any(a.size < n or a.dtype != dtype for a, (n, dtype) in zip(have, counts)):
+            self.views.pop(name, None)
+            have.clear()                                         # what is too small makes room
+            self.moved += 1
+            try:
+                for n, _ in counts:
+                    if n >= 2**31:
+                        raise ValueError(f"an array of {n} elements is too large: kernels count to {2**31 - 1}; "
+                                         "take a smaller batch")
+                have += allocated(f"the buffers of {name}", counts)
+            except (MemoryError, ValueError):
+                self.keys.pop(name, None)                        # nothing is there for the call that failed
+                raise
         return have
-
-    @staticmethod
-    def made(name, counts, have, count, dtype):
-        """A new array. MemoryError says what all of them take, and what there is."""
-        try:
-            return cp.empty(count, dtype)
-        except MemoryError:
-            want = sum(n * np.dtype(kind).itemsize for n, kind in counts)
-            free = cp.cuda.runtime.memGetInfo()[0] + sum(a.nbytes for a in have)
-        raise MemoryError(f"the buffers of {name} take {want / 1e6:.1f} MB, and {free / 1e6:.1f} MB of the device are free; "
-                          "take a smaller batch or shorter sequences")
 
     def constant(self, value):
         """A number on the device, made once."""
@@ -200,8 +249,10 @@ class Workspace:
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
         if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
+            made = allocated("gradients", [(params[k].shape, params[k].dtype) for k in names])
+            self.views["d"] = dict(zip(names, made))
             self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
-            self.views["d"] = {k: cp.empty(params[k].shape, params[k].dtype) for k in names}
+            self.moved += 1
         return self.views["d"]
 
 
@@ -211,4 +262,7 @@ def update_arrays(params, grads, state, names, slots):
         for s in slots:
             if f"{s}.{k}" not in state:
                 raise KeyError(f"state has no {f'{s}.{k}'!r}: init_state makes it")
+            if state[f"{s}.{k}"].shape != params[k].shape:
+                raise ValueError(f"state[{f'{s}.{k}'!r}] must have the shape {params[k].shape}, not {state[f'{s}.{k}'].shape}: "
+                                 "init_state makes it for these parameters")
     return [a for k in names for a in (params[k], grads[k], *(state[f"{s}.{k}"] for s in slots))]

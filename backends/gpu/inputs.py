@@ -13,14 +13,15 @@ class Checks:
     """What kernels found wrong with inputs on the device."""
 
     def __init__(self):
-        self.noted, self.inputs = None, []                       # of each input: name, shape, order of its dims, what is allowed
+        self.noted, self.inputs = {}, []                         # of each input: name, shape, order of its dims, what is allowed
 
     def place(self):
         """Where a kernel notes the first wrong number: 20 bits of its input, 43 of its place; -1 where all are right."""
-        if self.noted is None:
-            self.noted = cp.empty(1, np.int64)
-            self.noted.fill(-1)
-        return self.noted
+        now = cp.cuda.runtime.getDevice()
+        if now not in self.noted:
+            self.noted[now] = cp.empty(1, np.int64)
+            self.noted[now].fill(-1)
+        return self.noted[now]
 
     def number(self, *input_):
         """The number of an input."""
@@ -30,9 +31,10 @@ class Checks:
 
     def say(self):
         """Raise ValueError where something was noted. The host waits."""
-        if self.noted is None or (found := int(self.noted.get()[0])) < 0:
+        noted = self.noted.get(cp.cuda.runtime.getDevice())
+        if noted is None or (found := int(noted.get()[0])) < 0:
             return
-        self.noted.fill(-1)
+        noted.fill(-1)
         name, shape, order, allowed = self.inputs[found >> 43]
         there = np.unravel_index(found & (1 << 43) - 1, [shape[k] for k in order])
         place = [int(there[order.index(k)]) for k in range(len(order))]
@@ -72,8 +74,10 @@ def here(name, value):
 
 
 def given_array(name, value):
-    """An input, of NumPy or of the device."""
-    return here(name, value) if isinstance(value, cp.ndarray) else as_array(name, value)
+    """An input, of NumPy or of the device, there also of another library."""
+    if hasattr(value, "__cuda_array_interface__"):
+        return here(name, cp.asarray(value))
+    return as_array(name, value)
 
 
 def real_input(name, value, dims, dtype):
@@ -150,13 +154,29 @@ def check_params(params, shapes):
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
         a = params[name]
-        if a.shape != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {a.shape}")
-        if not isinstance(a, cp.ndarray):
-            raise TypeError(f"params[{name!r}] is {type(a).__name__}, not on the device; to_device(params) brings them there")
-        if a.dtype != np.float32 or not a.flags.c_contiguous:
-            raise TypeError(f"params[{name!r}] must be contiguous and float32, not {a.dtype}; to_device gives such arrays")
-        here(f"params[{name!r}]", a)
+        if np.shape(a) != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(a)}")
+        check_place("params", name, a, np.float32)
+
+
+def check_place(what, key, a, dtype):
+    """Refuse an array of `params` or `state` that a kernel cannot work on."""
+    if not isinstance(a, cp.ndarray):
+        raise TypeError(f"{what}[{key!r}] is {type(a).__name__}, not on the device; to_device({what}) brings it there")
+    if a.dtype != dtype or not a.flags.c_contiguous:
+        raise TypeError(f"{what}[{key!r}] must be contiguous and {np.dtype(dtype)}, not {a.dtype}; to_device gives such arrays")
+    here(f"{what}[{key!r}]", a)
+
+
+def check_state(state):
+    """Refuse a state that lacks what every step reads, or has arrays that kernels cannot work on."""
+    for key in ("step", "seed", "lr"):
+        if key not in state:
+            raise KeyError(f"state has no {key!r}: init_state makes it")
+        if np.shape(state[key]):
+            raise ValueError(f"state[{key!r}] must be one number, not of shape {np.shape(state[key])}")
+    for key, a in state.items():
+        check_place("state", key, a, np.int64 if key in ("step", "seed") else np.float32)
 
 
 def start_from(carry, start):
@@ -175,7 +195,7 @@ def start_from(carry, start):
             raise ValueError(f"carry[{key!r}] is of {have[0]} examples, the inputs are of {want[0]}")
         if have != want:
             raise ValueError(f"carry[{key!r}] must have the shape {want}, not {have}")
-        out[key] = cp.ascontiguousarray(to_device(declared if carry is None else carry[key]))
+        out[key] = cp.asarray(to_device(declared if carry is None else carry[key]), declared.dtype)
     return out
 
 
@@ -183,6 +203,6 @@ def carry_entry(carry, key, dims):
     """An entry of the carry that a step starts from, on the device; None stands for any size."""
     if key not in carry:
         raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
-    value = cp.ascontiguousarray(to_device(carry[key]))
+    value = here(f"carry[{key!r}]", to_device(carry[key]))
     check_shape(f"carry[{key!r}]", value, dims)
     return value

@@ -18,7 +18,7 @@ from .steps import CudaCheckpointing, CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
 IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
-WORDS = ("KERNELS", "BLAS", "CHECKS", "launch", "blocks", "gemm", "to_device", "to_host", "cp", "ctypes", "TOGETHER")
+WORDS = ("KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host", "cp", "ctypes", "TOGETHER")
 
 
 class CudaPrinter(ModulePrinter):
@@ -34,7 +34,7 @@ class CudaPrinter(ModulePrinter):
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
         self.reserved = (*self.reserved, *WORDS)
-        self.uses |= {"Kernels", "Blas", "launch", "blocks", "gemm", "matrix", "to_device", "to_host", "Checks"}
+        self.uses |= {"Kernels", "Blas", "Streams", "launch", "blocks", "gemm", "matrix", "to_device", "to_host", "Checks"}
         self.kernels = Kernels({k: v for k, v in self.system.sizes.items() if k in self.sizes})
         kinds = {i.type.kind for i in self.system.inputs.values()}
         looked = {"check_classes": "class" in kinds or self.system.lengths, "check_units": self.compiled.model is not None}
@@ -69,7 +69,8 @@ class CudaPrinter(ModulePrinter):
 
     def loss_and_grads(self) -> str:
         """`loss_and_grads`: the objective and fresh gradients, on the device."""
-        return super().loss_and_grads().replace("np.empty_like", "cp.empty_like")
+        text = super().loss_and_grads().replace("np.empty_like", "cp.empty_like")
+        return text.replace("workspace or Workspace()", "Workspace.of(workspace)")
 
     def selfcheck(self) -> str:
         """None: differences need float64."""
@@ -91,7 +92,7 @@ class CudaPrinter(ModulePrinter):
         self.uses |= {"Together", "Recurrence", "Machine"} if loops else set()
         helpers = super().helpers()
         together = together_text(self.kernels) if loops else ""
-        blas = f'BLAS = Blas("{self.options.products}")'
+        blas = f'STREAMS = Streams()\nBLAS = Blas("{self.options.products}")'
         return f'{helpers}\n\n{blas}\nCHECKS = Checks()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n{together}'
 
 

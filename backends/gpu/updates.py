@@ -44,11 +44,14 @@ class CudaUpdates(NativeUpdates):
         step = "stepped_on" if cut else "stepped"
         self.uses |= {"update_arrays", "Captured", step}
         args = [k for k in args if k not in self.compiled.chain]
-        call, values = ", ".join(["params", "state", *args]), ", ".join(args) + ("," if len(args) == 1 else "")
+        free = [k for k in args if k not in self.system.inputs]  # lengths that no input tells
+        self.uses |= {"whole_length" for _ in free}
+        call = ", ".join(["params", "state", *args])
+        values = ", ".join(f"whole_length({quoted(k)}, {k})" if k in free else k for k in args) + ("," if len(args) == 1 else "")
         return "\n".join([
             f"def train_step({call}, *, {'carry=None, ' * cut}workspace=None):",
             f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device.{CHUNK * cut}"""',
-            '    workspace = workspace or getattr(state, "workspace", None) or Workspace()',
+            "    workspace = Workspace.of(workspace, state)",
             "    given = (                                                  # of each input: name, axes, type, what it may hold",
             *(f"        {self._given(k)}," for k in args), "    )",
             f"    return {step}(_launched, params, state, ({values}), given, workspace{', carry' * cut})"]) + "\n\n\n" \
@@ -56,6 +59,8 @@ class CudaUpdates(NativeUpdates):
 
     def _given(self, key: str) -> str:
         """What a step must know of an input to put it where the graph reads it."""
+        if key not in self.system.inputs:
+            return f"({quoted(key)}, 0, int, None)"
         e, own = self.system.inputs[key], key.removeprefix("lengths_")
         limit = e.type.n if e.type.kind == "class" else axis_length(own) + 1 if own != key and e is lengths_input(own) else None
         free = {n: self._shape_of(n) for n in (limit.symbols if limit is not None else ()) if n not in self.system.sizes}

@@ -20,6 +20,12 @@ class Cublas:
         handle._obj.value = 1
         return 0
 
+    def cublasGetStatusName(self, status):
+        return b"CUBLAS_STATUS_INVALID_VALUE" if status == INVALID else b"CUBLAS_STATUS_INTERNAL_ERROR"
+
+    def cublasGetStatusString(self, status):
+        return b"an unsupported value or parameter was passed to the function"
+
     def cublasSetStream_v2(self, handle, stream):
         typed("stream", stream, ctypes.c_void_p)
         return 0

@@ -64,6 +64,11 @@ class Memory:
         LIVE.add(self)
 
 
+def free():
+    """How many bytes of the device nobody has."""
+    return SETTINGS.memory - sum(m.bytes.size for m in LIVE)
+
+
 def allocation(address, size):
     """The allocation that holds these bytes. Refused where none does."""
     for memory in LIVE:
@@ -76,7 +81,7 @@ class Stream:
     """A stream: what it is given runs at once, or is kept while it captures."""
 
     def __init__(self, null=False, non_blocking=False):
-        self.kept, self.non_blocking, self.ptr, self.before = None, non_blocking, id(self), []
+        self.kept, self.non_blocking, self.ptr, self.before = None, non_blocking, id(self) if non_blocking else 0, []
 
     def __enter__(self):
         self.before.append(Stream.current)
@@ -87,6 +92,8 @@ class Stream:
         Stream.current = self.before.pop()
 
     def begin_capture(self, mode=None):
+        if self.kept is not None:
+            raise RuntimeError("cudaErrorIllegalState: the operation cannot be performed in the present state")
         if not self.non_blocking:
             raise Refused("only a stream that is non-blocking can capture")
         if not SETTINGS.captures:
@@ -151,6 +158,8 @@ class ndarray:
         for k in ("shape", "dtype", "ndim", "size", "nbytes", "strides", "itemsize", "flags"))
     data = property(lambda a: types.SimpleNamespace(ptr=a.held.ctypes.data))
     T = property(lambda a: a._view(a.held.T))
+    __cuda_array_interface__ = property(lambda a: {"shape": a.shape, "typestr": a.dtype.str, "data": (a.data.ptr, False),
+                                                   "strides": a.strides, "version": 3})
 
     def _view(self, held):
         if held.size and not np.shares_memory(held, self.held):
@@ -235,10 +244,10 @@ class ndarray:
 def empty(shape, dtype=float):
     not_captured("allocation")
     SETTINGS.count.made += 1
-    if int(np.prod(shape)) * np.dtype(dtype).itemsize > SETTINGS.memory:
-        raise MemoryError("Out of memory allocating")
     shape, dtype = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape), np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
+    if size > free():
+        raise MemoryError("Out of memory allocating")
     memory = Memory(size)
     return ndarray(memory, memory.bytes.view(dtype).reshape(shape))
 
@@ -350,5 +359,6 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
     out.cuda = types.SimpleNamespace(
         Stream=Stream, Graph=Graph, get_current_stream=lambda: Stream.current, Device=lambda k=0: device,
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: SETTINGS.device,
-                                      memGetInfo=lambda: (SETTINGS.memory, SETTINGS.memory)))
+                                      runtimeGetVersion=lambda: 13000,
+                                      memGetInfo=lambda: (free(), SETTINGS.memory)))
     return out

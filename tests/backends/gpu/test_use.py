@@ -76,15 +76,47 @@ def test_wrong_inputs_on_the_device_are_told_with_the_loss(program):
     assert np.isfinite(m.to_host(program.loss_and_grads(params, **m.to_device(inputs))[0]))
 
 
-def test_what_there_is_not(program):
+def leave(size):
+    """Let so many bytes of the device be free."""
+    standin.SETTINGS.memory += size - standin.free()
+
+
+def test_memory_that_ends(program):
+    """At the buffers, at the gradients, at an array: what is wanted, beside what is free; then all goes on as if it had not."""
+    params, inputs, m = program.init(), blobs(5), program.module
+    state = program.init_state(params)
+    wanted = [float(program.train_step(params, state, **inputs)) for _ in range(3)]
+    buffers = r"no room for the buffers of gradients: \d.\d MB are wanted, and [01].\d MB of the device are free; take a smaller batch"
+    for room, said in ((0, r"an array of shape \(60000, 4\) does not fit into the 0.0 MB of the device"), (1_600_000, buffers)):
+        params = program.init()
+        state = program.init_state(params)
+        assert float(program.train_step(params, state, **inputs)) == wanted[0]
+        leave(room)
+        for _ in range(2):
+            with pytest.raises(MemoryError, match=said):
+                program.train_step(params, state, **blobs(60000))
+        standin.SETTINGS.memory = 1 << 40
+        assert [float(program.train_step(params, state, **inputs)) for _ in range(2)] == wanted[1:]
+    leave(20)
+    with pytest.raises(MemoryError, match="no room for gradients: "):
+        m.Workspace().gradients(params, m.TRAINED)
+
+
+def test_no_memory_to_record_a_step(program):
+    """Then steps are launched plainly, and the workspace says why."""
+    params, there = program.init(), program.module.to_device(blobs(5))
+    state, workspace = program.init_state(params), program.Workspace()
+    before = standin.SETTINGS.count.replayed
+    losses = [program.train_step(params, state, workspace=workspace, **there)]
+    leave(100)                                                   # bytes: for classes and for a loss, not for inputs that stay
+    losses += [program.train_step(params, state, workspace=workspace, **there) for _ in range(2)]
+    standin.SETTINGS.memory = 1 << 40
+    assert np.isfinite([float(x) for x in losses]).all() and standin.SETTINGS.count.replayed == before
+    assert "a step cannot be captured: no room for the place of y: 0.0 MB are" in workspace.views["step"].reason
+
+
+def test_another_device(program):
     params, inputs = program.init(), blobs(5)
-    program.module.to_host(program.predict(params, x=inputs["x"]))
-    standin.SETTINGS.memory = 300_000
-    with pytest.raises(MemoryError, match=r"the buffers of gradients take 0.6 MB, and 0.5 MB of the device are free; take"):
-        program.Workspace().reserve("gradients", [(50_000, np.float32), (100_000, np.float32)])
-    standin.SETTINGS.memory = 200
-    with pytest.raises(MemoryError, match=r"an array of shape \(50, 4\) does not fit into the 0.0 MB of the device"):
-        program.loss_and_grads(params, **blobs(50))
-    standin.SETTINGS.memory, standin.SETTINGS.device = 1 << 40, 1
+    standin.SETTINGS.device = 1
     with pytest.raises(ValueError, match=r"params\['W'\] is on device 0, and device 1 is in use"):
         program.predict(params, x=inputs["x"])
