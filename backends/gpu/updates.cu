@@ -47,13 +47,13 @@ extern "C" __global__ void __launch_bounds__(256) project_l1(real *w, int n, rea
     total = by_block<Sum>(total, joined);
     if (!(total > bound)) return;
     real threshold = (total - bound) / n;
-    for (real last = 0;;) {
+    for (real last = INFINITY;;) {                              /* rounding may bring one back: without end, were that counted */
         real above = 0, count = 0;
         for (int i = threadIdx.x; i < n; i += blockDim.x)
             if (abs_(w[i]) > threshold) { above += abs_(w[i]); count += 1; }
         above = by_block<Sum>(above, joined);
         count = by_block<Sum>(count, joined);
-        if (count == last) break;
+        if (!(count < last)) break;
         last = count;
         threshold = (above - bound) / count;
     }

@@ -75,8 +75,14 @@ def trained(module, params, inputs):
     if not hasattr(module, "train_step"):
         return {}
     state = module.init_state(params, seed=3)
-    inputs = {k: v for k, v in inputs.items() if k in inspect.signature(module.train_step).parameters}
-    out = {f"loss of step {k}": module.train_step(params, state, **inputs) for k in range(STEPS)}
+    taken = inspect.signature(module.train_step).parameters
+    inputs, out = {k: v for k, v in inputs.items() if k in taken}, {}
+    if "carry" in taken:
+        inputs["carry"] = None
+    for k in range(STEPS):
+        out[f"loss of step {k}"] = found = module.train_step(params, state, **inputs)
+        if "carry" in taken:                                     # the next chunk goes on where this one ends
+            inputs["carry"] = found[1]
     return out | {f"{k} after {STEPS} steps": v for k, v in params.items()} | {f"state {k}": v for k, v in state.items()}
 
 
@@ -104,10 +110,11 @@ def on_device(c, order=host.FORWARD, trapped=False, captures=True, source=None):
 
 
 def on_numpy(c, captures=True):
-    """The same of the module for NumPy; every step but the first is expected to be a graph."""
+    """The same of the module for NumPy; every step but the first is expected to be a graph, of chunks every one but the first two."""
     module = c.numpy.module
+    plain = 1 + (c.numpy.compiled.truncation is not None)
     found = everything(module, {k: v.copy() for k, v in c.params.items()}, c.inputs)
-    return flat(found | {"replayed": STEPS - 1 if captures and hasattr(module, "train_step") else 0})
+    return flat(found | {"replayed": STEPS - plain if captures and hasattr(module, "train_step") else 0})
 
 
 def interpreted(c, source=None):
@@ -144,11 +151,11 @@ def off(x, y):
 
 
 def flat(results):
-    """name -> array, tuples taken apart."""
+    """name -> array, tuples and dicts taken apart."""
     out = {}
     for k, v in results.items():
-        parts = v if isinstance(v, tuple) else (v,)
-        out |= {k if len(parts) == 1 else f"{k}[{j}]": np.asarray(x) for j, x in enumerate(parts)}
+        parts = v if isinstance(v, dict) else dict(enumerate(v)) if isinstance(v, tuple) else None
+        out |= {k: np.asarray(v)} if parts is None else flat({f"{k}[{j}]": x for j, x in parts.items()})
     return out
 
 
