@@ -28,7 +28,7 @@ from .gradient import Adjoint, gradient
 from .graph import BATCH, Broadcast, Concat, Const, Expr, Extent, GraphError, Input, Param, length, postorder
 from .node import base
 from .options import Options
-from .passes.evaluation import evaluation
+from .passes.evaluation import evaluation, settled_stats
 from .passes.finish import finish
 from .passes.folding import folded
 from .passes.hoist import hoisted
@@ -93,6 +93,7 @@ def compile_system(system: System, options: Options | None = None, direct: bool 
     if system.energy is not None:
         from .energy_pipeline import compile_energy
         return compile_energy(system)
+    system = settled_stats(system)
     out = Compiled(system, system, direct=direct)
     clock = _Clock(out.seconds)
     if system.training.truncate is not None:

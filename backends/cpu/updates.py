@@ -108,7 +108,7 @@ class Updates:
         lines += [f'    state.update({{f"{s}.{{k}}": np.zeros_like(params[k]) for k in TRAINED}})' for s in self.rule_.slots]
         for k in chain:
             sizes = "".join(f", {s.format()}" for s in self.system.inputs[k].shape)
-            lines.append(f"    state[{quoted(k)}] = np.zeros((chains{sizes}), params[TRAINED[0]].dtype)".ljust(71)
+            lines.append(f"    state[{quoted(k)}] = np.zeros((chains{sizes}), params[{self._first()}].dtype)".ljust(71)
                          + " # persistent chains")
         trained = "\n".join(tuple_lines("TRAINED", self.trained))
         return trained + "\n\n\n" + "\n".join([*lines, "    return state"]) + "\n"
@@ -185,6 +185,10 @@ class Updates:
         tmp = [_scratch(i) for i in range(self.temporaries)]
         add(f"    {', '.join(tmp)}{',' if len(tmp) == 1 else ''} = workspace.reserve(\"update\", "
             f"{f'{len(tmp)} * ' if len(tmp) > 1 else ''}[(32768, params[TRAINED[0]].dtype)])")
+
+    def _first(self) -> str:
+        """A parameter, whose type is all the others'."""
+        return "TRAINED[0]" if self.trained else quoted(next(iter((*self.system.params, *self.system.stats))))
 
     def _loop(self, add) -> None:  # type: ignore[no-untyped-def]
         """The rule over every parameter, piece by piece."""

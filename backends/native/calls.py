@@ -156,7 +156,7 @@ class TrainingStep:
 
 def update_arrays(params, grads, state, trained, slots, stats):
     """What an update works on, in the order in which C expects it: w, its gradient and its slots; then stats and new values."""
-    dtype, out = params[trained[0]].dtype, []
+    dtype, out = next(iter(params.values())).dtype, []
     for k, a in params.items():
         check_in_place(f"params[{k!r}]", a, a.shape, dtype)
     for k in (*trained, *stats):

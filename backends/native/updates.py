@@ -78,7 +78,7 @@ class NativeUpdates(Updates):
             f"def _prepared_step({call}):",
             '    """The addresses of all that a step in C works on; the checks of what it is given."""',
             "    check_params(params, PARAMS)",
-            '    function = LIBRARY.function("train_step", params[TRAINED[0]].dtype)',
+            f'    function = LIBRARY.function("train_step", params[{self._first()}].dtype)',
             f"    grads = workspace.gradients({'{**params, **state}' if chain else 'params'}, {self._every()})",
             f"    more = update_arrays(params, grads, state, {self._tables()})",
             f"    call = _gradients({', '.join(['params', 'grads', *given])})",

@@ -4,10 +4,13 @@
     any other uniform draw            1/2
     a normal draw                     0
     a stat's batch reduction          the stat, wherever that very node stands
+
+`settled_stats` does the last of it for the stats that are frozen, in training, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..graph import (
@@ -28,7 +31,7 @@ from ..graph import (
 )
 from ..node import length
 from ..reach import reached
-from ..system import Stat, System
+from ..system import Parameter, Stat, System
 
 BELOW = {"lt": 0, "le": 0, "gt": 1, "ge": 1}             # where the smaller side of a comparison stands
 UNIT = ("sigmoid",)                                      # primitives whose values need no clipping to [0, 1]
@@ -36,21 +39,45 @@ UNIT = ("sigmoid",)                                      # primitives whose valu
 
 def evaluation(system: System) -> System:
     """The system as `predict` and `evaluate` compute it. GraphError where a stat's update has not exactly one batch reduction."""
-    memo: dict[Expr, Expr] = {}
-    for name, stat in system.stats.items():
-        reduction = _reduction_of(name, stat)
-        if reduction in memo:
-            raise GraphError(f"the stats {memo[reduction].name} and {name} store one and the same batch reduction: "  # type: ignore[attr-defined]
-                             "evaluation could read either")
-        memo[reduction] = stat.node
+    memo = _stored(system.stats)
     nodes, _ = reached(system, system.roots())
     for n in nodes:
         if n not in memo:
             memo[n] = _quiet(n, memo)
-    out = system.mapped(memo)
-    for n in [n for n in out.names if n not in system.names and (isinstance(n, Param) or _plain(n))]:
-        del out.names[n]                                         # what replaced a draw or a reduction is not called after it
+    out = _nameless(system.mapped(memo), system)
     return replace(out, surgery={}, stats={k: replace(s, update=s.node) for k, s in system.stats.items()})
+
+
+def settled_stats(system: System) -> System:
+    """The system whose frozen stats are parameters that nothing writes: training, too, reads them in place of the batch's.
+
+    A frozen normalisation is then one and the same function in training and in evaluation.
+    """
+    frozen = {k: s for k, s in system.stats.items() if k in system.training.freeze}
+    if not frozen:
+        return system
+    kept = system.copy(params={**system.params, **{k: Parameter(s.node, s.init) for k, s in frozen.items()}},
+                       stats={k: s for k, s in system.stats.items() if k not in frozen})
+    return _nameless(kept.rewrite(_stored(frozen)), system)
+
+
+def _nameless(out: System, before: System) -> System:
+    """What replaced a draw or a reduction is not called after it."""
+    for n in [n for n in out.names if n not in before.names and (isinstance(n, Param) or _plain(n))]:
+        del out.names[n]
+    return out
+
+
+def _stored(stats: Mapping[str, Stat]) -> dict[Expr, Expr]:
+    """What the stats stand for: each one's batch reduction -> the stat."""
+    out: dict[Expr, Expr] = {}
+    for name, stat in stats.items():
+        reduction = _reduction_of(name, stat)
+        if reduction in out:
+            raise GraphError(f"the stats {out[reduction].name} and {name} store one and the same batch reduction: "  # type: ignore[attr-defined]
+                             "evaluation could read either")
+        out[reduction] = stat.node
+    return out
 
 
 def _quiet(n: Expr, memo: dict[Expr, Expr]) -> Expr:

@@ -98,7 +98,7 @@ def with_training(system: System, options: TrainOptions) -> System:
     """The system whose training has the command line's freezing and rates."""
     training = system.training
     if options.freeze:
-        frozen = match_names(options.freeze, system.params, "--freeze")
+        frozen = match_names(options.freeze, [*system.params, *system.stats], "--freeze")
         training = replace(training, freeze=tuple(dict.fromkeys((*training.freeze, *frozen))))
     if options.rates:
         rates = dict(training.rates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 
 from ...compiler.graph import BATCH, Expr, Param, Reduce, apply, broadcast
@@ -151,21 +151,22 @@ def _check_stat(ctx: Context, scope: Scope, update: s.Expr, node: Value, e: Expr
 
 # ---------------------------------------------------------------- penalties, outputs
 
-def matching(ctx: Context, scope: Scope, patterns: tuple[s.Pattern, ...]) -> tuple[str, ...]:
-    """The parameters that patterns name (`*` any letters, `?` one), in the order of their declaration."""
+def matching(ctx: Context, scope: Scope, patterns: tuple[s.Pattern, ...], more: Iterable[str] = ()) -> tuple[str, ...]:
+    """The parameters, and those `more`, that patterns name (`*` any letters, `?` one), in the order of their declaration."""
     chosen: dict[str, None] = {}
+    known = [*ctx.system.params, *more]
     for p in patterns:
         rule = re.compile("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in p.text))
-        fits = [n for n in ctx.system.params if rule.fullmatch(n)]
+        fits = [n for n in known if rule.fullmatch(n)]
         if not fits:
-            hint = suggest(p.text, Scope(scope.source), ctx.system.params)
+            hint = suggest(p.text, Scope(scope.source), known)
             ctx.report(scope, p,
                        f"no parameter is called `{p.text}`" if "*" not in p.text else f"no parameter matches `{p.text}`",
                        hint=hint or f"the parameters: {', '.join(list(ctx.system.params)[:8]) or 'none'}")
         chosen.update(dict.fromkeys(fits))
     if not chosen:
         raise Poisoned
-    return tuple(n for n in ctx.system.params if n in chosen)
+    return tuple(n for n in known if n in chosen)
 
 
 def penalty(ctx: Context, scope: Scope, x: s.Penalty) -> None:
@@ -280,7 +281,8 @@ def _option(ctx: Context, scope: Scope, o: s.Option, chosen: dict[str, object]) 
             once("schedule", name)
             chosen["schedule_options"] = _options(ctx, scope, o.kind, (*SCHEDULES[name], "warmup"))
         case "freeze":
-            chosen["freeze"] = (*chosen.get("freeze", ()), *matching(ctx, scope, o.patterns))  # type: ignore[misc]
+            chosen["freeze"] = (*chosen.get("freeze", ()),  # type: ignore[misc]
+                                *matching(ctx, scope, o.patterns, ctx.system.stats))
         case "rate":
             assert o.value is not None
             rate = number(ctx, scope, o.value, "a rate")
