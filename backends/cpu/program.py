@@ -64,8 +64,9 @@ class Program:
         if self._module is None:
             name = f"<chainrule {printable(self.system.name)}>"
             linecache.cache[name] = (len(self.source), None, self.source.splitlines(keepends=True), name)
-            self._module = ModuleType("chainrule_generated")
-            exec(compile(self.source, name, "exec"), self._module.__dict__)
+            module = ModuleType("chainrule_generated")
+            exec(compile(self.source, name, "exec"), module.__dict__)
+            self._module = module                                # a module that cannot be loaded is not kept
         return self._module
 
     def init(self, seed: int = 0) -> dict[str, Any]:
