@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ...compiler.graph import Const, Expr
 from ...compiler.moves import Broadcast
 from ...compiler.sizes import Size
+from . import libraries
 from . import syntax as s
 from .arithmetic import declared, time_axes
 from .scope import (
@@ -286,13 +287,25 @@ def _shaped(ctx: Context, inner: Scope, formal: s.Formal, value: Value, given: G
         return _unknown(ctx, inner, formal, value, sizes)
     if sizes and len(sizes) != len(e.shape):
         what = {0: "one value for each step or example", 1: "a vector", 2: "a matrix"}.get(len(sizes), f"{len(sizes)} sizes")
-        ctx.fail(given.scope, given.node,
-                 f"`{text_of(given.scope, given.node)}` is {ctx.shape_text(e)}, and `{formal.name}` is {what}",
+        text = text_of(given.scope, given.node)
+        ctx.fail(given.scope, given.node, f"`{text}` is {ctx.shape_text(e)}, and `{inner.calls[-1]}` takes {what}",
                  (Binding(inner.source, formal), "the argument is declared here"),
-                 hint=f"onehot({text_of(given.scope, given.node)}) makes it a vector" if e.type.kind == "class" else None)
+                 hint=f"onehot({text}) makes it a vector" if e.type.kind == "class" else _variant(inner.calls[-1], len(e.shape)))
     for declared_size, size in zip(sizes, e.shape):
         _bind_size(ctx, inner, declared_size, size, given, e, formal)
     return value
+
+
+def _variant(name: str, sizes: int) -> str | None:
+    """The fragment of the library that does the same to what has so many sizes: batch_norm -> batch_norm_channels."""
+    for other in libraries.names():
+        found = libraries.find(other) if other.startswith(f"{name}_") else None
+        if isinstance(found, FragmentName) and found.fragment is not None:
+            items = found.fragment.formals[0].items or ()
+            shape = [i.name for i in items if isinstance(i, s.Name) and i.name[:1].isupper()]
+            if len(shape) == sizes:
+                return f"`{other}` takes [{', '.join(shape)}]"
+    return None
 
 
 def _bind_axis(ctx: Context, inner: Scope, item: s.Name, e: Expr | None, given: Given) -> None:
