@@ -145,14 +145,18 @@ def comment(equations: Sequence[str]) -> str:
 
 
 def signature(bounds: str, name: str, given: Sequence[str]) -> str:
-    """The head of a kernel; where a line does not hold it, its parameters in rows under each other."""
+    """The head of a kernel; where a line does not hold it, the bounds above the name."""
     head = f'extern "C" __global__ void {bounds}'
-    if len(f"{head} {name}({', '.join(given)})") <= WIDTH:
-        return f"{head} {name}({', '.join(given)})"
-    pad = " " * (len(name) + 1)
+    whole = f"{head} {name}({', '.join(given)})"
+    return whole if len(whole) <= WIDTH else f"{head}\n{parameters(name, given)}"
+
+
+def parameters(head: str, given: Sequence[str]) -> str:
+    """`head(...)`: whole parameters in rows under each other."""
+    pad = " " * (len(head) + 1)
     rows = textwrap.wrap(", ".join(x.replace(" ", "\0") for x in given) + ")", WIDTH, initial_indent=pad, subsequent_indent=pad,
                          break_long_words=False, break_on_hyphens=False)
-    return f"{head}\n{name}(" + "\n".join(rows).lstrip().replace("\0", " ")
+    return f"{head}(" + "\n".join(rows).lstrip().replace("\0", " ")
 
 
-__all__ = ["Kernels"]
+__all__ = ["Kernels", "parameters"]

@@ -17,6 +17,12 @@ static __device__ inline void scale_to_(int n, real *g, const real *parts, int c
     if (!(total > bound)) return;
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) g[i] *= bound / total;
 }
+static __device__ inline void replace_(int n, real *w, const real *g) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) w[i] = g[i];
+}
+static __device__ inline void average_(int n, real *w, const real *g, real steps) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) w[i] += (g[i] - w[i]) / steps;
+}
 extern "C" __global__ void __launch_bounds__(1) advance(int64_t *step)
 {
     step[0] += 1;

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from ...compiler.graph import BATCH
 from ...compiler.graph import length as axis_length
 from ...compiler.optimisers import OPTIMISERS
-from ...compiler.passes.naming import identifier, quoted
+from ...compiler.passes.naming import quoted
 from ...compiler.sizes import Size, product
 from ...compiler.system import lengths_input
 from ..cpu.carrying import CHUNK
 from ..native.kernels import length
 from ..native.updates import NativeUpdates, unused
 from .geometry import BLOCK
-from .kernels import Kernels
+from .kernels import Kernels, parameters
 
 PAD = "    "
 MOST = 400                                                       # pointers that a kernel may take
@@ -95,25 +95,25 @@ class CudaUpdates(NativeUpdates):
         chain = [f"state[{quoted(k)}]" for k in self.compiled.chain]
         lines.append(f"    {result} = _gradients({', '.join(['params', 'grads', *args, *chain, *carry, 'workspace', *seed])})")
         lines += [f"    state[{quoted(k)}][...] = grads[{quoted(k)}]" for k in self.compiled.chain]
-        lines += [f'    launch("{_statistics(k)}", {self._blocks([self._elements(k)])}, {BLOCK}, params[{quoted(k)}], '
-                  f'grads[{quoted(k)}], state["step"])' for k in stats]
-        lines += self._clip_text(groups)
+        self._kernels(groups)
+        lines += [*self._statistics_text(stats), *self._clip_text(groups)]
         for k, group in enumerate(groups):
+            lr, step = ('state["lr"], ' if "lr" in self.takes else ""), ('state["step"], ' if "step" in self.takes else "")
             lines.append(f'    launch("{_name("update", k)}", ({self._blocks(self._sizes_of(group))}, {len(group)}), {BLOCK}, '
                          f'*update_arrays(params, grads, state, {self._names(group)}, {self._slots()}), '
-                         'state["lr"], state["step"])')
+                         + f"{lr}{step or self._counter('update', k)}".removesuffix(", ") + ")")
         lines += [f"    {line}" for line in self._constraint_text()]
-        lines += ['    launch("advance", 1, 1, state["step"])', f"    return {result}"]
-        self._kernels(groups)
+        if self.advances == "advance":
+            self.kernels.plain["advance"] = None
+            lines.append('    launch("advance", 1, 1, state["step"])')
+        lines.append(f"    return {result}")
         return "\n".join(lines) + "\n"
 
     # ------------------------------------------------------------ pieces of the Python text
 
     def _groups(self) -> Iterator[list[str]]:
         """The trained parameters, as many at a time as a kernel takes."""
-        at_once = MOST // (2 + len(self.rule_.slots))
-        for k in range(0, len(self.trained), at_once):
-            yield [*self.trained[k:k + at_once]]
+        yield from _shared(self.trained, MOST // (2 + len(self.rule_.slots)))
 
     def _names(self, group: Sequence[str]) -> str:
         return "TRAINED" if len(group) == len(self.trained) else f"TRAINED[{self.trained.index(group[0])}:][:{len(group)}]"
@@ -138,16 +138,31 @@ class CudaUpdates(NativeUpdates):
             yield (f'    launch("{_name("look", k)}", ({self._blocks(self._sizes_of(group))}, {len(group)}), {BLOCK}, '
                    f'*update_arrays(params, grads, state, {self._names(group)}, {self._slots()}))')
 
+    def _counter(self, word: str, at: int) -> str:
+        """The number of the step, as an argument of the launch that adds one to it."""
+        return 'state["step"], ' if word == self.advances and at == 0 else ""
+
+    def _statistics_text(self, stats: list[str]) -> Iterator[str]:
+        for k, group in enumerate(_shared(stats, MOST // 2)):
+            names = "STATS" if len(group) == len(stats) else f"STATS[{stats.index(group[0])}:][:{len(group)}]"
+            step = "state[\"step\"]" if self._counts(group) else self._counter("statistics", k).removesuffix(", ")
+            yield (f'    launch("{_name("statistics", k)}", ({self._blocks(self._sizes_of(group))}, {len(group)}), {BLOCK}, '
+                   f"*(d[k] for k in {names} for d in (params, grads)){step and ', ' + step})")
+
+    def _counts(self, group: Sequence[str]) -> bool:
+        """Whether one of these statistics is the mean over all steps."""
+        return any(self.system.stats[k].average for k in group)
+
     def _clip_text(self, groups: list[list[str]]) -> Iterator[str]:
         t = self.training
         if t.clip_norm is not None and self.trained:
             yield f'    parts, = workspace.reserve("squares", [({PARTS * len(self.trained)}, np.float32)])'
             for k, group in enumerate(groups):
                 yield (f'    launch("{_name("squares", k)}", ({PARTS}, {len(group)}), {BLOCK}, *(grads[k] for k in '
-                       f'{self._names(group)}), parts, {PARTS * self.trained.index(group[0])})')
+                       f'{self._names(group)}), {self._counter("squares", k)}parts, {PARTS * self.trained.index(group[0])})')
         if t.clip_norm is not None or t.clip_value is not None:
             for k, group in enumerate(groups):
-                more = ", parts" if t.clip_norm is not None else ""
+                more = ", parts" if t.clip_norm is not None else f", {self._counter('clip', k)}".removesuffix(", ")
                 yield (f'    launch("{_name("clip", k)}", ({self._blocks(self._sizes_of(group))}, {len(group)}), {BLOCK}, '
                        f'*(grads[k] for k in {self._names(group)}){more})')
 
@@ -172,30 +187,55 @@ class CudaUpdates(NativeUpdates):
 
     def _kernels(self, groups: list[list[str]]) -> None:
         name, t = self.training.optimiser, self.training
-        self.kernels.plain["advance"] = None
+        doc = (OPTIMISERS[name][1].__doc__ or "").strip().split("\n")[0]
+        text, self.takes = self._device(f"{name}_", dict(self.rule_.equations), doc)
+        self.advances = self._advancing()
         if self.trained:
-            doc = (OPTIMISERS[name][1].__doc__ or "").strip().split("\n")[0]
-            self.kernels.devices.append(self._device(f"{name}_", dict(self.rule_.equations), doc))
+            self.kernels.devices.append(text)
             if self.rule_.look is not None:
-                self.kernels.devices.append(self._device(f"{name}_look_", {"w": self.rule_.look}, "Where the gradient is taken."))
-        rates = dict(t.rates)
+                look, _ = self._device(f"{name}_look_", {"w": self.rule_.look}, "Where the gradient is taken.")
+                self.kernels.devices.append(look)
         for at, group in enumerate(groups):
-            more = ["const real *lr", "const int64_t *step"]
-            cases = [(k, f"{name}_({self._n(k)}, {self._operands(j)}, "
-                         f"lr[0]{f' * {rates[k]!r}' if k in rates else ''}, (double)step[0] + 1)") for j, k in enumerate(group)]
-            self.kernels.raw(_name("update", at), self._over(group, cases, more))
             if self.rule_.look is not None:
-                cases = [(k, f"{name}_look_({self._n(k)}, {self._operands(j)}, 0, 0)") for j, k in enumerate(group)]
+                cases = [(k, f"{name}_look_({self._n(k)}, {self._operands(j)})") for j, k in enumerate(group)]
                 self.kernels.raw(_name("look", at), self._over(group, cases, []))
+        for at, stats in enumerate(_shared([*self.system.stats], MOST // 2)):
+            self._statistics(at, stats)
+        for at, group in enumerate(groups):
             if t.clip_norm is not None:
                 self._norm(at, group)
             elif t.clip_value is not None:
                 self._clip(at, group)
-        for k, s in self.system.stats.items():
-            change = "w[i] += (g[i] - w[i]) / (real)(step[0] + 1);" if s.average else "w[i] = g[i];"
-            n = self._n(k)
-            self.kernels.raw(_statistics(k), f"(real *w, const real *g, const int64_t *step)\n{{\n    const int n = {n};\n"
-                                                f"    {ELEMENTS} {change}\n}}\n")
+        for at, group in enumerate(groups):
+            self._update(at, group)
+
+    def _advancing(self) -> str:
+        """The kernel that adds one to the number of the step: the first one after the gradient that does not read it, for its
+        blocks run in any order; else one of its own.
+        """
+        t, averaged = self.training, self._counts([*self.system.stats])
+        could = {"statistics": bool(self.system.stats) and not averaged, "squares": t.clip_norm is not None,
+                 "clip": t.clip_value is not None and t.clip_norm is None, "update": "step" not in self.takes}
+        return next((k for k, can in could.items() if can and (self.trained or k == "statistics")), "advance")
+
+    def _update(self, at: int, group: list[str]) -> None:
+        """The rule, over a group of parameters."""
+        rates, done = dict(self.training.rates), self.advances not in ("update", "advance")
+        more = [f"const {kind}" for kind, k in (("real *lr", "lr"), ("int64_t *step", "step")) if k in self.takes]
+        cases = []
+        for j, k in enumerate(group):
+            values = {"lr": f"lr[0]{f' * {rates[k]!r}' if k in rates else ''}", "step": "(double)step[0]" + " + 1" * (not done)}
+            call = [self._n(k), self._operands(j), *(values[x] for x in self.takes)]
+            cases.append((k, f"{self.training.optimiser}_({', '.join(call)})"))
+        self.kernels.raw(_name("update", at), self._over(group, cases, more, self._counter("update", at)))
+
+    def _statistics(self, at: int, group: list[str]) -> None:
+        """The running statistics of normalisations: averages over all steps, or what the gradient's kernels made of them."""
+        given = [x for j in range(len(group)) for x in (f"real *w{j}", f"const real *g{j}")]
+        cases = [(k, f"average_({self._n(k)}, w{j}, g{j}, (real)(step[0] + 1))" if self.system.stats[k].average
+                  else f"replace_({self._n(k)}, w{j}, g{j})") for j, k in enumerate(group)]
+        more = ["const int64_t *step"] if self._counts(group) else []
+        self.kernels.raw(_name("statistics", at), self._switch([*given, *more], cases, self._counter("statistics", at)))
 
     def _n(self, key: str) -> str:
         return length(self._elements(key))
@@ -203,43 +243,54 @@ class CudaUpdates(NativeUpdates):
     def _operands(self, j: int) -> str:
         return ", ".join(f"{k}{j}" for k in self.arguments)
 
-    def _over(self, group: list[str], cases: list[tuple[str, str]], more: list[str]) -> str:
+    def _over(self, group: list[str], cases: list[tuple[str, str]], more: list[str], counter: str = "") -> str:
         """A kernel with one row of blocks for each parameter."""
         given = [f"{'const ' if k == 'g' else ''}real *{k}{j}" for j in range(len(group)) for k in self.arguments]
-        return self._switch(given + more, cases)
+        return self._switch(given + more, cases, counter)
 
     @staticmethod
-    def _switch(given: list[str], cases: list[tuple[str, str]]) -> str:
-        lines = [f"{PAD}case {j}: {call}; break;".ljust(96) + f"/* {k} */" for j, (k, call) in enumerate(cases)]
-        return f"({', '.join(given)})\n{{\n{PAD}switch (blockIdx.y) {{\n" + "\n".join(lines) + f"\n{PAD}}}\n}}\n"
+    def _switch(given: list[str], cases: list[tuple[str, str]], counter: str = "") -> str:
+        """A kernel with one row of blocks for each case; with `counter`, it also adds one to the number of the step."""
+        calls = [f"{PAD}case {j}: {call}; break;" for j, (_, call) in enumerate(cases)]
+        width = max(64, *(len(x) + 1 for x in calls))
+        lines = [f"{x:<{width}} /* {k} */" for x, (k, _) in zip(calls, cases, strict=True)]
+        first, step = "blockIdx.x + blockIdx.y + threadIdx.x == 0", "int64_t *step"
+        given = [*given, *[step] * (bool(counter) and step not in given)]
+        lines += [f"{PAD}}}", *[f"{PAD}if ({first}) step[0] += 1;".ljust(64) + " /* nothing here reads it */"] * bool(counter)]
+        return f"({', '.join(given)})\n{{\n{PAD}switch (blockIdx.y) {{\n" + "\n".join(lines) + "\n}\n"
 
     def _norm(self, at: int, group: list[str]) -> None:
         """The global norm: squares added up by blocks, then by every block that scales."""
         given = [f"real *g{j}" for j in range(len(group))]
         cases = [(k, f"squares_({self._n(k)}, g{j}, parts + first + {PARTS * j})") for j, k in enumerate(group)]
-        self.kernels.raw(_name("squares", at), self._switch([f"const {g}" for g in given] + ["real *parts", "int first"], cases))
+        counter = self._counter("squares", at)
+        more = [*["int64_t *step"] * bool(counter), "real *parts", "int first"]
+        self.kernels.raw(_name("squares", at), self._switch([f"const {g}" for g in given] + more, cases, counter))
         bound, count = self.training.clip_norm, PARTS * len(self.trained)
         cases = [(k, f"scale_to_({self._n(k)}, g{j}, parts, {count}, (real){bound!r})") for j, k in enumerate(group)]
         self.kernels.raw(_name("clip", at), self._switch([*given, "const real *parts"], cases))
 
     def _clip(self, at: int, group: list[str]) -> None:
         cases = [(k, f"clip_({self._n(k)}, g{j}, (real){self.training.clip_value!r})") for j, k in enumerate(group)]
-        self.kernels.raw(_name("clip", at), self._switch([f"real *g{j}" for j in range(len(group))], cases))
+        given = [f"real *g{j}" for j in range(len(group))]
+        self.kernels.raw(_name("clip", at), self._switch(given, cases, self._counter("clip", at)))
 
-    def _device(self, name: str, equations: dict, doc: str) -> str:  # type: ignore[type-arg]
-        """The rule for each element, in a loop that the threads share."""
+    def _device(self, name: str, equations: dict, doc: str) -> tuple[str, list[str]]:  # type: ignore[type-arg]
+        """The rule for each element, in a loop that the threads share; and which of lr and step it takes."""
         once, each = self.rule_lines(name, equations)
-        given = [f"{'' if k in equations else 'const '}real *__restrict__ {k}" for k in self.arguments]
-        head = f"static __device__ void {name}("
+        takes = [k for k in ("lr", "step") if re.search(rf"\b{k}\b", "\n".join([*once, *each]))]
+        given = ["int n", *(f"{'' if k in equations else 'const '}real *__restrict__ {k}" for k in self.arguments),
+                 *(f"double {k}" for k in takes)]
         return "\n".join([
-            f"{head}int n, {', '.join(given)},", f"{' ' * len(head)}double lr, double step)",
-            f"{{   /* {doc} */",
-            *(f"{PAD}{line}" for line in once), *unused(("lr", "step", "g"), [*once, *each]),
-            f"{PAD}{ELEMENTS} {{", *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n"
+            parameters(f"static __device__ void {name}", given), f"{{   /* {doc} */",
+            *(f"{PAD}{line}" for line in once), *unused(("g",), [*once, *each]),
+            f"{PAD}{ELEMENTS} {{", *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n", takes
 
 
-def _statistics(key: str) -> str:
-    return "statistics_" + re.sub(r"[^A-Za-z0-9_]", "_", identifier(key))
+def _shared(names: Sequence[str], at_once: int) -> Iterator[list[str]]:
+    """The names, as many at a time as a kernel takes."""
+    for k in range(0, len(names), at_once):
+        yield [*names[k:k + at_once]]
 
 
 def _name(word: str, at: int) -> str:
