@@ -46,7 +46,7 @@ def torch_loop(params: Arrays, data: dict[str, Any]) -> TorchLoss:
     def loss() -> Any:
         U = torch.cat([p[f"U_{k}"] for k in GATES])
         u = torch.cat([p[f"W_{k}"] for k in GATES]).T[data["x"].T]
-        h = c = torch.zeros(u.shape[1], H)
+        h = c = u.new_zeros(u.shape[1], H)
         out = []
 
         def unit(a: Any, k: str) -> Any:

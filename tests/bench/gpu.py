@@ -1,217 +1,201 @@
 """A training step on a GPU: ours, captured as a graph, against PyTorch (eager, and compiled with CUDA graphs) and JAX.
 
-    python -m tests.bench.gpu [ROW ...] [--rounds N] [--seconds S] [--without SIDE ...] [--json FILE]
+    python -m tests.bench.gpu [ROW ...] [--minutes M] [--rounds N] [--seconds S] [--sides SIDE ...] [--json FILE]
+    python -m tests.bench.gpu --trial               tiny rows on the CPU, ours on the stand-in for CuPy: no figure means anything
+    python -m tests.bench.gpu --table FILE          the README's table of a measurement
 
-Verified first, row by row: the loss, the gradients and the parameters after three steps of ours are those of the NumPy module,
-and the first loss of every peer is ours. Then rounds go from side to side in turn; a turn launches steps one after the other and
-waits for the device once, at its end, so that a figure is what a training loop sees that does not read every loss. Printed: the
-median step of every side with its quartiles, the ratio of ours to the fastest peer beside the ratio that is aimed at, and two
-floors: the step's matrix operations over the rate that a large float32 product reaches here, and the bytes that any step moves
-(inputs once; parameters, gradients and slots read and written) over the bandwidth that a large copy reaches. `--json` keeps all.
+Verified first, row by row: the loss, the gradients and the parameters after three steps of ours are those of the NumPy module (of
+sequences, on their first 64 steps); then every side computes the same loss and changes every parameter as the first, in three
+steps on all of the row's data. Then rounds go from side to side in turn; a turn launches steps one after the other and waits for
+the device once, at its end: what a training loop sees that does not read every loss. All inputs stand on the device; products are
+float32, without TF32. Printed: the median step of every side with its quartiles, the ratio of ours to the fastest peer by
+rounds, beside the ratio that is aimed at, and two floors: the step's matrix operations over the rate that a large float32 product
+reaches in this run, and the bytes that any step moves (inputs once; parameters, gradients and slots read and written) over the
+bandwidth that a large copy reaches.
+
+Every side is a process: one that fails, or does not answer within --patience seconds, says so, is begun anew for the next row,
+and the others go on. Rows come in the order of what they tell; --minutes ends the run in time and names those that are left.
+--json is written after every row; a second run with the same file measures what is missing in it, or rows that are named.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from tests.bench import custom, energies, feedforward, images, recurrent
-from tests.bench.gpu_peers import PEERS, Side, Unavailable
-from tests.bench.limits import operations
-from tests.bench.work import Arrays, Work
+from tests.bench.gpu_ours import STEPS, VARIANTS
+from tests.bench.gpu_peers import PEERS
+from tests.bench.gpu_report import HEAD, lines, machine, table
+from tests.bench.gpu_rows import ORDER, ROWS, TRIAL, WORK
+from tests.bench.gpu_sides import Failed, Remote
+from tests.bench.sides import otherwise
 
-SIDE, COPIED = 8192, 1 << 28                                     # rows of the product, floats of the copy that are timed
 SIDES = ("ours", *PEERS)
-HEAD = f"{'row':<18}{'side':<16}{'median':>12}{'quartiles':>24}"
+MARGIN = 20                                              # seconds that a row takes at least
+Found = dict[str, Any]
 
 
-def feed(name: str, classes: int, batch: int) -> Work:
-    work = feedforward.ROWS[name]
-    return replace(work, title=f"{name}, batch {batch}", data=feedforward.images(classes, batch), optimisers=("sgd",), target=0.7)
-
-
-def cells() -> Iterable[tuple[str, Work]]:
-    """LSTM and GRU by their sizes."""
-    for kind, cell, gates in (("LSTM", recurrent.LSTM, 4), ("GRU", recurrent.GRU, 3)):
-        for hidden in (256, 512, 1024):
-            for steps in (64, 512):
-                for batch in (32, 128):
-                    name = f"{kind.lower()}_{hidden}_{steps}_{batch}"
-                    yield name, recurrent.row(kind.lower(), kind, cell, hidden, gates, batch, steps, 0.9)
-
-
-WORK: dict[str, Work] = {
-    **{f"{name}_{batch}": feed(name, classes, batch) for name, classes in (("mlp", 10), ("autoencoder", 0))
-       for batch in (128, 4096)},
-    **dict(cells()), "custom": replace(custom.ROWS["custom"], target=0.3), "cnn": replace(images.ROWS["cnn"], target=1.0),
-    "rbm": replace(energies.ROWS["rbm"], target=0.7)}
-
-
-class Wrong(AssertionError):
-    """What a side computes is not what NumPy computes."""
-
-
-# ---------------------------------------------------------------- ours
-
-def verified(device: Any, numpy: Any, params: Arrays, data: Arrays, steps: int = 3) -> float:
-    """The first loss, where our module agrees with NumPy's. Wrong says in what it does not."""
-    there, here = device.to_device(params), {k: v.copy() for k, v in params.items()}
-    if hasattr(numpy, "loss_and_grads"):
-        (loss, grads), (wanted, known) = (m.loss_and_grads(p, **data) for m, p in ((device, there), (numpy, here)))
-        agree("the loss", device.to_host(loss), wanted)
-        for k, v in device.to_host(grads).items():
-            agree(f"the gradient of {k}", v, known[k])
-    states = device.init_state(there), numpy.init_state(here)
-    losses = []
-    for k in range(steps):
-        losses.append(float(numpy.train_step(here, states[1], **data)))
-        agree(f"the loss of step {k}", device.to_host(device.train_step(there, states[0], **data)), losses[-1])
-    for k, v in device.to_host(there).items():
-        agree(f"{k} after {steps} steps", v, here[k])
-    return losses[0]
-
-
-def agree(what: str, found: Any, wanted: Any) -> None:
-    """Refuse numbers that differ by more than float32 products of other orders do."""
-    scale = max(float(np.abs(wanted).max()), 1e-6)
-    off = float(np.abs(np.asarray(found, np.float64) - wanted).max()) / scale
-    if not off < 2e-3:
-        raise Wrong(f"{what} is off by {off:.1e} of its size")
-
-
-def our_side(device: Any, params: Arrays, data: Arrays) -> Side:
-    """A step that waits for nothing, and the wait. Steps are captured, or the reason is raised."""
-    there, given = device.to_device(params), device.to_device(data)
-    state = device.init_state(there)
-    for _ in range(3):
-        device.train_step(there, state, **given)
-    if state.workspace.views["step"].graph is None:
-        raise Unavailable(state.workspace.views["step"].reason)
-    return lambda: device.train_step(there, state, **given), device.cp.cuda.Device().synchronize
-
-
-# ---------------------------------------------------------------- times
-
-def timed(step: Callable[[], Any], wait: Callable[[], None], n: int) -> float:
-    """Seconds of a step, of n that are waited for at their end."""
-    wait()
-    start = perf_counter()
-    for _ in range(n):
-        step()
-    wait()
-    return (perf_counter() - start) / n
-
-
-def measured(sides: dict[str, Side], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds of a step of each side, one of each round."""
-    counts = {}
-    for name, (step, wait) in sides.items():
-        timed(step, wait, 5)                                     # compiles, makes buffers
-        counts[name] = max(3, int(seconds / timed(step, wait, 5)))
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, (step, wait) in sides.items():
-            found[name].append(timed(step, wait, counts[name]))
-    return found
-
-
-def limits(device: Any) -> dict[str, float]:
-    """What this device reaches: operations a second of a large float32 product, bytes a second of a large copy."""
-    cp = device.cp
-    a, b, c = (cp.zeros((SIDE, SIDE), np.float32) for _ in range(3))
-    x, y = (cp.zeros(COPIED, np.float32) for _ in range(2))
-
-    def copy() -> None:
-        y[...] = x
-
-    wait = cp.cuda.Device().synchronize
-    product, moved = (min(timed(f, wait, 5) for _ in range(5)) for f in (lambda: device.gemm(a, b, c), copy))
-    return {"operations": 2 * SIDE**3 / product, "bytes": 2 * x.nbytes / moved}
-
-
-def floors(program: Any, params: Arrays, data: Arrays, reached: dict[str, float]) -> dict[str, float]:
-    """Seconds that a step takes at least by its products, and by the bytes that it moves."""
-    held, slots = (sum(v.nbytes for v in x) for x in (params.values(), (
-        a for k, a in program.module.init_state(params).items() if k.partition(".")[2] in params)))
-    moved = sum(v.nbytes for v in data.values()) + 4 * held + 2 * slots
-    return {"operations": operations(program.compiled, data) / reached["operations"], "bytes": moved / reached["bytes"]}
-
-
-def one_row(name: str, options: argparse.Namespace, reached: dict[str, float] | None) -> dict[str, Any]:
-    """Everything about one row."""
-    import chainrule as cr
-    work = WORK[name]
-    system, optimiser, data = cr.parse(work.text(work.optimisers[0])), work.optimisers[0], work.data()
-    device, numpy = cr.compile(system, backend="cupy").module, cr.compile(system)
-    params = {k: np.asarray(v, np.float32) for k, v in numpy.init(seed=1).items()}
-    loss = verified(device, numpy.module, params, data)
-    sides, missing = {"ours": our_side(device, params, data)}, {}
-    for peer, build in PEERS.items():
-        if peer in options.without:
-            continue
-        try:
-            sides[peer] = build(work, optimiser, params, loss)
-        except Unavailable as e:
-            missing[peer] = str(e)
-    reached = reached or limits(device)
-    return {"row": name, "title": work.title, "target": work.target, "reached": reached, "missing": missing,
-            "floor": floors(numpy, params, data, reached), "seconds": measured(sides, options.rounds, options.seconds)}
-
-
-# ---------------------------------------------------------------- what is printed
-
-def lines(found: dict[str, Any]) -> Iterable[str]:
-    """A row of the table."""
-    middle = {k: statistics.median(v) for k, v in found["seconds"].items()}
-    for k, v in found["seconds"].items():
-        low, _, high = statistics.quantiles(v, n=4) if len(v) > 1 else (v[0], v[0], v[0])
-        yield f"{found['row']:<18}{k:<16}{1e6 * middle[k]:>9.1f} us{f'{1e6 * low:.1f} - {1e6 * high:.1f} us':>24}"
-    for k, why in found["missing"].items():
-        yield f"{'':<18}{k:<16}{'not measured: ' + why}"
-    peers = [v for k, v in middle.items() if k != "ours"]
-    ratio = f"{middle['ours'] / min(peers):.2f}" if peers else "not yet measured"
-    floor = found["floor"]
-    yield (f"{'':<18}ratio {ratio} (wanted: <= {found['target']}); floors: products {1e6 * floor['operations']:.1f} us, bytes "
-           f"{1e6 * floor['bytes']:.1f} us")
-
-
-def given() -> argparse.Namespace:
+def given(words: list[str] | None = None) -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("rows", nargs="*", choices=[*WORK, []], default=[], metavar="ROW", help=", ".join(WORK))
-    options.add_argument("--rounds", type=int, default=15)
-    options.add_argument("--seconds", type=float, default=0.2, help="of one side's turn, about")
-    options.add_argument("--without", nargs="+", choices=[*PEERS], default=[], metavar="SIDE", help=", ".join(PEERS))
+    options.add_argument("rows", nargs="*", choices=[*WORK, []], default=[], metavar="ROW", help=", ".join(ROWS))
+    options.add_argument("--sides", nargs="+", choices=[*VARIANTS, *PEERS], default=SIDES, metavar="SIDE",
+                         help=", ".join([*VARIANTS, *PEERS]))
+    options.add_argument("--minutes", type=float, default=60, help="when to stop")
+    options.add_argument("--patience", type=float, default=150, help="seconds that a side may take to build its step")
+    options.add_argument("--rounds", type=int, default=11)
+    options.add_argument("--seconds", type=float, default=0.1, help="of one side's turn, about")
     options.add_argument("--json", type=Path, metavar="FILE")
-    return options.parse_args()
+    options.add_argument("--table", type=Path, metavar="FILE")
+    options.add_argument("--trial", action="store_true")
+    return options.parse_args(words)
 
 
-def main() -> None:
-    """Verify and measure every row; what fails is said, and the other rows go on."""
-    options, rows, reached = given(), [], None
-    from chainrule.backends.gpu.program import NoDevice
-    print(HEAD)
-    for name in options.rows or WORK:
-        try:
-            found = one_row(name, options, reached)
-        except NoDevice as e:
-            raise SystemExit(f"not measured: {e}") from None
-        except (Wrong, Unavailable, RuntimeError) as e:
-            print(f"{name:<18}not measured: {e}", flush=True)
-            continue
-        reached = found["reached"]
-        print("\n".join(lines(found)), flush=True)
-        rows.append(found)
-        if options.json:
-            options.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+class Run:
+    """A measurement: the sides' processes, the time that is left, what has been found."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.folder = options, tempfile.TemporaryDirectory()
+        self.end = perf_counter() + 60 * options.minutes
+        self.log = Path(self.folder.name, "errors").open("wb")
+        device = "cpu" if options.trial else "cuda"
+        self.remotes = {name: Remote(name, device, self.log) for name in options.sides}
+        self.found: Found = {"machine": {}, "reached": {}, "rows": []}
+        if options.json and options.json.is_file():
+            self.found = json.loads(options.json.read_text(encoding="utf-8"))
+
+    def left(self) -> float:
+        return self.end - perf_counter()
+
+    def each(self, sides: Iterable[str], missing: dict[str, str], seconds: float, *, tell: Callable[[str], Found]) -> Found:
+        """The answers of sides that are asked at the same time. Who fails is missing."""
+        out, sides, deadline = {}, [*sides], perf_counter() + min(seconds, self.left())
+        for name in sides:
+            self.remotes[name].tell(**tell(name))
+        for name in sides:
+            try:
+                out[name] = self.remotes[name].said(max(deadline - perf_counter(), 1))
+            except Failed as e:
+                missing[name] = str(e)
+        return out
+
+    def file(self, name: str) -> str:
+        return str(Path(self.folder.name, f"{name}.npz"))
+
+    def row(self, name: str) -> Found:
+        """Everything about one row."""
+        import chainrule as cr
+        work, start, patience = WORK[name], perf_counter(), self.options.patience
+        begun = cr.compile(cr.parse(work.text(work.optimisers[0]))).init(seed=1)
+        params = {k: np.asarray(v, np.float32) for k, v in begun.items()}
+        np.savez(self.file("params"), **params)              # type: ignore[arg-type]
+        missing = {k: r.missing for k, r in self.remotes.items() if r.missing}
+        sides: Found = self.each((k for k in self.remotes if k not in missing), missing, patience,
+                                 tell=lambda k: {"do": "prepare", "row": name, "params": self.file("params")})
+        steps = 1 if work.noise else STEPS                       # in the first step, all are given our random numbers
+        losses = self.each(sides, missing, patience, tell=lambda k: {"do": "check", "steps": steps, "file": self.file(k)})
+        sides = {k: v | losses[k] for k, v in sides.items() if k in losses}
+        for k, why in self.different([*sides], losses, params).items():
+            del sides[k]
+            missing[k] = why
+        self.once(sides)
+        seconds = self.measured([*sides], missing)
+        ours = [k for k in sides if k in VARIANTS and k not in missing]
+        for k, why in self.each(ours, missing, patience, tell=lambda k: {"do": "captured"}).items():
+            sides[k]["not captured"] = why
+        return {"row": name, "title": work.title, "target": work.target, "missing": missing, "took": perf_counter() - start,
+                "sides": {k: v | {"seconds": seconds[k]} for k, v in sides.items() if seconds.get(k)}}
+
+    def different(self, names: list[str], losses: Found, params: dict[str, np.ndarray[Any, Any]]) -> dict[str, str]:
+        """Sides that compute something else than the first one does."""
+        out, first = {}, dict[str, Any]()
+        for name in names:
+            with np.load(self.file(name)) as f:
+                change = {k: f[k] - params[k] for k in params}
+            first = first or change
+            wanted, loss = losses[names[0]]["losses"][0], losses[name]["losses"][0]
+            other = [k for k in params if otherwise(params[k], change[k], first[k], "float32")]
+            if "tf32" in name:
+                continue                                         # compared with NumPy alone
+            if not np.isclose(loss, wanted, rtol=1e-4):
+                out[name] = f"its first loss is {loss:.6g}, that of {names[0]} is {wanted:.6g}"
+            elif other:
+                out[name] = f"it changes {other[0]} otherwise than {names[0]}"
+        return out
+
+    def once(self, sides: Found) -> None:
+        """The machine, and what it reaches: with the first row of ours."""
+        self.found["machine"] = self.found["machine"] or machine()
+        for r in self.remotes.values():
+            self.found["machine"] |= r.about
+        ours = next((k for k in sides if k in VARIANTS and "tf32" not in k), None)
+        if ours and not self.found["reached"]:
+            self.found["reached"] = self.each([ours], {}, 60, tell=lambda k: {"do": "reached"}).get(ours, {})
+
+    def measured(self, names: list[str], missing: dict[str, str]) -> dict[str, list[float]]:
+        """Seconds of a step of each side, one of each round."""
+        def turn(name: str, steps: int) -> float | None:
+            if name not in missing:
+                return self.each([name], missing, 60, tell=lambda k: {"do": "run", "steps": steps}).get(name)
+            return None
+
+        counts, found = {}, {name: list[float]() for name in names}
+        for name in names:
+            turn(name, 5)                                        # the last of what a first step does: compiling, buffers, graphs
+            counts[name] = max(3, min(2000, int(self.options.seconds / (turn(name, 5) or 1))))
+        for k in range(self.options.rounds):
+            if k >= 3 and self.left() < 0:
+                break
+            for name in names:
+                if (seconds := turn(name, counts[name])) is not None:
+                    found[name].append(seconds)
+        return {k: v for k, v in found.items() if k not in missing}
+
+    def rows(self) -> None:
+        """Row after row, as long as there is time."""
+        known = {r["row"]: r for r in self.found["rows"]}
+        wanted = self.options.rows or [r for r in (TRIAL if self.options.trial else ORDER)
+                                       if not {*self.options.sides} <= {*known.get(r, {"sides": {}})["sides"]}]
+        for k, name in enumerate(wanted):
+            if self.left() < MARGIN:
+                print(f"not measured, for the time is over: {', '.join(wanted[k:])}")
+                break
+            known[name] = found = self.row(name)
+            print("\n".join(lines(found, self.found["reached"])), flush=True)
+            if self.options.sides[0] in VARIANTS and (why := self.remotes[self.options.sides[0]].missing):
+                print(f"nothing of ours can be measured: {why}")
+                break
+            self.found["rows"] = [known[r] for r in WORK if r in known]
+            if self.options.json:
+                self.options.json.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
+
+    def close(self) -> None:
+        for r in self.remotes.values():
+            r.stop()
+        self.log.close()
+        self.folder.cleanup()
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure, or print the table of a measurement; 1 where something of ours is missing."""
+    options = given(words)
+    if options.table:
+        print(table(json.loads(options.table.read_text(encoding="utf-8")) if options.table.is_file() else {"rows": []}), end="")
+        return 0
+    run = Run(options)
+    try:
+        print(HEAD, flush=True)
+        run.rows()
+    finally:
+        run.close()
+    return int(not run.found["rows"] or any(k in r["missing"] for r in run.found["rows"] for k in VARIANTS))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

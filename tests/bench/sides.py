@@ -165,6 +165,11 @@ def check(sides: list[Side], path: str, work: Work, optimiser: str) -> None:
         if not np.isclose(s.said["loss"], loss, rtol=100 * eps):
             raise SystemExit(f"{work.title}: {s.name} computes the loss {s.said['loss']}, {sides[0].name} {loss}")
         for k, change in after[0].items():
-            rounding = 4 * eps * (np.linalg.norm(before[k]) + np.sqrt(change.size) * 1e-3)
-            if np.linalg.norm(found[k] - change) > TOLERANCE[work.dtype] * np.linalg.norm(change) + rounding:
+            if otherwise(before[k], found[k], change, work.dtype):
                 raise SystemExit(f"{work.title}: {s.name} changes {k} otherwise than {sides[0].name}")
+
+
+def otherwise(before: Any, found: Any, change: Any, dtype: str) -> bool:
+    """Whether a parameter changes otherwise than it should, by more than rounding."""
+    rounding = 4 * float(np.finfo(dtype).eps) * (np.linalg.norm(before) + np.sqrt(change.size) * 1e-3)
+    return not np.linalg.norm(found - change) <= TOLERANCE[dtype] * np.linalg.norm(change) + rounding

@@ -85,11 +85,11 @@ def ours(work: Work) -> dict[str, np.ndarray]:
     return {k: draw("uniform", k, shape, dtype=np.float32) for k, shape in work.noise.items()}
 
 
-def torch_noise(work: Work) -> Callable[[], dict[str, Any]]:
+def torch_noise(work: Work, device: str = "cpu") -> Callable[[], dict[str, Any]]:
     """Ours in the first step, which is checked; then its own."""
     import torch
     first = [{k: torch.tensor(u) for k, u in ours(work).items()}]
-    return lambda: first.pop() if first else {k: torch.rand(shape) for k, shape in work.noise.items()}
+    return lambda: first.pop() if first else {k: torch.rand(shape, device=device) for k, shape in work.noise.items()}
 
 
 def torch_side(work: Work, optimiser: str, params: Arrays, compiled: bool = False) -> Built:

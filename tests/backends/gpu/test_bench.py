@@ -1,5 +1,6 @@
-"""The measurement on a GPU, as far as it goes without one: what it verifies, and what it says."""
+"""The measurement on a GPU, as far as it goes without one: all of it runs in a trial on the CPU, whose figures mean nothing."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,35 +11,117 @@ from chainrule.backends.gpu.program import CudaProgram
 from gpu import host, programs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+from tests.bench import gpu, gpu_ours, gpu_report, gpu_rows, gpu_sides
+from tests.bench.gpu_peers import PEERS
+
+needs_a_compiler = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+QUICK = ["--trial", "--rounds", "2", "--seconds", "0.001"]
 
 
-@pytest.fixture(scope="module")
-def bench():
-    from tests.bench import gpu, recurrent
-    work = recurrent.row("lstm", "LSTM", recurrent.LSTM, 6, 4, 2, 3, 0.9)
-    system = cr.parse(work.text("sgd"))
-    numpy = cr.compile(system)
+@needs_a_compiler
+def test_what_is_measured_is_verified():
+    work = gpu_rows.TRIAL["lstm_trial"]
+    system, data = cr.parse(work.text("sgd")), work.data()
+    numpy, source = cr.compile(system), CudaProgram(system.system).source
     params = {k: np.asarray(v, np.float32) for k, v in numpy.init(seed=1).items()}
-    return gpu, work, numpy, CudaProgram(system.system).source, params
+    gpu_ours.verified(programs.loaded(source), numpy.module, params, data)
+    broken = source.replace("tanh_(real x) { return tanhf(x); }", "tanh_(real x) { return tanhf(1.1f * x); }")
+    with pytest.raises(gpu_ours.Wrong, match="is off by"):
+        gpu_ours.verified(programs.loaded(broken), numpy.module, params, data)
 
 
-def test_what_is_measured_is_verified(bench):
-    gpu, work, numpy, source, params = bench
-    device = programs.loaded(source)
-    device.cp.cuda.Device().synchronize()
-    gpu.verified(device, numpy.module, params, work.data())
-    assert gpu.our_side(device, params, work.data())[0]().shape == ()
-    broken = programs.loaded(source.replace("tanh_(real x) { return tanhf(x); }",
-                                             "tanh_(real x) { return tanhf(1.1f * x); }"))
-    with pytest.raises(gpu.Wrong, match="is off by"):
-        gpu.verified(broken, numpy.module, params, work.data())
+@needs_a_compiler
+def test_a_trial(tmp_path, capsys):
+    """What a row holds; it is not measured again; the table has it, and names what it does not have."""
+    file = tmp_path / "gpu.json"
+    given = [*QUICK, "--sides", "ours", "--json", str(file), "lstm_trial"]
+    assert gpu.main(given) == 0
+    row, = json.loads(file.read_text())["rows"]
+    assert row["missing"] == {} and len(row["sides"]["ours"]["seconds"]) == 2 and row["sides"]["ours"]["not captured"] == ""
+    assert "lstm_trial        ours" in capsys.readouterr().out
+    run = gpu.Run(gpu.given([*given[:-1], "--minutes", "0"]))
+    run.rows()
+    run.close()
+    left = capsys.readouterr().out
+    assert "the time is over: mlp_trial, gru_trial" in left and "lstm_trial" not in left
 
 
-def test_lines_of_a_row(bench):
-    gpu = bench[0]
-    found = {"row": "lstm", "target": 0.9, "missing": {"jax": "jax finds no GPU"}, "floor": {"operations": 1e-6, "bytes": 2e-6},
-             "seconds": {"ours": [1e-5, 2e-5, 3e-5], "torch": [4e-5, 4e-5, 4e-5]}}
-    text = "\n".join(gpu.lines(found))
-    assert "20.0 us" in text and "ratio 0.50 (wanted: <= 0.9)" in text and "not measured: jax finds no GPU" in text
-    assert {"lstm_1024_512_128", "gru_256_64_32", "autoencoder_4096", "custom", "cnn", "rbm"} <= {*gpu.WORK}
+@pytest.mark.full
+@needs_a_compiler
+@pytest.mark.parametrize("row", gpu_rows.TRIAL)
+def test_the_peers_compute_the_same(row, tmp_path):
+    """PyTorch, eager and compiled, and JAX."""
+    for name in ("torch", "jax"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    file = tmp_path / "gpu.json"
+    assert gpu.main([*QUICK, "--json", str(file), row]) == 0
+    found, = json.loads(file.read_text())["rows"]
+    assert found["missing"] == {} and {*found["sides"]} == {"ours", *PEERS}
+
+
+class Answering(gpu_sides.Remote):
+    """A side that is a line of Python."""
+
+    def command(self):
+        return [sys.executable, "-c", f"import json, sys, time; print('{{}}', flush=True); [{self.name} for line in sys.stdin]"]
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("time.sleep(60)", "no answer in 1 s"), ("sys.exit(3)", "its process ended with status 3"),
+    ("print(json.dumps({'error': 'CUDA error'}), flush=True)", "CUDA error")], ids=("hangs", "ends", "says why"))
+def test_a_side_that_fails_is_begun_anew(line, said):
+    side = Answering(line, "cpu")
+    try:
+        before = side.process
+        with pytest.raises(gpu_sides.Failed, match=said):
+            side.ask(1, do="run", steps=1)
+        assert before.poll() is not None and side.process.poll() is None and not side.missing
+    finally:
+        side.stop()
+
+
+def test_a_row_or_a_side_that_fails_leaves_the_others(capsys, monkeypatch):
+    """A side that is not installed measures no row; of a row that fails the reason is told, and the next one comes."""
+    class Fake:
+        def __init__(self, name, *_):
+            self.name, self.about = name, {"device": "none"}
+            self.missing = "it is not installed" if name == "jax" else ""
+
+        def tell(self, **words):
+            self.words = words
+
+        def said(self, seconds):
+            do = self.words["do"]
+            if do == "prepare":
+                self.row = self.words["row"]
+            if self.row == "mlp_trial" and self.name == "ours":
+                raise gpu_sides.Failed("an illegal memory access")
+            if do == "check":
+                with np.load(self.words["file"].replace(self.name, "params")) as f:
+                    change = 0.5 if self.name == "torch.compile" else 0.1
+                    np.savez(self.words["file"], **{k: v + np.float32(change) for k, v in f.items()})
+            return {"check": {"losses": [1.0]}, "run": 1e-4 if self.name == "ours" else 2e-4, "captured": "",
+                    "reached": {"operations": 1e12, "bytes": 1e12}}.get(do, {})
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(gpu, "Remote", Fake)
+    assert gpu.main([*QUICK, "mlp_trial", "lstm_trial"]) == 1
+    out = capsys.readouterr().out
+    assert "mlp_trial         ours                  not measured: an illegal memory access" in out
+    assert out.count("jax                   not measured: it is not installed") == 2
+    assert "torch.compile         not measured: it changes" in out and "otherwise than ours" in out
+    assert "ratio 0.50 (0.50 - 0.50), wanted: <= 0.9" in out
+
+
+def test_the_table():
+    """Every row of the issue; what is not measured says so."""
+    assert {"lstm_1024_512_128", "gru_256_64_32", "autoencoder_4096", "custom", "cnn", "rbm"} <= {*gpu_rows.ORDER}
+    empty = gpu_report.table({"rows": []})
+    assert empty.count(gpu_report.NOT_YET) == 6 * len(gpu_rows.GROUPS)
+    side = {"seconds": [1e-5, 2e-5, 3e-5], "operations": 4e6, "bytes": 2e6}
+    row = {"row": "cnn", "sides": {"ours": side, "torch": {"seconds": [4e-5] * 3}}, "missing": {"jax": "no GPU"}}
+    text = gpu_report.table({"machine": {"device": "a GPU"}, "reached": {"operations": 1e12, "bytes": 1e12}, "rows": [row]})
+    assert ("| 20.0 us (10.0 to 30.0) | 40.0 us (40.0 to 40.0) | not yet measured | not yet measured | 0.50 (0.25 to 0.75) | 1.0 "
+            "| 4.0, 2.0 us |") in text
