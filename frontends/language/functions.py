@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ...compiler.graph import BATCH, BOOL, Const, Expr, Map, Noise, OneHot, Stop, apply, total
+from ...compiler.graph import BATCH, BOOL, Expr, OneHot, Stop, apply, total
 from ...compiler.ops import PRIMITIVES
 from . import libraries, ranges, semantics
 from . import syntax as s
 from .arithmetic import declared, elementwise
 from .convolution import IMAGES
+from .noise import NOISE
 from .rarely import RARE
 from .scope import (
     Alias,
@@ -310,63 +311,6 @@ def _assume(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     return e
 
 
-# ---------------------------------------------------------------- noise
-
-def draw(ctx: Context, kind: str, like: Expr) -> Expr:
-    """Noise with the axes and shape of `like`, keyed by its equation and by how many were drawn in it before."""
-    frame = ctx.frames[-1]
-    frame.draws += 1
-    key = frame.name if frame.draws == 1 else f"{frame.name}#{frame.draws}"
-    return Noise(kind, key, like.axes, like.shape)
-
-
-def constant(ctx: Context, node: s.Expr, scope: Scope, what: str) -> Expr:
-    (e,) = values(ctx, [node], scope)
-    if not isinstance(e, Const):
-        ctx.fail(scope, node, f"{what} is a number, and `{text_of(scope, node)}` is computed")
-    return e
-
-
-def _dropout(ctx: Context, node: s.Call, scope: Scope) -> Expr:
-    """x * (real(u < keep) / keep), keep = 1 - r."""
-    nodes = arguments(ctx, node, scope, 2, usage="dropout(x, rate)")
-    x, = real_values(ctx, nodes[:1], scope)
-    rate = constant(ctx, nodes[1], scope, "the rate of dropout")
-    assert isinstance(rate, Const)
-    if not 0 <= rate.value < 1:
-        ctx.fail(scope, nodes[1],
-                 f"the rate of dropout is the part that is dropped, from 0 to below 1, not {text_of(scope, nodes[1])}")
-    keep = Const(1 - rate.value)
-    return x * (Map("real", (apply("lt", draw(ctx, "uniform", x), keep),)) / keep)
-
-
-def _gaussian_noise(ctx: Context, node: s.Call, scope: Scope) -> Expr:
-    """x + sd * n."""
-    nodes = arguments(ctx, node, scope, 2, usage="gaussian_noise(x, standard_deviation)")
-    x, sd = real_values(ctx, nodes, scope)
-    if sd.shape:
-        ctx.fail(scope, nodes[1], f"the standard deviation is a number, and `{text_of(scope, nodes[1])}` is {ctx.shape_text(sd)}")
-    return x + sd * draw(ctx, "normal", x)
-
-
-def _bernoulli(ctx: Context, node: s.Call, scope: Scope) -> Expr:
-    """1 with probability p, else 0: real(u < p)."""
-    nodes = arguments(ctx, node, scope, 1, usage="bernoulli(p)")
-    (p,) = real_values(ctx, nodes, scope)
-    return Map("real", (apply("lt", draw(ctx, "uniform", p), p),))
-
-
-def _noise(kind: str) -> Builtin:
-    """uniform(a), normal(a): like a. uniform("key", batch, H): with these axes and sizes, as a printed system says it."""
-    def build(ctx: Context, node: s.Call, scope: Scope) -> Expr:
-        if node.args and isinstance(node.args[0].value, s.Text):
-            return RARE["noise"](ctx, node, scope)
-        nodes = arguments(ctx, node, scope, 1, usage=f"{node.f}(a), as many numbers as a has")
-        (e,) = values(ctx, nodes, scope)
-        return draw(ctx, kind, e)
-    return build
-
-
 def _stop(ctx: Context, node: s.Call, scope: Scope) -> Expr:
     (e,) = values(ctx, arguments(ctx, node, scope, 1), scope)
     return Stop(e)
@@ -383,8 +327,7 @@ def _table() -> dict[str, Builtin]:
         **plain, **{f: _reduction(f) for f in REDUCING}, "max": _extreme("max", "maximum"), "min": _extreme("min", "minimum"),
         "softmax": _soft(semantics.softmax), "log_softmax": _soft(semantics.log_softmax), "select": _select, "onehot": _onehot,
         "squares": _squares, "cross_entropy": _cross_entropy, "binary_cross_entropy": _binary_cross_entropy,
-        "assume_probability": _assume, "dropout": _dropout, "gaussian_noise": _gaussian_noise, "bernoulli": _bernoulli,
-        "uniform": _noise("uniform"), "normal": _noise("normal"), "stop": _stop,
+        "assume_probability": _assume, "stop": _stop, **NOISE,
         **{name: _rare(name) for name in RARE if name != "noise"}, **IMAGES,
     }
 

@@ -1,7 +1,7 @@
 """`pretrain`: blocks that train a part of the model before `train` trains all of it, and parameters set from others.
 
     pretrain layer1:                              a model over the model's values: equations, a loss, penalties, a train line
-        z = sigmoid(W1 @ (x * bernoulli(0.7)) + b1)
+        z = sigmoid(W1 @ (x * bernoulli(0.7, x)) + b1)
         loss = binary_cross_entropy(sigmoid(W1.T @ z + a1), x)
         train sgd(lr = 0.1), epochs = 15
     pretrain machine:                             an energy over units, the visible ones fed by values of the model
