@@ -7,17 +7,21 @@ their allocation, a result that overlaps an operand.
 import ctypes
 
 import numpy as np
-from gpu.standin import Refused, Stream, allocation
+from gpu.devices import Refused, allocation, current
 
 REAL, KEPT = 0, {68: 23, 75: 7, 77: 10}                          # CUDA_R_32F; bits by CUBLAS_COMPUTE_32F, _FAST_16BF, _FAST_TF32
 INVALID = 7                                                      # CUBLAS_STATUS_INVALID_VALUE
 
 
 class Cublas:
-    """The library."""
+    """The library. A handle works on the stream that it was given, in a workspace of its device."""
+
+    def __init__(self):
+        self.streams, self.workspaces = {}, {}
 
     def cublasCreate_v2(self, handle):
-        handle._obj.value = 1
+        handle._obj.value = len(self.streams) + 1
+        self.streams[handle._obj.value] = 0
         return 0
 
     def cublasGetStatusName(self, status):
@@ -28,12 +32,14 @@ class Cublas:
 
     def cublasSetStream_v2(self, handle, stream):
         typed("stream", stream, ctypes.c_void_p)
+        self.streams[handle.value] = stream.value or 0
+        self.workspaces.pop(handle.value, None)
         return 0
 
     def cublasSetWorkspace_v2(self, handle, address, size):
         typed("workspace", address, ctypes.c_void_p)
         typed("size", size, ctypes.c_size_t)
-        allocation(address.value, size.value)
+        self.workspaces[handle.value] = allocation(address.value, size.value)
         return 0
 
     def cublasSgemm_v2(self, handle, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
@@ -65,6 +71,8 @@ class Cublas:
         out = Matrices("c", c, ldc, sc, (m, n), count)
         if any(np.shares_memory(out.every(), v.every()) for v in (x, y) if v.size and out.size):
             raise Refused("cuBLAS: the result overlaps an operand")
+        if handle.value not in self.workspaces or self.streams[handle.value] != current().ptr:
+            raise Refused("cuBLAS: a handle of another stream than the current one, or without a workspace")
         by, keep = alpha._obj.value, beta._obj.value
 
         def work():
@@ -73,7 +81,7 @@ class Cublas:
                 into = out.matrix(i)
                 into[...] = found + keep * into if keep else found
 
-        Stream.current.run(work, [v.memory for v in (x, y, out)])
+        current().run(work, [*(v.memory for v in (x, y, out)), self.workspaces[handle.value]])
         return 0
 
 

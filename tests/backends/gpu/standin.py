@@ -7,140 +7,12 @@ the graph is launched, and then only where its arrays are still alive. `Count` c
 
 import ctypes
 import types
-import weakref
-from dataclasses import dataclass, field
 
 import numpy as np
 from gpu import host
+from gpu.devices import LOCK, SETTINGS, Graph, Memory, Refused, Stream, current, free, not_captured, there
 
-ALIGNED = 512                                                    # bytes: CuPy's allocations
 STATIC = 48 << 10                                                # bytes of dynamic shared memory that nobody need ask for
-
-
-class Refused(RuntimeError):
-    """What a module for a GPU may not do."""
-
-
-@dataclass
-class Count:
-    """What has been done: memory made, arrays sent to the device, results waited for, kernels and graphs launched."""
-
-    made: int = 0
-    sent: int = 0
-    read: int = 0
-    launched: int = 0
-    replayed: int = 0
-
-
-@dataclass
-class Settings:
-    """How kernels run: the order of threads, whether undefined behaviour traps; `watch` is given each launch, and runs it."""
-
-    order: int = host.FORWARD
-    trapped: bool = False
-    captures: bool = True
-    watch: object = None
-    device: int = 0
-    memory: int = 1 << 40
-    count: Count = field(default_factory=Count)
-
-
-SETTINGS = Settings()
-
-
-# ---------------------------------------------------------------- memory
-
-LIVE = weakref.WeakSet()                                         # allocations
-
-
-class Memory:
-    """One allocation."""
-
-    def __init__(self, size):
-        whole = np.full(size + ALIGNED, 0xFF, np.uint8)
-        start = -whole.ctypes.data % ALIGNED
-        self.bytes = whole[start:start + size]
-        self.address = self.bytes.ctypes.data
-        LIVE.add(self)
-
-
-def free():
-    """How many bytes of the device nobody has."""
-    return SETTINGS.memory - sum(m.bytes.size for m in LIVE)
-
-
-def allocation(address, size):
-    """The allocation that holds these bytes. Refused where none does."""
-    for memory in LIVE:
-        if memory.address <= address and address + size <= memory.address + memory.bytes.size:
-            return memory
-    raise Refused(f"{size} bytes at {address:#x} are in no allocation of the device")
-
-
-class Stream:
-    """A stream: what it is given runs at once, or is kept while it captures."""
-
-    def __init__(self, null=False, non_blocking=False):
-        self.kept, self.non_blocking, self.ptr, self.before = None, non_blocking, id(self) if non_blocking else 0, []
-
-    def __enter__(self):
-        self.before.append(Stream.current)
-        Stream.current = self
-        return self
-
-    def __exit__(self, *error):
-        Stream.current = self.before.pop()
-
-    def begin_capture(self, mode=None):
-        if self.kept is not None:
-            raise RuntimeError("cudaErrorIllegalState: the operation cannot be performed in the present state")
-        if not self.non_blocking:
-            raise Refused("only a stream that is non-blocking can capture")
-        if not SETTINGS.captures:
-            raise Refused("this device captures nothing")
-        self.kept = []
-
-    def is_capturing(self):
-        return self.kept is not None
-
-    def end_capture(self):
-        graph, self.kept = Graph(self.kept), None
-        return graph
-
-    def synchronize(self):
-        not_captured("waiting for the device")
-
-    def run(self, work, memories):
-        """Now, or in the graph, which holds addresses and keeps no memory alive."""
-        if self.kept is None:
-            work()
-        else:
-            self.kept.append((work, [weakref.ref(m) for m in memories if m is not None]))
-
-
-Stream.null = Stream.current = Stream()
-
-
-class Graph:
-    """What a stream captured."""
-
-    def __init__(self, work):
-        self.work = work
-
-    def upload(self, stream=None):
-        pass
-
-    def launch(self, stream=None):
-        SETTINGS.count.replayed += 1
-        for work, memories in self.work:
-            if any(m() is None for m in memories):
-                raise Refused("a captured launch uses memory that has been freed since")
-            work()
-
-
-def not_captured(what):
-    if Stream.current.kept is not None:
-        raise Refused(f"{what} while the stream captures")
 
 
 # ---------------------------------------------------------------- arrays
@@ -148,10 +20,10 @@ def not_captured(what):
 class ndarray:
     """An array of the device."""
 
-    def __init__(self, memory, held):
-        if held.dtype == np.float64:
+    def __init__(self, memory, held, own=True):
+        if own and held.dtype == np.float64:
             raise Refused("a float64 array: programs for a GPU compute in float32")
-        self.memory, self.held, self.device = memory, held, types.SimpleNamespace(id=SETTINGS.device)
+        self.own, self.memory, self.held, self.device = own, memory, held, types.SimpleNamespace(id=memory.device)
 
     shape, dtype, ndim, size, nbytes, strides, itemsize, flags = (
         property(lambda a, k=k: getattr(a.held, k))
@@ -164,7 +36,7 @@ class ndarray:
     def _view(self, held):
         if held.size and not np.shares_memory(held, self.held):
             raise Refused("a view that copies")
-        return ndarray(self.memory, held)
+        return ndarray(self.memory, held, self.own)
 
     def __len__(self):
         return len(self.held)
@@ -195,7 +67,7 @@ class ndarray:
             raise TypeError("an array of NumPy is not assigned to one of the device; use set()")
         to, given = self[key], value
         SETTINGS.count.launched += 1
-        Stream.current.run(lambda: np.copyto(to.held, given.held if isinstance(given, ndarray) else given),
+        current().run(lambda: np.copyto(to.held, given.held if isinstance(given, ndarray) else given),
                            [to.memory, getattr(given, "memory", None)])
 
     def __add__(self, other):                                    # of sums over chunks of time
@@ -207,13 +79,13 @@ class ndarray:
 
     def __iadd__(self, other):
         SETTINGS.count.launched += 1
-        Stream.current.run(lambda: np.add(self.held, other.held, out=self.held), [self.memory, other.memory])
+        current().run(lambda: np.add(self.held, other.held, out=self.held), [self.memory, other.memory])
         return self
 
     def fill(self, value):
         SETTINGS.count.launched += 1
         held = self.held
-        Stream.current.run(lambda: held.fill(value), [self.memory])
+        current().run(lambda: held.fill(value), [self.memory])
 
     def copy(self):
         out = empty(self.shape, self.dtype)
@@ -223,6 +95,8 @@ class ndarray:
     def set(self, a, stream=None):
         if not isinstance(a, np.ndarray) or a.dtype != self.dtype or a.shape != self.shape:
             raise TypeError(f"only an array of NumPy of shape {self.shape} and {self.dtype} can be set")
+        if not self.flags.c_contiguous and not self.flags.f_contiguous:
+            raise RuntimeError("Cannot set to non-contiguous array")
         not_captured("a transfer to the device")
         SETTINGS.count.sent += 1
         self.held[...] = a
@@ -252,6 +126,19 @@ def empty(shape, dtype=float):
     return ndarray(memory, memory.bytes.view(dtype).reshape(shape))
 
 
+def empty_like(a):
+    """Of what a user gives, also of NumPy, the type and the order of strides are kept."""
+    if isinstance(a, ndarray) and a.own:
+        return empty(a.shape, a.dtype)
+    return given(np.full_like(getattr(a, "held", a), -1))
+
+
+def zeros_like(a):
+    out = empty_like(a)
+    out.fill(0)
+    return out
+
+
 def zeros(shape, dtype=float):
     out = empty(shape, dtype)
     out.fill(0)
@@ -269,6 +156,15 @@ def asarray(a, dtype=None):
     out = empty(a.shape, a.dtype)
     out.set(a)
     return out
+
+
+def given(a):
+    """An array of the device as a user may give it: of any type, its strides those of an array of NumPy."""
+    memory = Memory(a.nbytes)
+    order = sorted(range(a.ndim), key=lambda k: -abs(a.strides[k]))
+    held = memory.bytes.view(a.dtype).reshape([a.shape[k] for k in order]).transpose(np.argsort(order))
+    held[...] = a
+    return ndarray(memory, held, False)
 
 
 def broadcast_to(a, shape):
@@ -310,9 +206,15 @@ class RawKernel:
                           f"{self.max_dynamic_shared_size_bytes}")
         if any(isinstance(a, np.ndarray) for a in args):
             raise TypeError(f"{self.name}: an array of NumPy as a kernel's argument")
+        if not (type(grid) is type(block) is tuple and min(*grid, *block, 1) == 1 and max(len(grid), len(block)) <= 3):
+            raise Refused(f"{self.name}: a grid {grid} of blocks {block}: both are tuples, and a 0 in them would become 1")
+        for a in args:
+            if isinstance(a, ndarray):
+                there(f"{self.name}: an array", a.memory)
         now = SETTINGS
-        if now.trapped not in self.kernels:
-            self.kernels[now.trapped] = self.module.kernel(self.name, now.trapped)
+        with LOCK:
+            if now.trapped not in self.kernels:
+                self.kernels[now.trapped] = self.module.kernel(self.name, now.trapped)
         kernel, given = self.kernels[now.trapped], [a.held if isinstance(a, ndarray) else a for a in args]
         kernel.check(given)
         now.count.launched += 1
@@ -326,7 +228,7 @@ class RawKernel:
             else:
                 run()
 
-        Stream.current.run(work, [a.memory for a in args if isinstance(a, ndarray)])
+        current().run(work, [a.memory for a in args if isinstance(a, ndarray)])
 
 
 # ---------------------------------------------------------------- the modules
@@ -351,13 +253,13 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
     out = types.ModuleType("cupy")
     out.__dict__.update(ndarray=ndarray, empty=empty, zeros=zeros, asarray=asarray, ascontiguousarray=ascontiguousarray,
                         broadcast_to=broadcast_to,
-                        RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=lambda a: empty(a.shape, a.dtype),
-                        zeros_like=lambda a: zeros(a.shape, a.dtype), float32=np.float32, int32=np.int32, int64=np.int64)
+                        RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=empty_like,
+                        zeros_like=zeros_like, float32=np.float32, int32=np.int32, int64=np.int64)
     attributes = {"MultiProcessorCount": 6, "MaxSharedMemoryPerBlockOptin": 232448, "CooperativeLaunch": 1, "ClockRate": 1500000}
     device = types.SimpleNamespace(
-        compute_capability="90", attributes=attributes, synchronize=lambda: Stream.current.synchronize())
+        compute_capability="90", attributes=attributes, synchronize=lambda: current().synchronize())
     out.cuda = types.SimpleNamespace(
-        Stream=Stream, Graph=Graph, get_current_stream=lambda: Stream.current, Device=lambda k=0: device,
+        Stream=Stream, Graph=Graph, get_current_stream=current, Device=lambda k=0: device,
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: SETTINGS.device,
                                       runtimeGetVersion=lambda: 13000,
                                       memGetInfo=lambda: (free(), SETTINGS.memory)))

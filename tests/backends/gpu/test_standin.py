@@ -80,7 +80,11 @@ def product(a, b, out, /, **changed):
              "lda": columns, "sa": n(k * columns), "b": ctypes.c_void_p(a.data.ptr), "ldb": k, "sb": n(m * k),
              "beta": ctypes.byref(zero), "c": ctypes.c_void_p(out.data.ptr), "ldc": columns, "sc": n(m * columns),
              "count": len(a)}
-    return Cublas().cublasSgemmStridedBatched(1, **{**given, **changed})
+    library, handle, workspace = Cublas(), ctypes.c_void_p(), standin.empty(64, np.uint8)
+    library.cublasCreate_v2(ctypes.byref(handle))
+    library.cublasSetStream_v2(handle, ctypes.c_void_p(0))
+    library.cublasSetWorkspace_v2(handle, ctypes.c_void_p(workspace.data.ptr), ctypes.c_size_t(64))
+    return library.cublasSgemmStridedBatched(handle, **{**given, **changed})
 
 
 def test_products_are_numpys(cp):

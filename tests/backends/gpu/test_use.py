@@ -1,12 +1,19 @@
 """How programs for a GPU are used, on the stand-in for CuPy: trained by the trainer, saved, given what they cannot take."""
 
+import os
+import subprocess
+import sys
+import threading
+from itertools import islice
+from pathlib import Path
+
 import chainrule as cr
 import numpy as np
 import pytest
 from chainrule.backends.gpu.program import CudaProgram
 from chainrule.frontends.trainer.data import Dataset
 from chainrule.frontends.trainer.loop import Options, Trainer
-from gpu import host, programs, standin
+from gpu import host, mutated_calls, programs, standin
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 TEXT = """
@@ -86,7 +93,7 @@ def test_memory_that_ends(program):
     params, inputs, m = program.init(), blobs(5), program.module
     state = program.init_state(params)
     wanted = [float(program.train_step(params, state, **inputs)) for _ in range(3)]
-    buffers = r"no room for the buffers of gradients: \d.\d MB are wanted, and [01].\d MB of the device are free; take a smaller batch"
+    buffers = r"no room for the buffers of gradients: \d.\d MB are wanted, and [01].\d MB of the device are free; take a smaller"
     for room, said in ((0, r"an array of shape \(60000, 4\) does not fit into the 0.0 MB of the device"), (1_600_000, buffers)):
         params = program.init()
         state = program.init_state(params)
@@ -120,3 +127,160 @@ def test_another_device(program):
     standin.SETTINGS.device = 1
     with pytest.raises(ValueError, match=r"params\['W'\] is on device 0, and device 1 is in use"):
         program.predict(params, x=inputs["x"])
+
+
+# ---------------------------------------------------------------- calls with wrong arguments
+
+def test_mutated_calls(capsys):
+    """Refused in a sentence, or right; also in a step that is replayed."""
+    calls = mutated_calls.Calls(mutated_calls.Model(TEXT))
+    for mutation in islice(calls.model.mutated(), 0, None, 11):
+        calls.mutation(*mutation)
+    assert capsys.readouterr().out == ""
+    assert calls.count > 100 and calls.refused > 30
+
+
+@pytest.mark.full
+def test_more_mutated_calls():
+    """Thousands, of recurrent models and an energy, too."""
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join([str(here.parents[1]), str(here.parent), *sys.path])
+    done = subprocess.run([sys.executable, str(here / "mutated_calls.py"), "3"], capture_output=True, text=True, timeout=600,
+                          env={**os.environ, "PYTHONPATH": path}, check=True)
+    *wrong, count = done.stdout.splitlines()
+    assert wrong == []
+    assert int(count.split()[0]) > 4000
+
+
+# ---------------------------------------------------------------- a graph and what it works on
+
+def steps(program, params, state, workspace, inputs, times=2):
+    return [float(program.train_step(params, state, workspace=workspace, **inputs)) for _ in range(times)]
+
+
+def test_buffers_that_move_are_captured_again(program):
+    """A larger batch in the same workspace takes the buffers that a graph works in."""
+    params, other = program.init(), program.init()
+    state, workspace, wanted = program.init_state(params), program.Workspace(), program.Workspace()
+    steps(program, params, state, workspace, blobs(5))
+    program.loss_and_grads(params, workspace=workspace, **blobs(50))
+    before = standin.SETTINGS.count.replayed
+    found = steps(program, params, state, workspace, blobs(5), 3)
+    assert standin.SETTINGS.count.replayed == before + 2         # a plain one, then a new graph
+    assert found == steps(program, other, program.init_state(other), wanted, blobs(5), 5)[2:]
+
+
+def test_other_arrays_are_captured_again(program):
+    """Parameters that are replaced, a learning rate that is, batches of other sizes."""
+    params, workspace = program.init(), program.Workspace()
+    state = program.init_state(params)
+    steps(program, params, state, workspace, blobs(5), 3)
+    params["W"] = params["W"].copy()
+    state["lr"] = program.to_device(0.0)
+    before = program.to_host(params)
+    steps(program, params, state, workspace, blobs(5), 3)
+    steps(program, params, state, workspace, blobs(7), 3)
+    after = program.to_host(params)
+    assert all((after[k] == v).all() for k, v in before.items())
+    state["lr"] = 0.01
+    with pytest.raises(TypeError, match=r"state\['lr'\] is float, not on the device; to_device\(state\) brings it there"):
+        program.train_step(params, state, **blobs(5))
+
+
+def test_an_interrupted_capture_is_none(program, monkeypatch):
+    """Ctrl-C while a step is recorded leaves no half a graph."""
+    params, workspace = program.init(), program.Workspace()
+    state, launch = program.init_state(params), program.module.launch
+    first = steps(program, params, state, workspace, blobs(5), 1)
+
+    def stopped(name, *given):
+        if name == "update":
+            raise KeyboardInterrupt
+        launch(name, *given)
+    monkeypatch.setattr(program.module, "launch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        program.train_step(params, state, workspace=workspace, **blobs(5))
+    monkeypatch.setattr(program.module, "launch", launch)
+    found = first + steps(program, params, state, workspace, blobs(5), 3)
+    params = program.init()
+    assert found == steps(program, params, program.init_state(params), program.Workspace(), blobs(5), 4)
+
+
+# ---------------------------------------------------------------- streams, threads, devices
+
+def test_a_stream_of_the_callers_own(program):
+    """Steps run on it, products in its own workspace; on another stream they are recorded anew."""
+    m, params, workspace = program.module, program.init(), program.Workspace()
+    state, mine = program.init_state(params), m.cp.cuda.Stream(non_blocking=True)
+    found = steps(program, params, state, workspace, blobs(5), 3)
+    with mine:
+        found += steps(program, params, state, workspace, blobs(5), 3)
+    assert standin.SETTINGS.count.replayed == 4
+    params = program.init()
+    assert found == steps(program, params, program.init_state(params), program.Workspace(), blobs(5), 6)
+    assert len(m.BLAS.workspaces) == 2 and len(m.BLAS.handles) == 4
+
+
+def test_a_capture_of_the_callers_own_is_refused(program):
+    params, workspace = program.init(), program.Workspace()
+    state, inputs = program.init_state(params), program.to_device(blobs(5))
+    for _ in range(3):
+        with program.module.cp.cuda.Stream(non_blocking=True) as stream:
+            stream.begin_capture()
+            with pytest.raises(RuntimeError, match="train_step captures itself"):
+                program.train_step(params, state, workspace=workspace, **inputs)
+            with pytest.raises(RuntimeError, match="outside of the capture"):
+                program.predict(params, x=inputs["x"])
+            stream.end_capture()
+        steps(program, params, state, workspace, inputs, 1)
+
+
+def test_threads(program):
+    """Two models of one module in two threads, each on a stream of its own, give what one alone gives."""
+    wanted = steps(program, *begun(program), blobs(9), 12)
+    given, found = [begun(program) for _ in range(2)], [None, None]
+
+    def work(k):
+        with program.module.cp.cuda.Stream(non_blocking=True):
+            found[k] = steps(program, *given[k], blobs(9), 12)
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert found == [wanted, wanted]
+
+
+def begun(program):
+    params = program.init()
+    return params, program.init_state(params), program.Workspace()
+
+
+def test_two_devices(program):
+    """A module works on the device in use, whose arrays those of another are not."""
+    on_first = begun(program)
+    found = [steps(program, *on_first, blobs(5), 3)]
+    standin.SETTINGS.device = 1
+    on_second = begun(program)
+    found.append(steps(program, *on_second, blobs(5), 3))
+    assert found[0] == found[1]
+    there = program.to_device(blobs(5))
+    standin.SETTINGS.device = 0
+    assert steps(program, *on_first, blobs(5)) != found[0][:2]
+    with pytest.raises(ValueError, match=r"x is on device 1, and device 0 is in use: with cupy.cuda.Device\(...\) chooses one"):
+        program.train_step(on_first[0], on_first[1], workspace=on_first[2], **there)
+    with pytest.raises(ValueError, match=r"state\['step'\] is on device 1, and device 0 is in use"):
+        program.train_step(*on_second[:2], **blobs(5))
+
+
+# ---------------------------------------------------------------- what belongs to another model
+
+def test_what_is_another_models(program):
+    params, other = program.init(), CudaProgram(cr.parse(TEXT.replace("D = 4", "D = 6")).system)
+    other._module = programs.loaded(other.source)
+    with pytest.raises(TypeError, match=r"workspace must be one that this module's Workspace\(\) makes"):
+        program.train_step(params, program.init_state(params), workspace=other.Workspace(), **blobs(5))
+    with pytest.raises(ValueError, match=r"state\['m.W'\] must have the shape \(3, 4\), not \(3, 6\): init_state makes it"):
+        program.train_step(params, other.init_state(other.init()), workspace=program.Workspace(), **blobs(5))
+    with pytest.raises(ValueError, match=r"params\['W'\] must have the shape \(3, 4\), not \(3, 6\)"):
+        program.loss_and_grads(other.init(), **blobs(5))
