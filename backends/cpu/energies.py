@@ -11,7 +11,6 @@ from ...compiler.system import System
 from ...compiler.units import Units
 from .entry import Entry
 from .functions import FunctionPrinter, wrapped
-from .guards import quiet
 from .head import constants, header
 from .module import Module, ModulePrinter, trimmed
 from .selfcheck import energy_selfcheck
@@ -70,7 +69,7 @@ class EnergyPrinter(ModulePrinter):
         private = [*work, updates.rule()]
         top = [header(compiled, self.names), self.imports, constants(self.system, self.sizes)]
         body = [self.initial(), *public, *private]
-        body = [*map(quiet, body), self.helpers(), self.selfcheck()]
+        body = [*map(self.quiet, body), self.helpers(), self.selfcheck()]
         self.module.source = "\n".join(trimmed(c) for c in top) + "\n\n" + "\n\n".join(trimmed(c) for c in body if c)
         self._locate()
         return self.module
@@ -78,7 +77,7 @@ class EnergyPrinter(ModulePrinter):
     def selfcheck(self) -> str:
         """`check`, of the statistics against differences of the free energy."""
         assert self.compiled.model is not None
-        return energy_selfcheck(self.compiled.model)
+        return energy_selfcheck(self.compiled.model, self.check)
 
     # ------------------------------------------------------------ public functions
 

@@ -21,7 +21,7 @@ from .functions import FunctionPrinter
 from .generation import GenerationPrinter
 from .guards import quiet
 from .head import constants, header, init_text, prose
-from .selfcheck import selfcheck_text
+from .selfcheck import CHECK, selfcheck_text
 from .steps import StepPrinter
 from .updates import Updates
 
@@ -52,6 +52,8 @@ class ModulePrinter:
     Checkpointing = Checkpointing
     Generation = GenerationPrinter
     imports = "import numpy as np\n"
+    check = CHECK                                                # the text of `check`
+    quiet = staticmethod(quiet)
     carried: tuple[ModuleType, ...] = HELPERS              # modules whose functions a printed module may carry
 
     def __init__(self, compiled: Compiled, dtype: str = "float32", level: int = 1, options: Options | None = None) -> None:
@@ -100,7 +102,8 @@ class ModulePrinter:
         top = [header(self.compiled, self.names), self.imports, constants(self.system, self.sizes)]
         *work, last = private or [""]
         body = [self.initial(), *public, *work]
-        body = [*map(quiet, body), self.helpers(), quiet(last)] if public[1:] else [*map(quiet, [*body, last]), self.helpers()]
+        last = self.quiet(last)
+        body = [*map(self.quiet, body), *([self.helpers(), last] if public[1:] else [last, self.helpers()])]
         self.module.source = "\n".join(trimmed(c) for c in top) + "\n\n" + "\n\n".join(trimmed(c) for c in body if c)
         self._locate()
         return self.module
@@ -111,7 +114,7 @@ class ModulePrinter:
 
     def selfcheck(self) -> str:
         """`check`, of gradients against differences."""
-        return selfcheck_text(self.system, self.compiled.functions["gradients"], self.options)
+        return selfcheck_text(self.system, self.compiled.functions["gradients"], self.options, self.check)
 
     def steps(self) -> list[str]:
         """`start`, `step` and `generate`, where the system has steps."""

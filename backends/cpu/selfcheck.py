@@ -60,8 +60,8 @@ if __name__ == "__main__":
 '''
 
 
-def selfcheck_text(system: System, function: Function, options: Options) -> str:
-    """The `check` function for a system's inputs at small lengths."""
+def selfcheck_text(system: System, function: Function, options: Options, check: str = CHECK) -> str:
+    """The `check` function for a system's inputs at small lengths; `check`: its text."""
     axes = sorted({x for k in function.inputs for x in system.inputs[k].axes if x != BATCH})
     rows = []
     for k in function.inputs:
@@ -86,12 +86,12 @@ def selfcheck_text(system: System, function: Function, options: Options) -> str:
     lines = "".join(f"    {line}\n" for line in positive if above)
     if system.surgery:
         return CHANGED.format(names=", ".join(system.surgery))
-    return CHECK.format(what="Gradients", lengths="".join(f", {x}_length={options.steps or 4}" for x in axes),
+    return check.format(what="Gradients", lengths="".join(f", {x}_length={options.steps or 4}" for x in axes),
                         inputs="\n".join(rows), positive=lines, value="float(loss_and_grads(params, **inputs)[0])",
                         derive=LOSS.format(carry="" if system.training.truncate is None else ", _"))
 
 
-def energy_selfcheck(system: System) -> str:
+def energy_selfcheck(system: System, check: str = CHECK) -> str:
     """The `check` function of an energy model: what training compares is minus the slope of the free energy."""
     assert system.energy is not None
     kinds, rows = {u.name: u.kind for u in system.energy.visible}, []
@@ -101,5 +101,5 @@ def energy_selfcheck(system: System) -> str:
             dims = (["batch"] if BATCH in node.axes else []) + [s.format() for s in node.shape]
             every, groups = (f"({', '.join(d)}{',' if len(d) == 1 else ''})" for d in (dims, dims[:-1]))
             rows.append(f"        {k}={UNITS.get(kinds.get(k, ''), 'rng.random({0})').format(every, groups, dims[-1])},")
-    return CHECK.format(what="Statistics, the slope of -F,", lengths="", inputs="\n".join(rows), positive="", derive=FREE,
+    return check.format(what="Statistics, the slope of -F,", lengths="", inputs="\n".join(rows), positive="", derive=FREE,
                         value="-float(free_energy(params, **inputs).mean())")

@@ -8,17 +8,20 @@ from typing import Any
 from ..cpu.energies import EnergyPrinter
 from ..cpu.entry import Entry
 from ..cpu.functions import FunctionPrinter
+from ..cpu.guards import quiet
 from ..cpu.head import init_text
 from ..cpu.module import HELPERS, ModulePrinter
 from . import captured, device, inputs, persistent_device
 from .function import CudaFunction
 from .kernels import Kernels
 from .persistent_function import together_text
+from .selfcheck import CHECK
 from .steps import CudaCheckpointing, CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
 IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
-WORDS = ("KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host", "cp", "ctypes", "TOGETHER")
+WORDS = ("CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
+         "cp", "ctypes", "TOGETHER")
 
 
 class CudaPrinter(ModulePrinter):
@@ -29,6 +32,7 @@ class CudaPrinter(ModulePrinter):
     Generation = CudaGeneration
     Checkpointing = CudaCheckpointing
     imports = IMPORTS
+    check = CHECK
     carried = (*HELPERS, device, inputs, captured, persistent_device)        # of two helpers of one name, the last
 
     def __init__(self, *given: Any, **more: Any) -> None:
@@ -72,9 +76,11 @@ class CudaPrinter(ModulePrinter):
         text = super().loss_and_grads().replace("np.empty_like", "cp.empty_like")
         return text.replace("workspace or Workspace()", "Workspace.of(workspace)")
 
-    def selfcheck(self) -> str:
-        """None: differences need float64."""
-        return ""
+    @staticmethod
+    def quiet(text: str) -> str:
+        """Functions under a guard of NumPy's where they call it: `generate` draws on the host."""
+        parts = re.split(r"(?m)^(?=def )", text)
+        return "".join(quiet(p) if re.search(r"(?<![\w.])sigmoid\(", re.sub(r"#.*", "", p)) else p for p in parts)
 
     def _printer(self, *given: Any, **more: Any) -> CudaFunction:
         function = CudaFunction(*given, **more)
@@ -92,12 +98,18 @@ class CudaPrinter(ModulePrinter):
         self.uses |= {"Together", "Recurrence", "Machine"} if loops else set()
         helpers = super().helpers()
         together = together_text(self.kernels) if loops else ""
+        cuda = f'CUDA = r"""{self.kernels.text()}"""'
         blas = f'STREAMS = Streams()\nBLAS = Blas("{self.options.products}")'
-        return f'{helpers}\n\n{blas}\nCHECKS = Checks()\nKERNELS = Kernels(r"""{self.kernels.text()}""")\n{together}'
+        return f"{cuda}\n\n\n{helpers}\n\n{blas}\nCHECKS = Checks()\nKERNELS = Kernels(CUDA)\n{together}"
 
 
 class CudaEnergyPrinter(CudaPrinter, EnergyPrinter):
     """The same of an energy model."""
+
+    def selfcheck(self) -> str:
+        """`check`, of the slope of the free energy."""
+        text = "free_energy(params, **inputs)"
+        return super().selfcheck().replace(f"{text}.mean()", f"to_host({text}).mean()")
 
     def statistics(self) -> str:
         """`statistics`, on the device."""
