@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ...compiler.formulas import formula, indexed
@@ -277,11 +277,14 @@ class CudaFunction(NativeFunction):
                                                 more=["const int64_t *__restrict__ noted"] if noted else [])
         seeded = ["*seed"] if any(isinstance(x, Draw) for x in flat([s])) else []
         sorting = [k for k in ("keys", "order") if any(f"{k}[" in line for line in body)] if isinstance(s, Scatter) else []
-        counts = [self.offsets.get(n.removeprefix("offset_"), n) if n.startswith("offset_") else n for n in numbers]
-        given = ", ".join([*(self._called(a) for a in homes), *seeded, *sorting, *counts, *["CHECKS.place()"] * noted])
+        given = ", ".join([*(self._called(a) for a in homes), *seeded, *sorting, *self.lengths_given(numbers), *["CHECKS.place()"] * noted])
         threads = str(geometry.threads if len(geometry.threads) > 1 else geometry.threads[0])
         count = blocks_of(geometry.count, geometry.per)
         return f'launch("{name}", {f"({count}, {geometry.tiles})" if geometry.tiles else count}, {threads}, {given})'
+
+    def lengths_given(self, numbers: Sequence[str]) -> Iterator[str]:
+        """The numbers that a kernel takes, as they are called in Python."""
+        yield from (self.offsets.get(n.removeprefix("offset_"), n) if n.startswith("offset_") else n for n in numbers)
 
     def _sorted(self, s: Scatter) -> Iterator[str]:
         """Rows added up by their class: the classes brought together, sorted, and then a block for each class that there is."""

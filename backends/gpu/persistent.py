@@ -19,20 +19,17 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
-from ...compiler.graph import BATCH, length
 from ...compiler.passes.rows import on_views
 from ...compiler.program import (
     REAL,
     Along,
     Array,
-    Block,
     Call,
-    Fill,
+    Draw,
     Fixed,
     Kernel,
     Load,
     Loop,
-    Nest,
     Pick,
     Product,
     Reduction,
@@ -41,15 +38,14 @@ from ...compiler.program import (
     Take,
     View,
     flat,
-    missing,
     reads,
     view,
     writes,
 )
 from ...compiler.sizes import Size
-from ..native.indexing import strides
 from .persistent_form import (
     BLOCK,
+    EACH,
     GROUP,
     NONE,
     Again,
@@ -63,9 +59,10 @@ from .persistent_form import (
     space,
     views,
 )
+from .persistent_order import gathered
+from .persistent_plain import examples, opened, plain, turned
 
 FEW = 16                                                         # gates of a cell, at most
-ROWWISE = ("sum", "max", "min", "prod")
 
 
 def recurrence(loop: Loop, body: list[Stmt], kept: Collection[Array], loose: Collection[Array],
@@ -75,19 +72,10 @@ def recurrence(loop: Loop, body: list[Stmt], kept: Collection[Array], loose: Col
     """
     if loop.copies != 1 or loop.straight or loop.rest != 1:
         raise Apart("it is unrolled")
-    made = Recurrence(loop, [*_opened(loop.body)])
+    steps = [plain(s) for s in opened(loop.body)]
+    made = Recurrence(loop, steps, examples(steps, sizes))
     _Planner(made, body, kept, loose, sizes).plan()
     return made
-
-
-def _opened(body: list[Stmt]) -> Iterator[Stmt]:
-    for s in body:
-        if isinstance(s, Loop):
-            raise Apart("there is a loop in it")
-        if isinstance(s, (Block, Nest)):
-            yield from _opened(s.body)
-        else:
-            yield s
 
 
 class _Planner:
@@ -101,17 +89,15 @@ class _Planner:
         inside = Counter(v.array for s in made.body for v in views(s) if writes(s) is not None)
         self.alone = {a for a, n in inside.items() if a.role == "value" and a not in kept and a.storage is None
                       and homes[a] == 1 and n == self.everywhere[a]}             # that the rest of the function does not touch
-        self.batch = length(BATCH)
+        self.batch = made.batch
 
     def plan(self) -> None:
         """Splits, places, barriers."""
         made = self.made
-        for s in made.body:
-            self._form(s)
         self.written = {views(s)[-1].array.home for s in made.body}
-        made.weights = [self._turned(s) for s in made.body if isinstance(s, Product)]
-        turned = iter(made.weights)
-        made.body = [next(turned) if isinstance(s, Product) else s for s in made.body]
+        made.weights = [turned(s, self.batch, self.written) for s in made.body if isinstance(s, Product)]
+        products = iter(made.weights)
+        made.body = [next(products) if isinstance(s, Product) else s for s in made.body]
         made.splits = [self._split(s) for s in made.body]
         made.units = [*dict.fromkeys(x.of for x in made.splits if x.dim is not None)]
         for s in made.body:
@@ -121,34 +107,11 @@ class _Planner:
                 self._copied(k)
         made.barriers = self._barriers()
         self._again()
+        self._gather()
         self._places()
         made.barriers = self._barriers()
 
-    # ------------------------------------------------------------ what has a form
-
-    def _form(self, s: Stmt) -> None:
-        out = writes(s)
-        name = out.array.name or "a value" if out is not None else "a value"
-        if out is None or not isinstance(s, (Kernel, Take, Pick, Fill, Reduction, Product)):
-            raise Apart(f"{name} is computed by a {type(s).__name__.lower()}")
-        if isinstance(s, Reduction) and (s.kind not in ROWWISE or not s.over):
-            raise Apart(f"{name} is a {s.kind}")
-        if missing(out):
-            raise Apart(f"{name} is of a step that a sequence may not have")
-        if out.dims.count(self.batch) != 1:
-            raise Apart(f"{name} is not computed example by example")
-
-    def _turned(self, s: Product) -> Product:
-        """The product as x times weights that stay the same: `a` is what changes, `b` the weights."""
-        for x, lx, w, lw in ((s.a, s.la, s.b, s.lb), (s.b, s.lb, s.a, s.la)):
-            example = [q for q, n in zip(lx, x.dims, strict=True) if n == self.batch]
-            if w.array.home in self.written or len(lx) != 2 or len(lw) != 2 or len(example) != 1 or len(s.lo) != 2:
-                continue
-            inner, = (q for q in lx if q not in example)
-            steps = dict(zip([*lx, *s.lo], [*strides(x), *strides(s.out)], strict=False))
-            if inner in lw and inner not in s.lo and {*s.lo} == {example[0], *lw} - {inner} and None not in steps.values():
-                return Product(s.out, x, w, lx, lw, s.lo)
-        raise Apart(f"{s.out.array.name or 'a product'} is no product of examples and weights that stay the same")
+    # ------------------------------------------------------------ splits
 
     def known(self, n: Size) -> int | None:
         """A size as a number, where the model gives it."""
@@ -192,7 +155,7 @@ class _Planner:
         """Which block touches an element: that of the unit along a dim of the array; None: any."""
         if split.dim is None or (isinstance(s, Product) and v is s.a):
             return None
-        dim = split.dim if isinstance(s, (Kernel, Take, Pick, Fill)) or v is views(s)[-1] else kept_dims(s)[split.dim]
+        dim = split.dim if isinstance(s, EACH) or v is views(s)[-1] else kept_dims(s)[split.dim]
         if isinstance(s, (Take, Pick)) and v is reads(s)[0]:
             return None
         for k, x in enumerate(v.along):
@@ -204,7 +167,7 @@ class _Planner:
 
     def _touches(self, k: int, step: int) -> Iterator[Touch]:
         s, split = self.made.body[k], self.made.splits[k]
-        each = isinstance(s, (Kernel, Take, Pick, Fill))
+        each = isinstance(s, EACH)
         for v in views(s):
             if v.array.home in self.written and v.array not in self.made.registers:
                 threads = (space(s), split, v.along) if each and not (isinstance(s, (Take, Pick)) and v is reads(s)[0]) else k
@@ -230,9 +193,23 @@ class _Planner:
             if found == before:
                 return found
 
+    def _gather(self) -> None:
+        """Another order of the statements, where it saves a barrier."""
+        made, before = self.made, (self.made.body, self.made.splits, self.made.barriers)
+        order = gathered([[*self._touches(k, 0)] for k in range(len(made.body))], self._between, self._shared,
+                         lambda j, k: joined(made, j, k))
+        made.body, made.splits = [made.body[k] for k in order], [made.splits[k] for k in order]
+        made.barriers = self._barriers()
+        if made.meetings >= before[2].count(GROUP):
+            made.body, made.splits, made.barriers = before
+
+    def _shared(self, x: Touch, y: Touch) -> bool:
+        """Whether two touches may be of one element that one of them writes."""
+        return x.view.array.home is y.view.array.home and (x.written or y.written) and not self._apart(x, y)
+
     def _between(self, x: Touch, y: Touch) -> int:
         """The barrier that must stand between two touches."""
-        if x.view.array.home is not y.view.array.home or not (x.written or y.written) or self._apart(x, y):
+        if not self._shared(x, y):
             return NONE
         private = x.view.array in self.made.private
         if not private and (x.owner is None or x.owner != y.owner):
@@ -302,7 +279,7 @@ class _Planner:
                 runs = {self._run(j) for j, x in enumerate(made.body) if a in {v.array for v in views(x)}}
                 along = {v.along for x in made.body for v in views(x) if v.array is a}
                 owners = {self.owner(x, made.splits[j], v) for j, x in enumerate(made.body) for v in views(x) if v.array is a}
-                if len(runs) == 1 and len(along) == 1 and isinstance(s, (Kernel, Take, Pick)):
+                if len(runs) == 1 and len(along) == 1 and isinstance(s, (Kernel, Take, Pick, Draw)):
                     made.registers.add(a)
                 elif len(owners) == 1 and self._fits(a, *owners) and a.kind == REAL:
                     dim, of = cast(tuple[int, Size, object], owners.pop())[:2]

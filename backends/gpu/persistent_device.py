@@ -1,8 +1,9 @@
 """Whole loops over time in one launch: whether they are worth it, in how many blocks, and the launch. Modules carry this text.
 
-The cost of a step in one launch: its barriers, and its products at the rate of one block, or what all blocks read from the
-second-level cache, if that takes longer; as launches: so many launches, and the products at the rate of the device, or what they
-read. The rates are guesses until they are measured.
+The cost of a step in one launch: its barriers; its products at the rate of one block, or what all blocks read from the
+second-level cache, if that takes longer; its sums over a layer, which every block does for itself, one row a warp at a time. As
+launches: so many launches, and the products at the rate of the device, or what they read. The rates are guesses until they are
+measured; what bounds a product is counted at `BUSY`.
 """
 
 import numpy as np
@@ -22,14 +23,18 @@ class Recurrence:
 
     units: for each number of units (its value, numbers that a block keeps for a unit and an example, products), a product being
     (parts, depth); each: numbers that a block keeps for an example; meetings: barriers of a step; launches: those of a step as
-    kernels.
+    kernels; sums: of each loop over sums, (units that blocks share, or 0; sums of a unit and an example; numbers of a sum).
     """
 
-    MEET, LAUNCH = 1.5e-6, 3e-6                                  # seconds of a barrier of all blocks, and of a small kernel
-    BUSY, THIN = 0.5, 0.3                            # the part of its rate that a block's product reaches, and one of few rows
+    MEET, LAUNCH, SUM = 1.5e-6, 3e-6, 0.3e-6         # seconds of a barrier of all blocks, of a small kernel, of a warp's sum
+    THIN = 0.3                                                   # the part of its rate that a product of few rows reaches
+    # A thread adds up 8 examples of 4 rows. For 16 columns of a tile of 4 D rows a warp takes 16 D cycles of its multiprocessor's
+    # multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 24 D to read 12 numbers each and 32 to put
+    # the columns there: at best the rate 16 D / (24 D + 32).
+    BUSY = (8, 0.36), (16, 0.45), (32, 0.5)                      # rows of a tile, 4 D, and the part of the rate
 
-    def __init__(self, units, each, meetings, launches):
-        self.units, self.each, self.meetings, self.launches = units, each, meetings, launches
+    def __init__(self, units, each, meetings, launches, sums=()):
+        self.units, self.each, self.meetings, self.launches, self.sums = units, each, meetings, launches, sums
 
     def memory(self, examples, groups, members):
         """Bytes of shared memory of a block."""
@@ -41,14 +46,18 @@ class Recurrence:
 
     def together(self, device, examples, groups, members):
         """Seconds of a step in one launch."""
-        rows, work, read = -(-examples // groups), 0, 0
+        rows, cycles, read, waits = -(-examples // groups), 0, 0, 0
         for units, _, products in self.units:
             for parts, depth in products:
                 height = parts * -(-units // members)
-                tall = 8 if height <= 8 else 16 if height <= 16 else 32
-                work += -(-height // tall) * tall * -(-rows // 32) * 32 * depth
+                tall, busy = next((x for x in self.BUSY if height <= x[0]), self.BUSY[-1])
+                cycles += -(-height // tall) * tall * -(-rows // 32) * 32 * depth / (128 * busy)
                 read += 4 * rows * depth * groups * members
-        return self.meetings * self.MEET + max(work / (128 * self.BUSY * device.clock), read / device.cache)
+        for units, many, numbers in self.sums:
+            count = rows * many * (-(-units // members) or 1)
+            waits += -(-count // 8)
+            read += 4 * count * numbers * groups * members
+        return self.meetings * self.MEET + waits * self.SUM + max(cycles / device.clock, read / device.cache)
 
     def apart(self, device, examples):
         """Seconds of a step as launches."""
@@ -59,7 +68,7 @@ class Recurrence:
     def shapes(self, device, examples):
         """(seconds of a step, groups, members) of what fits, the fastest first."""
         most, found = max(units for units, _, _ in self.units), []
-        for groups in range(1, min(device.blocks, -(-examples // 32)) + 1):
+        for groups in range(1, min(device.blocks, examples) + 1):
             members = -(-most // -(-most // (device.blocks // groups)))              # no block without units
             if self.memory(examples, groups, members) <= device.memory:
                 found.append((self.together(device, examples, groups, members), groups, members))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...compiler.graph import BATCH, length
 from ...compiler.passes.fusion import walked
 from ...compiler.program import (
     Array,
+    Draw,
     Fill,
     Fixed,
     Hot,
@@ -30,7 +30,7 @@ from ...compiler.program import (
 from ...compiler.sizes import Size, product
 
 NONE, BLOCK, GROUP = 0, 1, 2                                     # barriers
-
+EACH = (Kernel, Take, Pick, Fill, Draw)                          # what each thread does at an element
 
 ZERO = Literal(0)
 
@@ -73,6 +73,7 @@ class Recurrence:
 
     loop: Loop
     body: list[Stmt]
+    batch: Size                                                  # the length of the dim of examples
     splits: list[Split] = field(default_factory=list)
     barriers: list[int] = field(default_factory=list)
     weights: list[Product] = field(default_factory=list)
@@ -100,7 +101,7 @@ def space(s: Stmt) -> tuple[Size, ...]:
     """The dims that the indices of a statement's views count along; the last ones of a product are its labels that are summed."""
     if isinstance(s, Product):
         raise TypeError(s)
-    return walked(s)
+    return s.out.dims if isinstance(s, Draw) else walked(s)
 
 
 def kept_dims(s: Stmt) -> list[int]:
@@ -115,22 +116,24 @@ def fixed_dims(made: Recurrence, a: Array) -> set[int]:
 
 
 def joined(made: Recurrence, j: int, k: int) -> bool:
-    """Whether two statements may share the loop of each thread over its elements."""
+    """Whether two statements may share a loop: of each thread over its elements, of each warp over its sums."""
     s, m = made.body[j], made.body[k]
-    return isinstance(s, (Kernel, Take, Pick, Fill)) and isinstance(m, (Kernel, Take, Pick, Fill)) and space(s) == space(m) \
-        and made.splits[j] == made.splits[k]
+    if isinstance(s, Reduction) and isinstance(m, Reduction):
+        alike = s.over == m.over
+    else:
+        alike = isinstance(s, EACH) and isinstance(m, EACH)
+    return alike and space(s) == space(m) and made.splits[j] == made.splits[k]
 
 
 def floats(made: Recurrence, sizes: Mapping[str, int]) -> tuple[dict[Size, int], int]:
     """Numbers in a block's memory: of each U, those for a unit and an example; those for an example."""
     by_unit = dict.fromkeys(made.units, 0)
-    batch = length(BATCH)
     for a, (dim, of, parts) in made.own.items():
         fixed = fixed_dims(made, a)
-        rest = product(tuple(n for d, n in enumerate(a.dims) if d != dim and d not in fixed and n != batch))
+        rest = product(tuple(n for d, n in enumerate(a.dims) if d != dim and d not in fixed and n != made.batch))
         by_unit[of] += parts * rest.evaluate(sizes)
     return by_unit, len(made.private)
 
 
-__all__ = ["BLOCK", "GROUP", "NONE", "Again", "Apart", "Recurrence", "Split", "Touch", "fixed_dims", "floats", "joined",
+__all__ = ["BLOCK", "EACH", "GROUP", "NONE", "Again", "Apart", "Recurrence", "Split", "Touch", "fixed_dims", "floats", "joined",
            "kept_dims", "space", "views"]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...compiler.graph import BATCH, length
-from ...compiler.program import Array, Block, Loop, Product, Stmt
+from ...compiler.program import Array, Block, Draw, Loop, Product, Reduction, Stmt
 from ...compiler.sizes import Size, product
 from .geometry import Geometry
 from .kernels import Kernels
 from .persistent import recurrence
-from .persistent_form import Apart, Recurrence, floats, views
+from .persistent_form import NONE, Apart, Recurrence, floats, joined, kept_dims, views
 from .persistent_text import THREADS, PersistentText
 
 if TYPE_CHECKING:
     from .function import CudaFunction
 
 LIBRARY = (Path(__file__).parent / "persistent.cu").read_text(encoding="utf-8")
+SOME = 64                                                        # a length of time, in the cost of a sum over it
 NAMES = frozenset("""arrived members groups work rows first examples member group lane warp at total mine_ row_ column_ four
 matrix_ share_ B""".split())
 
@@ -63,18 +63,19 @@ def launched(f: CudaFunction, made: Recurrence) -> str:
     """The condition under which a loop goes step by step, `not TOGETHER.run(...)`."""
     f.indices.open.append(made.loop.axis)
     text = PersistentText(made, f.c_names.__getitem__, f.indices, f.system.sizes,
-                          {*f.c_names.values(), *f.system.sizes, *f.keywords, *NAMES})
+                          {*f.c_names.values(), *f.system.sizes, *f.keywords, *NAMES}, {k: f"offset_{k}" for k in f.offsets})
     body = text.text()
     f.indices.open.pop()
     inside = {*made.registers, *made.own, *made.private}
     arrays = [a for a in dict.fromkeys(v.array for s in made.body for v in views(s)) if a not in inside]
     arrays += [v.array for v in made.stored.values() if v.array not in arrays]
     written = {views(s)[-1].array.home for s in made.body} | {v.array.home for v in made.stored.values()}
-    name, homes, numbers = f.kernels.together.add(f._word(made.loop), body, Geometry(length(BATCH), 1, (THREADS,)), arrays,
+    name, homes, numbers = f.kernels.together.add(f._word(made.loop), body, Geometry(made.batch, 1, (THREADS,)), arrays,
                                                   written, f, ("unsigned *arrived", "int members", "int groups"))
     f.kernels.loops[name] = described(made, f.system.sizes)
-    given = ", ".join([*(f._called(a) for a in homes), *numbers])
-    return f'not TOGETHER.run("{name}", {made.loop.axis.upper()}, B, {given})'
+    seeded = ["*seed"] if any(isinstance(s, Draw) for s in made.body) else []
+    given = ", ".join([*(f._called(a) for a in homes), *seeded, *f.lengths_given(numbers)])
+    return f'not TOGETHER.run("{name}", {made.loop.axis.upper()}, {made.batch.format()}, {given})'
 
 
 def described(made: Recurrence, sizes: dict[str, int]) -> str:
@@ -86,7 +87,28 @@ def described(made: Recurrence, sizes: dict[str, int]) -> str:
             inner = next(n for q, n in zip(s.lb, s.b.dims, strict=True) if q not in s.lo)
             products[how.of].append((how.parts, inner.evaluate(sizes)))
     units = [(u.evaluate(sizes), by_unit[u], tuple(products[u])) for u in made.units if not {*u.symbols} - {*sizes}]
-    return f"Recurrence({units}, {each}, {made.meetings}, {launches(made.loop.body)})"
+    return f"Recurrence({units}, {each}, {made.meetings}, {launches(made.loop.body)}, {summed(made, sizes)})"
+
+
+def summed(made: Recurrence, sizes: Mapping[str, int]) -> list[tuple[int, int, int]]:
+    """Of each loop over sums: (units that share them out, or 0 where every block has all; sums of a unit; numbers of a sum)."""
+    found = list[tuple[int, int, int]]()
+    for k, (s, how) in enumerate(zip(made.body, made.splits, strict=True)):
+        if not isinstance(s, Reduction):
+            continue
+        numbers = known(product(tuple(s.a.dims[d] for d in s.over)), sizes) * (len(views(s)) - 1)
+        kept = known(product(tuple(s.a.dims[d] for d in kept_dims(s) if s.a.dims[d] != made.batch)), sizes)
+        units = known(how.of, sizes) if how.dim is not None else 0
+        if k and made.barriers[k] == NONE and joined(made, k - 1, k):
+            found[-1] = (*found[-1][:2], found[-1][2] + numbers)
+        else:
+            found.append((units, kept // (units or 1), numbers))
+    return found
+
+
+def known(n: Size, sizes: Mapping[str, int]) -> int:
+    """A size as a number; of a length that only a call knows, a guess."""
+    return n.evaluate({**dict.fromkeys(n.symbols, SOME), **sizes})
 
 
 def launches(body: Sequence[Stmt]) -> int:
@@ -106,4 +128,4 @@ def together_text(kernels: Kernels) -> str:
     return f'TOGETHER = Together(r"""{kernels.together.text(LIBRARY)}""", {{\n{loops}}})\n'
 
 
-__all__ = ["NAMES", "handed_over", "launched", "launches", "named", "outermost", "recurrences", "together_text"]
+__all__ = ["NAMES", "handed_over", "launched", "launches", "named", "outermost", "recurrences", "summed", "together_text"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
+from typing import cast
 
-from ...compiler.program import Along, Array, Fixed, Kernel, Pick, Product, Reduction, Stmt, Take, View
+from ...compiler.program import Along, Array, Draw, Fixed, Kernel, Pick, Product, Reduction, Stmt, Take, View
 from ...compiler.sizes import Size
 from ..native.indexing import CTYPES, Indices, Namer, place, strides
 from ..native.kernels import length, scalar
@@ -35,8 +37,8 @@ class PersistentText(Statements):
     """Prints one loop."""
 
     def __init__(self, made: Recurrence, names: Namer, indices: Indices, known: Mapping[str, int],
-                 taken: Collection[str]) -> None:
-        super().__init__(names, indices, known, None, dict.fromkeys(made.registers, ()))
+                 taken: Collection[str], offsets: dict[str, str]) -> None:
+        super().__init__(names, indices, known, offsets, dict.fromkeys(made.registers, ()))
         self.made, self.taken, self.done = made, {*taken}, set[str]()
         self.numbered = {u: Names(*(self.fresh(f"{x}{k or ''}") for x in ("share", "low", "units")))
                          for k, u in enumerate(made.units)}
@@ -68,9 +70,10 @@ class PersistentText(Statements):
 
     def _shares(self) -> Iterator[tuple[str, str]]:
         """What is this block's."""
+        every = bracketed(length(self.made.batch))
         yield from (("lane", "threadIdx.x % 32"), ("warp", "threadIdx.x / 32"), ("member", "blockIdx.x % members"),
-                    ("group", "blockIdx.x / members"), ("examples", "(B + groups - 1) / groups"), ("first", "group*examples"),
-                    ("rows", "max(min(B - first, examples), 0)"))
+                    ("group", "blockIdx.x / members"), ("examples", f"({every} + groups - 1) / groups"),
+                    ("first", "group*examples"), ("rows", f"max(min({every} - first, examples), 0)"))
         for u, n in self.numbered.items():
             size = bracketed(length(u))
             yield n.share, f"({size} + members - 1) / members"
@@ -145,11 +148,11 @@ class PersistentText(Statements):
             yield from self._multiplied(s, how)
             return
         over = [(i, n) for d, (i, n) in enumerate(zip(self.indices(space(s)), space(s), strict=True)) if d in kept_dims(s)]
-        body = [line for x in run for line in self._line(x)]
         each = not isinstance(s, Reduction)
+        body = [line for x in run for line in self._line(x)] if each else [*self._sums(cast(list[Reduction], run))]
         start, step = ("threadIdx.x", THREADS) if each else ("warp", THREADS // 32)
-        count, found = self._places(over, how)
-        yield f"for (int at = {start}; at < {count}; at += {step}) {{"
+        elements, found = self._places(over, how)
+        yield f"for (int at = {start}; at < {elements}; at += {step}) {{"
         yield f"    const int {', '.join(found)};"
         yield from (PAD + line for line in body)
         yield "}"
@@ -157,7 +160,7 @@ class PersistentText(Statements):
     def _places(self, over: Sequence[tuple[str, Size]], how: Split) -> tuple[str, list[str]]:
         """How many elements a block does, and how it finds the index of one: units run fastest, examples slowest."""
         factors, out = list[str](), list[str]()
-        batch = next(d for d, (_, n) in enumerate(over) if n.format() == "B")
+        batch = next(d for d, (_, n) in enumerate(over) if n == self.made.batch)
         if how.dim is not None:
             n, name = self.numbered[how.of], over[how.dim][0]
             part = f" + at / {n.units} % {how.parts}*{bracketed(length(how.of))}" if how.parts > 1 else ""
@@ -174,23 +177,34 @@ class PersistentText(Statements):
     def _line(self, s: Stmt) -> list[str]:
         """What a statement does at an element."""
         out = views(s)[-1]
-        if isinstance(s, Reduction):
-            at = self.indices(s.a.dims)
-            over = [(at[d], s.a.dims[d]) for d in s.over]
-            target = self(out, [at[d] for d in kept_dims(s)])
-            value = self(s.a, at)
-            if isinstance(s, Again):
-                value = scalar(s.body, {v: self.read(v) for v in views(s)[:-1]}, at)
-            return [f"real total = {FIRST[s.kind]};", *strided(over, [accumulate(s.kind, "total", value)[0]], 32),
-                    join(s.kind, "total", 32), f"if (lane == 0) {target} = total;",
-                    *self._stored(out, "lane == 0 && ", "total", at)]
         if isinstance(s, (Kernel, Take, Pick)):
             value = self.value(s)
+        elif isinstance(s, Draw):
+            value = self.drawn(s)
         else:
             value = self.constant(s.value)  # type: ignore[union-attr]
         if out.array in self.made.registers:
             return [f"const {CTYPES.get(out.array.kind, 'real')} {self(out)} = {value};"]
         return [f"{self(out)} = {value};", *self._stored(out, "", self(out), self.indices(space(s)))]
+
+    def _sums(self, run: list[Reduction]) -> Iterator[str]:
+        """Reductions of the same elements, by a warp: all totals in one pass."""
+        at = self.indices(run[0].a.dims)
+        over = [(at[d], run[0].a.dims[d]) for d in run[0].over]
+        free = (name for k in count(2) if (name := f"total{k}") not in self.taken)
+        totals = dict(zip(["total", *islice(free, len(run) - 1)], run, strict=True))
+        yield from (f"real {name} = {FIRST[s.kind]};" for name, s in totals.items())
+        yield from strided(over, [accumulate(s.kind, name, self._term(s, at))[0] for name, s in totals.items()], 32)
+        yield from (join(s.kind, name, 32) for name, s in totals.items())
+        for name, s in totals.items():
+            yield f"if (lane == 0) {self(s.out, [at[d] for d in kept_dims(s)])} = {name};"
+            yield from self._stored(s.out, "lane == 0 && ", name, at)
+
+    def _term(self, s: Reduction, at: list[str]) -> str:
+        """What a reduction joins."""
+        if isinstance(s, Again):
+            return scalar(s.body, {v: self.read(v) for v in views(s)[:-1]}, at)
+        return self(s.a, at)
 
     def _stored(self, out: View, test: str, value: str, at: list[str]) -> list[str]:
         """What every block has, one of them stores."""
@@ -225,7 +239,7 @@ class PersistentText(Statements):
     def _rest(self, a: Array, dim: int) -> list[tuple[int, Size]]:
         """The dims of a block's own value beside examples and units, that a step has."""
         v = next(v for s in self.made.body for v in views(s) if v.array is a)
-        return [(d, n) for d, n in enumerate(a.dims) if d != dim and n.format() != "B" and not isinstance(v.along[d], Fixed)]
+        return [(d, n) for d, n in enumerate(a.dims) if d != dim and n != self.made.batch and not isinstance(v.along[d], Fixed)]
 
     def __call__(self, v: View, at: Sequence[str] | None = None) -> str:
         """The element of a view: of the block's own values, only its units and its examples are there."""
@@ -236,7 +250,7 @@ class PersistentText(Statements):
             return super().__call__(v, at)
         dim, of, parts = self.made.own[v.array]
         share = self.numbered[of].share
-        example = next(d for d, n in enumerate(v.array.dims) if n.format() == "B" and isinstance(v.along[d], Along))
+        example = next(d for d, n in enumerate(v.array.dims) if n == self.made.batch and isinstance(v.along[d], Along))
         row = place(v.along[example], v.array.dims[example], at)
         places = [("0" if row == "first" else f"{row} - first", "examples")]
         places += [(place(v.along[d], n, at), length(n)) for d, n in self._rest(v.array, dim)]

@@ -128,3 +128,17 @@ static __device__ inline void normal_(uint64_t seed, uint64_t step, uint64_t key
         if (at + 1 >= 0 && at + 1 < n) out[at + 1] = (real)(radius * sin(angle));
     }
 }
+/* Element k of the stream alone. */
+static __device__ inline real uniform_at_(uint64_t seed, uint64_t step, uint64_t key, int64_t k)
+{
+    const words w = philox_(seed, key, (uint64_t)(k / 4), step);
+    const uint64_t word = k % 4 == 0 ? w.word[0] : k % 4 == 1 ? w.word[1] : k % 4 == 2 ? w.word[2] : w.word[3];
+    return (real)(word >> 40) * (1.0f / 16777216.0f);
+}
+static __device__ inline real normal_at_(uint64_t seed, uint64_t step, uint64_t key, int64_t k)
+{
+    const words w = philox_(seed, key, (uint64_t)(k / 4), step);
+    const double first = unit_(k % 4 < 2 ? w.word[0] : w.word[2]), second = unit_(k % 4 < 2 ? w.word[1] : w.word[3]);
+    const double radius = sqrt(-2 * log1p(-first)), angle = 6.283185307179586 * second;
+    return (real)(radius * (k % 2 == 0 ? cos(angle) : sin(angle)));
+}

@@ -262,15 +262,24 @@ class Statements(native.Statements):
 
     def _random(self, s: Draw) -> Iterator[str]:
         """Four elements a thread: a block of Philox."""
+        count = product(s.out.dims)
+        self.geometry = Geometry(count + 4, 4 * BLOCK, (BLOCK,))
+        start = self(s.out, ["0"] * len(s.out.dims))
+        yield f"{s.kind}_({self._stream(s)}, {length(count)}, &{start});"
+
+    def drawn(self, s: Draw) -> str:
+        """One element of a draw by itself."""
+        at = flat([(i, length(n)) for i, n in zip(self.indices(s.out.dims), s.out.dims, strict=True)])
+        return f"{s.kind}_at_({self._stream(s)} + {at})"
+
+    def _stream(self, s: Draw) -> str:
+        """The stream of a draw, and the number in it of the first element."""
         steps = [self.offsets[s.along]] if s.along in self.offsets else []
         if s.at is not None:
             steps += ([s.at.axis] if s.at.axis else []) + ([str(s.at.offset)] if s.at.offset else [])
         step = product(s.out.dims if s.at is not None else s.out.dims[1:])
         before = f"(int64_t)({' + '.join(steps)}) * {bracketed(length(step))}" if steps else "0"
-        count = product(s.out.dims)
-        self.geometry = Geometry(count + 4, 4 * BLOCK, (BLOCK,))
-        start = self(s.out, ["0"] * len(s.out.dims))
-        yield f"{s.kind}_(seed[0], step[0], {path_key(s.key):#x}u, {before}, {length(count)}, &{start});"
+        return f"seed[0], step[0], {path_key(s.key):#x}u, {before}"
 
 
 def flat(places: Sequence[tuple[str, str]]) -> str:
