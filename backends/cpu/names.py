@@ -272,11 +272,12 @@ class Names:
 
     def _sum(self, e: Expr | None) -> str:
         """The named sum in a loop of which e is the share that the loop does not compute."""
-        users = self.layout.plan.users[e] if e is not None else []
-        if len(users) == 1 and isinstance(users[0], Map) and users[0].f == "add":
-            loops = self.layout.plan.loop
-            name = self.names.get(users[0]) or self._sum(users[0])
-            return name if e is not None and loops[e] is None and (loops[users[0]] is not None or self._sum(users[0])) else ""
+        users, loops, name = self.layout.plan.users, self.layout.plan.loop, ""
+        while e is not None and loops[e] is None and len(users[e]) == 1 and isinstance(u := users[e][0], Map) and u.f == "add":
+            name = name or self.names.get(u, "")
+            if loops[u] is not None:
+                return name if u in self.names else ""
+            e = u
         return ""
 
     # ------------------------------------------------------------ parts
