@@ -102,7 +102,7 @@ def whole_input(name, value, dims, largest, allowed, wanted):
     if not isinstance(value, cp.ndarray):
         check_range(name, value, largest, allowed)
         return cp.ascontiguousarray(to_device(value))
-    out = cp.empty(value.shape, np.int64)
+    out, = allocated(f"a copy of {name}", [(value.shape, np.int64)])
     out[...] = value
     return checked(name, out, range(value.ndim), largest + 1)
 
