@@ -1,6 +1,7 @@
 """Programs on a GPU: `pytest -m gpu` runs every model of the catalogue there, and all that only a device can show.
 
-The tests themselves run everywhere: some models on the stand-in for CuPy, where what they expect must hold, too.
+The tests themselves run everywhere: some models on the stand-in for CuPy, where what they expect must hold, too; most of that in
+the long tier.
 """
 
 import sys
@@ -21,7 +22,8 @@ from zoo.catalogue import TIMED, ZOO
 from zoo.points import CASES
 from zoo.trained_energies import TRAINED
 
-PLACES = [pytest.param("gpu", marks=pytest.mark.gpu), "standin"]
+ON_GPU = pytest.param("gpu", marks=pytest.mark.gpu)
+QUICK = pytest.mark.parametrize("place", [ON_GPU, "standin"], indirect=True)
 EVERY = [*ZOO, *WIDE, *(k for k in CASES if k.startswith("example")), *TRAINED]
 SHAPES = ((1, 1), (1, 2), (2, 3))                                # groups of blocks of whole loops
 WORDS = """
@@ -86,7 +88,7 @@ class Place:
         """Let it have all again."""
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=[ON_GPU, pytest.param("standin", marks=pytest.mark.full)])
 def place(request, monkeypatch):
     out = Place(request.param, monkeypatch)
     yield out
@@ -96,7 +98,8 @@ def place(request, monkeypatch):
 def on(*names, quick):
     """Models on a GPU, and the quick ones on the stand-in."""
     return pytest.mark.parametrize(("place", "name"), [
-        *(pytest.param("gpu", k, marks=pytest.mark.gpu) for k in names), *(("standin", k) for k in quick)], indirect=["place"])
+        *(pytest.param("gpu", k, marks=pytest.mark.gpu) for k in names),
+        *(pytest.param("standin", k, marks=pytest.mark.full) for k in quick)], indirect=["place"])
 
 
 def results(module, c):
@@ -220,6 +223,7 @@ train adam(lr = 0.05)
         np.testing.assert_allclose(found.params[k], v, rtol=1e-3, atol=1e-4)
 
 
+@QUICK
 def test_inputs_that_are_wrong_on_the_device(place):
     """No step waits for what is wrong: its loss is NaN, and whoever brings it to the host is told; parameters stay finite."""
     c = programs.case("mlp")
@@ -237,6 +241,7 @@ def test_inputs_that_are_wrong_on_the_device(place):
     assert all(np.isfinite(v).all() for v in module.to_host(params).values())
 
 
+@QUICK
 def test_out_of_memory(place):
     """One sentence with what is wanted and what is free; afterwards a smaller batch is taken."""
     c = programs.case("logistic")
