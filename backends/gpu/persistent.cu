@@ -2,16 +2,16 @@
 struct __align__(16) four { real x[4]; };
 
 /* All blocks of a group: what they wrote before it, each of them reads afterwards. The highest bit of `arrived` turns with the
-   last one that comes, so that it never has to be set to zero again. */
+   last one that comes, and the others are zero again: the next barrier, of this launch or of another, needs no reset. */
 static __device__ inline void meet_(unsigned *arrived, int members)
 {
     __syncthreads();
-    if (threadIdx.x == 0) {
-        __threadfence();
+    if (threadIdx.x == 0 && members > 1) {
+        __threadfence();                                         /* the block's stores, before it counts as there */
         const unsigned step = blockIdx.x % members == 0 ? 0x80000000u - (unsigned)(members - 1) : 1u;
         const unsigned before = atomicAdd(arrived, step);
         while (((*(volatile unsigned *)arrived ^ before) & 0x80000000u) == 0) __nanosleep(20);
-        __threadfence();
+        __threadfence();                                         /* no load before the others are there, nor from a stale cache */
     }
     __syncthreads();
 }

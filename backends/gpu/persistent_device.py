@@ -57,7 +57,7 @@ class Recurrence:
             count = rows * many * (-(-units // members) or 1)
             waits += -(-count // 8)
             read += 4 * count * numbers * groups * members
-        return self.meetings * self.MEET + waits * self.SUM + max(cycles / device.clock, read / device.cache)
+        return self.meetings * self.MEET * (members > 1) + waits * self.SUM + max(cycles / device.clock, read / device.cache)
 
     def apart(self, device, examples):
         """Seconds of a step as launches."""
@@ -67,7 +67,7 @@ class Recurrence:
 
     def shapes(self, device, examples):
         """(seconds of a step, groups, members) of what fits, the fastest first."""
-        most, found = max(units for units, _, _ in self.units), []
+        most, found = max((units for units, _, _ in self.units), default=1), []
         for groups in range(1, min(device.blocks, examples) + 1):
             members = -(-most // -(-most // (device.blocks // groups)))              # no block without units
             if self.memory(examples, groups, members) <= device.memory:
@@ -80,8 +80,7 @@ class Recurrence:
         if not device.cooperative:
             return None, "the device launches no blocks that wait for each other"
         if not found:
-            need = self.memory(examples, -(-examples // 32), device.blocks * 32 // max(examples, 32) or 1)
-            least = min(need, self.memory(examples, 1, device.blocks))
+            least = min(self.memory(examples, groups, device.blocks // groups) for groups in range(1, device.blocks + 1))
             return None, f"a block would take {least} bytes of shared memory, and the device has {device.memory}"
         seconds, groups, members = found[0]
         said = f"{seconds * 1e6:.1f} us a step in {groups} x {members} blocks, {step * 1e6:.1f} us as {self.launches} launches"
@@ -89,11 +88,15 @@ class Recurrence:
 
 
 class Together:
-    """The loops of a module that may run in one launch. `on`: whether they do; `shape`: (groups, members) for all of them."""
+    """The loops of a module that may run in one launch. `on`: whether they do; `shape`: (groups, members) for all of them.
+
+    A launch is cooperative: the driver starts all of its blocks at once, or refuses it, so that none waits for one that never
+    runs. Blocks count their arrivals in memory that each barrier leaves as the next one needs it; so a replayed launch finds it.
+    """
 
     def __init__(self, text, loops):
-        self.text, self.loops, self.on, self.shape = text, loops, True, None
-        self.module, self.device, self.functions, self.chosen, self.reasons = None, None, {}, {}, {}
+        self.text, self.loops, self.on, self.shape, self.module = text, loops, True, None, None
+        self.machines, self.arrived, self.functions, self.chosen, self.reasons = {}, {}, {}, {}, {}
 
     def run(self, name, steps, examples, *args):
         """Launch a loop; False where it is better, or only possible, step by step: `reasons` says why."""
@@ -104,31 +107,45 @@ class Together:
             return False
         groups, members = shape
         given = tuple(np.int32(a) if type(a) is int else a for a in args)
-        self.functions[name]((groups * members,), (256,), (*given, self.arrived, np.int32(members), np.int32(groups)),
+        self.functions[name]((groups * members,), (256,), (*given, self.counters(), np.int32(members), np.int32(groups)),
                              shared_mem=self.loops[name].memory(examples, groups, members))
         return True
 
     def decided(self, name, examples):
-        """(groups, members) for so many examples, or None."""
-        if (name, examples, self.shape) not in self.chosen:
-            if self.device is None:
-                self.ready()
-            shape, self.reasons[name] = self.loops[name].choice(self.device, examples)
-            shape = self.shape or shape
-            if shape and self.loops[name].memory(examples, *shape) > self.device.memory:
-                shape = None
-            self.chosen[name, examples, self.shape] = shape
-            if shape and name not in self.functions:
-                self.functions[name] = self.module.get_function(name)
-                self.functions[name].max_dynamic_shared_size_bytes = self.device.memory
-        return self.chosen[name, examples, self.shape]
+        """(groups, members) for so many examples on the device in use, or None."""
+        device = cp.cuda.runtime.getDevice()
+        key = name, examples, self.shape, device
+        if key not in self.chosen:
+            machine = self.machines[device] = self.machines.get(device) or self.machine()
+            shape, self.reasons[name] = self.loops[name].choice(machine, examples)
+            if self.shape and self.loops[name].memory(examples, *self.shape) <= machine.memory:
+                shape = self.shape
+            if shape and not self.resident(name, examples, shape, machine):
+                shape, self.reasons[name] = None, f"the device does not keep {shape[0]} x {shape[1]} blocks at the same time"
+            self.chosen[key] = shape
+        return self.chosen[key]
 
-    def ready(self):
-        """Ask the device what it has; one block a multiprocessor runs for certain, and no more are launched."""
+    def resident(self, name, examples, shape, machine):
+        """Whether all blocks of a launch run at the same time, as the compiled kernel is."""
+        self.module = self.module or cp.RawModule(code=self.text, options=("-std=c++17",), enable_cooperative_groups=True)
+        if name not in self.functions:
+            self.functions[name] = self.module.get_function(name)
+        function, memory = self.functions[name], self.loops[name].memory(examples, *shape)
+        function.max_dynamic_shared_size_bytes = machine.memory
+        each = cp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(function.kernel.ptr, 256, memory)
+        return shape[0] * shape[1] <= each * machine.blocks
+
+    @staticmethod
+    def machine():
+        """What the device in use has."""
         has = cp.cuda.Device().attributes
-        blocks, memory = has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
-        self.device = Machine(blocks, memory, bool(has["CooperativeLaunch"]), 1e3 * has.get("ClockRate", 1.5e6))
-        if not self.device.cooperative:
-            return
-        self.arrived = cp.zeros(32 * blocks, np.uint32)
-        self.module = cp.RawModule(code=self.text, options=("-std=c++17",), enable_cooperative_groups=True)
+        return Machine(has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"], bool(has["CooperativeLaunch"]),
+                       1e3 * has.get("ClockRate", 1.5e6))
+
+    def counters(self):
+        """How many blocks of each group have come to a barrier, for what one stream runs."""
+        runs = STREAMS.runs()
+        if runs not in self.arrived:
+            self.arrived[runs], = allocated("counters of barriers", [(32 * self.machines[runs[0]].blocks, np.uint32)])
+            self.arrived[runs].fill(0)
+        return self.arrived[runs]

@@ -177,6 +177,9 @@ def ascontiguousarray(a):
 
 # ---------------------------------------------------------------- kernels
 
+PROCESSORS = 6                                                   # of the device: each keeps one block of a cooperative launch
+
+
 class RawModule:
     """Kernels, compiled by a C++ compiler."""
 
@@ -199,11 +202,14 @@ class RawKernel:
 
     def __init__(self, module, name):
         self.module, self.name, self.kernels, self.max_dynamic_shared_size_bytes = module, name, {}, STATIC
+        self.kernel = types.SimpleNamespace(ptr=id(self))
 
     def __call__(self, grid, block, args, *, shared_mem=0):
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise Refused(f"{self.name}: {shared_mem} bytes of shared memory, and max_dynamic_shared_size_bytes is "
                           f"{self.max_dynamic_shared_size_bytes}")
+        if self.module.cooperative and grid[0] > PROCESSORS:
+            raise Refused(f"{self.name}: {grid[0]} blocks that wait for each other, and {PROCESSORS} run at the same time")
         if any(isinstance(a, np.ndarray) for a in args):
             raise TypeError(f"{self.name}: an array of NumPy as a kernel's argument")
         if not (type(grid) is type(block) is tuple and min(*grid, *block, 1) == 1 and max(len(grid), len(block)) <= 3):
@@ -255,11 +261,13 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
                         broadcast_to=broadcast_to,
                         RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=empty_like,
                         zeros_like=zeros_like, float32=np.float32, int32=np.int32, int64=np.int64)
-    attributes = {"MultiProcessorCount": 6, "MaxSharedMemoryPerBlockOptin": 232448, "CooperativeLaunch": 1, "ClockRate": 1500000}
+    attributes = {"MultiProcessorCount": PROCESSORS, "MaxSharedMemoryPerBlockOptin": 232448, "CooperativeLaunch": 1,
+                  "ClockRate": 1500000}
     device = types.SimpleNamespace(
         compute_capability="90", attributes=attributes, synchronize=lambda: current().synchronize())
     out.cuda = types.SimpleNamespace(
         Stream=Stream, Graph=Graph, get_current_stream=current, Device=lambda k=0: device,
+        driver=types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, dynamic: 1),
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: SETTINGS.device,
                                       runtimeGetVersion=lambda: 13000,
                                       memGetInfo=lambda: (free(), SETTINGS.memory)))

@@ -1,6 +1,7 @@
 """Whole loops over time in one launch: NumPy's results whatever the groups and blocks; each barrier is needed."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from chainrule.backends.gpu.persistent_device import Machine, Recurrence
 from chainrule.backends.gpu.persistent_function import LIBRARY
 from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.options import Options
+from chainrule.frontends.language import load as load_system
 from gpu import host, nvrtc, programs
 from gpu.ptx.machine import Fault
 from zoo.catalogue import TIMED, ZOO
@@ -16,9 +18,11 @@ from zoo.catalogue import TIMED, ZOO
 QUICK = {"lstm_packed": (2, 2), "layer_norm": (1, 3)}    # groups, blocks of each
 SHAPES = ((1, 1), (1, 2), (2, 3), (3, 2), (4, 1))          # of three examples: in the last, a group has none
 CELLS = ("elman", "lstm_packed", "lstm_stacked", "gru", "layer_norm", "birnn", "mutual", "wide in time")
+CHAINS = ("cd3", "pcd", "gaussian", "spin", "two layers, an input", "units that interact")
 NEVER = ("neighbours",)                                          # it has no loop over time
 on_host = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 compiled = pytest.mark.skipif(nvrtc.compiler() is None, reason=nvrtc.MISSING)
+PEEPHOLES = Path(__file__).parents[3] / "examples/peephole_layernorm_lstm/model.nn"
 MEET = "meet_(arrived, members);"
 H200 = Machine(132, 232448)
 LSTM = {h: Recurrence([(h, 4, ((4, h),))], 0, 1, 2) for h in (256, 512, 1024, 2048)}
@@ -137,6 +141,55 @@ def raced(c, changed):
     return ""
 
 
+FENCE = "__threadfence();" + " " * 41
+BROKEN = {                                                       # what is wrong with a barrier -> how
+    "stores that others may not see yet": (f"{FENCE}/* the block's", "/* the block's"),
+    "loads that may come before": (f"{FENCE}/* no load", "/* no load"),
+    "a counter that the last barrier left": (" ^ before)", ")"),
+    "one block too few is waited for": ("(unsigned)(members - 1)", "(unsigned)(members - 2)"),
+}
+
+
+@on_host
+@compiled
+@pytest.mark.parametrize("what", [next(iter(BROKEN)), *(pytest.param(x, marks=pytest.mark.full) for x in [*BROKEN][1:])])
+def test_a_broken_barrier_is_found(monkeypatch, what):
+    monkeypatch.setattr(programs, "everything", lambda module, params, inputs: module.evaluate(params, **inputs))
+    c = programs.case("elman")
+    whole = text(c.source)
+    assert whole.count(BROKEN[what][0]) == 1
+    assert re.search("a race|nobody has written|wait for ever|for ever", raced(c, whole.replace(*BROKEN[what])))
+
+
+@on_host
+def test_a_wrong_grid_is_found():
+    """A block too few: the others wait for ever."""
+    c = programs.case("elman")
+    launched = "((groups * members,)"
+    assert c.source.count(launched) == 1
+    source = shaped(c, (1, 2)).replace(launched, "((groups * members - 1,)")
+    module = programs.loaded(source)
+    with pytest.raises(host.KernelError, match="wait"):
+        module.evaluate(module.to_device(c.params), **module.to_device(c.inputs))
+
+
+@on_host
+def test_blocks_that_do_not_run_together_are_not_launched(monkeypatch):
+    """What the driver says of the compiled kernel, and a grid that is larger than the device."""
+    c = programs.case("elman")
+    module = programs.loaded(c.source)
+    monkeypatch.setattr(module.cp.cuda.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *kernel: 0)
+    given = module.to_device(c.params), module.to_device(c.inputs)
+    found = module.to_host(module.evaluate(given[0], **given[1]))
+    assert re.fullmatch(r"the device does not keep 1 x \d blocks at the same time", module.TOGETHER.reasons["hs"])
+    monkeypatch.undo()
+    module.TOGETHER.shape = (7, 1)
+    module.evaluate(given[0], **given[1])
+    assert module.TOGETHER.reasons["hs"] == "the device does not keep 7 x 1 blocks at the same time"
+    for k, v in c.numpy.evaluate(c.params, **c.inputs).items():
+        np.testing.assert_allclose(found[k], v, rtol=1e-5)
+
+
 @on_host
 @pytest.mark.parametrize(("attribute", "said"), [
     ({"CooperativeLaunch": 0}, "wait for each other"),
@@ -155,6 +208,33 @@ def test_where_it_cannot_be_steps_are_launched(attribute, said):
     assert module.TOGETHER.functions == {}
     for k, v in c.numpy.evaluate(c.params, **c.inputs).items():
         np.testing.assert_allclose(found[k], v, rtol=1e-5)
+
+
+def test_sums_of_gates_share_a_barrier():
+    """Layer normalisation of an LSTM's gates, its cell and its output: three barriers a step, forward and backward."""
+    found = loops(CudaProgram(load_system(str(PEEPHOLES))))
+    assert {name: loop.meetings for name, loop in found.items()} == {"hs": 3, "hs_2": 3, "hs_3": 3, "d_h_next": 3}
+
+
+@on_host
+@pytest.mark.full
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_cell_with_peepholes_and_layer_normalisation(monkeypatch, shape):
+    """The catalogue's own cell in every order of threads: the same bits, NumPy's values."""
+    system = load_system(str(PEEPHOLES), {"H": 7, "V": 5, "E": 3})
+    monkeypatch.setitem(ZOO, "peephole", lambda: system)
+    first, *others = (agrees(monkeypatch, "peephole", shape, order) for order in host.ORDERS.values())
+    for other in others:
+        for k, v in first.items():
+            np.testing.assert_array_equal(other[k], v, err_msg=k)
+
+
+@on_host
+@pytest.mark.parametrize(("name", "shape"), [("cd3 samples", (2, 3)), *(
+    pytest.param(k, x, marks=pytest.mark.full) for k in CHAINS for x in SHAPES[1:4])])
+def test_chains_of_samples_in_one_launch(monkeypatch, name, shape):
+    """Random numbers drawn in the loop, units of two kinds, chains for examples: NumPy's samples, bit for bit."""
+    agrees(monkeypatch, name, shape, host.SHUFFLED)
 
 
 def test_the_flag_keeps_steps_apart():
