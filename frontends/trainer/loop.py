@@ -97,7 +97,7 @@ class Trainer:
         """A new run, from `params` or from the declared initialisers."""
         params = self._there(self.program.init(seed=self.options.seed) if params is None else params)
         state = self._state(params)
-        self.run = Run(params, state, rate=float(state["lr"]))
+        self.run = Run(params, state, rate=float(str(self._here(state["lr"]))))        # of a float32 the number as it is written
 
     def changed(self, change: Callable[[Arrays], Any]) -> Any:
         """What a change of the parameters gives, which sees them as arrays of NumPy and works in place."""
@@ -206,7 +206,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         run = self.run
         run.epoch += 1
-        row = {"epoch": float(run.epoch), "rate": float(run.state["lr"]), "train": run.total / run.count}
+        row = {"epoch": float(run.epoch), "rate": float(str(self._here(run.state["lr"]))), "train": run.total / run.count}
         run.position, run.total, run.count, run.carry = 0, 0.0, 0, {}
         if self.data.count("validation"):
             result = self.evaluate("validation", run.params)
@@ -219,7 +219,7 @@ class Trainer:
             patience = self.options.patience
             run.stopped = patience is not None and run.epoch - run.best_epoch >= patience
         elif self.watch is not None:
-            row.update(self.watch(run.params, self.pieces("train"), WATCHED))
+            row.update(self.watch(self._here(run.params), self.pieces("train"), WATCHED))
         row["seconds"] = run.seconds
         run.history.append(row)
         self.progress.epoch(run)
@@ -232,7 +232,7 @@ class Trainer:
     def evaluate(self, part: str, params: Arrays) -> dict[str, float]:
         """Loss, penalty and metrics of a part, averages combined over batches by their counts; an energy's measures."""
         if self.watch is not None:
-            return self.watch(params, self.pieces(part))
+            return self.watch(self._here(params), self.pieces(part))
         return combine(self.program, params, self.pieces(part), bool(self.options.truncate))
 
     # ------------------------------------------------------------ saving and stopping
