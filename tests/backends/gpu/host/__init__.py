@@ -61,7 +61,7 @@ def folder():
 
 @cache
 def headers():
-    return "".join((HERE / name).read_text(encoding="utf-8") for name in ("interface.h", "cuda.h"))
+    return "".join((HERE / name).read_text(encoding="utf-8") for name in ("interface.h", "cuda.h", "threads.h"))
 
 
 def library(source, flags):

@@ -9,7 +9,7 @@ misaligned, barriers and warp operations that some threads do not reach. A Fault
 
 import numpy as np
 
-from .machine import Fault, Machine
+from .machine import Fault, Machine, unknown
 from .memory import Arena
 from .text import kernels
 
@@ -31,4 +31,4 @@ def launch(kernel, grid, block, args, shared_mem=0, cooperative=False):
     return machine.steps
 
 
-__all__ = ["Fault", "kernels", "launch"]
+__all__ = ["Fault", "kernels", "launch", "unknown"]

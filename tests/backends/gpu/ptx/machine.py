@@ -1,18 +1,18 @@
 """Runs PTX: one element of an array for each thread, all threads of some blocks in step, those behind first."""
 
-import re
-import struct
-
 import numpy as np
 
-from .arithmetic import Unknown, compared, compute, converted
+from .arithmetic import PLAIN, Unknown, compared, compute, converted
 from .memory import Race, Space, Threads
+from .operands import ADDRESS, immediate, names, parameter, seen_as
 from .text import RAW, SIZES, TYPES, total
 
 SHARED, LOCAL, CONSTANT = 1 << 40, 1 << 41, 1 << 42              # where these spaces begin, as addresses
 AT_ONCE = 1 << 16                                                # threads
 LAST = 1 << 60                                                   # behind every instruction
-ADDRESS = re.compile(r"\[([^+\]]+)(?:\+(-?\d+))?\]")
+ATOMIC = {"add": lambda x, y: x + y, "min": min, "max": max, "exch": lambda x, y: y, "and": lambda x, y: x & y,
+          "or": lambda x, y: x | y, "xor": lambda x, y: x ^ y, "cas": lambda x, is_, y: y if x == is_ else x}
+WITHOUT = ("bra", "ret", "exit", "bar", "barrier", "membar", "fence", "nanosleep")       # instructions that compute nothing
 
 
 class Fault(RuntimeError):
@@ -27,7 +27,7 @@ class Machine:
         self.grid, self.block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
         self.steps, self.threads = 0, self.block[0] * self.block[1] * self.block[2]
         blocks = self.grid[0] * self.grid[1] * self.grid[2]
-        each = blocks if cooperative else max(1, AT_ONCE // self.threads)
+        each = blocks if cooperative or kernel.fenced else max(1, AT_ONCE // self.threads)
         for first in range(0, blocks, each):
             self.begin(first, min(each, blocks - first))
             with np.errstate(all="ignore"):
@@ -36,7 +36,7 @@ class Machine:
     def begin(self, first, blocks):
         """The state before the first instruction of some blocks."""
         n = self.count = blocks * self.threads
-        self.who = Threads(first * self.threads, n, self.threads, self.cooperative)
+        self.who = Threads(first * self.threads, n, self.threads, self.cooperative or self.kernel.fenced)
         self.every, self.values, self.passed = np.arange(n), {}, {}
         self.at, self.done, self.waits = np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool)
         thread, block = self.every % self.threads, first + self.every // self.threads
@@ -280,17 +280,18 @@ class Machine:
         return offset // n
 
     def _atom(self, i, lanes):
-        """Addition, one thread after the other."""
-        if "add" not in i.parts or SIZES[i.kind] < 4:
+        """A change that no other one comes into, one thread after the other."""
+        how, given = next((how for k, how in ATOMIC.items() if k in i.parts), None), i.operands[i.parts[0] == "atom":]
+        if how is None or SIZES[i.kind] < 4:
             raise Unknown(i.text)
-        at, n = self.address(i.operands[-2], lanes), SIZES[i.kind]
-        value = np.broadcast_to(self.value(i.operands[-1], i.kind, lanes), len(lanes))
+        at, n = self.address(given[0], lanes), SIZES[i.kind]
+        values = [np.broadcast_to(self.value(o, i.kind, lanes), len(lanes)) for o in given[1:]]
         space, at = (self.shared, self.here(at, n, lanes)) if at[0] >= SHARED else (self.arena, at)
-        space.check(at, n, n, lanes, "change")
+        space.change(at, n, lanes, self.who)
         cells, old = space.bytes.view(TYPES[i.kind]), np.empty(len(lanes), TYPES[i.kind])
         for k in range(len(lanes)):
             old[k] = cells[at[k] // n]
-            cells[at[k] // n] += value[k]
+            cells[at[k] // n] = how(old[k], *(v[k] for v in values))
             self.who.hear(int(at[k]), lanes[k])
             self.who.tell(int(at[k]), lanes[k])
         if i.parts[0] == "atom":
@@ -366,35 +367,7 @@ class Machine:
         self.put(i.operands[0], found[warp], lanes)
 
 
-def names(operand):
-    """The registers of `{%f1, %f2}`, or the one."""
-    return [x.strip() for x in operand.strip("{}()").split(",")]
-
-
-def parameter(operand):
-    """The name and the byte of `[name+4]`."""
-    name, more = ADDRESS.match(operand).groups()
-    return name, int(more or 0)
-
-
-def immediate(text, kind):
-    """A number that stands in the text."""
-    if text.startswith(("0f", "0d")):
-        single = text[1] == "f"
-        return TYPES["f32" if single else "f64"](struct.unpack("!f" if single else "!d", bytes.fromhex(text[2:]))[0])
-    if kind == "pred":
-        return np.bool_(int(text, 0) != 0)
-    bits = int(text.rstrip("U"), 0) & (1 << 8 * SIZES[kind]) - 1
-    return np.array([bits], RAW[SIZES[kind]]).view(TYPES[kind])[0]
-
-
-def seen_as(value, kind):
-    """Bits of a register as a type: the same size read otherwise, another one cut or filled up."""
-    want = np.dtype(TYPES[kind])
-    value = np.asarray(value)
-    if value.dtype == want:
-        return value
-    if value.dtype == np.bool_ or want == np.bool_:
-        return value.astype(want)
-    raw = np.ascontiguousarray(value).reshape(value.shape).view(RAW[value.dtype.itemsize])
-    return raw.astype(RAW[want.itemsize]).view(want)
+def unknown(kernel):
+    """The instructions of a kernel that the interpreter does not know, those too that no run comes to."""
+    known = {*WITHOUT, *PLAIN, *(k[1:] for k in vars(Machine) if k[:1] == "_")}
+    return sorted({i.text for i in kernel.code if i.parts[0] not in known})

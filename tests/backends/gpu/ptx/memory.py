@@ -1,9 +1,9 @@
 """Memory with a shadow: which bytes there are, who wrote and read each word, and what has been ordered by barriers since.
 
 Two accesses of different threads to one word, of which one writes, are a race, unless a barrier of the block lies between them,
-or they are of one warp and a barrier of the warp lies between them. Threads of different blocks are ordered in a cooperative
-launch only: where one block has a fence and then an atomic operation after its access, and the other one reads that same place by
-an atomic operation or a volatile load and then has a fence before its own.
+or they are of one warp and a barrier of the warp lies between them. Threads of different blocks are ordered by fences
+only: where one block has a fence and then an atomic operation after its access, and the other one reads that same place by an
+atomic operation or a volatile load and then has a fence before its own.
 """
 
 import numpy as np
@@ -28,14 +28,14 @@ class Threads:
     clock[b, c]: up to which of its fences block c's accesses lie before what block b does now.
     """
 
-    def __init__(self, first, count, block, cooperative=False):
+    def __init__(self, first, count, block, fenced=False):
         self.number = first + np.arange(count)
         self.of_block = block                                    # threads of a block
         self.block, self.warp = self.number // block, self.number % block // 32
         self.barriers = np.zeros((2, count), np.int64)           # of the block, of the warp
         blocks = count // block
-        self.clock = np.zeros((blocks, blocks), np.int64) if cooperative else None
-        if cooperative:
+        self.clock = np.zeros((blocks, blocks), np.int64) if fenced else None
+        if fenced:
             np.fill_diagonal(self.clock, 1)
             self.heard, self.said, self.places = np.zeros_like(self.clock), np.zeros_like(self.clock), {}
 
@@ -76,16 +76,33 @@ class Shadow:
     """For each word its last writer and its readers since then: the lowest and the highest number, and when."""
 
     def __init__(self, words):
-        self.writer = np.full(words, NOBODY)
+        self.writer, self.changer = np.full((2, words), NOBODY)  # the changer: by an atomic operation
         self.low, self.high = np.full(words, NOBODY), np.full(words, NOBODY)
-        self.wrote, self.read_low, self.read_high = np.zeros((3, 3, words), np.int64)            # when
+        self.wrote, self.changed, self.read_low, self.read_high = np.zeros((4, 3, words), np.int64)            # when
 
     def unordered(self, other, when, lanes, threads):
         """Whether an access by another thread at some time may coincide with one by these lanes now."""
         return (other != NOBODY) & (other != threads.number[lanes]) & ~threads.before(np.maximum(other, 0), when, lanes)
 
+    def beside(self, words, lanes, threads):
+        """Refuse a plain access to what another thread of the block has changed by an atomic operation."""
+        bad = self.unordered(self.changer[words], self.changed[:, words], lanes, threads)
+        bad &= self.changer[words] // threads.of_block == threads.block[lanes]
+        if bad.any():
+            raise Race("a race: it touches what another thread has changed since the last barrier", lanes[bad][0])
+
+    def change(self, words, lanes, threads):
+        """Lanes change these words by atomic operations, which come one after the other."""
+        for other, times in ((self.writer, self.wrote), (self.low, self.read_low), (self.high, self.read_high)):
+            bad = self.unordered(other[words], times[:, words], lanes, threads)
+            bad &= other[words] // threads.of_block == threads.block[lanes]
+            if bad.any():
+                raise Race("a race: it changes what another thread has touched since the last barrier", lanes[bad][0])
+        self.changer[words], self.changed[:, words] = threads.number[lanes], threads.now(lanes)
+
     def load(self, words, lanes, threads):
         """Lanes read these words."""
+        self.beside(words, lanes, threads)
         bad = self.unordered(self.writer[words], self.wrote[:, words], lanes, threads)
         if bad.any():
             raise Race("a race: it reads what another thread has written since the last barrier", lanes[bad][0])
@@ -101,6 +118,7 @@ class Shadow:
 
     def store(self, words, lanes, threads):
         """Lanes write these words."""
+        self.beside(words, lanes, threads)
         bad = self.unordered(self.writer[words], self.wrote[:, words], lanes, threads)
         if bad.any():
             raise Race("a race: it overwrites what another thread has written since the last barrier", lanes[bad][0])
@@ -147,6 +165,11 @@ class Space:
             raise Race("it reads shared memory that nobody has written", who[bad][0])
         self.shadow.load(words, who, threads)
         return self.bytes.view(RAW[n])[at // n]
+
+    def change(self, at, n, lanes, threads):
+        """Bounds, alignment and order of atomic operations on n bytes."""
+        self.check(at, n, n, lanes, "change")
+        self.shadow.change(*self.words(at, n, lanes), threads)
 
     def store(self, at, n, wide, values, lanes, threads):
         """Put raw values of n bytes there."""

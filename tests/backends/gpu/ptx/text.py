@@ -45,6 +45,11 @@ class Kernel:
     code: list = field(default_factory=list)
     labels: dict = field(default_factory=dict)
 
+    @property
+    def fenced(self):
+        """Whether its blocks hear of each other."""
+        return any(i.parts[0] in ("membar", "fence") for i in self.code)
+
     def kind(self, register):
         """A register's type."""
         name = register.lstrip("%")
