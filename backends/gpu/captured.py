@@ -20,6 +20,35 @@ def kept(value):
     return value if capturing() else value.copy()
 
 
+class Place:
+    """Where a graph reads an input: time first in memory, as the kernels read it."""
+
+    def __init__(self, name, value, axes, dtype, check):
+        self.name, self.check = name, check
+        self.order = (*range(1, axes), 0, *range(axes, value.ndim)) if axes else tuple(range(value.ndim))
+        self.array, = allocated(f"the place of {name}", [(tuple(value.shape[k] for k in self.order), dtype)])
+        self.straight = self.order == tuple(range(value.ndim))
+        self.view = self.array if self.straight else self.array.transpose(*map(self.order.index, range(value.ndim)))
+        self.look = check and looking(name, self.array, self.order, check)                # a launch, prepared
+
+    def fill(self, value, stream):
+        """An array of the device in one copy, looked through there; one of NumPy looked through here, in one transfer."""
+        if isinstance(value, cp.ndarray):
+            here(self.name, value)
+            if self.straight and value.dtype == self.array.dtype and value.flags.c_contiguous:
+                self.array.data.copy_from_device_async(value.data, value.nbytes, stream)
+            else:
+                self.view[...] = value
+            if self.look:
+                launch(*self.look)
+            return
+        if isinstance(self.check, str):
+            check_units(self.name, value, self.check)
+        elif self.check is not None:
+            check_range(self.name, value, self.check - 1, f"it is from 0 to {self.check - 1}")
+        self.array.set(np.ascontiguousarray(np.transpose(value.astype(self.array.dtype, copy=False), self.order)), stream)
+
+
 class Captured:
     """A training step as a graph, for arrays that stay where they are and inputs of the same shapes.
 
@@ -29,6 +58,7 @@ class Captured:
 
     def __init__(self, step, params, state, inputs, given, workspace, carry):
         self.step, self.params, self.state, self.workspace = step, dict(params), dict(state), workspace
+        self.arrays = self.known(params, state)
         self.given, self.sort, self.graph, self.reason, self.moved = given, self.sorted(inputs, carry), None, "", None
         self.cut = carry is not None
         if carry and any(isinstance(v, int) for v in carry.values()):
@@ -40,42 +70,29 @@ class Captured:
         return ([(x.shape, x.dtype.kind) if hasattr(x, "dtype") else x for x in inputs],
                 [(k, np.shape(x)) for k, x in (carry or {}).items()], STREAMS.current())
 
+    @staticmethod
+    def known(params, state):
+        """The arrays that a graph works on, by their identity: it keeps them, so no other array comes to have one of these."""
+        return [*params, *state], [*map(id, params.values()), *map(id, state.values())]
+
     def fits(self, params, state, inputs, carry):
         """Whether these are the arrays of this step, its buffers where they were, and inputs such as its own."""
-        return (params.keys() == self.params.keys() and all(params[k] is a for k, a in self.params.items())
-                and state.keys() == self.state.keys() and all(state[k] is a for k, a in self.state.items())
-                and self.moved in (None, self.workspace.moved) and self.sorted(inputs, carry) == self.sort)
+        return (self.known(params, state) == self.arrays and self.moved in (None, self.workspace.moved)
+                and self.sorted(inputs, carry) == self.sort)
 
     def hold(self, inputs, carry):
-        """Places for the inputs: time first in memory, as the kernels read them."""
-        self.held = []
-        for value, (name, axes, dtype, _) in zip(inputs, self.given):
-            if dtype is int:                                     # a length goes to the launches as it is
-                self.held.append((None, value, ()))
-                continue
-            order = (*range(1, axes), 0, *range(axes, value.ndim)) if axes else tuple(range(value.ndim))
-            place, = allocated(f"the place of {name}", [(tuple(value.shape[k] for k in order), dtype)])
-            self.held.append((place, place.transpose(*(order.index(k) for k in range(len(order)))), order))
-        self.carry = dict(zip(carry or {}, allocated("the carry", [(a.shape, a.dtype) for a in (carry or {}).values()])))
+        """Places for the inputs and for the carry; a length goes to the launches as it is."""
+        self.held = [x if dtype is int else Place(name, x, axes, dtype, check)
+                     for x, (name, axes, dtype, check) in zip(inputs, self.given)]
+        self.carry = {k: Place(f"carry[{k!r}]", a, 0, a.dtype, None) for k, a in (carry or {}).items()}
 
-    def fill(self, inputs, carry):
+    def fill(self, inputs, carry, stream):
         """The inputs, into their places."""
         for key, place in self.carry.items():
-            place[...] = carry[key]
-        for value, (place, view, order), (name, _, _, check) in zip(inputs, self.held, self.given):
-            if place is None:
-                continue
-            if isinstance(value, cp.ndarray):
-                view[...] = here(name, value)
-                if check is not None:
-                    checked(name, place, order, check)
-                continue
-            if isinstance(check, str):
-                check_units(name, value, check)
-            elif check is not None:
-                check_range(name, value, check - 1, f"it is from 0 to {check - 1}")
-            place.set(np.ascontiguousarray(np.transpose(value.astype(place.dtype, copy=False), order)),
-                      cp.cuda.get_current_stream())
+            place.fill(carry[key], stream)
+        for value, place in zip(inputs, self.held):
+            if isinstance(place, Place):
+                place.fill(value, stream)
 
     def capture(self, inputs, carry):
         """Record the step; where that fails, steps are launched plainly."""
@@ -85,8 +102,9 @@ class Captured:
             with stream:
                 stream.begin_capture()
                 try:
-                    self.found = self.launched(self.params, self.state, [view for _, view, _ in self.held],
-                                               self.carry if self.cut else None)
+                    inputs = [x.view if isinstance(x, Place) else x for x in self.held]
+                    carry = {k: x.array for k, x in self.carry.items()} if self.cut else None
+                    self.found = self.launched(self.params, self.state, inputs, carry)
                 finally:
                     graph = stream.end_capture()
             self.graph = graph
@@ -106,8 +124,9 @@ class Captured:
             found = self.launched(params, state, inputs, carry)
             self.moved = self.workspace.moved                    # buffers are made, kernels compiled
         else:
-            self.fill(inputs, carry)
-            self.graph.launch(cp.cuda.get_current_stream())
+            stream = cp.cuda.get_current_stream()
+            self.fill(inputs, carry, stream)
+            self.graph.launch(stream)
             found = self.found
         if not isinstance(found, tuple):
             return found.copy()

@@ -41,20 +41,23 @@ class Checks:
         raise ValueError(f"{name}{place} is wrong: {allowed}")
 
 
-def checked(name, value, order, check):
-    """Look through a contiguous array on the device: `check` is a number of classes, or a kind of units."""
+def looking(name, value, order, check):
+    """The launch that looks through a contiguous array on the device: `check` is a number of classes, or a kind of units."""
     shape = [0] * value.ndim
     for k, n in zip(order, value.shape):
         shape[k] = n
     if isinstance(check, int):
         number = CHECKS.number(name, tuple(shape), tuple(order), f"it goes from 0 to {check - 1}")
-        launch("check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, check, number,
-               CHECKS.place())
-        return value
+        return "check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, check, number, CHECKS.place()
     number = CHECKS.number(name, tuple(shape), tuple(order), f"{name} must hold {unit_values(check)}")
     width = value.shape[-1] if check == "categorical" else 1
-    launch("check_units", min(1024, blocks(value.size // max(width, 1), 256)), 256, value, value.size // max(width, 1),
-           width, "mean binary spin categorical".split().index(check), number, CHECKS.place())
+    rows, kind = value.size // max(width, 1), "mean binary spin categorical".split().index(check)
+    return "check_units", min(1024, blocks(rows, 256)), 256, value, rows, width, kind, number, CHECKS.place()
+
+
+def checked(name, value, order, check):
+    """The array, after a look through it."""
+    launch(*looking(name, value, order, check))
     return value
 
 
