@@ -16,6 +16,8 @@ Backend = Annotated[str, typer.Option(help="numpy, native (C), cupy (NVIDIA's GP
 Dtype = Annotated[str, typer.Option(help="float32 or float64")]
 Out = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH", help="where to write")]
 Block = Annotated[str | None, typer.Option("--block", metavar="NAME", help="a pretrain block, instead of the whole model")]
+Persistent = Annotated[bool, typer.Option("--persistent/--no-persistent",
+                                          help="cupy: loops over time in one launch where that is faster, or a launch a step")]
 Many = list[str] | None
 CHECKPOINT = "chunks of time that are computed anew going back: sqrt, 'every 50' or 'memory 200MB'"
 
@@ -73,12 +75,14 @@ def train(
     labelled: Annotated[int | None, typer.Option(metavar="N", help="train on the first N training examples; pretraining sees all")
                         ] = None,
     skip_pretraining: Annotated[bool, typer.Option("--skip-pretraining", help="train from initial values at once")] = False,
+    persistent: Persistent = True,
 ) -> None:
     """Train a model. Weights, curve, checkpoint and code go to a folder."""
     from .commands.train import TrainOptions
     from .commands.train import train as command
     options = TrainOptions(data, epochs, batch, backend, dtype, tuple(set or ()), seed, lr, patience, out, resume, weights,
-                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()), checkpoint, labelled, skip_pretraining)
+                           tuple(skip or ()), tuple(freeze or ()), tuple(rate or ()), checkpoint, labelled,
+                           skip_pretraining, persistent)
     _run(lambda: command(model, options))
 
 
@@ -99,10 +103,11 @@ def compile_(model: Model, out: Out = None, backend: Backend = "numpy", dtype: D
              plain: Annotated[bool, typer.Option("-O0", help="one plain expression an equation, for reading")] = False,
              unroll: Annotated[str, typer.Option(metavar="N", help="steps of time in a loop's body, or full")] = "1",
              steps: Annotated[int | None, typer.Option(metavar="T", help="the length of a full unroll")] = None,
-             checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None, block: Block = None) -> None:
+             checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None, persistent: Persistent = True,
+             block: Block = None) -> None:
     """Write the generated module, which imports nothing but numpy."""
     from .commands import inspect
-    schedule = {"unroll": unroll, "steps": steps, "checkpoint": checkpoint}
+    schedule = {"unroll": unroll, "steps": steps, "checkpoint": checkpoint, "persistent": persistent}
     _run(lambda: inspect.generate(model, out, backend, dtype, tuple(set or ()), plain, schedule, block))
 
 

@@ -72,8 +72,9 @@ class CudaFunction(NativeFunction):
     def _lower(self) -> None:
         self.scratch = {}
         kept = frozenset(v.array for v in self.kept)
-        self.function = replace(self.function, body=by_kernels(fuse(by_rows(self._windows(self.function.body), kept,
-                                                                                     self.namer.claim))))
+        self.why = list[str]()
+        rows = by_rows(self._windows(self.function.body), kept, self.namer.claim)
+        self.function = replace(self.function, body=by_kernels(fuse(rows, self.why)))
         count = Counter(v.array for s in self._flat() for v in views(s))
         nests = [s for b in bodies(self.function.body) for s in b if isinstance(s, Nest)]
         self.own = {}

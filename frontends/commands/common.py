@@ -106,7 +106,7 @@ def c_files(system: System, header: str, dtype: str, **schedule: Any) -> Any:
 
 
 def _options(schedule: dict[str, Any]) -> Any:
-    """unroll, steps, checkpoint, as the compiler takes them."""
+    """unroll, steps, checkpoint, persistent, as the compiler takes them."""
     from ...compiler.options import BadOption, Options
     try:
         return Options(**schedule)
@@ -120,7 +120,7 @@ def fresh(program: Any, seed: int = 0) -> dict[str, Any]:
 
 
 def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1, **schedule: Any) -> Any:
-    """The program of a system; an unknown backend or precision is a NoBackend. `schedule`: unroll, steps, checkpoint."""
+    """The program of a system; an unknown backend or precision is a NoBackend. `schedule`: unroll, steps, ..."""
     from ...backends.interface import chosen, compile_for
     options = _options(schedule)
     if backend == "auto":

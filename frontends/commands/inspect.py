@@ -32,7 +32,7 @@ def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...], terms: 
 
 def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple[str, ...], plain: bool,
              schedule: dict[str, Any], block: str | None = None) -> None:
-    """Write the generated module; to the standard output without a file name. `schedule`: unroll, steps, checkpoint.
+    """Write the generated module; to the standard output without a file name. `schedule`: unroll, steps, ...
 
     The modules of pretrain blocks stand beside it: model_np_layer1.py. A name that ends in .c is one of a C file.
     """

@@ -49,11 +49,12 @@ class TrainOptions:
     checkpoint: str | None = None
     labelled: int | None = None
     skip_pretraining: bool = False
+    persistent: bool = True
 
 
 # what a resumed run takes from its checkpoint where the command line is silent
 _KEPT = ("data", "epochs", "batch", "backend", "dtype", "sizes", "seed", "lr", "patience", "freeze", "rates",
-         "checkpoint", "labelled", "skip_pretraining")
+         "checkpoint", "labelled", "skip_pretraining", "persistent")
 
 
 def train(model: str, options: TrainOptions) -> None:
@@ -146,7 +147,7 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
         batch=declared.batch if options.batch is None else options.batch, seed=options.seed,
         schedule=declared.schedule, schedule_options=tuple(declared.schedule_options),
         patience=declared.patience if options.patience is None else options.patience)
-    program = compiled(system, options.backend, options.dtype)
+    program = compiled(system, options.backend, options.dtype, persistent=options.persistent)
     data = load_data(system, options.data, folder=model.parent, dtype=options.dtype)
     command = {k: getattr(options, k) for k in _KEPT}
     if system.training.checkpoint is not None:
@@ -158,7 +159,8 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
     in_training = not options.resume or (out / CHECKPOINT).is_file()
     if system.pretraining and not options.skip_pretraining and not (options.resume and in_training):
         session.recipe = Recipe(
-            system, data, lambda s: compiled(s, options.backend, options.dtype), run_options.seed, out, options.resume,
+            system, data, lambda s: compiled(s, options.backend, options.dtype, persistent=options.persistent),
+            run_options.seed, out, options.resume,
             lambda: progress_for(screen), lambda s: _diagnosis(s, run_options.seed),
             lambda text: screen.print(text, markup=False, soft_wrap=True), trainer.extra, session.files)
     if options.resume and in_training:

@@ -85,7 +85,15 @@ def _schedule(system: System, backend: str) -> str:
         from .programs import schedule_text
         return schedule_text(compile_system(system))
     from .nests import nests_text
-    return nests_text(_compiled(system, backend))
+    program = _compiled(system, backend)
+    text = nests_text(program)
+    if backend != "cupy":
+        return text
+    from ...backends.gpu.persistent_cost import reasons
+    examples = system.training.batch or 32
+    lines = [f"    {line}" for line in reasons(program, examples)]
+    return "\n".join([text, "", f"loops over time, with {examples} examples, by rates that are guesses until they are measured:",
+                      *lines]) if lines else text
 
 
 def _program(system: System, backend: str) -> str:

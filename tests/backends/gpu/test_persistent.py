@@ -1,5 +1,7 @@
 """Whole loops over time in one launch: NumPy's results whatever the groups and blocks; each barrier is needed."""
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from chainrule.backends.gpu.persistent_device import Machine, Recurrence
 from chainrule.backends.gpu.persistent_function import LIBRARY
 from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.options import Options
+from chainrule.frontends.cli import app
 from chainrule.frontends.language import load as load_system
 from gpu import host, nvrtc, programs
 from gpu.ptx.machine import Fault
@@ -240,6 +243,18 @@ def test_chains_of_samples_in_one_launch(monkeypatch, name, shape):
 def test_the_flag_keeps_steps_apart():
     assert "TOGETHER" in programs.case("elman").source
     assert "TOGETHER" not in CudaProgram(ZOO["elman"](), options=Options(persistent=False)).source
+
+
+def test_the_command_line():
+    """`compile --no-persistent` has no such loops; `show --stage schedule` says of each loop what is chosen, and why."""
+    path = str(PEEPHOLES.parents[1] / "min_char_rnn/model.nn")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        app(["compile", path, "--backend", "cupy", "--no-persistent"], standalone_mode=False)
+    assert "def train_step" in out.getvalue()
+    assert "TOGETHER" not in out.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        app(["show", path, "--stage", "schedule", "--backend", "cupy"], standalone_mode=False)
+    assert re.search(r"\nloops over time, with \d+ examples, .*\n    sm_75, hs: in one launch, .* as 2 launches\n", out.getvalue())
 
 
 def test_the_choice():
