@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ...compiler.program import View
 from ...compiler.sizes import Size
 from .kernels import length
 
@@ -37,4 +38,12 @@ def accumulate(kind: str, total: str, value: str) -> tuple[str, str]:
     return f"{total} = {kind}imum_({total}, {value});", f"SIMD_{kind.upper()}({total}) "
 
 
-__all__ = ["FIRST", "INDENT", "accumulate", "loops"]
+def adding(kind: str, out: View) -> tuple[str, str]:
+    """The type of the variable that a reduction goes into, and the cast of what it holds in the end.
+
+    One number in all is added up in double: float loses digits over thousands of terms, and one sum costs nothing beside them.
+    """
+    return ("double", "(real)") if kind == "sum" and not out.dims else ("real", "")
+
+
+__all__ = ["FIRST", "INDENT", "accumulate", "adding", "loops"]

@@ -10,7 +10,7 @@ from ...compiler.program import Along, Product, View
 from ...compiler.sizes import Size, product
 from .indexing import Indices, Namer, element, start, strides
 from .kernels import length
-from .loops import INDENT, accumulate, loops
+from .loops import INDENT, accumulate, adding, loops
 
 Label = str | int
 Labels = Sequence[Label]
@@ -160,11 +160,12 @@ def _loops(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
     if not s.lo:
         yield "{"
         pad = "    "
-    yield f"{pad}real total = 0;"
-    step, mark = accumulate("sum", "total", f"{a} * {b}")
+    wide, cast = adding("sum", s.out)
+    yield f"{pad}{wide} total = 0;"
+    step, mark = accumulate("sum", "total", f"{f'({wide})' if cast else ''}{a} * {b}")
     inner = loops([(var[k], size[k]) for k in summed], [step], mark)
     yield from (pad + line for line in inner)
-    yield f"{pad}{element(s.out, names, [var[k] for k in s.lo])} = total;"
+    yield f"{pad}{element(s.out, names, [var[k] for k in s.lo])} = {cast}total;"
     yield pad[4:] + "}"
 
 

@@ -13,7 +13,7 @@ from ...compiler.passes.fusion import added_up, inner_loops, partial, walked
 from ...compiler.program import Fill, Kernel, Nest, Pick, Reduction, Scatter, Stmt, Take, View, reads, writes
 from .indexing import CTYPES
 from .kernels import length
-from .loops import FIRST, accumulate, loops
+from .loops import FIRST, accumulate, adding, loops
 
 if TYPE_CHECKING:
     from .statements import Statements
@@ -59,8 +59,9 @@ class RowBody:
         for s in run:
             if isinstance(s, Reduction) and not added_up(s):
                 total, step, mark = self._total(s)
-                before += [*self._declared(s.out), f"real {total} = {FIRST[s.kind]};"]
-                body, after, marks = [*body, step], [*after, *self._stored(s.out, total)], [*marks, mark]
+                wide, cast = ("real", "") if s.out.array in self.print.local else adding(s.kind, s.out)
+                before += [*self._declared(s.out), f"{wide} {total} = {FIRST[s.kind]};"]
+                body, after, marks = [*body, step], [*after, *self._stored(s.out, cast + total)], [*marks, mark]
             elif over:
                 before += self._declared(writes(s))
                 body.append(self._line(s))

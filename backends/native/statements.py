@@ -37,7 +37,7 @@ from .convolutions import Shapes
 from .copies import print_copy
 from .indexing import Indices, Namer, element, start, there
 from .kernels import length, number, scalar
-from .loops import FIRST, INDENT, accumulate, loops
+from .loops import FIRST, INDENT, accumulate, adding, loops
 from .matrices import print_packing, print_product
 from .nests import print_nest
 from .windows import print_windows
@@ -141,13 +141,14 @@ class Statements:
 
     def reduced(self, s: Reduction) -> list[str]:
         """One element of a reduction."""
-        at, total = self.indices(s.a.dims), "real total"
+        at = self.indices(s.a.dims)
         over = [(at[d], s.a.dims[d]) for d in s.over]
         target, value = self(s.out, [x for d, x in enumerate(at) if d not in s.over]), self(s.a, at)
         match s.kind:
             case "sum" | "prod" | "max" | "min":
                 step, mark = accumulate(s.kind, "total", value)
-                return [f"{total} = {FIRST[s.kind]};", *loops(over, [step], mark), f"{target} = total;"]
+                wide, cast = adding(s.kind, s.out)
+                return [f"{wide} total = {FIRST[s.kind]};", *loops(over, [step], mark), f"{target} = {cast}total;"]
             case "argmax":
                 steps = [f"if ({value} > best) {{ best = {value}; found = place; }}", "place++;"]
                 return ["real best = -INFINITY;", "int64_t found = 0, place = 0;", *loops(over, steps), f"{target} = found;"]

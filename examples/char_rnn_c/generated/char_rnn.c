@@ -697,11 +697,11 @@ real char_rnn_loss_and_grads(int64_t x_in[B][T], int64_t y_in[B][T], char_rnn_ca
             }
         }
     {
-        real total = 0;
+        double total = 0;
         for (int64_t t = 0; t < T; t++)
             SIMD_SUM(total) for (int64_t b = 0; b < B; b++)
                 total += loss_terms[t][b];
-        sum_loss_terms = total;
+        sum_loss_terms = (real)total;
     }
     loss = sum_loss_terms / (real)(B*T);
     /* d_p.dense.b = mean[t, batch](t1[t]) */
