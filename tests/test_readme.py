@@ -4,9 +4,13 @@
     <!-- code: net.nn function -->    the block below is that function of the generated module
     <!-- loops: net.nn function -->   its loops over time alone
     <!-- c: net.nn function -->       the loops over time of the function in C of the native module
+    <!-- launches: net.nn function -->  what the function of the module for CuPy launches
+    <!-- cuda: net.nn value -->       the kernel of that value in the module for CuPy
     <!-- steps: file.json -->         what stands up to `<!-- end -->` is the table of a measurement of tests/bench
+    <!-- gpu: file.json -->           the same of one on a GPU; without the file, nothing is measured yet
     <!-- printed: words -->           what the snippets print, among other things: the line that begins with the words
     <!-- needs: torch -->             a snippet by itself, which runs where that is installed
+    <!-- on: gpu -->                  a snippet after the others, which runs on the stand-in for CuPy
     ```console                        commands after `$`, and their output; `...` stands for anything
     ```sh                             commands, of which those of chainrule must parse
     ```c                              a program around the model as a C file, which is compiled and run
@@ -18,6 +22,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import itertools
 import os
@@ -32,6 +37,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import chainrule
+import numpy as np
 import pytest
 from chainrule.backends.interface import BACKENDS
 from chainrule.compiler.optimisers import OPTIMISERS
@@ -78,9 +84,9 @@ def run(command: str) -> str:
     return CliRunner().invoke(cli.app, words[1:]).output
 
 
-def function(file: str, name: str) -> str:
+def function(file: str, name: str, backend: str = "numpy") -> str:
     """One function of the generated module of a model file."""
-    source = chainrule.compile(chainrule.load(file)).source
+    source = chainrule.compile(chainrule.load(file), backend=backend).source
     start = source.index(f"def {name}(")
     return source[start:source.index("\n\n\n", start) + 1]
 
@@ -103,15 +109,27 @@ def c_loops(file: str, name: str) -> str:
     return "\n".join(textwrap.dedent(s) for s in whole if "/* " in s)
 
 
-GENERATED = {"code": function, "loops": loops, "c": c_loops}
+def launches(file: str, name: str) -> str:
+    """What such a function launches on a GPU, from its first equation to its last."""
+    text = function(file, name, "cupy")
+    return textwrap.dedent(text[text.index("    # ---- forward"):text.index("    return ")])
 
 
-STEPS = re.compile(r"<!-- steps: (.*?) -->\n\n(.*?)\n?<!-- end -->\n", re.DOTALL)
+def cuda(file: str, value: str) -> str:
+    """The kernel of a value."""
+    text = chainrule.compile(chainrule.load(file), backend="cupy").source
+    return re.findall(rf'^extern "C" __global__ [^{{}}]*?\b{value}(?:_kernel)?\(.*?^\}}\n', text, re.MULTILINE | re.DOTALL)[0]
 
 
-def steps(file: str) -> str:
+GENERATED = {"code": function, "loops": loops, "c": c_loops, "launches": launches, "cuda": cuda}
+
+
+TABLES = re.compile(r"<!-- (steps|gpu): (.*?) -->\n\n(.*?)\n?<!-- end -->\n", re.DOTALL)
+
+
+def table(bench: str, file: str) -> str:
     """The table of a measurement."""
-    command = [sys.executable, "-m", "tests.bench.steps", "--table", file]
+    command = [sys.executable, "-m", f"tests.bench.{bench}", "--table", file]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
@@ -170,9 +188,11 @@ def test_the_models_compile_and_their_gradients_are_right(folder):
         assert checked.exit_code == p.argument.startswith("wrong"), checked.output
 
 
-def test_the_table_of_steps_is_the_measurements():
-    found = STEPS.search(README.read_text(encoding="utf-8"))
-    assert found and found[2] == steps(found[1]), "stale: python tests/test_readme.py"
+def test_the_tables_are_the_measurements():
+    found = TABLES.findall(README.read_text(encoding="utf-8"))
+    assert {bench for bench, _, _ in found} == {"steps", "gpu"}
+    for bench, file, shown in found:
+        assert shown == table(bench, file), "stale: python tests/test_readme.py"
 
 
 CONSOLE = [(c, out) for p in pieces("console") for c, out in sessions(p.text)]
@@ -214,6 +234,23 @@ def test_snippets_run(folder, monkeypatch, capsys):
     assert "d_a_h @ x.T" in out
     for p in pieces(marker="printed"):
         assert p.text == line_of(out, p.argument), "stale: python tests/test_readme.py"
+
+
+def test_snippets_for_a_gpu(folder, monkeypatch):
+    """On the stand-in for CuPy, whose kernels run on the CPU."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "backends"))
+    from gpu import host, standin
+    if host.compiler() is None:
+        pytest.skip(host.MISSING)
+    real = ctypes.CDLL
+
+    def library(name, **how):
+        return standin.Ctypes.CDLL(name) if "cublas" in str(name) else real(name, **how)
+    monkeypatch.setitem(sys.modules, "cupy", standin.cupy())
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    names = {"cr": chainrule, "np": np, "x": np.zeros((8, 64), np.float32), "y": np.arange(8)}
+    for p in pieces("python", marker="on"):
+        exec(compile(p.text, str(README), "exec"), names)
 
 
 def test_the_program_in_c_trains(folder):
@@ -324,7 +361,7 @@ def refresh() -> None:
                 new = "".join(f"$ {c}\n" + (out if "..." in out else run(c).rstrip() + "\n") for c, out in sessions(p.text))
             text = text[:p.span[0]] + new + text[p.span[1]:]
         os.chdir(ROOT)
-    text = STEPS.sub(lambda m: f"<!-- steps: {m[1]} -->\n\n{steps(m[1])}\n<!-- end -->\n", text)
+    text = TABLES.sub(lambda m: f"<!-- {m[1]}: {m[2]} -->\n\n{table(m[1], m[2])}\n<!-- end -->\n", text)
     README.write_text(text, encoding="utf-8")
 
 
