@@ -43,6 +43,32 @@ def blocks(n, per):
     return -(-n // per)
 
 
+def shares(n, threads=256, most=256):
+    """How many blocks add up n numbers: one more for 8 numbers of each thread, for meeting costs as much; 256 fill a device."""
+    return max(1, min(most, n // (8 * threads)))
+
+
+def tiles(columns, rows):
+    """The grid that adds up rows: a block for 32 columns, with 32 threads for each; several where rows are many."""
+    wide = blocks(columns, 32)
+    return wide, shares(rows, 32, 256 // max(wide, 1))
+
+
+class Parts:
+    """Where blocks leave their parts of sums for the last one of them: for each stream, which runs one kernel at a time."""
+
+    def __init__(self):
+        self.made = {}
+
+    def places(self):
+        """Room for the parts of 16 sums of 32 columns from 256 blocks; how many blocks have come, 0 between kernels."""
+        runs = STREAMS.runs()
+        if runs not in self.made:
+            self.made[runs] = allocated("parts of sums", [(16 * 256 * 32, np.float32), (256, np.uint32)])
+            self.made[runs][1].fill(0)
+        return self.made[runs]
+
+
 def cublas_library():
     """The library of matrix products that CuPy uses, wherever it is installed, or the system's."""
     try:

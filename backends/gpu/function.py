@@ -41,6 +41,7 @@ from ..cpu.views import name_of
 from ..native.function import NativeFunction, bodies
 from ..native.indexing import CTYPES, Indices, place
 from ..native.words import KEYWORDS
+from .columns import by_column
 from .convolutions import by_windows
 from .geometry import SHARED, Geometry, blocks_of
 from .kernels import Kernels
@@ -56,7 +57,7 @@ explicit export abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh er
 fma fmax fmin fmod
 hypot j0 j1 jn log log10 log1p log2 max min modf norm pow remainder rint round rsqrt signbit sin sinh sqrt tan tanh tgamma trunc
 y0 y1 yn clock free malloc printf memcpy memset assert int8_t uint8_t int32_t uint32_t int64_t uint64_t size_t
-half dim3 error_t keys order from noted""".split())
+half dim3 error_t keys order from noted left arrived sums first far""".split())
 
 
 class CudaFunction(NativeFunction):
@@ -274,13 +275,17 @@ class CudaFunction(NativeFunction):
         arrays = list(dict.fromkeys(v.array for x in flat([s]) for v in views(x) if v.array not in self.scalars))
         written = [v.array for x in flat([s]) if (v := writes(x)) is not None]
         body, noted = self._spoiled(body, written)
-        name, homes, numbers = self.kernels.add(word or self._word(s), body, geometry, arrays, written, self,
-                                                more=["const int64_t *__restrict__ noted"] if noted else [])
+        shared = bool(geometry.grid)
+        self.uses |= {"Parts", "tiles", "shares"} if shared else set()
+        more = [*["real *__restrict__ left", "unsigned *__restrict__ arrived"] * shared,
+                *["const int64_t *__restrict__ noted"] * noted]
+        name, homes, numbers = self.kernels.add(word or self._word(s), body, geometry, arrays, written, self, more=more)
         seeded = ["*seed"] if any(isinstance(x, Draw) for x in flat([s])) else []
         sorting = [k for k in ("keys", "order") if any(f"{k}[" in line for line in body)] if isinstance(s, Scatter) else []
-        given = ", ".join([*(self._called(a) for a in homes), *seeded, *sorting, *self.lengths_given(numbers), *["CHECKS.place()"] * noted])
+        places = [*["*PARTS.places()"] * shared, *["CHECKS.place()"] * noted]
+        given = ", ".join([*(self._called(a) for a in homes), *seeded, *sorting, *self.lengths_given(numbers), *places])
         threads = str(geometry.threads if len(geometry.threads) > 1 else geometry.threads[0])
-        count = blocks_of(geometry.count, geometry.per)
+        count = geometry.grid or blocks_of(geometry.count, geometry.per)
         return f'launch("{name}", {f"({count}, {geometry.tiles})" if geometry.tiles else count}, {threads}, {given})'
 
     def lengths_given(self, numbers: Sequence[str]) -> Iterator[str]:
@@ -341,13 +346,17 @@ def by_kernels(body: list[Stmt], looped: bool = False) -> list[Stmt]:
         if isinstance(s, (Block, Loop)):
             out.append(replace(s, body=by_kernels(s.body, looped or isinstance(s, Loop))))
         elif isinstance(s, Nest):
+            if by_column(s) and not looped:
+                out.append(s)
+                continue
             rows = [m for m in s.body if not (isinstance(m, (Reduction, Scatter)) and added_up(m))]
             wide = not looped and any(len(walked(m)) > len(s.rows) + 1 for m in rows)
             parts = inner_loops(rows, len(s.rows)) if wide and not any(isinstance(m, Reduction) for m in rows) else [rows]
             for part in parts:                                   # rows of several dims: more threads than a row's would share
                 dims = s.rows if len(parts) == 1 else walked(part[0])
                 out += [Nest(dims, part)] if len(part) > 1 else part
-            out += [m for m in s.body if m not in rows]
+            sums = [m for m in s.body if m not in rows]
+            out += [Nest(s.rows, sums)] if len(sums) > 1 and not looped and by_column(Nest(s.rows, sums)) else sums
         else:
             out.append(s)
     return _numbers(out)

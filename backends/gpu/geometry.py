@@ -11,6 +11,7 @@ from ..native.kernels import length
 BLOCK = 256                                                      # threads of a block where each has an element of its own
 TILE = 32                                                        # columns of a tile, and threads that share a column
 SHARED = 40960                                                   # bytes of shared memory that the rows of a block may take
+WORD = {"sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min"}          # how numbers are joined, in the prelude
 Over = Sequence[tuple[str, Size]]
 
 
@@ -22,6 +23,7 @@ class Geometry:
     per: int
     threads: tuple[int, ...]
     tiles: str = ""                                              # how many blocks share a piece, where there are several
+    grid: str = ""                                               # the blocks, in Python, where they leave parts for the last one
 
     @property
     def total(self) -> int:
@@ -91,7 +93,7 @@ def row_of(over: Over, width: int, shared: int) -> tuple[list[str], Geometry]:
     return lines, Geometry(count, per, (width, per) if per > 1 else (width,))
 
 
-def strided(over: Over, body: list[str], width: int, start: str = "lane") -> Iterator[str]:
+def strided(over: Over, body: list[str], width: int | str, start: str = "lane") -> Iterator[str]:
     """The loop over a row's elements, of which each thread takes every `width`-th."""
     name = over[0][0] if len(over) == 1 else "place"
     count = length(product(tuple(n for _, n in over)))

@@ -21,7 +21,8 @@ from .updates import CudaUpdates
 
 IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
 WORDS = ("CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
-         "cp", "ctypes", "TOGETHER")
+         "cp", "ctypes", "TOGETHER", "PARTS", "tiles",
+         "shares")
 
 
 class CudaPrinter(ModulePrinter):
@@ -99,7 +100,7 @@ class CudaPrinter(ModulePrinter):
         helpers = super().helpers()
         together = together_text(self.kernels) if loops else ""
         cuda = f'CUDA = r"""{self.kernels.text()}"""'
-        blas = f'STREAMS = Streams()\nBLAS = Blas("{self.options.products}")'
+        blas = f'STREAMS = Streams()\nBLAS = Blas("{self.options.products}")' + "\nPARTS = Parts()" * ("Parts" in self.uses)
         return f"{cuda}\n\n\n{helpers}\n\n{blas}\nCHECKS = Checks()\nKERNELS = Kernels(CUDA)\n{together}"
 
 

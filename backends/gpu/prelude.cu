@@ -71,6 +71,43 @@ template <class How> static __device__ inline real by_block(real x, real *parts)
     for (int k = 1; k < (int)blockDim.x / 32; k++) x = How::join(x, parts[k]);
     return x;
 }
+template <class How> static __device__ inline real by_column(real x, real (*sums)[33])    /* for the first thread of each column */
+{
+    __syncthreads();                                             /* the last column's numbers have been read */
+    sums[threadIdx.y][threadIdx.x] = x;
+    __syncthreads();
+    for (int k = 1; threadIdx.y == 0 && k < 32; k++) x = How::join(x, sums[k][threadIdx.x]);
+    return x;
+}
+/* What several blocks have, each its part in `left`, joined in their order by the one that comes last. */
+static __device__ inline bool last_block(unsigned *arrived, unsigned blocks)
+{
+    __shared__ int last;
+    __threadfence();                                             /* what this block has left can be seen */
+    __syncthreads();
+    if (threadIdx.x == 0 && threadIdx.y == 0) {
+        last = atomicAdd(arrived, 1u) == blocks - 1;
+        if (last) atomicExch(arrived, 0u);                       /* for the next kernel */
+    }
+    __syncthreads();
+    __threadfence();                                             /* and so can what all others have */
+    return last;
+}
+template <class How> static __device__ inline real all_blocks(real x, const real *left, real *parts)       /* x: of none */
+{
+    for (int k = threadIdx.x; k < (int)gridDim.x; k += blockDim.x) x = How::join(x, left[k]);
+    return by_block<How>(x, parts);
+}
+static __device__ inline int part_(int sum, int row) { return ((sum * gridDim.y + row) * gridDim.x + blockIdx.x) * 32 + threadIdx.x; }
+static __device__ inline void leave(real *left, int sum, real x)
+{
+    if (threadIdx.y == 0) left[part_(sum, blockIdx.y)] = x;
+}
+template <class How> static __device__ inline real all_rows(real x, const real *left, int sum, real (*sums)[33])
+{
+    for (int k = threadIdx.y; k < (int)gridDim.y; k += 32) x = How::join(x, left[part_(sum, k)]);
+    return by_column<How>(x, sums);
+}
 static __device__ inline int first_of_warp(real best, int place)                     /* where the largest is; the first of equals */
 {
     for (int far = 16; far; far /= 2) {

@@ -17,12 +17,14 @@ from ..native.indexing import CTYPES
 from ..native.kernels import length
 from ..native.loops import FIRST
 from ..native.nests import RowBody
-from .geometry import element_of, lanes, row_of, strided
+from .columns import MOST
+from .geometry import BLOCK, WORD, Geometry, element_of, lanes, row_of, strided
 
 if TYPE_CHECKING:
     from .statements import Statements
 
 SHORT = 4                                                        # elements of a row that one thread walks through
+LONG = 4096                                                      # numbers that one block adds up as fast as several do
 ALL = "every thread"                                             # who reads what belongs to a row as a whole
 
 
@@ -30,6 +32,9 @@ def print_rows(s: Nest, statements: Statements) -> Iterator[str]:
     """The body of a nest's kernel."""
     depth = len(s.rows)
     over = list(zip(statements.indices(s.rows), s.rows, strict=True))
+    if summed_by_blocks(s, statements.known):
+        yield from print_sums(s, statements)
+        return
     if alone(s, statements.known):
         head, statements.geometry = element_of(over)
         rows = RowBody(depth, any(len(walked(m)) > depth for m in s.body), statements)
@@ -54,6 +59,39 @@ def alone(s: Nest, known: Mapping[str, int]) -> bool:
     """Whether one thread does a row: its loops are short, and their lengths known."""
     inner = [product(walked(m)[len(s.rows):]) for m in s.body]
     return bool(s.rows) and all(not {*n.symbols} - {*known} and n.evaluate(known) <= SHORT for n in inner)
+
+
+def summed_by_blocks(s: Nest, known: Mapping[str, int]) -> bool:
+    """Whether several blocks share a nest of sums over everything: each reads what stands there before, and they may be long."""
+    sums = [m for m in s.body if isinstance(m, Reduction)]
+    written = {out.array.home for m in s.body if (out := writes(m)) is not None}
+    counts = [product(walked(m)) for m in sums]
+    return not s.rows and 0 < len(sums) <= MOST and not any(m.a.array.home in written for m in sums) \
+        and any({*n.symbols} - {*known} or n.evaluate(known) > LONG for n in counts) \
+        and all(isinstance(m, Reduction) or not walked(m) for m in s.body)
+
+
+def print_sums(s: Nest, statements: Statements) -> Iterator[str]:
+    """Sums by several blocks, each of which leaves its parts; the last one joins them, and computes the numbers after them."""
+    rows = ThreadedRows(0, True, statements, lanes=BLOCK)
+    sums, after = [m for m in s.body if isinstance(m, Reduction)], list[str]()
+    lines, totals = [f"const int lane = threadIdx.x, first = blockIdx.x * {BLOCK} + lane, far = gridDim.x * {BLOCK};",
+                     "__shared__ real parts[32];"], list[str]()
+    for m in sums:
+        over = list(zip(statements.indices(m.a.dims), m.a.dims, strict=True))
+        total, step, _ = rows._total(m)
+        totals.append(total)
+        lines += [f"real {total} = {FIRST[m.kind]};", *strided(over, [step], "far", "first"), rows._join(m.kind, total)]
+        after += rows._stored(m.out, total)
+    yield from [*lines, "if (gridDim.x > 1) {"]
+    place = [f"blockIdx.x{f' + {k} * gridDim.x' if k else ''}" for k in range(len(sums))]
+    yield from (f"    if (lane == 0) left[{p}] = {t};" for p, t in zip(place, totals, strict=True))
+    yield "    if (!last_block(arrived, gridDim.x)) return;"
+    for k, (m, t) in enumerate(zip(sums, totals, strict=True)):
+        yield f"    {t} = all_blocks<{WORD[m.kind]}>({FIRST[m.kind]}, left{f' + {k} * gridDim.x' if k else ''}, parts);"
+    yield from ["}", *after, *(line for m in s.body if not isinstance(m, Reduction) for line in rows.run([m]))]
+    most = max((product(walked(m)) for m in sums), key=lambda n: len(n.symbols))
+    statements.geometry = Geometry(most, BLOCK, (BLOCK,), grid=f"shares({most.format()})")
 
 
 @dataclass

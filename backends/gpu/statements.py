@@ -30,13 +30,13 @@ from ..native.copies import flipped, unravelled
 from ..native.indexing import Indices, Namer, place
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate, loops
+from .columns import by_column, print_nest, print_sum
 from .convolutions import print_convolution
-from .geometry import BLOCK, TILE, Geometry, blocks_of, bracketed, element_of, lanes, row_of, split, strided
+from .geometry import BLOCK, TILE, WORD, Geometry, blocks_of, bracketed, element_of, lanes, row_of, split, strided
 from .rows import print_rows
 from .windows import print_windows
 
 FEW = 256                                                        # classes each of which looks through all rows itself
-WORD = {"sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min"}
 
 
 class Statements(native.Statements):
@@ -59,7 +59,7 @@ class Statements(native.Statements):
         """The lines of a statement that is no loop and no block."""
         match s:
             case Nest():
-                yield from print_rows(s, self)
+                yield from print_nest(s, self) if by_column(s) else print_rows(s, self)
             case Product():
                 yield from self._product(s)
             case Scatter():
@@ -102,7 +102,7 @@ class Statements(native.Statements):
         over = [(at[d], dims[d]) for d in range(len(dims)) if d in s.over]
         order = own(s.a)
         if s.kind in WORD and rest and order and order[-1] not in s.over:
-            yield from self._columns(s, at, rest, over)
+            yield from print_sum(s, self)
             return
         width = 32 if s.kind == "argmax" else lanes([tuple(n for _, n in over)], self.known)
         head, self.geometry = row_of(rest, width, 0)
@@ -141,28 +141,6 @@ class Statements(native.Statements):
         yield f"real {total} = {first or FIRST[kind]};"
         yield from strided(over, [condition + accumulate(kind, total, value)[0]], width)
         yield join(kind, total, width)
-
-    def _columns(self, s: Reduction, at: list[str], rest: list[tuple[str, Size]], over: list[tuple[str, Size]]) -> Iterator[str]:
-        """Tiles of columns: the threads of a column take every 32nd row each, and one of them joins what they have."""
-        order = own(s.a)
-        names = dict(zip(at, range(len(at)), strict=True))
-        rest, over = (sorted(x, key=lambda q: order.index(names[q[0]]) if names[q[0]] in order else -1) for x in (rest, over))
-        count = product(tuple(n for _, n in rest))
-        self.geometry = Geometry(count, TILE, (TILE, TILE))
-        name = rest[0][0] if len(rest) == 1 else "at"
-        value, target = self(s.a, at), self(s.out, [x for d, x in enumerate(at) if d not in s.over])
-        step = accumulate(s.kind, "total", value)[0]
-        inner = [*split(name, rest), *strided(over, [step], TILE, "threadIdx.y")]
-        yield f"__shared__ real parts[{TILE}][{TILE + 1}];"
-        yield f"const int {name} = blockIdx.x * {TILE} + threadIdx.x;"
-        yield f"real total = {FIRST[s.kind]};"
-        yield f"if ({name} < {length(count)}) {{"
-        yield from (f"    {line}" for line in inner)
-        yield from ["}", "parts[threadIdx.y][threadIdx.x] = total;", "__syncthreads();",
-                    f"if (threadIdx.y > 0 || {name} >= {length(count)}) return;"]
-        yield f"for (int k_ = 1; k_ < {TILE}; k_++) {accumulate(s.kind, 'total', 'parts[k_][threadIdx.x]')[0]}"
-        yield from split(name, rest)
-        yield f"{target} = total;"
 
     def _product(self, s: Product) -> Iterator[str]:
         """What is no matrix product: each thread adds up one element."""

@@ -283,7 +283,7 @@ class CudaUpdates(NativeUpdates):
                  *(f"double {k}" for k in takes)]
         return "\n".join([
             parameters(f"static __device__ void {name}", given), f"{{   /* {doc} */",
-            *(f"{PAD}{line}" for line in once), *unused(("g",), [*once, *each]),
+            *(f"{PAD}{line}" for line in _by_first(once)), *unused(("g",), [*once, *each]),
             f"{PAD}{ELEMENTS} {{", *(f"{PAD * 2}{line}" for line in each), f"{PAD}}}", "}"]) + "\n", takes
 
 
@@ -291,6 +291,17 @@ def _shared(names: Sequence[str], at_once: int) -> Iterator[list[str]]:
     """The names, as many at a time as a kernel takes."""
     for k in range(0, len(names), at_once):
         yield [*names[k:k + at_once]]
+
+
+def _by_first(once: list[str]) -> list[str]:
+    """Numbers of a rule that are the same for all elements: where they are powers, in double precision, one thread of a block
+    computes them.
+    """
+    if "pow(" not in "".join(once):
+        return once
+    words, values = zip(*(line.removeprefix("const double ").split(" = ", 1) for line in once), strict=True)
+    return [f"__shared__ double {', '.join(words)};", "if ((int)(blockIdx.x * blockDim.x) >= n) return;", "if (threadIdx.x == 0) {",
+            *(f"{PAD}{word} = {value}" for word, value in zip(words, values, strict=True)), "}", "__syncthreads();"]
 
 
 def _name(word: str, at: int) -> str:

@@ -10,8 +10,7 @@ import numpy as np
 from chainrule.backends.cpu.program import Program
 from chainrule.backends.gpu.program import CudaProgram
 from chainrule.frontends.language import parse
-from gpu import host, nvrtc, ptx, standin
-from gpu.wide import WIDE
+from gpu import host, nvrtc, ptx, standin, wide
 from zoo import trained_energies as energies
 from zoo.build import LENGTHS
 from zoo.catalogue import ZOO
@@ -32,12 +31,13 @@ class Case:
 
 
 @cache
-def case(name):
-    """A model with numbers: of the zoo, one with wide rows, an energy model, or one of the catalogue's."""
+def case(name, **lengths):
+    """A model with numbers: of the zoo or one with wide rows, at these lengths; an energy model, or one of the catalogue's."""
     if name in energies.TRAINED:
         numpy = energies.program(energies.TRAINED[name], "float32")
         return Case(numpy.system, numpy.init(seed=1), energies.data(numpy.system), numpy, CudaProgram(numpy.system).source)
-    point = CASES[name]() if name in CASES else drawn(ZOO[name]() if name in ZOO else parse(WIDE[name]), LENGTHS)
+    lengths = LENGTHS | wide.LENGTHS.get(name, {}) | lengths
+    point = CASES[name]() if name in CASES else drawn(ZOO[name]() if name in ZOO else parse(wide.WIDE[name]), lengths)
     numpy = Program(point.system, "float32")
     params = {k: np.asarray(v).astype(np.float32) for k, v in point.params.items()}
     return Case(point.system, params, point.inputs(numpy), numpy, CudaProgram(point.system).source)

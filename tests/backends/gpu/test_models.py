@@ -68,7 +68,7 @@ def test_a_model_that_is_not_captured(name):
     agrees(name, host.SHUFFLED, captures=False)
 
 
-@pytest.mark.parametrize("name", tier([*ZOO, *WIDE, *CASES, *TRAINED], ["lstm_packed", "wide noise"]))
+@pytest.mark.parametrize("name", tier([*ZOO, *WIDE, *CASES, *TRAINED], ["lstm_packed", "wide noise", "many rows"]))
 def test_the_first_launch_of_each_kernel_in_ptx(name):
     """No race, nothing read that was not written, all in bounds, and the CPU's numbers."""
     if nvrtc.compiler() is None:

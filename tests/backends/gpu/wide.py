@@ -1,4 +1,6 @@
-"""Models whose rows several threads share, a warp or a block; updates of arrays of many blocks, with every kind of constraint."""
+"""Models whose rows several threads share, a warp or a block, or rows enough for several blocks; updates of arrays of many
+blocks, with every kind of constraint.
+"""
 
 WIDE = {
     "wide rows": """model rows(D = 70, H = 300, C = 1000)
@@ -44,4 +46,15 @@ p = W @ dropout(x, 0.3)
 loss = mean[batch] (p - y) @ (p - y)
 train adagrad(lr = 0.1), l1(0.01) on W
 """,
+    "many rows": """model long(D = 3, H = 33)
+input x[D]
+target y[D]
+param W[H, D], U[D, H] ~ normal(0.4);  b[H], d[D], s[H] = 0.1
+h = tanh(W @ x + b) * s
+p = U @ h + d
+loss = mean[batch] (p - y) @ (p - y)
+metric far = mean[batch] max(abs(p - y))
+train sgd(lr = 0.1)
+""",
 }
+LENGTHS = {"many rows": {"B": 4200}}                             # sums over rows that several blocks share

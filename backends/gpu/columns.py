@@ -1,0 +1,114 @@
+"""Sums over rows as kernels: tiles of columns, whose rows several blocks share where there are many.
+
+    d_b[i] = sum[b] d_a[b, i]          d_a[b, i] = d_h[b, i] * (h[b, i] > 0)
+
+A block has 32 columns and 32 threads for each of them, which take every 32nd row; of several blocks for the same columns each
+leaves its part, and the last one joins all parts in their order, so that results repeat to the bit. What is computed element by
+element of the same rows stands in the same loop: it is read once, and values that are only added up are stored nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...compiler.passes.fusion import added_up, walked
+from ...compiler.passes.orders import own
+from ...compiler.program import Fill, Kernel, Nest, Pick, Reduction, Stmt, Take, reads, writes
+from ...compiler.sizes import product
+from ..native.kernels import length
+from ..native.loops import FIRST, accumulate
+from ..native.nests import RowBody
+from .geometry import TILE, WORD, Geometry, Over, split, strided
+
+if TYPE_CHECKING:
+    from .statements import Statements
+
+MOST = 16                                                        # sums of one kernel
+
+
+@dataclass(frozen=True)
+class Total:
+    """A column's sum: its kind, its variable, what a row adds, and where it goes."""
+
+    kind: str
+    name: str
+    value: str
+    target: str
+
+
+def by_column(s: Stmt) -> bool:
+    """Whether a nest computes element by element, and adds up its rows: each thread needs its own columns alone."""
+    if not isinstance(s, Nest):
+        return False
+    sums = [m for m in s.body if isinstance(m, Reduction) and added_up(m)]
+    dims = {walked(m) for m in s.body}
+    apart = (m for m in sums if len(m.over) != len(s.rows) or (own(m.a) or (0,))[-1] in m.over)
+    if not 0 < len(sums) <= MOST or len(dims) > 1 or any(apart):
+        return False
+    rest = [m for m in s.body if m not in sums]
+    if not all(isinstance(m, (Kernel, Take, Pick, Fill)) for m in rest):
+        return False
+    made = {out.array.home: out.along for m in rest if (out := writes(m)) is not None}
+    added = {m.out.array.home for m in sums}
+    return not any(v.array.home in added or made.get(v.array.home, v.along) != v.along for m in s.body for v in reads(m)) \
+        and len(made) == len(rest)
+
+
+def print_nest(s: Nest, print_: Statements) -> Iterator[str]:
+    """The kernel of a nest that `by_column` allows."""
+    dims = walked(s.body[0])
+    over = list(zip(print_.indices(dims), dims, strict=True))
+    at, depth = [i for i, _ in over], len(s.rows)
+    body, totals, inside = list[str](), list[Total](), RowBody(len(dims), False, print_)
+    for m in s.body:
+        if isinstance(m, Reduction):
+            totals.append(Total(m.kind, fresh(m, print_, totals), print_(m.a, at), print_(m.out, at[depth:])))
+        else:
+            body += inside.run([m])
+    yield from columns(over[:depth], over[depth:], totals, body, print_)
+
+
+def print_sum(s: Reduction, print_: Statements) -> Iterator[str]:
+    """The kernel of a sum whose columns stand together in memory."""
+    at, order = print_.indices(s.a.dims), own(s.a)
+    places = sorted(range(len(at)), key=lambda d: order.index(d) if d in order else -1)
+    rows, rest = ([(at[d], s.a.dims[d]) for d in places if (d in s.over) == over] for over in (True, False))
+    target = print_(s.out, [x for d, x in enumerate(at) if d not in s.over])
+    yield from columns(rows, rest, [Total(s.kind, fresh(s, print_, []), print_(s.a, at), target)], [], print_)
+
+
+def fresh(s: Reduction, print_: Statements, others: Sequence[Total]) -> str:
+    """A name for a sum."""
+    word = f"{print_.names(s.out.array)}_sum"
+    return next(x for x in (word, *(f"{word}_{k}" for k in range(2, 1000)))
+                if x not in print_.taken and x not in {t.name for t in others})
+
+
+def columns(rows: Over, rest: Over, totals: Sequence[Total], body: Sequence[str], print_: Statements) -> Iterator[str]:
+    """A kernel: what each row does, and what its rows add up to."""
+    count, many = (product(tuple(n for _, n in x)) for x in (rest, rows))
+    name = rest[0][0] if len(rest) == 1 else "at"
+    grid = f"tiles({count.format()}, {many.format()})"
+    print_.geometry = Geometry(count, TILE, (TILE, TILE), grid=grid)
+    each = [*body, *(accumulate(t.kind, t.name, t.value)[0] for t in totals)]
+    loop = strided(rows, each, f"gridDim.y * {TILE}", f"blockIdx.y * {TILE} + threadIdx.y")
+    yield f"__shared__ real sums[{TILE}][{TILE + 1}];"
+    yield f"const int {name} = blockIdx.x * {TILE} + threadIdx.x;"
+    yield from (f"real {', '.join(f'{t.name} = {FIRST[t.kind]}' for t in totals[k:k + 4])};" for k in range(0, len(totals), 4))
+    yield f"if ({name} < {length(count)}) {{"
+    yield from (f"    {line}" for line in [*split(name, rest), *loop])
+    yield "}"
+    yield from (f"{t.name} = by_column<{WORD[t.kind]}>({t.name}, sums);" for t in totals)
+    yield "if (gridDim.y > 1) {"
+    yield from (f"    leave(left, {k}, {t.name});" for k, t in enumerate(totals))
+    yield "    if (!last_block(&arrived[blockIdx.x], gridDim.y)) return;"
+    yield from (f"    {t.name} = all_rows<{WORD[t.kind]}>({FIRST[t.kind]}, left, {k}, sums);" for k, t in enumerate(totals))
+    yield "}"
+    yield f"if (threadIdx.y > 0 || {name} >= {length(count)}) return;"
+    yield from split(name, rest)
+    yield from (f"{t.target} = {t.name};" for t in totals)
+
+
+__all__ = ["by_column", "print_nest", "print_sum"]
