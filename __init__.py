@@ -7,7 +7,7 @@
     loss, grads = program.loss_and_grads(program.init(seed=0), x=x, y=y)
 """
 
-from .backends.interface import CompiledModel, NoBackend
+from .backends.interface import CompiledModel, NoBackend, set_threads
 from .compiler.system import System
 from .frontends.builder import Builder
 from .frontends.model import (
@@ -24,5 +24,5 @@ from .frontends.model import (
 )
 
 __all__ = ["Builder", "CompiledModel", "Model", "NoBackend", "System", "check_gradients", "compile", "grad", "hessian", "hvp",
-           "jacobian", "jvp", "load", "parse"]
+           "jacobian", "jvp", "load", "parse", "set_threads"]
 __version__ = "0.1.0"

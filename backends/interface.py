@@ -16,7 +16,7 @@ from .gpu.program import NoDevice as NoDevice
 from .native.build import NoCompiler, compiler_command
 from .native.program import NativeProgram
 from .native.standalone import CFiles, standalone
-from .native.threads import threads
+from .native.threads import set_all_threads, threads
 
 Arrays = dict[str, Any]
 
@@ -84,6 +84,17 @@ def compile_for(system: System, backend: str = "numpy", dtype: str = "float32", 
         raise NoBackend(str(e)) from None
     except GraphError as e:                                      # a name that is taken, a form that has no code
         raise NoBackend(f"{system.name}: {e}") from None
+
+
+def set_threads(many: int) -> None:
+    """So many threads share the work of every native model of this process, those that are loaded already included.
+
+    The same is computed, to the bit. It goes before CHAINRULE_THREADS and its like; NumPy's products have threads of their own.
+    ValueError: `many` is no whole number from 1 on.
+    """
+    if isinstance(many, bool) or not isinstance(many, int) or many < 1:
+        raise ValueError(f"the number of threads must be a whole number from 1 on, not {many!r}")
+    set_all_threads(many)
 
 
 def c_files(system: System, header: str = "", dtype: str = "float32", options: Options | None = None) -> CFiles:

@@ -8,7 +8,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { MOST_THREADS = 64, PIECES = 16 };
+enum { MOST_THREADS = 64, PIECES = 16, STACK = 8 << 20 };
 enum { PATIENCE = 1000, DOZE = 5000 };                   /* pauses, of some 40 ns: before others may run, before a thread sleeps */
 #ifndef WORTH
 #define WORTH 4e6                                        /* operations, about 150 us: what a second thread saves of less is not sure */
@@ -126,16 +126,25 @@ static void after_fork_(void)
     atomic_store(&pool.turn, 0);
 }
 
+/* Start helpers until there are `many`, or as many as the system lets there be. Their stacks are as large as a first thread's: rows
+   of arrays stand on them, and some systems would give 128 KB. */
+static void start_(int many)
+{
+    pthread_attr_t kind;
+    if (pthread_attr_init(&kind) != 0) return;
+    pthread_attr_setstacksize(&kind, STACK);
+    pthread_attr_setdetachstate(&kind, PTHREAD_CREATE_DETACHED);
+    for (pthread_t thread; pool.started < many; pool.started++)
+        if (pthread_create(&thread, &kind, helper_, (void *)(intptr_t)(pool.started + 1)) != 0) break;
+    pthread_attr_destroy(&kind);
+}
+
 /* How many of the helpers that a team of `many` wants are there. */
 static int helpers_(int many)
 {
     static atomic_flag once = ATOMIC_FLAG_INIT;
     if (!atomic_flag_test_and_set(&once)) pthread_atfork(0, 0, after_fork_);
-    for (; pool.started < many - 1; pool.started++) {
-        pthread_t thread;
-        if (pthread_create(&thread, 0, helper_, (void *)(intptr_t)(pool.started + 1)) != 0) break;
-        pthread_detach(thread);
-    }
+    if (pool.started < many - 1) start_(many - 1);
     return pool.started < many - 1 ? pool.started : many - 1;
 }
 

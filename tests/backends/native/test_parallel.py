@@ -5,11 +5,12 @@ import os
 import sys
 import threading
 
+import chainrule as cr
 import numpy as np
 import pytest
 from chainrule.backends.native import shares
 from chainrule.backends.native.program import NativeProgram
-from chainrule.backends.native.threads import threads
+from chainrule.backends.native.threads import shared_threads, threads
 from chainrule.compiler.graph import BATCH
 from chainrule.frontends.language import parse
 from zoo.build import LENGTHS, values
@@ -112,6 +113,36 @@ def test_the_number_of_threads(monkeypatch):
     monkeypatch.setenv("CHAINRULE_THREADS", "none")
     with pytest.raises(ValueError, match="whole number from 1 on, not 'none'"):
         threads()
+
+
+def test_the_number_of_threads_of_a_process(monkeypatch):
+    """`cr.set_threads` reaches libraries that are loaded and those to come, and goes before the environment."""
+    monkeypatch.setenv("CHAINRULE_THREADS", "1")
+    shared = shared_threads()
+    monkeypatch.setattr(shared, "many", None)
+    monkeypatch.setattr(shared, "libraries", [])
+    program, data = net()
+    params, found, told = program.init(0), [], []
+    found.append(program.loss_and_grads(params, **data)[0])
+    monkeypatch.setattr(shared, "libraries", [Heard(x, told) for x in shared.libraries])
+    cr.set_threads(3)
+    later = NativeProgram(parse(NET.replace("H = 40", "H = 30")), "float32")
+    later.loss_and_grads(later.init(0), **data)
+    assert told == [3] and threads() == 3 and len(shared.libraries) == 2
+    cr.set_threads(2)
+    found.append(program.loss_and_grads(params, **data)[0])
+    assert told == [3, 2] and found[0] == found[1]
+    for wrong in (0, -1, 2.0, True, "2", None):
+        with pytest.raises(ValueError, match="whole number from 1 on, not"):
+            cr.set_threads(wrong)
+
+
+class Heard:
+    """A loaded library, and what it is told."""
+
+    def __init__(self, library, told):
+        self.library, self.told = library, told
+        self.use_threads = lambda many, word: (told.append(many.value), library.use_threads(many, word))[1]
 
 
 def test_a_loop_over_time_has_no_meeting():
