@@ -27,7 +27,7 @@ class Recurrence:
     """
 
     MEET, LAUNCH, SUM = 1.5e-6, 3e-6, 0.3e-6         # seconds of a barrier of all blocks, of a small kernel, of a warp's sum
-    THIN = 0.3                                                   # the part of its rate that a product of few rows reaches
+    THIN, FULL = 0.3, 0.6                            # the part of its rate that a product of 32 examples reaches, and of many
     # A thread adds up 8 examples of 4 rows. For 16 columns of a tile of 4 D rows a warp takes 16 D cycles of its multiprocessor's
     # multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 24 D to read 12 numbers each and 32 to put
     # the columns there: at best the rate 16 D / (24 D + 32).
@@ -62,7 +62,7 @@ class Recurrence:
     def apart(self, device, examples):
         """Seconds of a step as launches."""
         sizes = [units * parts * depth for units, _, products in self.units for parts, depth in products]
-        rate = 128 * self.THIN * device.blocks * device.clock
+        rate = 128 * min(self.THIN * (examples / 32) ** 0.5, self.FULL) * device.blocks * device.clock
         return self.launches * self.LAUNCH + sum(max(examples * n / rate, 4 * n / device.cache) for n in sizes)
 
     def shapes(self, device, examples):
