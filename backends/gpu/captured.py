@@ -20,6 +20,17 @@ def kept(value):
     return value if capturing() else value.copy()
 
 
+class State(dict):
+    """What a training step keeps between calls: a dict of arrays, which is saved and copied, and a workspace, which is not."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.workspace = Workspace()
+
+    def __reduce__(self):
+        return State, (dict(self),)
+
+
 class Place:
     """Where a graph reads an input: time first in memory, as the kernels read it."""
 

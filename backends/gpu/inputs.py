@@ -156,10 +156,9 @@ def check_params(params, shapes):
     for name, shape in shapes.items():
         if name not in params:
             raise KeyError(f"params has no {name!r}; it needs {', '.join(shapes)}")
-        a = params[name]
-        if np.shape(a) != shape:
-            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {np.shape(a)}")
-        check_place("params", name, a, np.float32)
+        check_place("params", name, params[name], np.float32)
+        if params[name].shape != shape:
+            raise ValueError(f"params[{name!r}] must have the shape {shape}, not {params[name].shape}")
 
 
 def check_place(what, key, a, dtype):
@@ -176,10 +175,10 @@ def check_state(state):
     for key in ("step", "seed", "lr"):
         if key not in state:
             raise KeyError(f"state has no {key!r}: init_state makes it")
-        if np.shape(state[key]):
-            raise ValueError(f"state[{key!r}] must be one number, not of shape {np.shape(state[key])}")
     for key, a in state.items():
         check_place("state", key, a, np.int64 if key in ("step", "seed") else np.float32)
+        if key in ("step", "seed", "lr") and a.shape:
+            raise ValueError(f"state[{key!r}] must be one number, not of the shape {a.shape}")
 
 
 def start_from(carry, start):

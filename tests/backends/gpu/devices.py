@@ -138,7 +138,12 @@ class Graph:
     def upload(self, stream=None):
         pass
 
+    def __reduce__(self):
+        raise TypeError("no default __reduce__ due to non-trivial __cinit__")
+
     def launch(self, stream=None):
+        if (stream or current()).ptr != current().ptr:
+            raise Refused("a graph launched into another stream than the current one: nothing orders it after what came before")
         SETTINGS.count.replayed += 1
         for work, memories in self.work:
             if any(m() is None for m in memories):

@@ -10,7 +10,7 @@ import types
 
 import numpy as np
 from gpu import host
-from gpu.devices import LOCK, SETTINGS, Graph, Memory, Refused, Stream, current, free, not_captured, there
+from gpu.devices import LOCK, SETTINGS, Graph, Memory, Refused, Stream, allocation, current, free, not_captured, there
 
 STATIC = 48 << 10                                                # bytes of dynamic shared memory that nobody need ask for
 
@@ -108,6 +108,9 @@ class ndarray:
         out[...] = self
         return out
 
+    def __deepcopy__(self, memo):
+        return self.copy()
+
     def set(self, a, stream=None):
         if not isinstance(a, np.ndarray) or a.dtype != self.dtype or a.shape != self.shape:
             raise TypeError(f"only an array of NumPy of shape {self.shape} and {self.dtype} can be set")
@@ -168,6 +171,13 @@ def asarray(a, dtype=None):
         out = empty(a.shape, dtype)
         np.copyto(out.held, a.held, casting="unsafe")
         return out
+    if hasattr(a, "__cuda_array_interface__"):                   # of another library, whose memory it stays
+        about = a.__cuda_array_interface__
+        raw, place = np.dtype(about["typestr"]), about["data"][0]
+        memory = allocation(place, int(np.prod(about["shape"])) * raw.itemsize)
+        held = memory.bytes[place - memory.address:].view(raw)
+        found = ndarray(memory, np.lib.stride_tricks.as_strided(held, about["shape"], about["strides"]), False)
+        return found if dtype is None else asarray(found, dtype)
     a = np.asarray(a, dtype)
     out = empty(a.shape, a.dtype)
     out.set(a)

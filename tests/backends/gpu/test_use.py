@@ -1,5 +1,6 @@
 """How programs for a GPU are used, on the stand-in for CuPy: trained by the trainer, saved, given what they cannot take."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -58,6 +59,32 @@ def test_the_trainer(program, tmp_path):
         np.testing.assert_allclose(found.params[k], v, rtol=1e-3, atol=1e-5)
         np.testing.assert_array_equal(again.params[k], found.params[k])
     assert standin.SETTINGS.count.replayed > 10
+
+
+RBM = """
+energy rbm(D = 4, H = 3)
+visible v[D] : binary(mean)
+hidden h[H] : binary
+param W[H, D] ~ glorot;  b[D] = 0;  c[H] = 0
+E = - h @ W @ v - b @ v - c @ h
+train persistent_contrastive_divergence(k = 2, lr = 0.1)
+"""
+
+
+def test_the_trainer_of_an_energy():
+    """Its measures are of arrays of NumPy; chains go on."""
+    program = CudaProgram(cr.parse(RBM).system)
+    program._module = programs.loaded(program.source)
+    data = Dataset("patterns", {"train": {"v": np.random.default_rng(0).random((24, 4)).astype(np.float32)}})
+    runs = []
+    for made in (program, cr.compile(program.system)):
+        trainer = Trainer(made, data, Options(epochs=2, batch=8, seed=5))
+        trainer.start()
+        runs.append(trainer.train())
+    for found, wanted in zip(*(r.run.history for r in runs), strict=True):
+        assert {**found, "seconds": 0} == pytest.approx({**wanted, "seconds": 0}, rel=1e-4)
+    for k, v in runs[1].params.items():
+        np.testing.assert_allclose(runs[0].params[k], v, rtol=1e-4, atol=1e-6)
 
 
 def test_arrays_of_numpy_give_arrays_of_numpy(program):
@@ -271,6 +298,42 @@ def test_two_devices(program):
         program.train_step(on_first[0], on_first[1], workspace=on_first[2], **there)
     with pytest.raises(ValueError, match=r"state\['step'\] is on device 1, and device 0 is in use"):
         program.train_step(*on_second[:2], **blobs(5))
+
+
+# ---------------------------------------------------------------- what is another library's, or a copy
+
+class Foreign:
+    """An array of another library on the device."""
+
+    def __init__(self, a):
+        self.there = standin.given(a)
+        self.__cuda_array_interface__ = self.there.__cuda_array_interface__
+
+    def __array__(self, *given, **more):
+        raise TypeError("this array lies on a device")
+
+
+def test_arrays_of_other_libraries(program):
+    """They are read where they lie, also where a step is replayed; to_device makes parameters of them."""
+    wanted = steps(program, *begun(program), blobs(6), 3)
+    params = {k: Foreign(program.to_host(v)) for k, v in program.init().items()}
+    with pytest.raises(TypeError, match=r"params\['W'\] is Foreign, not on the device; to_device\(params\) brings it there"):
+        program.predict(params, x=blobs(6)["x"])
+    params = program.to_device(params)
+    inputs = {"x": Foreign(np.asfortranarray(blobs(6)["x"], np.float64)), "y": Foreign(blobs(6)["y"].astype(np.int32))}
+    assert steps(program, params, program.init_state(params), program.Workspace(), inputs, 3) == wanted
+
+
+def test_a_state_is_copied_without_its_workspace(program):
+    """A copy goes on as the state does, and has buffers and a graph of its own."""
+    params = program.init()
+    state = program.init_state(params)
+    for _ in range(3):
+        program.train_step(params, state, **blobs(5))
+    others, copied = copy.deepcopy(dict(params)), copy.deepcopy(state)
+    assert copied.workspace is not state.workspace and not copied.workspace.views
+    found = [[float(program.train_step(p, s, **blobs(5))) for _ in range(3)] for p, s in ((params, state), (others, copied))]
+    assert found[0] == found[1]
 
 
 # ---------------------------------------------------------------- what belongs to another model
