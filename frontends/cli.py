@@ -92,10 +92,10 @@ def grad(model: Model,
          format: Annotated[str, typer.Option(help="formula, latex or code")] = "formula", set: Set = None,
          terms: Annotated[bool, typer.Option("--terms", help="through time, as a sum over the steps")] = False,
          unroll: Annotated[int, typer.Option(metavar="T", min=1, help="with --terms: how many steps")] = 3,
-         block: Block = None) -> None:
+         backend: Backend = "numpy", block: Block = None) -> None:
     """Print the derived gradient as formulas, LaTeX or code."""
     from .commands import inspect
-    _run(lambda: inspect.grad(model, wrt, format, tuple(set or ()), terms, unroll, block))
+    _run(lambda: inspect.grad(model, wrt, format, tuple(set or ()), terms, unroll, block, backend))
 
 
 @app.command("compile")
@@ -105,7 +105,7 @@ def compile_(model: Model, out: Out = None, backend: Backend = "numpy", dtype: D
              steps: Annotated[int | None, typer.Option(metavar="T", help="the length of a full unroll")] = None,
              checkpoint: Annotated[str | None, typer.Option(help=CHECKPOINT)] = None, persistent: Persistent = True,
              block: Block = None) -> None:
-    """Write the generated module, which imports nothing but numpy."""
+    """Write the generated module. That of numpy imports nothing else."""
     from .commands import inspect
     schedule = {"unroll": unroll, "steps": steps, "checkpoint": checkpoint, "persistent": persistent}
     _run(lambda: inspect.generate(model, out, backend, dtype, tuple(set or ()), plain, schedule, block))

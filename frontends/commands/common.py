@@ -121,10 +121,16 @@ def fresh(program: Any, seed: int = 0) -> dict[str, Any]:
 
 def compiled(system: System, backend: str = "numpy", dtype: str = "float32", level: int = 1, **schedule: Any) -> Any:
     """The program of a system; an unknown backend or precision is a NoBackend. `schedule`: unroll, steps, ..."""
-    from ...backends.interface import chosen, compile_for
-    options = _options(schedule)
-    if backend == "auto":
-        backend, why = chosen()
-        if why:
-            print(why, file=sys.stderr)
-    return compile_for(system, backend, dtype, level, options)
+    from ...backends.interface import compile_for
+    return compile_for(system, which(backend), dtype, level, _options(schedule))
+
+
+def which(backend: str) -> str:
+    """The backend, of `auto` the one that there is; why it is that is said."""
+    from ...backends.interface import chosen
+    if backend != "auto":
+        return backend
+    backend, why = chosen()
+    if why:
+        print(why, file=sys.stderr)
+    return backend

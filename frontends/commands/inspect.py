@@ -9,16 +9,18 @@ from typing import Any
 from ..trainer.errors import OptionError, did_you_mean
 from ..trainer.reports import draw_weights
 from ..trainer.weights import load_arrays, write_atomic
-from .common import blocks, c_files, compiled, console, load_model
+from .common import blocks, c_files, compiled, console, load_model, which
 
 FORMATS = ("formula", "latex", "code")
 
 
 def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...], terms: bool = False, steps: int = 3,
-         block: str | None = None) -> None:
-    """Print the derived gradient; `terms`: as the sum over the steps of backpropagation through time."""
+         block: str | None = None, backend: str = "numpy") -> None:
+    """Print the derived gradient; `terms`: as the sum over the steps of backpropagation through time; `backend`: as its code."""
     if form not in FORMATS:
         raise OptionError(f"--format {form}: there is no such format{did_you_mean(form, FORMATS)}")
+    if backend != "numpy" and form != "code":
+        raise OptionError(f"--backend {backend} says whose code is shown: add --format code")
     system = load_model(model, sizes, block)
     if wrt is not None and wrt not in system.params:
         raise OptionError(f"--wrt {wrt}: model {system.name} has no parameter {wrt}{did_you_mean(wrt, system.params)}")
@@ -27,7 +29,7 @@ def grad(model: str, wrt: str | None, form: str, sizes: tuple[str, ...], terms: 
         sys.stdout.write(_line(terms_text(system, wrt, steps, form)))
         return
     from ..showing import grad_text
-    sys.stdout.write(_line(grad_text(system, wrt, form)))
+    sys.stdout.write(_line(grad_text(system, wrt, form, which(backend))))
 
 
 def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple[str, ...], plain: bool,

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 FORMATS = ("formula", "latex", "code")
 
 
-def grad_text(system: System, wrt: str | None = None, format: str = "formula") -> str:
+def grad_text(system: System, wrt: str | None = None, format: str = "formula", backend: str = "numpy") -> str:
     """The gradient by `wrt` (a parameter, or any equation), or by every trained parameter, as a list of equations.
 
-    ShowingError says in one sentence why there is none. In an outer product `d_p @ h.T` the sum over the batch is implied.
+    `backend`: whose code is shown, where that is the format. ShowingError says in one sentence why there is none. In an outer
+    product `d_p @ h.T` the sum over the batch is implied.
     """
     if format not in FORMATS:
         raise ShowingError(f"a gradient is shown as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not as {format}")
@@ -31,7 +32,7 @@ def grad_text(system: System, wrt: str | None = None, format: str = "formula") -
     if format == "latex":
         return latex_text(listed)
     if format == "code":
-        return code_text(system, [q.name for q in listed])
+        return code_text(system, [q.name for q in listed], backend)
     return formula_text(listed)
 
 
@@ -54,11 +55,11 @@ def latex_text(listed: Iterable[Equation]) -> str:
     return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
 
 
-def code_text(system: System, names: Iterable[str]) -> str:
+def code_text(system: System, names: Iterable[str], backend: str = "numpy") -> str:
     """The lines of the generated module that compute the named values, in its order."""
     from ...backends.cpu.program import Program
     from ...backends.interface import compile_for
-    program = compile_for(system)
+    program = compile_for(system, backend)
     assert isinstance(program, Program)
     numbers = sorted({n for name in names for n in computing(program, name)})
     source = program.source.splitlines()

@@ -234,6 +234,12 @@ def test_grad(folder, form):
     assert "W2" in run("grad", "small.nn", "--format", form).replace("_{2}", "2")
 
 
+@pytest.mark.parametrize(("backend", "line"), [("native", "gemm"), ("cupy", "gemm(")])
+def test_grad_of_another_backend(folder, backend, line):
+    """The lines of that backend's module."""
+    assert line in run("grad", "small.nn", "--wrt", "W2", "--format", "code", "--backend", backend)
+
+
 def test_the_system_as_text(folder):
     assert "tanh" in run("show", "small.nn")
 
@@ -253,6 +259,7 @@ def test_explain_and_show(folder):
     (["grad", "none.nn"], "the model file none.nn is not there"), (["grad", "."], "is a folder"),
     (["grad", "small.nn", "--wrt", "W3"], "did you mean 'W"),
     (["grad", "small.nn", "--format", "tex"], "there is no such format"),
+    (["grad", "small.nn", "--backend", "cupy"], "add --format code"),
     (["compile", "small.nn", "-o", "small.nn/x.py"], "small.nn"), (["show", "small.nn", "--stage", "grap"], "grap"),
     (["show", "small.nn", "--stage", "weights"], "--weights FILE"), (["explain", "small.nn", "d_W9"], "nothing is called W9")])
 def test_commands_refuse(folder, args, says):
