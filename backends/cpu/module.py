@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import keyword
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -245,6 +248,22 @@ def _argument(name: str) -> None:
     plain = name.isidentifier() and unicodedata.normalize("NFKC", name) == name and not name.startswith("_")
     if not plain or keyword.iskeyword(name) or name in TAKEN:
         raise GraphError(f"the input {name!r} cannot be an argument of the generated functions; it needs another name")
+
+
+def refuse_taken(sizes: Iterable[str], source: str) -> None:
+    """Refuse a size that a module's text calls something else, too: a helper, a table, a class of Python's own."""
+    bound = Counter[str]()
+    for n in ast.parse(source).body:
+        if isinstance(n, ast.FunctionDef | ast.ClassDef):
+            bound[n.name] += 1
+        elif isinstance(n, ast.Import | ast.ImportFrom):
+            bound.update(a.asname or a.name for a in n.names)
+        else:
+            bound.update(x.id for x in ast.walk(n) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store))
+    for k in sizes:
+        if bound[k] > 1 or hasattr(builtins, k):
+            raise GraphError(f"the size {k} cannot be called so in the generated module, which has something of that name; it needs "
+                             f"another name, such as {k}_SIZE")
 
 
 def trimmed(text: str) -> str:

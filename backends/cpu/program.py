@@ -17,7 +17,7 @@ from ...compiler.pipeline import Compiled, compile_system
 from ...compiler.system import System
 from .checkpointing import CheckpointPlan, checkpoint_plan
 from .energies import CALLED, EnergyPrinter
-from .module import Module, ModulePrinter
+from .module import Module, ModulePrinter, refuse_taken
 
 
 @contextmanager
@@ -48,8 +48,10 @@ class Program:
         self.system, self.dtype, self.level, self.options = system, dtype, level, options or Options()
         with uncollected():
             self.compiled: Compiled = compile_system(system, self.options, self.direct)
-            printer = self.EnergyPrinter if system.energy is not None else self.Printer
-            printed: Module = printer(self.compiled, dtype, level, self.options).print()
+            kind = self.EnergyPrinter if system.energy is not None else self.Printer
+            printer = kind(self.compiled, dtype, level, self.options)
+            printed: Module = printer.print()
+            refuse_taken(printer.sizes, printed.source)
         self.source, self.lines, self.printers = printed.source, printed.lines, printed.printers
         self._module: ModuleType | None = None
         self._left_out: dict[str, set[str]] = {}
