@@ -81,4 +81,4 @@ class CudaProgram(Program):
     @property
     def cuda(self) -> str:
         """The text of the kernels alone."""
-        return self.source.partition('CUDA = r"""')[2].partition('""")')[0]
+        return self.source.partition('CUDA = r"""')[2].partition('"""')[0]
