@@ -1,7 +1,7 @@
 """`chainrule check`: the gradients of the generated code against finite differences.
 
 Of an energy model: those of E at random values of all units, and of the free energy F at random values of the visible ones. What
-training follows is made of these.
+training follows is made of these. A program for a GPU computes in float32: its own module compares, on the device.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from ..language.semantics import average
 from ..trainer.differences import TOLERANCE, differences, moved, random_inputs
 from ..trainer.errors import RunError
 from .common import compiled, console, load_model, require_training
+
+ROUGH = 2e-2                                             # what differences in float32 show
 
 
 def check(model: str, backend: str, sizes: tuple[str, ...], seed: int, block: str | None = None) -> None:
@@ -46,6 +48,10 @@ def _checked(system: System, backend: str, seed: int) -> list[str]:
     if system.surgery:
         changed = ", ".join(system.surgery)
         console().print(f"on_backward changes the gradient of {changed} on purpose: it is left out here", highlight=False)
+    if backend == "cupy":
+        if compiled(without_surgery(system), backend).module.check(seed=seed) >= ROUGH:
+            raise RunError(f"a gradient of {system.name} differs from differences in float32 by more than {ROUGH:g}")
+        return []
     program = compiled(without_surgery(system), backend, "float64")
     params = {**(initial := program.init(seed=seed)), **moved({k: initial[k] for k in system.params}, seed)}
     rows = differences(program, params, random_inputs(system, seed), seed)

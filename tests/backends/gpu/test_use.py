@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import types
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import chainrule as cr
 import numpy as np
 import pytest
 from chainrule.backends.gpu.program import CudaProgram
+from chainrule.frontends.commands.check import check
 from chainrule.frontends.trainer.data import Dataset
+from chainrule.frontends.trainer.errors import RunError
 from chainrule.frontends.trainer.loop import Options, Trainer
 from gpu import host, mutated_calls, programs, standin
 
@@ -85,6 +88,20 @@ def test_the_trainer_of_an_energy():
         assert {**found, "seconds": 0} == pytest.approx({**wanted, "seconds": 0}, rel=1e-4)
     for k, v in runs[1].params.items():
         np.testing.assert_allclose(runs[0].params[k], v, rtol=1e-4, atol=1e-6)
+
+
+def test_the_command_check(tmp_path, monkeypatch, capsys):
+    """By the module's own differences, in float32."""
+    made = {}
+    monkeypatch.setattr(CudaProgram, "module", property(lambda p: made.setdefault(p, programs.loaded(p.source))))
+    (tmp_path / "blobs.nn").write_text(TEXT)
+    check(str(tmp_path / "blobs.nn"), "cupy", (), seed=1)
+    assert "gradients agree" in capsys.readouterr().out
+    wrong, = made.values()
+    monkeypatch.setattr(wrong, "check", lambda **given: 0.5)
+    monkeypatch.setattr(CudaProgram, "module", wrong)
+    with pytest.raises(RunError, match=r"a gradient of blobs differs from differences in float32 by more than 0\.02"):
+        check(str(tmp_path / "blobs.nn"), "cupy", (), seed=1)
 
 
 def test_arrays_of_numpy_give_arrays_of_numpy(program):
@@ -334,6 +351,16 @@ def test_a_state_is_copied_without_its_workspace(program):
     assert copied.workspace is not state.workspace and not copied.workspace.views
     found = [[float(program.train_step(p, s, **blobs(5))) for _ in range(3)] for p, s in ((params, state), (others, copied))]
     assert found[0] == found[1]
+
+
+def test_a_device_that_is_too_old(program, monkeypatch):
+    def refused(*given):
+        raise RuntimeError("nvrtc: error: invalid value for --gpu-architecture (-arch)")
+    cp = program.module.cp
+    monkeypatch.setattr(cp.cuda, "Device", lambda: types.SimpleNamespace(compute_capability="61"))
+    monkeypatch.setattr(cp.RawModule, "get_function", refused)
+    with pytest.raises(RuntimeError, match=r"kernels need a GPU of compute capability 7.0 or more; this one has 6.x"):
+        program.predict(program.init(), x=blobs(3)["x"])
 
 
 # ---------------------------------------------------------------- what belongs to another model
