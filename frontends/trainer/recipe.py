@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -85,7 +86,8 @@ def _block(recipe: Recipe, block: Pretraining, params: Arrays) -> Outcome:
     """One block to its end; what it has been through already, its checkpoint knows."""
     out = None if recipe.out is None else folder(recipe.out, block.name)
     training = block.system.training
-    options = Options(training.epochs, training.batch, recipe.seed, training.schedule, tuple(training.schedule_options),
+    seed = recipe.seed if block.system.energy is None else seed_of(recipe.seed, block.name)
+    options = Options(training.epochs, training.batch, seed, training.schedule, tuple(training.schedule_options),
                       training.patience)
     program = recipe.compile(block.system)
     trainer = Trainer(program, fed(recipe, block, params), options, out, recipe.progress(),
@@ -102,6 +104,12 @@ def _block(recipe: Recipe, block: Pretraining, params: Arrays) -> Outcome:
     if out is not None and outcome.status != "interrupted":
         _leave(recipe, block, program, outcome, out)
     return outcome
+
+
+def seed_of(seed: int, block: str) -> int:
+    """An energy's own seed: what its units draw has their names, and two machines may have units of one name. Other draws have
+    their block's name."""
+    return crc32(f"{seed} {block}".encode())
 
 
 def _leave(recipe: Recipe, block: Pretraining, program: Any, outcome: Outcome, out: Path) -> None:

@@ -9,7 +9,7 @@ from chainrule.backends.cpu.program import Program
 from chainrule.frontends import cli
 from chainrule.frontends.language import parse
 from chainrule.frontends.trainer.data import from_arrays
-from chainrule.frontends.trainer.recipe import Recipe, fed, pretrained
+from chainrule.frontends.trainer.recipe import Recipe, fed, pretrained, seed_of
 from chainrule.frontends.trainer.weights import load_arrays
 from typer.testing import CliRunner
 
@@ -52,6 +52,42 @@ def run(*args, status=0):
     result = CliRunner().invoke(cli.app, ["train", "stack.nn", *map(str, args)])
     assert result.exit_code == status and "Traceback" not in result.output, result.output
     return result.output
+
+
+TWINS = """model twins(D = 6, H = 5, C = 2)
+input  x[D] : unit
+target y : class(C)
+param  W1[H, D], W2[H, D] = 0;  b1[H], b2[H], a1[D], a2[D] = 0
+s = dense(sigmoid(W1 @ x + b1 + W2 @ x + b2), C)
+pretrain one:
+    visible v[D] : binary(mean) = x
+    hidden  u[H] : binary
+    E = - u @ W1 @ v - a1 @ v - b1 @ u
+    train contrastive_divergence(k = 1, lr = 0.1), epochs = 1, batch = 20
+pretrain two:
+    visible v[D] : binary(mean) = x
+    hidden  u[H] : binary
+    E = - u @ W2 @ v - a2 @ v - b2 @ u
+    train contrastive_divergence(k = 1, lr = 0.1), epochs = 1, batch = 20
+loss = cross_entropy(softmax(s), y)
+train sgd(lr = 0.1)
+"""
+
+
+def test_two_blocks_alike_draw_other_numbers():
+    """Two machines with units of the same names, the same data and zeros to start from: only what they draw tells them apart."""
+    system = parse(TWINS)
+    rng = np.random.default_rng(0)
+    data = from_arrays(system, train={"x": rng.random((80, 6), np.float32), "y": rng.integers(0, 2, 80)})
+    found = []
+    for seed in (0, 0, 1):
+        params = Program(system).init(seed=0)
+        assert pretrained(Recipe(system, data, Program, seed=seed), params) is None
+        assert not np.allclose(params["W1"], params["W2"], atol=1e-3)
+        found.append(params["W1"])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2], atol=1e-3)
+    assert len({seed_of(s, name) for s in (0, 1) for name in ("one", "two")}) == 4
 
 
 def test_blocks_are_trained_in_order_and_the_rest_starts_from_them():
