@@ -276,7 +276,7 @@ class CudaFunction(NativeFunction):
         written = [v.array for x in flat([s]) if (v := writes(x)) is not None]
         body, noted = self._spoiled(body, written)
         shared = bool(geometry.grid)
-        self.uses |= {"Parts", "tiles", "shares"} if shared else set()
+        self.uses |= {"Parts", *(k for k in ("tiles", "shares") if f"{k}(" in geometry.grid)} if shared else set()
         more = [*["real *__restrict__ left", "unsigned *__restrict__ arrived"] * shared,
                 *["const int64_t *__restrict__ noted"] * noted]
         name, homes, numbers = self.kernels.add(word or self._word(s), body, geometry, arrays, written, self, more=more)
