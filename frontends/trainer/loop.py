@@ -49,6 +49,9 @@ class Outcome:
     results: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
+READ = 0.1                                                       # as often as progress is shown
+
+
 @dataclass
 class Trainer:
     """Trains a program on a dataset.
@@ -89,7 +92,10 @@ class Trainer:
         self._there: Moved = getattr(self.program, "to_device", _same)       # where parameters and state are while it trains
         self._here: Moved = getattr(self.program, "to_host", _same)
         self._stop = False
-        self._saved_at = time.monotonic()
+        self._saved_at = self._read_at = time.monotonic()
+        self._patience = READ if hasattr(self.program, "to_host") else 0.0       # seconds for which losses may stay unread
+        self._unread: list[tuple[Any, int, float]] = []
+        self._rated: tuple[Any, float] = (None, 0.0)             # the array of the rate, and what it was set to
 
     # ------------------------------------------------------------ starting
 
@@ -159,37 +165,51 @@ class Trainer:
     def _epoch(self, began: float) -> None:
         run = self.run
         while run.position < self.batches:
-            loss, rate = self._step(run)
-            if not math.isfinite(loss):
-                self._fail()
-            self.progress.step(run, loss, rate)
+            self._unread.append(self._step(run))
+            now = time.monotonic()
+            due = now - self._saved_at >= self.save_every
+            if self._stop or due or run.position == self.batches or now - self._read_at >= self._patience:
+                self._read(run)
             run.seconds = time.monotonic() - began
             if self._stop:
+                self._read(run)
                 return
-            if time.monotonic() - self._saved_at >= self.save_every:
+            if due:
                 self._require_finite("in training")
                 self.save()
         self._finish_epoch()
 
-    def _step(self, run: Run) -> tuple[float, float]:
-        """One batch; the loss before the update, and the rate."""
+    def _read(self, run: Run) -> None:
+        """The losses since the last reading: it waits for a device, whose steps are launched ahead of it."""
+        unread, self._unread = self._unread, []
+        for found, size, rate in unread:
+            loss = float(found)
+            run.total += loss * size
+            run.count += size
+            if not math.isfinite(loss):
+                self._fail()
+            self.progress.step(run, loss, rate)
+        self._read_at = time.monotonic()
+
+    def _step(self, run: Run) -> tuple[Any, int, float]:
+        """One batch; the loss before the update, which may be on a device, what it counts for, and the rate."""
         piece = self._piece(run)
         step = run.epoch * self.batches + run.position
         factor = rate_factor(self.options.schedule, dict(self.options.schedule_options), step,
                              self.options.epochs * self.batches, self.batches)
         rate = run.rate * factor
-        run.state["lr"][...] = rate
+        set_, last = self._rated
+        if not self._patience or set_ is not run.state["lr"] or last != rate:    # on a device, setting it is a launch
+            run.state["lr"][...] = rate
+            self._rated = (run.state["lr"], rate)
         with np.errstate(all="ignore"):              # what overflows shows in the loss, which is checked
             if self.options.truncate:
                 found, run.carry = self.program.train_step(run.params, run.state, workspace=self._workspace,
                                                            carry=self._carry(run, piece), **piece.arrays)
             else:
                 found = self.program.train_step(run.params, run.state, workspace=self._workspace, **piece.arrays)
-        loss, size = float(found), piece.tokens if self.by_token else piece.examples
-        run.total += loss * size
-        run.count += size
         run.position += 1
-        return loss, rate
+        return found, piece.tokens if self.by_token else piece.examples, rate
 
     def _piece(self, run: Run) -> Piece:
         """What the next step sees."""
@@ -281,7 +301,7 @@ class Trainer:
             before, piece = {k: v.copy() for k, v in self._here(run.params).items()}, self._piece(run)
             carry = self._carry(run, piece)
             at = f"step {run.epoch * self.batches + run.position + 1} (epoch {run.epoch + 1})"
-            loss, _ = self._step(run)
+            loss = float(self._step(run)[0])
             if not math.isfinite(loss):
                 why = self._explain(before, piece, int(run.state["step"]) - 1, carry)
                 raise NotFinite(self._report(f"the loss became {loss} at {at}", why))
