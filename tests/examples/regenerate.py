@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = tuple(sorted(p.parent.name for p in EXAMPLES.glob("*/model.nn")))
 PLAIN = ("autoencoder_tied", "logistic_regression", "min_char_rnn", "mlp")      # also printed for reading (-O0)
 IN_C = ("char_rnn_c",)                                                          # also printed as a C file
+IN_CUDA = ("char_lstm",)                                                        # also printed for CuPy
 
 SCHEDULES = {"rnn_unrolled": {"unroll": "full", "steps": 3}}             # examples that show another schedule
 
@@ -23,6 +24,8 @@ def generated(name: str) -> dict[Path, str]:
     schedule = SCHEDULES.get(name, {})
     modules = {file: cr.compile(model, level=level, **schedule) for file, level in levels.items()}
     modules |= {f"model_np_{block}.py": cr.compile(part) for block, part in model.pretraining.items()}
+    if name in IN_CUDA:
+        modules["model_cupy.py"] = cr.compile(model, backend="cupy")
     texts = {file: module.source for file, module in modules.items()}
     if name in IN_C:
         files = standalone(model.system)
