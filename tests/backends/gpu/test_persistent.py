@@ -120,7 +120,7 @@ def text(source):
 @on_host
 @compiled
 @pytest.mark.parametrize(("name", "meetings"), [("elman", 1), *(pytest.param(*x, marks=pytest.mark.full) for x in [
-    ("gru", 6), ("layer_norm", 6)])])
+    ("gru", 6), ("layer_norm", 6), ("cd3 samples", 4)])])
 def test_without_a_barrier_blocks_race(monkeypatch, name, meetings):
     """Each barrier of the group alone keeps blocks from reading what others write."""
     if name == "elman":                                          # the way forward will do
@@ -238,6 +238,18 @@ def test_a_cell_with_peepholes_and_layer_normalisation(monkeypatch, shape):
 def test_chains_of_samples_in_one_launch(monkeypatch, name, shape):
     """Random numbers drawn in the loop, units of two kinds, chains for examples: NumPy's samples, bit for bit."""
     agrees(monkeypatch, name, shape, host.SHUFFLED)
+
+
+def test_cupy_has_what_a_launch_asks_for():
+    """Of the real one: by these names, for it has no driver here to be asked."""
+    cupy = pytest.importorskip("cupy", reason="needs CuPy", exc_type=ImportError)
+    from cupy.cuda import compiler, driver, function, runtime
+    assert callable(driver.occupancyMaxActiveBlocksPerMultiprocessor)
+    assert {"kernel", "max_dynamic_shared_size_bytes", "enable_cooperative_groups"} <= {*dir(cupy.RawKernel)}
+    assert hasattr(function.Function, "ptr")
+    assert {"cudaDevAttrCooperativeLaunch", "cudaDevAttrMaxSharedMemoryPerBlockOptin",
+            "cudaDevAttrMultiProcessorCount"} <= {*dir(runtime)}
+    assert not compiler._is_cudadevrt_needed(("-std=c++17",))    # a library that no wheel brings
 
 
 def test_the_flag_keeps_steps_apart():
