@@ -207,7 +207,7 @@ class CudaUpdates(NativeUpdates):
             elif t.clip_value is not None:
                 self._clip(at, group)
         for at, group in enumerate(groups):
-            self._update(at, group)
+            self._ruled(at, group)
 
     def _advancing(self) -> str:
         """The kernel that adds one to the number of the step: the first one after the gradient that does not read it, for its
@@ -218,7 +218,7 @@ class CudaUpdates(NativeUpdates):
                  "clip": t.clip_value is not None and t.clip_norm is None, "update": "step" not in self.takes}
         return next((k for k, can in could.items() if can and (self.trained or k == "statistics")), "advance")
 
-    def _update(self, at: int, group: list[str]) -> None:
+    def _ruled(self, at: int, group: list[str]) -> None:
         """The rule, over a group of parameters."""
         rates, done = dict(self.training.rates), self.advances not in ("update", "advance")
         more = [f"const {kind}" for kind, k in (("real *lr", "lr"), ("int64_t *step", "step")) if k in self.takes]
