@@ -262,8 +262,8 @@ def refuse_taken(sizes: Iterable[str], source: str) -> None:
             bound.update(x.id for x in ast.walk(n) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store))
     for k in sizes:
         if bound[k] > 1 or hasattr(builtins, k):
-            raise GraphError(f"the size {k} cannot be called so in the generated module, which has something of that name; it needs "
-                             f"another name, such as {k}_SIZE")
+            raise GraphError(f"the size {k} cannot be called so in the generated module, which has something of that name; it "
+                             f"needs another name, such as {k}_SIZE")
 
 
 def trimmed(text: str) -> str:

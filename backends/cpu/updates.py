@@ -104,6 +104,8 @@ class Updates:
         chain = self.compiled.chain
         lines = [f"def init_state(params, seed=0{f', chains={self._chains()}' if chain else ''}):",
                  '    """What a step keeps: the optimiser\'s slots, the step, the seed, the learning rate; and a workspace."""',
+                 *(["    if chains < 1:",
+                    '        raise ValueError(f"there is at least 1 persistent chain, not {chains}")'] if chain else []),
                  f'    state = State(step=np.array(0), seed=np.array(seed), lr=np.array({float(options["lr"])!r}))']
         lines += [f'    state.update({{f"{s}.{{k}}": np.zeros_like(params[k]) for k in TRAINED}})' for s in self.rule_.slots]
         for k in chain:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from ...compiler.system import Training
 from ...compiler.units import ESTIMATORS, Estimator
 from . import syntax as s
-from .options import named_options, positive, whole
+from .options import named_options, positive, rate, whole
 from .scope import Context, Scope, suggest, text_of
 
 RATES = ("lr", "momentum")
@@ -39,7 +39,7 @@ def read_estimator(ctx: Context, scope: Scope, o: s.Option) -> tuple[Estimator, 
     for name, a in named_options(ctx, scope, kind, OPTIONS[kind.name]):
         match name:
             case "lr" | "momentum":
-                rates[name] = positive(ctx, scope, a.value, name, name == "lr")
+                rates[name] = rate(ctx, scope, a.value, name)
             case "k":
                 found = replace(found, k=whole(ctx, scope, a.value, name))
             case "chains":

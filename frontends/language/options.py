@@ -8,6 +8,8 @@ from . import syntax as s
 from .parameters import number
 from .scope import Context, Scope, suggest, text_of
 
+KEPT = ("momentum", "rho", "beta1", "beta2")
+
 
 def named_options(ctx: Context, scope: Scope, kind: s.Kind, known: tuple[str, ...]) -> Iterator[tuple[str, s.Argument]]:
     """Each argument with the name of its option, which may be given by its place."""
@@ -24,6 +26,14 @@ def positive(ctx: Context, scope: Scope, node: s.Expr, what: str, strictly: bool
     value = number(ctx, scope, node, what)
     if value < 0 or (strictly and value == 0):
         ctx.fail(scope, node, f"{what} is {'above 0' if strictly else 'not negative'}, not {text_of(scope, node)}")
+    return value
+
+
+def rate(ctx: Context, scope: Scope, node: s.Expr, what: str) -> float:
+    """The number of an optimiser's option: above 0, or not negative, and below 1 where it is what is kept of the past."""
+    value = positive(ctx, scope, node, what, what in ("lr", "eps"))
+    if what in KEPT and value >= 1:
+        ctx.fail(scope, node, f"{what} is what each step keeps of those before it, from 0 to below 1, not {text_of(scope, node)}")
     return value
 
 

@@ -16,7 +16,7 @@ from . import syntax as s
 from .arithmetic import declared
 from .estimators import ESTIMATORS, descent, read_estimator
 from .expressions import check_axes, evaluate, over_items
-from .options import named_options, positive, whole
+from .options import named_options, positive, rate, whole
 from .parameters import number
 from .scope import Context, Equation, Family, Frame, Poisoned, Scope, Value, suggest, text_of
 
@@ -328,7 +328,7 @@ def _options(ctx: Context, scope: Scope, kind: s.Kind, known: tuple[str, ...]) -
                 ctx.fail(scope, a, f"{name} is true or false")
             out.append((name, word == "true"))
         else:
-            out.append((name, positive(ctx, scope, a.value, name, name in ("lr", "eps"))))
+            out.append((name, rate(ctx, scope, a.value, name)))
     return tuple(out)
 
 

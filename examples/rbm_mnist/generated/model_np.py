@@ -55,6 +55,8 @@ TRAINED = ("W", "b", "c")
 
 def init_state(params, seed=0, chains=20):
     """What a step keeps: the optimiser's slots, the step, the seed, the learning rate; and a workspace."""
+    if chains < 1:
+        raise ValueError(f"there is at least 1 persistent chain, not {chains}")
     state = State(step=np.array(0), seed=np.array(seed), lr=np.array(0.1))
     state["chain_h"] = np.zeros((chains, H), params[TRAINED[0]].dtype)  # persistent chains
     return state

@@ -149,3 +149,16 @@ def test_a_step_allocates_nothing_large(name):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 * 1024
+
+
+@pytest.mark.parametrize("chains", [0, -1])
+def test_there_is_at_least_one_persistent_chain(chains):
+    program = cr.compile(cr.parse("""energy pairs(D = 6, H = 4)
+visible v[D] : binary
+hidden  h[H] : binary
+param W[H, D] ~ normal(0.01)
+E = - h @ W @ v
+train persistent_contrastive_divergence(k = 1, lr = 0.1)
+"""))
+    with pytest.raises(ValueError, match=f"at least 1 persistent chain, not {chains}"):
+        program.init_state(program.init(0), chains=chains)

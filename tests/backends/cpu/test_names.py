@@ -16,7 +16,8 @@ OWN = {"numpy": ["PARAMS", "TRAINED", "Workspace", "State", "ValueError"], "nati
 
 @pytest.mark.parametrize("backend, size", [(b, k) for b, names in OWN.items() for k in names])
 def test_a_size_of_the_modules_own_name(backend, size):
-    with pytest.raises(cr.NoBackend, match=f"taken: the size {size} cannot be called so in the generated module, .* such as {size}_SIZE"):
+    says = f"taken: the size {size} cannot be called so in the generated module, .* such as {size}_SIZE"
+    with pytest.raises(cr.NoBackend, match=says):
         cr.compile(cr.parse(MODEL.format(size)), backend=backend)
 
 

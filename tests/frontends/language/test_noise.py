@@ -15,7 +15,8 @@ loss = squares(h, y)
 """
 
 
-@pytest.mark.parametrize("formula, most", [("bernoulli(0.25, x)", 1), ("bernoulli(sigmoid(x) * 0.34, x)", 1), ("uniform(x) / 2", 0.5)])
+@pytest.mark.parametrize("formula, most", [("bernoulli(0.25, x)", 1), ("bernoulli(sigmoid(x) * 0.34, x)", 1),
+                                           ("uniform(x) / 2", 0.5)])
 def test_a_draw_for_each_element(formula, most):
     """b's gradient is the mean of x * m + b - y, which says what m was: with x = 1, y = 0 and one example, m itself."""
     m = cr.compile(parse(MODEL.format(formula)), dtype="float64")
