@@ -7,12 +7,13 @@ import pytest
 from chainrule.backends.cpu import runtime
 from chainrule.backends.cpu.kernels import Lowered
 from chainrule.backends.cpu.statements import Statements
-from chainrule.backends.native.kernels import PRELUDE, kernel, operands
+from chainrule.backends.native.kernels import PRELUDE
 from chainrule.compiler.passes.memory import numbered
 from chainrule.compiler.pipeline import compile_system
 from chainrule.compiler.program import Along, Array, Call, Fixed, Hot, Kernel, Load, SizeOf, View, leaves, reads, view
 from chainrule.compiler.sizes import symbol
 from zoo.build import LENGTHS
+from zoo.c_kernels import kernel, operands
 from zoo.catalogue import ZOO
 
 KINDS = {"bool": bool, "int": np.int64}

@@ -7,11 +7,12 @@ import pytest
 from chainrule.backends.cpu import runtime
 from chainrule.backends.cpu.expressions import Expressions
 from chainrule.backends.cpu.kernels import Lowered
-from chainrule.backends.native.kernels import PRELUDE, kernel
+from chainrule.backends.native.kernels import PRELUDE
 from chainrule.compiler.graph import BOOL, REAL
 from chainrule.compiler.ops import PRIMITIVES
 from chainrule.compiler.program import Array, Call, Kernel, Literal, Load, view
 from chainrule.compiler.sizes import symbol
+from zoo.c_kernels import kernel
 
 N = symbol("N")
 TRUTH = {"and": (0, 1), "or": (0, 1), "not": (0,), "select": (0,), "real": (0,)}
