@@ -29,7 +29,7 @@ class Model:
         self.inputs = {}
         for k, node in system.inputs.items():
             shape = (3, *(4 for _ in node.axes[:-1]), *(s.evaluate(system.sizes) for s in node.shape))
-            limit = node.type.n.evaluate(system.sizes) if node.type.kind == "class" else 5 if k.startswith("lengths") else 0
+            limit = 5 if k.startswith("lengths") else node.type.n.evaluate(system.sizes) if node.type.kind == "class" else 0
             self.inputs[k] = rng.integers(1, limit, shape) if limit else (rng.random(shape) < 0.5).astype(np.float32)
         if system.energy is not None:
             self.inputs = {"v": self.inputs["v"]}
