@@ -194,7 +194,7 @@ def to_device(arrays):
     """Arrays, or a dict of them, on the device: real numbers as float32, whole ones as int64; what is so stays as it is."""
     if isinstance(arrays, dict):
         return type(arrays)({k: to_device(v) for k, v in arrays.items()})
-    there = hasattr(arrays, "__cuda_array_interface__")          # of CuPy, or of another library
+    there = isinstance(arrays, cp.ndarray) or hasattr(arrays, "__cuda_array_interface__")    # of another library
     a = cp.asarray(arrays) if there else np.asarray(arrays)
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": bool}
     if a.dtype.kind not in kinds:
@@ -274,10 +274,10 @@ class Workspace:
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
-        if self.keys.get("d") != [(params[k].shape, params[k].dtype) for k in names]:
-            made = allocated("gradients", [(params[k].shape, params[k].dtype) for k in names])
-            self.views["d"] = dict(zip(names, made))
-            self.keys["d"] = [(params[k].shape, params[k].dtype) for k in names]
+        shapes = [params[k].shape for k in names]
+        if self.keys.get("d") != shapes:
+            self.views["d"] = dict(zip(names, allocated("gradients", [(shape, np.float32) for shape in shapes])))
+            self.keys["d"] = shapes
             self.moved += 1
         return self.views["d"]
 
