@@ -57,7 +57,7 @@ explicit export abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh er
 fma fmax fmin fmod
 hypot j0 j1 jn log log10 log1p log2 max min modf norm pow remainder rint round rsqrt signbit sin sinh sqrt tan tanh tgamma trunc
 y0 y1 yn clock free malloc printf memcpy memset assert int8_t uint8_t int32_t uint32_t int64_t uint64_t size_t
-half dim3 error_t keys order from noted left arrived sums first far""".split())
+half dim3 error_t keys order from noted left arrived sums first far low seen mine totals""".split())
 
 
 class CudaFunction(NativeFunction):

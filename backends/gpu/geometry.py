@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ BLOCK = 256                                                      # threads of a 
 TILE = 32                                                        # columns of a tile, and threads that share a column
 SHARED = 40960                                                   # bytes of shared memory that the rows of a block may take
 WORD = {"sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min"}          # how numbers are joined, in the prelude
+WORDS = re.compile(r"[^\W\d]\w*")
+INDEX = r"\w+ = \w+(?: / (?:\w+|\([^()]*\)))?(?: % (?:\w+|\([^()]*\)))?"
+SPLIT = re.compile(rf"( *)const int ({INDEX}(?:, {INDEX})+);")   # a line that `split` gives
 Over = Sequence[tuple[str, Size]]
 
 
@@ -64,6 +68,26 @@ def split(name: str, over: Over) -> Iterator[str]:
         text = name if inner == 1 else f"{name} / {bracketed(length(inner))}"
         parts.append(f"{i} = {text}" + (f" % {bracketed(length(n))}" if k else ""))
     yield f"const int {', '.join(parts)};"
+
+
+def flattened(lines: Sequence[str]) -> list[str]:
+    """The lines of a kernel: where an array has the elements that a number counts, `h[b*H + i]` is `h[at]`, and `(t*B + b)*H` is
+    `place*H`; an index that nothing needs then is not computed.
+    """
+    out = [*lines]
+    for k in reversed(range(len(out))):
+        if (m := SPLIT.fullmatch(out[k])) is None:
+            continue
+        end = next((j for j in range(k + 1, len(out)) if not out[j].startswith(m[1]) and out[j]), len(out))
+        parts = {x.split(" = ")[0]: x for x in m[2].split(", ")}
+        text, word = "", m[2].split()[2]
+        for i, x in parts.items():
+            text = f"{bracketed(text)}*{x.partition(' % ')[2]} + {i}" if text else i
+        scope = [x.replace(f"[{text}]", f"[{word}]").replace(f"({text})*", f"{word}*") for x in out[k + 1:end]]
+        used = {*WORDS.findall("\n".join(scope))}
+        kept = [x for i, x in parts.items() if i in used]
+        out[k:end] = [f"{m[1]}const int {', '.join(kept)};" if kept else "", *scope]
+    return [x for x, old in zip(out, lines, strict=True) if x or not old]
 
 
 def bracketed(text: str) -> str:

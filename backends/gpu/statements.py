@@ -32,11 +32,10 @@ from ..native.kernels import length
 from ..native.loops import FIRST, accumulate, loops
 from .columns import by_column, print_nest, print_sum
 from .convolutions import print_convolution
-from .geometry import BLOCK, TILE, WORD, Geometry, blocks_of, bracketed, element_of, lanes, row_of, split, strided
+from .geometry import BLOCK, WORD, Geometry, bracketed, element_of, flattened, lanes, row_of, strided
 from .rows import print_rows
+from .scatters import FEW, print_scatter, print_sorted
 from .windows import print_windows
-
-FEW = 256                                                        # classes each of which looks through all rows itself
 
 
 class Statements(native.Statements):
@@ -51,7 +50,7 @@ class Statements(native.Statements):
 
     def kernel(self, s: Stmt) -> tuple[list[str], Geometry]:
         """The body of a statement's kernel, and its launch."""
-        body = [*self.lines(s)]
+        body = flattened([*self.lines(s)])
         assert self.geometry is not None
         return body, self.geometry
 
@@ -63,7 +62,7 @@ class Statements(native.Statements):
             case Product():
                 yield from self._product(s)
             case Scatter():
-                yield from self._scatter(s)
+                yield from print_sorted(s, self) if self.sorts(s) else print_scatter(s, self)
             case Draw():
                 yield from self._random(s)
             case Copy():
@@ -162,29 +161,6 @@ class Statements(native.Statements):
 
     # ------------------------------------------------------------ what adds up by place: each element asks what comes to it
 
-    def _scatter(self, s: Scatter) -> Iterator[str]:
-        """A block of threads for each class: they look through the numbers in their order, and add what is theirs."""
-        classes = s.out.dims[0]
-        if self.sorts(s):
-            yield from self._scatter_sorted(s)
-            return
-        at, n = self.indices(s.a.dims), len(s.index.dims)
-        rows, rest = list(zip(at, s.a.dims, strict=True))[:n], list(zip(at, s.a.dims, strict=True))[n:]
-        columns = product(tuple(m for _, m in rest))
-        name = rest[0][0] if len(rest) == 1 else "column"
-        self.geometry = Geometry(classes, 1, (lanes([tuple(m for _, m in rest)], self.known) if rest else 32,))
-        where = split("row_", rows) if len(rows) > 1 else iter(())
-        row = "row_" if len(rows) > 1 else rows[0][0]
-        yield "const int chosen = blockIdx.x;"
-        every = f"for (int {name} = threadIdx.x; {name} < {length(columns)}; {name} += blockDim.x) {{"
-        yield every if rest else "if (threadIdx.x == 0) {"
-        yield from (f"    {line}" for line in split(name, rest))
-        yield "    real total = 0;"
-        yield f"    for (int {row} = 0; {row} < {length(product(tuple(m for _, m in rows)))}; {row}++) {{"
-        yield from (f"        {line}" for line in where)
-        yield f"        if ({self(s.index, at)} == chosen) total += {self(s.a, at)};"
-        yield from ["    }", f"    {self(s.out, ['chosen', *at[n:]])} = total;", "}"]
-
     def sorts(self, s: Scatter) -> bool:
         """Whether rows are sorted by their class: there are many classes, or the order is free."""
         classes = s.out.dims[0]
@@ -201,34 +177,6 @@ class Statements(native.Statements):
         over = list(zip(self.indices(s.index.dims), s.index.dims, strict=True))
         head, geometry = element_of(over)
         return [*head, f"keys[{'at' if len(over) > 1 else over[0][0]}] = (int){self(s.index)};"], geometry
-
-    def _scatter_sorted(self, s: Scatter) -> Iterator[str]:
-        """Rows by their class: a block where a class begins adds up its rows, a column of threads those of one column of it."""
-        at, n = self.indices(s.a.dims), len(s.index.dims)
-        rows, rest = list(zip(at, s.a.dims, strict=True))[:n], list(zip(at, s.a.dims, strict=True))[n:]
-        count, columns = (product(tuple(m for _, m in x)) for x in (rows, rest))
-        tiles = blocks_of(columns, TILE)
-        self.geometry = Geometry(count, 1, (TILE, 8), tiles)
-        row, name = "row_" if len(rows) > 1 else rows[0][0], rest[0][0] if len(rest) == 1 else "column"
-        own = [f"const int {row} = order[from];", *(split(row, rows) if len(rows) > 1 else ())]
-        yield f"const int n = {length(count)}, {name} = blockIdx.y * {TILE} + threadIdx.x;"
-        if self.atomics:
-            yield f"if ({name} >= {length(columns)} || threadIdx.y > 0) return;"
-            yield f"const int {row} = blockIdx.x;"
-            yield from [*(split(row, rows) if len(rows) > 1 else ()), *split(name, rest), f"const int chosen = keys[{row}];"]
-            yield f"atomicAdd(&{self(s.out, ['chosen', *at[n:]])}, {self(s.a, at)});"
-            return
-        yield from ["const int chosen = keys[order[blockIdx.x]];",
-                    "if (blockIdx.x > 0 && keys[order[blockIdx.x - 1]] == chosen) return;",
-                    f"__shared__ real parts[8][{TILE}];", "real total = 0;"]
-        yield f"if ({name} < {length(columns)}) {{"
-        yield from (f"    {line}" for line in split(name, rest))
-        yield "    for (int from = blockIdx.x + threadIdx.y; from < n && keys[order[from]] == chosen; from += 8) {"
-        yield from (f"        {line}" for line in [*own, f"total += {self(s.a, at)};"])
-        yield from ["    }", "}", "parts[threadIdx.y][threadIdx.x] = total;", "__syncthreads();",
-                    f"if (threadIdx.y > 0 || {name} >= {length(columns)}) return;",
-                    "for (int k_ = 1; k_ < 8; k_++) total += parts[k_][threadIdx.x];", *split(name, rest),
-                    f"{self(s.out, ['chosen', *at[n:]])} = total;"]
 
     # ------------------------------------------------------------ moves, random numbers
 

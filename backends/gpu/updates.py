@@ -300,8 +300,9 @@ def _by_first(once: list[str]) -> list[str]:
     if "pow(" not in "".join(once):
         return once
     words, values = zip(*(line.removeprefix("const double ").split(" = ", 1) for line in once), strict=True)
-    return [f"__shared__ double {', '.join(words)};", "if ((int)(blockIdx.x * blockDim.x) >= n) return;", "if (threadIdx.x == 0) {",
-            *(f"{PAD}{word} = {value}" for word, value in zip(words, values, strict=True)), "}", "__syncthreads();"]
+    return [f"__shared__ double {', '.join(words)};", "if ((int)(blockIdx.x * blockDim.x) >= n) return;",
+            "if (threadIdx.x == 0) {", *(f"{PAD}{word} = {value}" for word, value in zip(words, values, strict=True)), "}",
+            "__syncthreads();"]
 
 
 def _name(word: str, at: int) -> str:
