@@ -94,7 +94,7 @@ def set_threads(many: int) -> None:
     """
     if isinstance(many, bool) or not isinstance(many, int) or many < 1:
         raise ValueError(f"the number of threads must be a whole number from 1 on, not {many!r}")
-    set_all_threads(many)
+    set_all_threads(many)  # type: ignore[no-untyped-call]
 
 
 def c_files(system: System, header: str = "", dtype: str = "float32", options: Options | None = None) -> CFiles:

@@ -274,10 +274,9 @@ class Names:
         """The named sum in a loop of which e is the share that the loop does not compute."""
         users, loops, name = self.layout.plan.users, self.layout.plan.loop, ""
         while e is not None and loops[e] is None and len(users[e]) == 1 and isinstance(u := users[e][0], Map) and u.f == "add":
-            name = name or self.names.get(u, "")
+            name, e = name or self.names.get(u, ""), u
             if loops[u] is not None:
                 return name if u in self.names else ""
-            e = u
         return ""
 
     # ------------------------------------------------------------ parts

@@ -329,8 +329,7 @@ class Workspace:
         """Arrays for the gradients of these parameters."""
         key = [(params[k].shape, params[k].dtype) for k in names]
         if self.keys.get("d") != key:
-            self.views["d"] = {k: np.empty_like(params[k]) for k in names}
-            self.keys["d"] = key
+            self.views["d"], self.keys["d"] = {k: np.empty_like(params[k]) for k in names}, key
         return self.views["d"]
 
 
