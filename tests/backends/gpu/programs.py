@@ -70,6 +70,16 @@ def taking(function, params, inputs, **more):
     return function(params, **{k: v for k, v in inputs.items() if k in taken}, **more)
 
 
+def other_examples(module, value, k):
+    """An input of step k, the first example replaced by the k-th: a graph that is replayed must read it anew."""
+    if not hasattr(value, "shape") or not value.ndim or k == 0:
+        return value
+    on_device = hasattr(module, "to_host")
+    rows = (module.to_host(value) if on_device else value).copy()
+    rows[0] = rows[k % len(rows)]
+    return module.to_device(rows) if on_device else rows
+
+
 def trained(module, params, inputs):
     """Losses, parameters and state of some steps, where a model is trained."""
     if not hasattr(module, "train_step"):
@@ -80,7 +90,8 @@ def trained(module, params, inputs):
     if "carry" in taken:
         inputs["carry"] = None
     for k in range(STEPS):
-        out[f"loss of step {k}"] = found = module.train_step(params, state, **inputs)
+        given = {n: other_examples(module, v, k) for n, v in inputs.items()}
+        out[f"loss of step {k}"] = found = module.train_step(params, state, **given)
         if "carry" in taken:                                     # the next chunk goes on where this one ends
             inputs["carry"] = found[1]
     return out | {f"{k} after {STEPS} steps": v for k, v in params.items()} | {f"state {k}": v for k, v in state.items()}
@@ -110,11 +121,11 @@ def on_device(c, order=host.FORWARD, trapped=False, captures=True, source=None):
 
 
 def on_numpy(c, captures=True):
-    """The same of the module for NumPy; every step but the first is expected to be a graph, of chunks every one but the first two."""
-    module = c.numpy.module
-    plain = 1 + (c.numpy.compiled.truncation is not None)
-    found = everything(module, {k: v.copy() for k, v in c.params.items()}, c.inputs)
-    return flat(found | {"replayed": STEPS - plain if captures and hasattr(module, "train_step") else 0})
+    """The same of the module for NumPy, and how many steps are expected to be a graph."""
+    found = everything(c.numpy.module, {k: v.copy() for k, v in c.params.items()}, c.inputs)
+    carries = [v[1].values() for k, v in found.items() if k.startswith("loss of step") and isinstance(v, tuple)]
+    plain = STEPS if any(isinstance(x, int) for carry in carries for x in carry) else 2 if carries else 1
+    return flat(found | {"replayed": STEPS - plain if captures and hasattr(c.numpy.module, "train_step") else 0})
 
 
 def interpreted(c, source=None):

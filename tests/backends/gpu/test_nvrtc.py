@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chainrule.backends.gpu.program import CudaProgram
-from gpu import nvrtc
+from gpu import nvrtc, ptx
 from zoo.catalogue import ZOO
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -48,6 +48,15 @@ def test_a_model_compiles(name):
 @pytest.mark.parametrize("name", [k for k in ZOO if k not in QUICK])
 def test_every_model_compiles(name):
     compiles(name)
+
+
+@pytest.mark.parametrize("name", ["lstm_packed", *(pytest.param(k, marks=pytest.mark.full) for k in ZOO if k != "lstm_packed")])
+def test_the_interpreter_knows_every_instruction(name):
+    """Of the PTX for each architecture, also where no run of the tests comes by."""
+    text = CudaProgram(ZOO[name]()).cuda
+    for architecture in nvrtc.ARCHITECTURES:
+        made = nvrtc.compiler().compile(text, architecture.replace("sm", "compute")).ptx
+        assert {k: ptx.unknown(kernel) for k, kernel in ptx.kernels(made).items() if ptx.unknown(kernel)} == {}
 
 
 def test_what_does_not_compile_is_refused():

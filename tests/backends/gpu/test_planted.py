@@ -1,12 +1,15 @@
 """Planted bugs: each is found by every check that claims to find such, and what it was planted in passes these checks."""
 
+import re
+
 import numpy as np
 import pytest
 from gpu import grid, host, nvrtc, programs, ptx, standin
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 QUICK = ("a missing barrier", "a race between warps", "an unwritten place", "a lane too many", "no fence before it",
-         "the bound of a kernel", "the counter of random numbers", "float64 buffers")
+         "the bound of a kernel", "the counter of random numbers", "float64 buffers", "counting before the zero",
+         "a replay of old inputs", "the block's own number")
 
 
 def tier(names):
@@ -104,6 +107,19 @@ VECTOR = HEAD + """    const float4 v = *(const float4 *)(x + 4 * threadIdx.x);
 NUMBER = HEAD + """    y[threadIdx.x] = x[threadIdx.x] + threadIdx.x * n;
 }
 """
+COUNT = HEAD + """    __shared__ int seen;
+    if (threadIdx.x == 0) seen = 0;
+    __syncthreads();                           /* seen is 0 */
+    if (x[threadIdx.x] > 0) atomicAdd(&seen, 1);
+    __syncthreads();                           /* all have counted */
+    y[threadIdx.x] = seen;
+}
+"""
+LOOP = HEAD + """    float total = 0;
+    for (int k = threadIdx.x; k < n; k += blockDim.x) total += x[k];
+    y[threadIdx.x] = total;
+}
+"""
 KERNELS = {                                                      # name -> text, what is planted for what, launch, who finds it
     "a missing barrier": (TREE, ("parts[t] = x[t];\n    __syncthreads();", "parts[t] = x[t];"), ((1,), (256,), ARGS),
                           {in_any_order: "depend", in_ptx: "a race: it reads"}),
@@ -135,6 +151,13 @@ KERNELS = {                                                      # name -> text,
                                  {in_any_order: "depend", in_ptx: "a race: two threads"}),
     "a place of another block": (ALONE, ("y[i]", "y[threadIdx.x]"), ((2,), (128,), ARGS),
                                  {in_any_order: "depend", in_ptx: "a race"}),
+    "counting before the zero": (COUNT, ("__syncthreads();                           /* seen is 0 */", ""), ((1,), (256,), ARGS),
+                                 {in_any_order: "depend", in_ptx: "a race: it changes what"}),
+    "reading while others count": (COUNT, ("__syncthreads();                           /* all have counted */", ""),
+                                   ((1,), (256,), ARGS), {in_any_order: "depend", in_ptx: "a race: it touches what"}),
+    "a lane that is not in the mask": (WARPS, ("0xffffffffu", "0x7fffffffu"), ((1,), (256,), ARGS),
+                                       {on_host: "is not in the mask", in_ptx: "whose mask lacks the lane"}),
+    "the tail of a row": (LOOP, ("k < n", "k <= n"), ((1,), (96,), ARGS), {on_host: "outside", in_ptx: "a load out of bounds"}),
     "a sum by atomics": (ALONE, ("y[i] = 2 * x[i];", "atomicAdd(y, x[i]);"), ((1,), (256,), ARGS), {in_any_order: "depend"}),
 }
 
@@ -192,6 +215,8 @@ def test_arguments_that_overlap_are_found():
 
 # ---------------------------------------------------------------- printers: what they print, changed
 
+FILL = "self.fill(inputs, carry, stream)\n"
+STEPPED = "    return stepped(_launched"
 RETURN = "return loss\n\n\ndef _evaluate("
 MODELS = {                                                       # name -> model, what is changed to what, what is said
     "the bound of a kernel": ("mlp", "if (at >= B*H) return;", "if (at > B*H) return;", "beside the array"),
@@ -201,22 +226,42 @@ MODELS = {                                                       # name -> model
     "the counter of random numbers": ("dropout", "c2 = step", "c2 = step + 1", "differ"),
     "the seed for the step": ("dropout", '(state["seed"], state["step"])', '(state["seed"], state["seed"])', "differ"),
     "the number of the step": ("dropout", "step[0] += 1", "step[0] += 2", "differ"),
-    "float64 buffers": ("mlp", "return cp.empty(count, dtype)", "return cp.empty(count)", "float64"),
+    "float64 buffers": ("mlp", "return [cp.empty(shape, dtype) for", "return [cp.empty(shape) for", "float64"),
     "an operation on the host": ("mlp", RETURN, RETURN.replace("loss", "np.tanh(loss)"), "not allowed"),
     "an operation of CuPy": ("mlp", RETURN, RETURN.replace("loss", "cp.tanh(loss)"), "has no attribute"),
     "a read in each step": ("mlp", RETURN, f"float(loss); {RETURN}", "differ"),
     "memory made in each step": ("mlp", RETURN, f"cp.empty_like(loss); {RETURN}", "differ"),
     "the sizes of a product": ("mlp", "int(tb), int(ta), n, m, k, one", "int(tb), int(ta), m, n, k, one", "status|allocation"),
+    "the block of random numbers": ("dropout", "c0 = block + 1", "c0 = block", "differ"),
+    "a mask that lacks a lane": ("mlp", "__shfl_xor_sync(0xffffffffu", "__shfl_xor_sync(0x7fffffffu", "not in the mask"),
+    "operands of a product, swapped": ("mlp", "pb, real, lb, pa, real, la,", "pa, real, la, pb, real, lb,", "allocation"),
+    "a product added to what was there": ("mlp", "real, la, zero, po", "real, la, one, po", "differ"),
+    "a gradient that is dropped": ("mlp", "gemm(d_p.T, k, d_W3)", "pass", "differ"),
+    "a buffer that another one overwrites": ("mlp", r"s\[4\](.* # d_p\n)", r"s[0]\1", "differ"),
+    "a buffer shared too early": ("mlp", r"s\[2\](.* # d_k\n)", r"s[0]\1", "overlap in memory"),
+    "a replay of old inputs": ("mlp", FILL, f"self.carry is None or {FILL}            self.carry = None\n", "differ"),
+    "a replay in another stream": ("mlp", "self.graph.launch(stream)", "self.graph.launch(STREAMS.recorder())", "another stream"),
+    "products in another stream": ("mlp", "ctypes.c_void_p(stream)))", "ctypes.c_void_p(0)))", "differ"),
+    "a loss that the next step overwrites": ("mlp", "return found.copy()", "return found", "differ"),
+    "a step counted twice": ("mlp", STEPPED, f"    state['step'] += state['step']\n{STEPPED}", "differ"),
     "whole numbers of 8 bytes": ("mlp", "np.int32(a) if type(a) is int else a", "a", "handed over as i8"),
 }
 
 
-def found_in(model, old, new):
-    """What the comparison of a model with NumPy's says of a changed source, or of the source itself."""
-    c = programs.case(model)
-    assert old in c.source
+MANY = {                                                         # the same, where only several blocks or rounds show it
+    "too few threads": ("mlp", "blocks(B*H, 256), 256,", "blocks(B*H, 256), 128,", "differ"),
+    "the block's own number": ("mlp", "int at = blockIdx.x * blockDim.x + threadIdx.x;", "int at = threadIdx.x;", "differ"),
+    "a sum of the last number": ("mlp", "loss_row += loss_terms[b]", "loss_row = loss_terms[b]", "differ"),
+}
+
+
+def found_in(model, old, new, **lengths):
+    """What the comparison of a model with NumPy's says of a changed source; `old` is text, or a pattern."""
+    c = programs.case(model, **lengths)
+    source = c.source.replace(old, new) if old in c.source else re.sub(old, new, c.source)
+    assert source != c.source
     try:
-        found = programs.on_device(c, host.SHUFFLED, source=c.source.replace(old, new))
+        found = programs.on_device(c, host.SHUFFLED, source=source)
     except (host.KernelError, standin.Refused, TypeError, AttributeError, RuntimeError) as e:
         return str(e)
     return "they differ" if programs.differences(found, programs.on_numpy(c), 2e-5, 1e-6) else "nothing"
@@ -229,8 +274,14 @@ def test_a_wrong_printer_is_found(name):
     assert any(s in found for s in says.split("|")), found
 
 
+@pytest.mark.parametrize("name", tier(MANY))
+def test_a_wrong_printer_is_found_in_many_rows(name):
+    model, old, new, says = MANY[name]
+    assert found_in(model, old, new, B=300) == f"they {says}"
+
+
 LOOPS = {                                                        # a loop over time in one launch: what is changed to what
-    "no fence before the barrier": ("        __threadfence();\n        const unsigned step", "        const unsigned step"),
+    "no fence before the barrier": ("__threadfence();                                         /* the block's stores", "/*"),
     "no fence after the barrier": ("__nanosleep(20);\n        __threadfence();", "__nanosleep(20);"),
     "no barrier before a product": ("        meet_(arrived, members);\n        multiply_(U_T_held", "        multiply_(U_T_held"),
 }
