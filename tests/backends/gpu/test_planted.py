@@ -156,7 +156,7 @@ KERNELS = {                                                      # name -> text,
     "reading while others count": (COUNT, ("__syncthreads();                           /* all have counted */", ""),
                                    ((1,), (256,), ARGS), {in_any_order: "depend", in_ptx: "a race: it touches what"}),
     "a lane that is not in the mask": (WARPS, ("0xffffffffu", "0x7fffffffu"), ((1,), (256,), ARGS),
-                                       {on_host: "is not in the mask", in_ptx: "whose mask lacks the lane"}),
+                                       {on_host: "takes no part (mask 7fffffff)", in_ptx: "whose mask lacks the lane"}),
     "the tail of a row": (LOOP, ("k < n", "k <= n"), ((1,), (96,), ARGS), {on_host: "outside", in_ptx: "a load out of bounds"}),
     "a sum by atomics": (ALONE, ("y[i] = 2 * x[i];", "atomicAdd(y, x[i]);"), ((1,), (256,), ARGS), {in_any_order: "depend"}),
 }
