@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ...compiler.passes.fusion import added_up, walked
 from ...compiler.passes.orders import own
-from ...compiler.program import Fill, Kernel, Nest, Pick, Reduction, Stmt, Take, reads, writes
+from ...compiler.program import Array, Fill, Kernel, Nest, Pick, Reduction, Stmt, Take, reads, writes
 from ...compiler.sizes import product
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate
@@ -38,10 +38,12 @@ class Total:
     target: str
 
 
-def by_column(s: Stmt) -> bool:
+class Columns(Nest):
+    """A nest whose rows are added up, and whose threads need their own columns alone."""
+
+
+def by_column(s: Nest) -> bool:
     """Whether a nest computes element by element, and adds up its rows: each thread needs its own columns alone."""
-    if not isinstance(s, Nest):
-        return False
     sums = [m for m in s.body if isinstance(m, Reduction) and added_up(m)]
     dims = {walked(m) for m in s.body}
     apart = (m for m in sums if len(m.over) != len(s.rows) or (own(m.a) or (0,))[-1] in m.over)
@@ -53,7 +55,17 @@ def by_column(s: Stmt) -> bool:
     made = {out.array.home: out.along for m in rest if (out := writes(m)) is not None}
     added = {m.out.array.home for m in sums}
     return not any(v.array.home in added or made.get(v.array.home, v.along) != v.along for m in s.body for v in reads(m)) \
-        and len(made) == len(rest)
+        and len(made) == len(rest) and not _replaced(s, rest)
+
+
+def _replaced(s: Nest, rest: Sequence[Stmt]) -> bool:
+    """Whether a result could come to stand in the place of an array that other threads read, at other places."""
+    places = dict[Array, set[object]]()
+    for m in s.body:
+        for k, v in enumerate(reads(m)):
+            places.setdefault(v.array, set()).add("any" if isinstance(m, (Take, Pick)) and k == 0 else v.along)
+    several = {a.dims for a, where in places.items() if len(where) > 1 or "any" in where}
+    return any(out.array.dims in several for m in rest if (out := writes(m)) is not None)
 
 
 def print_nest(s: Nest, print_: Statements) -> Iterator[str]:
@@ -111,4 +123,4 @@ def columns(rows: Over, rest: Over, totals: Sequence[Total], body: Sequence[str]
     yield from (f"{t.target} = {t.name};" for t in totals)
 
 
-__all__ = ["by_column", "print_nest", "print_sum"]
+__all__ = ["Columns", "by_column", "print_nest", "print_sum"]

@@ -41,7 +41,7 @@ from ..cpu.views import name_of
 from ..native.function import NativeFunction, bodies
 from ..native.indexing import CTYPES, Indices, place
 from ..native.words import KEYWORDS
-from .columns import by_column
+from .columns import Columns, by_column
 from .convolutions import by_windows
 from .geometry import SHARED, Geometry, blocks_of
 from .kernels import Kernels
@@ -347,7 +347,7 @@ def by_kernels(body: list[Stmt], looped: bool = False) -> list[Stmt]:
             out.append(replace(s, body=by_kernels(s.body, looped or isinstance(s, Loop))))
         elif isinstance(s, Nest):
             if by_column(s) and not looped:
-                out.append(s)
+                out.append(Columns(s.rows, s.body))
                 continue
             rows = [m for m in s.body if not (isinstance(m, (Reduction, Scatter)) and added_up(m))]
             wide = not looped and any(len(walked(m)) > len(s.rows) + 1 for m in rows)
@@ -356,7 +356,8 @@ def by_kernels(body: list[Stmt], looped: bool = False) -> list[Stmt]:
                 dims = s.rows if len(parts) == 1 else walked(part[0])
                 out += [Nest(dims, part)] if len(part) > 1 else part
             sums = [m for m in s.body if m not in rows]
-            out += [Nest(s.rows, sums)] if len(sums) > 1 and not looped and by_column(Nest(s.rows, sums)) else sums
+            together = len(sums) > 1 and not looped and by_column(Nest(s.rows, sums))
+            out += [Columns(s.rows, sums)] if together else sums
         else:
             out.append(s)
     return _numbers(out)

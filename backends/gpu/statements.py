@@ -30,7 +30,7 @@ from ..native.copies import flipped, unravelled
 from ..native.indexing import Indices, Namer, place
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate, loops
-from .columns import by_column, print_nest, print_sum
+from .columns import Columns, print_nest, print_sum
 from .convolutions import print_convolution
 from .geometry import BLOCK, WORD, Geometry, bracketed, element_of, flattened, lanes, row_of, strided
 from .rows import print_rows
@@ -57,8 +57,10 @@ class Statements(native.Statements):
     def lines(self, s: Stmt) -> Iterable[str]:
         """The lines of a statement that is no loop and no block."""
         match s:
+            case Columns():
+                yield from print_nest(s, self)
             case Nest():
-                yield from print_nest(s, self) if by_column(s) else print_rows(s, self)
+                yield from print_rows(s, self)
             case Product():
                 yield from self._product(s)
             case Scatter():
