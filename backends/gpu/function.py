@@ -17,9 +17,11 @@ from ...compiler.program import (
     Array,
     Block,
     Convolve,
+    Copy,
     Correlate,
     Draw,
     Kernel,
+    Load,
     Loop,
     Nest,
     Product,
@@ -48,7 +50,7 @@ from .kernels import Kernels
 from .matrices import gemm
 from .persistent_function import NAMES, handed_over, launched, named, recurrences
 from .prelude import KERNELS, found
-from .statements import Statements
+from .statements import Statements, of_part
 
 INDENT = "    "
 CUDA = frozenset("""threadIdx blockIdx blockDim gridDim warpSize lane row column parts chosen first_of_warp asm class delete new
@@ -105,7 +107,9 @@ class CudaFunction(NativeFunction):
         out = list[Stmt]()
         for s in body:
             if isinstance(s, (Block, Loop)):
-                out.append(replace(s, body=self._windows(s.body)))
+                out.append(replace(s, body=self._windows(s.body, looped or isinstance(s, Loop))))
+            elif isinstance(s, Copy) and not looped and of_part(s):
+                out.append(Kernel(s.out.dims, s.out, Load(s.a)))
             else:
                 out += by_windows(s, self.namer.claim) if isinstance(s, (Convolve, Correlate)) else [s]
         return out

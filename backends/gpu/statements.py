@@ -210,6 +210,12 @@ class Statements(native.Statements):
         return f"seed[0], step[0], {path_key(s.key):#x}u, {before}"
 
 
+def of_part(s: Copy) -> bool:
+    """Whether a copy is of a part of an array, or into one, in the order of memory."""
+    apart = s.out.array.dims != s.a.array.dims
+    return apart and not s.flip and s.out.dims == s.a.dims and own(s.out) == tuple(range(len(s.out.dims)))
+
+
 def flat(places: Sequence[tuple[str, str]]) -> str:
     """The number of an element, row by row, from its index along each dim and the dims' lengths."""
     text = ""
@@ -227,4 +233,4 @@ def join(kind: str, total: str, width: int) -> str:
     return f"{total} = by_warp<{WORD[kind]}>({total});" if width == 32 else f"{total} = by_block<{WORD[kind]}>({total}, parts);"
 
 
-__all__ = ["Statements", "flat", "join"]
+__all__ = ["Statements", "flat", "join", "of_part"]
