@@ -102,8 +102,8 @@ class CudaFunction(NativeFunction):
             a.name = self.namer.claim(a.name or "x")
             self.plan.slots.append(Slot(a.kind, [n], [(a, 0, 0)]))
 
-    def _windows(self, body: list[Stmt]) -> list[Stmt]:
-        """Convolutions as products of windows."""
+    def _windows(self, body: list[Stmt], looped: bool = False) -> list[Stmt]:
+        """Convolutions as products of windows; copies of parts as kernels, which share a launch with their neighbours."""
         out = list[Stmt]()
         for s in body:
             if isinstance(s, (Block, Loop)):
