@@ -43,6 +43,8 @@ def test_many_classes(classes, batch, steps):
 def test_few_classes_and_atomics():
     found, wanted, module = gradients(40, host.FORWARD)
     assert "keys" not in module.KERNELS.text and programs.differences(found, wanted, 1e-5, 1e-7) == {}
+    found, wanted, _ = gradients(40, host.SHUFFLED, 64, 20)     # rows enough for every warp of a block
+    assert programs.differences(found, wanted, 1e-5, 1e-7) == {}
     found, wanted, module = gradients(40, host.SHUFFLED, atomics=True)
     assert "atomicAdd" in module.KERNELS.text and programs.differences(found, wanted, 1e-5, 1e-7) == {}
 

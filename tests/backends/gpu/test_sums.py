@@ -1,0 +1,44 @@
+"""Sums that several blocks share: how many do, and that each fence between them is needed."""
+
+import numpy as np
+import pytest
+from chainrule.backends.gpu import device
+from chainrule.backends.gpu.columns import MOST
+from gpu import host, nvrtc, programs, ptx
+
+pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+FENCES = ("what this block has left can be seen", "and so can what all others have")
+
+
+def test_parts_have_room():
+    """Parts of 256 blocks of 32 columns, for each sum of a kernel; few rows are one block's."""
+    for columns in (1, 31, 32, 33, 1000, 8192, 100_000):
+        for rows in (0, 1, 255, 256, 511, 512, 10**4, 10**7):
+            wide, shares = device.tiles(columns, rows)
+            assert wide == -(-columns // 32)
+            assert shares == 1 or (wide * shares <= 256 and 32 * 8 * shares <= rows)
+            assert MOST * 32 * 256 >= MOST * 32 * wide * shares or shares == 1
+    assert [device.shares(n) for n in (0, 1, 4095, 4096, 10**9)] == [1, 1, 1, 2, 256]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("fence", FENCES)
+def test_a_missing_fence_is_found(fence):
+    c = programs.case("many rows")
+    line = next(x for x in c.source.splitlines(keepends=True) if fence in x)
+    if nvrtc.compiler() is None:
+        pytest.skip(nvrtc.MISSING)
+    with pytest.raises(ptx.Fault, match="it reads what another thread has written"):
+        programs.interpreted(c, c.source.replace(line, ""))
+
+
+def test_each_call_gives_the_same_bits():
+    """The counters of blocks are zero again after each kernel."""
+    c = programs.case("many rows")
+    first, second = (programs.loaded(c.source, order) for order in (host.FORWARD, host.SHUFFLED))
+    found = [m.to_host(m.loss_and_grads(m.to_device(c.params), **m.to_device(c.inputs))[1]) for m in (first, first, second)]
+    assert "tiles(H, B)" in c.source
+    for other in found[1:]:
+        assert all(np.array_equal(v, other[k]) for k, v in found[0].items())
+    wanted = c.numpy.loss_and_grads(c.params, **c.inputs)[1]
+    assert programs.differences(found[0], {k: np.asarray(v) for k, v in wanted.items()}, 2e-5, 1e-6) == {}
