@@ -16,51 +16,81 @@ static __device__ inline void meet_(unsigned *arrived, int members)
     __syncthreads();
 }
 
-/* A matrix as a kernel walks through it: element (b, k) stands at start[b*far + k*near]. */
-struct matrix_ { const real *start; int far, near; };
+/* A matrix as a kernel walks through it: element (b, k) stands at start[b*far + k*near]; `whole`: four of a row at a time. */
+struct matrix_ { const real *start; int far, near; bool whole; };
 /* Where a block's share of a product goes: unit u of part p of example b, at start[b*far + (p*jump + u)*near]. */
 struct share_ { real *start; int far, near, jump, share, units; };
 
-/* Element n of the 16 that a thread of a warp brings, of 16 columns of 32 rows: which column, which row. */
-static __device__ inline int column_of_(int n) { return threadIdx.x % 8 + n / 8 * 8; }
-static __device__ inline int example_of_(int n) { return threadIdx.x % 32 / 8 + n % 8 * 4; }
-
-/* Columns from, ..., from + 15 of 32 rows, as far as there are so many. */
-static __device__ inline void bring_(real *some, matrix_ x, int rows, int from, int to)
+/* Columns from, ..., from + 15 of 32 rows, as far as there are so many: each thread four neighbours of four rows. */
+static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, int to)
 {
-    for (int n = 0; n < 16; n++) {
-        const int b = example_of_(n), k = from + column_of_(n);
-        some[n] = b < rows && k < to ? x.start[b*x.far + k*x.near] : 0;
+    const int lane = threadIdx.x % 32, k = from + lane % 4*4;
+    for (int n = 0; n < 4; n++) {
+        const int b = lane / 4 + 8*n;
+        const real *there = &x.start[b*x.far + k*x.near];
+        some[n] = {{0, 0, 0, 0}};
+        if (b < rows && x.whole) {
+            if (k < to) some[n] = *(const four *)there;
+        }
+        else if (b < rows)
+            for (int i = 0; i < 4; i++) if (k + i < to) some[n].x[i] = there[i*x.near];
     }
 }
 
-/* Adds up 16 columns: each thread four rows of weights times eight examples, threads of a warp in slices of 4 D, each slice its own
-   columns; `held`: 16 rows of 36, the examples side by side. */
-template <int D> static __device__ inline void add_up_(real (*sum)[8], const real *weights, int padded, int from, int depth,
+/* The place of row b of column k, of 16 columns by 32 rows, such that threads that write or read them do so in different banks. */
+static __device__ inline int place_(int b, int k) { return 32*k + (b ^ k / 4*8 ^ k % 2*16); }
+
+/* Adds up 16 columns: each thread 8 rows of weights (two times 4) times 8 examples (two times 4), threads of a warp in slices
+   of 4 D, each slice its own columns. */
+template <int D> static __device__ inline void add_up_(real (*sum)[8], const real *weights, const real *more, int padded, int from, int depth,
                                                        const real *held)
 {
+    const int left = threadIdx.x % 32 / D % 4*4;
     #pragma unroll 4
-    for (int k = threadIdx.x % 32 / (4*D); k < 16; k += 8 / D) {
-        const four w = *(const four *)&weights[min(from + k, depth - 1)*padded];
-        const four x[2] = {*(const four *)&held[36*k], *(const four *)&held[36*k + 4]};
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < 8; j++) sum[i][j] += w.x[i] * x[j / 4].x[j % 4];
+    for (int n = 0; n < 2*D; n++) {
+        const int k = threadIdx.x % 32 / (4*D) + 8 / D*n, column = min(from + k, depth - 1)*padded;
+        const four w[2] = {*(const four *)&weights[column], *(const four *)&more[column]};
+        const four x[2] = {*(const four *)&held[place_(left, k)], *(const four *)&held[place_(left + 16, k)]};
+        for (int i = 0; i < 8; i++)
+            for (int j = 0; j < 8; j++) sum[i][j] += w[i / 4].x[i % 4] * x[j / 4].x[j % 4];
     }
 }
 
-/* One tile, 4 D rows of weights by 32 examples, columns from..to, by a warp: D lanes down, 4 across, 8 / D slices. */
-template <int D> static __device__ inline void tile_(real (*sum)[8], const real *weights, int padded, int depth, matrix_ x, int rows, int from,
-                                                     int to, real *held)
+/* One tile, 8 D rows of weights from `top` by 32 examples, columns from..to, by a warp: D lanes down, 4 across, 8 / D slices. The
+   next 16 columns are on their way while the last ones are added up, which stand in one half of `held`, 1024 numbers, or the other. */
+template <int D> static __device__ inline void tile_(real (*sum)[8], const real *weights, int padded, int depth, int top, matrix_ x, int rows,
+                                                     int from, int to, real *held)
 {
-    real some[16];
+    const int lane = threadIdx.x % 32, down = top + lane % D*4;
+    const real *start = weights + min(down, padded - 4), *more = weights + min(down + 4*D, padded - 4);
+    four some[4];
     bring_(some, x, rows, from, to);
     for (int k = from; k < to; k += 16) {
-        for (int n = 0; n < 16; n++) held[36*column_of_(n) + example_of_(n)] = some[n];
+        real *half = &held[k / 16 % 2*512];
+        for (int n = 0; n < 4; n++)
+            for (int i = 0; i < 4; i++) half[place_(lane / 4 + 8*n, lane % 4*4 + i)] = some[n].x[i];
         __syncwarp();
-        bring_(some, x, rows, k + 16, to);                       /* while the others are added up */
-        add_up_<D>(sum, weights, padded, k, depth, &held[threadIdx.x / D % 4*8]);
-        __syncwarp();
+        bring_(some, x, rows, k + 16, to);
+        add_up_<D>(sum, start, more, padded, k, depth, half);
     }
+    __syncwarp();
+}
+
+/* Half of a warp's sums, of its lower 16 lanes and its upper ones together: examples 0, ..., 3 of each thread to the lower ones,
+   4, ..., 7 to the upper; four rows of an example by thread, thread by thread. */
+static __device__ inline void half_(real (*sum)[8], real *joined)
+{
+    const int lane = threadIdx.x % 32;
+    for (int j = 0; j < 4; j++)
+        for (int r = 0; r < 2; r++) {
+            four kept;
+            for (int i = 0; i < 4; i++) {
+                const real lower = sum[4*r + i][j], upper = sum[4*r + i][j + 4];
+                const real other = __shfl_xor_sync(0xffffffff, lane < 16 ? upper : lower, 16);
+                kept.x[i] = lane < 16 ? lower + other : other + upper;
+            }
+            *(four *)&joined[128*(4*r + j) + 4*lane] = kept;
+        }
 }
 
 /* Element n of a block's share of example b. */
@@ -70,33 +100,34 @@ static __device__ inline void put_(share_ out, int n, int b, real value)
     if (u < out.units) out.start[b*out.far + (n / out.share*out.jump + u)*out.near] = value;
 }
 
-/* out = x times the block's rows of weights, which stand column by column in shared memory; `work`: 8 warps by 1024 numbers, the
-   sums of a slice in 128 D of them: four rows by thread, thread by thread, for the first example of each thread, the second, ...
+/* out = x times the block's rows of weights, which stand column by column in shared memory; `work`: 8 warps by 1024 numbers.
    Where there are fewer tiles than warps, several warps share a tile's columns; all sums of a tile are joined in one order. */
 template <int D> static __device__ inline void product_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
 {
-    const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int down = (rows + 4*D - 1) / (4*D), tiles = down*((examples + 31) / 32), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1);
+    const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32;
+    const int down = (rows + 8*D - 1) / (8*D), tiles = down*((examples + 31) / 32), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1);
     const int together = 8 / ways, span = (depth + 16*ways - 1) / (16*ways)*16;
     for (int first = 0; first < tiles; first += together) {
-        const int tile = first + warp / ways, way = warp % ways, top = tile % down*4*D, left = tile / down*32;
-        real sum[4][8];
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < 8; j++) sum[i][j] = 0;
+        const int tile = first + warp / ways, way = warp % ways, left = tile / down*32;
         if (tile < tiles && warp < together*ways) {
-            const matrix_ some = {x.start + left*x.far, x.far, x.near};
-            tile_<D>(sum, weights + min(top + lane % D*4, padded - 4), padded, depth, some, examples - left, min(way*span, depth),
+            real sum[8][8];
+            for (int i = 0; i < 8; i++)
+                for (int j = 0; j < 8; j++) sum[i][j] = 0;
+            const matrix_ some = {x.start + left*x.far, x.far, x.near, x.whole};
+            tile_<D>(sum, weights, padded, depth, tile % down*8*D, some, examples - left, min(way*span, depth),
                      min(way*span + span, depth), &work[1024*warp]);
+            half_(sum, &work[1024*warp]);
         }
-        real *mine = &work[1024*warp + lane / (4*D)*128*D + lane % (4*D)*4];
-        for (int j = 0; j < 8; j++) *(four *)&mine[16*D*j] = {{sum[0][j], sum[1][j], sum[2][j], sum[3][j]}};
         __syncthreads();
-        for (int at = threadIdx.x; at < together*128*D; at += 256) {
-            const int which = at / (128*D), place = at % (128*D), n = place % (4*D), b = place / (4*D), here = first + which;
-            const int row = here % down*4*D + n, example = here / down*32 + b % 4*8 + b / 4;
+        for (int at = threadIdx.x; at < min(together, tiles - first)*256*D; at += 256) {
+            const int which = at / (256*D), n = at % 4, lane = at / 4 % (4*D), half = at / (16*D) % 2, some = at / (32*D) % 8;
+            const int here = first + which, row = here % down*8*D + some / 4*4*D + lane % D*4 + n;
+            const int example = here / down*32 + half*16 + lane / D*4 + some % 4;
+            const real *sums = &work[1024*which*ways + 128*some + 64*half + 4*lane + n];
             real total = 0;
-            for (int k = 0; k < ways*(8 / D); k++) total += work[1024*which*ways + 128*D*k + place];
-            if (here < tiles && row < rows && example < examples) put_(out, row, example, total);
+            for (int k = 0; k < ways; k++)
+                for (int slice = 0; slice < 4 / D; slice++) total += sums[1024*k + 16*D*slice];
+            if (row < rows && example < examples) put_(out, row, example, total);
         }
         __syncthreads();
     }
@@ -105,7 +136,8 @@ template <int D> static __device__ inline void product_(const real *weights, int
 /* The product in the form that fits the number of rows. */
 static __device__ inline void multiply_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
 {
-    if (rows <= 8) product_<2>(weights, rows, depth, x, examples, out, work);
-    else if (rows <= 16) product_<4>(weights, rows, depth, x, examples, out, work);
-    else product_<8>(weights, rows, depth, x, examples, out, work);
+    x.whole = x.near == 1 && x.far % 4 == 0 && depth % 4 == 0 && (size_t)x.start % sizeof(four) == 0;
+    if (rows <= 8) product_<1>(weights, rows, depth, x, examples, out, work);
+    else if (rows <= 16) product_<2>(weights, rows, depth, x, examples, out, work);
+    else product_<4>(weights, rows, depth, x, examples, out, work);
 }
