@@ -69,8 +69,8 @@ class Captured:
 
     def __init__(self, step, params, state, inputs, given, workspace, carry):
         self.step, self.params, self.state, self.workspace = step, dict(params), dict(state), workspace
-        self.arrays = self.known(params, state)
-        self.given, self.sort, self.graph, self.reason, self.moved = given, self.sorted(inputs, carry), None, "", None
+        self.arrays, self.sort = self.known(params, state), self.sorted(inputs, carry)
+        self.given, self.graph, self.reason, self.moved = given, None, "", None
         self.cut = carry is not None
         if carry and any(isinstance(v, int) for v in carry.values()):
             self.reason = "a step cannot be captured: a launch takes the number of steps before the chunk, which grows"
@@ -86,10 +86,18 @@ class Captured:
         """The arrays that a graph works on, by their identity: it keeps them, so no other array comes to have one of these."""
         return [*params, *state], [*map(id, params.values()), *map(id, state.values())]
 
-    def fits(self, params, state, inputs, carry):
-        """Whether these are the arrays of this step, its buffers where they were, and inputs such as its own."""
-        return (self.known(params, state) == self.arrays and self.moved in (None, self.workspace.moved)
-                and self.sorted(inputs, carry) == self.sort)
+    def stands(self, arrays):
+        """Whether these are the arrays of this step, and its buffers where they were."""
+        return self.arrays == arrays and self.moved in (None, self.workspace.moved)
+
+    @classmethod
+    def of(cls, step, params, state, inputs, given, workspace, carry):
+        """The step for such inputs; batches of a few shapes may take turns, and each has its graph. The latest stands first."""
+        arrays, sort = cls.known(params, state), cls.sorted(inputs, carry)
+        held = [s for s in workspace.views.get("steps", ()) if s.stands(arrays)]
+        found = next((s for s in held if s.sort == sort), None) or cls(step, params, state, inputs, given, workspace, carry)
+        workspace.views["steps"] = [found, *(s for s in held if s is not found)][:4]
+        return found
 
     def hold(self, inputs, carry):
         """Places for the inputs and for the carry; a length goes to the launches as it is."""
@@ -152,12 +160,9 @@ def prepared(inputs, given):
 
 
 def stepped(step, params, state, inputs, given, workspace):
-    """A training step: replayed where its arrays are those of the step before."""
+    """A training step: replayed where its arrays are those of a step before."""
     inputs = prepared(inputs, given)
-    held = workspace.views.get("step")
-    if held is None or not held.fits(params, state, inputs, None):
-        held = workspace.views["step"] = Captured(step, params, state, inputs, given, workspace, None)
-    return held.run(params, state, inputs, None)
+    return Captured.of(step, params, state, inputs, given, workspace, None).run(params, state, inputs, None)
 
 
 def stepped_on(step, params, state, inputs, given, workspace, carry):
@@ -170,7 +175,4 @@ def stepped_on(step, params, state, inputs, given, workspace, carry):
     if not isinstance(carry, dict):
         raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
     carry = {k: v if isinstance(v, int) else to_device(v) for k, v in carry.items()}
-    held = workspace.views.get("step")
-    if held is None or not held.fits(params, state, inputs, carry):
-        held = workspace.views["step"] = Captured(step, params, state, inputs, given, workspace, carry)
-    return held.run(params, state, inputs, carry)
+    return Captured.of(step, params, state, inputs, given, workspace, carry).run(params, state, inputs, carry)

@@ -86,7 +86,7 @@ def built(work: Work, optimiser: str, params: Arrays, device: str, **options: An
 
 def not_captured(ours: Ours) -> str:
     """Why the steps are no graph; empty where they are one."""
-    step = ours.said["state"].workspace.views["step"]
+    step = ours.said["state"].workspace.views["steps"][0]
     return "" if step.graph is not None else step.reason or "there were fewer than two steps"
 
 

@@ -265,18 +265,12 @@ def _predict(params, x, carry, workspace):
     carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     W, b, W_biased, W_T, hs, cs, W_T_h_prev, W_y_h = _predict_buffers(workspace, B, T, dtype)
     x = cp.ascontiguousarray(x)
-    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W)
-    launch("W_kernel_2", blocks(H*H + H*V, 256), 256, W_i, W)
-    launch("W_kernel_3", blocks(H*H + H*V, 256), 256, W_o, W)
-    launch("W_kernel_4", blocks(H*H + H*V, 256), 256, W_c, W)
-    launch("b_kernel", blocks(H, 256), 256, b_f, b)
-    launch("b_kernel_2", blocks(H, 256), 256, b_i, b)
-    launch("b_kernel_3", blocks(H, 256), 256, b_o, b)
-    launch("b_kernel_4", blocks(H, 256), 256, b_c, b)
+    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
+    launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
+    launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
     launch("W_T_kernel", blocks(4*H*H, 256), 256, W, W_T)
-    launch("hs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, B)
-    launch("cs_kernel", blocks(B*H, 256), 256, carry["c[-1]"], cs, B)
+    launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
     if not TOGETHER.run("hs", T, B, hs, W_T, W_biased, x, cs, B, T):
         for t in range(T):
             # fio[t] = sigmoid((W[:, H:H + V] @ onehot(x[t]) + b + W[:, 0:H] @ h[t-1])[0:3*H])
@@ -284,7 +278,7 @@ def _predict(params, x, carry, workspace):
             # c[t] = f[t] * c[t-1] + i[t] * g[t]                model.nn:15
             # h[t] = o[t] * tanh(c[t])                          model.nn:16
             gemm(hs[t], W_T, W_T_h_prev)
-            launch("hs_kernel_2", B, 128, W_biased, x, W_T_h_prev, cs, hs, B, t)
+            launch("hs_kernel", B, 128, W_biased, x, W_T_h_prev, cs, hs, B, t)
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     gemm(hs[1:].reshape(B*T, H), W_y.T, W_y_h.reshape(B*T, V))
     launch("p_kernel", blocks(B*T*V, 256), 256, W_y_h, b_y, B, T)
@@ -335,18 +329,12 @@ def _evaluate(params, x, y, carry, workspace):
     ) = _evaluate_buffers(workspace, B, T, dtype)
     x = cp.ascontiguousarray(x)
     y = cp.ascontiguousarray(y)
-    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W)
-    launch("W_kernel_2", blocks(H*H + H*V, 256), 256, W_i, W)
-    launch("W_kernel_3", blocks(H*H + H*V, 256), 256, W_o, W)
-    launch("W_kernel_4", blocks(H*H + H*V, 256), 256, W_c, W)
-    launch("b_kernel", blocks(H, 256), 256, b_f, b)
-    launch("b_kernel_2", blocks(H, 256), 256, b_i, b)
-    launch("b_kernel_3", blocks(H, 256), 256, b_o, b)
-    launch("b_kernel_4", blocks(H, 256), 256, b_c, b)
+    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
+    launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
+    launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
     launch("W_T_kernel", blocks(4*H*H, 256), 256, W, W_T)
-    launch("hs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, B)
-    launch("cs_kernel", blocks(B*H, 256), 256, carry["c[-1]"], cs, B)
+    launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
     if not TOGETHER.run("hs", T, B, hs, W_T, W_biased, x, cs, B, T):
         for t in range(T):
             # fio[t] = sigmoid((W[:, H:H + V] @ onehot(x[t]) + b + W[:, 0:H] @ h[t-1])[0:3*H])
@@ -354,7 +342,7 @@ def _evaluate(params, x, y, carry, workspace):
             # c[t] = f[t] * c[t-1] + i[t] * g[t]                model.nn:15
             # h[t] = o[t] * tanh(c[t])                          model.nn:16
             gemm(hs[t], W_T, W_T_h_prev)
-            launch("hs_kernel_2", B, 128, W_biased, x, W_T_h_prev, cs, hs, B, t)
+            launch("hs_kernel", B, 128, W_biased, x, W_T_h_prev, cs, hs, B, t)
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     gemm(hs[1:].reshape(B*T, H), W_y.T, W_y_h.reshape(B*T, V))
     # loss, summed: sum[t, batch](...)
@@ -425,18 +413,12 @@ def _gradients(params, grads, x, y, carry, workspace):
     y = cp.ascontiguousarray(y)
 
     # ---- forward
-    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W)
-    launch("W_kernel_2", blocks(H*H + H*V, 256), 256, W_i, W)
-    launch("W_kernel_3", blocks(H*H + H*V, 256), 256, W_o, W)
-    launch("W_kernel_4", blocks(H*H + H*V, 256), 256, W_c, W)
-    launch("b_kernel", blocks(H, 256), 256, b_f, b)
-    launch("b_kernel_2", blocks(H, 256), 256, b_i, b)
-    launch("b_kernel_3", blocks(H, 256), 256, b_o, b)
-    launch("b_kernel_4", blocks(H, 256), 256, b_c, b)
+    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
+    launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
+    launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
     launch("W_h_T_kernel", blocks(4*H*H, 256), 256, W, W_h_T)
-    launch("hs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, B)
-    launch("cs_kernel", blocks(B*H, 256), 256, carry["c[-1]"], cs, B)
+    launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
     if not TOGETHER.run("hs_2", T, B, hs, W_h_T, W_biased, x, fio, g, cs, tanh_c, B, T):
         for t in range(T):
             # fio[t] = sigmoid(a_fio[t])
@@ -444,7 +426,7 @@ def _gradients(params, grads, x, y, carry, workspace):
             # c[t] = f[t] * c[t-1] + i[t] * g[t]                model.nn:15
             # h[t] = o[t] * tanh(c[t])                          model.nn:16
             gemm(hs[t], W_h_T, W_h_T_h_prev)
-            launch("hs_kernel_3", B, 128, W_biased, x, W_h_T_h_prev, fio, g, cs, tanh_c, hs, B, t)
+            launch("hs_kernel_2", B, 128, W_biased, x, W_h_T_h_prev, fio, g, cs, tanh_c, hs, B, t)
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     gemm(hs[1:].reshape(B*T, H), W_y.T, W_y_h.reshape(B*T, V))
     # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
@@ -479,24 +461,17 @@ def _gradients(params, grads, x, y, carry, workspace):
     # d_b = sum[t, batch](d_a_fiog[t])
     launch("d_b_kernel", tiles(4*H, B*T), (32, 32), d_a_fiog, d_b, B, T, *PARTS.places())
     launch("d_W_rows_kernel", (V, blocks(4*H, 128)), (32, 8), d_a_fiog, x, d_W_rows, B, T)
+    # d_b_c = ...[3*H:4*H]
+    # d_b_o = ...[2*H:3*H]
+    # d_b_i = ...[H:2*H]
+    # d_b_f = ...[0:H]
+    # d_W_c = ...[3*H:4*H]
+    # d_W_o = ...[2*H:3*H]
+    # d_W_i = ...[H:2*H]
+    # d_W_f = ...[0:H]
     gemm(d_a_fiog.transpose(2, 0, 1).reshape(4*H, B*T), hs[:T].reshape(B*T, H), d_W[:, :H])
     launch("d_W_kernel", blocks(4*H*V, 256), 256, d_W_rows, d_W)
-    # d_b_c = ...[3*H:4*H]
-    launch("d_b_c_kernel", blocks(H, 256), 256, d_b, d_b_c)
-    # d_b_o = ...[2*H:3*H]
-    launch("d_b_o_kernel", blocks(H, 256), 256, d_b, d_b_o)
-    # d_b_i = ...[H:2*H]
-    launch("d_b_i_kernel", blocks(H, 256), 256, d_b, d_b_i)
-    # d_b_f = ...[0:H]
-    launch("d_b_f_kernel", blocks(H, 256), 256, d_b, d_b_f)
-    # d_W_c = ...[3*H:4*H]
-    launch("d_W_c_kernel", blocks(H*H + H*V, 256), 256, d_W, d_W_c)
-    # d_W_o = ...[2*H:3*H]
-    launch("d_W_o_kernel", blocks(H*H + H*V, 256), 256, d_W, d_W_o)
-    # d_W_i = ...[H:2*H]
-    launch("d_W_i_kernel", blocks(H*H + H*V, 256), 256, d_W, d_W_i)
-    # d_W_f = ...[0:H]
-    launch("d_W_f_kernel", blocks(H*H + H*V, 256), 256, d_W, d_W_f)
+    launch("d_W_f_kernel", H, 128, d_b, d_b_c, d_b_o, d_b_i, d_b_f, d_W, d_W_c, d_W_o, d_W_i, d_W_f)
     loss = loss.reshape(())
     carry = {"h[-1]": kept(hs[-1]), "c[-1]": kept(cs[-1])}
     return loss, carry
@@ -661,76 +636,40 @@ enum {
 
 /* W = concat(0, W_f, W_i, W_o, W_c) */
 extern "C" __global__ void __launch_bounds__(256)
-W_kernel(const real *__restrict__ W_f, real *__restrict__ W)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= H*H + H*V) return;
-    W[at] = W_f[at];
-}
-
-/* W = concat(0, W_f, W_i, W_o, W_c) */
-extern "C" __global__ void __launch_bounds__(256)
-W_kernel_2(const real *__restrict__ W_i, real *__restrict__ W)
+W_kernel(const real *__restrict__ W_f, real *__restrict__ W, const real *__restrict__ W_i)
 {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= H*H + H*V) return;
     const int i = at / (H + V), j = at % (H + V);
+    W[at] = W_f[at];
     W[(i + H)*(H + V) + j] = W_i[at];
 }
 
-/* W = concat(0, W_f, W_i, W_o, W_c) */
-extern "C" __global__ void __launch_bounds__(256)
-W_kernel_3(const real *__restrict__ W_o, real *__restrict__ W)
+/* W = concat(0, W_f, W_i, W_o, W_c)
+   b = [b_f, b_i, b_o, b_c] */
+extern "C" __global__ void __launch_bounds__(128)
+b_kernel(const real *__restrict__ W_o, real *__restrict__ W, const real *__restrict__ W_c,
+         const real *__restrict__ b_f, real *__restrict__ b, const real *__restrict__ b_i)
 {
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= H*H + H*V) return;
-    const int i = at / (H + V), j = at % (H + V);
-    W[(i + 2*H)*(H + V) + j] = W_o[at];
-}
-
-/* W = concat(0, W_f, W_i, W_o, W_c) */
-extern "C" __global__ void __launch_bounds__(256)
-W_kernel_4(const real *__restrict__ W_c, real *__restrict__ W)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= H*H + H*V) return;
-    const int i = at / (H + V), j = at % (H + V);
-    W[(i + 3*H)*(H + V) + j] = W_c[at];
-}
-
-/* b = [b_f, b_i, b_o, b_c] */
-extern "C" __global__ void __launch_bounds__(256)
-b_kernel(const real *__restrict__ b_f, real *__restrict__ b)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    b[i] = b_f[i];
+    const int lane = threadIdx.x;
+    const int i = blockIdx.x;
+    for (int j = lane; j < H + V; j += 128) {
+        W[(i + 2*H)*(H + V) + j] = W_o[i*(H + V) + j];
+        W[(i + 3*H)*(H + V) + j] = W_c[i*(H + V) + j];
+    }
+    const real b_row = b_f[i];
+    if (lane == 0) b[i] = b_row;
+    const real b_row_2 = b_i[i];
+    if (lane == 0) b[i + H] = b_row_2;
 }
 
 /* b = [b_f, b_i, b_o, b_c] */
 extern "C" __global__ void __launch_bounds__(256)
-b_kernel_2(const real *__restrict__ b_i, real *__restrict__ b)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    b[i + H] = b_i[i];
-}
-
-/* b = [b_f, b_i, b_o, b_c] */
-extern "C" __global__ void __launch_bounds__(256)
-b_kernel_3(const real *__restrict__ b_o, real *__restrict__ b)
+b_kernel_2(const real *__restrict__ b_o, real *__restrict__ b, const real *__restrict__ b_c)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= H) return;
     b[i + 2*H] = b_o[i];
-}
-
-/* b = [b_f, b_i, b_o, b_c] */
-extern "C" __global__ void __launch_bounds__(256)
-b_kernel_4(const real *__restrict__ b_c, real *__restrict__ b)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
     b[i + 3*H] = b_c[i];
 }
 
@@ -753,18 +692,12 @@ W_T_kernel(const real *__restrict__ W, real *__restrict__ W_T)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-hs_kernel(const real *__restrict__ carry__h__1, real *__restrict__ hs, int B)
+cs_kernel(const real *__restrict__ carry__h__1, real *__restrict__ hs,
+          const real *__restrict__ carry__c__1, real *__restrict__ cs, int B)
 {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= B*H) return;
     hs[at] = carry__h__1[at];
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-cs_kernel(const real *__restrict__ carry__c__1, real *__restrict__ cs, int B)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= B*H) return;
     cs[at] = carry__c__1[at];
 }
 
@@ -772,9 +705,9 @@ cs_kernel(const real *__restrict__ carry__c__1, real *__restrict__ cs, int B)
    c[t] = f[t] * c[t-1] + i[t] * g[t]                        model.nn:15
    h[t] = o[t] * tanh(c[t])                                  model.nn:16 */
 extern "C" __global__ void __launch_bounds__(128)
-hs_kernel_2(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
-            const real *__restrict__ W_T_h_prev, real *__restrict__ cs, real *__restrict__ hs,
-            int B, int t)
+hs_kernel(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
+          const real *__restrict__ W_T_h_prev, real *__restrict__ cs, real *__restrict__ hs, int B,
+          int t)
 {
     const int lane = threadIdx.x;
     const int ib = blockIdx.x;
@@ -918,7 +851,7 @@ W_h_T_kernel(const real *__restrict__ W, real *__restrict__ W_h_T)
    c[t] = f[t] * c[t-1] + i[t] * g[t]                        model.nn:15
    h[t] = o[t] * tanh(c[t])                                  model.nn:16 */
 extern "C" __global__ void __launch_bounds__(128)
-hs_kernel_3(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
+hs_kernel_2(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
             const real *__restrict__ W_h_T_h_prev, real *__restrict__ fio, real *__restrict__ g,
             real *__restrict__ cs, real *__restrict__ tanh_c, real *__restrict__ hs, int B, int t)
 {
@@ -1128,7 +1061,8 @@ d_W_rows_kernel(const real *__restrict__ d_a_fiog, const int64_t *__restrict__ x
     }
 }
 
-/* d_W = sum[t] d_a_fiog[t] @ onehot(x[t]).T */
+/* d_W = sum[t] d_a_fiog[t] @ h[t-1].T
+   d_W = sum[t] d_a_fiog[t] @ onehot(x[t]).T */
 extern "C" __global__ void __launch_bounds__(256)
 d_W_kernel(const real *__restrict__ d_W_rows, real *__restrict__ d_W)
 {
@@ -1138,79 +1072,28 @@ d_W_kernel(const real *__restrict__ d_W_rows, real *__restrict__ d_W)
     d_W[j*(H + V) + i + H] = d_W_rows[i*(4*H) + j];
 }
 
-/* d_b_c = ...[3*H:4*H] */
-extern "C" __global__ void __launch_bounds__(256)
-d_b_c_kernel(const real *__restrict__ d_b, real *__restrict__ d_b_c)
+extern "C" __global__ void __launch_bounds__(128)
+d_W_f_kernel(const real *__restrict__ d_b, real *__restrict__ d_b_c, real *__restrict__ d_b_o,
+             real *__restrict__ d_b_i, real *__restrict__ d_b_f, const real *__restrict__ d_W,
+             real *__restrict__ d_W_c, real *__restrict__ d_W_o, real *__restrict__ d_W_i,
+             real *__restrict__ d_W_f)
 {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    d_b_c[i] = d_b[i + 3*H];
-}
-
-/* d_b_o = ...[2*H:3*H] */
-extern "C" __global__ void __launch_bounds__(256)
-d_b_o_kernel(const real *__restrict__ d_b, real *__restrict__ d_b_o)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    d_b_o[i] = d_b[i + 2*H];
-}
-
-/* d_b_i = ...[H:2*H] */
-extern "C" __global__ void __launch_bounds__(256)
-d_b_i_kernel(const real *__restrict__ d_b, real *__restrict__ d_b_i)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    d_b_i[i] = d_b[i + H];
-}
-
-/* d_b_f = ...[0:H] */
-extern "C" __global__ void __launch_bounds__(256)
-d_b_f_kernel(const real *__restrict__ d_b, real *__restrict__ d_b_f)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    d_b_f[i] = d_b[i];
-}
-
-/* d_W_c = ...[3*H:4*H] */
-extern "C" __global__ void __launch_bounds__(256)
-d_W_c_kernel(const real *__restrict__ d_W, real *__restrict__ d_W_c)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= H*H + H*V) return;
-    const int i = at / (H + V), j = at % (H + V);
-    d_W_c[at] = d_W[(i + 3*H)*(H + V) + j];
-}
-
-/* d_W_o = ...[2*H:3*H] */
-extern "C" __global__ void __launch_bounds__(256)
-d_W_o_kernel(const real *__restrict__ d_W, real *__restrict__ d_W_o)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= H*H + H*V) return;
-    const int i = at / (H + V), j = at % (H + V);
-    d_W_o[at] = d_W[(i + 2*H)*(H + V) + j];
-}
-
-/* d_W_i = ...[H:2*H] */
-extern "C" __global__ void __launch_bounds__(256)
-d_W_i_kernel(const real *__restrict__ d_W, real *__restrict__ d_W_i)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= H*H + H*V) return;
-    const int i = at / (H + V), j = at % (H + V);
-    d_W_i[at] = d_W[(i + H)*(H + V) + j];
-}
-
-/* d_W_f = ...[0:H] */
-extern "C" __global__ void __launch_bounds__(256)
-d_W_f_kernel(const real *__restrict__ d_W, real *__restrict__ d_W_f)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= H*H + H*V) return;
-    d_W_f[at] = d_W[at];
+    const int lane = threadIdx.x;
+    const int i = blockIdx.x;
+    const real d_b_c_row = d_b[i + 3*H];
+    if (lane == 0) d_b_c[i] = d_b_c_row;
+    const real d_b_o_row = d_b[i + 2*H];
+    if (lane == 0) d_b_o[i] = d_b_o_row;
+    const real d_b_i_row = d_b[i + H];
+    if (lane == 0) d_b_i[i] = d_b_i_row;
+    const real d_b_f_row = d_b[i];
+    if (lane == 0) d_b_f[i] = d_b_f_row;
+    for (int j = lane; j < H + V; j += 128) {
+        d_W_c[i*(H + V) + j] = d_W[(i + 3*H)*(H + V) + j];
+        d_W_o[i*(H + V) + j] = d_W[(i + 2*H)*(H + V) + j];
+        d_W_i[i*(H + V) + j] = d_W[(i + H)*(H + V) + j];
+        d_W_f[i*(H + V) + j] = d_W[i*(H + V) + j];
+    }
 }
 
 
@@ -1968,8 +1851,8 @@ class Captured:
 
     def __init__(self, step, params, state, inputs, given, workspace, carry):
         self.step, self.params, self.state, self.workspace = step, dict(params), dict(state), workspace
-        self.arrays = self.known(params, state)
-        self.given, self.sort, self.graph, self.reason, self.moved = given, self.sorted(inputs, carry), None, "", None
+        self.arrays, self.sort = self.known(params, state), self.sorted(inputs, carry)
+        self.given, self.graph, self.reason, self.moved = given, None, "", None
         self.cut = carry is not None
         if carry and any(isinstance(v, int) for v in carry.values()):
             self.reason = "a step cannot be captured: a launch takes the number of steps before the chunk, which grows"
@@ -1985,10 +1868,18 @@ class Captured:
         """The arrays that a graph works on, by their identity: it keeps them, so no other array comes to have one of these."""
         return [*params, *state], [*map(id, params.values()), *map(id, state.values())]
 
-    def fits(self, params, state, inputs, carry):
-        """Whether these are the arrays of this step, its buffers where they were, and inputs such as its own."""
-        return (self.known(params, state) == self.arrays and self.moved in (None, self.workspace.moved)
-                and self.sorted(inputs, carry) == self.sort)
+    def stands(self, arrays):
+        """Whether these are the arrays of this step, and its buffers where they were."""
+        return self.arrays == arrays and self.moved in (None, self.workspace.moved)
+
+    @classmethod
+    def of(cls, step, params, state, inputs, given, workspace, carry):
+        """The step for such inputs; batches of a few shapes may take turns, and each has its graph. The latest stands first."""
+        arrays, sort = cls.known(params, state), cls.sorted(inputs, carry)
+        held = [s for s in workspace.views.get("steps", ()) if s.stands(arrays)]
+        found = next((s for s in held if s.sort == sort), None) or cls(step, params, state, inputs, given, workspace, carry)
+        workspace.views["steps"] = [found, *(s for s in held if s is not found)][:4]
+        return found
 
     def hold(self, inputs, carry):
         """Places for the inputs and for the carry; a length goes to the launches as it is."""
@@ -2060,10 +1951,7 @@ def stepped_on(step, params, state, inputs, given, workspace, carry):
     if not isinstance(carry, dict):
         raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
     carry = {k: v if isinstance(v, int) else to_device(v) for k, v in carry.items()}
-    held = workspace.views.get("step")
-    if held is None or not held.fits(params, state, inputs, carry):
-        held = workspace.views["step"] = Captured(step, params, state, inputs, given, workspace, carry)
-    return held.run(params, state, inputs, carry)
+    return Captured.of(step, params, state, inputs, given, workspace, carry).run(params, state, inputs, carry)
 
 
 class Machine:
@@ -2248,51 +2136,81 @@ static __device__ inline void meet_(unsigned *arrived, int members)
     __syncthreads();
 }
 
-/* A matrix as a kernel walks through it: element (b, k) stands at start[b*far + k*near]. */
-struct matrix_ { const real *start; int far, near; };
+/* A matrix as a kernel walks through it: element (b, k) stands at start[b*far + k*near]; `whole`: four of a row at a time. */
+struct matrix_ { const real *start; int far, near; bool whole; };
 /* Where a block's share of a product goes: unit u of part p of example b, at start[b*far + (p*jump + u)*near]. */
 struct share_ { real *start; int far, near, jump, share, units; };
 
-/* Element n of the 16 that a thread of a warp brings, of 16 columns of 32 rows: which column, which row. */
-static __device__ inline int column_of_(int n) { return threadIdx.x % 8 + n / 8 * 8; }
-static __device__ inline int example_of_(int n) { return threadIdx.x % 32 / 8 + n % 8 * 4; }
-
-/* Columns from, ..., from + 15 of 32 rows, as far as there are so many. */
-static __device__ inline void bring_(real *some, matrix_ x, int rows, int from, int to)
+/* Columns from, ..., from + 15 of 32 rows, as far as there are so many: each thread four neighbours of four rows. */
+static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, int to)
 {
-    for (int n = 0; n < 16; n++) {
-        const int b = example_of_(n), k = from + column_of_(n);
-        some[n] = b < rows && k < to ? x.start[b*x.far + k*x.near] : 0;
+    const int lane = threadIdx.x % 32, k = from + lane % 4*4;
+    for (int n = 0; n < 4; n++) {
+        const int b = lane / 4 + 8*n;
+        const real *there = &x.start[b*x.far + k*x.near];
+        some[n] = {{0, 0, 0, 0}};
+        if (b < rows && x.whole) {
+            if (k < to) some[n] = *(const four *)there;
+        }
+        else if (b < rows)
+            for (int i = 0; i < 4; i++) if (k + i < to) some[n].x[i] = there[i*x.near];
     }
 }
 
-/* Adds up 16 columns: each thread four rows of weights times eight examples, threads of a warp in slices of 4 D, each slice its own
-   columns; `held`: 16 rows of 36, the examples side by side. */
-template <int D> static __device__ inline void add_up_(real (*sum)[8], const real *weights, int padded, int from, int depth,
+/* The place of row b of column k, of 16 columns by 32 rows, such that threads that write or read them do so in different banks. */
+static __device__ inline int place_(int b, int k) { return 32*k + (b ^ k / 4*8 ^ k % 2*16); }
+
+/* Adds up 16 columns: each thread 8 rows of weights (two times 4) times 8 examples (two times 4), threads of a warp in slices
+   of 4 D, each slice its own columns. */
+template <int D> static __device__ inline void add_up_(real (*sum)[8], const real *weights, const real *more, int padded, int from, int depth,
                                                        const real *held)
 {
+    const int left = threadIdx.x % 32 / D % 4*4;
     #pragma unroll 4
-    for (int k = threadIdx.x % 32 / (4*D); k < 16; k += 8 / D) {
-        const four w = *(const four *)&weights[min(from + k, depth - 1)*padded];
-        const four x[2] = {*(const four *)&held[36*k], *(const four *)&held[36*k + 4]};
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < 8; j++) sum[i][j] += w.x[i] * x[j / 4].x[j % 4];
+    for (int n = 0; n < 2*D; n++) {
+        const int k = threadIdx.x % 32 / (4*D) + 8 / D*n, column = min(from + k, depth - 1)*padded;
+        const four w[2] = {*(const four *)&weights[column], *(const four *)&more[column]};
+        const four x[2] = {*(const four *)&held[place_(left, k)], *(const four *)&held[place_(left + 16, k)]};
+        for (int i = 0; i < 8; i++)
+            for (int j = 0; j < 8; j++) sum[i][j] += w[i / 4].x[i % 4] * x[j / 4].x[j % 4];
     }
 }
 
-/* One tile, 4 D rows of weights by 32 examples, columns from..to, by a warp: D lanes down, 4 across, 8 / D slices. */
-template <int D> static __device__ inline void tile_(real (*sum)[8], const real *weights, int padded, int depth, matrix_ x, int rows, int from,
-                                                     int to, real *held)
+/* One tile, 8 D rows of weights from `top` by 32 examples, columns from..to, by a warp: D lanes down, 4 across, 8 / D slices. The
+   next 16 columns are on their way while the last ones are added up, which stand in one half of `held`, 1024 numbers, or the other. */
+template <int D> static __device__ inline void tile_(real (*sum)[8], const real *weights, int padded, int depth, int top, matrix_ x, int rows,
+                                                     int from, int to, real *held)
 {
-    real some[16];
+    const int lane = threadIdx.x % 32, down = top + lane % D*4;
+    const real *start = weights + min(down, padded - 4), *more = weights + min(down + 4*D, padded - 4);
+    four some[4];
     bring_(some, x, rows, from, to);
     for (int k = from; k < to; k += 16) {
-        for (int n = 0; n < 16; n++) held[36*column_of_(n) + example_of_(n)] = some[n];
+        real *half = &held[k / 16 % 2*512];
+        for (int n = 0; n < 4; n++)
+            for (int i = 0; i < 4; i++) half[place_(lane / 4 + 8*n, lane % 4*4 + i)] = some[n].x[i];
         __syncwarp();
-        bring_(some, x, rows, k + 16, to);                       /* while the others are added up */
-        add_up_<D>(sum, weights, padded, k, depth, &held[threadIdx.x / D % 4*8]);
-        __syncwarp();
+        bring_(some, x, rows, k + 16, to);
+        add_up_<D>(sum, start, more, padded, k, depth, half);
     }
+    __syncwarp();
+}
+
+/* Half of a warp's sums, of its lower 16 lanes and its upper ones together: examples 0, ..., 3 of each thread to the lower ones,
+   4, ..., 7 to the upper; four rows of an example by thread, thread by thread. */
+static __device__ inline void half_(real (*sum)[8], real *joined)
+{
+    const int lane = threadIdx.x % 32;
+    for (int j = 0; j < 4; j++)
+        for (int r = 0; r < 2; r++) {
+            four kept;
+            for (int i = 0; i < 4; i++) {
+                const real lower = sum[4*r + i][j], upper = sum[4*r + i][j + 4];
+                const real other = __shfl_xor_sync(0xffffffff, lane < 16 ? upper : lower, 16);
+                kept.x[i] = lane < 16 ? lower + other : other + upper;
+            }
+            *(four *)&joined[128*(4*r + j) + 4*lane] = kept;
+        }
 }
 
 /* Element n of a block's share of example b. */
@@ -2302,33 +2220,34 @@ static __device__ inline void put_(share_ out, int n, int b, real value)
     if (u < out.units) out.start[b*out.far + (n / out.share*out.jump + u)*out.near] = value;
 }
 
-/* out = x times the block's rows of weights, which stand column by column in shared memory; `work`: 8 warps by 1024 numbers, the
-   sums of a slice in 128 D of them: four rows by thread, thread by thread, for the first example of each thread, the second, ...
+/* out = x times the block's rows of weights, which stand column by column in shared memory; `work`: 8 warps by 1024 numbers.
    Where there are fewer tiles than warps, several warps share a tile's columns; all sums of a tile are joined in one order. */
 template <int D> static __device__ inline void product_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
 {
-    const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int down = (rows + 4*D - 1) / (4*D), tiles = down*((examples + 31) / 32), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1);
+    const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32;
+    const int down = (rows + 8*D - 1) / (8*D), tiles = down*((examples + 31) / 32), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1);
     const int together = 8 / ways, span = (depth + 16*ways - 1) / (16*ways)*16;
     for (int first = 0; first < tiles; first += together) {
-        const int tile = first + warp / ways, way = warp % ways, top = tile % down*4*D, left = tile / down*32;
-        real sum[4][8];
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < 8; j++) sum[i][j] = 0;
+        const int tile = first + warp / ways, way = warp % ways, left = tile / down*32;
         if (tile < tiles && warp < together*ways) {
-            const matrix_ some = {x.start + left*x.far, x.far, x.near};
-            tile_<D>(sum, weights + min(top + lane % D*4, padded - 4), padded, depth, some, examples - left, min(way*span, depth),
+            real sum[8][8];
+            for (int i = 0; i < 8; i++)
+                for (int j = 0; j < 8; j++) sum[i][j] = 0;
+            const matrix_ some = {x.start + left*x.far, x.far, x.near, x.whole};
+            tile_<D>(sum, weights, padded, depth, tile % down*8*D, some, examples - left, min(way*span, depth),
                      min(way*span + span, depth), &work[1024*warp]);
+            half_(sum, &work[1024*warp]);
         }
-        real *mine = &work[1024*warp + lane / (4*D)*128*D + lane % (4*D)*4];
-        for (int j = 0; j < 8; j++) *(four *)&mine[16*D*j] = {{sum[0][j], sum[1][j], sum[2][j], sum[3][j]}};
         __syncthreads();
-        for (int at = threadIdx.x; at < together*128*D; at += 256) {
-            const int which = at / (128*D), place = at % (128*D), n = place % (4*D), b = place / (4*D), here = first + which;
-            const int row = here % down*4*D + n, example = here / down*32 + b % 4*8 + b / 4;
+        for (int at = threadIdx.x; at < min(together, tiles - first)*256*D; at += 256) {
+            const int which = at / (256*D), n = at % 4, lane = at / 4 % (4*D), half = at / (16*D) % 2, some = at / (32*D) % 8;
+            const int here = first + which, row = here % down*8*D + some / 4*4*D + lane % D*4 + n;
+            const int example = here / down*32 + half*16 + lane / D*4 + some % 4;
+            const real *sums = &work[1024*which*ways + 128*some + 64*half + 4*lane + n];
             real total = 0;
-            for (int k = 0; k < ways*(8 / D); k++) total += work[1024*which*ways + 128*D*k + place];
-            if (here < tiles && row < rows && example < examples) put_(out, row, example, total);
+            for (int k = 0; k < ways; k++)
+                for (int slice = 0; slice < 4 / D; slice++) total += sums[1024*k + 16*D*slice];
+            if (row < rows && example < examples) put_(out, row, example, total);
         }
         __syncthreads();
     }
@@ -2337,9 +2256,10 @@ template <int D> static __device__ inline void product_(const real *weights, int
 /* The product in the form that fits the number of rows. */
 static __device__ inline void multiply_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
 {
-    if (rows <= 8) product_<2>(weights, rows, depth, x, examples, out, work);
-    else if (rows <= 16) product_<4>(weights, rows, depth, x, examples, out, work);
-    else product_<8>(weights, rows, depth, x, examples, out, work);
+    x.whole = x.near == 1 && x.far % 4 == 0 && depth % 4 == 0 && (size_t)x.start % sizeof(four) == 0;
+    if (rows <= 8) product_<1>(weights, rows, depth, x, examples, out, work);
+    else if (rows <= 16) product_<2>(weights, rows, depth, x, examples, out, work);
+    else product_<4>(weights, rows, depth, x, examples, out, work);
 }
 
 enum {

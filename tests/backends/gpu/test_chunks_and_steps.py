@@ -84,4 +84,4 @@ def test_gradients_in_chunks_of_time(name):
     state = device.init_state(there)
     for _ in range(3):
         device.train_step(there, state, **inputs)
-    assert state.workspace.views["step"].reason == "a step cannot be captured: allocation while the stream captures"
+    assert state.workspace.views["steps"][0].reason == "a step cannot be captured: allocation while the stream captures"

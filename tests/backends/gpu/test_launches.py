@@ -69,7 +69,7 @@ def replayed(name):
 def test_a_replay_copies_each_input_once():
     """One copy, and one look at what has a range; the graph; the loss, copied for the caller. Nothing is read."""
     _, step, state = replayed("mlp")
-    count, graph = standin.SETTINGS.count, state.workspace.views["step"]
+    count, graph = standin.SETTINGS.count, state.workspace.views["steps"][0]
     before = (count.launched, count.replayed, count.read, count.made)
     step()
     checked = sum(p.check is not None for p in graph.held)

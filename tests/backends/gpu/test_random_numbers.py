@@ -97,4 +97,4 @@ def test_steps_draw_by_their_number():
         device.train_step(there, state, x)
         for k, v in params.items():
             np.testing.assert_array_equal(device.to_host(there)[k], v, err_msg=k)
-    assert state.workspace.views["step"].graph
+    assert state.workspace.views["steps"][0].graph
