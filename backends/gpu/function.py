@@ -47,7 +47,7 @@ from .columns import Columns, by_column
 from .convolutions import by_windows
 from .geometry import SHARED, Geometry, blocks_of
 from .kernels import Kernels
-from .matrices import gemm
+from .matrices import as_it_stands, gemm
 from .persistent_function import NAMES, handed_over, launched, named, recurrences
 from .prelude import KERNELS, found
 from .statements import Statements, of_part
@@ -110,6 +110,8 @@ class CudaFunction(NativeFunction):
                 out.append(replace(s, body=self._windows(s.body, looped or isinstance(s, Loop))))
             elif isinstance(s, Copy) and not looped and of_part(s):
                 out.append(Kernel(s.out.dims, s.out, Load(s.a)))
+            elif isinstance(s, Product) and not looped:
+                out.append(as_it_stands(s))
             else:
                 out += by_windows(s, self.namer.claim) if isinstance(s, (Convolve, Correlate)) else [s]
         return out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from ...compiler.passes.orders import own, turned
 from ...compiler.program import Along, Array, Product, View
 from ...compiler.sizes import product
 from ..native.indexing import strides
@@ -22,6 +24,14 @@ def gemm(s: Product, names: Text, step: Callable[[View, int], str]) -> str | Non
         if None not in found and not _turned(s.out, s.lo, f.m, f.n):
             return f"gemm({', '.join(map(str, found))})"
     return None
+
+
+def as_it_stands(s: Product) -> Product:
+    """A product with the labels of its first operand in the order of memory, so that `dot` finds sums over whole rows."""
+    order = own(s.a)
+    if sorted(order) != [*range(len(s.a.dims))]:
+        return s
+    return replace(s, a=turned(s.a, order), la=tuple(s.la[k] for k in order))
 
 
 def _turned(v: View, labels: Sequence[Label], rows: list[Label], columns: list[Label]) -> bool:
@@ -67,4 +77,4 @@ def _items(v: View, step: Callable[[View, int], str]) -> str:
     return f"[{', '.join(items)}]" if items else ""
 
 
-__all__ = ["gemm"]
+__all__ = ["as_it_stands", "gemm"]
