@@ -29,6 +29,7 @@ class CompiledModel(Protocol):
     """
 
     backend: str
+    filename: str                                                # what a run calls the module
     system: System
     source: str
     lines: dict[str, list[int]]

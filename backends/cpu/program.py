@@ -39,7 +39,7 @@ class Program:
     functions (`init`, `predict`, `evaluate`, `loss_and_grads`, `train_step`, `init_state`, `Workspace`) are attributes.
     """
 
-    backend = "numpy"
+    backend, filename = "numpy", "model_np.py"                   # what its module is called beside weights
     direct = False                                               # whether its convolutions read windows where they stand
     Printer: type[ModulePrinter] = ModulePrinter
     EnergyPrinter: type[ModulePrinter] = EnergyPrinter

@@ -20,7 +20,7 @@ class NoDevice(RuntimeError):
 class CudaProgram(Program):
     """A program for CuPy: `source` is one module with its kernels in it; it needs NumPy and CuPy, and a device to run on."""
 
-    backend = "cupy"
+    backend, filename = "cupy", "model_cupy.py"
     direct = True                                                # how windows are read is the kernels' affair
     Printer = CudaPrinter
     EnergyPrinter = CudaEnergyPrinter

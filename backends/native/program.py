@@ -18,7 +18,7 @@ class NativeProgram(Program):
     `source` is one module with the C text in it; it needs NumPy and a C compiler, and compiles at the first call.
     """
 
-    backend = "native"
+    backend, filename = "native", "model_native.py"
     direct = True
     Printer = NativePrinter
     EnergyPrinter = NativeEnergyPrinter

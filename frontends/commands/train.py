@@ -215,8 +215,7 @@ def finish(session: Session, outcome: Outcome, screen: Console) -> None:
     screen.print(f"{session.system.name}: {_ending(outcome)}", markup=False, soft_wrap=True)
     _write_weights(session, outcome, results)
     _write_curves(session, outcome)
-    session.program.save(out / "model_np.py")
-    session.files.append(out / "model_np.py")
+    session.files.append(session.program.save(out / session.program.filename))
     classes = report_classes(out, session.system, trainer, outcome.params)
     session.files += classes
     if classes:

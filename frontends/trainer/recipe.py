@@ -116,8 +116,7 @@ def _leave(recipe: Recipe, block: Pretraining, program: Any, outcome: Outcome, o
     """The block's curve and its module."""
     write_curve(out / "curve.csv", outcome.run.history)
     draw_curve(out / "curve.png", outcome.run.history, block.system.name)
-    program.save(out / "model_np.py")
-    recipe.files += [out / "curve.csv", out / "model_np.py"]
+    recipe.files += [out / "curve.csv", program.save(out / program.filename)]
 
 
 # ---------------------------------------------------------------- what a block is fed

@@ -47,7 +47,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Array], note: Mapping[str, Any]
     """A safetensors file; `note` is JSON in its metadata."""
     from safetensors.numpy import save
     ordered = {name: np.array(arrays[name], order="C", copy=True) for name in sorted(arrays)}
-    write_atomic(path, save(ordered, {_KEY: json.dumps(note, sort_keys=True)}))
+    write_atomic(path, save(ordered, {_KEY: json.dumps(note)}))
 
 
 def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:

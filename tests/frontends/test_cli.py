@@ -91,6 +91,8 @@ def test_ctrl_c_saves_and_resume_goes_on_bit_for_bit(folder, monkeypatch, step):
         assert (folder / "parts" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     whole, parts = (load_arrays(f"{d}/checkpoint.safetensors")[0] for d in ("whole", "parts"))
     assert all(whole[k].tobytes() == parts[k].tobytes() for k in whole) and whole.keys() == parts.keys()
+    columns, again = ((folder / d / "curve.csv").read_text().splitlines()[0] for d in ("whole", "parts"))
+    assert columns == again and columns.startswith("epoch,rate,train,validation")
 
 
 def test_the_same_seed_gives_the_same_bytes(folder):
