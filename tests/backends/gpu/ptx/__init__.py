@@ -3,13 +3,16 @@
     kernels = ptx.kernels(compiler().compile(text, "compute_90").ptx)
     ptx.launch(kernels["h"], (4,), (256,), (x, y, np.int32(1000)))
 
-Found are races, in shared memory and in the device's, reads of memory that nobody has written, accesses out of bounds or
-misaligned, barriers and warp operations that some threads do not reach. A Fault names the line of CUDA C++, block and thread.
+Found are races, in shared memory and in the device's, reads of memory that nobody has written and of registers that nobody has
+set, accesses out of bounds or misaligned, barriers and warp operations that some threads do not reach. A Fault names the line of
+CUDA C++, and where they matter, block and thread.
 """
 
 import numpy as np
 
-from .machine import Fault, Machine, unknown
+from .flow import unset
+from .known import unknown
+from .machine import Fault, Machine
 from .memory import Arena
 from .text import kernels
 
@@ -31,4 +34,4 @@ def launch(kernel, grid, block, args, shared_mem=0, cooperative=False):
     return machine.steps
 
 
-__all__ = ["Fault", "kernels", "launch", "unknown"]
+__all__ = ["Fault", "kernels", "launch", "unknown", "unset"]

@@ -40,14 +40,44 @@ def high(x, y, kind):
 
 
 def fused(parts, kind, x, y, z):
-    """x * y + z, rounded once: float32 by way of float64, which rounds twice only in rare cases."""
+    """x * y + z, rounded once: by way of a longer type, which rounds twice only in rare cases."""
+    if kind == "f64" and {"rm", "rz", "sat"} & {*parts}:
+        raise Unknown(".".join(parts))
     if kind == "f64":
-        return x * y + z
+        return (np.asarray(x, np.longdouble) * y + z).astype(np.float64)
     exact = np.asarray(x).astype(np.float64) * np.asarray(y) + np.asarray(z)
-    if "sat" in parts:
-        exact = np.clip(exact, 0, 1)
-    out = exact.astype(np.float32)
-    return np.where(out > exact, np.nextafter(out, np.float32(-np.inf)), out) if "rm" in parts else out
+    return rounded(np.clip(exact, 0, 1) if "sat" in parts else exact, parts)
+
+
+def rounded(exact, parts):
+    """A float32: the next one, the one below, or the one towards zero."""
+    out = np.asarray(exact).astype(np.float32)
+    if "rm" in parts:
+        return np.where(out > exact, np.nextafter(out, np.float32(-np.inf)), out)
+    return np.where(np.abs(out) > np.abs(exact), np.nextafter(out, np.float32(0)), out) if "rz" in parts else out
+
+
+def added(parts, kind, x, y):
+    if "rz" not in parts:
+        return x + y
+    if kind == "f64":
+        raise Unknown(".".join(parts))
+    return rounded(np.asarray(x).astype(np.float64) + np.asarray(y), parts)
+
+
+def carried(parts, carry, x, y, z=0):
+    """Sums of 32 bits that take a carry and leave one: the result, and the carry. Where numbers are subtracted, they borrow."""
+    x, y, z, carry = (np.asarray(v).astype(np.int64) & 0xFFFFFFFF for v in (x, y, z, carry))
+    if SIZES[parts[-1]] != 4:
+        raise Unknown(".".join(parts))
+    if parts[0] in ("sub", "subc"):
+        whole = x - y - carry
+        return (whole & 0xFFFFFFFF).astype(np.uint32), whole < 0
+    if parts[0] in ("mad", "madc"):
+        product = x.astype(np.uint64) * y.astype(np.uint64)
+        x, y = (product >> np.uint64(32) if "hi" in parts else product & np.uint64(0xFFFFFFFF)).astype(np.int64), z
+    whole = x + y + carry
+    return (whole & 0xFFFFFFFF).astype(np.uint32), whole >> 32 != 0
 
 
 def divided(parts, kind, x, y):
@@ -74,7 +104,7 @@ def leading(parts, kind, x):
 
 
 PLAIN = {
-    "add": lambda p, k, x, y: x + y, "sub": lambda p, k, x, y: x - y, "mul": multiplied,
+    "add": added, "sub": lambda p, k, x, y: x - y, "mul": multiplied,
     "fma": fused, "div": divided, "rem": lambda p, k, x, y: x - y * divided(p, k, x, y),
     "neg": lambda p, k, x: -x, "abs": lambda p, k, x: np.abs(x),
     "min": lambda p, k, x, y: np.fmin(x, y), "max": lambda p, k, x, y: np.fmax(x, y),

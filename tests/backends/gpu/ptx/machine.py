@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from .arithmetic import PLAIN, Unknown, compared, compute, converted
+from .arithmetic import Unknown, carried, compared, compute, converted
+from .flow import unset
+from .known import unknown
 from .memory import Race, Space, Threads
 from .operands import ADDRESS, immediate, names, parameter, seen_as
 from .text import RAW, SIZES, TYPES, total
@@ -12,7 +14,6 @@ AT_ONCE = 1 << 16                                                # threads
 LAST = 1 << 60                                                   # behind every instruction
 ATOMIC = {"add": lambda x, y: x + y, "min": min, "max": max, "exch": lambda x, y: y, "and": lambda x, y: x & y,
           "or": lambda x, y: x | y, "xor": lambda x, y: x ^ y, "cas": lambda x, is_, y: y if x == is_ else x}
-WITHOUT = ("bra", "ret", "exit", "bar", "barrier", "membar", "fence", "nanosleep")       # instructions that compute nothing
 
 
 class Fault(RuntimeError):
@@ -23,6 +24,8 @@ class Machine:
     """One launch."""
 
     def __init__(self, kernel, arena, grid, block, parameters, dynamic=0, cooperative=False):
+        for what in (*(f"the interpreter does not know `{x}`" for x in unknown(kernel)), *unset(kernel)):
+            raise Fault(f"{kernel.name}: {what}")
         self.kernel, self.arena, self.parameters, self.dynamic, self.cooperative = kernel, arena, parameters, dynamic, cooperative
         self.grid, self.block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
         self.steps, self.threads = 0, self.block[0] * self.block[1] * self.block[2]
@@ -124,10 +127,13 @@ class Machine:
             self.done[lanes] = True
         elif base in ("bar", "barrier"):
             self.barrier(instruction, lanes)
+        elif "cc" in instruction.parts or base in ("addc", "subc", "madc"):
+            self.carrying(instruction, lanes)
         elif (special := getattr(self, f"_{base}", None)) is not None:
             special(instruction, lanes)
         elif base in ("membar", "fence"):
-            self.who.fence(lanes)
+            if "cta" not in instruction.parts:
+                self.who.fence(lanes)
         elif base != "nanosleep":
             given = [self.value(o, self.counted(instruction, k), lanes) for k, o in enumerate(instruction.operands[1:])]
             self.put(instruction.operands[0], compute(instruction.parts, instruction.kind, given), lanes)
@@ -321,6 +327,15 @@ class Machine:
     def _cvt(self, i, lanes):
         self.put(i.operands[0], converted(i.parts, self.value(i.operands[1], i.kind, lanes)), lanes)
 
+    def carrying(self, i, lanes):
+        """Sums of more bits than a register has, by way of the flag that holds the carry."""
+        flag = self.values.setdefault("the carry", np.zeros(self.count, bool))
+        given = [self.value(o, i.kind, lanes) for o in i.operands[1:]]
+        found, over = carried(i.parts, flag[lanes] if i.parts[0][-1] == "c" else 0, *given)
+        self.put(i.operands[0], found, lanes)
+        if "cc" in i.parts:
+            flag[lanes] = over
+
     def _mad(self, i, lanes):
         x, y = (self.value(o, i.kind, lanes) for o in i.operands[1:3])
         product = compute(("mul", *i.parts[1:]), i.kind, (x, y))
@@ -365,9 +380,3 @@ class Machine:
         np.bitwise_or.at(said, warp[given], np.uint64(1) << lane[given].astype(np.uint64))
         found = {"ballot": said.astype(np.uint32), "any": said != 0, "all": said == here}[i.parts[2]]
         self.put(i.operands[0], found[warp], lanes)
-
-
-def unknown(kernel):
-    """The instructions of a kernel that the interpreter does not know, those too that no run comes to."""
-    known = {*WITHOUT, *PLAIN, *(k[1:] for k in vars(Machine) if k[:1] == "_")}
-    return sorted({i.text for i in kernel.code if i.parts[0] not in known})

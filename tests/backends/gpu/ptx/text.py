@@ -13,6 +13,10 @@ RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}    # bits of so ma
 OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[^,\s][^,]*")
 STATEMENT = re.compile(r"(?:@(!?)%(\w+)\s+)?([\w.:]+)\s*(.*)", re.S)
 
+REGISTERS = re.compile(r"\.reg\s+\.(\w+)\s+([^;]*);")
+NAME = re.compile(r"%(\w+)(<)?")
+OPENED = re.compile(r"(?<=[;\n{}:])[ \t]*\{")                    # a brace that is no operand's
+
 
 @dataclass(frozen=True)
 class Instruction:
@@ -48,7 +52,7 @@ class Kernel:
     @property
     def fenced(self):
         """Whether its blocks hear of each other."""
-        return any(i.parts[0] in ("membar", "fence") for i in self.code)
+        return any(i.parts[0] in ("membar", "fence") and "cta" not in i.parts for i in self.code)
 
     def kind(self, register):
         """A register's type."""
@@ -107,7 +111,8 @@ def closing(text, at):
 
 def read(body, kernel, functions):
     """The instructions and labels of a body, with those of the functions that it calls in place of the calls."""
-    kernel.registers |= {name: kind for kind, name, _ in re.findall(r"\.reg \.(\w+)\s+%(\w+?)(<\d+>)?;", body)}
+    body = scoped(body)
+    kernel.registers |= {name: kind for kind, several in REGISTERS.findall(body) for name, _ in NAME.findall(several)}
     kernel.local |= placed(declared("local", body), kernel.local)
     line = 0
     for part in re.split(r";|\n", re.sub(r"\$\w+:", lambda m: f"{m[0]}\n", joined(body))):
@@ -124,6 +129,21 @@ def read(body, kernel, functions):
                 called(*operands, kernel, functions)
                 continue
             kernel.code.append(Instruction(predicate, negated == "!", tuple(opcode.split(".")), operands, s, line))
+
+
+def scoped(body):
+    """The registers of inner braces under names of their own: they may hide those outside."""
+    out, end = "", 0
+    for k, m in enumerate(OPENED.finditer(body)):
+        if m.start() < end:
+            continue
+        last = closing(body, m.end())
+        inner = scoped(body[m.end():last])
+        for _, several in REGISTERS.findall(inner):
+            for name, many in NAME.findall(several):
+                inner = re.sub(rf"%{name}(?=\d+\b|<)" if many else rf"%{name}\b", f"%in{k}_{name}", inner)
+        out, end = out + body[end:m.end()] + inner, last
+    return out + body[end:]
 
 
 def called(to, name, of, kernel, functions):
