@@ -3,6 +3,7 @@
 A size is a sum of integer multiples of products of symbols: `H`, `4*H`, `H + V`, `C*H*W`. Two sizes are equal exactly
 when they are the same polynomial, which a dictionary comparison decides. A rounded-down quotient is a fresh symbol that
 remembers its formula (`floor_div`) in lowest terms, so that comparison stays exact there, too: `(N - 5)//2 + 1` is `(N - 3)//2`.
+So is a length with a limit, `min(B, 64)` (`at_most`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Union
 SizeLike = Union["Size", int]
 Monomial = tuple[str, ...]
 _FORMULAS: dict[str, tuple[Size, int]] = {}          # name of a rounded-down quotient -> (numerator, divisor)
+_LIMITED: dict[str, tuple[Size, int]] = {}           # name of a length with a limit -> (length, limit)
 
 
 class Size:
@@ -42,7 +44,8 @@ class Size:
         """The lengths that it depends on, those below rounded-down quotients included."""
         found: set[str] = set()
         for s in self.factors:
-            found |= {*_FORMULAS[s][0].symbols} if s in _FORMULAS else {s}
+            known = _FORMULAS.get(s) or _LIMITED.get(s)
+            found |= {*known[0].symbols} if known else {s}
         return tuple(sorted(found))
 
     @property
@@ -149,10 +152,16 @@ def _lookup(name: str, env: Mapping[str, int]) -> int:
     if name in _FORMULAS:
         top, divisor = _FORMULAS[name]
         return top.evaluate(env) // divisor
+    if name in _LIMITED:
+        top, limit = _LIMITED[name]
+        return min(top.evaluate(env), limit)
     raise KeyError(name)
 
 
 def _substitute_formula(name: str, env: Mapping[str, SizeLike]) -> Size:
+    if name in _LIMITED:
+        top, limit = _LIMITED[name]
+        return at_most(top.substitute(env), limit)
     if name not in _FORMULAS:
         return symbol(name)
     top, divisor = _FORMULAS[name]
@@ -163,6 +172,9 @@ def _symbol_text(name: str, more: int, names: Mapping[str, str] | None) -> str:
     """A length, or a quotient and `more`."""
     if names and name in names:
         return names[name]
+    if name in _LIMITED:
+        top, limit = _LIMITED[name]
+        return f"min({top.format(names)}, {limit})"
     if name in _FORMULAS:
         top, divisor = _FORMULAS[name]
         top += more * divisor
@@ -225,6 +237,16 @@ def floor_div(top: SizeLike, divisor: int) -> Size:
     for m, c in size(top).terms:
         whole[m], rest[m] = divmod(c, divisor)
     return Size(whole) + _remainder(Size(rest), divisor)
+
+
+def at_most(n: SizeLike, limit: int) -> Size:
+    """`min(n, limit)`, with a symbol that knows its formula where n has no value."""
+    n = size(n)
+    if n.value is not None:
+        return size(min(n.value, limit))
+    name = f"min({n}, {limit})"
+    _LIMITED[name] = (n, limit)
+    return symbol(name)
 
 
 def _remainder(top: Size, divisor: int) -> Size:

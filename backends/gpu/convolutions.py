@@ -1,41 +1,99 @@
-"""Convolutions as kernels: the windows copied and one product of cuBLAS; of groups of channels, an element a thread or a warp.
+"""Convolutions: by blocks of examples, the windows copied and a product of cuBLAS; in groups of channels, kernels.
 
-    windows[b, i, p, c] = x[b, i*stride + p*dilation - lo, c]       0 outside
+    windows[b, i, p, c] = x[b, i*stride + p*dilation - lo, c]                   0 outside
     out[b, i, o] = sum[p, c] windows[b, i, p, c] * kernel[p, c, o]
+    d_kernel[p, c, o] = sum[b, i] windows[b, i, p, c] * d_out[b, i, o]          block after block
+
+The gradient by x is a convolution of d_out itself. A kernel of one element, with a stride of 1, has no windows: it is a product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...compiler.passes.convolution import shared
-from ...compiler.program import Along, Array, Convolve, Correlate, Product, Stmt, Unfold, View, view
-from ...compiler.sizes import Size
+from ...compiler.passes.memory import nominal
+from ...compiler.program import Along, Array, Convolve, Correlate, Kernel, Load, Product, Stmt, Unfold, View
+from ...compiler.sizes import Size, at_most, product, symbol
 from ..native.kernels import length
 from ..native.loops import loops
 from .geometry import bracketed, lanes, row_of
+from .matrices import gemm, place_of
 
 if TYPE_CHECKING:
+    from .function import CudaFunction
     from .statements import Statements
 
+WINDOWS = 32 << 20                                               # bytes of windows at a time: they stay in the cache of a device
 
-def by_windows(s: Convolve | Correlate, claim: Callable[[str], str]) -> list[Stmt]:
-    """A convolution in one group as windows and a product; else as it is."""
-    taps, result = s.how.taps, s.out if isinstance(s, Convolve) else s.g
+
+@dataclass
+class Blocks:
+    """A convolution by blocks of at most `most` of its `examples`: its steps for those from `first` on, as `many`."""
+
+    steps: list[Stmt]
+    scratch: list[Array]
+    examples: Size
+    most: int
+    first: str
+    many: str
+
+
+def in_blocks(s: Convolve | Correlate, claim: Callable[[str], str], known: Mapping[str, int],
+              names: tuple[str, str]) -> Blocks | None:
+    """A convolution in one group: the windows of some examples, and a product with them; None of several groups.
+
+    Windows of all examples would take memory in proportion to the batch, and would be read back from there; those of a block
+    stay in the cache between the copy and the product. They are made again where the gradient by the kernel reads them.
+    """
+    result = s.out if isinstance(s, Convolve) else s.g
+    taps, places, channels = s.how.taps, result.dims[1:-1], s.x.dims[-1]
     if s.how.name == "each" or s.how.groups != 1:
-        return [s]
-    batch, places, channels = s.x.dims[0], result.dims[1:-1], s.x.dims[-1]
-    a = Array((batch, *places, *(t.k for t in taps), channels), s.x.array.kind, name=claim("windows"))
+        return None
+    first, many = map(symbol, names)
+    each = (*places, *(t.k for t in taps), channels)
+    most = 1 << max((WINDOWS // (4 * max(nominal(product(each), known), 1))).bit_length() - 1, 0)
+    a = Array((at_most(s.x.dims[0], most), *each), s.x.array.kind, name=claim("windows"), comment="scratch")
     n = len(taps)
     pairs = tuple(d for place, t in zip(places, taps, strict=True) for d in (place, t.k))
     along = (0, *(1 + 2 * i for i in range(n)), *(2 + 2 * i for i in range(n)), 1 + 2 * n)
-    windows = View(a, tuple(Along(d) for d in along), (batch, *pairs, channels))
+    unfold = Unfold(View(a, tuple(Along(d) for d in along), (many, *pairs, channels)), _part(s.x, first, many), taps)
+    windows, result = View(a, tuple(Along(d) for d in range(2 * n + 2)), (many, *each)), _part(result, first, many)
     i, p = tuple(f"i{k}" for k in range(n)), tuple(f"p{k}" for k in range(n))
-    image, kernel = ("b", *i, *p, "c"), (*p, "c", "o")
+    image, kernel, out = ("b", *i, *p, "c"), (*p, "c", "o"), ("b", *i, "o")
     if isinstance(s, Convolve):
-        return [Unfold(windows, s.x, taps), Product(s.out, view(a), s.kernel, image, kernel, ("b", *i, "o"))]
-    return [Unfold(windows, s.x, taps), Product(s.out, view(a), s.g, image, ("b", *i, "o"), kernel)]
+        return Blocks([unfold, Product(result, windows, s.kernel, image, kernel, out)], [a], s.x.dims[0], most, *names)
+    blocks = Blocks([unfold], [a], s.x.dims[0], most, *names)
+    if gemm(Product(s.out, windows, result, image, out, kernel), lambda a: "", lambda v, k: "") is None:
+        b = Array((a.dims[0], *result.dims[1:]), result.array.kind, name=claim("part"), comment="scratch")
+        part = View(b, tuple(Along(d) for d in range(len(b.dims))), result.dims)
+        blocks.steps, blocks.scratch, result = [unfold, Kernel(result.dims, part, Load(result))], [a, b], part
+    blocks.steps.append(Product(s.out, windows, result, image, out, kernel))
+    return blocks
+
+
+def _part(v: View, first: Size, many: Size) -> View:
+    """Some examples of a view, whose first dim they are."""
+    along = tuple(Along(0, x.offset + first) if isinstance(x, Along) and x.dim == 0 else x for x in v.along)
+    return View(v.array, along, (many, *v.dims[1:]))
+
+
+def print_blocks(s: Convolve | Correlate, blocks: Blocks, f: CudaFunction) -> Iterator[str]:
+    """The loop over blocks of examples: the launch that copies their windows, and the product, which a gradient adds up."""
+    f.uses.add("examples")
+    yield f"for {blocks.first}, {blocks.many} in examples({blocks.examples.format()}, {blocks.most}):"
+    numbers, axes = f.lengths_, f.indices.axes
+    f.lengths_ = {*numbers, blocks.first, blocks.many}
+    f.indices.axes = axes | ({blocks.many: axes[n]} if (n := blocks.examples.format()) in axes else {})
+    for step in blocks.steps:
+        if isinstance(step, Product):
+            more = "" if isinstance(s, Convolve) else f", {blocks.first} > 0"
+            yield f"    {gemm(step, f._called, place_of, more)}"
+        else:
+            yield f"    {f._call(step, *f._statements().kernel(step))}"
+    f.lengths_, f.indices.axes = numbers, axes
 
 
 def print_convolution(s: Convolve | Correlate, print_: Statements) -> Iterator[str]:
@@ -88,4 +146,4 @@ def _correlate(s: Correlate, each: bool, channels: Size, outputs: Size, at: Plac
     yield f"if (lane == 0) {print_(s.out, [i for i, _ in rest])} = total;"
 
 
-__all__ = ["by_windows", "print_convolution"]
+__all__ = ["Blocks", "in_blocks", "print_blocks", "print_convolution"]

@@ -54,6 +54,11 @@ def tiles(columns, rows):
     return wide, shares(rows, 32, 256 // max(wide, 1))
 
 
+def examples(count, most):
+    """Blocks of at most so many of `count` examples: the first one and how many; one block where there is none."""
+    return [(first, min(most, count - first)) for first in range(0, max(count, 1), most)]
+
+
 class Parts:
     """Where blocks leave their parts of sums for the last one of them: for each stream, which runs one kernel at a time."""
 
@@ -159,21 +164,21 @@ def matrix(a):
     return turned, max(far, rows if turned else columns, 1), ctypes.c_void_p(a.data.ptr), step
 
 
-def gemm(a, b, out):
-    """out = a @ b for views of matrices, or of batches of them: row by row, so that cuBLAS computes out.T = b.T @ a.T."""
+def gemm(a, b, out, add=False):
+    """out = a @ b, or out += a @ b, for views of matrices or of batches of them: cuBLAS computes out.T = b.T @ a.T."""
     if out.size == 0 or a.shape[-1] == 0:                        # no numbers, or sums of none
-        return out.fill(0)
+        return None if add else out.fill(0)
     (ta, la, pa, sa), (tb, lb, pb, sb), (_, lo, po, so) = matrix(a), matrix(b), matrix(out)
     (m, k), n, handle = a.shape[-2:], b.shape[-1], BLAS.ready()
-    library, one, zero = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.zero)
+    library, one, keep = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.one if add else BLAS.zero)
     real, how = 0, (BLAS.computes, -1)  # CUDA_R_32F; CUBLAS_GEMM_DEFAULT
     if out.ndim == 2:
         BLAS.check(library.cublasGemmEx(
-            handle, int(tb), int(ta), n, m, k, one, pb, real, lb, pa, real, la, zero, po, real, lo, *how))
+            handle, int(tb), int(ta), n, m, k, one, pb, real, lb, pa, real, la, keep, po, real, lo, *how))
         return
     sb, sa, so = map(ctypes.c_longlong, (sb, sa, so))
     BLAS.check(library.cublasGemmStridedBatchedEx(
-        handle, int(tb), int(ta), n, m, k, one, pb, real, lb, sb, pa, real, la, sa, zero, po, real, lo, so, out.shape[0], *how))
+        handle, int(tb), int(ta), n, m, k, one, pb, real, lb, sb, pa, real, la, sa, keep, po, real, lo, so, out.shape[0], *how))
 
 
 def sort_keys(workspace, keys, n, classes):

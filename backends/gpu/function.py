@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ...compiler.formulas import formula, indexed
 from ...compiler.graph import BATCH, Expr, Input
-from ...compiler.passes.fusion import added_up, fuse, inner_loops, locals_, walked
+from ...compiler.passes.fusion import fuse, locals_
 from ...compiler.passes.memory import Slot, share
 from ...compiler.passes.rows import by_rows
 from ...compiler.program import (
@@ -25,7 +25,6 @@ from ...compiler.program import (
     Loop,
     Nest,
     Product,
-    Reduction,
     Scatter,
     SizeOf,
     Stmt,
@@ -41,15 +40,15 @@ from ..cpu.names import cut, declared
 from ..cpu.packing import gathered
 from ..cpu.views import name_of
 from ..native.function import NativeFunction, bodies
-from ..native.indexing import CTYPES, Indices, place
+from ..native.indexing import CTYPES, Indices
 from ..native.words import KEYWORDS
-from .columns import Columns, by_column
-from .convolutions import by_windows
+from .convolutions import Blocks, in_blocks, print_blocks
 from .geometry import SHARED, Geometry, blocks_of
 from .kernels import Kernels
-from .matrices import as_it_stands, gemm
+from .matrices import as_it_stands, gemm, place_of
 from .persistent_function import NAMES, handed_over, launched, named, recurrences
 from .prelude import KERNELS, found
+from .splitting import by_kernels
 from .statements import Statements, of_part
 
 INDENT = "    "
@@ -76,7 +75,7 @@ class CudaFunction(NativeFunction):
         self.scratch = {}
         kept = frozenset(v.array for v in self.kept)
         self.why = list[str]()
-        rows = by_rows(self._windows(self.function.body), kept, self.namer.claim)
+        rows = by_rows(self._arranged(self.function.body), kept, self.namer.claim)
         self.function = replace(self.function, body=by_kernels(fuse(rows, self.why)))
         count = Counter(v.array for s in self._flat() for v in views(s))
         nests = [s for b in bodies(self.function.body) for s in b if isinstance(s, Nest)]
@@ -92,9 +91,11 @@ class CudaFunction(NativeFunction):
         self.scalars = frozenset(self.own)
         self.local = {*self.own}
         self.recurrences, self.step_by_step = recurrences(self)
+        self.blocks = dict(self._in_blocks())
+        self.scratch = {k: made.scratch for k, made in self.blocks.items()}
 
     def _name_scratch(self) -> None:
-        """There is none; numbers that one kernel hands to another have places of their own."""
+        """Numbers that one kernel hands to another have places of their own."""
         self.again = set()
         self.plan.slots += [Slot(a.kind, [size(1)], [(a, 0, 0)]) for a in self._every()
                             if not a.dims and a.role == "value" and a not in self.own]
@@ -102,19 +103,28 @@ class CudaFunction(NativeFunction):
             a.name = self.namer.claim(a.name or "x")
             self.plan.slots.append(Slot(a.kind, [n], [(a, 0, 0)]))
 
-    def _windows(self, body: list[Stmt], looped: bool = False) -> list[Stmt]:
-        """Convolutions as products of windows; copies of parts as kernels, which share a launch with their neighbours."""
+    def _arranged(self, body: list[Stmt], looped: bool = False) -> list[Stmt]:
+        """Outside loops, copies of parts as kernels, which share a launch with their neighbours; products as memory stands."""
         out = list[Stmt]()
         for s in body:
             if isinstance(s, (Block, Loop)):
-                out.append(replace(s, body=self._windows(s.body, looped or isinstance(s, Loop))))
+                out.append(replace(s, body=self._arranged(s.body, looped or isinstance(s, Loop))))
             elif isinstance(s, Copy) and not looped and of_part(s):
                 out.append(Kernel(s.out.dims, s.out, Load(s.a)))
             elif isinstance(s, Product) and not looped:
                 out.append(as_it_stands(s))
             else:
-                out += by_windows(s, self.namer.claim) if isinstance(s, (Convolve, Correlate)) else [s]
+                out.append(s)
         return out
+
+    def _in_blocks(self) -> Iterator[tuple[int, Blocks]]:
+        """The convolutions that go by blocks of examples, by their identity."""
+        found = [s for s in self._flat() if isinstance(s, (Convolve, Correlate))]
+        names = (self.namer.claim("begin"), self.namer.claim("n")) if found else ("", "")
+        self.keywords = self.keywords | {*names}
+        for s in found:
+            if (made := in_blocks(s, self.namer.claim, self.system.sizes, names)) is not None:
+                yield id(s), made
 
     def _small(self, dims: tuple[Size, ...]) -> bool:
         """Whether a row's buffer may stand in shared memory beside those that are there."""
@@ -138,6 +148,7 @@ class CudaFunction(NativeFunction):
     def body(self, indent: str = INDENT) -> Text:
         """Launches and matrix products under their equations."""
         self.c_names = self._c_names()
+        self.c_names |= {a: a.name for made in self.scratch.values() for a in made}
         named(self)
         self.meanings_()
         self.said: list[str] = []
@@ -145,7 +156,8 @@ class CudaFunction(NativeFunction):
         symbols = {x for s in self._flat() for v in views(s) for d in (*v.dims, *v.array.dims) for x in d.symbols}
         symbols |= {x for s in self._flat() for m in (s.body if isinstance(s, Nest) else [s]) if isinstance(m, Kernel)
                     for leaf in leaves(m.body) if isinstance(leaf, SizeOf) for x in leaf.size.symbols}
-        self.indices = Indices(sorted(symbols - {*self.system.sizes}), {*self.c_names.values(), *self.system.sizes})
+        taken = {*self.c_names.values(), *self.system.sizes, *(x for made in self.blocks.values() for x in (made.first, made.many))}
+        self.indices = Indices(sorted(symbols - {*self.system.sizes}), taken)
         self.lengths_ = symbols - {*self.system.sizes}
         self.spoils = self._loss()
         out, section, self.part = Text([*self._opening(indent)]), "", f"_{self.name}"
@@ -242,8 +254,11 @@ class CudaFunction(NativeFunction):
 
     def _launch(self, s: Stmt, values: list[Expr]) -> Iterator[str]:
         """A statement as a call of cuBLAS, or as the launch of a kernel."""
-        if isinstance(s, Product) and (text := gemm(s, self._called, _step)):
+        if isinstance(s, Product) and (text := gemm(s, self._called, place_of)):
             yield text
+            return
+        if (made := self.blocks.get(id(s))) is not None and isinstance(s, (Convolve, Correlate)):
+            yield from print_blocks(s, made, self)
             return
         if isinstance(s, Scatter) and self._statements().sorts(s):
             yield from self._sorted(s)
@@ -335,63 +350,6 @@ def blocks(s: Loop) -> Iterator[Block]:
             yield b
         elif isinstance(b, Loop):
             yield from blocks(b)
-
-
-def _step(v: View, k: int) -> str:
-    """A step of a loop as a subscript."""
-    return place(v.along[k], v.array.dims[k], [])
-
-
-def by_kernels(body: list[Stmt], looped: bool = False) -> list[Stmt]:
-    """What a GPU does apart stands apart: sums over rows are no part of a nest. Numbers share a kernel with their neighbours.
-
-    `looped`: a step of a loop, where few launches are worth more than many threads.
-    """
-    out = list[Stmt]()
-    for s in body:
-        if isinstance(s, (Block, Loop)):
-            out.append(replace(s, body=by_kernels(s.body, looped or isinstance(s, Loop))))
-        elif isinstance(s, Nest):
-            if by_column(s) and not looped:
-                out.append(Columns(s.rows, s.body))
-                continue
-            rows = [m for m in s.body if not (isinstance(m, (Reduction, Scatter)) and added_up(m))]
-            wide = not looped and any(len(walked(m)) > len(s.rows) + 1 for m in rows)
-            parts = inner_loops(rows, len(s.rows)) if wide and not any(isinstance(m, Reduction) for m in rows) else [rows]
-            for part in parts:                                   # rows of several dims: more threads than a row's would share
-                dims = s.rows if len(parts) == 1 else walked(part[0])
-                out += [Nest(dims, part)] if len(part) > 1 else part
-            sums = [m for m in s.body if m not in rows]
-            together = len(sums) > 1 and not looped and by_column(Nest(s.rows, sums))
-            out += [Columns(s.rows, sums)] if together else sums
-        else:
-            out.append(s)
-    return _numbers(out)
-
-
-def _numbers(body: list[Stmt]) -> list[Stmt]:
-    """Blocks that only compute numbers, one after the other, as one nest without rows."""
-    out = list[Stmt]()
-    for s in body:
-        small = isinstance(s, Block) and all((isinstance(x, Nest) and not x.rows) or _number(x) for x in s.body) and s.body
-        if isinstance(s, Block) and small:
-            members = [m for x in s.body for m in (x.body if isinstance(x, Nest) else [x])]
-            last = out[-1] if out else None
-            if isinstance(last, Block) and last.heading == s.heading and last.section == s.section \
-                    and isinstance(last.body[0], Nest) and not last.body[0].rows:
-                out[-1] = Block((*last.values, *s.values), [Nest((), [*last.body[0].body, *members])], s.section, s.heading)
-            else:
-                out.append(Block(s.values, [Nest((), members)], s.section, s.heading))
-        else:
-            out.append(s)
-    return out
-
-
-def _number(s: Stmt) -> bool:
-    """Whether a statement computes one number from numbers, or by a reduction."""
-    if isinstance(s, Kernel):
-        return not s.dims
-    return isinstance(s, Reduction) and len(s.over) == len(s.a.dims) and s.kind in ("sum", "max", "min", "prod") and bool(s.over)
 
 
 __all__ = ["CTYPES", "CudaFunction"]

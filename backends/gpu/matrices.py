@@ -8,22 +8,27 @@ from dataclasses import replace
 from ...compiler.passes.orders import own, turned
 from ...compiler.program import Along, Array, Product, View
 from ...compiler.sizes import product
-from ..native.indexing import strides
+from ..native.indexing import place, strides
 from ..native.matrices import Label, collapsed, forms
 
 Text = Callable[[Array], str]
 
 
-def gemm(s: Product, names: Text, step: Callable[[View, int], str]) -> str | None:
+def gemm(s: Product, names: Text, step: Callable[[View, int], str], more: str = "") -> str | None:
     """`gemm(x, W.T, out)`, with a leading dim of batches where both operands and the result share labels; None where memory
-    does not stand so.
+    does not stand so. `more`: a further argument.
     """
     for f in forms(s):
         given = ((f.left, f.left_labels, (f.m, f.k)), (f.right, f.right_labels, (f.k, f.n)), (s.out, s.lo, (f.m, f.n)))
         found = [_matrix(v, labels, [f.common, *groups], names, step) for v, labels, groups in given]
         if None not in found and not _turned(s.out, s.lo, f.m, f.n):
-            return f"gemm({', '.join(map(str, found))})"
+            return f"gemm({', '.join(map(str, found))}{more})"
     return None
+
+
+def place_of(v: View, k: int) -> str:
+    """A step of a loop as a subscript."""
+    return place(v.along[k], v.array.dims[k], [])
 
 
 def as_it_stands(s: Product) -> Product:
@@ -77,4 +82,4 @@ def _items(v: View, step: Callable[[View, int], str]) -> str:
     return f"[{', '.join(items)}]" if items else ""
 
 
-__all__ = ["as_it_stands", "gemm"]
+__all__ = ["as_it_stands", "gemm", "place_of"]
