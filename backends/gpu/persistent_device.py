@@ -28,10 +28,11 @@ class Recurrence:
 
     MEET, LAUNCH, SUM = 1.5e-6, 3e-6, 0.3e-6         # seconds of a barrier of all blocks, of a small kernel, of a warp's sum
     THIN, FULL = 0.3, 0.6                            # the part of its rate that a product of 32 examples reaches, and of many
-    # A thread adds up 8 examples of 4 rows. For 16 columns of a tile of 4 D rows a warp takes 16 D cycles of its multiprocessor's
-    # multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 24 D to read 12 numbers each and 32 to put
-    # the columns there: at best the rate 16 D / (24 D + 32).
-    BUSY = (8, 0.36), (16, 0.45), (32, 0.5)                      # rows of a tile, 4 D, and the part of the rate
+    # A thread adds up 8 rows times 8 examples. For 16 columns of a tile of 8 D rows by 32 examples a warp takes 32 D cycles of
+    # its multiprocessor's multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 32 D to read 16 numbers
+    # each and 32 to bring the columns there: at best the rate D / (D + 1), for D = 1, 2, 4.
+    BUSY = (8, 0.45), (16, 0.6), (32, 0.7)                       # rows of a tile, 8 D, and the part of the rate
+    JOIN = 1000                                                  # cycles to join what the threads of 8 warps have added up
 
     def __init__(self, units, each, meetings, launches, sums=()):
         self.units, self.each, self.meetings, self.launches, self.sums = units, each, meetings, launches, sums
@@ -49,15 +50,20 @@ class Recurrence:
         rows, cycles, read, waits = -(-examples // groups), 0, 0, 0
         for units, _, products in self.units:
             for parts, depth in products:
-                height = parts * -(-units // members)
-                tall, busy = next((x for x in self.BUSY if height <= x[0]), self.BUSY[-1])
-                cycles += -(-height // tall) * tall * -(-rows // 32) * 32 * depth / (128 * busy)
+                cycles += self.product(parts * -(-units // members), rows, depth)
                 read += 4 * rows * depth * groups * members
         for units, many, numbers in self.sums:
             count = rows * many * (-(-units // members) or 1)
             waits += -(-count // 8)
             read += 4 * count * numbers * groups * members
         return self.meetings * self.MEET * (members > 1) + waits * self.SUM + max(cycles / device.clock, read / device.cache)
+
+    def product(self, height, rows, depth):
+        """Cycles of a block's product, `height` rows of weights by `rows` examples: a warp has a tile, or some of its columns."""
+        tall, busy = next((x for x in self.BUSY if height <= x[0]), self.BUSY[-1])
+        tiles = -(-height // tall) * -(-rows // 32)
+        ways = max(8 // tiles, 1)                                # warps that share a tile
+        return -(-tiles // (8 // ways)) * (8 / ways * tall * 32 * depth / (128 * busy) + self.JOIN)
 
     def apart(self, device, examples):
         """Seconds of a step as launches."""

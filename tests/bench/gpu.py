@@ -3,6 +3,7 @@
     python -m tests.bench.gpu [ROW ...] [--minutes M] [--rounds N] [--seconds S] [--sides SIDE ...] [--json FILE]
     python -m tests.bench.gpu --trial               tiny rows on the CPU, ours on the stand-in for CuPy: no figure means anything
     python -m tests.bench.gpu --table FILE          the README's table of a measurement
+    python -m tests.bench.gpu --calibrate           the rates that the choice of loops in one launch goes by, beside the source's
 
 Verified first, row by row: the loss, the gradients and the parameters after three steps of ours are those of the NumPy module (of
 sequences, on their first 64 steps); then every side computes the same loss and changes every parameter as the first, in three
@@ -23,21 +24,23 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from tests.bench.gpu_calibrate import calibrate
 from tests.bench.gpu_ours import STEPS, VARIANTS
 from tests.bench.gpu_peers import PEERS
 from tests.bench.gpu_report import HEAD, lines, machine, table
-from tests.bench.gpu_rows import ORDER, ROWS, TRIAL, WORK
+from tests.bench.gpu_rows import BOTH, ORDER, ROWS, TRIAL, WORK
 from tests.bench.gpu_sides import Failed, Remote
 from tests.bench.sides import otherwise
 
 SIDES = ("ours", *PEERS)
+STEPWISE = "ours, step by step"                          # of rows in BOTH: whose loop over time no peer has in one launch
 MARGIN = 20                                              # seconds that a row takes at least
 Found = dict[str, Any]
 
@@ -45,7 +48,7 @@ Found = dict[str, Any]
 def given(words: list[str] | None = None) -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("rows", nargs="*", choices=[*WORK, []], default=[], metavar="ROW", help=", ".join(ROWS))
-    options.add_argument("--sides", nargs="+", choices=[*VARIANTS, *PEERS], default=SIDES, metavar="SIDE",
+    options.add_argument("--sides", nargs="+", choices=[*VARIANTS, *PEERS], metavar="SIDE",
                          help=", ".join([*VARIANTS, *PEERS]))
     options.add_argument("--minutes", type=float, default=60, help="when to stop")
     options.add_argument("--patience", type=float, default=150, help="seconds that a side may take to build its step")
@@ -54,6 +57,7 @@ def given(words: list[str] | None = None) -> argparse.Namespace:
     options.add_argument("--json", type=Path, metavar="FILE")
     options.add_argument("--table", type=Path, metavar="FILE")
     options.add_argument("--trial", action="store_true")
+    options.add_argument("--calibrate", action="store_true")
     return options.parse_args(words)
 
 
@@ -65,10 +69,16 @@ class Run:
         self.end = perf_counter() + 60 * options.minutes
         self.log = Path(self.folder.name, "errors").open("wb")
         device = "cpu" if options.trial else "cuda"
-        self.remotes = {name: Remote(name, device, self.log) for name in options.sides}
+        self.names = options.rows or [*(TRIAL if options.trial else ORDER)]
+        sides = dict.fromkeys(k for r in self.names for k in self.sides(r))
+        self.remotes = {k: Remote(k, device, self.log) for k in sides}
         self.found: Found = {"machine": {}, "reached": {}, "rows": []}
         if options.json and options.json.is_file():
             self.found = json.loads(options.json.read_text(encoding="utf-8"))
+
+    def sides(self, row: str) -> Sequence[str]:
+        """Who measures a row, ours first."""
+        return self.options.sides or (*SIDES, *([STEPWISE] if row in BOTH else []))
 
     def left(self) -> float:
         return self.end - perf_counter()
@@ -95,8 +105,8 @@ class Run:
         begun = cr.compile(cr.parse(work.text(work.optimisers[0]))).init(seed=1)
         params = {k: np.asarray(v, np.float32) for k, v in begun.items()}
         np.savez(self.file("params"), **params)              # type: ignore[arg-type]
-        missing = {k: r.missing for k, r in self.remotes.items() if r.missing}
-        sides: Found = self.each((k for k in self.remotes if k not in missing), missing, patience,
+        missing = {k: self.remotes[k].missing for k in self.sides(name) if self.remotes[k].missing}
+        sides: Found = self.each((k for k in self.sides(name) if k not in missing), missing, patience,
                                  tell=lambda k: {"do": "prepare", "row": name, "params": self.file("params")})
         steps = 1 if work.noise else STEPS                       # in the first step, all are given our random numbers
         losses = self.each(sides, missing, patience, tell=lambda k: {"do": "check", "steps": steps, "file": self.file(k)})
@@ -160,15 +170,14 @@ class Run:
     def rows(self) -> None:
         """Row after row, as long as there is time."""
         known = {r["row"]: r for r in self.found["rows"]}
-        wanted = self.options.rows or [r for r in (TRIAL if self.options.trial else ORDER)
-                                       if not {*self.options.sides} <= {*known.get(r, {"sides": {}})["sides"]}]
+        wanted = [r for r in self.names if self.options.rows or not {*self.sides(r)} <= {*known.get(r, {"sides": {}})["sides"]}]
         for k, name in enumerate(wanted):
             if self.left() < MARGIN:
                 print(f"not measured, for the time is over: {', '.join(wanted[k:])}")
                 break
             known[name] = found = self.row(name)
             print("\n".join(lines(found, self.found["reached"])), flush=True)
-            if self.options.sides[0] in VARIANTS and (why := self.remotes[self.options.sides[0]].missing):
+            if (ours := self.sides(name)[0]) in VARIANTS and (why := self.remotes[ours].missing):
                 print(f"nothing of ours can be measured: {why}")
                 break
             self.found["rows"] = [known[r] for r in WORK if r in known]
@@ -187,6 +196,9 @@ def main(words: list[str] | None = None) -> int:
     options = given(words)
     if options.table:
         print(table(json.loads(options.table.read_text(encoding="utf-8")) if options.table.is_file() else {"rows": []}), end="")
+        return 0
+    if options.calibrate:
+        calibrate("cpu" if options.trial else "cuda")
         return 0
     run = Run(options)
     try:

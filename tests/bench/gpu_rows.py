@@ -46,6 +46,7 @@ TRIAL: dict[str, Work] = {
     "custom_trial": replace(custom.ROWS["custom"], model=SMALL, data=recurrent.characters(2, 3)),
     "cnn_trial": replace(images.ROWS["cnn"], data=images.images(2, 1, 28)), "rbm_trial": energies.ROWS["rbm"]}
 WORK = {**ROWS, **TRIAL}
+BOTH = ("custom", "custom_trial")                        # measured with the loop over time in one launch, and step by step
 FIRST = ("mlp_128", "lstm_256_64_32", "custom", "gru_256_64_32", "cnn", "rbm", "lstm_1024_64_128", "autoencoder_128", "mlp_4096",
          "lstm_512_64_32", "gru_1024_64_128", "lstm_256_512_32", "autoencoder_4096")
 ORDER = (*FIRST, *(name for name in ROWS if name not in FIRST))

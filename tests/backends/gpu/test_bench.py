@@ -7,6 +7,7 @@ from pathlib import Path
 import chainrule as cr
 import numpy as np
 import pytest
+from chainrule.backends.gpu.persistent_device import Recurrence
 from chainrule.backends.gpu.program import CudaProgram
 from gpu import host, programs
 
@@ -56,7 +57,18 @@ def test_the_peers_compute_the_same(row, tmp_path):
     file = tmp_path / "gpu.json"
     assert gpu.main([*QUICK, "--json", str(file), row]) == 0
     found, = json.loads(file.read_text())["rows"]
-    assert found["missing"] == {} and {*found["sides"]} == {"ours", *PEERS}
+    assert found["missing"] == {}
+    assert {*found["sides"]} == {"ours", *PEERS} | ({gpu.STEPWISE} if row in gpu_rows.BOTH else set())
+
+
+@pytest.mark.full
+@needs_a_compiler
+def test_what_the_choice_goes_by_is_measured(capsys):
+    """Every rate of the source has a line."""
+    assert gpu.main(["--calibrate", "--trial"]) == 0
+    said = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert said.count("BUSY") == len(Recurrence.BUSY)
+    assert {*said} == {k for k in vars(Recurrence) if k.isupper()} | {"cache"}
 
 
 class Answering(gpu_sides.Remote):
