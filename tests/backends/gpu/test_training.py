@@ -57,7 +57,10 @@ def steps(module, params, batches, there=lambda x: x):
 
 
 def same(text, order=host.SHUFFLED):
-    """The steps of a model in NumPy and on a GPU."""
+    """The steps of a model in NumPy and on a GPU, the same but for rounding.
+
+    Where a gradient is nearly 0, optimisers that divide by its size make rounding large: as NumPy's own, beside float64.
+    """
     system, rng = parse(text), np.random.default_rng(0)
     numpy, device = Program(system, "float32"), programs.loaded(CudaProgram(system).source, order, True)
     shapes = {k: [n.evaluate(system.sizes) for n in i.shape] for k, i in system.inputs.items()}
@@ -65,7 +68,12 @@ def same(text, order=host.SHUFFLED):
     params = {k: np.array(v) for k, v in numpy.init(seed=1).items()}
     found = steps(device, device.to_device(params), batches, device.to_host)
     replayed = standin.SETTINGS.count.replayed
-    assert programs.differences(programs.flat(found), programs.flat(steps(numpy.module, params, batches)), 2e-6, 1e-7) == {}
+    exact = {k: v.astype(np.float64) for k, v in params.items()}
+    found, wanted = programs.flat(found), programs.flat(steps(numpy.module, params, batches))
+    if wrong := programs.differences(found, wanted, 2e-6, 1e-7):
+        exact = programs.flat(steps(Program(system, "float64").module, exact, batches))
+        wrong = {k: v for k, v in wrong.items() if 4 * abs(wanted[k] - exact[k]).max() < abs(found[k] - wanted[k]).max()}
+    assert wrong == {}
     assert replayed == STEPS - 1
     return device
 
