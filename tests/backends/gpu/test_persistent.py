@@ -14,7 +14,8 @@ from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.options import Options
 from chainrule.frontends.cli import app
 from chainrule.frontends.language import load as load_system
-from gpu import host, nvrtc, programs
+from chainrule.frontends.language import parse
+from gpu import host, nvrtc, programs, ptx
 from gpu.ptx.machine import Fault
 from zoo.catalogue import TIMED, ZOO
 
@@ -50,22 +51,53 @@ extern "C" __global__ void __launch_bounds__(256, 1) times(const real *W, const 
 """
 
 
+def factors(units, share, depth, examples):
+    """What `times` is given, and the bytes of shared memory that it takes."""
+    rng = np.random.default_rng(units)
+    w, x = rng.standard_normal((2 * units, depth), np.float32), rng.standard_normal((examples, depth), np.float32)
+    y = np.full((examples, 2 * units), np.nan, np.float32)
+    return (w, x, y, *map(np.int32, (units, share, depth, examples))), 4 * (8192 + depth * (-(-2 * share // 4) * 4))
+
+
 @on_host
 @pytest.mark.parametrize(("units", "share", "depth", "examples"), [
     (1, 1, 1, 1), (3, 4, 5, 7), (4, 4, 40, 33), (6, 7, 64, 32), (16, 16, 100, 70), (35, 36, 17, 100)])
 def test_a_product(units, share, depth, examples):
     """Few rows and many, fewer tiles than warps and more, a last block with fewer units: the same bits in every order."""
-    rng = np.random.default_rng(units)
-    w, x = rng.standard_normal((2 * units, depth), np.float32), rng.standard_normal((examples, depth), np.float32)
     found = []
     for order in host.ORDERS.values():
-        y = np.full((examples, 2 * units), np.nan, np.float32)
-        given = (w, x, y, *map(np.int32, (units, share, depth, examples)))
-        memory = 4 * (8192 + depth * (-(-2 * share // 4) * 4))
+        given, memory = factors(units, share, depth, examples)
+        w, x, y = given[:3]
         host.Module(PRODUCT, True).get_function("times")((1,), (256,), given, shared_mem=memory, order=order)
         np.testing.assert_allclose(y, x @ w.T, rtol=1e-4, atol=1e-4)
         found.append(y)
     assert all((y == found[0]).all() for y in found)
+
+
+LAST = "    }\n    __syncwarp();\n"
+JOINED = "half_(sum, &work[1024*warp]);\n        }\n"
+RACES = {                                                        # in a product -> what is there instead
+    "slices in one half of the memory": ("k / 16 % 2*512", "0"),
+    "columns read before they are there": ("__syncwarp();\n        bring_", "bring_"),
+    "sums over columns that are still read": (LAST, "    }\n"),
+    "sums joined before all are there": (f"{JOINED}        __syncthreads();\n", JOINED),
+}
+
+
+@compiled
+@pytest.mark.parametrize("what", ["", *(pytest.param(x, marks=pytest.mark.full) for x in RACES)])
+def test_threads_of_a_product_do_not_race(what):
+    """By the interpreter of PTX, with three slices of columns in some warps; with a barrier less they do."""
+    assert all(PRODUCT.count(old) == 1 for old, _ in RACES.values())
+    text = PRODUCT.replace(*RACES.get(what, ("", "")))
+    kernel = ptx.kernels(nvrtc.compiler().compile(text, "compute_90", "-lineinfo").ptx)["times"]
+    (w, x, y, *numbers), memory = factors(4, 4, 264, 8)
+    if what:
+        with pytest.raises(Fault, match="a race"):
+            ptx.launch(kernel, (1,), (256,), [w, x, y, *numbers], memory, False)
+    else:
+        ptx.launch(kernel, (1,), (256,), [w, x, y, *numbers], memory, False)
+        np.testing.assert_allclose(y, x @ w.T, rtol=1e-4, atol=1e-4)
 
 
 def shaped(c, shape):
@@ -73,11 +105,11 @@ def shaped(c, shape):
     return f"{c.source}\nTOGETHER.shape = {shape}\n"
 
 
-def agrees(monkeypatch, name, shape, order):
+def agrees(monkeypatch, name, shape, order, **lengths):
     """All results of a model, its loops in one launch, against NumPy's."""
     modules, load = [], programs.loaded
     monkeypatch.setattr(programs, "loaded", lambda *how: modules.append(load(*how)) or modules[-1])
-    c = programs.case(name)
+    c = programs.case(name, **lengths)
     found = programs.on_device(c, order, True, source=shaped(c, shape))
     assert programs.differences(found, programs.on_numpy(c), 2e-5, 1e-6) == {}
     assert modules[0].TOGETHER.functions
@@ -230,6 +262,27 @@ def test_a_cell_with_peepholes_and_layer_normalisation(monkeypatch, shape):
     for other in others:
         for k, v in first.items():
             np.testing.assert_array_equal(other[k], v, err_msg=k)
+
+
+LAYER = """model layer(H = {}, D = 8)
+input x[t, D]
+target y[t, H]
+h[t] = {}(x[t], H)
+loss = mean[batch, t] sum((h[t] - y[t])^2)
+"""
+
+
+@on_host
+@pytest.mark.full
+@pytest.mark.parametrize(("cell", "units", "shape"), [("lstm", 64, (1, 6)), ("gru", 64, (1, 6)), ("lstm", 128, (2, 3)),
+                                                      ("gru", 128, (1, 6))])
+def test_a_layer_as_large_as_real_ones(monkeypatch, cell, units, shape):
+    """Columns four at a time, each warp its own share of them or a tile of its own, every thread of a block at work."""
+    monkeypatch.setattr(programs, "everything", lambda module, params, inputs: dict(
+        zip(["loss", "grads"], programs.taking(module.loss_and_grads, params, inputs), strict=True)))
+    name = f"{cell} of {units}"
+    monkeypatch.setitem(ZOO, name, lambda: parse(LAYER.format(units, cell)))
+    agrees(monkeypatch, name, shape, host.SHUFFLED, B=32, T=3)
 
 
 @on_host
