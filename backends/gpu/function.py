@@ -50,6 +50,7 @@ from .persistent_function import NAMES, handed_over, launched, named, recurrence
 from .prelude import KERNELS, found
 from .splitting import by_kernels
 from .statements import Statements, of_part
+from .windows import pooled
 
 INDENT = "    "
 CUDA = frozenset("""threadIdx blockIdx blockDim gridDim warpSize lane row column parts chosen first_of_warp asm class delete new
@@ -87,6 +88,7 @@ class CudaFunction(NativeFunction):
             self.own |= {a: () for a, k in inside.items() if not a.dims and a.role == "value" and k == count[a] and a not in kept}
         for a in dict.fromkeys(v.array for s in self._flat() for v in reads(s)):
             self.own.pop(a.storage, None)  # type: ignore[arg-type]
+        self.function = replace(self.function, body=pooled(self.function.body))
         share(self.function.body, self.kept, self.own)
         self.scalars = frozenset(self.own)
         self.local = {*self.own}
@@ -134,6 +136,9 @@ class CudaFunction(NativeFunction):
         self.taken += 4 * n.evaluate(self.system.sizes)
         return True
 
+    def _every(self) -> list[Array]:
+        return [*super()._every(), *(a for made in self.scratch.values() for a in made)]
+
     def _flat(self) -> list[Stmt]:
         return [s for s in flat(self.function.body) if not isinstance(s, Loop)]
 
@@ -148,7 +153,6 @@ class CudaFunction(NativeFunction):
     def body(self, indent: str = INDENT) -> Text:
         """Launches and matrix products under their equations."""
         self.c_names = self._c_names()
-        self.c_names |= {a: a.name for made in self.scratch.values() for a in made}
         named(self)
         self.meanings_()
         self.said: list[str] = []
@@ -156,7 +160,7 @@ class CudaFunction(NativeFunction):
         symbols = {x for s in self._flat() for v in views(s) for d in (*v.dims, *v.array.dims) for x in d.symbols}
         symbols |= {x for s in self._flat() for m in (s.body if isinstance(s, Nest) else [s]) if isinstance(m, Kernel)
                     for leaf in leaves(m.body) if isinstance(leaf, SizeOf) for x in leaf.size.symbols}
-        taken = {*self.c_names.values(), *self.system.sizes, *(x for made in self.blocks.values() for x in (made.first, made.many))}
+        taken = {*self.c_names.values(), *self.system.sizes, *(x for b in self.blocks.values() for x in (b.first, b.many))}
         self.indices = Indices(sorted(symbols - {*self.system.sizes}), taken)
         self.lengths_ = symbols - {*self.system.sizes}
         self.spoils = self._loss()

@@ -35,7 +35,7 @@ from .convolutions import print_convolution
 from .geometry import BLOCK, WORD, Geometry, bracketed, element_of, flattened, lanes, row_of, strided
 from .rows import print_rows
 from .scatters import FEW, print_scatter, print_sorted
-from .windows import print_windows
+from .windows import Pooled, print_pooled, print_windows
 
 
 class Statements(native.Statements):
@@ -59,6 +59,8 @@ class Statements(native.Statements):
         match s:
             case Columns():
                 yield from print_nest(s, self)
+            case Pooled():
+                yield from print_pooled(s, self)
             case Nest():
                 yield from print_rows(s, self)
             case Product():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
-from ...compiler.program import Pool, Refold, Tap, Unfold, Unpool, View, Winner
+from ...compiler.program import Block, Nest, Pool, Refold, Stmt, Tap, Unfold, Unpool, View, Winner
 from ...compiler.sizes import Size
 from ..native.kernels import length
 from ..native.loops import loops
@@ -22,25 +23,69 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
     """The body of the statement's kernel."""
     match s:
         case Unfold(out, a, taps):
-            value = print_(a, _places(print_.indices(out.dims), taps))
-            within = " && ".join(_within(print_.indices(out.dims), taps, a))
-            yield from print_.each(out, [f"{print_(out)} = {f'{within} ? {value} : 0' if within else value};"])
+            places, named, within = _named(_places(print_.indices(out.dims), taps), taps, a)
+            value = print_(a, places)
+            yield from print_.each(out, [*named, f"{print_(out)} = {f'{within} ? {value} : 0' if within else value};"])
         case Pool():
             w = WindowLoops(s.out, s.a, s.taps, print_)
-            value, within = print_(s.a, w.place()), w.within()
-            step = f"total += {value};" if s.kind == "sum" else f"total = maximum_(total, {value});"
-            inner = loops(w.elements, [f"if ({within}) {step}" if within else step])
+            places, named, within = _named(w.place(), s.taps, s.a)
+            step = f"total += {print_(s.a, places)};" if s.kind == "sum" else f"total = maximum_(total, {print_(s.a, places)});"
+            inner = loops(w.elements, [*named, f"if ({within}) {step}" if within else step])
             first = f"real total = {'0' if s.kind == 'sum' else '-INFINITY'};"
             yield from print_.each(s.out, [first, *inner, f"{print_(s.out)} = total;"])
         case Winner():
             w, last = WindowLoops(s.out, s.a, s.taps, print_), prod(t.k.value or 0 for t in s.taps) - 1
-            told = " && ".join(x for x in (f"won == {last}", w.within(), f"{print_(s.a, w.place())} == {print_(s.best)}") if x)
-            inner = loops(w.elements, [f"if ({told}) won = {window_number(s.taps)};"])
+            places, named, within = _named(w.place(), s.taps, s.a)
+            told = " && ".join(x for x in (f"won == {last}", within, f"{print_(s.a, places)} == {print_(s.best)}") if x)
+            inner = loops(w.elements, [*named, f"if ({told}) won = {window_number(s.taps)};"])
             yield from print_.each(s.out, [f"int won = {last};", *inner, f"{print_(s.out)} = won;"])
         case Refold():
             yield from _refold(s, print_)
         case Unpool():
             yield from _unpool(s, print_)
+
+
+class Pooled(Nest):
+    """A maximum of windows and its winners: both know them after one look."""
+
+
+def pooled(body: list[Stmt]) -> list[Stmt]:
+    """The statements, a maximum and its winners together where they follow each other, in one block or in two."""
+    out = list[Stmt]()
+    for s in body:
+        last = out[-1] if out else None
+        if isinstance(s, Block):
+            s = replace(s, body=pooled(s.body))
+            if isinstance(last, Block) and last.section == s.section and _pair(last.body[-1:], s.body):
+                inner = [*last.body[:-1], *pooled([last.body[-1], *s.body])]
+                out[-1] = Block((*last.values, *s.values), inner, last.section, last.heading)
+                continue
+        elif isinstance(last, Pool) and isinstance(s, Winner) and _pair([last], [s]):
+            out[-1] = Pooled(last.out.dims, [last, s])
+            continue
+        out.append(s)
+    return out
+
+
+def _pair(one: list[Stmt], other: list[Stmt]) -> bool:
+    """Whether these are a maximum and its winners."""
+    match one, other:
+        case [Pool(best, "max", a, taps)], [Winner(_, b, read, same)]:
+            return (best, a, taps) == (read, b, same)
+    return False
+
+
+def print_pooled(s: Pooled, print_: Statements) -> Iterator[str]:
+    """The kernel of a maximum and its winners: the first one of equals, of windows with a NaN the last element."""
+    pool, winner = s.body
+    assert isinstance(pool, Pool) and isinstance(winner, Winner)
+    w = WindowLoops(pool.out, pool.a, pool.taps, print_)
+    places, named, within = _named(w.place(), pool.taps, pool.a)
+    step = [*named, *([f"if (!({within})) continue;"] if within else []), f"const real value = {print_(pool.a, places)};",
+            f"if (won < 0 || value > best || isnan(value)) {{ best = value; won = {window_number(pool.taps)}; }}"]
+    last = prod(t.k.value or 0 for t in pool.taps) - 1
+    stored = [f"{print_(pool.out)} = best;", f"{print_(winner.out)} = isnan(best) || won < 0 ? {last} : won;"]
+    yield from print_.each(pool.out, ["real best = -INFINITY;", "int won = -1;", *loops(w.elements, step), *stored])
 
 
 def _places(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
@@ -49,53 +94,89 @@ def _places(at: list[str], taps: tuple[Tap, ...]) -> list[str]:
     return [p + (f" - {lo[k]}" if lo.get(k) else "") for k, p in enumerate(tapped_places(at, taps))]
 
 
-def _within(at: list[str], taps: tuple[Tap, ...], a: View) -> Iterator[str]:
-    """What is true of the places inside the array, where there are others."""
-    places = _places(at, taps)
-    for t in taps:
-        if t.lo or t.hi:
-            yield from (f"{places[t.dim]} >= 0", f"{places[t.dim]} < {length(a.dims[t.dim])}")
+def _named(places: list[str], taps: tuple[Tap, ...], a: View) -> tuple[list[str], list[str], str]:
+    """Places with names for those along tapped dims, the line that gives them, and what is true inside the array."""
+    words = {t.dim: w for t, w in zip(taps, _words(taps), strict=True)}
+    given = ", ".join(f"{w} = {places[d]}" for d, w in words.items())
+    within = [x for t in taps if t.lo or t.hi
+              for x in (f"{words[t.dim]} >= 0", f"{words[t.dim]} < {length(a.dims[t.dim])}")]
+    return [words.get(d, x) for d, x in enumerate(places)], [f"const int {given};"] if words else [], " && ".join(within)
 
 
 def _refold(s: Refold, print_: Statements) -> Iterator[str]:
     """out[..., p, ...] adds up a[..., i, j, ...] over the elements j of windows i that stand at p."""
-    there, over, within = list[str](), Loops(), list[str]()
-    by = {t.dim: t for t in s.taps}
+    number, there, counts = {t.dim: k for k, t in enumerate(s.taps)}, list[str](), list[str]()
+    reach = [_Reach(f"j{k}", w, t, _apart(s.taps)) for k, (w, t) in enumerate(zip(_words(s.taps), s.taps, strict=True))]
     for d, i in enumerate(print_.indices(s.out.dims)):
-        if (t := by.get(d)) is None:
-            there.append(i)
-            continue
-        window, more = window_of(i, f"j{d}", t, length(s.a.dims[len(there)]))
-        over.append((f"j{d}", t.k))
-        there, within = [*there, window, f"j{d}"], [*within, *more]
-    yield from _asked(s, over, within, print_(s.a, there), print_)
+        k = number.get(d)
+        counts += [] if k is None else [length(s.a.dims[len(there)])]
+        there += [i] if k is None else [reach[k].window, f"j{k}"]
+    yield from _asked(s, reach, counts, "", print_(s.a, there), print_)
 
 
 def _unpool(s: Unpool, print_: Statements) -> Iterator[str]:
     """Each element adds up the windows that reach it, or those of which it is the winner."""
-    here = print_.indices(s.out.dims)
-    there, over, within = [*here], Loops(), list[str]()
-    for k, t in enumerate(s.taps):
-        there[t.dim], more = window_of(here[t.dim], f"j{k}", t, length(s.g.dims[t.dim]))
-        over.append((f"j{k}", t.k))
-        within += more
-    if s.won is not None:
-        within.append(f"{print_(s.won, there)} == {window_number(s.taps)}")
-    yield from _asked(s, over, within, print_(s.g, there), print_)
+    there = [*print_.indices(s.out.dims)]
+    reach = [_Reach(f"j{k}", w, t, _apart(s.taps)) for k, (w, t) in enumerate(zip(_words(s.taps), s.taps, strict=True))]
+    for r in reach:
+        there[r.tap.dim] = r.window
+    told = f"{print_(s.won, there)} == {window_number(s.taps)}" if s.won is not None else ""
+    yield from _asked(s, reach, [length(s.g.dims[t.dim]) for t in s.taps], told, print_(s.g, there), print_)
 
 
-def _asked(s: Refold | Unpool, over: Loops, within: Sequence[str], value: str, print_: Statements) -> Iterator[str]:
-    step = f"if ({' && '.join(within)}) total += {value};"
-    yield from print_.each(s.out, ["real total = 0;", *loops(over, [step]), f"{print_(s.out)} = total;"])
+def _asked(s: Refold | Unpool, reach: Sequence[_Reach], counts: Sequence[str], told: str, value: str,
+           print_: Statements) -> Iterator[str]:
+    """What comes to an element: from the one window that may reach it, or from several."""
+    at = print_.indices(s.out.dims)
+    named = f"const int {', '.join(x for r in reach for x in r.named(at[r.tap.dim]))};"
+    within = " && ".join([*(x for r, n in zip(reach, counts, strict=True) for x in r.within(n)), *([told] if told else [])])
+    if reach[0].apart:
+        yield from print_.each(s.out, [named, f"{print_(s.out)} = {within} ? {value} : 0;"])
+        return
+    inner = loops([(r.element, r.tap.k) for r in reach], [named, f"if ({within}) total += {value};"])
+    yield from print_.each(s.out, ["real total = 0;", *inner, f"{print_(s.out)} = total;"])
 
 
-def window_of(p: str, j: str, t: Tap, count: str) -> tuple[str, list[str]]:
-    """The window whose element j stands at position p, and what is true where there is one of `count`."""
-    shifted = p + (f" + {t.lo}" if t.lo else "") + f" - {times(j, t.dilation)}"
-    if t.stride == 1:
-        return shifted, [f"{shifted} >= 0", f"{shifted} < {count}"]
-    window = f"({shifted}) / {t.stride}"
-    return window, [f"{shifted} >= 0", f"({shifted}) % {t.stride} == 0", f"{window} < {count}"]
+def _words(taps: Sequence[Tap]) -> Sequence[str]:
+    """What places along tapped dims are called."""
+    return ("row", "column") if len(taps) == 2 else ("place", *(f"place{k}" for k in range(2, len(taps) + 1)))[:len(taps)]
 
 
-__all__ = ["print_windows"]
+def _apart(taps: Sequence[Tap]) -> bool:
+    """Whether no two windows have an element in common."""
+    return all((t.k.value or t.stride + 1) <= t.stride and t.dilation == 1 for t in taps)
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """The windows that reach a position along one dim, one for each element; where windows are `apart`, one at most."""
+
+    element: str
+    word: str
+    tap: Tap
+    apart: bool
+
+    @property
+    def window(self) -> str:
+        """The number of the window."""
+        return self.word if self.apart or self.tap.stride == 1 else f"{self.word} / {self.tap.stride}"
+
+    def named(self, p: str) -> list[str]:
+        """Variables: the window and its element, or the place where the window would begin."""
+        t = self.tap
+        p = f"{p} + {t.lo}" if t.lo else p
+        if not self.apart:
+            return [f"{self.word} = {p} - {times(self.element, t.dilation)}"]
+        p = f"({p})" if t.lo else p
+        return [f"{self.word} = {p} / {t.stride}", f"{self.element} = {p} % {t.stride}"]
+
+    def within(self, count: str) -> list[str]:
+        """What is true where there is such a window, of `count`."""
+        t = self.tap
+        if self.apart:
+            return [f"{self.word} < {count}", *([f"{self.element} < {t.k}"] if t.k.value != t.stride else [])]
+        steps = [f"{self.word} % {t.stride} == 0"] if t.stride > 1 else []
+        return [f"{self.word} >= 0", *steps, f"{self.window} < {count}"]
+
+
+__all__ = ["Pooled", "pooled", "print_pooled", "print_windows"]
