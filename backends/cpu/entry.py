@@ -36,6 +36,7 @@ class Entry:
     def __init__(self, name: str, system: System, printer: FunctionPrinter, uses: set[str],
                  cut: Truncation | None = None) -> None:
         self.name, self.system, self.printer, self.uses, self.cut = name, system, printer, uses, cut
+        self.unknown = '"some"' if name in ("gradients", "statistics") else "None"       # what a length may be that inputs tell
 
     def prologue(self) -> list[str]:
         """Checks, parameters, sizes and buffers."""
@@ -81,7 +82,7 @@ class Entry:
         node: Input = self.system.inputs[key]
         order = sorted(node.axes, key=lambda x: x != BATCH)      # the caller's order: batch first
         lengths = [str(length(x)) for x in order]
-        dims = [n if n in known else "None" for n in lengths] + [s.format() for s in node.shape]
+        dims = [n if n in known else self.unknown for n in lengths] + [s.format() for s in node.shape]
         dims_text = f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
         own = key.removeprefix("lengths_")
         if own != key and node is lengths_input(own):

@@ -84,7 +84,7 @@ def given_array(name, value):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of the device of these dims; None stands for any size."""
+    """An input as an array of the device of these dims; None stands for any size, "some" for any but 0."""
     if capturing():
         return value
     value = given_array(name, value)
@@ -181,7 +181,7 @@ def check_state(state):
             raise ValueError(f"state[{key!r}] must be one number, not of the shape {a.shape}")
 
 
-def start_from(carry, start):
+def start_from(workspace, carry, start):
     """The state that a chunk starts from, on the device: `start`, where there is no carry; else what `start` has of it."""
     if carry is not None and not isinstance(carry, dict):
         raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
@@ -197,7 +197,18 @@ def start_from(carry, start):
             raise ValueError(f"carry[{key!r}] is of {have[0]} examples, the inputs are of {want[0]}")
         if have != want:
             raise ValueError(f"carry[{key!r}] must have the shape {want}, not {have}")
-        out[key] = cp.asarray(to_device(declared if carry is None else carry[key]), declared.dtype)
+        out[key] = declared_start(workspace, key, declared) if carry is None else cp.asarray(to_device(carry[key]), declared.dtype)
+    return out
+
+
+def declared_start(workspace, key, declared):
+    """A boundary value in a buffer of the workspace: one number everywhere, or what is on the device, of parameters."""
+    flat, = workspace.reserve(f"start of {key}", [(declared.size, declared.dtype)])
+    out = flat[:declared.size].reshape(declared.shape)
+    if isinstance(declared, cp.ndarray):
+        out[...] = declared
+    else:
+        out.fill(declared.flat[0])
     return out
 
 

@@ -36,11 +36,6 @@ def stable_table(reference: Callable[[Ref], Expr | None] = lambda ref: None) -> 
     return Table((*SCALAR_RULES, *STRUCTURE_RULES, _through_moves(stable), *stable))
 
 
-def stabilise_exprs(exprs: list[Expr]) -> list[Expr]:
-    """Expressions without closing edges, stabilised."""
-    return Rewriter(stable_table()).all(exprs)
-
-
 def stabilise(system: System) -> System:
     """The system with naive forms replaced; what was replaced stands in `notes`."""
     for _ in range(ROUNDS):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ..algebra import Bindings, Rule, any_of, constant, number, numbers, rule, structure, term
+from ..algebra import Rule, any_of, constant, number, numbers, rule, structure, term
 from ..graph import At, Broadcast, Contract, Expr, Map, Move, Reduce, Shift, Stop, apply
 from .exponents import Exponents, Term, bounded, normalised
 from .moment_rules import joined, linear_terms
@@ -16,10 +16,6 @@ from .moment_rules import joined, linear_terms
 STABLE = "stabilised"
 x, y, z, w = any_of("x y z w")
 c, d = numbers("c d")
-
-
-def _double(b: Bindings) -> bool:
-    return number(b["c"]) == 2 * (number(b["d"]) or 0) != 0
 
 
 def _fn(name: str):  # type: ignore[no-untyped-def]

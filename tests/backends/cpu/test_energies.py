@@ -119,6 +119,16 @@ def test_categorical_values_are_one_hot():
         p.free_energy(p.init(), v=v)
 
 
+def test_a_step_wants_examples():
+    """A mean over none would be no number, and parameters with it; a free energy of none is none."""
+    p = program(TRAINED["cd1"])
+    params, none = p.init(), data(p.system)["v"][:0]
+    for call in (lambda: p.train_step(params, p.init_state(params), v=none), lambda: p.statistics(params, v=none)):
+        with pytest.raises(ValueError, match=r"v must have the shape \(some, 12\), not \(0, 12\)"):
+            call()
+    assert p.free_energy(params, v=none).shape == (0,)
+
+
 def test_what_is_missing_says_why():
     """A function without a closed form, and one that a model with a loss has not."""
     p = program(TRAINED["units that interact"])

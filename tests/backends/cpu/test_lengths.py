@@ -202,6 +202,8 @@ def test_models_without_lengths_hold_no_masks():
      "x holds sequences of unequal length: pad them to one, and declare `lengths t` in the model, t being their axis"),
     ({"lengths_t": None}, "lengths_t is missing: the model declares `lengths t`"),
     ({"lengths_t": {4}}, "lengths_t must be an array of numbers, not {4}"),
+    ({"x": np.zeros((0, 5), int)}, "x must have the shape (some, some), not (0, 5)"),
+    ({"x": np.zeros((4, 0), int)}, "x must have the shape (some, some), not (4, 0)"),
     ({"x": None}, "x must be an array of numbers, not None"),
     ({"x": [[1, None]]}, "x must be an array of numbers, not [[1, None]]"),
 ])

@@ -7,7 +7,7 @@ their allocation, a result that overlaps an operand.
 import ctypes
 
 import numpy as np
-from gpu.devices import Refused, allocation, current
+from gpu.devices import Refused, allocation, current, not_captured
 
 REAL, KEPT = 0, {68: 23, 75: 7, 77: 10}                          # CUDA_R_32F; bits by CUBLAS_COMPUTE_32F, _FAST_16BF, _FAST_TF32
 INVALID = 7                                                      # CUBLAS_STATUS_INVALID_VALUE
@@ -20,6 +20,7 @@ class Cublas:
         self.streams, self.workspaces = {}, {}
 
     def cublasCreate_v2(self, handle):
+        not_captured("what cuBLAS makes of its own")
         handle._obj.value = len(self.streams) + 1
         self.streams[handle._obj.value] = 0
         return 0
@@ -41,10 +42,6 @@ class Cublas:
         typed("size", size, ctypes.c_size_t)
         self.workspaces[handle.value] = allocation(address.value, size.value)
         return 0
-
-    def cublasSgemm_v2(self, handle, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-        none = ctypes.c_longlong(0)
-        return self.cublasSgemmStridedBatched(handle, ta, tb, m, n, k, alpha, a, lda, none, b, ldb, none, beta, c, ldc, none, 1)
 
     def cublasGemmEx(self, handle, ta, tb, m, n, k, alpha, a, of_a, lda, b, of_b, ldb, beta, c, of_c, ldc, how, algorithm):
         none = ctypes.c_longlong(0)

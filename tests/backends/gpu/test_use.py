@@ -166,6 +166,15 @@ def test_no_memory_to_record_a_step(program):
     assert "a step cannot be captured: no room for the place of y: 0.0 MB are" in workspace.views["steps"][0].reason
 
 
+def test_no_examples(program):
+    """Nothing to learn from is refused, nothing to predict is predicted."""
+    params, none = program.init(), {"x": np.zeros((0, 4), np.float32), "y": np.zeros(0, int)}
+    for given in (none, program.module.to_device(none)):
+        with pytest.raises(ValueError, match=r"x must have the shape \(some, 4\), not \(0, 4\)"):
+            program.train_step(params, program.init_state(params), **given)
+        assert program.predict(params, x=given["x"])["p"].shape == (0, 3)
+
+
 def test_batches_of_a_few_sizes_take_turns(program):
     """Each has a graph of its own, as long as no larger one moves the buffers; the fifth size takes the place of the oldest."""
     numpy = cr.compile(cr.parse(TEXT))

@@ -197,7 +197,8 @@ def test_wrong_inputs_are_sentences(model):
         for name, value, message in (("x", batch()["x"] + 3, "classes are 0 to 4"), ("y", batch()["y"] - 5, "classes are 0 to 4"),
                                      ("x", batch()["x"] * 1.0, "must hold integers"),
                                      ("y", batch()["y"][:, :2], "must have the shape"),
-                                     ("x", batch()["x"][0], "must have the shape"), ("x", None, "must be an array")):
+                                     ("x", batch()["x"][0], "must have the shape"), ("x", None, "must be an array"),
+                                     ("x", batch()["x"][:0], r"must have the shape \(some, some\)")):
             with pytest.raises((TypeError, ValueError), match=message):
                 model.train_step(params, state, **{**batch(), name: value})
         same(params, kept, 0)
