@@ -477,7 +477,7 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
         d_h1_b_a, d_h2_W_f, d_h2_W_g, d_h2_W_o, d_h2_W_a, d_h2_b_f, d_h2_b_g, d_h2_b_o, d_h2_b_a,
     ) = (grads[k] for k in PARAMS)
     dtype = params["E0"].dtype
-    x = real_input("x", x, (None, None, D), dtype)              # (B, T, D)
+    x = real_input("x", x, ("some", "some", D), dtype)          # (B, T, D)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
     h0_1 = real_input("h0_1", h0_1, (B, D), dtype)              # (B, D)
@@ -806,7 +806,7 @@ def carry_entry(carry, key, dims):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -830,7 +830,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

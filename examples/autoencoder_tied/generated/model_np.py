@@ -178,7 +178,7 @@ def _gradients(params, grads, x, workspace):
     W, b, d = (params[k] for k in PARAMS)
     d_W, d_b, d_d = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
-    x = real_input("x", x, (None, D), dtype)                    # (B, D)
+    x = real_input("x", x, ("some", D), dtype)                  # (B, D)
     B = len(x)
     (
         h, a_r, tmp, term, d_a_h, tmp2, sigmoid_a_r_minus_x_h, tmp3,
@@ -288,7 +288,7 @@ def sigmoid(x, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -312,7 +312,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

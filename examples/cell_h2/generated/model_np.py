@@ -333,7 +333,7 @@ def _gradients(params, grads, x, y, workspace):
         d_W, d_U_1, d_U_2, d_b, d_W_g, d_U_g, d_b_g, d_W_y, d_b_y, d_h1, d_h2,
     ) = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
-    x = class_input("x", x, (None, None), V)                    # (B, T)
+    x = class_input("x", x, ("some", "some"), V)                # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
@@ -631,7 +631,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

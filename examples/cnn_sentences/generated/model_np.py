@@ -300,7 +300,7 @@ def _gradients(params, grads, w, y, workspace, seed):
     L, h3_W, h3_b, h4_W, h4_b, h5_W, h5_b, s_W, s_b = (params[k] for k in PARAMS)
     d_L, d_h3_W, d_h3_b, d_h4_W, d_h4_b, d_h5_W, d_h5_b, d_s_W, d_s_b = (grads[k] for k in PARAMS)
     dtype = params["L"].dtype
-    w = class_input("w", w, (None, N), V)                       # (B, N)
+    w = class_input("w", w, ("some", N), V)                     # (B, N)
     B = len(w)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
@@ -588,7 +588,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

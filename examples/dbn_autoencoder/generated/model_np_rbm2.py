@@ -110,7 +110,7 @@ def _gradients(params, grads, v, workspace, seed):
     W2, b2, a2 = (params[k] for k in PARAMS)
     d_W2, d_b2, d_a2 = (grads[k] for k in PARAMS)
     dtype = params["W2"].dtype
-    v = units_input("v", v, (None, H), dtype, "mean")           # (B, H)
+    v = units_input("v", v, ("some", H), dtype, "mean")         # (B, H)
     B = len(v)
     (
         a2_v, W2_v, dot_W2_v, tmp, tmp2, u, W2_u, tmp3, v_model, tmp4, a2_v_model, W2_v_model,
@@ -220,7 +220,7 @@ def _statistics(params, grads, v, workspace):
     W2, b2 = (params[k] for k in ("W2", "b2"))
     d_W2, d_b2, d_a2 = (grads[k] for k in PARAMS)
     dtype = params["W2"].dtype
-    v = units_input("v", v, (None, H), dtype, "mean")           # (B, H)
+    v = units_input("v", v, ("some", H), dtype, "mean")         # (B, H)
     B = len(v)
     W2_v, = _statistics_buffers(workspace, B, dtype)
     # d_W2 = (W2 @ v + b2) @ v.T / B
@@ -422,7 +422,7 @@ def sigmoid(x, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -453,7 +453,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

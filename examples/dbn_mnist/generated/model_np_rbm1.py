@@ -107,7 +107,7 @@ def _gradients(params, grads, v, workspace, seed):
     W1, b1, a1 = (params[k] for k in PARAMS)
     d_W1, d_b1, d_a1 = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
-    v = units_input("v", v, (None, D), dtype, "mean")           # (B, D)
+    v = units_input("v", v, ("some", D), dtype, "mean")         # (B, D)
     B = len(v)
     (
         W1_v, sigmoid_W1_v, tmp, u, W1_u, tmp2, v_model, tmp3, a1_v_model, W1_v_model, tmp4,
@@ -214,7 +214,7 @@ def _statistics(params, grads, v, workspace):
     W1, b1 = (params[k] for k in ("W1", "b1"))
     d_W1, d_b1, d_a1 = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
-    v = units_input("v", v, (None, D), dtype, "mean")           # (B, D)
+    v = units_input("v", v, ("some", D), dtype, "mean")         # (B, D)
     B = len(v)
     t1, = _statistics_buffers(workspace, B, dtype)
     # t1 = sigmoid(W1 @ v + b1) / B
@@ -428,7 +428,7 @@ def softplus(x, scratch=None, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -459,7 +459,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

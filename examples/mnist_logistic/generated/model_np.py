@@ -159,7 +159,7 @@ def _gradients(params, grads, x, y, workspace):
     W, b = (params[k] for k in PARAMS)
     d_W, d_b = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
-    x = real_input("x", x, (None, D), dtype)                    # (B, D)
+    x = real_input("x", x, ("some", D), dtype)                  # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     s, max_s, exp_s, sum_exp_s, s_picked, tmp = _gradients_buffers(workspace, B, dtype)
@@ -239,7 +239,7 @@ def pick(a, i, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -280,7 +280,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

@@ -206,7 +206,7 @@ def _gradients(params, grads, x, y, workspace, seed):
     W1, W2, W3, b1, b2, b3 = (params[k] for k in PARAMS)
     d_W1, d_W2, d_W3, d_b1, d_b2, d_b3 = (grads[k] for k in PARAMS)
     dtype = params["W1"].dtype
-    x = real_input("x", x, (None, D), dtype)                    # (B, D)
+    x = real_input("x", x, ("some", D), dtype)                  # (B, D)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
@@ -354,7 +354,7 @@ def pick(a, i, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -395,7 +395,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

@@ -456,7 +456,7 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
         d_b_W_i, d_b_W_o, d_b_W_c, d_b_b_f, d_b_b_i, d_b_b_o, d_b_b_c, d_s_W, d_s_b,
     ) = (grads[k] for k in PARAMS)
     dtype = params["L"].dtype
-    x = class_input("x", x, (None, None), V)                    # (B, T)
+    x = class_input("x", x, ("some", "some"), V)                # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
     z = class_input("z", z, (B, T), S)                          # (B, T)
@@ -862,7 +862,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

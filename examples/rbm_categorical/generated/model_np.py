@@ -119,9 +119,9 @@ def _gradients(params, grads, v, chain_h, workspace, seed):
     W, b, c = (params[k] for k in PARAMS)
     d_W, d_b, d_c, new_chain_h = (grads[k] for k in ("W", "b", "c", "chain_h"))
     dtype = params["W"].dtype
-    v = units_input("v", v, (None, D, L), dtype, "categorical")  # (B, D, L)
+    v = units_input("v", v, ("some", D, L), dtype, "categorical")  # (B, D, L)
     B = len(v)
-    chain_h = real_input("chain_h", chain_h, (None, H), dtype)  # (PARTICLES, H)
+    chain_h = real_input("chain_h", chain_h, ("some", H), dtype)  # (PARTICLES, H)
     PARTICLES = len(chain_h)
     (
         W_T, h_model, u_h_model, tmp, u_v_model, tmp2, b_v_model, sum_b_v_model, flat_v_model2,
@@ -270,7 +270,7 @@ def _statistics(params, grads, v, workspace):
     W, c = (params[k] for k in ("W", "c"))
     d_W, d_b, d_c = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
-    v = units_input("v", v, (None, D, L), dtype, "categorical")  # (B, D, L)
+    v = units_input("v", v, ("some", D, L), dtype, "categorical")  # (B, D, L)
     B = len(v)
     flat_v, t1 = _statistics_buffers(workspace, B, dtype)
     # t1 = sigmoid(W @ flatten(v) + c) / B
@@ -528,7 +528,7 @@ def softplus(x, scratch=None, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -559,7 +559,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

@@ -107,7 +107,7 @@ def _gradients(params, grads, v, workspace, seed):
     W, b, c = (params[k] for k in PARAMS)
     d_W, d_b, d_c = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
-    v = units_input("v", v, (None, D), dtype, "binary")         # (B, D)
+    v = units_input("v", v, ("some", D), dtype, "binary")       # (B, D)
     B = len(v)
     (
         W_v, tmp, h, tmp2, W_h, tmp3, v_model, tmp4, b_v_model, W_v_model, h_model, tmp5,
@@ -217,7 +217,7 @@ def _statistics(params, grads, v, workspace):
     W, c = (params[k] for k in ("W", "c"))
     d_W, d_b, d_c = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
-    v = units_input("v", v, (None, D), dtype, "binary")         # (B, D)
+    v = units_input("v", v, ("some", D), dtype, "binary")       # (B, D)
     B = len(v)
     t1, = _statistics_buffers(workspace, B, dtype)
     # t1 = sigmoid(W @ v + c) / B
@@ -433,7 +433,7 @@ def softplus(x, scratch=None, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -464,7 +464,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

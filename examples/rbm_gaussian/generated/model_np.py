@@ -128,9 +128,9 @@ def _gradients(params, grads, v, chain_h, workspace, seed):
     W, b, c, z = (params[k] for k in PARAMS)
     d_W, d_b, d_c, d_z, new_chain_h = (grads[k] for k in ("W", "b", "c", "z", "chain_h"))
     dtype = params["W"].dtype
-    v = real_input("v", v, (None, D), dtype)                    # (B, D)
+    v = real_input("v", v, ("some", D), dtype)                  # (B, D)
     B = len(v)
-    chain_h = real_input("chain_h", chain_h, (None, H), dtype)  # (PARTICLES, H)
+    chain_h = real_input("chain_h", chain_h, ("some", H), dtype)  # (PARTICLES, H)
     PARTICLES = len(chain_h)
     (
         v_minus_b, square_v_minus_b, square_v_minus_b_exp_z, sum_square_v_minus_b_exp_z, v_exp_z,
@@ -316,7 +316,7 @@ def _statistics(params, grads, v, workspace):
     W, b, c, z = (params[k] for k in PARAMS)
     d_W, d_b, d_c, d_z = (grads[k] for k in PARAMS)
     dtype = params["W"].dtype
-    v = real_input("v", v, (None, D), dtype)                    # (B, D)
+    v = real_input("v", v, ("some", D), dtype)                  # (B, D)
     B = len(v)
     v_exp_z, t2, W_t2, v_minus_b, tmp, sum_v_minus_b = _statistics_buffers(workspace, B, dtype)
     # t2 = sigmoid(W @ (v * exp(-z)) + c) / B
@@ -580,7 +580,7 @@ def softplus(x, scratch=None, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -611,7 +611,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

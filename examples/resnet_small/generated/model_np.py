@@ -1414,7 +1414,7 @@ def _gradients(params, grads, x, y, workspace):
         new_h6_a_n_v, new_h6_r_n_mu, new_h6_r_n_v,
     ) = (grads[k] for k in PARAMS)
     dtype = params["h0.W"].dtype
-    x = real_input("x", x, (None, 1, 28, 28), dtype)            # (B, 1, 28, 28)
+    x = real_input("x", x, ("some", 1, 28, 28), dtype)          # (B, 1, 28, 28)
     B = len(x)
     y = class_input("y", y, (B,), C)                            # (B,)
     (
@@ -2728,7 +2728,7 @@ def pick(a, i, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -2769,7 +2769,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

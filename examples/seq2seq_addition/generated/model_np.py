@@ -745,10 +745,10 @@ def _gradients(params, grads, x, y, r, workspace):
         d_d_W_z, d_d_W_r, d_d_W_g, d_d_b_z, d_d_b_r, d_d_b_g, d_p_W, d_p_b,
     ) = (grads[k] for k in PARAMS)
     dtype = params["X"].dtype
-    x = class_input("x", x, (None, None), V)                    # (B, S)
+    x = class_input("x", x, ("some", "some"), V)                # (B, S)
     B, S = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    y = class_input("y", y, (B, None), V)                       # (B, T)
+    y = class_input("y", y, (B, "some"), V)                     # (B, T)
     T = y.shape[1]
     y = y.swapaxes(0, 1)                                        # time first inside
     r = class_input("r", r, (B, T), V)                          # (B, T)
@@ -1298,7 +1298,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

@@ -333,7 +333,7 @@ def _gradients(params, grads, x, y, workspace):
         d_e_L, d_h_W_f, d_h_W_i, d_h_W_o, d_h_W_c, d_h_b_f, d_h_b_i, d_h_b_o, d_h_b_c, d_s_W, d_s_b,
     ) = (grads[k] for k in PARAMS)
     dtype = params["e.L"].dtype
-    y = real_input("y", y, (None, None, W), dtype)              # (B, T, W)
+    y = real_input("y", y, ("some", "some", W), dtype)          # (B, T, W)
     B, T = y.shape[:2]
     y = y.swapaxes(0, 1)                                        # time first inside
     x = class_input("x", x, (B,), C)                            # (B,)
@@ -539,7 +539,7 @@ def carry_entry(carry, key, dims):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -595,7 +595,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

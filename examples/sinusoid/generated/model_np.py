@@ -158,7 +158,7 @@ def _gradients(params, grads, x, y, workspace):
     w1, b1, w2, b2 = (params[k] for k in PARAMS)
     d_w1, d_b1, d_w2, d_b2 = (grads[k] for k in PARAMS)
     dtype = params["w1"].dtype
-    x = real_input("x", x, (None,), dtype)                      # (B,)
+    x = real_input("x", x, ("some",), dtype)                    # (B,)
     B = len(x)
     y = real_input("y", y, (B,), dtype)                         # (B,)
     h, w2_h, tmp = _gradients_buffers(workspace, B, dtype)
@@ -236,7 +236,7 @@ def _adam(w, g, m, v, lr, step, tmp):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -260,7 +260,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

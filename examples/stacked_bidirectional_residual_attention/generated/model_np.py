@@ -1199,7 +1199,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         d_a_head_2_W_q, d_a_head_2_W_k, d_a_head_2_W_v, d_q_gamma, d_q_beta, d_s_W, d_s_b,
     ) = (grads[k] for k in PARAMS)
     dtype = params["e.L"].dtype
-    x = class_input("x", x, (None, None), V)                    # (B, T)
+    x = class_input("x", x, ("some", "some"), V)                # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), C)                          # (B, T)
@@ -2164,7 +2164,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

@@ -162,7 +162,7 @@ def _gradients(params, grads, h1, workspace, seed):
     W2, b2, a2 = (params[k] for k in PARAMS)
     d_W2, d_b2, d_a2 = (grads[k] for k in PARAMS)
     dtype = params["W2"].dtype
-    h1 = real_input("h1", h1, (None, H), dtype)                 # (B, H)
+    h1 = real_input("h1", h1, ("some", H), dtype)               # (B, H)
     B = len(h1)
     (
         u_layer2_z, tmp, mask, z, W2_z, tmp2, loss_terms, d_z, tmp3, t1_z,
@@ -270,7 +270,7 @@ def sigmoid(x, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -294,7 +294,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 

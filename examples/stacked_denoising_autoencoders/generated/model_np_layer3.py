@@ -162,7 +162,7 @@ def _gradients(params, grads, h2, workspace, seed):
     W3, b3, a3 = (params[k] for k in PARAMS)
     d_W3, d_b3, d_a3 = (grads[k] for k in PARAMS)
     dtype = params["W3"].dtype
-    h2 = real_input("h2", h2, (None, H), dtype)                 # (B, H)
+    h2 = real_input("h2", h2, ("some", H), dtype)               # (B, H)
     B = len(h2)
     (
         u_layer3_z, tmp, mask, z, W3_z, tmp2, loss_terms, d_z, tmp3, t1_z,
@@ -270,7 +270,7 @@ def sigmoid(x, out=None):
 
 
 def real_input(name, value, dims, dtype):
-    """An input as an array of these dims; None stands for any size."""
+    """An input as an array of these dims; None stands for any size, "some" for any but 0, of which no mean can be taken."""
     value = as_array(name, value)
     if value.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {value.dtype}")
@@ -294,7 +294,7 @@ def as_array(name, value):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 
