@@ -80,8 +80,10 @@ def flattened(lines: Sequence[str]) -> list[str]:
             continue
         end = next((j for j in range(k + 1, len(out)) if not out[j].startswith(m[1]) and out[j]), len(out))
         parts = {x.split(" = ")[0]: x for x in m[2].split(", ")}
-        text, word = "", m[2].split()[2].removesuffix(",")     # `b = at, i = at % 1`: a row of one element
+        text, word = "", m[2].split()[2].removesuffix(",")
         for i, x in parts.items():
+            if x.endswith(" % 1"):                               # there is only the first, which nothing is added for
+                continue
             text = f"{bracketed(text)}*{x.partition(' % ')[2]} + {i}" if text else i
         scope = [x.replace(f"[{text}]", f"[{word}]").replace(f"({text})*", f"{word}*") for x in out[k + 1:end]]
         used = {*WORDS.findall("\n".join(scope))}

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .function import CudaFunction
 
 WIDTH = 100
+LONG = 120                                                       # the longest line inside of a kernel
+CUTS = ("?", ":", ",", "||", "&&", "+", "-")                     # where it is cut, best first
+CUT = re.compile(r" (?:&&|\|\||[?:+-]) |, ")
 MARK = re.compile(r"\bSIMD\w*(?:\([^()]*\))? ")
 WORD = re.compile(r"[^\W\d]\w*")
 
@@ -39,7 +42,7 @@ class Text:
 
     def format(self, name: str) -> str:
         """The kernel in CUDA C++, under its equations."""
-        body = "".join(f"    {line}\n" if line else "\n" for line in self.lines)
+        body = "".join(f"    {x}\n" if x else "\n" for line in self.lines for x in folded(line))
         return f"{comment([*self.equations])}{signature(self.bounds, name, self.given)}\n{{\n{body}}}\n"
 
 
@@ -70,7 +73,8 @@ class Kernels:
             given.append(f"{'' if k == 'keys' and any(x.startswith('keys[') for x in lines) else 'const '}int *__restrict__ {k}")
         lengths = [n for n in function.numbers if size_name(n) in tokens]
         numbers = sorted([*lengths, *(n for n in tokens if n.startswith("offset_"))])
-        given += [*(f"int {size_name(n)}" for n in numbers), *waits, *more]
+        given += [f"const int *__restrict__ {n}" if n.startswith("offset_") else f"int {size_name(n)}" for n in numbers]
+        given += [*waits, *more]
         text = Text(f"__launch_bounds__({geometry.total}{', 1' if waits else ''})", given, [*alias, *lines],
                     function.part, dict.fromkeys(function.equations))
         return self._named(word if waits else f"{word}_kernel", text), homes, numbers
@@ -149,6 +153,23 @@ def signature(bounds: str, name: str, given: Sequence[str]) -> str:
     head = f'extern "C" __global__ void {bounds}'
     whole = f"{head} {name}({', '.join(given)})"
     return whole if len(whole) <= WIDTH else f"{head}\n{parameters(name, given)}"
+
+
+def folded(line: str, indent: int = 8) -> list[str]:
+    """A line of C, cut where fewest brackets are open if it is too long: behind a condition, a comma, before an operator."""
+    if len(line) <= LONG or "/*" in line or line.lstrip().startswith("#"):
+        return [line]
+    start, depth, found = len(line) - len(line.lstrip()), 0, list[tuple[int, int, int]]()
+    for k, c in enumerate(line):
+        depth += (c in "([{") - (c in ")]}")
+        if c == ")" and depth == 0 and line[start:].startswith("if (") and line[k + 1:k + 2] == " ":
+            return [*folded(line[:k + 1]), *folded(" " * (start + 4) + line[k + 2:])]
+        if start + 20 < k < LONG and (m := CUT.match(line, k)):
+            found.append((-depth, -CUTS.index(m[0].strip()), k + (m[0] == ", ")))
+    if not found:
+        return [line]
+    cut = max(found)[2]
+    return [line[:cut].rstrip(), *folded(" " * (start + indent) + line[cut:].lstrip(), 0)]
 
 
 def parameters(head: str, given: Sequence[str]) -> str:

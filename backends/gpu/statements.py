@@ -82,7 +82,7 @@ class Statements(native.Statements):
         """The element of a view at an index: arrays are row-major blocks of memory, of local ones each row has its own."""
         at, kept = self.indices(v.dims) if at is None else at, self.local.get(v.array)
         places = [(place(x, n, at), length(n)) for k, (x, n) in enumerate(zip(v.along, v.array.dims, strict=True))
-                  if kept is None or k in kept]
+                  if (kept is None or k in kept) and n != 1]
         if not places:
             return self.names(v.array) + ("" if kept == () else "[0]")
         return f"{self.names(v.array)}[{flat(places)}]"
