@@ -278,8 +278,6 @@ loss = mean[batch, t] sum((h[t] - y[t])^2)
                                                       ("gru", 128, (1, 6))])
 def test_a_layer_as_large_as_real_ones(monkeypatch, cell, units, shape):
     """Columns four at a time, each warp its own share of them or a tile of its own, every thread of a block at work."""
-    monkeypatch.setattr(programs, "everything", lambda module, params, inputs: dict(
-        zip(["loss", "grads"], programs.taking(module.loss_and_grads, params, inputs), strict=True)))
     name = f"{cell} of {units}"
     monkeypatch.setitem(ZOO, name, lambda: parse(LAYER.format(units, cell)))
     agrees(monkeypatch, name, shape, host.SHUFFLED, B=32, T=3)
