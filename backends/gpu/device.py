@@ -23,10 +23,11 @@ class Kernels:
             try:
                 self.functions[name] = self.module.get_function(name)
             except Exception as e:
-                major = int(cp.cuda.Device().compute_capability[:-1])
-                if major >= 7:
+                has, cuda = int(cp.cuda.Device().compute_capability) / 10, cp.cuda.runtime.runtimeGetVersion() // 1000
+                if has >= (7.5 if cuda >= 13 else 7.0):
                     raise
-                raise RuntimeError(f"kernels need a GPU of compute capability 7.0 or more; this one has {major}.x") from e
+                raise RuntimeError(f"kernels need a GPU of compute capability 7.0 or more, with CUDA 13 of 7.5 or more; this one "
+                                   f"has {has}, and CuPy is that for CUDA {cuda}") from e
         return self.functions[name]
 
 
