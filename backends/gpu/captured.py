@@ -1,5 +1,7 @@
 """Helpers of modules for a GPU: a training step recorded once as a graph, and replayed."""
 
+import warnings
+
 import numpy as np
 
 cp = None                                                        # a module imports cupy as cp
@@ -64,22 +66,19 @@ class Captured:
     """A training step as a graph, for arrays that stay where they are and inputs of the same shapes.
 
     The first call runs plainly: it compiles kernels and makes buffers. The second captures. `reason`: why that cannot be.
-    `carry`: of a truncated model, what a chunk starts from; a step gives then (loss, carry).
+    `carry`: of a truncated model, a tuple of what a chunk starts from, which may be None; else (). A step gives (loss, carry).
     """
 
     def __init__(self, step, params, state, inputs, given, workspace, carry):
         self.step, self.params, self.state, self.workspace = step, dict(params), dict(state), workspace
         self.arrays, self.sort = self.known(params, state), self.sorted(inputs, carry)
         self.given, self.graph, self.reason, self.moved = given, None, "", None
-        self.cut = carry is not None
-        if carry and any(isinstance(v, int) for v in carry.values()):
-            self.reason = "a step cannot be captured: a launch takes the number of steps before the chunk, which grows"
 
     @staticmethod
     def sorted(inputs, carry):
         """The shapes and kinds of all that a step is given, lengths themselves, and the device and the stream that it runs on."""
         return ([(x.shape, x.dtype.kind) if hasattr(x, "dtype") else x for x in inputs],
-                [(k, np.shape(x)) for k, x in (carry or {}).items()], STREAMS.current())
+                [c and [(k, np.shape(x)) for k, x in c.items()] for c in carry], STREAMS.current())
 
     @staticmethod
     def known(params, state):
@@ -100,39 +99,48 @@ class Captured:
         return found
 
     def hold(self, inputs, carry):
-        """Places for the inputs and for the carry; a length goes to the launches as it is."""
+        """Places for the inputs and for the carry; a length goes to the launches as it is, a number of steps to its own place."""
         self.held = [x if dtype is int else Place(name, x, axes, dtype, check)
                      for x, (name, axes, dtype, check) in zip(inputs, self.given)]
-        self.carry = {k: Place(f"carry[{k!r}]", a, 0, a.dtype, None) for k, a in (carry or {}).items()}
+        self.before = before(carry)
+        self.carry = [c and {k: x if isinstance(x, int) else Place(f"carry[{k!r}]", x, 0, x.dtype, None) for k, x in c.items()}
+                      for c in carry]
 
     def fill(self, inputs, carry, stream):
         """The inputs, into their places."""
-        for key, place in self.carry.items():
-            place.fill(carry[key], stream)
-        for value, place in zip(inputs, self.held):
+        pairs = [(c[k], place) for c, places in zip(carry, self.carry) for k, place in (places or {}).items()]
+        for value, place in [*pairs, *zip(inputs, self.held)]:
             if isinstance(place, Place):
                 place.fill(value, stream)
+        for steps in self.workspace.views.get("steps before", {}).values():
+            steps.fill(before(carry))
 
     def capture(self, inputs, carry):
-        """Record the step; where that fails, steps are launched plainly."""
+        """Record the step; where that fails, a warning says so, and steps are launched plainly.
+
+        What is allocated while a stream captures would be given back before the graph runs: in this mode it is an error.
+        """
         stream = STREAMS.recorder()
         try:
             self.hold(inputs, carry)
             with stream:
-                stream.begin_capture()
+                if BLAS.handles:
+                    BLAS.ready()                                 # what cuBLAS makes, before the capture
+                stream.begin_capture(cp.cuda.runtime.streamCaptureModeThreadLocal)
                 try:
                     inputs = [x.view if isinstance(x, Place) else x for x in self.held]
-                    carry = {k: x.array for k, x in self.carry.items()} if self.cut else None
+                    carry = [c and {k: x.array if isinstance(x, Place) else x for k, x in c.items()} for c in self.carry]
                     self.found = self.launched(self.params, self.state, inputs, carry)
                 finally:
                     graph = stream.end_capture()
             self.graph = graph
         except Exception as e:
-            self.held, self.reason = [], f"a step cannot be captured: {e}"
+            self.held, self.reason = [], f"a step cannot be captured: {e.__context__ or e}"
+            warnings.warn(f"{self.reason}; it is launched kernel by kernel, which takes more of the host's time", stacklevel=2)
 
     def launched(self, params, state, inputs, carry):
         """The step, launch by launch."""
-        return self.step(params, state, *inputs, *([] if carry is None else [carry]), self.workspace)
+        return self.step(params, state, *inputs, *carry, self.workspace)
 
     def run(self, params, state, inputs, carry):
         """What the step gives, in fresh arrays."""
@@ -149,7 +157,25 @@ class Captured:
             found = self.found
         if not isinstance(found, tuple):
             return found.copy()
-        return found[0].copy(), {k: v.copy() if self.graph and isinstance(v, cp.ndarray) else v for k, v in found[1].items()}
+        if self.graph is None:
+            return found[0].copy(), found[1]
+        more = before(carry) - self.before
+        return found[0].copy(), {k: v + more if isinstance(v, int) else v.copy() for k, v in found[1].items()}
+
+
+def before(carry):
+    """How many steps came before the chunk, where kernels count them."""
+    return next((x for c in carry for x in (c or {}).values() if isinstance(x, int)), 0)
+
+
+def steps_before(workspace, steps, dtype):
+    """The number of steps before a chunk, on the device: a graph reads the number that is there when it is replayed."""
+    made = workspace.views.setdefault("steps before", {})
+    if dtype not in made:
+        made[dtype], = allocated("the number of steps", [((), dtype)])
+    if not capturing():
+        made[dtype].fill(steps)
+    return made[dtype]
 
 
 def prepared(inputs, given):
@@ -162,17 +188,14 @@ def prepared(inputs, given):
 def stepped(step, params, state, inputs, given, workspace):
     """A training step: replayed where its arrays are those of a step before."""
     inputs = prepared(inputs, given)
-    return Captured.of(step, params, state, inputs, given, workspace, None).run(params, state, inputs, None)
+    return Captured.of(step, params, state, inputs, given, workspace, ()).run(params, state, inputs, ())
 
 
 def stepped_on(step, params, state, inputs, given, workspace, carry):
-    """A training step on a chunk: (loss, carry). A sequence's first chunk runs plainly, for it reads other boundaries."""
+    """A training step on a chunk: (loss, carry). A sequence's first chunk reads other boundaries: it is a graph of its own."""
     inputs = prepared(inputs, given)
-    if carry is None:
-        check_state(state)
-        loss, carry = step(params, state, *inputs, None, workspace)
-        return loss.copy(), carry
-    if not isinstance(carry, dict):
+    if carry is not None and not isinstance(carry, dict):
         raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
-    carry = {k: v if isinstance(v, int) else to_device(v) for k, v in carry.items()}
-    return Captured.of(step, params, state, inputs, given, workspace, carry).run(params, state, inputs, carry)
+    if carry is not None:
+        carry = {k: int(v) if isinstance(v, (int, np.integer)) else to_device(v) for k, v in carry.items()}
+    return Captured.of(step, params, state, inputs, given, workspace, (carry,)).run(params, state, inputs, (carry,))

@@ -4,6 +4,7 @@ Where one has the name of a helper for NumPy, it stands in its place.
 """
 
 import ctypes
+import threading
 
 import numpy as np
 
@@ -99,8 +100,9 @@ class Streams:
 
     @staticmethod
     def current():
-        """The device in use and its current stream."""
-        return cp.cuda.runtime.getDevice(), cp.cuda.get_current_stream().ptr
+        """The device in use and its current stream; pointer 2 is the default stream of each thread, another one in each."""
+        device, stream = cp.cuda.runtime.getDevice(), cp.cuda.get_current_stream().ptr
+        return (device, stream) if stream != 2 else (device, stream, threading.get_ident())
 
     def runs(self):
         """The device and the stream that run what is launched now: at once, or when what is recorded is replayed."""

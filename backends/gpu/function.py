@@ -272,7 +272,7 @@ class CudaFunction(NativeFunction):
     def _statements(self) -> Statements:
         """What prints the next kernel."""
         out = Statements(self.c_names.__getitem__, self.indices, self.system.sizes,
-                         {k: f"offset_{k}" for k in self.offsets}, self.own)
+                         {k: f"offset_{k}[0]" for k in self.offsets}, self.own)
         out.taken |= {*self.c_names.values(), *self.system.sizes} | self.keywords
         out.atomics = self.options.atomics
         return out
@@ -315,7 +315,10 @@ class CudaFunction(NativeFunction):
 
     def lengths_given(self, numbers: Sequence[str]) -> Iterator[str]:
         """The numbers that a kernel takes, as they are called in Python."""
-        yield from (self.offsets.get(n.removeprefix("offset_"), n) if n.startswith("offset_") else n for n in numbers)
+        for n in numbers:
+            before = self.offsets.get(n.removeprefix("offset_")) if n.startswith("offset_") else None
+            self.uses |= {"steps_before"} if before is not None else set()
+            yield n if before is None else f"steps_before(workspace, {before}, np.int32)"
 
     def _sorted(self, s: Scatter) -> Iterator[str]:
         """Rows added up by their class: the classes brought together, sorted, and then a block for each class that there is."""

@@ -19,9 +19,9 @@ from .selfcheck import CHECK
 from .steps import CudaCheckpointing, CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
-IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
+IMPORTS = "import ctypes\nimport threading\nimport warnings\n\nimport cupy as cp\nimport numpy as np\n"
 WORDS = ("CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
-         "cp", "ctypes", "TOGETHER", "PARTS", "tiles",
+         "cp", "ctypes", "threading", "warnings", "TOGETHER", "PARTS", "tiles",
          "shares")
 
 
@@ -61,9 +61,10 @@ class CudaPrinter(ModulePrinter):
         text = super().framed(name, printer, entry, what)
         if self.cut:                                             # what a chunk starts from lies on the device
             self.uses |= {"kept"}
-            text = text.replace("np.broadcast_to(", "cp.broadcast_to(")
+            text = text.replace("np.broadcast_to(", "cp.broadcast_to(").replace("start_from(carry, ", "start_from(workspace, carry, ")
             text = re.sub(r"(?m)^(    \w+ = )(carry is None)$", r"\1workspace.constant(\2)", text)
-            text = re.sub(r"(?m)^(    \w+ = )(carry\[[^\]]*\])$", r"\1to_device(dtype.type(\2))", text)
+            text = re.sub(r"(?m)^(    \w+ = )(carry\[[^\]]*\])$", r"\1steps_before(workspace, \2, dtype)", text)
+            self.uses |= {"steps_before"} if "steps_before(" in text else set()
         return text
 
     def initial(self) -> str:

@@ -63,7 +63,7 @@ def launched(f: CudaFunction, made: Recurrence) -> str:
     """The condition under which a loop goes step by step, `not TOGETHER.run(...)`."""
     f.indices.open.append(made.loop.axis)
     text = PersistentText(made, f.c_names.__getitem__, f.indices, f.system.sizes,
-                          {*f.c_names.values(), *f.system.sizes, *f.keywords, *NAMES}, {k: f"offset_{k}" for k in f.offsets})
+                          {*f.c_names.values(), *f.system.sizes, *f.keywords, *NAMES}, {k: f"offset_{k}[0]" for k in f.offsets})
     body = text.text()
     f.indices.open.pop()
     inside = {*made.registers, *made.own, *made.private}

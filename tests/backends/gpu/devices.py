@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from gpu import host
 
+RELAXED = 2                                                      # a capture that allows allocation; the memory ends before the graph
 ALIGNED = 512                                                    # bytes: CuPy's allocations
 
 
@@ -93,7 +94,8 @@ class Stream:
     def __exit__(self, *error):
         THREAD.stream = self.before.pop()
 
-    def begin_capture(self, mode=None):
+    def begin_capture(self, mode=RELAXED):
+        self.mode = mode
         if self.kept is not None:
             raise RuntimeError("cudaErrorIllegalState: the operation cannot be performed in the present state")
         if not self.non_blocking:
@@ -152,6 +154,7 @@ class Graph:
                 work()
 
 
-def not_captured(what):
-    if current().kept is not None:
+def not_captured(what, relaxed=False):
+    """Refuse it while a stream captures; `relaxed`: not if that is allowed."""
+    if current().kept is not None and not (relaxed and current().mode == RELAXED):
         raise Refused(f"{what} while the stream captures")

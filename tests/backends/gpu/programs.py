@@ -124,7 +124,7 @@ def on_numpy(c, captures=True):
     """The same of the module for NumPy, and how many steps are expected to be a graph."""
     found = everything(c.numpy.module, {k: v.copy() for k, v in c.params.items()}, c.inputs)
     carries = [v[1].values() for k, v in found.items() if k.startswith("loss of step") and isinstance(v, tuple)]
-    plain = STEPS if any(isinstance(x, int) for carry in carries for x in carry) else 2 if carries else 1
+    plain = 2 if carries else 1                                  # a sequence's first chunk has a graph of its own
     return flat(found | {"replayed": STEPS - plain if captures and hasattr(c.numpy.module, "train_step") else 0})
 
 

@@ -135,7 +135,7 @@ class ndarray:
 
 
 def empty(shape, dtype=float):
-    not_captured("allocation")
+    not_captured("allocation", True)
     SETTINGS.count.made += 1
     shape, dtype = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape), np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
@@ -295,6 +295,6 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
         Stream=Stream, Graph=Graph, get_current_stream=current, Device=lambda k=0: device,
         driver=types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, dynamic: 1),
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: SETTINGS.device,
-                                      runtimeGetVersion=lambda: 13000,
+                                      runtimeGetVersion=lambda: 13000, streamCaptureModeThreadLocal=1,
                                       memGetInfo=lambda: (free(), SETTINGS.memory)))
     return out

@@ -50,7 +50,7 @@ def test_other_functions_of_cupy_are_not_there(cp):
 def test_what_is_refused_while_capturing(cp, work):
     a = cp.zeros((4, 3), np.float32)
     with cp.cuda.Stream(non_blocking=True) as stream:
-        stream.begin_capture()
+        stream.begin_capture(cp.cuda.runtime.streamCaptureModeThreadLocal)
         with pytest.raises(Refused, match="captures"):
             work(cp, a)
         stream.end_capture()

@@ -1,0 +1,46 @@
+"""What stands around a recorded step: what it may do, whose stream it is, what it says when it cannot be; planted bugs of it."""
+
+import threading
+import types
+
+import pytest
+from gpu import host, programs, standin
+from gpu.test_planted import found_in
+
+pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+WARMED = "                if BLAS.handles:\n                    BLAS.ready()"
+
+
+@pytest.mark.filterwarnings("ignore:a step cannot be captured")
+def test_cublas_begins_before_a_capture():
+    """Else a step with products is not recorded."""
+    assert found_in("mlp", WARMED, WARMED.replace("BLAS.handles", "False")) == "they differ"
+
+
+def test_memory_of_a_relaxed_capture_has_ended():
+    """What a step makes while it is recorded is given back before the graph runs: steps are recorded in a mode that refuses."""
+    c = programs.case("mlp")
+    grads, mode = "    grads = workspace.gradients(params", "begin_capture(cp.cuda.runtime.streamCaptureModeThreadLocal)"
+    source = c.source.replace(grads, f"    spare = params['W3'].copy()\n    params['W3'][...] = spare\n{grads}")
+    assert source != c.source
+    with pytest.warns(UserWarning, match="a step cannot be captured: allocation"):
+        programs.on_device(c, source=source)
+    with pytest.raises(standin.Refused, match="memory that has been freed"):
+        programs.on_device(c, source=source.replace(mode, "begin_capture()"))
+
+
+def test_a_default_stream_of_each_thread(monkeypatch):
+    """It has one pointer in all threads: they share neither handles nor parts of sums."""
+    module, found = programs.loaded(programs.case("mlp").source), []
+    monkeypatch.setattr(module.cp.cuda, "get_current_stream", lambda: types.SimpleNamespace(ptr=2, is_capturing=lambda: False))
+    barrier = threading.Barrier(2)
+
+    def work():
+        found.append(module.STREAMS.current())
+        barrier.wait()
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len({*found}) == 2
