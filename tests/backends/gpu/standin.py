@@ -81,10 +81,9 @@ class ndarray:
     def __setitem__(self, key, value):
         if isinstance(value, np.ndarray):
             raise TypeError("an array of NumPy is not assigned to one of the device; use set()")
-        to, given = self[key], value
+        to, given = self[key].held, value.held if isinstance(value, ndarray) else value
         SETTINGS.count.launched += 1
-        current().run(lambda: np.copyto(to.held, given.held if isinstance(given, ndarray) else given),
-                           [to.memory, getattr(given, "memory", None)])
+        current().run(lambda: np.copyto(to, given), [self.memory, getattr(value, "memory", None)])
 
     def __add__(self, other):                                    # of sums over chunks of time
         if not isinstance(other, ndarray):
