@@ -4,7 +4,7 @@ Blocks stand in groups. A group does its own examples, from the first step to th
 of every dim of k U elements those of `member*share <= i % U < (member + 1)*share`. So what one gate's units need of another's
 stays in one block. What has no units, as the mean of a layer, each block computes for itself.
 
-    statement   how its elements are shared out (`Split`), and by which threads
+    statement   how its elements are shared out (`Split`); all gates of a unit of an example are one thread's: no barrier there
     array       register | shared memory of the block, its own units | shared memory, all of it | global memory
     barrier     before a statement: none, of the block, of the group; by what its data touch since the last one, steps included
 
@@ -170,8 +170,10 @@ class _Planner:
         each = isinstance(s, EACH)
         for v in views(s):
             if v.array.home in self.written and v.array not in self.made.registers:
-                threads = (space(s), split, v.along) if each and not (isinstance(s, (Take, Pick)) and v is reads(s)[0]) else k
-                yield Touch(v, v is views(s)[-1], self.owner(s, split, v), threads, step)
+                owner, threads = self.owner(s, split, v), cast(object, k)
+                if each and not (isinstance(s, (Take, Pick)) and v is reads(s)[0]):
+                    threads = split.of if owner is not None and len(space(s)) == 2 else (space(s), split, v.along)
+                yield Touch(v, v is views(s)[-1], owner, threads, step)
         if (stored := self.made.stored.get(views(s)[-1].array)) is not None:
             yield Touch(stored, True, "the first block", k, step)
 

@@ -40,6 +40,7 @@ class PersistentText(Statements):
                  taken: Collection[str], offsets: dict[str, str]) -> None:
         super().__init__(names, indices, known, offsets, dict.fromkeys(made.registers, ()))
         self.made, self.taken, self.done = made, {*taken}, set[str]()
+        self.part, self.unit, self.inside = self.fresh("part"), self.fresh("unit"), ""       # of a loop over the parts of a unit
         self.numbered = {u: Names(*(self.fresh(f"{x}{k or ''}") for x in ("share", "low", "units")))
                          for k, u in enumerate(made.units)}
         self.weights: dict[tuple[View, Split], str] = {}
@@ -149,13 +150,28 @@ class PersistentText(Statements):
             return
         over = [(i, n) for d, (i, n) in enumerate(zip(self.indices(space(s)), space(s), strict=True)) if d in kept_dims(s)]
         each = not isinstance(s, Reduction)
-        body = [line for x in run for line in self._line(x)] if each else [*self._sums(cast(list[Reduction], run))]
         start, step = ("threadIdx.x", THREADS) if each else ("warp", THREADS // 32)
+        if each and how.parts > 1 and len(over) == 2:
+            yield from self._parted(run, over, how)
+            return
         elements, found = self._places(over, how)
         yield f"for (int at = {start}; at < {elements}; at += {step}) {{"
         yield f"    const int {', '.join(found)};"
+        body = (line for x in run for line in self._line(x)) if each else self._sums(cast(list[Reduction], run))
         yield from (PAD + line for line in body)
         yield "}"
+
+    def _parted(self, run: list[Stmt], over: Sequence[tuple[str, Size]], how: Split) -> Iterator[str]:
+        """All parts of a unit by one thread, which has the unit in other loops too: no barrier between them."""
+        n, batch = self.numbered[how.of], next(i for i, size in over if size == self.made.batch)
+        self.inside = over[cast(int, how.dim)][0]
+        yield f"for (int at = threadIdx.x; at < rows*{n.units}; at += {THREADS}) {{"
+        yield f"    const int {batch} = first + at / {n.units}, {self.unit} = at % {n.units};"
+        yield f"    for (int {self.part} = 0; {self.part} < {how.parts}; {self.part}++) {{"
+        yield f"        const int {self.inside} = {n.low} + {self.part}*{bracketed(length(how.of))} + {self.unit};"
+        yield from (2 * PAD + line for s in run for line in self._line(s))
+        yield from ("    }", "}")
+        self.inside = ""
 
     def _places(self, over: Sequence[tuple[str, Size]], how: Split) -> tuple[str, list[str]]:
         """How many elements a block does, and how it finds the index of one: units run fastest, examples slowest."""
@@ -268,6 +284,8 @@ class PersistentText(Statements):
             return beside if before == 0 else f"{before}*{n.share} + {beside}"
         if i == n.low:
             return f"{before}*{n.share}" if before else "0"
+        if i == self.inside:
+            return f"({self.part} + {before})*{n.share} + {self.unit}" if before else f"{self.part}*{n.share} + {self.unit}"
         moved = f"({i} / {size} + {before})" if before else f"{i} / {size}"
         return f"{moved}*{n.share} + {i} % {size} - {n.low}"
 

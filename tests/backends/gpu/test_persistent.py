@@ -245,6 +245,14 @@ def test_where_it_cannot_be_steps_are_launched(attribute, said):
         np.testing.assert_allclose(found[k], v, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["lstm_packed", "gru"])
+def test_gates_of_a_unit_are_one_threads(name):
+    """Between a product and the next barrier of all blocks, a cell's step has no barrier of its own."""
+    steps = re.findall(r"^    for \(int t = .*?^    }\n", text(programs.case(name).source), re.S | re.M)
+    assert len(steps) == 3
+    assert all(MEET in step and "part < " in step and "__syncthreads" not in step for step in steps)
+
+
 def test_sums_of_gates_share_a_barrier():
     """Layer normalisation of an LSTM's gates, its cell and its output: three barriers a step, forward and backward."""
     found = loops(CudaProgram(load_system(str(PEEPHOLES))))
