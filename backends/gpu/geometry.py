@@ -14,7 +14,8 @@ TILE = 32                                                        # columns of a 
 SHARED = 40960                                                   # bytes of shared memory that the rows of a block may take
 WORD = {"sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min"}          # how numbers are joined, in the prelude
 WORDS = re.compile(r"[^\W\d]\w*")
-INDEX = r"\w+ = \w+(?: / (?:\w+|\([^()]*\)))?(?: % (?:\w+|\([^()]*\)))?"
+GROUP = r"\((?:[^()]|\([^()]*\))*\)"                              # in brackets, which may have brackets in them
+INDEX = rf"\w+ = \w+(?: / (?:\w+|{GROUP}))?(?: % (?:\w+|{GROUP}))?"
 SPLIT = re.compile(rf"( *)const int ({INDEX}(?:, {INDEX})+);")   # a line that `split` gives
 Over = Sequence[tuple[str, Size]]
 
@@ -93,7 +94,7 @@ def flattened(lines: Sequence[str]) -> list[str]:
 
 
 def bracketed(text: str) -> str:
-    return text if text.isidentifier() or text.isdigit() else f"({text})"
+    return text if text.isidentifier() or text.isdigit() or re.fullmatch(r"\([^()]*\)", text) else f"({text})"
 
 
 def element_of(over: Over) -> tuple[list[str], Geometry]:
