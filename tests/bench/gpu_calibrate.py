@@ -56,6 +56,7 @@ extern "C" __global__ void __launch_bounds__(256) little(real *y) { y[blockIdx.x
 """
 MODEL = "model m(D = 8)\ninput x[D]\nparam W[D, D] ~ he\nloss = mean[batch] sum((W @ x)^2)"    # whose module calls cuBLAS
 NAMED = {"WAYS": WAYS, "NUMBERS": NUMBERS, "MANY": MANY}
+TEXT = prelude(KERNELS) + "".join(f"#define {k} {n}\n" for k, n in NAMED.items()) + LIBRARY + KERNELS
 
 
 class Calibration:
@@ -70,8 +71,7 @@ class Calibration:
         has = self.cp.cuda.Device().attributes
         self.blocks, self.memory = has["MultiProcessorCount"], has["MaxSharedMemoryPerBlockOptin"]
         self.clock = 1e3 * has.get("ClockRate", 1.5e6)
-        text = prelude(KERNELS) + "".join(f"#define {k} {n}\n" for k, n in NAMED.items()) + LIBRARY + KERNELS
-        self.kernels = {together: self.cp.RawModule(code=text, options=("-std=c++17",), enable_cooperative_groups=together)
+        self.kernels = {together: self.cp.RawModule(code=TEXT, options=("-std=c++17",), enable_cooperative_groups=together)
                         for together in (False, True)}
         self.wait = self.cp.cuda.Device().synchronize
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from chainrule.backends.gpu.persistent_device import Recurrence
 from chainrule.backends.gpu.program import CudaProgram
-from gpu import host, programs
+from gpu import host, nvrtc, programs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-from tests.bench import gpu, gpu_ours, gpu_report, gpu_rows, gpu_sides
+from tests.bench import gpu, gpu_calibrate, gpu_ours, gpu_report, gpu_rows, gpu_sides
 from tests.bench.gpu_peers import PEERS
 
 needs_a_compiler = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
@@ -69,6 +69,15 @@ def test_what_the_choice_goes_by_is_measured(capsys):
     said = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert said.count("BUSY") == len(Recurrence.BUSY)
     assert {*said} == {k for k in vars(Recurrence) if k.isupper()} | {"cache"}
+
+
+@pytest.mark.full
+@pytest.mark.skipif(nvrtc.compiler() is None, reason=nvrtc.MISSING)
+@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
+def test_the_kernels_of_a_calibration_compile(architecture):
+    made = nvrtc.compiler().compile(gpu_calibrate.TEXT, architecture)
+    assert made.complaints == [] and len(made.kernels) == 5
+    assert {k: r for k, r in made.kernels.items() if r.spilled} == {}
 
 
 class Answering(gpu_sides.Remote):
