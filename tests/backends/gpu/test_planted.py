@@ -235,15 +235,21 @@ MODELS = {                                                       # name -> model
     "the block of random numbers": ("dropout", "c0 = block + 1", "c0 = block", "differ"),
     "a mask that lacks a lane": ("mlp", "__shfl_xor_sync(0xffffffffu", "__shfl_xor_sync(0x7fffffffu", "not in the mask"),
     "operands of a product, swapped": ("mlp", "pb, real, lb, pa, real, la,", "pa, real, la, pb, real, lb,", "allocation"),
-    "a product added to what was there": ("mlp", "real, la, zero, po", "real, la, one, po", "differ"),
+    "a product added to what was there": ("mlp", "BLAS.one if add else BLAS.zero", "BLAS.one", "differ"),
     "a gradient that is dropped": ("mlp", "gemm(d_p.T, k, d_W3)", "pass", "differ"),
     "a buffer that another one overwrites": ("mlp", r"s\[4\](.* # d_p\n)", r"s[0]\1", "differ"),
     "a buffer shared too early": ("mlp", r"s\[2\](.* # d_k\n)", r"s[0]\1", "overlap in memory"),
     "a replay of old inputs": ("mlp", FILL, f"self.carry is None or {FILL}            self.carry = None\n", "differ"),
-    "a replay in another stream": ("mlp", "self.graph.launch(stream)", "self.graph.launch(STREAMS.recorder())", "another stream"),
-    "products in another stream": ("mlp", "ctypes.c_void_p(stream)))", "ctypes.c_void_p(0)))", "differ"),
+    "a replay in another stream": ("mlp", "self.graph.launch(stream)", "self.graph.launch(STREAMS.recorder())",
+                                  "another stream|differ"),
+    "products in another stream": ("mlp", "ctypes.c_void_p(stream)))", "ctypes.c_void_p(0)))", "another stream"),
     "a loss that the next step overwrites": ("mlp", "return found.copy()", "return found", "differ"),
     "a step counted twice": ("mlp", STEPPED, f"    state['step'] += state['step']\n{STEPPED}", "differ"),
+    "too many threads": ("mlp", "blocks(B*H, 256), 256,", "blocks(B*H, 512), 512,", "__launch_bounds__ says 256"),
+    "the stride of a view": ("attention", "outer, inner = (n // a.itemsize for n in a.strides[-2:])",
+                             "outer, inner = columns, 1", "differ"),
+    "the stride of matrices": ("attention", "step = a.strides[0] // a.itemsize", "step = rows * columns", "allocation"),
+    "rows of a warp": ("bilinear", "blocks(B, 4), (32, 4)", "blocks(B, 4), (32, 2)", "differ"),
     "whole numbers of 8 bytes": ("mlp", "np.int32(a) if type(a) is int else a", "a", "handed over as i8"),
 }
 
@@ -251,6 +257,10 @@ MODELS = {                                                       # name -> model
 MANY = {                                                         # the same, where only several blocks or rounds show it
     "too few threads": ("mlp", "blocks(B*H, 256), 256,", "blocks(B*H, 256), 128,", "differ"),
     "the block's own number": ("mlp", "int at = blockIdx.x * blockDim.x + threadIdx.x;", "int at = threadIdx.x;", "differ"),
+    "rows that nobody adds": ("mlp", "b += gridDim.y * 32", "b += gridDim.y * 64", "differ"),
+    "rows that two add": ("mlp", "b += gridDim.y * 32", "b += gridDim.y * 16", "differ"),
+    "too few threads a column": ("mlp", "tiles(H, B), (32, 32)", "tiles(H, B), (32, 16)", "differ"),
+    "too few warps": ("bilinear", "blocks(B, 4), (32, 4)", "blocks(B, 8), (32, 4)", "differ"),
     "a sum of the last number": ("mlp", "loss_row += loss_terms[b]", "loss_row = loss_terms[b]", "differ"),
 }
 
@@ -262,7 +272,7 @@ def found_in(model, old, new, **lengths):
     assert source != c.source
     try:
         found = programs.on_device(c, host.SHUFFLED, source=source)
-    except (host.KernelError, standin.Refused, TypeError, AttributeError, RuntimeError) as e:
+    except (host.KernelError, standin.Refused, TypeError, AttributeError, RuntimeError, UserWarning) as e:
         return str(e)
     return "they differ" if programs.differences(found, programs.on_numpy(c), 2e-5, 1e-6) else "nothing"
 
@@ -278,6 +288,31 @@ def test_a_wrong_printer_is_found(name):
 def test_a_wrong_printer_is_found_in_many_rows(name):
     model, old, new, says = MANY[name]
     assert found_in(model, old, new, B=300) == f"they {says}"
+
+
+SHARED = {                                                       # parts that several blocks leave: what is changed to what
+    "a block that is not counted": ("k < (int)gridDim.y; k += 32", "k < (int)gridDim.y - 1; k += 32"),
+    "a part left in another's place": ("(sum * gridDim.y + row)", "(sum + row)"),
+    "rows of the first block only": ("ib = blockIdx.y * 32 + threadIdx.y", "ib = threadIdx.y"),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", SHARED)
+def test_a_wrong_sum_of_several_blocks_is_found(name):
+    assert found_in("many rows", *SHARED[name]) == "they differ"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_missing_barrier_of_a_warp_is_found(place):
+    """Rows that a warp computes in turns, each from what other lanes wrote in the last one."""
+    if nvrtc.compiler() is None:
+        pytest.skip(nvrtc.MISSING)
+    c = programs.case("bilinear")
+    at = [m.start() for m in re.finditer("__syncwarp\\(\\);", c.source)][place]
+    with pytest.raises(ptx.Fault, match="a race: it reads"):
+        programs.interpreted(c, c.source[:at] + c.source[at + len("__syncwarp();"):])
 
 
 LOOPS = {                                                        # a loop over time in one launch: what is changed to what

@@ -20,13 +20,15 @@ train sgd(lr = 0.1)
 """
 
 
-def gradients(classes, order, batch=7, steps=11, **options):
-    """All gradients for a GPU, and NumPy's."""
+def gradients(classes, order, batch=7, steps=11, planted=(), **options):
+    """All gradients for a GPU, whose module's text may be changed, and NumPy's."""
     system = cr.parse(TEXT.format(classes=classes)).system
     numpy, rng = Program(system, "float32"), np.random.default_rng(2)
     params = {k: np.asarray(v) for k, v in numpy.init(seed=1).items()}
     inputs = {"x": rng.integers(0, classes, (batch, steps)) // rng.integers(1, 9, (batch, steps)), "y": rng.integers(0, 3, batch)}
-    module = programs.loaded(CudaProgram(system, options=Options(**options)).source, order)
+    source = CudaProgram(system, options=Options(**options)).source
+    assert not planted or planted[0] in source
+    module = programs.loaded(source.replace(*planted) if planted else source, order)
     found = module.loss_and_grads(module.to_device(params), **inputs)[1]
     return module.to_host(found), numpy.loss_and_grads(params, **inputs)[1], module
 
@@ -47,6 +49,30 @@ def test_few_classes_and_atomics():
     assert programs.differences(found, wanted, 1e-5, 1e-7) == {}
     found, wanted, module = gradients(40, host.SHUFFLED, atomics=True)
     assert "atomicAdd" in module.KERNELS.text and programs.differences(found, wanted, 1e-5, 1e-7) == {}
+
+
+PLANTED = {                                                      # name -> classes, what is changed to what
+    "rows that two warps add": (40, "from += 256", "from += 128"),
+    "rows that nobody adds": (40, "from += 256", "from += 512"),
+    "a warp that is not added": (40, "w_ < 8", "w_ < 7"),
+    "a digit that forgets the last one": (300, "shift ? order[at] : at", "at"),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found(name):
+    """Rows enough for several rounds of all warps."""
+    classes, *planted = PLANTED[name]
+    found, wanted, _ = gradients(classes, host.SHUFFLED, 64, 20, planted)
+    assert "E" in programs.differences(found, wanted, 1e-5, 1e-7)
+
+
+@pytest.mark.full
+def test_atomics_come_in_any_order():
+    """What these tests compare bits for."""
+    runs = [gradients(40, order, 64, 20, atomics=True)[0]["E"] for order in (host.FORWARD, host.BACKWARD)]
+    assert not np.array_equal(*runs)
 
 
 @pytest.mark.parametrize(("products", "off"), [pytest.param("tf32", 2e-3, marks=pytest.mark.full), ("bf16", 2e-2)])

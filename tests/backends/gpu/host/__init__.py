@@ -11,6 +11,7 @@ checks the arguments' number, types, density, and that what is written overlaps 
 import ctypes
 import hashlib
 import itertools
+import math
 import os
 import re
 import shutil
@@ -31,6 +32,7 @@ FLAGS = ["-std=gnu++17", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-fno
 TRAPS = ["-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow,bool,null",
          "-fsanitize-undefined-trap-on-error"]
 ENTRY = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
+BOUND = re.compile(r"__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*(\w+)\s*\(")
 DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s+)?(\w+)\s+(\w+)\s*\[\s*\]\s*;")
 
 
@@ -91,6 +93,7 @@ class Module:
     def __init__(self, text, trapped=False):
         scheduler()
         self.names = ENTRY.findall(text)
+        self.most = {name: int(n) for n, name in BOUND.findall(text)}
         body = DYNAMIC.sub(r"\1 *const \2 = (\1 *)on_host::dynamic_shared();", text)
         exports = "".join(f"ON_HOST_EXPORT({name})\n" for name in self.names)
         source = f'#include "cuda.h"\n#line 1 "kernels.cu"\n{body}\n#line 1 "exports"\n{exports}'
@@ -98,20 +101,22 @@ class Module:
 
     def get_function(self, name):
         """A kernel."""
-        return Kernel(self.library, name)
+        return Kernel(self.library, name, self.most.get(name, 1024))
 
 
 class Kernel:
     """A kernel: called with a grid, a block and arguments, as CuPy's."""
 
-    def __init__(self, library, name):
-        self.name, self.call = name, getattr(library, f"on_host_launch_{name}")
+    def __init__(self, library, name, most):
+        self.most, self.name, self.call = most, name, getattr(library, f"on_host_launch_{name}")
         parameters = getattr(library, f"on_host_parameters_{name}")
         parameters.restype = ctypes.c_char_p
         self.parameters = [p for p in parameters().decode().split(",") if p]
 
     def __call__(self, grid, block, args, *, shared_mem=0, order=FORWARD, seed=1, cooperative=False):
         self.check(args)
+        if (threads := math.prod(block)) > self.most:
+            raise KernelError(f"{self.name}: a block of {threads} threads; __launch_bounds__ says {self.most} at most")
         how = Launch((*grid, 1, 1)[:3], (*block, 1, 1)[:3], shared_mem, seed, order, cooperative)
         with Fences() as fences:
             held = [ctypes.c_void_p(fences.copy(a)) if isinstance(a, np.ndarray) else ctypes.create_string_buffer(packed(a), 16)
