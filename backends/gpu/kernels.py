@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from .function import CudaFunction
 
 WIDTH = 100
+NOTED = "const int64_t *noted"                                   # of what changes parameters, where kernels look through inputs
+LEAVES = "    if (noted[0] >= 0) return;\n"
 LONG = 120                                                       # the longest line inside of a kernel
 CUTS = ("?", ":", ",", "||", "&&", "+", "-")                     # where it is cut, best first
 CUT = re.compile(r" (?:&&|\|\||[?:+-]) |, ")
 MARK = re.compile(r"\bSIMD\w*(?:\([^()]*\))? ")
 WORD = re.compile(r"[^\W\d]\w*")
+VARIABLES = re.compile(r"\b(?:real|int|bool|int64_t|uint8_t|double) \*?\w+(?: = |;|\[)[^;]*")       # what a line declares
+VARIABLE = re.compile(r"(?:^\w+ \*?|, )(\w+)(?= = |;|$|\[)")
 
 
 @dataclass
@@ -35,15 +39,29 @@ class Text:
     lines: list[str]
     part: str = ""
     equations: dict[str, None] = field(default_factory=dict)
+    also: dict[str, None] = field(default_factory=dict)          # what else it computes, of other arrays
 
     def same(self, other: Text) -> bool:
-        """Whether both do the same."""
+        """Whether both are the same text."""
         return (self.bounds, self.given, self.lines) == (other.bounds, other.given, other.lines)
+
+    @property
+    def left(self) -> dict[str, None]:
+        """What its equations compute."""
+        return dict.fromkeys(x.removeprefix("# ").split(" = ")[0] for x in self.equations if " = " in x and x[:3] != "#  ")
+
+    @cached_property
+    def form(self) -> tuple[str, ...]:
+        """The kernel, its parameters and variables numbered: kernels of one form do the same, of other arrays."""
+        names = [x.split("*__restrict__ ")[-1].split()[-1] for x in self.given]
+        names += [n for line in self.lines for m in VARIABLES.finditer(line) for n in VARIABLE.findall(m[0])]
+        number = {n: f"_{k}" for k, n in enumerate(dict.fromkeys(names))}
+        return (self.bounds, *(WORD.sub(lambda m: number.get(m[0], m[0]), x) for x in (*self.given, *self.lines)))
 
     def format(self, name: str) -> str:
         """The kernel in CUDA C++, under its equations."""
         body = "".join(f"    {x}\n" if x else "\n" for line in self.lines for x in folded(line))
-        return f"{comment([*self.equations])}{signature(self.bounds, name, self.given)}\n{{\n{body}}}\n"
+        return f"{comment([*self.equations], [*self.also])}{signature(self.bounds, name, self.given)}\n{{\n{body}}}\n"
 
 
 class Kernels:
@@ -55,6 +73,7 @@ class Kernels:
         self.devices: list[str] = []                             # functions that they call
         self.plain: dict[str, None] = {}                         # kernels that are the same in every module
         self.loops: dict[str, str] = {}                          # loops in one launch, and what decides about them
+        self.forms: dict[tuple[str, ...], str] = {}              # what a kernel of this form is called
 
     def add(self, word: str, body: list[str], geometry: Geometry, arrays: Sequence[Array],
             written: Collection[Array], function: CudaFunction, waits: Sequence[str] = (),
@@ -81,10 +100,15 @@ class Kernels:
 
     def _named(self, word: str, text: Text) -> str:
         """The kernel of this text that is there, or a new one."""
+        alike = self.forms.get(text.form)
+        if alike is not None and not self.texts[alike].same(text):
+            self.texts[alike].also.update(dict.fromkeys(x for x in text.left if x not in self.texts[alike].left))
+            return alike
         name, k = word, 2
         while name in KERNELS or name in found() or not self.texts.get(name, text).same(text):
             name, k = f"{word}_{k}", k + 1
         self.texts.setdefault(name, text).equations.update(text.equations)
+        self.forms.setdefault(text.form, name)
         return name
 
     def raw(self, name: str, text: str) -> None:
@@ -118,7 +142,8 @@ class Kernels:
             yield text
         if self.plain:
             yield "\n/* ---- the same in every model */\n"
-        yield from (KERNELS[k] for k in self.plain)
+        checked = {"check_classes", "check_units"} & {*self.plain}
+        yield from (KERNELS[k] if checked else KERNELS[k].replace(f", {NOTED}", "").replace(LEAVES, "") for k in self.plain)
 
 
 def _pointers(tokens: set[str], arrays: Sequence[Array], written: Collection[Array], names: Mapping[Array, str],
@@ -142,9 +167,10 @@ def _pointers(tokens: set[str], arrays: Sequence[Array], written: Collection[Arr
     return [*homes.values()], given, alias
 
 
-def comment(equations: Sequence[str]) -> str:
-    """Equations as they stand at a launch, above a kernel."""
+def comment(equations: Sequence[str], also: Sequence[str] = ()) -> str:
+    """Equations as they stand at a launch, above a kernel; `also`: what else it computes in the same way."""
     lines = [x.removeprefix("# ").removeprefix("#").replace("*/", "* /") for x in equations]
+    lines += textwrap.wrap(f"and in the same way {', '.join(also)}", WIDTH - 6, subsequent_indent="    ") if also and lines else []
     return "/* " + "\n   ".join(lines) + " */\n" if lines else ""
 
 
@@ -159,16 +185,16 @@ def folded(line: str, indent: int = 8) -> list[str]:
     """A line of C, cut where fewest brackets are open if it is too long: behind a condition, a comma, before an operator."""
     if len(line) <= LONG or "/*" in line or line.lstrip().startswith("#"):
         return [line]
-    start, depth, found = len(line) - len(line.lstrip()), 0, list[tuple[int, int, int]]()
+    start, depth, cuts = len(line) - len(line.lstrip()), 0, list[tuple[int, int, int]]()
     for k, c in enumerate(line):
         depth += (c in "([{") - (c in ")]}")
         if c == ")" and depth == 0 and line[start:].startswith("if (") and line[k + 1:k + 2] == " ":
             return [*folded(line[:k + 1]), *folded(" " * (start + 4) + line[k + 2:])]
         if start + 20 < k < LONG and (m := CUT.match(line, k)):
-            found.append((-depth, -CUTS.index(m[0].strip()), k + (m[0] == ", ")))
-    if not found:
+            cuts.append((-depth, -CUTS.index(m[0].strip()), k + (m[0] == ", ")))
+    if not cuts:
         return [line]
-    cut = max(found)[2]
+    cut = max(cuts)[2]
     return [line[:cut].rstrip(), *folded(" " * (start + indent) + line[cut:].lstrip(), 0)]
 
 
