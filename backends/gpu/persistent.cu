@@ -45,12 +45,12 @@ static __device__ inline int place_(int b, int k) { return 32*k + (b ^ k / 4*8 ^
 template <int D> static __device__ inline void add_up_(real (*sum)[8], const real *weights, const real *more, int padded, int from, int depth,
                                                        const real *held)
 {
-    const int left = threadIdx.x % 32 / D % 4*4;
-    #pragma unroll 4
-    for (int n = 0; n < 2*D; n++) {
-        const int k = threadIdx.x % 32 / (4*D) + 8 / D*n, column = min(from + k, depth - 1)*padded;
+    const int slice = threadIdx.x % 32 / (4*D), start = place_(threadIdx.x % 32 / D % 4*4, slice);
+    #pragma unroll
+    for (int n = 0; n < 2*D; n++) {                              /* what place_ says, for less: `turn` is known here, 16 rows on is ^ 16 */
+        const int k = slice + 8 / D*n, column = min(from + k, depth - 1)*padded, here = 256 / D*n, turn = 8 / D*n / 4*8;
         const four w[2] = {*(const four *)&weights[column], *(const four *)&more[column]};
-        const four x[2] = {*(const four *)&held[place_(left, k)], *(const four *)&held[place_(left + 16, k)]};
+        const four x[2] = {*(const four *)&held[here + (start ^ turn)], *(const four *)&held[here + (start ^ turn ^ 16)]};
         for (int i = 0; i < 8; i++)
             for (int j = 0; j < 8; j++) sum[i][j] += w[i / 4].x[i % 4] * x[j / 4].x[j % 4];
     }
