@@ -170,7 +170,8 @@ def _pointers(tokens: set[str], arrays: Sequence[Array], written: Collection[Arr
 def comment(equations: Sequence[str], also: Sequence[str] = ()) -> str:
     """Equations as they stand at a launch, above a kernel; `also`: what else it computes in the same way."""
     lines = [x.removeprefix("# ").removeprefix("#").replace("*/", "* /") for x in equations]
-    lines += textwrap.wrap(f"and in the same way {', '.join(also)}", WIDTH - 6, subsequent_indent="    ") if also and lines else []
+    if also and lines:
+        lines += textwrap.wrap(f"and in the same way {', '.join(also)}", WIDTH - 6, subsequent_indent="    ")
     return "/* " + "\n   ".join(lines) + " */\n" if lines else ""
 
 

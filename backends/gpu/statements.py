@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...compiler.passes.orders import own
 from ...compiler.program import (
+    NOWHERE,
+    REAL,
+    Along,
     Array,
     Convolve,
     Copy,
@@ -26,13 +29,13 @@ from ...compiler.program import (
 from ...compiler.random import path_key
 from ...compiler.sizes import Size, product
 from ..native import statements as native
-from ..native.copies import flipped, unravelled
+from ..native.copies import flipped
 from ..native.indexing import Indices, Namer, place
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate, loops
 from .columns import Columns, print_nest, print_sum
 from .convolutions import print_convolution
-from .geometry import BLOCK, WORD, Geometry, bracketed, element_of, flattened, lanes, row_of, strided
+from .geometry import BLOCK, TILE, WORD, Geometry, blocks_of, bracketed, element_of, flattened, lanes, row_of, split, strided
 from .rows import print_rows
 from .scatters import FEW, print_scatter, print_sorted
 from .windows import Pooled, print_pooled, print_windows
@@ -185,10 +188,32 @@ class Statements(native.Statements):
     # ------------------------------------------------------------ moves, random numbers
 
     def _copy(self, s: Copy) -> Iterator[str]:
-        at = self.indices(s.out.dims)
-        if s.out.dims != s.a.dims:
-            at = unravelled(at, s.out.dims, s.a.dims)
-        yield from self.each(s.out, [f"{self(s.out)} = {self(s.a, flipped(s, at))};"])
+        if transposed(s):
+            yield from self._transposed(s)
+            return
+        at, find = self.indices(s.out.dims), list[str]()
+        if s.out.dims != s.a.dims:                               # the element of the same number
+            name = "from" if own(s.out) != (*range(len(at)),) or not at else "at" if len(at) > 1 else at[0]
+            number = flat([(i, length(n)) for i, n in zip(at, s.out.dims, strict=True) if n != 1]) or "0"
+            find = [f"const int from = {number};"] if name == "from" else []
+            at = [f"{i}_" for i in self.indices(s.a.dims)] if len(s.a.dims) > 1 else [name] * len(s.a.dims)
+            find += split(name, [*zip(at, s.a.dims, strict=True)])
+        yield from self.each(s.out, [*find, f"{self(s.out)} = {self(s.a, flipped(s, at))};"])
+
+    def _transposed(self, s: Copy) -> Iterator[str]:
+        """A matrix by tiles, which shared memory turns: neighbours read and write neighbours."""
+        (i, j), (rows, columns) = self.indices(s.out.dims), s.out.dims
+        self.geometry = Geometry(rows, TILE, (TILE, 8), blocks_of(columns, TILE))
+        near, far = (f"blockIdx.{x} * {TILE}" for x in "xy")
+        steps = [(f"{i} = {near} + threadIdx.x, {j} = {far} + k_", f"tile[k_][threadIdx.x] = {self(s.a)}"),
+                 (f"{i} = {near} + k_, {j} = {far} + threadIdx.x", f"{self(s.out)} = tile[threadIdx.x][k_]")]
+        yield f"__shared__ real tile[{TILE}][{TILE + 1}];"
+        for k, (where, done) in enumerate(steps):
+            yield from ["__syncthreads();"] if k else []
+            yield f"for (int k_ = threadIdx.y; k_ < {TILE}; k_ += 8) {{"
+            yield f"    const int {where};"
+            yield f"    if ({i} < {length(rows)} && {j} < {length(columns)}) {done};"
+            yield "}"
 
     def _random(self, s: Draw) -> Iterator[str]:
         """Four elements a thread: a block of Philox."""
@@ -212,8 +237,16 @@ class Statements(native.Statements):
         return f"seed[0], step[0], {path_key(s.key):#x}u, {before}"
 
 
+def transposed(s: Copy) -> bool:
+    """Whether a copy turns a matrix: what is a column of the result stands together where it is read."""
+    return len(s.out.dims) == 2 and s.out.dims == s.a.dims and not s.flip and s.out.array.kind == s.a.array.kind == REAL \
+        and own(s.out) == (0, 1) and own(s.a) == (1, 0) and s.a.along[-1] == Along(0, getattr(s.a.along[-1], "offset", NOWHERE))
+
+
 def of_part(s: Copy) -> bool:
     """Whether a copy is of a part of an array, or into one, in the order of memory."""
+    if transposed(s):
+        return False
     apart = s.out.array.dims != s.a.array.dims
     return apart and not s.flip and s.out.dims == s.a.dims and own(s.out) == tuple(range(len(s.out.dims)))
 
