@@ -100,3 +100,23 @@ def test_more_parameters_than_a_kernel_takes(monkeypatch):
     monkeypatch.setattr(updates, "MOST", 7)                      # pointers: two parameters with their gradients and slots
     kernels = same(MODEL.format("", "", "nesterov(lr = 0.05, momentum = 0.8), clip_norm = 0.5")).KERNELS.text
     assert all(re.search(rf"\b{k}_2\(", kernels) for k in ("look", "squares", "clip", "update"))
+
+
+def test_batches_of_a_few_sizes_take_turns():
+    """Each has a graph of its own, as long as no larger one moves the buffers; the fifth size takes the place of the oldest."""
+    numpy, rng = Program(parse(MODEL.format("", "", "adam(lr = 0.01)"))), np.random.default_rng(0)
+    here, device = numpy.init(seed=1), programs.loaded(CudaProgram(numpy.system).source)
+    params, count = device.to_device(here), standin.SETTINGS.count
+    state, known = device.init_state(params), numpy.init_state(here)
+
+    def replays(*sizes):
+        before = count.replayed
+        for n in sizes:
+            batch = {"x": rng.normal(size=(n, 9)).astype(np.float32), "y": rng.normal(size=(n, 37)).astype(np.float32)}
+            loss = device.to_host(device.train_step(params, state, **batch))
+            np.testing.assert_allclose(loss, numpy.train_step(here, known, **batch), rtol=1e-4)
+        return count.replayed - before
+    assert replays(9, 5, 9, 5, 5, 9) == 4
+    assert replays(20) == 0                                      # buffers move
+    assert replays(9, 5, 20, 9, 5) == 3                          # the first of a size runs plainly: 20 has had it
+    assert replays(6, 7, 20, 5) == 1 and len(state.workspace.views["steps"]) == 4        # 20 gave way to 7

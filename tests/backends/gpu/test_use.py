@@ -176,24 +176,6 @@ def test_no_examples(program):
         assert program.predict(params, x=given["x"])["p"].shape == (0, 3)
 
 
-def test_batches_of_a_few_sizes_take_turns(program):
-    """Each has a graph of its own, as long as no larger one moves the buffers; the fifth size takes the place of the oldest."""
-    numpy = cr.compile(cr.parse(TEXT))
-    params, here = program.init(seed=1), numpy.init(seed=1)
-    state, known, count = program.init_state(params), numpy.init_state(here), standin.SETTINGS.count
-
-    def replays(*sizes):
-        before = count.replayed
-        for n in sizes:
-            loss = program.train_step(params, state, **blobs(n))
-            np.testing.assert_allclose(float(loss), numpy.train_step(here, known, **blobs(n)), rtol=1e-5)
-        return count.replayed - before
-    assert replays(9, 5, 9, 5, 5, 9) == 4
-    assert replays(20) == 0                                      # buffers move
-    assert replays(9, 5, 20, 9, 5) == 3                          # the first of a size runs plainly: 20 has had it
-    assert replays(6, 7, 20, 5) == 1 and len(state.workspace.views["steps"]) == 4        # 20 gave way to 7
-
-
 def test_another_device(program):
     params, inputs = program.init(), blobs(5)
     standin.SETTINGS.device = 1
