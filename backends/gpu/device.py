@@ -226,6 +226,12 @@ def allocated(what, counts):
                       "take a smaller batch or shorter sequences")
 
 
+def countable(name, n):
+    """Refuse more elements than kernels count in int, with the last step of their threads."""
+    if n > 2**31 - 2**20:
+        raise ValueError(f"{name} of {n} elements is too large: kernels count to {2**31 - 2**20}; take a smaller batch")
+
+
 def to_host(arrays):
     """Arrays of the device, or a dict of them, as NumPy's. ValueError says what was wrong with inputs on the device."""
     CHECKS.say()
@@ -265,9 +271,7 @@ class Workspace:
             self.moved += 1
             try:
                 for n, _ in counts:
-                    if n >= 2**31:
-                        raise ValueError(f"an array of {n} elements is too large: kernels count to {2**31 - 1}; "
-                                         "take a smaller batch")
+                    countable("an array", n)
                 have += allocated(f"the buffers of {name}", counts)
             except (MemoryError, ValueError):
                 self.keys.pop(name, None)                        # nothing is there for the call that failed

@@ -43,7 +43,7 @@ from ..native.function import NativeFunction, bodies
 from ..native.indexing import CTYPES, Indices
 from ..native.words import KEYWORDS
 from .convolutions import Blocks, in_blocks, print_blocks
-from .geometry import SHARED, Geometry, blocks_of
+from .geometry import BLOCK, SHARED, Geometry, blocks_of
 from .kernels import Kernels
 from .matrices import as_it_stands, gemm, place_of
 from .persistent_function import NAMES, handed_over, launched, named, recurrences
@@ -53,13 +53,14 @@ from .statements import Statements, of_part
 from .windows import pooled
 
 INDENT = "    "
+LOSS = {"gradients": ("loss",)}                                  # results that tell of wrong inputs, where not all do
 CUDA = frozenset("""threadIdx blockIdx blockDim gridDim warpSize lane row column parts chosen first_of_warp asm class delete new
 this template typename using namespace operator private protected public friend virtual throw try catch signed mutable
 explicit export abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh erf erfc exp exp2 expm1 fabs fdim floor
 fma fmax fmin fmod
 hypot j0 j1 jn log log10 log1p log2 max min modf norm pow remainder rint round rsqrt signbit sin sinh sqrt tan tanh tgamma trunc
 y0 y1 yn clock free malloc printf memcpy memset assert int8_t uint8_t int32_t uint32_t int64_t uint64_t size_t
-half dim3 error_t keys order from noted left arrived sums first far low seen mine totals""".split())
+half dim3 error_t keys order from noted left arrived sums first far low seen mine totals tile""".split())
 
 
 class CudaFunction(NativeFunction):
@@ -163,7 +164,7 @@ class CudaFunction(NativeFunction):
         taken = {*self.c_names.values(), *self.system.sizes, *(x for b in self.blocks.values() for x in (b.first, b.many))}
         self.indices = Indices(sorted(symbols - {*self.system.sizes}), taken)
         self.lengths_ = symbols - {*self.system.sizes}
-        self.spoils = self._loss()
+        self.spoils = self._spoils()
         out, section, self.part = Text([*self._opening(indent)]), "", f"_{self.name}"
         for s in gathered(self.function.body, self._headed):
             if isinstance(s, Block) and s.section and s.section != section:
@@ -194,9 +195,10 @@ class CudaFunction(NativeFunction):
             if not a.dims and a.role == "value":
                 yield f"{indent}{a.name} = {a.home.name}.reshape(())"
         parts = cut(self.function.body, self.kept)
-        if self.spoils is not None:
+        for a in self.spoils:
             self.kernels.plain["spoil"] = None
-            yield f'{indent}launch("spoil", 1, 1, {self.spoils.name}, CHECKS.place())'
+            name = self._called(a)
+            yield f'{indent}launch("spoil", blocks({name}.size, {BLOCK}), {BLOCK}, {name}, {name}.size, CHECKS.place())'
         for v in self.kept:
             if v.array in parts and name_of(v) != v.array.name:
                 yield indent + declared(v.array, parts.pop(v.array))
@@ -277,22 +279,28 @@ class CudaFunction(NativeFunction):
         out.atomics = self.options.atomics
         return out
 
-    def _loss(self) -> Array | None:
-        """The loss, where kernels look through inputs: of wrong ones it becomes NaN."""
-        loss = self.function.results.get("loss") if self.name == "gradients" else None
-        return loss.array if loss is not None and {"check_classes", "check_units"} & {*self.kernels.plain} else None
+    def _spoils(self) -> list[Array]:
+        """The results, where kernels look through inputs: of wrong ones they become NaN."""
+        inputs = [e for a in self._every() if isinstance(e := self.values.get(a), Input)]
+        looked = any(e.type.kind == "class" or e.name.startswith("lengths_") for e in inputs)
+        if not {*["check_classes"] * looked, "check_units"} & {*self.kernels.plain}:
+            return []
+        written = {v.array for s in self._flat() if (v := writes(s)) is not None}
+        told = LOSS.get(self.name, self.function.results)
+        found = [v.array for k, v in self.function.results.items() if k in told]
+        return [a for a in dict.fromkeys(found) if a in written and a.kind not in CTYPES]
 
     def _spoiled(self, body: list[str], written: list[Array]) -> tuple[list[str], bool]:
-        """The body of a kernel; the one that stores the loss, at one place, looks there for what was noted of inputs."""
-        loss = self.spoils
-        if loss is None or loss not in written or sum(writes(x).array is loss for x in self._flat() if writes(x)) != 1:  # type: ignore[union-attr]
+        """The body of a kernel; one that stores a result, at one place, looks there for what was noted of inputs."""
+        loss = next((a for a in self.spoils if a in written and not a.dims), None)
+        if loss is None or sum(writes(x).array is loss for x in self._flat() if writes(x)) != 1:  # type: ignore[union-attr]
             return body, False
         stored = re.compile(rf"(.*\b{self.c_names[loss]}\[0\] = )(.*);")
         places = [(k, m) for k, line in enumerate(body) if (m := stored.fullmatch(line))]
         if len(places) != 1:
             return body, False
         (k, m), = places
-        self.spoils = None
+        self.spoils.remove(loss)
         return [*body[:k], f"{m[1]}noted[0] < 0 ? {m[2]} : NAN;", *body[k + 1:]], True
 
     def _call(self, s: Stmt, body: list[str], geometry: Geometry, word: str = "") -> str:

@@ -78,9 +78,9 @@ def here(name, value):
 
 def given_array(name, value):
     """An input, of NumPy or of the device, there also of another library."""
-    if hasattr(value, "__cuda_array_interface__"):
-        return here(name, cp.asarray(value))
-    return as_array(name, value)
+    value = here(name, cp.asarray(value)) if hasattr(value, "__cuda_array_interface__") else as_array(name, value)
+    countable(name, value.size)
+    return value
 
 
 def real_input(name, value, dims, dtype):
@@ -167,7 +167,7 @@ def check_place(what, key, a, dtype):
         raise TypeError(f"{what}[{key!r}] is {type(a).__name__}, not on the device; to_device({what}) brings it there")
     if a.dtype != dtype or not a.flags.c_contiguous:
         raise TypeError(f"{what}[{key!r}] must be contiguous and {np.dtype(dtype)}, not {a.dtype}; to_device gives such arrays")
-    here(f"{what}[{key!r}]", a)
+    countable(f"{what}[{key!r}]", here(f"{what}[{key!r}]", a).size)
 
 
 def check_state(state):
@@ -197,7 +197,10 @@ def start_from(workspace, carry, start):
             raise ValueError(f"carry[{key!r}] is of {have[0]} examples, the inputs are of {want[0]}")
         if have != want:
             raise ValueError(f"carry[{key!r}] must have the shape {want}, not {have}")
-        out[key] = declared_start(workspace, key, declared) if carry is None else cp.asarray(to_device(carry[key]), declared.dtype)
+        if carry is None:
+            out[key] = declared_start(workspace, key, declared)
+        else:
+            out[key] = cp.asarray(to_device(carry[key]), declared.dtype)
     return out
 
 

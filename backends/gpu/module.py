@@ -61,7 +61,8 @@ class CudaPrinter(ModulePrinter):
         text = super().framed(name, printer, entry, what)
         if self.cut:                                             # what a chunk starts from lies on the device
             self.uses |= {"kept"}
-            text = text.replace("np.broadcast_to(", "cp.broadcast_to(").replace("start_from(carry, ", "start_from(workspace, carry, ")
+            text = text.replace("np.broadcast_to(", "cp.broadcast_to(")
+            text = text.replace("start_from(carry, ", "start_from(workspace, carry, ")
             text = re.sub(r"(?m)^(    \w+ = )(carry is None)$", r"\1workspace.constant(\2)", text)
             text = re.sub(r"(?m)^(    \w+ = )(carry\[[^\]]*\])$", r"\1steps_before(workspace, \2, dtype)", text)
             self.uses |= {"steps_before"} if "steps_before(" in text else set()

@@ -23,21 +23,30 @@ static __device__ inline void replace_(int n, real *w, const real *g) {
 static __device__ inline void average_(int n, real *w, const real *g, real steps) {
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) w[i] += (g[i] - w[i]) / steps;
 }
-extern "C" __global__ void __launch_bounds__(1) advance(int64_t *step)
+extern "C" __global__ void __launch_bounds__(1) advance(int64_t *step, const int64_t *noted)
 {
+    if (noted[0] >= 0) return;
     step[0] += 1;
 }
-extern "C" __global__ void __launch_bounds__(256) decay_l2(real *w, int n, real by)
+extern "C" __global__ void __launch_bounds__(256) hand_on(real *w, int n, const real *next, const int64_t *noted)
+{   /* the state of a chain */
+    if (noted[0] >= 0) return;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) w[i] = next[i];
+}
+extern "C" __global__ void __launch_bounds__(256) decay_l2(real *w, int n, real by, const int64_t *noted)
 {
+    if (noted[0] >= 0) return;
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) w[i] *= by;
 }
-extern "C" __global__ void __launch_bounds__(256) decay_l1(real *w, int n, real amount)
+extern "C" __global__ void __launch_bounds__(256) decay_l1(real *w, int n, real amount, const int64_t *noted)
 {
+    if (noted[0] >= 0) return;
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
         w[i] -= amount * (real)((w[i] > 0) - (w[i] < 0));
 }
-extern "C" __global__ void __launch_bounds__(256) limit_norms(real *w, int n, real bound)
+extern "C" __global__ void __launch_bounds__(256) limit_norms(real *w, int n, real bound, const int64_t *noted)
 {   /* max-norm: a row a block */
+    if (noted[0] >= 0) return;
     __shared__ real joined[32];
     real *row = w + blockIdx.x * n, total = 0;
     for (int i = threadIdx.x; i < n; i += blockDim.x) total += row[i] * row[i];
@@ -45,8 +54,9 @@ extern "C" __global__ void __launch_bounds__(256) limit_norms(real *w, int n, re
     if (!(total > bound)) return;
     for (int i = threadIdx.x; i < n; i += blockDim.x) row[i] *= bound / total;
 }
-extern "C" __global__ void __launch_bounds__(256) project_l1(real *w, int n, real bound)
+extern "C" __global__ void __launch_bounds__(256) project_l1(real *w, int n, real bound, const int64_t *noted)
 {   /* the nearest w with sum(|w|) <= bound (Michelot 1986): what stays above the threshold is counted until that is all */
+    if (noted[0] >= 0) return;
     __shared__ real joined[32];
     real total = 0;
     for (int i = threadIdx.x; i < n; i += blockDim.x) total += abs_(w[i]);
@@ -90,9 +100,10 @@ extern "C" __global__ void __launch_bounds__(256) check_units(const real *x, int
         if (wrong >= 0) atomicMin((unsigned long long *)noted, (unsigned long long)input << 43 | (unsigned long long)(i * width + wrong));
     }
 }
-extern "C" __global__ void __launch_bounds__(1) spoil(real *loss, const int64_t *noted)
-{   /* a loss of inputs that are wrong */
-    if (noted[0] >= 0) loss[0] = NAN;
+extern "C" __global__ void __launch_bounds__(256) spoil(real *x, int n, const int64_t *noted)
+{   /* a result of inputs that are wrong */
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n && noted[0] >= 0) x[i] = NAN;
 }
 static __device__ inline void digits_(const int *keys, const int *order, int n, int shift, int *digits) {     /* 256: there is no key */
     for (int k = threadIdx.x; k < 1024; k += blockDim.x) {

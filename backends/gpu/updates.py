@@ -12,12 +12,17 @@ from ...compiler.passes.naming import quoted
 from ...compiler.sizes import Size, product
 from ...compiler.system import lengths_input
 from ..cpu.carrying import CHUNK
+from ..cpu.functions import wrapped
 from ..native.kernels import length
 from ..native.updates import NativeUpdates, unused
 from .geometry import BLOCK
-from .kernels import Kernels, parameters
+from .kernels import LEAVES, NOTED, Kernels, parameters
 
 PAD = "    "
+NAN = """
+
+    Of a batch on the device that is wrong the loss is NaN, and nothing is changed until to_host(loss) has said what is wrong."""
+NEW = "\n    "
 MOST = 400                                                       # pointers that a kernel may take
 PARTS = 64                                                       # blocks that add up the squares of one gradient
 ELEMENTS = "for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)"
@@ -50,7 +55,8 @@ class CudaUpdates(NativeUpdates):
         values = ", ".join(f"whole_length({quoted(k)}, {k})" if k in free else k for k in args) + ("," if len(args) == 1 else "")
         return "\n".join([
             f"def train_step({call}, *, {'carry=None, ' * cut}workspace=None):",
-            f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device.{CHUNK * cut}"""',
+            f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device.{NAN * self.checked}'
+            + f'{CHUNK * cut or NEW * self.checked}"""',
             "    workspace = Workspace.of(workspace, state)",
             "    given = (                                                  # of each input: name, axes, type, what it may hold",
             *(f"        {self._given(k)}," for k in args), "    )",
@@ -61,6 +67,13 @@ class CudaUpdates(NativeUpdates):
         """What a step must know of an input to put it where the graph reads it."""
         if key not in self.system.inputs:
             return f"({quoted(key)}, 0, int, None)"
+        e, text = self.system.inputs[key], self._allowed(key)
+        kind = {"bool": "bool", "class": "np.int64"}.get(e.type.kind, "np.float32")
+        kind = kind if text == "None" or text.startswith('"') else "np.int64"
+        return f"({quoted(key)}, {len(e.axes)}, {kind}, {text})"
+
+    def _allowed(self, key: str) -> str:
+        """What an input may hold: a number of classes, a kind of units, or None."""
         e, own = self.system.inputs[key], key.removeprefix("lengths_")
         limit = e.type.n if e.type.kind == "class" else axis_length(own) + 1 if own != key and e is lengths_input(own) else None
         free = {n: self._shape_of(n) for n in (limit.symbols if limit is not None else ()) if n not in self.system.sizes}
@@ -69,8 +82,7 @@ class CudaUpdates(NativeUpdates):
         for u in model.energy.visible if model is not None and model.energy is not None else ():
             if model is not None and u.name == key and u.kind != "gaussian":
                 text = quoted("mean" if model.domains.get(key) == "unit" else u.kind)
-        kind = {"bool": "bool", "class": "np.int64"}.get(e.type.kind, "np.float32") if limit is None else "np.int64"
-        return f"({quoted(key)}, {len(e.axes)}, {kind}, {text})"
+        return text
 
     def _shape_of(self, length_: str) -> str:
         """A length, read off an input that has it."""
@@ -90,11 +102,11 @@ class CudaUpdates(NativeUpdates):
                  f"{self._every()})"]
         groups = [*self._groups()]
         if self.rule_.look is not None:
-            lines += self._look_text(groups)
+            lines += [*self._looked_through(args), *self._look_text(groups)]
         seed = ['(state["seed"], state["step"])'] if seeded else []
         chain = [f"state[{quoted(k)}]" for k in self.compiled.chain]
         lines.append(f"    {result} = _gradients({', '.join(['params', 'grads', *args, *chain, *carry, 'workspace', *seed])})")
-        lines += [f"    state[{quoted(k)}][...] = grads[{quoted(k)}]" for k in self.compiled.chain]
+        lines += self._chain_text()
         self._kernels(groups)
         lines += [*self._statistics_text(stats), *self._clip_text(groups)]
         for k, group in enumerate(groups):
@@ -107,7 +119,35 @@ class CudaUpdates(NativeUpdates):
             self.kernels.plain["advance"] = None
             lines.append('    launch("advance", 1, 1, state["step"])')
         lines.append(f"    return {result}")
-        return "\n".join(lines) + "\n"
+        return "\n".join(y for x in lines for y in self._told(x)) + "\n"
+
+    @property
+    def checked(self) -> bool:
+        """Whether kernels look through inputs: what a step changes is changed where nothing was noted of them."""
+        return bool({"check_classes", "check_units"} & {*self.kernels.plain})
+
+    def _told(self, line: str) -> Iterator[str]:
+        """A line of a step; a launch takes what was noted of inputs."""
+        launched = self.checked and line.startswith('    launch("')
+        yield from wrapped(f"{line[:-1]}, CHECKS.place())", "") if launched else [line]
+
+    def _looked_through(self, args: Sequence[str]) -> Iterator[str]:
+        """Inputs are looked through before parameters go where the gradient is taken."""
+        for k in (k for k in args if k in self.system.inputs):
+            allowed, own = self._allowed(k), k.removeprefix("lengths_")
+            if allowed != "None":
+                helper = "units_input" if allowed.startswith('"') else "class_input" if allowed.isidentifier() or own == k else ""
+                helper = helper or "lengths_input"
+                more = {"units_input": f"np.float32, {allowed}", "class_input": allowed}.get(helper, f"{allowed} - 1")
+                self.uses.add(helper)
+                yield f"    {k} = {helper}({quoted(k)}, {k}, np.shape({k}), {more})"
+
+    def _chain_text(self) -> Iterator[str]:
+        """The states of chains, which the next step goes on from."""
+        for k in self.compiled.chain:
+            self.kernels.plain["hand_on"] = None
+            chain = f"state[{quoted(k)}]"
+            yield f'    launch("hand_on", blocks({chain}.size, {BLOCK}), {BLOCK}, {chain}, {chain}.size, grads[{quoted(k)}])'
 
     # ------------------------------------------------------------ pieces of the Python text
 
@@ -248,16 +288,15 @@ class CudaUpdates(NativeUpdates):
         given = [f"{'const ' if k == 'g' else ''}real *{k}{j}" for j in range(len(group)) for k in self.arguments]
         return self._switch(given + more, cases, counter)
 
-    @staticmethod
-    def _switch(given: list[str], cases: list[tuple[str, str]], counter: str = "") -> str:
+    def _switch(self, given: list[str], cases: list[tuple[str, str]], counter: str = "") -> str:
         """A kernel with one row of blocks for each case; with `counter`, it also adds one to the number of the step."""
         calls = [f"{PAD}case {j}: {call}; break;" for j, (_, call) in enumerate(cases)]
         width = max(64, *(len(x) + 1 for x in calls))
         lines = [f"{x:<{width}} /* {k} */" for x, (k, _) in zip(calls, cases, strict=True)]
         first, step = "blockIdx.x + blockIdx.y + threadIdx.x == 0", "int64_t *step"
-        given = [*given, *[step] * (bool(counter) and step not in given)]
+        given = [*given, *[step] * (bool(counter) and step not in given), *[NOTED] * self.checked]
         lines += [f"{PAD}}}", *[f"{PAD}if ({first}) step[0] += 1;".ljust(64) + " /* nothing here reads it */"] * bool(counter)]
-        return f"({', '.join(given)})\n{{\n{PAD}switch (blockIdx.y) {{\n" + "\n".join(lines) + "\n}\n"
+        return f"({', '.join(given)})\n{{\n{LEAVES * self.checked}{PAD}switch (blockIdx.y) {{\n" + "\n".join(lines) + "\n}\n"
 
     def _norm(self, at: int, group: list[str]) -> None:
         """The global norm: squares added up by blocks, then by every block that scales."""
