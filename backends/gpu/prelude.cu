@@ -61,7 +61,7 @@ template <class How> static __device__ inline real by_warp(real x)
     for (int far = 16; far; far /= 2) x = How::join(x, __shfl_xor_sync(0xffffffffu, x, far));
     return x;
 }
-template <class How> static __device__ inline real by_block(real x, real *parts)     /* parts: one of each warp, in shared memory */
+template <class How> static __device__ inline real by_block(real x, real *parts)    /* parts: one of each warp */
 {
     x = by_warp<How>(x);
     __syncthreads();                                             /* the last row's parts have been read */
@@ -71,7 +71,7 @@ template <class How> static __device__ inline real by_block(real x, real *parts)
     for (int k = 1; k < (int)blockDim.x / 32; k++) x = How::join(x, parts[k]);
     return x;
 }
-template <class How> static __device__ inline real by_column(real x, real (*sums)[33])    /* for the first thread of each column */
+template <class How> static __device__ inline real by_column(real x, real (*sums)[33])    /* for threads of row 0 */
 {
     __syncthreads();                                             /* the last column's numbers have been read */
     sums[threadIdx.y][threadIdx.x] = x;
@@ -98,7 +98,10 @@ template <class How> static __device__ inline real all_blocks(real x, const real
     for (int k = threadIdx.x; k < (int)gridDim.x; k += blockDim.x) x = How::join(x, left[k]);
     return by_block<How>(x, parts);
 }
-static __device__ inline int part_(int sum, int row) { return ((sum * gridDim.y + row) * gridDim.x + blockIdx.x) * 32 + threadIdx.x; }
+static __device__ inline int part_(int sum, int row)
+{
+    return ((sum * gridDim.y + row) * gridDim.x + blockIdx.x) * 32 + threadIdx.x;
+}
 static __device__ inline void leave(real *left, int sum, real x)
 {
     if (threadIdx.y == 0) left[part_(sum, blockIdx.y)] = x;
@@ -108,7 +111,7 @@ template <class How> static __device__ inline real all_rows(real x, const real *
     for (int k = threadIdx.y; k < (int)gridDim.y; k += 32) x = How::join(x, left[part_(sum, k)]);
     return by_column<How>(x, sums);
 }
-static __device__ inline int first_of_warp(real best, int place)                     /* where the largest is; the first of equals */
+static __device__ inline int first_of_warp(real best, int place)        /* where the largest is; the first of equals */
 {
     for (int far = 16; far; far /= 2) {
         const real other = __shfl_xor_sync(0xffffffffu, best, far);
@@ -142,7 +145,7 @@ static __device__ inline words philox_(uint64_t seed, uint64_t key, uint64_t blo
     return {{c0, c1, c2, c3}};
 }
 static __device__ inline double unit_(uint64_t word) { return (double)(word >> 11) * (1.0 / 9007199254740992.0); }
-/* Elements first, ..., first + n - 1 of the stream, four of a block by each thread; element k is word k % 4 of block k / 4. */
+/* Elements first, ..., first + n - 1 of the stream: element k is word k % 4 of block k / 4, each thread does a block. */
 static __device__ inline void uniform_(uint64_t seed, uint64_t step, uint64_t key, int64_t first, int n, real *out)
 {
     const int64_t block = first / 4 + blockIdx.x * blockDim.x + threadIdx.x;
@@ -153,8 +156,8 @@ static __device__ inline void uniform_(uint64_t seed, uint64_t step, uint64_t ke
         if (at >= 0 && at < n) out[at] = (real)(w.word[k] >> 40) * (1.0f / 16777216.0f);
     }
 }
-static __device__ inline void normal_(uint64_t seed, uint64_t step, uint64_t key, int64_t first, int n, real *out)    /* Box-Muller */
-{
+static __device__ inline void normal_(uint64_t seed, uint64_t step, uint64_t key, int64_t first, int n, real *out)
+{   /* Box-Muller */
     const int64_t block = first / 4 + blockIdx.x * blockDim.x + threadIdx.x;
     if (4 * block >= first + n) return;
     const words w = philox_(seed, key, (uint64_t)block, step);
