@@ -44,7 +44,7 @@ def made(text):
     return programs.Case(point.system, params, point.inputs(numpy), numpy, CudaProgram(point.system).source)
 
 
-@pytest.mark.parametrize("most", [1, 2, 5])
+@pytest.mark.parametrize("most", [pytest.param(1, marks=pytest.mark.full), 2, pytest.param(5, marks=pytest.mark.full)])
 def test_blocks_of_examples_give_what_all_examples_give(monkeypatch, most):
     """Blocks of one example, some that do not divide the batch, all: values, and gradients that are added up over blocks."""
     if host.compiler() is None:
@@ -99,3 +99,9 @@ def test_a_maximum_and_its_winners_are_one_kernel():
         found, wanted = (f(changed) for f in (programs.on_device, programs.on_numpy))
         assert {k for k, v in found.items() if not np.array_equal(np.isnan(v), np.isnan(wanted[k]))} == set()
         assert programs.differences(*({k: np.nan_to_num(v) for k, v in x.items()} for x in (found, wanted)), 2e-5, 1e-6) == {}
+
+
+def test_an_array_in_another_shape_is_read_by_its_number():
+    """What is flattened, channels last in memory, is divided into places once."""
+    lines = re.findall(r"const int (.*);\n    flat_h3\[at\] = h3\[(.*)\];", made(TEXT).source)
+    assert {*lines} == {("b_ = at / 12, i_ = at / 2 % 6, j_ = at % 2", "(b_*2 + j_)*6 + i_")}

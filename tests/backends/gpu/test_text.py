@@ -1,0 +1,59 @@
+"""The text of kernels: folded lines, kernels that differ in names alone, matrices turned by tiles."""
+
+import re
+
+import pytest
+from chainrule.backends.gpu.kernels import LONG, folded
+from gpu import host, programs
+from zoo.points import drawn
+
+TURNED = """model turned(D = 35, H = 9)
+input x[t, D]
+target y[t, H]
+h[t] = lstm(x[t], H)
+loss = mean[batch, t] (h[t] - y[t]) @ (h[t] - y[t])
+"""
+
+
+def test_long_lines_are_folded_where_fewest_brackets_are_open():
+    inside = "row >= 0 && row % 2 == 0 && row / 2 < 3 && column >= 0 && column % 2 == 0"
+    done = "total += weights[(row + column)*4 + k] * values[(row + column)*4 + k] + more[k];"
+    assert folded(f"    if ({inside}) {done}") == [f"    if ({inside})", f"        {done}"]
+    line = f"    {'a' * 40} = first_of[{'b' * 30} + 1] + second_of[{'c' * 30} + 2];"
+    assert folded(line) == [f"    {'a' * 40} = first_of[{'b' * 30} + 1]", f"            + second_of[{'c' * 30} + 2];"]
+    assert folded("short;") == ["short;"] and all(len(x) <= LONG for x in folded(line))
+
+
+def test_kernels_that_differ_in_names_alone_are_one():
+    """Layers of the same sizes: their kernels are printed once, and say what else they compute."""
+    source = programs.case("lstm_stacked").source
+    texts = re.findall(r'extern "C" __global__ void [^{]*?(\w+)\(([^{]*)\)\n\{\n(.*?)^\}\n', source, re.M | re.S)
+    forms = [_form(given, body) for _, given, body in texts]
+    assert len(forms) == len({*forms}) and "and in the same way" in source
+
+
+def _form(given, body):
+    """A kernel with its pointers numbered."""
+    for k, name in enumerate(re.findall(r"\*__restrict__ (\w+)", given)):
+        given, body = (re.sub(rf"\b{name}\b", f"_{k}", x) for x in (given, body))
+    return given, body
+
+
+@pytest.mark.full
+def test_a_matrix_is_turned_by_tiles():
+    """Of sizes that tiles of 32 do not divide."""
+    if host.compiler() is None:
+        pytest.skip(host.MISSING)
+    c = turned()
+    assert "tile[threadIdx.x][k_]" in c.source
+    assert programs.differences(programs.on_device(c, host.SHUFFLED), programs.on_numpy(c), 2e-5, 1e-6) == {}
+
+
+def turned():
+    from chainrule.backends.cpu.program import Program
+    from chainrule.backends.gpu.program import CudaProgram
+    from chainrule.frontends.language import parse
+    point = drawn(parse(TURNED), {"B": 3, "T": 4})
+    numpy = Program(point.system, "float32")
+    params = {k: v.astype("float32") for k, v in point.params.items()}
+    return programs.Case(point.system, params, point.inputs(numpy), numpy, CudaProgram(point.system).source)
