@@ -15,10 +15,10 @@ from ...compiler.program import Along, Array, Kernel, Nest, Pick, Reduction, Stm
 from ...compiler.sizes import Size, product
 from ..native.indexing import CTYPES
 from ..native.kernels import length
-from ..native.loops import FIRST
+from ..native.loops import FIRST, accumulate
 from ..native.nests import RowBody
 from .columns import MOST
-from .geometry import BLOCK, WORD, Geometry, element_of, lanes, row_of, strided
+from .geometry import BLOCK, WORD, Geometry, Over, element_of, lanes, row_of, split, strided
 
 if TYPE_CHECKING:
     from .statements import Statements
@@ -92,6 +92,32 @@ def print_sums(s: Nest, statements: Statements) -> Iterator[str]:
     yield from ["}", *after, *(line for m in s.body if not isinstance(m, Reduction) for line in rows.run([m]))]
     most = max((product(walked(m)) for m in sums), key=lambda n: len(n.symbols))
     statements.geometry = Geometry(most, BLOCK, (BLOCK,), grid=f"shares({most.format()})")
+
+
+def few(rest: Over, over: Over, known: Mapping[str, int], most: int = BLOCK, long: int = LONG) -> bool:
+    """Whether there are at most so many results, and what each adds up may be long."""
+    results, terms = (product(tuple(n for _, n in x)) for x in (rest, over))
+    return not {*results.symbols} - {*known} and results.evaluate(known) <= most \
+        and bool({*terms.symbols} - {*known} or terms.evaluate(known) > long)
+
+
+def print_few(kind: str, value: str, target: str, rest: Over, over: Over, statements: Statements) -> Iterator[str]:
+    """Few results, each by several blocks, the last of which joins what they leave."""
+    results, terms = (product(tuple(n for _, n in x)) for x in (rest, over))
+    row = rest[0][0] if len(rest) == 1 else "row"
+    most = BLOCK // max(results.evaluate(statements.known), 1)
+    statements.geometry = Geometry(terms, BLOCK, (BLOCK,), results.format() if rest else "",
+                                   f"shares({terms.format()}{f', {BLOCK}, {most}' if rest else ''})")
+    yield f"const int lane = threadIdx.x, first = blockIdx.x * {BLOCK} + lane, far = gridDim.x * {BLOCK};"
+    yield from [f"const int {row} = blockIdx.y;", *split(row, rest)] if rest else []
+    yield from ["__shared__ real parts[32];", f"real total = {FIRST[kind]};"]
+    yield from strided(over, [accumulate(kind, "total", value)[0]], "far", "first")
+    yield f"total = by_block<{WORD[kind]}>(total, parts);"
+    place, counter = (f" + {row} * gridDim.x", f"arrived + {row}") if rest else ("", "arrived")
+    yield from ["if (gridDim.x > 1) {", f"    if (lane == 0) left[blockIdx.x{place}] = total;",
+                f"    if (!last_block({counter}, gridDim.x)) return;",
+                f"    total = all_blocks<{WORD[kind]}>({FIRST[kind]}, left{place}, parts);", "}",
+                f"if (lane == 0) {target} = total;"]
 
 
 @dataclass

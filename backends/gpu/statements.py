@@ -36,9 +36,12 @@ from ..native.loops import FIRST, accumulate, loops
 from .columns import Columns, print_nest, print_sum
 from .convolutions import print_convolution
 from .geometry import BLOCK, TILE, WORD, Geometry, blocks_of, bracketed, element_of, flattened, lanes, row_of, split, strided
-from .rows import print_rows
+from .rows import few, print_few, print_rows
 from .scatters import FEW, print_scatter, print_sorted
 from .windows import Pooled, print_pooled, print_windows
+
+SHORT = 512                                                      # terms that one thread adds up
+MANY = 1 << 14                                                   # results so many that one thread each will do
 
 
 class Statements(native.Statements):
@@ -110,6 +113,10 @@ class Statements(native.Statements):
         if s.kind in WORD and rest and order and order[-1] not in s.over:
             yield from print_sum(s, self)
             return
+        if s.kind in WORD and few(rest, over, self.known):
+            target = self(s.out, [x for d, x in enumerate(at) if d not in s.over])
+            yield from print_few(s.kind, self(s.a, at), target, rest, over, self)
+            return
         width = 32 if s.kind == "argmax" else lanes([tuple(n for _, n in over)], self.known)
         head, self.geometry = row_of(rest, width, 0)
         yield from head
@@ -155,16 +162,21 @@ class Statements(native.Statements):
         var = dict(zip([*s.lo, *summed], self.indices([size[k] for k in (*s.lo, *summed)]), strict=True))
         a, b = (self(v, [var[k] for k in ls]) for v, ls in ((s.a, s.la), (s.b, s.lb)))
         rest, over = [(var[k], size[k]) for k in s.lo], [(var[k], size[k]) for k in summed]
-        if rest:
+        target = self(s.out, [var[k] for k in s.lo])
+        order = [s.la[d] for d in own(s.a)]                      # neighbours read neighbours
+        over = sorted(over, key=lambda x: next((k for k, label in enumerate(order) if var[label] == x[0]), -1))
+        if few(rest, over, self.known, long=SHORT):
+            yield from print_few("sum", f"{a} * {b}", target, rest, over, self)
+            return
+        if rest and not few(rest, over, self.known, MANY, SHORT):
             head, self.geometry = element_of(rest)
-            yield from [*head, "real total = 0;", *loops(over, [f"total += {a} * {b};"])]
-            yield f"{self(s.out, [var[k] for k in s.lo])} = total;"
+            yield from [*head, "real total = 0;", *loops(over, [f"total += {a} * {b};"]), f"{target} = total;"]
             return
         width = lanes([tuple(n for _, n in over)], self.known)
-        head, self.geometry = row_of([], width, 0)
+        head, self.geometry = row_of(rest, width, 0)
         yield from [*head, *(["__shared__ real parts[32];"] if width > 32 else [])]
         yield from self.joined("sum", "total", f"{a} * {b}", over, width)
-        yield f"if (lane == 0) {self(s.out, [])} = total;"
+        yield f"if (lane == 0) {target} = total;"
 
     # ------------------------------------------------------------ what adds up by place: each element asks what comes to it
 

@@ -32,12 +32,14 @@ def test_a_missing_fence_is_found(fence):
         programs.interpreted(c, c.source.replace(line, ""))
 
 
-def test_each_call_gives_the_same_bits():
+@pytest.mark.parametrize(("name", "lengths", "grid"), [
+    ("many rows", {}, "tiles(H, B)"), ("moves", {"B": 3000}, "(shares(2*B, 256, 85), 3)")])
+def test_each_call_gives_the_same_bits(name, lengths, grid):
     """The counters of blocks are zero again after each kernel."""
-    c = programs.case("many rows")
+    c = programs.case(name, **lengths)
     first, second = (programs.loaded(c.source, order) for order in (host.FORWARD, host.SHUFFLED))
     found = [m.to_host(m.loss_and_grads(m.to_device(c.params), **m.to_device(c.inputs))[1]) for m in (first, first, second)]
-    assert "tiles(H, B)" in c.source
+    assert grid in c.source
     for other in found[1:]:
         assert all(np.array_equal(v, other[k]) for k, v in found[0].items())
     wanted = c.numpy.loss_and_grads(c.params, **c.inputs)[1]
