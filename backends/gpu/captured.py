@@ -59,7 +59,8 @@ class Place:
             check_units(self.name, value, self.check)
         elif self.check is not None:
             check_range(self.name, value, self.check - 1, f"it is from 0 to {self.check - 1}")
-        self.array.set(np.ascontiguousarray(np.transpose(value.astype(self.array.dtype, copy=False), self.order)), stream)
+        value = np.ascontiguousarray(np.transpose(value.astype(self.array.dtype, copy=False), self.order))
+        self.array.set(at_rest(value), stream)
 
 
 class Captured:

@@ -208,11 +208,18 @@ def to_device(arrays):
     if a.dtype.kind not in kinds:
         raise TypeError(f"only arrays of numbers go to the device, not {a.dtype}")
     a = a if there else np.ascontiguousarray(a, kinds[a.dtype.kind]).reshape(a.shape)
+    a = a if there else at_rest(a)
     try:
         return cp.ascontiguousarray(cp.asarray(a, kinds[a.dtype.kind]))
     except MemoryError:
         free = cp.cuda.runtime.memGetInfo()[0]
     raise MemoryError(f"an array of shape {a.shape} does not fit into the {free / 1e6:.1f} MB of the device that are free")
+
+
+def at_rest(a):
+    """An array of NumPy that nobody writes: of pinned memory a copy, for the device reads that later, when it comes to it."""
+    pinned = a.size and cp.cuda.runtime.pointerGetAttributes(a.ctypes.data).type == cp.cuda.runtime.memoryTypeHost
+    return a.copy() if pinned else a
 
 
 def allocated(what, counts):

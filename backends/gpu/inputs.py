@@ -17,11 +17,11 @@ class Checks:
 
     def place(self):
         """Where a kernel notes the first wrong number: 20 bits of its input, 43 of its place; -1 where all are right."""
-        now = cp.cuda.runtime.getDevice()
-        if now not in self.noted:
-            self.noted[now] = cp.empty(1, np.int64)
-            self.noted[now].fill(-1)
-        return self.noted[now]
+        runs = STREAMS.runs()                                    # what one stream notes stops the updates of no other
+        if runs not in self.noted:
+            self.noted[runs] = cp.empty(1, np.int64)
+            self.noted[runs].fill(-1)
+        return self.noted[runs]
 
     def number(self, *input_):
         """The number of an input."""
@@ -31,10 +31,12 @@ class Checks:
 
     def say(self):
         """Raise ValueError where something was noted. The host waits."""
-        noted = self.noted.get(cp.cuda.runtime.getDevice())
-        if noted is None or (found := int(noted.get()[0])) < 0:
+        device = cp.cuda.runtime.getDevice()
+        pairs = [(int(place.get()[0]), place) for runs, place in [*self.noted.items()] if runs[0] == device]
+        found, place = max(pairs, key=lambda pair: pair[0], default=(-1, None))
+        if found < 0:
             return
-        noted.fill(-1)
+        place.fill(-1)
         name, shape, order, allowed = self.inputs[found >> 43]
         there = np.unravel_index(found & (1 << 43) - 1, [shape[k] for k in order])
         place = [int(there[order.index(k)]) for k in range(len(order))]

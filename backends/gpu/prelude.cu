@@ -6,6 +6,9 @@ typedef unsigned long long uint64_t;
 typedef unsigned char uint8_t;
 #define INFINITY __int_as_float(0x7f800000)
 #define NAN __int_as_float(0x7fffffff)
+#else
+#include <cmath>
+#include <cstdint>
 #endif
 
 static __device__ inline real exp_(real x) { return expf(x); }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from gpu import host
 
-RELAXED = 2                                                      # a capture in which memory may be made, which ends before the graph
+RELAXED = 2                                                      # a capture may allocate memory, which ends before the graph
 ALIGNED = 512                                                    # bytes: CuPy's allocations
 
 

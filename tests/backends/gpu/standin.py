@@ -116,6 +116,8 @@ class ndarray:
         if not self.flags.c_contiguous and not self.flags.f_contiguous:
             raise RuntimeError("Cannot set to non-contiguous array")
         not_captured("a transfer to the device")
+        if a.ctypes.data in PINNED:
+            raise Refused("a transfer of pinned memory, which its owner may write before it is read")
         SETTINGS.count.sent += 1
         self.held[...] = a
 
@@ -202,6 +204,7 @@ def ascontiguousarray(a):
 
 # ---------------------------------------------------------------- kernels
 
+PINNED = set()                                                   # addresses of arrays of NumPy in pinned memory
 PROCESSORS = 6                                                   # of the device: each keeps one block of a cooperative launch
 
 
@@ -294,6 +297,7 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
         Stream=Stream, Graph=Graph, get_current_stream=current, Device=lambda k=0: device,
         driver=types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, dynamic: 1),
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: SETTINGS.device,
-                                      runtimeGetVersion=lambda: 13000, streamCaptureModeThreadLocal=1,
+                                      runtimeGetVersion=lambda: 13000, streamCaptureModeThreadLocal=1, memoryTypeHost=1,
+                                      pointerGetAttributes=lambda address: types.SimpleNamespace(type=int(address in PINNED)),
                                       memGetInfo=lambda: (free(), SETTINGS.memory)))
     return out

@@ -3,6 +3,7 @@
 import threading
 import types
 
+import numpy as np
 import pytest
 from gpu import host, programs, standin
 from gpu.test_planted import found_in
@@ -44,3 +45,21 @@ def test_a_default_stream_of_each_thread(monkeypatch):
     for t in threads:
         t.join()
     assert len({*found}) == 2
+
+
+def test_pinned_memory_is_copied_first():
+    """The device reads it later: also where a step is replayed, its owner may write it as soon as the call returns."""
+    c = programs.case("mlp")
+    module = programs.loaded(c.source)
+    params = module.to_device(c.params)
+    inputs = {k: np.array(v, np.float32 if v.dtype.kind == "f" else np.int64) for k, v in c.inputs.items()}
+    state = module.init_state(params)
+    standin.PINNED.update(v.ctypes.data for v in inputs.values())
+    try:
+        for _ in range(3):
+            module.train_step(params, state, **inputs)
+        with pytest.raises(standin.Refused, match="pinned"):
+            module.cp.asarray(inputs["x"])
+    finally:
+        standin.PINNED.clear()
+    assert standin.SETTINGS.count.replayed == 2
