@@ -165,11 +165,12 @@ class PersistentText(Statements):
         """All parts of a unit by one thread, which has the unit in other loops too: no barrier between them."""
         n, batch = self.numbered[how.of], next(i for i, size in over if size == self.made.batch)
         self.inside = over[cast(int, how.dim)][0]
+        index = f"const int {self.inside} = {n.low} + {self.part}*{bracketed(length(how.of))} + {self.unit};"
+        body = [line for s in run for line in self._line(s)]
         yield f"for (int at = threadIdx.x; at < rows*{n.units}; at += {THREADS}) {{"
         yield f"    const int {batch} = first + at / {n.units}, {self.unit} = at % {n.units};"
         yield f"    for (int {self.part} = 0; {self.part} < {how.parts}; {self.part}++) {{"
-        yield f"        const int {self.inside} = {n.low} + {self.part}*{bracketed(length(how.of))} + {self.unit};"
-        yield from (2 * PAD + line for s in run for line in self._line(s))
+        yield from (2 * PAD + line for line in ([index] if self.inside in WORD.findall("\n".join(body)) else []) + body)
         yield from ("    }", "}")
         self.inside = ""
 
