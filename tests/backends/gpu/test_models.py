@@ -62,6 +62,7 @@ def test_the_catalogue_in_any_order(name):
     agrees(name, host.SHUFFLED, trapped=True)
 
 
+@pytest.mark.filterwarnings("ignore:a step cannot be captured")
 @pytest.mark.parametrize("name", tier(ZOO, ["mlp"]))
 def test_a_model_that_is_not_captured(name):
     agrees(name, host.SHUFFLED, captures=False)
