@@ -19,6 +19,7 @@ needs_a_compiler = pytest.mark.skipif(host.compiler() is None, reason=host.MISSI
 QUICK = ["--trial", "--rounds", "2", "--seconds", "0.001"]
 
 
+@pytest.mark.full
 @needs_a_compiler
 def test_what_is_measured_is_verified():
     work = gpu_rows.TRIAL["lstm_trial"]
