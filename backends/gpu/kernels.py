@@ -83,7 +83,7 @@ class Kernels:
         `written`: the arrays that it writes, or their homes. `waits`: further parameters of one whose blocks wait for each
         other, so that others may write what a pointer points to; `more`: further parameters.
         """
-        lines = [MARK.sub("", line).replace("for (int64_t ", "for (int ") for line in body]
+        lines = unbraced([MARK.sub("", line).replace("for (int64_t ", "for (int ") for line in body])
         tokens = set(WORD.findall("\n".join(lines)))
         homes, given, alias = _pointers(tokens, arrays, written, function.c_names, bool(waits))
         if {"seed", "step"} <= tokens:
@@ -180,6 +180,20 @@ def signature(bounds: str, name: str, given: Sequence[str]) -> str:
     head = f'extern "C" __global__ void {bounds}'
     whole = f"{head} {name}({', '.join(given)})"
     return whole if len(whole) <= WIDTH else f"{head}\n{parameters(name, given)}"
+
+
+def unbraced(lines: Sequence[str]) -> list[str]:
+    """The lines without brackets around one plain statement of a loop."""
+    out = list[str]()
+    for line in lines:
+        pad = line[:len(line) - len(line.lstrip())]
+        if line == f"{pad}}}" and len(out) > 1 and out[-2].startswith(f"{pad}for (") and out[-2].endswith(") {") \
+                and (inner := out[-1].removeprefix(f"{pad}    "))[:1].isalpha() and inner.endswith(";") \
+                and not re.match(r"(?:for|if|while|const|real|int|switch)\b", inner):
+            out[-2] = out[-2].removesuffix(" {")
+        else:
+            out.append(line)
+    return out
 
 
 def folded(line: str, indent: int = 8) -> list[str]:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from chainrule.backends.gpu.kernels import LONG, folded
+from chainrule.backends.gpu.kernels import LONG, folded, unbraced
 from gpu import host, programs
 from zoo.points import drawn
 
@@ -22,6 +22,13 @@ def test_long_lines_are_folded_where_fewest_brackets_are_open():
     line = f"    {'a' * 40} = first_of[{'b' * 30} + 1] + second_of[{'c' * 30} + 2];"
     assert folded(line) == [f"    {'a' * 40} = first_of[{'b' * 30} + 1]", f"            + second_of[{'c' * 30} + 2];"]
     assert folded("short;") == ["short;"] and all(len(x) <= LONG for x in folded(line))
+
+
+def test_one_plain_statement_of_a_loop_has_no_brackets():
+    assert unbraced(["for (;;) {", "    x += 1;", "}"]) == ["for (;;)", "    x += 1;"]
+    for inner in ("if (x) y();", "const int a = 1;", "for (;;) x++;"):
+        assert unbraced(["for (;;) {", f"    {inner}", "}"])[-1] == "}"
+    assert unbraced(["if (x) {", "    y();", "}"])[-1] == "}"
 
 
 def test_kernels_that_differ_in_names_alone_are_one():
