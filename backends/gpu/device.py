@@ -199,7 +199,7 @@ def sort_keys(workspace, keys, n, classes):
 # ---------------------------------------------------------------- arrays
 
 def to_device(arrays):
-    """Arrays, or a dict of them, on the device: real numbers as float32, whole ones as int64; what is so stays as it is."""
+    """Arrays, or a dict of them, on the device: real numbers as float32, whole ones as int64; without a copy where they are."""
     if isinstance(arrays, dict):
         return type(arrays)({k: to_device(v) for k, v in arrays.items()})
     there = isinstance(arrays, cp.ndarray) or hasattr(arrays, "__cuda_array_interface__")    # of another library
@@ -285,12 +285,6 @@ class Workspace:
                 raise
         return have
 
-    def constant(self, value):
-        """A number on the device, made once."""
-        if value not in self.views.setdefault("constants", {}):
-            self.views["constants"][value] = to_device(value)
-        return self.views["constants"][value]
-
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
         shapes = [params[k].shape for k in names]
@@ -299,6 +293,14 @@ class Workspace:
             self.keys["d"] = shapes
             self.moved += 1
         return self.views["d"]
+
+
+def constant(workspace, value):
+    """A number on the device, made once."""
+    made = workspace.views.setdefault("constants", {})
+    if value not in made:
+        made[value] = to_device(value)
+    return made[value]
 
 
 def update_arrays(params, grads, state, names, slots):

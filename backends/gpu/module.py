@@ -63,7 +63,8 @@ class CudaPrinter(ModulePrinter):
             self.uses |= {"kept"}
             text = text.replace("np.broadcast_to(", "cp.broadcast_to(")
             text = text.replace("start_from(carry, ", "start_from(workspace, carry, ")
-            text = re.sub(r"(?m)^(    \w+ = )(carry is None)$", r"\1workspace.constant(\2)", text)
+            text = re.sub(r"(?m)^(    \w+ = )(carry is None)$", r"\1constant(workspace, \2)", text)
+            self.uses |= {"constant"} if "constant(" in text else set()
             text = re.sub(r"(?m)^(    \w+ = )(carry\[[^\]]*\])$", r"\1steps_before(workspace, \2, dtype)", text)
             self.uses |= {"steps_before"} if "steps_before(" in text else set()
         return text
@@ -103,7 +104,8 @@ class CudaPrinter(ModulePrinter):
         together = together_text(self.kernels) if loops else ""
         cuda = f'CUDA = r"""{self.kernels.text()}"""'
         blas = f'STREAMS = Streams()\nBLAS = Blas("{self.options.products}")' + "\nPARTS = Parts()" * ("Parts" in self.uses)
-        return f"{cuda}\n\n\n{helpers}\n\n{blas}\nCHECKS = Checks()\nKERNELS = Kernels(CUDA)\n{together}"
+        head = "# ---- helpers, the same in every module that uses them"
+        return f"{cuda}\n\n\n{head}\n\n{helpers}\n\n{blas}\nCHECKS = Checks()\nKERNELS = Kernels(CUDA)\n{together}"
 
 
 class CudaEnergyPrinter(CudaPrinter, EnergyPrinter):

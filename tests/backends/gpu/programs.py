@@ -3,6 +3,7 @@
 import inspect
 import sys
 import types
+import warnings
 from dataclasses import dataclass
 from functools import cache
 
@@ -116,7 +117,9 @@ def everything(module, params, inputs):
 def on_device(c, order=host.FORWARD, trapped=False, captures=True, source=None):
     """All results of a model's program for a GPU, as arrays of NumPy by name; `replayed`: steps that were a captured graph."""
     module = loaded(source or c.source, order, trapped, captures)
-    found = everything(module, module.to_device(c.params), on_their_way(module, c.inputs))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "a step cannot be captured")                # `replayed` says so
+        found = everything(module, module.to_device(c.params), on_their_way(module, c.inputs))
     return flat({k: module.to_host(v) for k, v in found.items()} | {"replayed": standin.SETTINGS.count.replayed})
 
 
