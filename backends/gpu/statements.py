@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...compiler.passes.orders import own
@@ -14,13 +15,16 @@ from ...compiler.program import (
     Copy,
     Correlate,
     Draw,
+    Kernel,
     Nest,
+    Pick,
     Pool,
     Product,
     Reduction,
     Refold,
     Scatter,
     Stmt,
+    Take,
     Unfold,
     Unpool,
     View,
@@ -40,6 +44,7 @@ from .rows import few, print_few, print_rows
 from .scatters import FEW, print_scatter, print_sorted
 from .windows import Pooled, print_pooled, print_windows
 
+SHARE = re.compile(r"(?<![*/] )(?<![\w.)\]])(-?\d+|\(real\)[\d.e-]+) \* \(1 / (\(real\)(?:\w+|\([^()]*\)))\)")
 SHORT = 512                                                      # terms that one thread adds up
 MANY = 1 << 14                                                   # results so many that one thread each will do
 
@@ -92,6 +97,10 @@ class Statements(native.Statements):
         if not places:
             return self.names(v.array) + ("" if kept == () else "[0]")
         return f"{self.names(v.array)}[{flat(places)}]"
+
+    def value(self, s: Kernel | Take | Pick, held: dict[str, str] | None = None) -> str:
+        """What a statement writes at an index."""
+        return SHARE.sub(r"\1 / \2", super().value(s, held))   # `-1 * (1 / n)`: no element changes it
 
     def each(self, v: View, body: list[str], simd: bool = True) -> Iterator[str]:
         """One thread an element, in the order of memory."""
