@@ -83,3 +83,12 @@ def test_results_of_wrong_inputs():
     with pytest.raises(ValueError, match=r"y\[3\] is wrong"):
         module.to_host(params)
     np.testing.assert_array_equal(module.evaluate(params, **good)["loss"][0].held, wanted)
+
+
+def test_an_update_that_does_not_look_is_found():
+    """Planted: updates of a wrong batch."""
+    source, look = CudaProgram(cr.parse(TEXT.format(RULES[0])).system).source, "    if (noted[0] >= 0) return;\n"
+    assert look in source
+    module = programs.loaded(source.replace(look, ""))
+    params, good, bad = begun(module)
+    assert "0: W" in steps(module, params, module.init_state(params), good, bad)
