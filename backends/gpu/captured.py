@@ -1,6 +1,6 @@
 """Helpers of modules for a GPU: a training step recorded once as a graph, and replayed."""
 
-import warnings
+import ctypes
 
 import numpy as np
 
@@ -137,7 +137,8 @@ class Captured:
             self.graph = graph
         except Exception as e:
             self.held, self.reason = [], f"a step cannot be captured: {e.__context__ or e}"
-            warnings.warn(f"{self.reason}; it is launched kernel by kernel, which takes more of the host's time", stacklevel=2)
+            said = f"{self.reason}; it is launched kernel by kernel, which takes more of the host's time"
+            ctypes.pythonapi.PyErr_WarnEx(ctypes.py_object(UserWarning), said.encode(), ctypes.c_ssize_t(2))
 
     def launched(self, params, state, inputs, carry):
         """The step, launch by launch."""

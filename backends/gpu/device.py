@@ -4,7 +4,6 @@ Where one has the name of a helper for NumPy, it stands in its place.
 """
 
 import ctypes
-import threading
 
 import numpy as np
 
@@ -97,12 +96,13 @@ class Streams:
 
     def __init__(self):
         self.recorders, self.recorded = {}, {}
+        self.thread = ctypes.pythonapi.PyThread_get_thread_ident
+        self.thread.restype = ctypes.c_ulong
 
-    @staticmethod
-    def current():
+    def current(self):
         """The device in use and its current stream; pointer 2 is the default stream of each thread, another one in each."""
         device, stream = cp.cuda.runtime.getDevice(), cp.cuda.get_current_stream().ptr
-        return (device, stream) if stream != 2 else (device, stream, threading.get_ident())
+        return (device, stream) if stream != 2 else (device, stream, self.thread())
 
     def runs(self):
         """The device and the stream that run what is launched now: at once, or when what is recorded is replayed."""

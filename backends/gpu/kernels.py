@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .function import CudaFunction
 
 WIDTH = 100
+BOUNDS = "__launch_bounds__({}, 1)"                              # without the 1, registers are sometimes spilled for more blocks
 NOTED = "const int64_t *noted"                                   # of what changes parameters, where kernels look through inputs
 LEAVES = "    if (noted[0] >= 0) return;\n"
 LONG = 120                                                       # the longest line inside of a kernel
@@ -94,8 +95,7 @@ class Kernels:
         numbers = sorted([*lengths, *(n for n in tokens if n.startswith("offset_"))])
         given += [f"const int *__restrict__ {n}" if n.startswith("offset_") else f"int {size_name(n)}" for n in numbers]
         given += [*waits, *more]
-        text = Text(f"__launch_bounds__({geometry.total}{', 1' if waits else ''})", given, [*alias, *lines],
-                    function.part, dict.fromkeys(function.equations))
+        text = Text(BOUNDS.format(geometry.total), given, [*alias, *lines], function.part, dict.fromkeys(function.equations))
         return self._named(word if waits else f"{word}_kernel", text), homes, numbers
 
     def _named(self, word: str, text: Text) -> str:
@@ -115,7 +115,7 @@ class Kernels:
         """A kernel as it stands, `(parameters)`, and its body in braces."""
         given, _, body = text.partition(")\n{\n")
         lines = [x.removeprefix("    ") for x in body.removesuffix("}\n").splitlines()]
-        self.texts[name] = Text("__launch_bounds__(256)", given[1:].split(", "), lines, "_launched")
+        self.texts[name] = Text(BOUNDS.format(256), given[1:].split(", "), lines, "_launched")
 
     @cached_property
     def together(self) -> Kernels:

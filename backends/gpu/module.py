@@ -19,10 +19,9 @@ from .selfcheck import CHECK
 from .steps import CudaCheckpointing, CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
-IMPORTS = "import ctypes\nimport threading\nimport warnings\n\nimport cupy as cp\nimport numpy as np\n"
+IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
 WORDS = ("CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
-         "cp", "ctypes", "threading", "warnings", "TOGETHER", "PARTS", "tiles",
-         "shares")
+         "cp", "ctypes", "TOGETHER", "PARTS", "tiles", "shares")
 
 
 class CudaPrinter(ModulePrinter):

@@ -124,6 +124,8 @@ def init_state(params, seed=0):
 def train_step(params, state, x, y, *, carry=None, workspace=None):
     """One step of adam, in place; the loss before it, on the device.
 
+    Of a batch on the device that is wrong the loss is NaN, and nothing is changed until to_host(loss) has said what is wrong.
+
     One chunk of a sequence: it starts from `carry`, which the chunk before returned, or from the declared
     boundaries where that is None; the carry for the next chunk is returned.
     """
@@ -140,9 +142,11 @@ def _launched(params, state, x, y, carry, workspace):
     grads = workspace.gradients(params, TRAINED)
     loss, carry = _gradients(params, grads, x, y, carry, workspace)
     parts, = workspace.reserve("squares", [(640, np.float32)])
-    launch("squares", (64, 10), 256, *(grads[k] for k in TRAINED), state["step"], parts, 0)
-    launch("clip", (128, 10), 256, *(grads[k] for k in TRAINED), parts)
-    launch("update", (128, 10), 256, *update_arrays(params, grads, state, TRAINED, ("m", "v")), state["lr"], state["step"])
+    launch("squares", (64, 10), 256, *(grads[k] for k in TRAINED), state["step"], parts, 0,
+        CHECKS.place())
+    launch("clip", (128, 10), 256, *(grads[k] for k in TRAINED), parts, CHECKS.place())
+    launch("update", (128, 10), 256, *update_arrays(params, grads, state, TRAINED, ("m", "v")),
+        state["lr"], state["step"], CHECKS.place())
     return loss, carry
 
 
@@ -195,6 +199,9 @@ def step(params, carry, x):
     gemm(h, W_y.T, W_y_h)
     launch("p_kernel_2", blocks(B*V, 256), 256, W_y_h, b_y, B)
     p = W_y_h
+    launch("spoil", blocks(p.size, 256), 256, p, p.size, CHECKS.place())
+    launch("spoil", blocks(h.size, 256), 256, h, h.size, CHECKS.place())
+    launch("spoil", blocks(c.size, 256), 256, c, c.size, CHECKS.place())
     return {"p": p}, {"h[-1]": h, "c[-1]": c}
 
 
@@ -262,14 +269,14 @@ def _predict(params, x, carry, workspace):
     x = class_input("x", x, (None, None), V)                    # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
-    carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
+    carry = start_from(workspace, carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     W, b, W_biased, W_T, hs, cs, W_T_h_prev, W_y_h = _predict_buffers(workspace, B, T, dtype)
     x = cp.ascontiguousarray(x)
     launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
     launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
     launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
-    launch("W_T_kernel", blocks(4*H*H, 256), 256, W, W_T)
+    launch("W_T_kernel", (blocks(H, 32), blocks(4*H, 32)), (32, 8), W, W_T)
     launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
     if not TOGETHER.run("hs", T, B, hs, W_T, W_biased, x, cs, B, T):
         for t in range(T):
@@ -283,6 +290,7 @@ def _predict(params, x, carry, workspace):
     gemm(hs[1:].reshape(B*T, H), W_y.T, W_y_h.reshape(B*T, V))
     launch("p_kernel", blocks(B*T*V, 256), 256, W_y_h, b_y, B, T)
     p = W_y_h
+    launch("spoil", blocks(p.size, 256), 256, p, p.size, CHECKS.place())
     carry = {"h[-1]": kept(hs[-1]), "c[-1]": kept(cs[-1])}
     return {"p": p.swapaxes(0, 1), "carry": carry}
 
@@ -322,7 +330,7 @@ def _evaluate(params, x, y, carry, workspace):
     x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
-    carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
+    carry = start_from(workspace, carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     (
         W, loss, error, b, W_biased, W_T, hs, cs, W_T_h_prev, W_y_h, loss_terms, argmax_p,
         real_argmax_p,
@@ -333,7 +341,7 @@ def _evaluate(params, x, y, carry, workspace):
     launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
     launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
-    launch("W_T_kernel", blocks(4*H*H, 256), 256, W, W_T)
+    launch("W_T_kernel", (blocks(H, 32), blocks(4*H, 32)), (32, 8), W, W_T)
     launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
     if not TOGETHER.run("hs", T, B, hs, W_T, W_biased, x, cs, B, T):
         for t in range(T):
@@ -348,10 +356,11 @@ def _evaluate(params, x, y, carry, workspace):
     # loss, summed: sum[t, batch](...)
     launch("loss_terms_kernel", blocks(B*T, 4), (32, 4), W_y_h, b_y, y, loss_terms, B, T)
     p = W_y_h
-    launch("loss_kernel", shares(B*T), 256, loss_terms, loss, B, T, *PARTS.places())
+    launch("loss_kernel", shares(B*T), 256, loss_terms, loss, B, T, *PARTS.places(), CHECKS.place())
     launch("argmax_p_kernel", blocks(B*T, 4), (32, 4), p, argmax_p, B, T)
     launch("real_argmax_p_kernel", blocks(B*T, 256), 256, argmax_p, y, real_argmax_p, B, T)
-    launch("error_kernel", shares(B*T), 256, real_argmax_p, error, B, T, *PARTS.places())
+    launch("loss_kernel", shares(B*T), 256, real_argmax_p, error, B, T, *PARTS.places(),
+        CHECKS.place())
     loss = loss.reshape(())
     error = error.reshape(())
     carry = {"h[-1]": kept(hs[-1]), "c[-1]": kept(cs[-1])}
@@ -399,12 +408,12 @@ def _gradients(params, grads, x, y, carry, workspace):
         d_W_f, d_W_i, d_W_c, d_W_o, d_b_f, d_b_i, d_b_c, d_b_o, d_W_y, d_b_y,
     ) = (grads[k] for k in PARAMS)
     dtype = params["W_f"].dtype
-    x = class_input("x", x, (None, None), V)                    # (B, T)
+    x = class_input("x", x, ("some", "some"), V)                # (B, T)
     B, T = x.shape[:2]
     x = x.swapaxes(0, 1)                                        # time first inside
     y = class_input("y", y, (B, T), V)                          # (B, T)
     y = y.swapaxes(0, 1)                                        # time first inside
-    carry = start_from(carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
+    carry = start_from(workspace, carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     (
         W, loss, b, W_biased, W_h_T, hs, cs, W_h_T_h_prev, fio, g, tanh_c, W_y_h, d_p, loss_terms,
         d_h_p, d_c_next, d_h_next, d_a_fiog, d_b, d_W_rows, d_W,
@@ -417,7 +426,7 @@ def _gradients(params, grads, x, y, carry, workspace):
     launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
     launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
-    launch("W_h_T_kernel", blocks(4*H*H, 256), 256, W, W_h_T)
+    launch("W_T_kernel", (blocks(H, 32), blocks(4*H, 32)), (32, 8), W, W_h_T)
     launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
     if not TOGETHER.run("hs_2", T, B, hs, W_h_T, W_biased, x, fio, g, cs, tanh_c, B, T):
         for t in range(T):
@@ -529,6 +538,9 @@ typedef unsigned long long uint64_t;
 typedef unsigned char uint8_t;
 #define INFINITY __int_as_float(0x7f800000)
 #define NAN __int_as_float(0x7fffffff)
+#else
+#include <cmath>
+#include <cstdint>
 #endif
 
 static __device__ inline real exp_(real x) { return expf(x); }
@@ -551,7 +563,7 @@ template <class How> static __device__ inline real by_warp(real x)
     for (int far = 16; far; far /= 2) x = How::join(x, __shfl_xor_sync(0xffffffffu, x, far));
     return x;
 }
-template <class How> static __device__ inline real by_block(real x, real *parts)     /* parts: one of each warp, in shared memory */
+template <class How> static __device__ inline real by_block(real x, real *parts)    /* parts: one of each warp */
 {
     x = by_warp<How>(x);
     __syncthreads();                                             /* the last row's parts have been read */
@@ -561,7 +573,7 @@ template <class How> static __device__ inline real by_block(real x, real *parts)
     for (int k = 1; k < (int)blockDim.x / 32; k++) x = How::join(x, parts[k]);
     return x;
 }
-template <class How> static __device__ inline real by_column(real x, real (*sums)[33])    /* for the first thread of each column */
+template <class How> static __device__ inline real by_column(real x, real (*sums)[33])    /* for threads of row 0 */
 {
     __syncthreads();                                             /* the last column's numbers have been read */
     sums[threadIdx.y][threadIdx.x] = x;
@@ -588,7 +600,10 @@ template <class How> static __device__ inline real all_blocks(real x, const real
     for (int k = threadIdx.x; k < (int)gridDim.x; k += blockDim.x) x = How::join(x, left[k]);
     return by_block<How>(x, parts);
 }
-static __device__ inline int part_(int sum, int row) { return ((sum * gridDim.y + row) * gridDim.x + blockIdx.x) * 32 + threadIdx.x; }
+static __device__ inline int part_(int sum, int row)
+{
+    return ((sum * gridDim.y + row) * gridDim.x + blockIdx.x) * 32 + threadIdx.x;
+}
 static __device__ inline void leave(real *left, int sum, real x)
 {
     if (threadIdx.y == 0) left[part_(sum, blockIdx.y)] = x;
@@ -598,7 +613,7 @@ template <class How> static __device__ inline real all_rows(real x, const real *
     for (int k = threadIdx.y; k < (int)gridDim.y; k += 32) x = How::join(x, left[part_(sum, k)]);
     return by_column<How>(x, sums);
 }
-static __device__ inline int first_of_warp(real best, int place)                     /* where the largest is; the first of equals */
+static __device__ inline int first_of_warp(real best, int place)        /* where the largest is; the first of equals */
 {
     for (int far = 16; far; far /= 2) {
         const real other = __shfl_xor_sync(0xffffffffu, best, far);
@@ -608,7 +623,6 @@ static __device__ inline int first_of_warp(real best, int place)                
     return place;
 }
 
-/* Element k of the stream alone. */
 static __device__ inline void squares_(int n, const real *g, real *parts) {     /* one part of the sum a block */
     __shared__ real joined[32];
     real total = 0;
@@ -635,7 +649,7 @@ enum {
 /* ---- _predict */
 
 /* W = concat(0, W_f, W_i, W_o, W_c) */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 W_kernel(const real *__restrict__ W_f, real *__restrict__ W, const real *__restrict__ W_i)
 {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
@@ -647,7 +661,7 @@ W_kernel(const real *__restrict__ W_f, real *__restrict__ W, const real *__restr
 
 /* W = concat(0, W_f, W_i, W_o, W_c)
    b = [b_f, b_i, b_o, b_c] */
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
 b_kernel(const real *__restrict__ W_o, real *__restrict__ W, const real *__restrict__ W_c,
          const real *__restrict__ b_f, real *__restrict__ b, const real *__restrict__ b_i)
 {
@@ -664,7 +678,7 @@ b_kernel(const real *__restrict__ W_o, real *__restrict__ W, const real *__restr
 }
 
 /* b = [b_f, b_i, b_o, b_c] */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 b_kernel_2(const real *__restrict__ b_o, real *__restrict__ b, const real *__restrict__ b_c)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -673,7 +687,7 @@ b_kernel_2(const real *__restrict__ b_o, real *__restrict__ b, const real *__res
     b[i + 3*H] = b_c[i];
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 W_biased_kernel(const real *__restrict__ W, const real *__restrict__ b, real *__restrict__ W_biased)
 {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
@@ -682,16 +696,22 @@ W_biased_kernel(const real *__restrict__ W, const real *__restrict__ b, real *__
     W_biased[at] = W[i*(H + V) + j + H] + b[i];
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 W_T_kernel(const real *__restrict__ W, real *__restrict__ W_T)
 {
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= 4*H*H) return;
-    const int i = at / (4*H), j = at % (4*H);
-    W_T[at] = W[j*(H + V) + i];
+    __shared__ real tile[32][33];
+    for (int k_ = threadIdx.y; k_ < 32; k_ += 8) {
+        const int i = blockIdx.x * 32 + threadIdx.x, j = blockIdx.y * 32 + k_;
+        if (i < H && j < 4*H) tile[k_][threadIdx.x] = W[j*(H + V) + i];
+    }
+    __syncthreads();
+    for (int k_ = threadIdx.y; k_ < 32; k_ += 8) {
+        const int i = blockIdx.x * 32 + k_, j = blockIdx.y * 32 + threadIdx.x;
+        if (i < H && j < 4*H) W_T[i*(4*H) + j] = tile[threadIdx.x][k_];
+    }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 cs_kernel(const real *__restrict__ carry__h__1, real *__restrict__ hs,
           const real *__restrict__ carry__c__1, real *__restrict__ cs, int B)
 {
@@ -704,7 +724,7 @@ cs_kernel(const real *__restrict__ carry__h__1, real *__restrict__ hs,
 /* fio[t] = sigmoid((W[:, H:H + V] @ onehot(x[t]) + b + W[:, 0:H] @ h[t-1])[0:3*H])
    c[t] = f[t] * c[t-1] + i[t] * g[t]                        model.nn:15
    h[t] = o[t] * tanh(c[t])                                  model.nn:16 */
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
 hs_kernel(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
           const real *__restrict__ W_T_h_prev, real *__restrict__ cs, real *__restrict__ hs, int B,
           int t)
@@ -729,7 +749,7 @@ hs_kernel(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
 }
 
 /* p[t] = W_y @ h[t] + b_y                                   model.nn:17 */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 p_kernel(real *__restrict__ p, const real *__restrict__ b_y, int B, int T)
 {
     const real *W_y_h = p;                                       /* p takes its place */
@@ -743,7 +763,7 @@ p_kernel(real *__restrict__ p, const real *__restrict__ b_y, int B, int T)
 /* ---- _evaluate */
 
 /* p[t] = W_y @ h[t] + b_y                                   model.nn:17 */
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
 loss_terms_kernel(real *__restrict__ p, const real *__restrict__ b_y, const int64_t *__restrict__ y,
                   real *__restrict__ loss_terms, int B, int T)
 {
@@ -769,28 +789,29 @@ loss_terms_kernel(real *__restrict__ p, const real *__restrict__ b_y, const int6
     if (lane == 0) loss_terms[row] = loss_terms_row;
 }
 
-/* loss, summed: sum[t, batch](...) */
-extern "C" __global__ void __launch_bounds__(256)
+/* loss, summed: sum[t, batch](...)
+   and in the same way error */
+extern "C" __global__ void __launch_bounds__(256, 1)
 loss_kernel(const real *__restrict__ loss_terms, real *__restrict__ loss, int B, int T,
-            real *__restrict__ left, unsigned *__restrict__ arrived)
+            real *__restrict__ left, unsigned *__restrict__ arrived,
+            const int64_t *__restrict__ noted)
 {
     const int lane = threadIdx.x, first = blockIdx.x * 256 + lane, far = gridDim.x * 256;
     __shared__ real parts[32];
     real loss_row = 0;
-    for (int place = first; place < B*T; place += far) {
+    for (int place = first; place < B*T; place += far)
         loss_row += loss_terms[place];
-    }
     loss_row = by_block<Sum>(loss_row, parts);
     if (gridDim.x > 1) {
         if (lane == 0) left[blockIdx.x] = loss_row;
         if (!last_block(arrived, gridDim.x)) return;
         loss_row = all_blocks<Sum>(0, left, parts);
     }
-    if (lane == 0) loss[0] = loss_row;
+    if (lane == 0) loss[0] = noted[0] < 0 ? loss_row : NAN;
 }
 
 /* argmax_p[t] = argmax(p[t]) */
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
 argmax_p_kernel(const real *__restrict__ p, int64_t *__restrict__ argmax_p, int B, int T)
 {
     const int lane = threadIdx.x;
@@ -805,7 +826,7 @@ argmax_p_kernel(const real *__restrict__ p, int64_t *__restrict__ argmax_p, int 
 }
 
 /* real_argmax_p[t] = real(argmax_p[t] != y[t]) */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 real_argmax_p_kernel(const int64_t *__restrict__ argmax_p, const int64_t *__restrict__ y,
                      real *__restrict__ real_argmax_p, int B, int T)
 {
@@ -814,43 +835,14 @@ real_argmax_p_kernel(const int64_t *__restrict__ argmax_p, const int64_t *__rest
     real_argmax_p[at] = (real)(argmax_p[at] != y[at]);
 }
 
-/* error = sum[t, batch](real_argmax_p[t]) */
-extern "C" __global__ void __launch_bounds__(256)
-error_kernel(const real *__restrict__ real_argmax_p, real *__restrict__ error, int B, int T,
-             real *__restrict__ left, unsigned *__restrict__ arrived)
-{
-    const int lane = threadIdx.x, first = blockIdx.x * 256 + lane, far = gridDim.x * 256;
-    __shared__ real parts[32];
-    real error_row = 0;
-    for (int place = first; place < B*T; place += far) {
-        error_row += real_argmax_p[place];
-    }
-    error_row = by_block<Sum>(error_row, parts);
-    if (gridDim.x > 1) {
-        if (lane == 0) left[blockIdx.x] = error_row;
-        if (!last_block(arrived, gridDim.x)) return;
-        error_row = all_blocks<Sum>(0, left, parts);
-    }
-    if (lane == 0) error[0] = error_row;
-}
-
 
 /* ---- _gradients: forward */
-
-extern "C" __global__ void __launch_bounds__(256)
-W_h_T_kernel(const real *__restrict__ W, real *__restrict__ W_h_T)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= 4*H*H) return;
-    const int i = at / (4*H), j = at % (4*H);
-    W_h_T[at] = W[j*(H + V) + i];
-}
 
 /* fio[t] = sigmoid(a_fio[t])
    g[t] = tanh(a_g[t])                                       model.nn:13
    c[t] = f[t] * c[t-1] + i[t] * g[t]                        model.nn:15
    h[t] = o[t] * tanh(c[t])                                  model.nn:16 */
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
 hs_kernel_2(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
             const real *__restrict__ W_h_T_h_prev, real *__restrict__ fio, real *__restrict__ g,
             real *__restrict__ cs, real *__restrict__ tanh_c, real *__restrict__ hs, int B, int t)
@@ -869,7 +861,8 @@ hs_kernel_2(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
     __syncthreads();
     for (int i = lane; i < H; i += 128) {
         g[(t*B + ib)*H + i] = tanh_(a_fiog[i + 3*H]);
-        cs[((t + 1)*B + ib)*H + i] = fio[(t*B + ib)*(3*H) + i] * cs[(t*B + ib)*H + i] + fio[(t*B + ib)*(3*H) + i + H] * g[(t*B + ib)*H + i];
+        cs[((t + 1)*B + ib)*H + i] = fio[(t*B + ib)*(3*H) + i] * cs[(t*B + ib)*H + i]
+                + fio[(t*B + ib)*(3*H) + i + H] * g[(t*B + ib)*H + i];
         tanh_c[(t*B + ib)*H + i] = tanh_(cs[((t + 1)*B + ib)*H + i]);
         hs[((t + 1)*B + ib)*H + i] = fio[(t*B + ib)*(3*H) + i + 2*H] * tanh_c[(t*B + ib)*H + i];
     }
@@ -877,7 +870,7 @@ hs_kernel_2(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
 
 /* p[t] = W_y @ h[t] + b_y                                   model.nn:17
    d_p[t] = (softmax(p[t]) - onehot(y[t])) / (B*T) */
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
 d_p_kernel(const real *__restrict__ W_y_h, const real *__restrict__ b_y,
            const int64_t *__restrict__ y, real *__restrict__ loss_terms, real *__restrict__ d_p,
            int B, int T)
@@ -911,7 +904,7 @@ d_p_kernel(const real *__restrict__ W_y_h, const real *__restrict__ b_y,
 }
 
 /* d_b_y = sum[t, batch](d_p[t]) */
-extern "C" __global__ void __launch_bounds__(1024)
+extern "C" __global__ void __launch_bounds__(1024, 1)
 d_b_y_kernel(const real *__restrict__ d_p, real *__restrict__ d_b_y, int B, int T,
              real *__restrict__ left, unsigned *__restrict__ arrived)
 {
@@ -919,9 +912,8 @@ d_b_y_kernel(const real *__restrict__ d_p, real *__restrict__ d_b_y, int B, int 
     const int i = blockIdx.x * 32 + threadIdx.x;
     real d_b_y_sum = 0;
     if (i < V) {
-        for (int place = blockIdx.y * 32 + threadIdx.y; place < B*T; place += gridDim.y * 32) {
+        for (int place = blockIdx.y * 32 + threadIdx.y; place < B*T; place += gridDim.y * 32)
             d_b_y_sum += d_p[place*V + i];
-        }
     }
     d_b_y_sum = by_column<Sum>(d_b_y_sum, sums);
     if (gridDim.y > 1) {
@@ -934,7 +926,7 @@ d_b_y_kernel(const real *__restrict__ d_p, real *__restrict__ d_b_y, int B, int 
 }
 
 /* loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t])) */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 loss_kernel_2(const real *__restrict__ loss_terms, real *__restrict__ loss, int B, int T,
               real *__restrict__ left, unsigned *__restrict__ arrived,
               const int64_t *__restrict__ noted)
@@ -942,9 +934,8 @@ loss_kernel_2(const real *__restrict__ loss_terms, real *__restrict__ loss, int 
     const int lane = threadIdx.x, first = blockIdx.x * 256 + lane, far = gridDim.x * 256;
     __shared__ real parts[32];
     real sum_loss_terms = 0;
-    for (int place = first; place < B*T; place += far) {
+    for (int place = first; place < B*T; place += far)
         sum_loss_terms += loss_terms[place];
-    }
     sum_loss_terms = by_block<Sum>(sum_loss_terms, parts);
     if (gridDim.x > 1) {
         if (lane == 0) left[blockIdx.x] = sum_loss_terms;
@@ -958,7 +949,7 @@ loss_kernel_2(const real *__restrict__ loss_terms, real *__restrict__ loss, int 
 
 /* ---- _gradients: backward */
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 d_h_next_kernel(real *__restrict__ d_c_next, real *__restrict__ d_h_next, int B)
 {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
@@ -975,7 +966,7 @@ d_h_next_kernel(real *__restrict__ d_c_next, real *__restrict__ d_h_next, int B)
    d_o[t] = d_h[t] * tanh(c[t])
    d_a_fio[t] = d_fio[t] * fio[t] * (1 - fio[t])
    d_a_g[t] = d_g[t] * (1 - g[t]^2) */
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
 d_a_fiog_kernel(const real *__restrict__ d_h_next, const real *__restrict__ d_h_p,
                 real *__restrict__ d_c_next, const real *__restrict__ fio,
                 const real *__restrict__ tanh_c, const real *__restrict__ cs,
@@ -1005,7 +996,7 @@ d_a_fiog_kernel(const real *__restrict__ d_h_next, const real *__restrict__ d_h_
 }
 
 /* d_b = sum[t, batch](d_a_fiog[t]) */
-extern "C" __global__ void __launch_bounds__(1024)
+extern "C" __global__ void __launch_bounds__(1024, 1)
 d_b_kernel(const real *__restrict__ d_a_fiog, real *__restrict__ d_b, int B, int T,
            real *__restrict__ left, unsigned *__restrict__ arrived)
 {
@@ -1013,9 +1004,8 @@ d_b_kernel(const real *__restrict__ d_a_fiog, real *__restrict__ d_b, int B, int
     const int i = blockIdx.x * 32 + threadIdx.x;
     real d_b_sum = 0;
     if (i < 4*H) {
-        for (int place = blockIdx.y * 32 + threadIdx.y; place < B*T; place += gridDim.y * 32) {
+        for (int place = blockIdx.y * 32 + threadIdx.y; place < B*T; place += gridDim.y * 32)
             d_b_sum += d_a_fiog[place*(4*H) + i];
-        }
     }
     d_b_sum = by_column<Sum>(d_b_sum, sums);
     if (gridDim.y > 1) {
@@ -1027,7 +1017,7 @@ d_b_kernel(const real *__restrict__ d_a_fiog, real *__restrict__ d_b, int B, int
     d_b[i] = d_b_sum;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 d_W_rows_kernel(const real *__restrict__ d_a_fiog, const int64_t *__restrict__ x,
                 real *__restrict__ d_W_rows, int B, int T)
 {
@@ -1063,7 +1053,7 @@ d_W_rows_kernel(const real *__restrict__ d_a_fiog, const int64_t *__restrict__ x
 
 /* d_W = sum[t] d_a_fiog[t] @ h[t-1].T
    d_W = sum[t] d_a_fiog[t] @ onehot(x[t]).T */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 d_W_kernel(const real *__restrict__ d_W_rows, real *__restrict__ d_W)
 {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
@@ -1072,7 +1062,7 @@ d_W_kernel(const real *__restrict__ d_W_rows, real *__restrict__ d_W)
     d_W[j*(H + V) + i + H] = d_W_rows[i*(4*H) + j];
 }
 
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
 d_W_f_kernel(const real *__restrict__ d_b, real *__restrict__ d_b_c, real *__restrict__ d_b_o,
              real *__restrict__ d_b_i, real *__restrict__ d_b_f, const real *__restrict__ d_W,
              real *__restrict__ d_W_c, real *__restrict__ d_W_o, real *__restrict__ d_W_i,
@@ -1099,11 +1089,12 @@ d_W_f_kernel(const real *__restrict__ d_b, real *__restrict__ d_b_c, real *__res
 
 /* ---- _launched */
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 squares(const real *g0, const real *g1, const real *g2, const real *g3, const real *g4,
         const real *g5, const real *g6, const real *g7, const real *g8, const real *g9,
-        int64_t *step, real *parts, int first)
+        int64_t *step, real *parts, int first, const int64_t *noted)
 {
+    if (noted[0] >= 0) return;
     switch (blockIdx.y) {
     case 0: squares_(H*H + H*V, g0, parts + first + 0); break;    /* W_f */
     case 1: squares_(H*H + H*V, g1, parts + first + 64); break;   /* W_i */
@@ -1119,10 +1110,11 @@ squares(const real *g0, const real *g1, const real *g2, const real *g3, const re
     if (blockIdx.x + blockIdx.y + threadIdx.x == 0) step[0] += 1; /* nothing here reads it */
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 clip(real *g0, real *g1, real *g2, real *g3, real *g4, real *g5, real *g6, real *g7, real *g8,
-     real *g9, const real *parts)
+     real *g9, const real *parts, const int64_t *noted)
 {
+    if (noted[0] >= 0) return;
     switch (blockIdx.y) {
     case 0: scale_to_(H*H + H*V, g0, parts, 640, (real)5.0); break;  /* W_f */
     case 1: scale_to_(H*H + H*V, g1, parts, 640, (real)5.0); break;  /* W_i */
@@ -1158,14 +1150,15 @@ static __device__ void adam_(int n, real *__restrict__ w, const real *__restrict
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 update(real *w0, const real *g0, real *m0, real *v0, real *w1, const real *g1, real *m1, real *v1,
        real *w2, const real *g2, real *m2, real *v2, real *w3, const real *g3, real *m3, real *v3,
        real *w4, const real *g4, real *m4, real *v4, real *w5, const real *g5, real *m5, real *v5,
        real *w6, const real *g6, real *m6, real *v6, real *w7, const real *g7, real *m7, real *v7,
        real *w8, const real *g8, real *m8, real *v8, real *w9, const real *g9, real *m9, real *v9,
-       const real *lr, const int64_t *step)
+       const real *lr, const int64_t *step, const int64_t *noted)
 {
+    if (noted[0] >= 0) return;
     switch (blockIdx.y) {
     case 0: adam_(H*H + H*V, w0, g0, m0, v0, lr[0], (double)step[0]); break;  /* W_f */
     case 1: adam_(H*H + H*V, w1, g1, m1, v1, lr[0], (double)step[0]); break;  /* W_i */
@@ -1184,7 +1177,7 @@ update(real *w0, const real *g0, real *m0, real *v0, real *w1, const real *g1, r
 /* ---- _step */
 
 /* f[t] = sigmoid(W_f @ z[t] + b_f)                          model.nn:11 */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 W_o_x_kernel(const real *__restrict__ W_f, const int64_t *__restrict__ x, real *__restrict__ f,
              const real *__restrict__ b_f, const real *__restrict__ W_i, real *__restrict__ W_i_x,
              const real *__restrict__ W_c, real *__restrict__ W_c_x, const real *__restrict__ W_o,
@@ -1202,7 +1195,7 @@ W_o_x_kernel(const real *__restrict__ W_f, const int64_t *__restrict__ x, real *
 }
 
 /* i[t] = sigmoid(W_i @ z[t] + b_i)                          model.nn:12 */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 i_kernel(real *__restrict__ i, const real *__restrict__ W_i_x, const real *__restrict__ b_i, int B)
 {
     const real *W_i_h_before = i;                                /* i takes its place */
@@ -1213,7 +1206,7 @@ i_kernel(real *__restrict__ i, const real *__restrict__ W_i_x, const real *__res
 }
 
 /* g[t] = tanh(W_c @ z[t] + b_c)                             model.nn:13 */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 g_kernel(real *__restrict__ g, const real *__restrict__ W_c_x, const real *__restrict__ b_c, int B)
 {
     const real *W_c_h_before = g;                                /* g takes its place */
@@ -1226,7 +1219,7 @@ g_kernel(real *__restrict__ g, const real *__restrict__ W_c_x, const real *__res
 /* o[t] = sigmoid(W_o @ z[t] + b_o)                          model.nn:14
    c[t] = f[t] * c[t-1] + i[t] * g[t]                        model.nn:15
    h[t] = o[t] * tanh(c[t])                                  model.nn:16 */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 h_kernel(const real *__restrict__ W_o_h_before, const real *__restrict__ W_o_x,
          const real *__restrict__ b_o, real *__restrict__ c, const real *__restrict__ c_before,
          const real *__restrict__ i, const real *__restrict__ g, real *__restrict__ h, int B)
@@ -1241,7 +1234,7 @@ h_kernel(const real *__restrict__ W_o_h_before, const real *__restrict__ W_o_x,
 }
 
 /* p[t] = W_y @ h[t] + b_y                                   model.nn:17 */
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 p_kernel_2(real *__restrict__ p, const real *__restrict__ b_y, int B)
 {
     const real *W_y_h = p;                                       /* p takes its place */
@@ -1262,10 +1255,18 @@ extern "C" __global__ void __launch_bounds__(256) check_classes(int64_t *x, int 
             x[i] = 0;
         }
 }
+
+extern "C" __global__ void __launch_bounds__(256) spoil(real *x, int n, const int64_t *noted)
+{   /* a result of inputs that are wrong */
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n && noted[0] >= 0) x[i] = NAN;
+}
 """
 
 
-def start_from(carry, start):
+# ---- helpers, the same in every module that uses them
+
+def start_from(workspace, carry, start):
     """The state that a chunk starts from, on the device: `start`, where there is no carry; else what `start` has of it."""
     if carry is not None and not isinstance(carry, dict):
         raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
@@ -1281,7 +1282,10 @@ def start_from(carry, start):
             raise ValueError(f"carry[{key!r}] is of {have[0]} examples, the inputs are of {want[0]}")
         if have != want:
             raise ValueError(f"carry[{key!r}] must have the shape {want}, not {have}")
-        out[key] = cp.asarray(to_device(declared if carry is None else carry[key]), declared.dtype)
+        if carry is None:
+            out[key] = declared_start(workspace, key, declared)
+        else:
+            out[key] = cp.asarray(to_device(carry[key]), declared.dtype)
     return out
 
 
@@ -1352,7 +1356,7 @@ def check_range(name, value, largest, allowed):
 
 def check_shape(name, value, dims):
     """Refuse an array whose shape is not `dims`."""
-    if value.ndim != len(dims) or any(d is not None and d != n for d, n in zip(dims, value.shape, strict=True)):
+    if value.ndim != len(dims) or any(n == 0 if d == "some" else d not in (None, n) for d, n in zip(dims, value.shape)):
         want = ", ".join("any" if d is None else str(d) for d in dims) + "," * (len(dims) == 1)
         raise ValueError(f"{name} must have the shape ({want}), not {value.shape}")
 
@@ -1393,20 +1397,12 @@ class Workspace:
             self.moved += 1
             try:
                 for n, _ in counts:
-                    if n >= 2**31:
-                        raise ValueError(f"an array of {n} elements is too large: kernels count to {2**31 - 1}; "
-                                         "take a smaller batch")
+                    countable("an array", n)
                 have += allocated(f"the buffers of {name}", counts)
             except (MemoryError, ValueError):
                 self.keys.pop(name, None)                        # nothing is there for the call that failed
                 raise
         return have
-
-    def constant(self, value):
-        """A number on the device, made once."""
-        if value not in self.views.setdefault("constants", {}):
-            self.views["constants"][value] = to_device(value)
-        return self.views["constants"][value]
 
     def gradients(self, params, names):
         """Arrays for the gradients of these parameters."""
@@ -1474,10 +1470,11 @@ class Kernels:
             try:
                 self.functions[name] = self.module.get_function(name)
             except Exception as e:
-                major = int(cp.cuda.Device().compute_capability[:-1])
-                if major >= 7:
+                has, cuda = int(cp.cuda.Device().compute_capability) / 10, cp.cuda.runtime.runtimeGetVersion() // 1000
+                if has >= (7.5 if cuda >= 13 else 7.0):
                     raise
-                raise RuntimeError(f"kernels need a GPU of compute capability 7.0 or more; this one has {major}.x") from e
+                raise RuntimeError(f"kernels need a GPU of compute capability 7.0 or more, with CUDA 13 of 7.5 or more; this one "
+                                   f"has {has}, and CuPy is that for CUDA {cuda}") from e
         return self.functions[name]
 
 
@@ -1498,6 +1495,11 @@ def tiles(columns, rows):
     """The grid that adds up rows: a block for 32 columns, with 32 threads for each; several where rows are many."""
     wide = blocks(columns, 32)
     return wide, shares(rows, 32, 256 // max(wide, 1))
+
+
+def examples(count, most):
+    """Blocks of at most so many of `count` examples: the first one and how many; one block where there is none."""
+    return [(first, min(most, count - first)) for first in range(0, max(count, 1), most)]
 
 
 class Parts:
@@ -1536,11 +1538,13 @@ class Streams:
 
     def __init__(self):
         self.recorders, self.recorded = {}, {}
+        self.thread = ctypes.pythonapi.PyThread_get_thread_ident
+        self.thread.restype = ctypes.c_ulong
 
-    @staticmethod
-    def current():
-        """The device in use and its current stream."""
-        return cp.cuda.runtime.getDevice(), cp.cuda.get_current_stream().ptr
+    def current(self):
+        """The device in use and its current stream; pointer 2 is the default stream of each thread, another one in each."""
+        device, stream = cp.cuda.runtime.getDevice(), cp.cuda.get_current_stream().ptr
+        return (device, stream) if stream != 2 else (device, stream, self.thread())
 
     def runs(self):
         """The device and the stream that run what is launched now: at once, or when what is recorded is replayed."""
@@ -1605,25 +1609,25 @@ def matrix(a):
     return turned, max(far, rows if turned else columns, 1), ctypes.c_void_p(a.data.ptr), step
 
 
-def gemm(a, b, out):
-    """out = a @ b for views of matrices, or of batches of them: row by row, so that cuBLAS computes out.T = b.T @ a.T."""
+def gemm(a, b, out, add=False):
+    """out = a @ b, or out += a @ b, for views of matrices or of batches of them: cuBLAS computes out.T = b.T @ a.T."""
     if out.size == 0 or a.shape[-1] == 0:                        # no numbers, or sums of none
-        return out.fill(0)
+        return None if add else out.fill(0)
     (ta, la, pa, sa), (tb, lb, pb, sb), (_, lo, po, so) = matrix(a), matrix(b), matrix(out)
     (m, k), n, handle = a.shape[-2:], b.shape[-1], BLAS.ready()
-    library, one, zero = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.zero)
+    library, one, keep = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.one if add else BLAS.zero)
     real, how = 0, (BLAS.computes, -1)  # CUDA_R_32F; CUBLAS_GEMM_DEFAULT
     if out.ndim == 2:
         BLAS.check(library.cublasGemmEx(
-            handle, int(tb), int(ta), n, m, k, one, pb, real, lb, pa, real, la, zero, po, real, lo, *how))
+            handle, int(tb), int(ta), n, m, k, one, pb, real, lb, pa, real, la, keep, po, real, lo, *how))
         return
     sb, sa, so = map(ctypes.c_longlong, (sb, sa, so))
     BLAS.check(library.cublasGemmStridedBatchedEx(
-        handle, int(tb), int(ta), n, m, k, one, pb, real, lb, sb, pa, real, la, sa, zero, po, real, lo, so, out.shape[0], *how))
+        handle, int(tb), int(ta), n, m, k, one, pb, real, lb, sb, pa, real, la, sa, keep, po, real, lo, so, out.shape[0], *how))
 
 
 def to_device(arrays):
-    """Arrays, or a dict of them, on the device: real numbers as float32, whole ones as int64; what is so stays as it is."""
+    """Arrays, or a dict of them, on the device: real numbers as float32, whole ones as int64; without a copy where they are."""
     if isinstance(arrays, dict):
         return type(arrays)({k: to_device(v) for k, v in arrays.items()})
     there = isinstance(arrays, cp.ndarray) or hasattr(arrays, "__cuda_array_interface__")    # of another library
@@ -1632,11 +1636,18 @@ def to_device(arrays):
     if a.dtype.kind not in kinds:
         raise TypeError(f"only arrays of numbers go to the device, not {a.dtype}")
     a = a if there else np.ascontiguousarray(a, kinds[a.dtype.kind]).reshape(a.shape)
+    a = a if there else at_rest(a)
     try:
         return cp.ascontiguousarray(cp.asarray(a, kinds[a.dtype.kind]))
     except MemoryError:
         free = cp.cuda.runtime.memGetInfo()[0]
     raise MemoryError(f"an array of shape {a.shape} does not fit into the {free / 1e6:.1f} MB of the device that are free")
+
+
+def at_rest(a):
+    """An array of NumPy that nobody writes: of pinned memory a copy, for the device reads that later, when it comes to it."""
+    pinned = a.size and cp.cuda.runtime.pointerGetAttributes(a.ctypes.data).type == cp.cuda.runtime.memoryTypeHost
+    return a.copy() if pinned else a
 
 
 def allocated(what, counts):
@@ -1648,6 +1659,12 @@ def allocated(what, counts):
     free = cp.cuda.runtime.memGetInfo()[0]
     raise MemoryError(f"no room for {what}: {want / 1e6:.1f} MB are wanted, and {free / 1e6:.1f} MB of the device are free; "
                       "take a smaller batch or shorter sequences")
+
+
+def countable(name, n):
+    """Refuse more elements than kernels count in int, with the last step of their threads."""
+    if n > 2**31 - 2**20:
+        raise ValueError(f"{name} of {n} elements is too large: kernels count to {2**31 - 2**20}; take a smaller batch")
 
 
 def to_host(arrays):
@@ -1685,11 +1702,11 @@ class Checks:
 
     def place(self):
         """Where a kernel notes the first wrong number: 20 bits of its input, 43 of its place; -1 where all are right."""
-        now = cp.cuda.runtime.getDevice()
-        if now not in self.noted:
-            self.noted[now] = cp.empty(1, np.int64)
-            self.noted[now].fill(-1)
-        return self.noted[now]
+        runs = STREAMS.runs()                                    # what one stream notes stops the updates of no other
+        if runs not in self.noted:
+            self.noted[runs] = cp.empty(1, np.int64)
+            self.noted[runs].fill(-1)
+        return self.noted[runs]
 
     def number(self, *input_):
         """The number of an input."""
@@ -1699,10 +1716,12 @@ class Checks:
 
     def say(self):
         """Raise ValueError where something was noted. The host waits."""
-        noted = self.noted.get(cp.cuda.runtime.getDevice())
-        if noted is None or (found := int(noted.get()[0])) < 0:
+        device = cp.cuda.runtime.getDevice()
+        pairs = [(int(place.get()[0]), place) for runs, place in [*self.noted.items()] if runs[0] == device]
+        found, place = max(pairs, key=lambda pair: pair[0], default=(-1, None))
+        if found < 0:
             return
-        noted.fill(-1)
+        place.fill(-1)
         name, shape, order, allowed = self.inputs[found >> 43]
         there = np.unravel_index(found & (1 << 43) - 1, [shape[k] for k in order])
         place = [int(there[order.index(k)]) for k in range(len(order))]
@@ -1746,9 +1765,9 @@ def here(name, value):
 
 def given_array(name, value):
     """An input, of NumPy or of the device, there also of another library."""
-    if hasattr(value, "__cuda_array_interface__"):
-        return here(name, cp.asarray(value))
-    return as_array(name, value)
+    value = here(name, cp.asarray(value)) if hasattr(value, "__cuda_array_interface__") else as_array(name, value)
+    countable(name, value.size)
+    return value
 
 
 def whole_input(name, value, dims, largest, allowed, wanted):
@@ -1784,7 +1803,7 @@ def check_place(what, key, a, dtype):
         raise TypeError(f"{what}[{key!r}] is {type(a).__name__}, not on the device; to_device({what}) brings it there")
     if a.dtype != dtype or not a.flags.c_contiguous:
         raise TypeError(f"{what}[{key!r}] must be contiguous and {np.dtype(dtype)}, not {a.dtype}; to_device gives such arrays")
-    here(f"{what}[{key!r}]", a)
+    countable(f"{what}[{key!r}]", here(f"{what}[{key!r}]", a).size)
 
 
 def check_state(state):
@@ -1796,6 +1815,17 @@ def check_state(state):
         check_place("state", key, a, np.int64 if key in ("step", "seed") else np.float32)
         if key in ("step", "seed", "lr") and a.shape:
             raise ValueError(f"state[{key!r}] must be one number, not of the shape {a.shape}")
+
+
+def declared_start(workspace, key, declared):
+    """A boundary value in a buffer of the workspace: one number everywhere, or what is on the device, of parameters."""
+    flat, = workspace.reserve(f"start of {key}", [(declared.size, declared.dtype)])
+    out = flat[:declared.size].reshape(declared.shape)
+    if isinstance(declared, cp.ndarray):
+        out[...] = declared
+    else:
+        out.fill(declared.flat[0])
+    return out
 
 
 def capturing():
@@ -1839,29 +1869,27 @@ class Place:
             check_units(self.name, value, self.check)
         elif self.check is not None:
             check_range(self.name, value, self.check - 1, f"it is from 0 to {self.check - 1}")
-        self.array.set(np.ascontiguousarray(np.transpose(value.astype(self.array.dtype, copy=False), self.order)), stream)
+        value = np.ascontiguousarray(np.transpose(value.astype(self.array.dtype, copy=False), self.order))
+        self.array.set(at_rest(value), stream)
 
 
 class Captured:
     """A training step as a graph, for arrays that stay where they are and inputs of the same shapes.
 
     The first call runs plainly: it compiles kernels and makes buffers. The second captures. `reason`: why that cannot be.
-    `carry`: of a truncated model, what a chunk starts from; a step gives then (loss, carry).
+    `carry`: of a truncated model, a tuple of what a chunk starts from, which may be None; else (). A step gives (loss, carry).
     """
 
     def __init__(self, step, params, state, inputs, given, workspace, carry):
         self.step, self.params, self.state, self.workspace = step, dict(params), dict(state), workspace
         self.arrays, self.sort = self.known(params, state), self.sorted(inputs, carry)
         self.given, self.graph, self.reason, self.moved = given, None, "", None
-        self.cut = carry is not None
-        if carry and any(isinstance(v, int) for v in carry.values()):
-            self.reason = "a step cannot be captured: a launch takes the number of steps before the chunk, which grows"
 
     @staticmethod
     def sorted(inputs, carry):
         """The shapes and kinds of all that a step is given, lengths themselves, and the device and the stream that it runs on."""
         return ([(x.shape, x.dtype.kind) if hasattr(x, "dtype") else x for x in inputs],
-                [(k, np.shape(x)) for k, x in (carry or {}).items()], STREAMS.current())
+                [c and [(k, np.shape(x)) for k, x in c.items()] for c in carry], STREAMS.current())
 
     @staticmethod
     def known(params, state):
@@ -1882,39 +1910,49 @@ class Captured:
         return found
 
     def hold(self, inputs, carry):
-        """Places for the inputs and for the carry; a length goes to the launches as it is."""
+        """Places for the inputs and for the carry; a length goes to the launches as it is, a number of steps to its own place."""
         self.held = [x if dtype is int else Place(name, x, axes, dtype, check)
                      for x, (name, axes, dtype, check) in zip(inputs, self.given)]
-        self.carry = {k: Place(f"carry[{k!r}]", a, 0, a.dtype, None) for k, a in (carry or {}).items()}
+        self.before = before(carry)
+        self.carry = [c and {k: x if isinstance(x, int) else Place(f"carry[{k!r}]", x, 0, x.dtype, None) for k, x in c.items()}
+                      for c in carry]
 
     def fill(self, inputs, carry, stream):
         """The inputs, into their places."""
-        for key, place in self.carry.items():
-            place.fill(carry[key], stream)
-        for value, place in zip(inputs, self.held):
+        pairs = [(c[k], place) for c, places in zip(carry, self.carry) for k, place in (places or {}).items()]
+        for value, place in [*pairs, *zip(inputs, self.held)]:
             if isinstance(place, Place):
                 place.fill(value, stream)
+        for steps in self.workspace.views.get("steps before", {}).values():
+            steps.fill(before(carry))
 
     def capture(self, inputs, carry):
-        """Record the step; where that fails, steps are launched plainly."""
+        """Record the step; where that fails, a warning says so, and steps are launched plainly.
+
+        What is allocated while a stream captures would be given back before the graph runs: in this mode it is an error.
+        """
         stream = STREAMS.recorder()
         try:
             self.hold(inputs, carry)
             with stream:
-                stream.begin_capture()
+                if BLAS.handles:
+                    BLAS.ready()                                 # what cuBLAS makes, before the capture
+                stream.begin_capture(cp.cuda.runtime.streamCaptureModeThreadLocal)
                 try:
                     inputs = [x.view if isinstance(x, Place) else x for x in self.held]
-                    carry = {k: x.array for k, x in self.carry.items()} if self.cut else None
+                    carry = [c and {k: x.array if isinstance(x, Place) else x for k, x in c.items()} for c in self.carry]
                     self.found = self.launched(self.params, self.state, inputs, carry)
                 finally:
                     graph = stream.end_capture()
             self.graph = graph
         except Exception as e:
-            self.held, self.reason = [], f"a step cannot be captured: {e}"
+            self.held, self.reason = [], f"a step cannot be captured: {e.__context__ or e}"
+            said = f"{self.reason}; it is launched kernel by kernel, which takes more of the host's time"
+            ctypes.pythonapi.PyErr_WarnEx(ctypes.py_object(UserWarning), said.encode(), ctypes.c_ssize_t(2))
 
     def launched(self, params, state, inputs, carry):
         """The step, launch by launch."""
-        return self.step(params, state, *inputs, *([] if carry is None else [carry]), self.workspace)
+        return self.step(params, state, *inputs, *carry, self.workspace)
 
     def run(self, params, state, inputs, carry):
         """What the step gives, in fresh arrays."""
@@ -1931,7 +1969,15 @@ class Captured:
             found = self.found
         if not isinstance(found, tuple):
             return found.copy()
-        return found[0].copy(), {k: v.copy() if self.graph and isinstance(v, cp.ndarray) else v for k, v in found[1].items()}
+        if self.graph is None:
+            return found[0].copy(), found[1]
+        more = before(carry) - self.before
+        return found[0].copy(), {k: v + more if isinstance(v, int) else v.copy() for k, v in found[1].items()}
+
+
+def before(carry):
+    """How many steps came before the chunk, where kernels count them."""
+    return next((x for c in carry for x in (c or {}).values() if isinstance(x, int)), 0)
 
 
 def prepared(inputs, given):
@@ -1942,16 +1988,13 @@ def prepared(inputs, given):
 
 
 def stepped_on(step, params, state, inputs, given, workspace, carry):
-    """A training step on a chunk: (loss, carry). A sequence's first chunk runs plainly, for it reads other boundaries."""
+    """A training step on a chunk: (loss, carry). A sequence's first chunk reads other boundaries: it is a graph of its own."""
     inputs = prepared(inputs, given)
-    if carry is None:
-        check_state(state)
-        loss, carry = step(params, state, *inputs, None, workspace)
-        return loss.copy(), carry
-    if not isinstance(carry, dict):
+    if carry is not None and not isinstance(carry, dict):
         raise TypeError(f"carry must be the dict that the chunk before returned, or None, not {type(carry).__name__}")
-    carry = {k: v if isinstance(v, int) else to_device(v) for k, v in carry.items()}
-    return Captured.of(step, params, state, inputs, given, workspace, carry).run(params, state, inputs, carry)
+    if carry is not None:
+        carry = {k: int(v) if isinstance(v, (int, np.integer)) else to_device(v) for k, v in carry.items()}
+    return Captured.of(step, params, state, inputs, given, workspace, (carry,)).run(params, state, inputs, (carry,))
 
 
 class Machine:
@@ -1971,10 +2014,11 @@ class Recurrence:
 
     MEET, LAUNCH, SUM = 1.5e-6, 3e-6, 0.3e-6         # seconds of a barrier of all blocks, of a small kernel, of a warp's sum
     THIN, FULL = 0.3, 0.6                            # the part of its rate that a product of 32 examples reaches, and of many
-    # A thread adds up 8 examples of 4 rows. For 16 columns of a tile of 4 D rows a warp takes 16 D cycles of its multiprocessor's
-    # multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 24 D to read 12 numbers each and 32 to put
-    # the columns there: at best the rate 16 D / (24 D + 32).
-    BUSY = (8, 0.36), (16, 0.45), (32, 0.5)                      # rows of a tile, 4 D, and the part of the rate
+    # A thread adds up 8 rows times 8 examples. For 16 columns of a tile of 8 D rows by 32 examples a warp takes 32 D cycles of
+    # its multiprocessor's multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 32 D to read 16 numbers
+    # each and 32 to bring the columns there: at best the rate D / (D + 1), for D = 1, 2, 4.
+    BUSY = (8, 0.45), (16, 0.6), (32, 0.7)                       # rows of a tile, 8 D, and the part of the rate
+    JOIN = 1000                                                  # cycles to join what the threads of 8 warps have added up
 
     def __init__(self, units, each, meetings, launches, sums=()):
         self.units, self.each, self.meetings, self.launches, self.sums = units, each, meetings, launches, sums
@@ -1992,15 +2036,20 @@ class Recurrence:
         rows, cycles, read, waits = -(-examples // groups), 0, 0, 0
         for units, _, products in self.units:
             for parts, depth in products:
-                height = parts * -(-units // members)
-                tall, busy = next((x for x in self.BUSY if height <= x[0]), self.BUSY[-1])
-                cycles += -(-height // tall) * tall * -(-rows // 32) * 32 * depth / (128 * busy)
+                cycles += self.product(parts * -(-units // members), rows, depth)
                 read += 4 * rows * depth * groups * members
         for units, many, numbers in self.sums:
             count = rows * many * (-(-units // members) or 1)
             waits += -(-count // 8)
             read += 4 * count * numbers * groups * members
         return self.meetings * self.MEET * (members > 1) + waits * self.SUM + max(cycles / device.clock, read / device.cache)
+
+    def product(self, height, rows, depth):
+        """Cycles of a block's product, `height` rows of weights by `rows` examples: a warp has a tile, or some of its columns."""
+        tall, busy = next((x for x in self.BUSY if height <= x[0]), self.BUSY[-1])
+        tiles = -(-height // tall) * -(-rows // 32)
+        ways = max(8 // tiles, 1)                                # warps that share a tile
+        return -(-tiles // (8 // ways)) * (8 / ways * tall * 32 * depth / (128 * busy) + self.JOIN)
 
     def apart(self, device, examples):
         """Seconds of a step as launches."""
@@ -2107,6 +2156,9 @@ typedef unsigned long long uint64_t;
 typedef unsigned char uint8_t;
 #define INFINITY __int_as_float(0x7f800000)
 #define NAN __int_as_float(0x7fffffff)
+#else
+#include <cmath>
+#include <cstdint>
 #endif
 
 static __device__ inline real exp_(real x) { return expf(x); }
@@ -2165,12 +2217,12 @@ static __device__ inline int place_(int b, int k) { return 32*k + (b ^ k / 4*8 ^
 template <int D> static __device__ inline void add_up_(real (*sum)[8], const real *weights, const real *more, int padded, int from, int depth,
                                                        const real *held)
 {
-    const int left = threadIdx.x % 32 / D % 4*4;
-    #pragma unroll 4
-    for (int n = 0; n < 2*D; n++) {
-        const int k = threadIdx.x % 32 / (4*D) + 8 / D*n, column = min(from + k, depth - 1)*padded;
+    const int slice = threadIdx.x % 32 / (4*D), start = place_(threadIdx.x % 32 / D % 4*4, slice);
+    #pragma unroll
+    for (int n = 0; n < 2*D; n++) {                              /* what place_ says, for less: `turn` is known here, 16 rows on is ^ 16 */
+        const int k = slice + 8 / D*n, column = min(from + k, depth - 1)*padded, here = 256 / D*n, turn = 8 / D*n / 4*8;
         const four w[2] = {*(const four *)&weights[column], *(const four *)&more[column]};
-        const four x[2] = {*(const four *)&held[place_(left, k)], *(const four *)&held[place_(left + 16, k)]};
+        const four x[2] = {*(const four *)&held[here + (start ^ turn)], *(const four *)&held[here + (start ^ turn ^ 16)]};
         for (int i = 0; i < 8; i++)
             for (int j = 0; j < 8; j++) sum[i][j] += w[i / 4].x[i % 4] * x[j / 4].x[j % 4];
     }
@@ -2294,7 +2346,8 @@ hs(real *hs, const real *__restrict__ W_T, const real *__restrict__ W_biased,
     real *fio = a_fiog + examples*4*share;
     arrived += 32*group;
     for (int at = threadIdx.x; at < H*((4*share + 3) / 4*4); at += 256) {
-        const int column_ = at / ((4*share + 3) / 4*4), row_ = at % ((4*share + 3) / 4*4), mine_ = low_2 + row_ / share*H + row_ % share;
+        const int column_ = at / ((4*share + 3) / 4*4), row_ = at % ((4*share + 3) / 4*4),
+                mine_ = low_2 + row_ / share*H + row_ % share;
         W_T_held[at] = row_ < 4*share && row_ % share < units ? W_T[column_*(4*H) + mine_] : 0;
     }
     __syncthreads();
@@ -2302,21 +2355,28 @@ hs(real *hs, const real *__restrict__ W_T, const real *__restrict__ W_biased,
         meet_(arrived, members);
         multiply_(W_T_held, 4*share, H, {&hs[(t*B + first)*H], H, 1}, rows,
                   {&W_T_h_prev[0], 4*share, 1, share, share, units}, work);
-        for (int at = threadIdx.x; at < rows*4*units; at += 256) {
-            const int ib = first + at / (units*4), i = low_2 + at / units % 4*H + at % units;
-            const real a_fiog_x = W_biased[(x[t*B + ib])*(4*H) + i];
-            a_fiog[(ib - first)*((4*share)) + i / H*share + i % H - low_2] = a_fiog_x + W_T_h_prev[(ib - first)*((4*share)) + i / H*share + i % H - low_2];
+        for (int at = threadIdx.x; at < rows*units; at += 256) {
+            const int ib = first + at / units, unit = at % units;
+            for (int part = 0; part < 4; part++) {
+                const int i = low_2 + part*H + unit;
+                const real a_fiog_x = W_biased[(x[t*B + ib])*(4*H) + i];
+                a_fiog[(ib - first)*(4*share) + part*share + unit] = a_fiog_x
+                        + W_T_h_prev[(ib - first)*(4*share) + part*share + unit];
+            }
         }
-        __syncthreads();
-        for (int at = threadIdx.x; at < rows*3*units; at += 256) {
-            const int ib = first + at / (units*3), i = low_2 + at / units % 3*H + at % units;
-            fio[(ib - first)*((3*share)) + i / H*share + i % H - low_2] = sigmoid_(a_fiog[(ib - first)*((4*share)) + i / H*share + i % H - low_2]);
+        for (int at = threadIdx.x; at < rows*units; at += 256) {
+            const int ib = first + at / units, unit = at % units;
+            for (int part = 0; part < 3; part++)
+                fio[(ib - first)*(3*share) + part*share
+                        + unit] = sigmoid_(a_fiog[(ib - first)*(4*share) + part*share + unit]);
         }
-        __syncthreads();
         for (int at = threadIdx.x; at < rows*units; at += 256) {
             const int ib = first + at / units, i = low_2 + at % units;
-            cs[((t + 1)*B + ib)*H + i] = fio[(ib - first)*((3*share)) + i - low_2] * cs[(t*B + ib)*H + i] + fio[(ib - first)*((3*share)) + 1*share + i - low_2] * tanh_(a_fiog[(ib - first)*((4*share)) + 3*share + i - low_2]);
-            hs[((t + 1)*B + ib)*H + i] = fio[(ib - first)*((3*share)) + 2*share + i - low_2] * tanh_(cs[((t + 1)*B + ib)*H + i]);
+            cs[((t + 1)*B + ib)*H + i] = fio[(ib - first)*(3*share) + i - low_2] * cs[(t*B + ib)*H + i]
+                    + fio[(ib - first)*(3*share) + 1*share
+                    + i - low_2] * tanh_(a_fiog[(ib - first)*(4*share) + 3*share + i - low_2]);
+            hs[((t + 1)*B + ib)*H + i] = fio[(ib - first)*(3*share) + 2*share
+                    + i - low_2] * tanh_(cs[((t + 1)*B + ib)*H + i]);
         }
     }
 }
@@ -2347,7 +2407,8 @@ hs_2(real *hs, const real *__restrict__ W_h_T, const real *__restrict__ W_biased
     real *a_fiog = W_h_T_h_prev + examples*4*share;
     arrived += 32*group;
     for (int at = threadIdx.x; at < H*((4*share + 3) / 4*4); at += 256) {
-        const int column_ = at / ((4*share + 3) / 4*4), row_ = at % ((4*share + 3) / 4*4), mine_ = low_2 + row_ / share*H + row_ % share;
+        const int column_ = at / ((4*share + 3) / 4*4), row_ = at % ((4*share + 3) / 4*4),
+                mine_ = low_2 + row_ / share*H + row_ % share;
         W_h_T_held[at] = row_ < 4*share && row_ % share < units ? W_h_T[column_*(4*H) + mine_] : 0;
     }
     __syncthreads();
@@ -2355,24 +2416,27 @@ hs_2(real *hs, const real *__restrict__ W_h_T, const real *__restrict__ W_biased
         meet_(arrived, members);
         multiply_(W_h_T_held, 4*share, H, {&hs[(t*B + first)*H], H, 1}, rows,
                   {&W_h_T_h_prev[0], 4*share, 1, share, share, units}, work);
-        for (int at = threadIdx.x; at < rows*4*units; at += 256) {
-            const int ib = first + at / (units*4), i = low_2 + at / units % 4*H + at % units;
-            const real a_fiog_x = W_biased[(x[t*B + ib])*(4*H) + i];
-            a_fiog[(ib - first)*((4*share)) + i / H*share + i % H - low_2] = a_fiog_x + W_h_T_h_prev[(ib - first)*((4*share)) + i / H*share + i % H - low_2];
+        for (int at = threadIdx.x; at < rows*units; at += 256) {
+            const int ib = first + at / units, unit = at % units;
+            for (int part = 0; part < 4; part++) {
+                const int i = low_2 + part*H + unit;
+                const real a_fiog_x = W_biased[(x[t*B + ib])*(4*H) + i];
+                a_fiog[(ib - first)*(4*share) + part*share + unit] = a_fiog_x
+                        + W_h_T_h_prev[(ib - first)*(4*share) + part*share + unit];
+            }
         }
-        __syncthreads();
-        for (int at = threadIdx.x; at < rows*3*units; at += 256) {
-            const int ib = first + at / (units*3), i = low_2 + at / units % 3*H + at % units;
-            fio[(t*B + ib)*(3*H) + i] = sigmoid_(a_fiog[(ib - first)*((4*share)) + i / H*share + i % H - low_2]);
+        for (int at = threadIdx.x; at < rows*units; at += 256) {
+            const int ib = first + at / units, unit = at % units;
+            for (int part = 0; part < 3; part++) {
+                const int i = low_2 + part*H + unit;
+                fio[(t*B + ib)*(3*H) + i] = sigmoid_(a_fiog[(ib - first)*(4*share) + part*share + unit]);
+            }
         }
         for (int at = threadIdx.x; at < rows*units; at += 256) {
             const int ib = first + at / units, i = low_2 + at % units;
-            g[(t*B + ib)*H + i] = tanh_(a_fiog[(ib - first)*((4*share)) + 3*share + i - low_2]);
-        }
-        __syncthreads();
-        for (int at = threadIdx.x; at < rows*units; at += 256) {
-            const int ib = first + at / units, i = low_2 + at % units;
-            cs[((t + 1)*B + ib)*H + i] = fio[(t*B + ib)*(3*H) + i] * cs[(t*B + ib)*H + i] + fio[(t*B + ib)*(3*H) + i + H] * g[(t*B + ib)*H + i];
+            g[(t*B + ib)*H + i] = tanh_(a_fiog[(ib - first)*(4*share) + 3*share + i - low_2]);
+            cs[((t + 1)*B + ib)*H + i] = fio[(t*B + ib)*(3*H) + i] * cs[(t*B + ib)*H + i]
+                    + fio[(t*B + ib)*(3*H) + i + H] * g[(t*B + ib)*H + i];
             tanh_c[(t*B + ib)*H + i] = tanh_(cs[((t + 1)*B + ib)*H + i]);
             hs[((t + 1)*B + ib)*H + i] = fio[(t*B + ib)*(3*H) + i + 2*H] * tanh_c[(t*B + ib)*H + i];
         }
@@ -2420,20 +2484,25 @@ d_h_next(real *d_h_next, const real *__restrict__ d_h_p, real *d_c_next,
         for (int at = threadIdx.x; at < rows*units; at += 256) {
             const int ib = first + at / units, i = low_2 + at % units;
             const real d_h = d_h_next[ib*H + i] + d_h_p[(t*B + ib)*H + i];
-            d_c[(ib - first)*share + i - low_2] = d_c_next[ib*H + i] + d_h * fio[(t*B + ib)*(3*H) + i + 2*H] * (1 - square_(tanh_c[(t*B + ib)*H + i]));
+            d_c[(ib - first)*share + i - low_2] = d_c_next[ib*H + i]
+                    + d_h * fio[(t*B + ib)*(3*H) + i + 2*H] * (1 - square_(tanh_c[(t*B + ib)*H + i]));
             d_c_next[ib*H + i] = d_c[(ib - first)*share + i - low_2] * fio[(t*B + ib)*(3*H) + i];
-            d_fio[(ib - first)*((3*share)) + i - low_2] = d_c[(ib - first)*share + i - low_2] * cs[(t*B + ib)*H + i];
-            d_fio[(ib - first)*((3*share)) + 1*share + i - low_2] = d_c[(ib - first)*share + i - low_2] * g[(t*B + ib)*H + i];
-            d_fio[(ib - first)*((3*share)) + 2*share + i - low_2] = d_h * tanh_c[(t*B + ib)*H + i];
+            d_fio[(ib - first)*(3*share) + i - low_2] = d_c[(ib - first)*share + i - low_2] * cs[(t*B + ib)*H + i];
+            d_fio[(ib - first)*(3*share) + 1*share + i - low_2] = d_c[(ib - first)*share + i - low_2] * g[(t*B + ib)*H + i];
+            d_fio[(ib - first)*(3*share) + 2*share + i - low_2] = d_h * tanh_c[(t*B + ib)*H + i];
         }
-        __syncthreads();
-        for (int at = threadIdx.x; at < rows*3*units; at += 256) {
-            const int ib = first + at / (units*3), i = low_2 + at / units % 3*H + at % units;
-            d_a_fiog[(t*B + ib)*(4*H) + i] = d_fio[(ib - first)*((3*share)) + i / H*share + i % H - low_2] * (fio[(t*B + ib)*(3*H) + i] * (1 - fio[(t*B + ib)*(3*H) + i]));
+        for (int at = threadIdx.x; at < rows*units; at += 256) {
+            const int ib = first + at / units, unit = at % units;
+            for (int part = 0; part < 3; part++) {
+                const int i = low_2 + part*H + unit;
+                d_a_fiog[(t*B + ib)*(4*H) + i] = d_fio[(ib - first)*(3*share) + part*share
+                        + unit] * (fio[(t*B + ib)*(3*H) + i] * (1 - fio[(t*B + ib)*(3*H) + i]));
+            }
         }
         for (int at = threadIdx.x; at < rows*units; at += 256) {
             const int ib = first + at / units, i = low_2 + at % units;
-            d_a_fiog[(t*B + ib)*(4*H) + i + 3*H] = d_c[(ib - first)*share + i - low_2] * fio[(t*B + ib)*(3*H) + i + H] * (1 - square_(g[(t*B + ib)*H + i]));
+            d_a_fiog[(t*B + ib)*(4*H) + i + 3*H] = d_c[(ib - first)*share + i - low_2] * fio[(t*B + ib)*(3*H) + i
+                    + H] * (1 - square_(g[(t*B + ib)*H + i]));
         }
         meet_(arrived, members);
         multiply_(W_held, share, (4*H), {&d_a_fiog[(t*B + first)*(4*H)], 4*H, 1}, rows,

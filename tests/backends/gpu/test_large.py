@@ -50,7 +50,8 @@ KINDS = {"real": 4, "int": 4, "int64_t": 8, "double": 8, "bool": 1}
 def static(text, sizes):
     """kernel -> bytes of shared memory that its text declares."""
     out = {}
-    for name, body in re.findall(r"^extern \"C\" __global__ void __launch_bounds__\(.*?\)\s+(\w+)\(.*?\n\{\n(.*?)^\}", text, re.M | re.S):
+    kernel = re.compile(r"^extern \"C\" __global__ void __launch_bounds__\(.*?\)\s+(\w+)\(.*?\n\{\n(.*?)^\}", re.M | re.S)
+    for name, body in kernel.findall(text):
         for kind, dims in re.findall(r"^ *__shared__ (\w+) \w+((?:\[[^]]+\])+);", body, re.M):
             n = KINDS[kind]
             for d in re.findall(r"\[([^]]+)\]", dims):

@@ -39,6 +39,12 @@ def test_nothing_is_printed_that_is_not_used(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_nothing_else_is_imported(name):
+    lines = re.findall(r"(?m)^ *(?:import|from) .*", CudaProgram(ZOO[name]()).source)
+    assert lines == ["import ctypes", "import cupy as cp", "import numpy as np"]
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_a_kernel_stands_under_its_equations(name):
     """As at its launch; its parameters whole, within the width of the module."""
     found = list(HEAD.finditer(CudaProgram(ZOO[name]()).cuda))
