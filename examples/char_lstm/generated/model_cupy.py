@@ -1630,6 +1630,7 @@ def to_device(arrays):
     """Arrays, or a dict of them, on the device: real numbers as float32, whole ones as int64; without a copy where they are."""
     if isinstance(arrays, dict):
         return type(arrays)({k: to_device(v) for k, v in arrays.items()})
+    some_device()
     there = isinstance(arrays, cp.ndarray) or hasattr(arrays, "__cuda_array_interface__")    # of another library
     a = cp.asarray(arrays) if there else np.asarray(arrays)
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": bool}
@@ -1642,6 +1643,16 @@ def to_device(arrays):
     except MemoryError:
         free = cp.cuda.runtime.memGetInfo()[0]
     raise MemoryError(f"an array of shape {a.shape} does not fit into the {free / 1e6:.1f} MB of the device that are free")
+
+
+def some_device():
+    """Refuse a machine without a GPU, or without a driver that CuPy can use."""
+    try:
+        count, why = cp.cuda.runtime.getDeviceCount(), "CuPy finds none"
+    except RuntimeError as e:
+        count, why = 0, str(e)
+    if count == 0:
+        raise RuntimeError(f"this module runs on an NVIDIA GPU with its driver ({why}); a module for NumPy or for C needs none")
 
 
 def at_rest(a):

@@ -67,6 +67,18 @@ def test_without_a_device_there_is_one_sentence(cupy, said):
         CudaProgram(ZOO["logistic"]()).init(0)
 
 
+@pytest.mark.parametrize("said", ["insufficient driver", "CuPy finds none"])
+def test_a_module_alone_says_that_there_is_no_device(begun, said, monkeypatch):
+    def count():
+        if "driver" in said:
+            raise RuntimeError(said)
+        return 0
+    module = begun[0].module
+    monkeypatch.setattr(module.cp.cuda.runtime, "getDeviceCount", count)
+    with pytest.raises(RuntimeError, match=rf"runs on an NVIDIA GPU with its driver \({said}\); a module for NumPy or for C"):
+        module.init(0)
+
+
 def test_arrays_in_the_wrong_place_are_refused(begun):
     program, params, _, inputs = begun
     with pytest.raises(TypeError, match="not on the device; to_device"):
