@@ -221,4 +221,4 @@ def parameters(head: str, given: Sequence[str]) -> str:
     return f"{head}(" + "\n".join(rows).lstrip().replace("\0", " ")
 
 
-__all__ = ["Kernels", "parameters"]
+__all__ = ["WIDTH", "Kernels", "parameters"]

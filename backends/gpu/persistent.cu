@@ -37,17 +37,19 @@ static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, 
     }
 }
 
-/* The place of row b of column k, of 16 columns by 32 rows, such that threads that write or read them do so in different banks. */
+/* The place of row b of column k, of 16 columns by 32 rows, such that threads which write or read them together do so in
+   different banks. */
 static __device__ inline int place_(int b, int k) { return 32*k + (b ^ k / 4*8 ^ k % 2*16); }
 
 /* Adds up 16 columns: each thread 8 rows of weights (two times 4) times 8 examples (two times 4), threads of a warp in slices
    of 4 D, each slice its own columns. */
-template <int D> static __device__ inline void add_up_(real (*sum)[8], const real *weights, const real *more, int padded, int from, int depth,
-                                                       const real *held)
+template <int D> static __device__ inline void
+add_up_(real (*sum)[8], const real *weights, const real *more, int padded, int from, int depth,
+        const real *held)
 {
     const int slice = threadIdx.x % 32 / (4*D), start = place_(threadIdx.x % 32 / D % 4*4, slice);
     #pragma unroll
-    for (int n = 0; n < 2*D; n++) {                              /* what place_ says, for less: `turn` is known here, 16 rows on is ^ 16 */
+    for (int n = 0; n < 2*D; n++) {                              /* as place_ says: `turn` is known here, 16 rows on is ^ 16 */
         const int k = slice + 8 / D*n, column = min(from + k, depth - 1)*padded, here = 256 / D*n, turn = 8 / D*n / 4*8;
         const four w[2] = {*(const four *)&weights[column], *(const four *)&more[column]};
         const four x[2] = {*(const four *)&held[here + (start ^ turn)], *(const four *)&held[here + (start ^ turn ^ 16)]};
@@ -57,9 +59,11 @@ template <int D> static __device__ inline void add_up_(real (*sum)[8], const rea
 }
 
 /* One tile, 8 D rows of weights from `top` by 32 examples, columns from..to, by a warp: D lanes down, 4 across, 8 / D slices. The
-   next 16 columns are on their way while the last ones are added up, which stand in one half of `held`, 1024 numbers, or the other. */
-template <int D> static __device__ inline void tile_(real (*sum)[8], const real *weights, int padded, int depth, int top, matrix_ x, int rows,
-                                                     int from, int to, real *held)
+   next 16 columns are on their way while the last ones are added up, which stand in one half of `held`, 1024 numbers, or the
+   other. */
+template <int D> static __device__ inline void
+tile_(real (*sum)[8], const real *weights, int padded, int depth, int top, matrix_ x, int rows,
+      int from, int to, real *held)
 {
     const int lane = threadIdx.x % 32, down = top + lane % D*4;
     const real *start = weights + min(down, padded - 4), *more = weights + min(down + 4*D, padded - 4);
@@ -102,7 +106,8 @@ static __device__ inline void put_(share_ out, int n, int b, real value)
 
 /* out = x times the block's rows of weights, which stand column by column in shared memory; `work`: 8 warps by 1024 numbers.
    Where there are fewer tiles than warps, several warps share a tile's columns; all sums of a tile are joined in one order. */
-template <int D> static __device__ inline void product_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
+template <int D> static __device__ inline void
+product_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
 {
     const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32;
     const int down = (rows + 8*D - 1) / (8*D), tiles = down*((examples + 31) / 32), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1);

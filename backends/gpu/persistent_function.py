@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...compiler.program import Array, Block, Draw, Loop, Product, Reduction, Stmt
 from ...compiler.sizes import Size, product
 from .geometry import Geometry
-from .kernels import Kernels
+from .kernels import WIDTH, Kernels
 from .persistent import recurrence
 from .persistent_form import NONE, Apart, Recurrence, floats, joined, kept_dims, views
 from .persistent_text import THREADS, PersistentText
@@ -124,7 +125,8 @@ def handed_over(f: CudaFunction) -> Iterator[tuple[Array, Size]]:
 
 def together_text(kernels: Kernels) -> str:
     """`TOGETHER`, the kernels of loops in one launch."""
-    loops = "".join(f'    "{name}": {text},\n' for name, text in kernels.loops.items())
+    loops = "".join(textwrap.fill(f'"{name}": {text},', WIDTH, initial_indent="    ", subsequent_indent=" " * 8) + "\n"
+                    for name, text in kernels.loops.items())
     return f'TOGETHER = Together(r"""{kernels.together.text(LIBRARY)}""", {{\n{loops}}})\n'
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 UPDATES = (HERE / "updates.cu").read_text(encoding="utf-8")
-KERNEL = re.compile(r'^extern "C" __global__ void \S+ (\w+)\(.*?^\}\n', re.M | re.S)
+KERNEL = re.compile(r'^extern "C" __global__ void \S+\s(\w+)\(.*?^\}\n', re.M | re.S)
 KERNELS = {m[1]: m[0] for m in KERNEL.finditer(UPDATES)}         # those that are the same in every module
 PRELUDE = (HERE / "prelude.cu").read_text(encoding="utf-8") + "\n" + KERNEL.sub("", UPDATES)
 PART = re.compile(r"^(?:struct (\w+) \{[^\n]*\};\n|(?:template <[^\n]*?> )?static __device__ inline \w+ (\w+)\("

@@ -86,7 +86,8 @@ extern "C" __global__ void __launch_bounds__(256) check_classes(int64_t *x, int 
             x[i] = 0;
         }
 }
-extern "C" __global__ void __launch_bounds__(256) check_units(const real *x, int rows, int width, int kind, int input, int64_t *noted)
+extern "C" __global__ void __launch_bounds__(256)
+check_units(const real *x, int rows, int width, int kind, int input, int64_t *noted)
 {   /* kind: 0 means, 1 binary, 2 spin, 3 categorical, whose rows have a single 1 */
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < rows; i += gridDim.x * blockDim.x) {
         real total = 0;
@@ -97,7 +98,8 @@ extern "C" __global__ void __launch_bounds__(256) check_units(const real *x, int
             total += v;
         }
         if (wrong < 0 && kind == 3 && total != 1) wrong = 0;
-        if (wrong >= 0) atomicMin((unsigned long long *)noted, (unsigned long long)input << 43 | (unsigned long long)(i * width + wrong));
+        if (wrong >= 0)
+            atomicMin((unsigned long long *)noted, (unsigned long long)input << 43 | (unsigned long long)(i * width + wrong));
     }
 }
 extern "C" __global__ void __launch_bounds__(256) spoil(real *x, int n, const int64_t *noted)
@@ -105,7 +107,8 @@ extern "C" __global__ void __launch_bounds__(256) spoil(real *x, int n, const in
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n && noted[0] >= 0) x[i] = NAN;
 }
-static __device__ inline void digits_(const int *keys, const int *order, int n, int shift, int *digits) {     /* 256: there is no key */
+/* The next digit of the key of each of a thread's numbers; 256: there is no key. */
+static __device__ inline void digits_(const int *keys, const int *order, int n, int shift, int *digits) {
     for (int k = threadIdx.x; k < 1024; k += blockDim.x) {
         const int at = blockIdx.x * 1024 + k;
         digits[k] = at < n ? (keys[shift ? order[at] : at] >> shift) & 255 : 256;
@@ -141,7 +144,8 @@ extern "C" __global__ void __launch_bounds__(1024) add_up(int *counts, int n)
         total += count;
     }
 }
-extern "C" __global__ void __launch_bounds__(256) place_digits(const int *keys, const int *order, int *sorted, int n, int shift, const int *counts)
+extern "C" __global__ void __launch_bounds__(256)
+place_digits(const int *keys, const int *order, int *sorted, int n, int shift, const int *counts)
 {   /* the thread of a digit gives its keys their places, in their order */
     __shared__ int digits[1024], places[1024];
     digits_(keys, order, n, shift, digits);
