@@ -36,6 +36,17 @@ def test_integers():
         == [int(v / -7) + 64 - int(v).bit_length() + ((int(v) & 0xFFFFFFFF) >> 1) for v in x]
 
 
+def test_fields_of_bits():
+    """A field of 12 bits from bit 30 on; and one that begins so high that its end is lost."""
+    x = [int(v) & (1 << 64) - 1 for v in X[3:].astype(np.int64)]
+    for start, length in ((30, 12), (40, 63)):
+        asm = f'asm("bfi.b64 %0, %1, %2, {start}, {length};" : "=l"(r) : "l"(a), "l"(-1ll - a));'
+        found = run(f"const long long a = (long long)x[i]; long long r; {asm} y[i] = (double)(r >> 8);")
+        mask = ((1 << length) - 1 << start) & (1 << 64) - 1
+        wanted = [(v ^ (1 << 64) - 1) & ~mask | v << start & mask for v in x]
+        assert found[3:].tolist() == [float((v - (v >> 63 << 64)) >> 8) for v in wanted]
+
+
 UNSET = {                                                        # name -> a body, the same with all set
     "a sum that begins nowhere": ("double s; for (int j = 0; j < n; j++) s += x[j]; y[i] = s;", "double s;", "double s = 0;"),
     "a branch that leaves it": ("double s; if (n > 3) s = x[i]; y[i] = n > 2 ? s : 1;", "double s;", "double s = 0;"),

@@ -98,6 +98,15 @@ def shifted(parts, kind, x, by):
     return np.where(gone, x >> TYPES[kind](bits - 1) if kind[0] == "s" else 0, x >> by).astype(TYPES[kind])
 
 
+def inserted(parts, kind, field, x, start, length):
+    """x with the lowest `length` bits of a field in the place of its own from bit `start` on."""
+    bits, one = 8 * SIZES[kind], TYPES[kind](1)
+    start, length = (np.minimum(np.asarray(v).astype(np.uint64) & np.uint64(255), np.uint64(bits)) for v in (start, length))
+    ones = shifted(("shl",), kind, one, length) - one
+    mask = shifted(("shl",), kind, ones, start)
+    return np.asarray(x) & ~mask | shifted(("shl",), kind, field, start) & mask
+
+
 def leading(parts, kind, x):
     bits = 8 * SIZES[kind]
     return np.array([bits - int(v).bit_length() for v in np.ravel(x)], np.uint32)
@@ -109,7 +118,7 @@ PLAIN = {
     "neg": lambda p, k, x: -x, "abs": lambda p, k, x: np.abs(x),
     "min": lambda p, k, x, y: np.fmin(x, y), "max": lambda p, k, x, y: np.fmax(x, y),
     "and": lambda p, k, x, y: x & y, "or": lambda p, k, x, y: x | y, "xor": lambda p, k, x, y: x ^ y,
-    "not": lambda p, k, x: ~np.asarray(x), "shl": shifted, "shr": shifted, "clz": leading,
+    "not": lambda p, k, x: ~np.asarray(x), "shl": shifted, "shr": shifted, "clz": leading, "bfi": inserted,
     "popc": lambda p, k, x: np.bitwise_count(x).astype(np.uint32),
     "copysign": lambda p, k, x, y: np.copysign(y, x),
     "ex2": real(np.exp2), "lg2": real(np.log2), "rcp": real(lambda x: 1 / x), "rsqrt": real(lambda x: 1 / np.sqrt(x)),

@@ -14,7 +14,7 @@ QUALIFIERS = {k: {*words.split()} for names, words in {
     "add": f"{FLOAT} rz cc", "sub": f"{FLOAT} cc", "mul": f"{FLOAT} lo hi wide", "fma": f"{FLOAT} rm rz sat",
     "mad": "lo hi wide cc", "madc": "lo hi cc", "addc subc": "cc",
     "div rcp sqrt rsqrt ex2 lg2 sin cos tanh abs neg min max": FLOAT,
-    "and or xor not shl shr clz popc rem copysign selp mov nanosleep exit": "", "bra ret": "uni",
+    "and or xor not shl shr bfi clz popc rem copysign selp mov nanosleep exit": "", "bra ret": "uni",
     "cvt": "rn rni rmi rpi rzi ftz sat", "cvta": f"to {SPACES}", "setp": f"{COMPARISONS} and or xor ftz",
     "ld": f"{SPACES} nc volatile v2 v4", "st": f"{SPACES} volatile v2 v4",
     "atom red": "global shared add min max exch and or xor cas", "bar barrier": "sync warp",
