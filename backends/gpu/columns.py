@@ -37,6 +37,11 @@ class Total:
     value: str
     target: str
 
+    @property
+    def added(self) -> str:
+        """What a thread does with a row's value."""
+        return accumulate(self.kind, self.name, self.value)[0]
+
 
 class Columns(Nest):
     """A nest whose rows are added up, and whose threads need their own columns alone."""
@@ -77,6 +82,7 @@ def print_nest(s: Nest, print_: Statements) -> Iterator[str]:
     for m in s.body:
         if isinstance(m, Reduction):
             totals.append(Total(m.kind, fresh(m, print_, totals), print_(m.a, at), print_(m.out, at[depth:])))
+            body.append(totals[-1].added)                        # here: a value further on may take the place of what it reads
         else:
             body += inside.run([m])
     yield from columns(over[:depth], over[depth:], totals, body, print_)
@@ -88,7 +94,8 @@ def print_sum(s: Reduction, print_: Statements) -> Iterator[str]:
     places = sorted(range(len(at)), key=lambda d: order.index(d) if d in order else -1)
     rows, rest = ([(at[d], s.a.dims[d]) for d in places if (d in s.over) == over] for over in (True, False))
     target = print_(s.out, [x for d, x in enumerate(at) if d not in s.over])
-    yield from columns(rows, rest, [Total(s.kind, fresh(s, print_, []), print_(s.a, at), target)], [], print_)
+    total = Total(s.kind, fresh(s, print_, []), print_(s.a, at), target)
+    yield from columns(rows, rest, [total], [total.added], print_)
 
 
 def fresh(s: Reduction, print_: Statements, others: Sequence[Total]) -> str:
@@ -104,8 +111,7 @@ def columns(rows: Over, rest: Over, totals: Sequence[Total], body: Sequence[str]
     name = rest[0][0] if len(rest) == 1 else "at"
     grid = f"tiles({count.format()}, {many.format()})"
     print_.geometry = Geometry(count, TILE, (TILE, TILE), grid=grid)
-    each = [*body, *(accumulate(t.kind, t.name, t.value)[0] for t in totals)]
-    loop = strided(rows, each, f"gridDim.y * {TILE}", f"blockIdx.y * {TILE} + threadIdx.y")
+    loop = strided(rows, body, f"gridDim.y * {TILE}", f"blockIdx.y * {TILE} + threadIdx.y")
     yield f"__shared__ real sums[{TILE}][{TILE + 1}];"
     yield f"const int {name} = blockIdx.x * {TILE} + threadIdx.x;"
     yield from (f"real {', '.join(f'{t.name} = {FIRST[t.kind]}' for t in totals[k:k + 4])};" for k in range(0, len(totals), 4))

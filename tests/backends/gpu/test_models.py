@@ -57,7 +57,7 @@ def test_every_model_in_every_order(name):
     in_every_order(name, trapped=True)
 
 
-@pytest.mark.parametrize("name", tier(CASES, ["lengths singular"]))
+@pytest.mark.parametrize("name", tier(CASES, ["lengths singular", "fragment layer_norm_channels"]))
 def test_the_catalogue_in_any_order(name):
     agrees(name, host.SHUFFLED, trapped=True)
 
