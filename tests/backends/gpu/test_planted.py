@@ -242,7 +242,7 @@ MODELS = {                                                       # name -> model
     "a replay of old inputs": ("mlp", FILL, f"self.carry is None or {FILL}            self.carry = None\n", "differ"),
     "a replay in another stream": ("mlp", "self.graph.launch(stream)", "self.graph.launch(STREAMS.recorder())",
                                   "another stream|differ"),
-    "products in another stream": ("mlp", "ctypes.c_void_p(stream)))", "ctypes.c_void_p(0)))", "another stream"),
+    "products in another stream": ("mlp", "ctypes.c_void_p(stream)))", "ctypes.c_void_p(0)))", "another stream|differ"),
     "a loss that the next step overwrites": ("mlp", "return found.copy()", "return found", "differ"),
     "a step counted twice": ("mlp", STEPPED, f"    state['step'] += state['step']\n{STEPPED}", "differ"),
     "too many threads": ("mlp", "blocks(B*H, 256), 256,", "blocks(B*H, 512), 512,", "__launch_bounds__ says 256"),
