@@ -120,7 +120,7 @@ def row_of(over: Over, width: int, shared: int) -> tuple[list[str], Geometry]:
     return lines, Geometry(count, per, (width, per) if per > 1 else (width,))
 
 
-def strided(over: Over, body: list[str], width: int | str, start: str = "lane") -> Iterator[str]:
+def strided(over: Over, body: Sequence[str], width: int | str, start: str = "lane") -> Iterator[str]:
     """The loop over a row's elements, of which each thread takes every `width`-th."""
     name = over[0][0] if len(over) == 1 else "place"
     count = length(product(tuple(n for _, n in over)))
