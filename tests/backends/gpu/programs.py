@@ -4,7 +4,7 @@ import inspect
 import sys
 import types
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -163,6 +163,20 @@ def off(x, y):
     if not np.array_equal(x[~finite], y[~finite], equal_nan=True) or not np.isfinite(x[finite]).all():
         return np.inf
     return float(np.max(np.abs(x[finite] - y[finite]), initial=0) / max(np.max(np.abs(y[finite]), initial=0), 1e-6))
+
+
+def nudged(c, scale, seed):
+    """The same model, every parameter moved by about this part of itself."""
+    rng = np.random.default_rng(seed)
+    return replace(c, params={k: (v * (1 + scale * rng.standard_normal(v.shape))).astype(v.dtype) for k, v in c.params.items()})
+
+
+def at_a_kink(c, rtol, atol):
+    """Whether NumPy's own results jump when parameters change by ten roundings: a relu of almost 0, a maximum of almost equal
+    values. Then its results are one of several that are as right.
+    """
+    wanted = on_numpy(c)
+    return any(differences(on_numpy(nudged(c, 1e-6, seed)), wanted, rtol, atol) for seed in range(16))
 
 
 def flat(results):
