@@ -345,7 +345,8 @@ def wrapped(line: str, comment: str, opened: int = 0) -> list[str]:
     if cut == 0:
         return [code]
     at = cut + (code[cut] == ",")
-    return [code[:at].rstrip(), *wrapped(" " * (indent + 4) + code[at:].lstrip(), "", least)]
+    listed = least == opened and code[cut] == "," and code[cut - 1] != ":"       # the rest of a list: lines below each other
+    return [code[:at].rstrip(), *wrapped(" " * (indent + 4 * (not listed)) + code[at:].lstrip(), "", least)]
 
 
 def breaks(code: str, depth: int) -> list[tuple[int, int]]:
