@@ -40,7 +40,7 @@ class Fences:
         return self
 
     def __exit__(self, *error):
-        for _, slab in self.held:
+        for _, slab, *_ in self.held:
             FREE.setdefault(slab.pages, []).append(slab)
 
     def copy(self, a):
@@ -49,19 +49,22 @@ class Fences:
         free = FREE.get(pages)
         slab = free.pop() if free else Slab(pages)
         start = slab.place(a)
+        end = start + a.nbytes
         slab.bytes.view(np.uint32)[:] = BESIDE + len(self.held)
-        slab.bytes[start:start + a.nbytes] = a.reshape(-1).view(np.uint8)
-        self.held.append((a, slab))
+        self.held.append((a, slab, start, end, beside(slab, start, end)))
+        slab.bytes[start:end] = a.reshape(-1).view(np.uint8)
         return slab.address + PAGE + start
 
     def back(self, written):
         """Bring back the arrays that may be written; which of them had a store beside it, or None."""
-        for k, ((a, slab), to) in enumerate(zip(self.held, written, strict=True)):
-            start = slab.place(a)
-            stored = slab.bytes != np.resize(np.array([BESIDE + k], np.uint32).view(np.uint8), slab.bytes.size)
-            stored[start:start + a.nbytes] = False
-            if stored.any():
+        for k, ((a, slab, start, end, known), to) in enumerate(zip(self.held, written, strict=True)):
+            if beside(slab, start, end) != known:
                 return k
             if to:
-                np.copyto(a, slab.bytes[start:start + a.nbytes].view(a.dtype).reshape(a.shape))
+                np.copyto(a, slab.bytes[start:end].view(a.dtype).reshape(a.shape))
         return None
+
+
+def beside(slab, start, end):
+    """The bytes of a slab before and after an array."""
+    return slab.bytes[:start].tobytes(), slab.bytes[end:].tobytes()
