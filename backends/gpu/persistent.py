@@ -196,13 +196,13 @@ class _Planner:
                 return found
 
     def _gather(self) -> None:
-        """Another order of the statements, where it saves a barrier."""
+        """Another order of the statements, where it saves a barrier, of the group or else of the block."""
         made, before = self.made, (self.made.body, self.made.splits, self.made.barriers)
         order = gathered([[*self._touches(k, 0)] for k in range(len(made.body))], self._between, self._shared,
                          lambda j, k: joined(made, j, k))
         made.body, made.splits = [made.body[k] for k in order], [made.splits[k] for k in order]
         made.barriers = self._barriers()
-        if made.meetings >= before[2].count(GROUP):
+        if [made.barriers.count(x) for x in (GROUP, BLOCK)] >= [before[2].count(x) for x in (GROUP, BLOCK)]:
             made.body, made.splits, made.barriers = before
 
     def _shared(self, x: Touch, y: Touch) -> bool:
