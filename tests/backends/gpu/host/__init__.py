@@ -9,10 +9,8 @@ checks the arguments' number, types, density, and that what is written overlaps 
 """
 
 import ctypes
-import hashlib
 import itertools
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -27,10 +25,10 @@ HERE = Path(__file__).parent
 FORWARD, BACKWARD, SHUFFLED = 0, 1, 2                            # in what order the threads of a block run
 ORDERS = {"forward": FORWARD, "backward": BACKWARD, "shuffled": SHUFFLED}
 MISSING = "needs a C++ compiler: there is no g++"
-FLAGS = ["-std=gnu++17", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-fno-stack-protector", "-fvisibility=hidden",
-         "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-I", str(HERE)]
-TRAPS = ["-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow,bool,null",
-         "-fsanitize-undefined-trap-on-error"]
+FLAGS = ("-std=gnu++17", "-fPIC", "-w", "-fno-strict-aliasing", "-fno-stack-protector", "-fvisibility=hidden",
+         "-ffp-contract=off", "-U_FORTIFY_SOURCE")
+TRAPS = ("-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow,bool,null",
+         "-fsanitize-undefined-trap-on-error")
 ENTRY = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
 BOUND = re.compile(r"__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*(\w+)\s*\(")
 DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s+)?(\w+)\s+(\w+)\s*\[\s*\]\s*;")
@@ -61,30 +59,36 @@ def folder():
     return Path(held.name)
 
 
+def compiled(*words):
+    """Run the compiler. KernelError, with what it says."""
+    made = subprocess.run([compiler(), *FLAGS, *map(str, words)], capture_output=True, text=True)
+    if made.returncode:
+        raise KernelError(f"the kernels do not compile as C++\n{made.stderr}")
+
+
 @cache
-def headers():
-    return "".join((HERE / name).read_text(encoding="utf-8") for name in ("interface.h", "cuda.h", "threads.h"))
+def header(flags):
+    """A folder with `cuda.h`, compiled: it takes longer than the kernels that include it."""
+    made = Path(tempfile.mkdtemp(dir=folder()))
+    compiled(*flags, "-x", "c++-header", HERE / "cuda.h", "-o", made / "cuda.h.gch")
+    return made
 
 
+@cache
 def library(source, flags):
-    """The shared library of a source, compiled once."""
-    key = hashlib.sha256("\0".join([source, headers(), *flags]).encode()).hexdigest()[:24]
-    target = folder() / f"{key}.so"
-    if not target.exists():
-        text = target.with_suffix(".cpp")
-        text.write_text(source, encoding="utf-8")
-        command = [compiler(), *FLAGS, *flags, str(text), "-o", f"{target}.{os.getpid()}"]
-        made = subprocess.run(command, capture_output=True, text=True)
-        if made.returncode:
-            raise KernelError(f"the kernels do not compile as C++\n{made.stderr}")
-        os.replace(f"{target}.{os.getpid()}", target)
-    return target
+    """The shared library of kernels; they include `cuda.h`."""
+    made = Path(tempfile.mkdtemp(dir=folder()))
+    (made / "kernels.cpp").write_text(source, encoding="utf-8")
+    compiled(*flags, "-shared", "-I", header(flags), "-I", HERE, made / "kernels.cpp", "-o", made / "kernels.so")
+    return made / "kernels.so"
 
 
 @cache
 def scheduler():
     """The library that runs threads, whose functions all others call."""
-    return ctypes.CDLL(str(library((HERE / "scheduler.cpp").read_text(encoding="utf-8"), ["-O2"])), mode=ctypes.RTLD_GLOBAL)
+    made = folder() / "scheduler.so"
+    compiled("-O2", "-shared", HERE / "scheduler.cpp", "-o", made)
+    return ctypes.CDLL(str(made), mode=ctypes.RTLD_GLOBAL)
 
 
 class Module:
@@ -97,7 +101,7 @@ class Module:
         body = DYNAMIC.sub(r"\1 *const \2 = (\1 *)on_host::dynamic_shared();", text)
         exports = "".join(f"ON_HOST_EXPORT({name})\n" for name in self.names)
         source = f'#include "cuda.h"\n#line 1 "kernels.cu"\n{body}\n#line 1 "exports"\n{exports}'
-        self.library = ctypes.CDLL(str(library(source, ["-O1", *(TRAPS if trapped else [])])))
+        self.library = ctypes.CDLL(str(library(source, ("-O1", *(TRAPS if trapped else ())))))
 
     def get_function(self, name):
         """A kernel."""
