@@ -8,7 +8,7 @@ import inspect
 import keyword
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -224,9 +224,20 @@ class ModulePrinter:
             name = stack.pop()
             if name not in wanted:
                 wanted.add(name)
-                stack += [n.id for n in ast.walk(tree[name]) if isinstance(n, ast.Name) and n.id in tree]
+                stack += [n for n in names_around(tree[name]) if n in tree]
         lines = source.split("\n")
         return "\n\n\n".join("\n".join(lines[tree[n].lineno - 1:tree[n].end_lineno]) for n in tree if n in wanted) + "\n"
+
+
+def names_around(node: ast.AST, own: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The names that a function or a class takes from around it; `own`: what it binds itself."""
+    if isinstance(node, ast.FunctionDef | ast.Lambda):
+        own |= {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+        own |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if isinstance(node, ast.Name) and node.id not in own:
+        yield node.id
+    for n in ast.iter_child_nodes(node):
+        yield from names_around(n, own)
 
 
 def draws(function: Function) -> bool:

@@ -82,7 +82,7 @@ def _part(v: View, first: Size, many: Size) -> View:
 
 def print_blocks(s: Convolve | Correlate, blocks: Blocks, f: CudaFunction) -> Iterator[str]:
     """The loop over blocks of examples: the launch that copies their windows, and the product, which a gradient adds up."""
-    f.uses.add("examples")
+    f.uses |= {"examples", "gemm"}
     yield f"for {blocks.first}, {blocks.many} in examples({blocks.examples.format()}, {blocks.most}):"
     numbers, axes = f.lengths_, f.indices.axes
     f.lengths_ = {*numbers, blocks.first, blocks.many}

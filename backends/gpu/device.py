@@ -157,31 +157,39 @@ class Blas:
 
 
 def matrix(a):
-    """Whether a matrix lies transposed, how far its rows are from each other, its address, its distance to the next matrix."""
+    """Whether a matrix lies transposed; its address, its type for cuBLAS (CUDA_R_32F), how far its rows are from each other."""
     rows, columns = a.shape[-2:]
     outer, inner = (n // a.itemsize for n in a.strides[-2:])
-    step = a.strides[0] // a.itemsize if a.ndim == 3 else 0
     turned, far = (False, outer) if columns == 1 or inner == 1 else (True, inner)
     if turned and rows > 1 and outer != 1:
         raise ValueError(f"no matrix for cuBLAS: shape {a.shape}, strides {a.strides}")
-    return turned, max(far, rows if turned else columns, 1), ctypes.c_void_p(a.data.ptr), step
+    return int(turned), ctypes.c_void_p(a.data.ptr), 0, max(far, rows if turned else columns, 1)
+
+
+def matrices(a):
+    """The same of a batch of matrices, and the distance from one to the next."""
+    return *matrix(a), ctypes.c_longlong(a.strides[0] // a.itemsize)
 
 
 def gemm(a, b, out, add=False):
-    """out = a @ b, or out += a @ b, for views of matrices or of batches of them: cuBLAS computes out.T = b.T @ a.T."""
+    """out = a @ b, or out += a @ b, for views of matrices."""
+    multiply("cublasGemmEx", matrix, a, b, out, add)
+
+
+def gemm_batched(a, b, out, add=False):
+    """The same for each matrix of a batch."""
+    multiply("cublasGemmStridedBatchedEx", matrices, a, b, out, add, out.shape[0])
+
+
+def multiply(function, operand, a, b, out, add, *count):
+    """out = a @ b, or out += a @ b: cuBLAS, whose matrices stand column by column, computes out.T = b.T @ a.T."""
     if out.size == 0 or a.shape[-1] == 0:                        # no numbers, or sums of none
         return None if add else out.fill(0)
-    (ta, la, pa, sa), (tb, lb, pb, sb), (_, lo, po, so) = matrix(a), matrix(b), matrix(out)
-    (m, k), n, handle = a.shape[-2:], b.shape[-1], BLAS.ready()
-    library, one, keep = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.one if add else BLAS.zero)
-    real, how = 0, (BLAS.computes, -1)  # CUDA_R_32F; CUBLAS_GEMM_DEFAULT
-    if out.ndim == 2:
-        BLAS.check(library.cublasGemmEx(
-            handle, int(tb), int(ta), n, m, k, one, pb, real, lb, pa, real, la, keep, po, real, lo, *how))
-        return
-    sb, sa, so = map(ctypes.c_longlong, (sb, sa, so))
-    BLAS.check(library.cublasGemmStridedBatchedEx(
-        handle, int(tb), int(ta), n, m, k, one, pb, real, lb, sb, pa, real, la, sa, keep, po, real, lo, so, out.shape[0], *how))
+    (ta, *left), (tb, *right), (_, *result) = operand(a), operand(b), operand(out)
+    (m, n), k, handle = out.shape[-2:], a.shape[-1], BLAS.ready()
+    one, keep = ctypes.byref(BLAS.one), ctypes.byref(BLAS.one if add else BLAS.zero)
+    BLAS.check(getattr(BLAS.library, function)(
+        handle, tb, ta, n, m, k, one, *right, *left, keep, *result, *count, BLAS.computes, -1))       # CUBLAS_GEMM_DEFAULT
 
 
 def sort_keys(workspace, keys, n, classes):

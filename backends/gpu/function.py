@@ -261,6 +261,7 @@ class CudaFunction(NativeFunction):
     def _launch(self, s: Stmt, values: list[Expr]) -> Iterator[str]:
         """A statement as a call of cuBLAS, or as the launch of a kernel."""
         if isinstance(s, Product) and (text := gemm(s, self._called, place_of)):
+            self.uses.add(text.partition("(")[0])
             yield text
             return
         if (made := self.blocks.get(id(s))) is not None and isinstance(s, (Convolve, Correlate)):

@@ -15,14 +15,14 @@ Text = Callable[[Array], str]
 
 
 def gemm(s: Product, names: Text, step: Callable[[View, int], str], more: str = "") -> str | None:
-    """`gemm(x, W.T, out)`, with a leading dim of batches where both operands and the result share labels; None where memory
-    does not stand so. `more`: a further argument.
+    """`gemm(x, W.T, out)`, or `gemm_batched` with a leading dim where both operands and the result share labels; None where
+    memory does not stand so. `more`: a further argument.
     """
     for f in forms(s):
         given = ((f.left, f.left_labels, (f.m, f.k)), (f.right, f.right_labels, (f.k, f.n)), (s.out, s.lo, (f.m, f.n)))
         found = [_matrix(v, labels, [f.common, *groups], names, step) for v, labels, groups in given]
         if None not in found and not _turned(s.out, s.lo, f.m, f.n):
-            return f"gemm({', '.join(map(str, found))}{more})"
+            return f"gemm{'_batched' if f.common else ''}({', '.join(map(str, found))}{more})"
     return None
 
 

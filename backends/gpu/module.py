@@ -38,7 +38,7 @@ class CudaPrinter(ModulePrinter):
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
         self.reserved = (*self.reserved, *WORDS)
-        self.uses |= {"Kernels", "Blas", "Streams", "launch", "blocks", "gemm", "matrix", "to_device", "to_host", "Checks"}
+        self.uses |= {"Kernels", "Blas", "Streams", "launch", "blocks", "to_device", "to_host", "Checks"}
         self.kernels = Kernels({k: v for k, v in self.system.sizes.items() if k in self.sizes})
         kinds = {i.type.kind for i in self.system.inputs.values()}
         looked = {"check_classes": "class" in kinds or self.system.lengths, "check_units": self.compiled.model is not None}

@@ -42,7 +42,7 @@ FAR = 0x7FAB_CDEF_0123_0000                                      # an address th
 
 @pytest.fixture
 def module():
-    return programs.loaded(programs.case("logistic").source)
+    return programs.loaded(programs.case("attention").source)    # with products of batches
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_product(module, said):
 def test_products_of_a_batch(module, said):
     """Distances are counted in numbers, and may be larger than a C int."""
     given = matrix(FAR, 2, 5, 3, far=2**34), matrix(FAR + 4096, 2, 3, 7, far=84), matrix(FAR + 8192, 2, 5, 7, far=140)
-    module.gemm(*given)
+    module.gemm_batched(*given)
     assert said() == (f"0x7ffe12345678 0 0 7 5 3 1 {FAR + 4096:#x} 0 7 21 {FAR:#x} 0 3 {2**32} 0 {FAR + 8192:#x} 0 7 35 "
                       "2 68 -1").split()
 
@@ -80,7 +80,7 @@ def test_products_of_a_batch(module, said):
 def test_what_cublas_refuses_is_said_in_words(module, said):
     given = matrix(FAR, 3, 5, 3, far=60), matrix(FAR, 3, 3, 7, far=84), matrix(FAR, 3, 5, 7, far=140)
     with pytest.raises(RuntimeError, match=r"the requested functionality is not supported \(CUBLAS_STATUS_NOT_SUPPORTED\)"):
-        module.gemm(*given)
+        module.gemm_batched(*given)
 
 
 def test_sums_of_nothing_are_zero(module):
