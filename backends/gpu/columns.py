@@ -4,7 +4,10 @@
 
 A block has 32 columns and 32 threads for each of them, which take every 32nd row; of several blocks for the same columns each
 leaves its part, and the last one joins all parts in their order, so that results repeat to the bit. What is computed element by
-element of the same rows stands in the same loop: it is read once, and values that are only added up are stored nowhere.
+element of the same rows stands in the same loop: it is read once, and values that are only added up are stored nowhere. What
+is computed of the sums, column by column, is the kernel's epilogue: the thread that has a column's sum computes it.
+
+    mu[i] = (sum[b] a[b, i]) / B
 """
 
 from __future__ import annotations
@@ -44,7 +47,26 @@ class Total:
 
 
 class Columns(Nest):
-    """A nest whose rows are added up, and whose threads need their own columns alone."""
+    """A nest whose rows are added up, and whose threads need their own columns alone; its epilogue has the columns as rows."""
+
+    @property
+    def parts(self) -> tuple[Nest, Nest]:
+        """What is done at each row, and the epilogue."""
+        depth = len(walked(self.body[0]))
+        rows, after = ([m for m in self.body if (len(walked(m)) == depth) is x] for x in (True, False))
+        return Nest(self.rows, rows), Nest(walked(after[0]) if after else (), after)
+
+    @property
+    def sums(self) -> list[Reduction]:
+        return [m for m in self.body if isinstance(m, Reduction)]
+
+
+def of_columns(s: Stmt) -> bool:
+    """Whether a statement adds up columns that stand together in memory."""
+    if not isinstance(s, Reduction) or s.kind not in WORD or len(s.over) == len(s.a.dims):
+        return False
+    order = own(s.a)
+    return bool(order) and order[-1] not in s.over
 
 
 def by_column(s: Nest) -> bool:
@@ -75,27 +97,35 @@ def _replaced(s: Nest, rest: Sequence[Stmt]) -> bool:
 
 def print_nest(s: Nest, print_: Statements) -> Iterator[str]:
     """The kernel of a nest that `by_column` allows."""
+    rows, after = (n.body for n in s.parts)
     dims = walked(s.body[0])
-    over = list(zip(print_.indices(dims), dims, strict=True))
-    at, depth = [i for i, _ in over], len(s.rows)
+    over, depth = list(zip(print_.indices(dims), dims, strict=True)), len(s.rows)
     body, totals, inside = list[str](), list[Total](), RowBody(len(dims), False, print_)
-    for m in s.body:
+    if len(rows) == 1 and isinstance(rows[0], Reduction):
+        yield from print_sum(rows[0], print_, after)
+        return
+    for m in rows:
         if isinstance(m, Reduction):
-            totals.append(Total(m.kind, fresh(m, print_, totals), print_(m.a, at), print_(m.out, at[depth:])))
+            totals.append(total_of(m, print_, totals))
             body.append(totals[-1].added)                        # here: a value further on may take the place of what it reads
         else:
             body += inside.run([m])
-    yield from columns(over[:depth], over[depth:], totals, body, print_)
+    yield from columns(over[:depth], over[depth:], totals, body, print_, after)
 
 
-def print_sum(s: Reduction, print_: Statements) -> Iterator[str]:
+def print_sum(s: Reduction, print_: Statements, after: Sequence[Stmt] = ()) -> Iterator[str]:
     """The kernel of a sum whose columns stand together in memory."""
     at, order = print_.indices(s.a.dims), own(s.a)
     places = sorted(range(len(at)), key=lambda d: order.index(d) if d in order else -1)
     rows, rest = ([(at[d], s.a.dims[d]) for d in places if (d in s.over) == over] for over in (True, False))
+    total = total_of(s, print_, [])
+    yield from columns(rows, rest, [total], [total.added], print_, after)
+def total_of(s: Reduction, print_: Statements, others: Sequence[Total]) -> Total:
+    """The sum of a reduction; one that only the epilogue reads is a variable."""
+    at = print_.indices(s.a.dims)
     target = print_(s.out, [x for d, x in enumerate(at) if d not in s.over])
-    total = Total(s.kind, fresh(s, print_, []), print_(s.a, at), target)
-    yield from columns(rows, rest, [total], [total.added], print_)
+    name = target if s.out.array in print_.local else fresh(s, print_, others)
+    return Total(s.kind, name, print_(s.a, at), target)
 
 
 def fresh(s: Reduction, print_: Statements, others: Sequence[Total]) -> str:
@@ -105,8 +135,18 @@ def fresh(s: Reduction, print_: Statements, others: Sequence[Total]) -> str:
                 if x not in print_.taken and x not in {t.name for t in others})
 
 
-def columns(rows: Over, rest: Over, totals: Sequence[Total], body: Sequence[str], print_: Statements) -> Iterator[str]:
-    """A kernel: what each row does, and what its rows add up to."""
+def epilogue(rows: Over, totals: Sequence[Total], after: Sequence[Stmt], print_: Statements) -> Iterator[str]:
+    """What is computed of a column's sums: without the rows' indices, those of the columns are called as they are there."""
+    before = print_.indices.open
+    print_.indices.open = [*before, *(i for i, _ in rows)]
+    for m in after:
+        yield from RowBody(len(walked(m)), False, print_, {t.target: t.name for t in totals}).run([m])
+    print_.indices.open = before
+
+
+def columns(rows: Over, rest: Over, totals: Sequence[Total], body: Sequence[str], print_: Statements,
+            after: Sequence[Stmt]) -> Iterator[str]:
+    """A kernel: what each row does, what its rows add up to, and what is computed of that."""
     count, many = (product(tuple(n for _, n in x)) for x in (rest, rows))
     name = rest[0][0] if len(rest) == 1 else "at"
     grid = f"tiles({count.format()}, {many.format()})"
@@ -126,7 +166,8 @@ def columns(rows: Over, rest: Over, totals: Sequence[Total], body: Sequence[str]
     yield "}"
     yield f"if (threadIdx.y > 0 || {name} >= {length(count)}) return;"
     yield from split(name, rest)
-    yield from (f"{t.target} = {t.name};" for t in totals)
+    yield from (f"{t.target} = {t.name};" for t in totals if t.target != t.name)
+    yield from epilogue(rows, totals, after, print_)
 
 
-__all__ = ["Columns", "by_column", "print_nest", "print_sum"]
+__all__ = ["Columns", "by_column", "of_columns", "print_nest", "print_sum"]

@@ -42,7 +42,9 @@ from ..cpu.views import name_of
 from ..native.function import NativeFunction, bodies
 from ..native.indexing import CTYPES, Indices
 from ..native.words import KEYWORDS
+from .columns import Columns
 from .convolutions import Blocks, in_blocks, print_blocks
+from .epilogues import with_epilogues
 from .geometry import BLOCK, SHARED, Geometry, blocks_of
 from .kernels import Kernels
 from .matrices import as_it_stands, gemm, place_of
@@ -78,15 +80,18 @@ class CudaFunction(NativeFunction):
         kept = frozenset(v.array for v in self.kept)
         self.why = list[str]()
         rows = by_rows(self._arranged(self.function.body), kept, self.namer.claim)
-        self.function = replace(self.function, body=by_kernels(fuse(rows, self.why)))
+        self.function = replace(self.function, body=with_epilogues(by_kernels(fuse(rows, self.why))))
         count = Counter(v.array for s in self._flat() for v in views(s))
         nests = [s for b in bodies(self.function.body) for s in b if isinstance(s, Nest)]
         self.own = {}
         for n in nests:
             self.taken = 0
-            self.own |= {a: dims for a, dims in locals_(n, count, kept, self._small).items() if a.storage is None}
+            parts, sums = (n.parts, {s.out.array for s in n.sums}) if isinstance(n, Columns) else ((n,), set())
+            self.own |= {a: dims for part in parts for a, dims in locals_(part, count, kept, self._small).items()
+                         if a.storage is None}
             inside = Counter(v.array for s in n.body for v in views(s))
-            self.own |= {a: () for a, k in inside.items() if not a.dims and a.role == "value" and k == count[a] and a not in kept}
+            self.own |= {a: () for a, k in inside.items()
+                         if (not a.dims or a in sums) and a.role == "value" and k == count[a] and a not in kept}
         for a in dict.fromkeys(v.array for s in self._flat() for v in reads(s)):
             self.own.pop(a.storage, None)  # type: ignore[arg-type]
         self.function = replace(self.function, body=pooled(self.function.body))

@@ -37,7 +37,7 @@ from ..native.copies import flipped
 from ..native.indexing import Indices, Namer, place
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate, loops
-from .columns import Columns, print_nest, print_sum
+from .columns import Columns, of_columns, print_nest, print_sum
 from .convolutions import print_convolution
 from .geometry import BLOCK, TILE, WORD, Geometry, blocks_of, bracketed, element_of, flattened, lanes, row_of, split, strided
 from .rows import few, print_few, print_rows
@@ -118,8 +118,7 @@ class Statements(native.Statements):
         at, dims = self.indices(s.a.dims), s.a.dims
         rest = [(at[d], dims[d]) for d in range(len(dims)) if d not in s.over]
         over = [(at[d], dims[d]) for d in range(len(dims)) if d in s.over]
-        order = own(s.a)
-        if s.kind in WORD and rest and order and order[-1] not in s.over:
+        if of_columns(s):
             yield from print_sum(s, self)
             return
         if s.kind in WORD and few(rest, over, self.known):

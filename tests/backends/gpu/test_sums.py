@@ -33,7 +33,8 @@ def test_a_missing_fence_is_found(fence):
 
 
 @pytest.mark.parametrize(("name", "lengths", "grid"), [
-    ("many rows", {}, "tiles(H, B)"), ("moves", {"B": 3000}, "(shares(2*B, 256, 85), 3)")])
+    ("many rows", {}, "tiles(H, B)"), ("batch_norm", {"B": 4200}, 'new_running_var_kernel", tiles(H, B)'),
+    ("moves", {"B": 3000}, "(shares(2*B, 256, 85), 3)")])
 def test_each_call_gives_the_same_bits(name, lengths, grid):
     """The counters of blocks are zero again after each kernel."""
     c = programs.case(name, **lengths)
@@ -44,3 +45,13 @@ def test_each_call_gives_the_same_bits(name, lengths, grid):
         assert all(np.array_equal(v, other[k]) for k, v in found[0].items())
     wanted = c.numpy.loss_and_grads(c.params, **c.inputs)[1]
     assert programs.differences(found[0], {k: np.asarray(v) for k, v in wanted.items()}, 2e-5, 1e-6) == {}
+
+
+def test_what_is_computed_of_sums_alone_is_their_epilogue():
+    """A mean, a variance and the running ones in the kernels of their sums, which are stored nowhere."""
+    c = programs.case("batch_norm")
+    text = c.source.partition("new_running_mu_kernel(")[2].partition("\n}")[0]
+    assert "real sum_a = 0;" in text and "sum_a[" not in text
+    assert text.endswith("""    if (threadIdx.y > 0 || i >= H) return;
+    mu[i] = sum_a * (1 / (real)B);
+    new_running_mu[i] = (real)0.9 * running_mu[i] + (real)0.1 * mu[i];""")

@@ -1,0 +1,109 @@
+"""Epilogues: what is computed of column sums alone, column by column, shares their kernel.
+
+    mu[i] = (sum[b] a[b, i]) / B                                  one launch, and the sum is stored nowhere
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...compiler.program import (
+    Along,
+    Array,
+    Block,
+    Kernel,
+    Loop,
+    Pick,
+    Reduction,
+    Stmt,
+    Take,
+    View,
+    flat,
+    missing,
+    reads,
+    writes,
+)
+from .columns import Columns, of_columns
+
+
+def with_epilogues(body: list[Stmt]) -> list[Stmt]:
+    """The statements, kernels of column sums moved up to them, past what has nothing to do with either; loops stay."""
+    out = list[Stmt]()
+    for s in body:
+        if isinstance(s, Block):
+            s = replace(s, body=with_epilogues(s.body))
+        k = _last_met(s, out)
+        made = _joined(out[k], s) if k is not None else None
+        if k is not None and made is not None:
+            out[k] = made
+        else:
+            out.append(s)
+    return out
+
+
+def _last_met(s: Stmt, body: Sequence[Stmt]) -> int | None:
+    """The last statement of a body that this one has to stay behind."""
+    touched, written = _memory(s)
+    for k in reversed(range(len(body))):
+        other, changed = _memory(body[k])
+        if touched & changed or written & other:
+            return k
+    return None
+
+
+def _memory(s: Stmt) -> tuple[set[Array], set[Array]]:
+    """The memory that a statement touches, and what it writes of that."""
+    every = [x for x in flat([s]) if not isinstance(x, Loop)]
+    written = {v.array.home for x in every if (v := writes(x)) is not None}
+    return written | {v.array.home for x in every for v in reads(x)}, written
+
+
+def _joined(sums: Stmt, s: Stmt) -> Stmt | None:
+    """Sums with a statement as their epilogue, where it is one."""
+    members = [x for x in flat([s]) if isinstance(x, Kernel)]
+    if len(members) < len([*flat([s])]):
+        return None
+    if isinstance(sums, Block):
+        k = _last_met(s, sums.body)
+        made = _joined(sums.body[k], s) if k is not None else None
+        if k is None or made is None or not isinstance(s, Block) or s.heading != sums.heading:
+            return None
+        values = tuple(dict.fromkeys([*sums.values, *s.values]))
+        return replace(sums, values=values, body=[*sums.body[:k], made, *sums.body[k + 1:]])
+    if isinstance(sums, Columns):
+        return Columns(sums.rows, [*sums.body, *members]) if _by_column(sums, members) else None
+    if isinstance(sums, Reduction) and of_columns(sums):
+        alone = Columns(tuple(sums.a.dims[d] for d in sums.over), [sums])
+        return Columns(alone.rows, [sums, *members]) if _by_column(alone, members) else None
+    return None
+
+
+def _by_column(sums: Columns, members: Sequence[Kernel]) -> bool:
+    """Whether these need, of what the sums' kernel touches, their own column alone, and of what it writes the sums."""
+    rows, after = sums.parts
+    total = sums.sums[0]
+    kept = [d for d in range(len(total.a.dims)) if d not in total.over]
+    done = {m.out.array.home: m.out.along for m in (*sums.sums, *after.body, *members)}
+    other = _memory(rows)[1] - {m.out.array.home for m in sums.sums}
+    seen = {v.array.home: {_column(m, w, kept) for m in rows.body for w in reads(m) if w.array.home is v.array.home}
+            for x in members for v in reads(x)}
+    for m in members:
+        if m.dims != total.out.dims or missing(m.out) or m.out.array.home in _memory(rows)[0]:
+            return False
+        for v in (*reads(m), m.out):
+            home = v.array.home
+            if home in other or done.get(home, v.along) != v.along or seen.get(home, set()) - {v.along}:
+                return False
+    return True
+
+
+def _column(s: Stmt, v: View, kept: Sequence[int]) -> object:
+    """What is read at a row, as the column sees it; None where it is another thing in each row."""
+    looked_up = isinstance(s, (Take, Pick)) and v is reads(s)[0]
+    if looked_up or any(isinstance(x, Along) and x.dim not in kept for x in v.along):
+        return None
+    return tuple(Along(kept.index(x.dim), x.offset) if isinstance(x, Along) else x for x in v.along)
+
+
+__all__ = ["with_epilogues"]
