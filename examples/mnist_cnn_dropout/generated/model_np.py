@@ -625,17 +625,6 @@ def draw(seed, key):
     return np.random.Generator(np.random.Philox(key=np.array([int(seed) & (2**64 - 1), key], np.uint64)))
 
 
-def windows(a, axes, sizes, stride=None, dilation=None):
-    """A view of the windows along some axes of a, their elements in the last dims."""
-    shape, strides = list(a.shape), list(a.strides)
-    for axis, k, s, d in zip(axes, sizes, stride or (1,) * len(axes), dilation or (1,) * len(axes), strict=True):
-        shape += [k]
-        strides += [a.strides[axis] * d]
-        shape[axis] = (a.shape[axis] - d * (k - 1) - 1) // s + 1
-        strides[axis] *= s
-    return np.lib.stride_tricks.as_strided(a, shape, strides, writeable=False)
-
-
 def taps(n, counts, axes, sizes, stride, dilation, padding):
     """For each element of the windows along some axes: the windows that have it inside the image of n, and where it stands."""
     steps = stride or sizes, dilation or (1,) * len(axes), padding or ((0, 0),) * len(axes)
