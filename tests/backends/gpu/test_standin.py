@@ -142,9 +142,10 @@ def laid(cp, shape, order):
 
 @pytest.mark.parametrize("sizes", list(itertools.product((1, 3), (1, 4), (1, 5))), ids=str)
 def test_products_of_views_are_numpys(cp, sizes):
-    """The generated module's own `gemm`: matrices and batches, either operand transposed, rows apart, dims of one element."""
-    gemm, (m, k, n) = programs.loaded(programs.case("logistic").source).gemm, sizes
-    for batch, orders in (((), ((0, 1), (1, 0))), ((2,), ((0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1)))):
+    """A generated module's own: of matrices and of batches, either operand transposed, rows apart, dims of one element."""
+    module, (m, k, n) = programs.loaded(programs.case("attention").source), sizes
+    for gemm, batch, orders in ((module.gemm, (), ((0, 1), (1, 0))),
+                                (module.gemm_batched, (2,), ((0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1)))):
         for left, right in itertools.product(orders, orders):
             (a, x), (b, y) = laid(cp, (*batch, m, k), left), laid(cp, (*batch, k, n), right)
             for out in (cp.empty((*batch, m, n), np.float32), laid(cp, (*batch, m, n), orders[0])[0]):
