@@ -10,6 +10,7 @@ from zoo import examples, truncated
 from zoo.build import LENGTHS, values
 from zoo.catalogue import ZOO
 from zoo.points import drawn
+from zoo.tiers import tier
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 MEANS = {f.__name__: f for f in truncated.MEANS}
@@ -38,7 +39,7 @@ def in_chunks(module, params, parts, there):
     return out | {n: there(v) for n, v in params.items()}
 
 
-@pytest.mark.parametrize("name", ["lstm_packed", *(pytest.param(k, marks=pytest.mark.full) for k in MEANS if k != "lstm_packed")])
+@pytest.mark.parametrize("name", tier(MEANS, ["lstm_packed"]))
 def test_a_sequence_in_chunks(name):
     """The first chunk of a sequence and its later ones have a graph each: they run plainly once, then replay."""
     system = truncated.truncating(MEANS[name](), 2)
@@ -52,8 +53,7 @@ def test_a_sequence_in_chunks(name):
     assert standin.SETTINGS.count.replayed == 6
 
 
-@pytest.mark.parametrize("name", ["char_lstm", pytest.param("char_gru", marks=pytest.mark.full),
-                                  pytest.param("shakespeare_lstm", marks=pytest.mark.full)])
+@pytest.mark.parametrize("name", tier(["char_lstm", "char_gru", "shakespeare_lstm"], ["char_lstm"]))
 def test_generated_sequences(name):
     system = examples.small(name)
     numpy, device = modules(system)
@@ -69,7 +69,7 @@ def test_generated_sequences(name):
         compared(device.to_host(outputs) | device.to_host(carry), wanted | known)
 
 
-@pytest.mark.parametrize("name", ["lstm_packed", *(pytest.param(k, marks=pytest.mark.full) for k in ("noisy", "gru"))])
+@pytest.mark.parametrize("name", tier(["lstm_packed", "noisy", "gru"], ["lstm_packed"]))
 def test_gradients_in_chunks_of_time(name):
     """Checkpoints: the same numbers; such a step is not recorded, and says why."""
     point, options = drawn(ZOO[name](), {**LENGTHS, "T": 7}), Options(checkpoint="every 3")

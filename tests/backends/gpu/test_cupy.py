@@ -4,6 +4,7 @@ import pytest
 from chainrule.backends.gpu.program import CudaProgram, NoDevice
 from gpu import nvrtc
 from zoo.catalogue import ZOO
+from zoo.tiers import tier
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_without_a_driver_there_is_one_sentence(cupy):
         CudaProgram(ZOO["mlp"]()).module  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["mlp", pytest.param("lstm_packed", marks=pytest.mark.full)])
+@pytest.mark.parametrize("name", tier(["mlp", "lstm_packed"], ["mlp"]))
 def test_cupy_compiles_the_kernels(cupy, name, monkeypatch):
     """By CuPy's own compiler module, with the options that the program gives; only the device is not asked what it is."""
     from cupy.cuda import compiler

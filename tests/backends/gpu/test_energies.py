@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from chainrule.backends.gpu.program import CudaProgram
 from gpu import host, programs, standin
+from zoo.tiers import tier
 from zoo.trained_energies import TRAINED, data
 
 QUICK = ("cd1", "pcd")
@@ -36,7 +37,7 @@ def results(module, params, system, inputs, functions):
     return {(f"{k}[{j}]" if j else k): x for k, v in out.items() for j, x in (v.items() if isinstance(v, dict) else [("", v)])}
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(k, marks=pytest.mark.full) for k in TRAINED if k not in QUICK)])
+@pytest.mark.parametrize("name", tier(TRAINED, QUICK))
 @pytest.mark.parametrize("given", ["host", pytest.param("device", marks=pytest.mark.full)])
 def test_an_energy_model(name, given):
     system = cr.parse(TRAINED[name]).system

@@ -9,16 +9,12 @@ from gpu import host, nvrtc, programs
 from gpu.wide import WIDE
 from zoo.catalogue import ZOO
 from zoo.points import CASES
+from zoo.tiers import tier
 from zoo.trained_energies import TRAINED
 
 QUICK = ("mlp", "lstm_packed", "dropout")                        # dense; through time, with rows; random numbers
 WITHIN = 2e-5, 1e-6                                              # rtol, atol
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
-
-
-def tier(names, quick):
-    """Names as parameters of a test, those that are not quick in the long tier."""
-    return [pytest.param(k, marks=() if k in quick else pytest.mark.full) for k in names]
 
 
 def printed(name):

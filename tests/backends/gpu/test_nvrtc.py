@@ -11,6 +11,7 @@ import pytest
 from chainrule.backends.gpu.program import CudaProgram
 from gpu import nvrtc, ptx
 from zoo.catalogue import ZOO
+from zoo.tiers import tier
 
 GOLDEN = Path(__file__).parent / "golden"
 QUICK = ("mlp", "lstm_packed")
@@ -30,8 +31,9 @@ def table(name):
     return rows
 
 
-def compiles(name):
-    """A model's kernels; the figures may be better than known, and then the table is written again."""
+@pytest.mark.parametrize("name", tier(ZOO, QUICK))
+def test_a_model_compiles(name):
+    """The figures may be better than known, and then the table is written again."""
     found, path = table(name), GOLDEN / f"{name}.json"
     if os.environ.get("CHAINRULE_UPDATE_GOLDEN"):
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(found.items()))
@@ -39,18 +41,7 @@ def compiles(name):
     assert found == json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_a_model_compiles(name):
-    compiles(name)
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("name", [k for k in ZOO if k not in QUICK])
-def test_every_model_compiles(name):
-    compiles(name)
-
-
-@pytest.mark.parametrize("name", ["lstm_packed", *(pytest.param(k, marks=pytest.mark.full) for k in ZOO if k != "lstm_packed")])
+@pytest.mark.parametrize("name", tier(ZOO, ["lstm_packed"]))
 def test_the_interpreter_knows_every_instruction(name):
     """Of the PTX for each architecture, also where no run of the tests comes by."""
     text = CudaProgram(ZOO[name]()).cuda

@@ -10,8 +10,8 @@ import pytest
 from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.options import Options
 from gpu import host, nvrtc, programs
-from gpu.test_models import tier
 from zoo.catalogue import TIMED, ZOO
+from zoo.tiers import tier
 
 MANY = {"B": 300}                                                # more than a block's 256 threads
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)

@@ -5,16 +5,12 @@ import re
 import numpy as np
 import pytest
 from gpu import grid, host, nvrtc, programs, ptx, standin
+from zoo.tiers import tier
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 QUICK = ("a missing barrier", "a race between warps", "an unwritten place", "a lane too many", "no fence before it",
          "the bound of a kernel", "the counter of random numbers", "float64 buffers", "counting before the zero",
          "a replay of old inputs", "the block's own number")
-
-
-def tier(names):
-    """Names as parameters of a test, those that are not quick in the long tier."""
-    return [pytest.param(k, marks=() if k in QUICK else pytest.mark.full) for k in names]
 
 
 # ---------------------------------------------------------------- the checks: None, or what they find
@@ -162,7 +158,7 @@ KERNELS = {                                                      # name -> text,
 }
 
 
-@pytest.mark.parametrize("name", tier(KERNELS))
+@pytest.mark.parametrize("name", tier(KERNELS, QUICK))
 def test_a_planted_bug_is_found(name):
     text, (old, new), launch, finders = KERNELS[name]
     assert text.count(old) == 1
@@ -181,7 +177,7 @@ GRID = {                                                         # name -> what 
 }
 
 
-@pytest.mark.parametrize("name", tier(GRID))
+@pytest.mark.parametrize("name", tier(GRID, QUICK))
 def test_a_wrong_barrier_of_the_grid_is_found(name):
     """What one block has written, another one reads: it is ordered by fences on both sides, or it is a race."""
     old, new = GRID[name]
@@ -277,14 +273,14 @@ def found_in(model, old, new, **lengths):
     return "they differ" if programs.differences(found, programs.on_numpy(c), 2e-5, 1e-6) else "nothing"
 
 
-@pytest.mark.parametrize("name", tier(MODELS))
+@pytest.mark.parametrize("name", tier(MODELS, QUICK))
 def test_a_wrong_printer_is_found(name):
     model, old, new, says = MODELS[name]
     found = found_in(model, old, new)
     assert any(s in found for s in says.split("|")), found
 
 
-@pytest.mark.parametrize("name", tier(MANY))
+@pytest.mark.parametrize("name", tier(MANY, QUICK))
 def test_a_wrong_printer_is_found_in_many_rows(name):
     model, old, new, says = MANY[name]
     assert found_in(model, old, new, B=300) == f"they {says}"

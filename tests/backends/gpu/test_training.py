@@ -10,6 +10,7 @@ from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.optimisers import OPTIMISERS
 from chainrule.frontends.language import parse
 from gpu import host, programs, standin
+from zoo.tiers import tier
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 MODEL = """model m(D = 9, H = 37)
@@ -29,10 +30,6 @@ ADDED = {
     "clip_norm = 1, l2(0.1) on W, max_norm(0.6) on W, l1_ball(3) on b"}
 QUICK = ("adamw", "freeze")
 STEPS = 5
-
-
-def tier(names):
-    return [pytest.param(k, marks=() if k in QUICK else pytest.mark.full) for k in names]
 
 
 def lines(name):
@@ -78,13 +75,13 @@ def same(text, order=host.SHUFFLED):
     return device
 
 
-@pytest.mark.parametrize("name", tier(OPTIMISERS))
+@pytest.mark.parametrize("name", tier(OPTIMISERS, QUICK))
 def test_an_optimiser(name):
     for line in lines(name):
         same(MODEL.format("", "", line))
 
 
-@pytest.mark.parametrize("name", tier(ADDED))
+@pytest.mark.parametrize("name", tier(ADDED, QUICK))
 def test_what_a_train_line_adds(name):
     same(MODEL.format("", "", ADDED[name]))
 

@@ -6,6 +6,7 @@ import pytest
 from chainrule.backends.gpu.program import CudaProgram
 from gpu import host, programs
 from zoo import trained_energies as energies
+from zoo.tiers import tier
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 TEXT = """
@@ -46,7 +47,7 @@ def steps(module, params, state, good, bad):
     return changed
 
 
-@pytest.mark.parametrize("rule", [RULES[1], *(pytest.param(r, marks=pytest.mark.full) for r in RULES if r != RULES[1])])
+@pytest.mark.parametrize("rule", tier(RULES, RULES[1:2]))
 def test_a_wrong_batch_changes_nothing(rule):
     module = programs.loaded(CudaProgram(cr.parse(TEXT.format(rule)).system).source)
     params, good, bad = begun(module)

@@ -17,6 +17,7 @@ from zoo import truncated
 from zoo.build import LENGTHS, values
 from zoo.catalogue import TIMED
 from zoo.points import CASES, SEED, expected, point
+from zoo.tiers import tier
 
 pytestmark = pytest.mark.native
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
@@ -25,12 +26,6 @@ QUICK = ("every primitive", "neighbours at one step", "time grid", "chunked posi
 SCHEDULES = {"unroll 2": Options(unroll=2), "full": Options(unroll="full", steps=5), "every 3": Options(checkpoint="every 3"),
              "sqrt": Options(checkpoint="sqrt"), "unroll 2, every 3": Options(unroll=2, checkpoint="every 3")}
 AHEAD = ("birnn", "neighbours", "mutual", "over_time")           # they read steps that a chunk does not have
-
-
-def tier(names, quick):
-    """Parameters of a test, those that are not quick in the long tier."""
-    groups = [(n, (n,) if isinstance(n, str) else n) for n in names]
-    return [pytest.param(*group, id=" ".join(group), marks=() if n in quick else pytest.mark.full) for n, group in groups]
 
 
 @pytest.fixture(autouse=True)
