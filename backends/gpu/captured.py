@@ -42,7 +42,7 @@ class Place:
         self.array, = allocated(f"the place of {name}", [(tuple(value.shape[k] for k in self.order), dtype)])
         self.straight = self.order == tuple(range(value.ndim))
         self.view = self.array if self.straight else self.array.transpose(*map(self.order.index, range(value.ndim)))
-        self.look = check and looking(name, self.array, self.order, check)                # a launch, prepared
+        self.look = check and check.launch(name, self.array, self.order)
 
     def fill(self, value, stream):
         """An array of the device in one copy, looked through there; one of NumPy looked through here, in one transfer."""
@@ -55,10 +55,8 @@ class Place:
             if self.look:
                 launch(*self.look)
             return
-        if isinstance(self.check, str):
-            check_units(self.name, value, self.check)
-        elif self.check is not None:
-            check_range(self.name, value, self.check - 1, f"it is from 0 to {self.check - 1}")
+        if self.check:
+            self.check.refuse(self.name, value)
         value = np.ascontiguousarray(np.transpose(value.astype(self.array.dtype, copy=False), self.order))
         self.array.set(at_rest(value), stream)
 

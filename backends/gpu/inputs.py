@@ -23,8 +23,12 @@ class Checks:
             self.noted[runs].fill(-1)
         return self.noted[runs]
 
-    def number(self, *input_):
-        """The number of an input."""
+    def number(self, name, value, order, allowed):
+        """The number of an input; `order`: which dim of the input each dim of `value` is."""
+        shape = [0] * value.ndim
+        for k, n in zip(order, value.shape):
+            shape[k] = n
+        input_ = name, tuple(shape), tuple(order), allowed
         if input_ not in self.inputs:
             self.inputs.append(input_)
         return self.inputs.index(input_)
@@ -43,30 +47,55 @@ class Checks:
         raise ValueError(f"{name}{place} is wrong: {allowed}")
 
 
-def looking(name, value, order, check):
-    """The launch that looks through a contiguous array on the device: `check` is a number of classes, or a kind of units."""
-    shape = [0] * value.ndim
-    for k, n in zip(order, value.shape):
-        shape[k] = n
-    if isinstance(check, int):
-        number = CHECKS.number(name, tuple(shape), tuple(order), f"it goes from 0 to {check - 1}")
-        return "check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, check, number, CHECKS.place()
-    number = CHECKS.number(name, tuple(shape), tuple(order), f"{name} must hold {unit_values(check)}")
-    width = value.shape[-1] if check == "categorical" else 1
-    rows, kind = value.size // max(width, 1), "mean binary spin categorical".split().index(check)
-    return "check_units", min(1024, blocks(rows, 256)), 256, value, rows, width, kind, number, CHECKS.place()
+class RangeCheck:
+    """Looks for whole numbers that are not among 0, ..., count - 1."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def refuse(self, name, value):
+        """Refuse an array of NumPy with others: the first of them, and where it stands."""
+        check_range(name, value, self.count - 1, f"it is from 0 to {self.count - 1}")
+
+    def launch(self, name, value, order):
+        """The launch that looks through a contiguous array on the device."""
+        number = CHECKS.number(name, value, order, f"it goes from 0 to {self.count - 1}")
+        return "check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, self.count, number, CHECKS.place()
 
 
-def checked(name, value, order, check):
-    """The array, after a look through it."""
-    launch(*looking(name, value, order, check))
-    return value
+class UnitCheck:
+    """Looks for values that units of a kind do not have."""
 
-
-def unit_values(kind):
-    """What units of a kind may be, in words."""
-    return {"mean": "numbers from 0 to 1, means of binary units", "spin": "-1 or 1, the values of spin units",
+    def __init__(self, kind):
+        self.kind = kind
+        self.wanted = {
+            "mean": "numbers from 0 to 1, means of binary units", "spin": "-1 or 1, the values of spin units",
             "binary": "0 or 1, the values of binary units", "categorical": "a single 1 among 0s along its last axis"}[kind]
+
+    def refuse(self, name, value):
+        """Refuse an array of NumPy with others: the first of them, and where it stands."""
+        if value.dtype.kind not in "fiub":
+            return
+        low, high = (-1 if self.kind == "spin" else 0), 1
+        wrong = ~((value >= low) & (value <= high) if self.kind == "mean" else (value == low) | (value == high))
+        if self.kind == "categorical" and not wrong.any():
+            wrong[..., 0] = value.sum(axis=-1) != 1
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(f"{name} must hold {self.wanted}; {name}{list(place)} is {value[place]:g}")
+
+    def launch(self, name, value, order):
+        """The launch that looks through a contiguous array on the device."""
+        number = CHECKS.number(name, value, order, f"{name} must hold {self.wanted}")
+        width = value.shape[-1] if self.kind == "categorical" else 1
+        rows, kind = value.size // max(width, 1), "mean binary spin categorical".split().index(self.kind)
+        return "check_units", min(1024, blocks(rows, 256)), 256, value, rows, width, kind, number, CHECKS.place()
+
+
+def checked(name, value, check):
+    """The array of the device, after a look through it."""
+    launch(*check.launch(name, value, range(value.ndim)))
+    return value
 
 
 def here(name, value):
@@ -109,7 +138,7 @@ def whole_input(name, value, dims, largest, allowed, wanted):
         return cp.ascontiguousarray(to_device(value))
     out, = allocated(f"a copy of {name}", [(value.shape, np.int64)])
     out[...] = value
-    return checked(name, out, range(value.ndim), largest + 1)
+    return checked(name, out, RangeCheck(largest + 1))
 
 
 def class_input(name, value, dims, classes):
@@ -132,23 +161,10 @@ def units_input(name, value, dims, dtype, kind):
     """Values of units: binary 0 or 1, mean from 0 to 1, spin -1 or 1, categorical one-hot along the last axis."""
     if capturing():
         return value
+    check = UnitCheck(kind)
     if not isinstance(value, cp.ndarray):
-        check_units(name, as_array(name, value), kind)
-    value = real_input(name, value, dims, dtype)
-    return checked(name, value, range(value.ndim), kind)
-
-
-def check_units(name, value, kind):
-    """Refuse an array of NumPy that holds other values than units of this kind have: the first of them, and where it stands."""
-    if value.dtype.kind not in "fiub":
-        return
-    low, high = (-1 if kind == "spin" else 0), 1
-    wrong = ~((value >= low) & (value <= high) if kind == "mean" else (value == low) | (value == high))
-    if kind == "categorical" and not wrong.any():
-        wrong[..., 0] = value.sum(axis=-1) != 1
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name} must hold {unit_values(kind)}; {name}{list(place)} is {value[place]:g}")
+        check.refuse(name, as_array(name, value))
+    return checked(name, real_input(name, value, dims, dtype), check)
 
 
 def check_params(params, shapes):

@@ -58,7 +58,7 @@ class CudaUpdates(NativeUpdates):
             f'    """One step of {self.training.optimiser}, in place; the loss before it, on the device.{NAN * self.checked}'
             + f'{CHUNK * cut or NEW * self.checked}"""',
             "    workspace = Workspace.of(workspace, state)",
-            "    given = (                                                  # of each input: name, axes, type, what it may hold",
+            "    given = (                                                  # of each input: name, axes, type, what looks at it",
             *(f"        {self._given(k)}," for k in args), "    )",
             f"    return {step}(_launched, params, state, ({values}), given, workspace{', carry' * cut})"]) + "\n\n\n" \
             + self._step_text(args, seeded)
@@ -67,22 +67,21 @@ class CudaUpdates(NativeUpdates):
         """What a step must know of an input to put it where the graph reads it."""
         if key not in self.system.inputs:
             return f"({quoted(key)}, 0, int, None)"
-        e, text = self.system.inputs[key], self._allowed(key)
-        kind = {"bool": "bool", "class": "np.int64"}.get(e.type.kind, "np.float32")
-        kind = kind if text == "None" or text.startswith('"') else "np.int64"
-        return f"({quoted(key)}, {len(e.axes)}, {kind}, {text})"
+        e, (check, allowed) = self.system.inputs[key], self._allowed(key)
+        kind = "np.int64" if check == "RangeCheck" else {"bool": "bool"}.get(e.type.kind, "np.float32")
+        self.uses |= {check} if check else set()
+        return f"({quoted(key)}, {len(e.axes)}, {kind}, {f'{check}({allowed})' if check else None})"
 
-    def _allowed(self, key: str) -> str:
-        """What an input may hold: a number of classes, a kind of units, or None."""
-        e, own = self.system.inputs[key], key.removeprefix("lengths_")
-        limit = e.type.n if e.type.kind == "class" else axis_length(own) + 1 if own != key and e is lengths_input(own) else None
-        free = {n: self._shape_of(n) for n in (limit.symbols if limit is not None else ()) if n not in self.system.sizes}
-        text = "None" if limit is None else limit.format(free)
-        model = self.compiled.model
+    def _allowed(self, key: str) -> tuple[str, str]:
+        """What looks through an input, if anything, and what for: how many classes there are, or the kind of units."""
+        e, model = self.system.inputs[key], self.compiled.model
         for u in model.energy.visible if model is not None and model.energy is not None else ():
             if model is not None and u.name == key and u.kind != "gaussian":
-                text = quoted("mean" if model.domains.get(key) == "unit" else u.kind)
-        return text
+                return "UnitCheck", quoted("mean" if model.domains.get(key) == "unit" else u.kind)
+        if e.type.n is None:
+            return "", ""
+        free = {n: self._shape_of(n) for n in e.type.n.symbols if n not in self.system.sizes}
+        return "RangeCheck", e.type.n.format(free)
 
     def _shape_of(self, length_: str) -> str:
         """A length, read off an input that has it."""
@@ -134,11 +133,11 @@ class CudaUpdates(NativeUpdates):
     def _looked_through(self, args: Sequence[str]) -> Iterator[str]:
         """Inputs are looked through before parameters go where the gradient is taken."""
         for k in (k for k in args if k in self.system.inputs):
-            allowed, own = self._allowed(k), k.removeprefix("lengths_")
-            if allowed != "None":
-                helper = "units_input" if allowed.startswith('"') else "class_input" if allowed.isidentifier() or own == k else ""
-                helper = helper or "lengths_input"
-                more = {"units_input": f"np.float32, {allowed}", "class_input": allowed}.get(helper, f"{allowed} - 1")
+            check, allowed = self._allowed(k)
+            if check:
+                lengths = self.system.inputs[k] is lengths_input(k.removeprefix("lengths_"))
+                whole = ("lengths_input", f"{allowed} - 1") if lengths else ("class_input", allowed)
+                helper, more = whole if check == "RangeCheck" else ("units_input", f"np.float32, {allowed}")
                 self.uses.add(helper)
                 yield f"    {k} = {helper}({quoted(k)}, {k}, np.shape({k}), {more})"
 

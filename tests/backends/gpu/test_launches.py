@@ -38,6 +38,14 @@ def test_nothing_is_printed_that_is_not_used(name):
     assert [f for f in defined if f not in public and len(re.findall(rf"\b{f}\b", python)) < 2] == []
 
 
+def test_what_few_modules_use_stands_in_no_other():
+    """Units are of energies, batches of matrices of attention, blocks of examples of convolutions."""
+    few = {"UnitCheck": "cd1", "gemm_batched": "attention", "examples": "lenet"}
+    for helper, name in few.items():
+        held = {k: bool(re.search(rf"(?m)^(?:def|class) {helper}\b", programs.case(k).source)) for k in (*few.values(), *MODELS)}
+        assert held == {k: k == name for k in held}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_else_is_imported(name):
     lines = re.findall(r"(?m)^ *(?:import|from) .*", CudaProgram(ZOO[name]()).source)
