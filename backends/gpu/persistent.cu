@@ -21,12 +21,15 @@ struct matrix_ { const real *start; int far, near; bool whole; };
 /* Where a block's share of a product goes: unit u of part p of example b, at start[b*far + (p*jump + u)*near]. */
 struct share_ { real *start; int far, near, jump, share, units; };
 
-/* Columns from, ..., from + 15 of 32 rows, as far as there are so many: each thread four neighbours of four rows. */
-static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, int to)
+/* A warp's tile is 8 D rows of weights by 8 A examples: D lanes down, A across, in 32 / (D A) slices, each with its own columns.
+   It takes 64 / A columns at a time. Few examples: A = 1; many: A = 4. */
+
+/* The next columns of the tile's examples, as far as there are so many: each thread four neighbours of four rows. */
+template <int A> static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, int to)
 {
-    const int lane = threadIdx.x % 32, k = from + lane % 4*4;
+    const int lane = threadIdx.x % 32;
     for (int n = 0; n < 4; n++) {
-        const int b = lane / 4 + 8*n;
+        const int b = lane / 4 + n % A*8, k = from + lane % 4*4 + n / A*16;
         const real *there = &x.start[b*x.far + k*x.near];
         some[n] = {{0, 0, 0, 0}};
         if (b < rows && x.whole) {
@@ -37,64 +40,74 @@ static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, 
     }
 }
 
-/* The place of row b of column k, of 16 columns by 32 rows, such that threads which write or read them together do so in
-   different banks. */
-static __device__ inline int place_(int b, int k) { return 32*k + (b ^ k / 4*8 ^ k % 2*16); }
-
-/* Adds up 16 columns: each thread 8 rows of weights (two times 4) times 8 examples (two times 4), threads of a warp in slices
-   of 4 D, each slice its own columns. */
-template <int D> static __device__ inline void
-add_up_(real (*sum)[8], const real *weights, const real *more, int padded, int from, int depth,
-        const real *held)
+/* The place of example b of column k, of those that a tile takes at a time, such that threads which write or read them together
+   do so in different banks. */
+template <int A> static __device__ inline int place_(int b, int k)
 {
-    const int slice = threadIdx.x % 32 / (4*D), start = place_(threadIdx.x % 32 / D % 4*4, slice);
+    return A == 4 ? 32*k + (b ^ k / 4*8 ^ k % 2*16) : 8*(k ^ k / 4 % 4) + (b ^ k / 4 % 2*4);
+}
+
+/* Adds up these columns: each thread 8 rows of weights (two times 4) times 8 examples (two times 4). Its sums, by the bits of
+   their number: which 4 examples, which half of them, which 4 rows, the example, the row. */
+template <int D, int A> static __device__ inline void
+add_up_(real *sum, const real *weights, const real *more, int padded, int from, int depth, const real *held)
+{
+    const int lane = threadIdx.x % 32, slices = 32 / (D*A), slice = lane / (D*A), start = place_<A>(lane / D % A*4, slice);
     #pragma unroll
-    for (int n = 0; n < 2*D; n++) {                              /* as place_ says: `turn` is known here, 16 rows on is ^ 16 */
-        const int k = slice + 8 / D*n, column = min(from + k, depth - 1)*padded, here = 256 / D*n, turn = 8 / D*n / 4*8;
+    for (int n = 0; n < 2*D; n++) {                              /* `turn` is known here: bits of places add up without carry */
+        const int column = min(from + slice + slices*n, depth - 1)*padded, here = 256 / D*n, turn = place_<A>(0, slices*n) - here;
         const four w[2] = {*(const four *)&weights[column], *(const four *)&more[column]};
-        const four x[2] = {*(const four *)&held[here + (start ^ turn)], *(const four *)&held[here + (start ^ turn ^ 16)]};
+        const four x[2] = {*(const four *)&held[here + (start ^ turn)], *(const four *)&held[here + (start ^ turn ^ 4*A)]};
         for (int i = 0; i < 8; i++)
-            for (int j = 0; j < 8; j++) sum[i][j] += w[i / 4].x[i % 4] * x[j / 4].x[j % 4];
+            for (int j = 0; j < 8; j++)
+                sum[j / 2*16 + i / 4*8 + j % 2*4 + i % 4] += w[i / 4].x[i % 4] * x[j / 4].x[j % 4];
     }
 }
 
-/* One tile, 8 D rows of weights from `top` by 32 examples, columns from..to, by a warp: D lanes down, 4 across, 8 / D slices. The
-   next 16 columns are on their way while the last ones are added up, which stand in one half of `held`, 1024 numbers, or the
-   other. */
-template <int D> static __device__ inline void
-tile_(real (*sum)[8], const real *weights, int padded, int depth, int top, matrix_ x, int rows,
-      int from, int to, real *held)
+/* Sums of two lanes that differ in this bit: the lower lane gets the first N of the totals, the upper one the others. `turned`:
+   the upper lane has them the other way round. */
+template <int N> static __device__ inline void split_(real *sum, int bit, bool turned = false)
 {
-    const int lane = threadIdx.x % 32, down = top + lane % D*4;
-    const real *start = weights + min(down, padded - 4), *more = weights + min(down + 4*D, padded - 4);
+    const bool second = threadIdx.x & bit && !turned;
+    for (int n = 0; n < N; n++) {
+        const real mine = second ? sum[n + N] : sum[n], other = second ? sum[n] : sum[n + N];
+        sum[n] = mine + __shfl_xor_sync(0xffffffff, other, bit);
+    }
+}
+
+/* A tile by a warp, rows of weights from `top`, columns from..to; the totals go to `held`, example by example. The next columns
+   are on their way while the last ones are added up, which stand in one half of `held`, 1024 numbers, or the other. Lanes with
+   bit 4 have their two times 4 rows the other way round: else some would read weights from the same banks. */
+template <int D, int A> static __device__ inline void
+tile_(const real *weights, int padded, int depth, int top, matrix_ x, int rows, int from, int to, real *held)
+{
+    const int lane = threadIdx.x % 32, across = lane / D % A*4, down = lane % D*4, turned = lane / 4 % 2;
+    const real *start = weights + min(top + down + turned*4*D, padded - 4);
+    const real *more = weights + min(top + down + (1 - turned)*4*D, padded - 4);
+    real sum[64];
+    for (int n = 0; n < 64; n++) sum[n] = 0;
     four some[4];
-    bring_(some, x, rows, from, to);
-    for (int k = from; k < to; k += 16) {
-        real *half = &held[k / 16 % 2*512];
+    bring_<A>(some, x, rows, from, to);
+    for (int k = from; k < to; k += 64 / A) {
+        real *half = &held[k / (64 / A) % 2*512];
         for (int n = 0; n < 4; n++)
-            for (int i = 0; i < 4; i++) half[place_(lane / 4 + 8*n, lane % 4*4 + i)] = some[n].x[i];
+            for (int i = 0; i < 4; i++) half[place_<A>(lane / 4 + n % A*8, lane % 4*4 + n / A*16 + i)] = some[n].x[i];
         __syncwarp();
-        bring_(some, x, rows, k + 16, to);
-        add_up_<D>(sum, start, more, padded, k, depth, half);
+        bring_<A>(some, x, rows, k + 64 / A, to);
+        add_up_<D, A>(sum, start, more, padded, k, depth, half);
     }
     __syncwarp();
-}
-
-/* Half of a warp's sums, of its lower 16 lanes and its upper ones together: examples 0, ..., 3 of each thread to the lower ones,
-   4, ..., 7 to the upper; four rows of an example by thread, thread by thread. */
-static __device__ inline void half_(real (*sum)[8], real *joined)
-{
-    const int lane = threadIdx.x % 32;
-    for (int j = 0; j < 4; j++)
-        for (int r = 0; r < 2; r++) {
-            four kept;
-            for (int i = 0; i < 4; i++) {
-                const real lower = sum[4*r + i][j], upper = sum[4*r + i][j + 4];
-                const real other = __shfl_xor_sync(0xffffffff, lane < 16 ? upper : lower, 16);
-                kept.x[i] = lane < 16 ? lower + other : other + upper;
-            }
-            *(four *)&joined[128*(4*r + j) + 4*lane] = kept;
-        }
+    split_<32>(sum, 16);
+    if (D*A < 16) split_<16>(sum, 8);
+    if (D*A < 8) split_<8>(sum, 4, true);
+    if (D*A < 4) split_<4>(sum, 2);
+    if (D*A < 2) split_<2>(sum, 1);
+    for (int n = 0; n < 2*D*A; n += 4) {
+        const int at = lane / (D*A)*2*D*A + (n ^ (D*A < 8 ? 0 : turned*8));       /* its number among the 64 of all slices */
+        real *total = &held[(at / 32*4*A + across + at / 16 % 2*2 + at / 4 % 2)*8*D + at / 8 % 2*4*D + down + at % 4];
+        if (D*A == 1) { total[0] = sum[0]; total[1] = sum[1]; }
+        else *(four *)total = {{sum[n], sum[n + 1], sum[n + 2], sum[n + 3]}};
+    }
 }
 
 /* Element n of a block's share of example b. */
@@ -104,45 +117,46 @@ static __device__ inline void put_(share_ out, int n, int b, real value)
     if (u < out.units) out.start[b*out.far + (n / out.share*out.jump + u)*out.near] = value;
 }
 
-/* out = x times the block's rows of weights, which stand column by column in shared memory; `work`: 8 warps by 1024 numbers.
-   Where there are fewer tiles than warps, several warps share a tile's columns; all sums of a tile are joined in one order. */
-template <int D> static __device__ inline void
-product_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
+/* out = x times the block's rows of weights, which stand column by column in shared memory, `held` numbers from its start, where
+   8 warps have 1024 numbers each to work with. Where there are fewer tiles than warps, several warps share a tile's columns; all
+   sums of a tile are joined in one order. Compiled once for all kernels of a module, not into each of them. */
+template <int D, int A> static __device__ __noinline__ void
+product_(int held, int rows, int depth, matrix_ x, int examples, share_ out)
 {
-    const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32;
-    const int down = (rows + 8*D - 1) / (8*D), tiles = down*((examples + 31) / 32), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1);
-    const int together = 8 / ways, span = (depth + 16*ways - 1) / (16*ways)*16;
+    extern __shared__ real shared_[];                            /* the kernel's `work`; of a pointer, the memory is not known */
+    __builtin_assume(__isGlobal(x.start));
+    const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32, down = (rows + 8*D - 1) / (8*D);
+    const int tiles = down*((examples + 8*A - 1) / (8*A)), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1), together = 8 / ways;
+    const int span = (depth*A + 64*ways - 1) / (64*ways)*(64 / A);
     for (int first = 0; first < tiles; first += together) {
-        const int tile = first + warp / ways, way = warp % ways, left = tile / down*32;
-        if (tile < tiles && warp < together*ways) {
-            real sum[8][8];
-            for (int i = 0; i < 8; i++)
-                for (int j = 0; j < 8; j++) sum[i][j] = 0;
-            const matrix_ some = {x.start + left*x.far, x.far, x.near, x.whole};
-            tile_<D>(sum, weights, padded, depth, tile % down*8*D, some, examples - left, min(way*span, depth),
-                     min(way*span + span, depth), &work[1024*warp]);
-            half_(sum, &work[1024*warp]);
-        }
+        const int tile = first + warp / ways, from = min(warp % ways*span, depth), left = tile / down*8*A;
+        if (tile < tiles && warp < together*ways)
+            tile_<D, A>(shared_ + held, padded, depth, tile % down*8*D, {x.start + left*x.far, x.far, x.near, x.whole},
+                        examples - left, from, min(from + span, depth), &shared_[1024*warp]);
         __syncthreads();
-        for (int at = threadIdx.x; at < min(together, tiles - first)*256*D; at += 256) {
-            const int which = at / (256*D), n = at % 4, lane = at / 4 % (4*D), half = at / (16*D) % 2, some = at / (32*D) % 8;
-            const int here = first + which, row = here % down*8*D + some / 4*4*D + lane % D*4 + n;
-            const int example = here / down*32 + half*16 + lane / D*4 + some % 4;
-            const real *sums = &work[1024*which*ways + 128*some + 64*half + 4*lane + n];
+        for (int at = threadIdx.x; at < min(together, tiles - first)*64*D*A; at += 256) {
+            const int which = at / (64*D*A), place = at % (64*D*A), here = first + which;
+            const int row = here % down*8*D + place % (8*D), example = here / down*8*A + place / (8*D);
             real total = 0;
-            for (int k = 0; k < ways; k++)
-                for (int slice = 0; slice < 4 / D; slice++) total += sums[1024*k + 16*D*slice];
+            for (int k = 0; k < ways; k++) total += shared_[1024*(which*ways + k) + place];
             if (row < rows && example < examples) put_(out, row, example, total);
         }
         __syncthreads();
     }
 }
 
-/* The product in the form that fits the number of rows. */
-static __device__ inline void multiply_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
+/* The product in the form that fits the numbers of rows and examples. */
+static __device__ inline void multiply_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out,
+                                        const real *work)
 {
+    const int held = (int)(weights - work);
     x.whole = x.near == 1 && x.far % 4 == 0 && depth % 4 == 0 && (size_t)x.start % sizeof(four) == 0;
-    if (rows <= 8) product_<1>(weights, rows, depth, x, examples, out, work);
-    else if (rows <= 16) product_<2>(weights, rows, depth, x, examples, out, work);
-    else product_<4>(weights, rows, depth, x, examples, out, work);
+    if (examples <= 16) {
+        if (rows <= 8) product_<1, 1>(held, rows, depth, x, examples, out);
+        else if (rows <= 16) product_<2, 1>(held, rows, depth, x, examples, out);
+        else product_<4, 1>(held, rows, depth, x, examples, out);
+    }
+    else if (rows <= 8) product_<1, 4>(held, rows, depth, x, examples, out);
+    else if (rows <= 16) product_<2, 4>(held, rows, depth, x, examples, out);
+    else product_<4, 4>(held, rows, depth, x, examples, out);
 }

@@ -61,7 +61,7 @@ def factors(units, share, depth, examples):
 
 @on_host
 @pytest.mark.parametrize(("units", "share", "depth", "examples"), [
-    (1, 1, 1, 1), (3, 4, 5, 7), (4, 4, 40, 33), (6, 7, 64, 32), (16, 16, 100, 70), (35, 36, 17, 100)])
+    (1, 1, 1, 1), (3, 4, 5, 7), (7, 7, 130, 9), (20, 20, 520, 16), (4, 4, 40, 33), (6, 7, 64, 32), (16, 16, 100, 70), (35, 36, 17, 100)])
 def test_a_product(units, share, depth, examples):
     """Few rows and many, fewer tiles than warps and more, a last block with fewer units: the same bits in every order."""
     found = []
@@ -75,9 +75,9 @@ def test_a_product(units, share, depth, examples):
 
 
 LAST = "    }\n    __syncwarp();\n"
-JOINED = "half_(sum, &work[1024*warp]);\n        }\n"
+JOINED = "&shared_[1024*warp]);\n"
 RACES = {                                                        # in a product -> what is there instead
-    "slices in one half of the memory": ("k / 16 % 2*512", "0"),
+    "slices in one half of the memory": ("k / (64 / A) % 2*512", "0"),
     "columns read before they are there": ("__syncwarp();\n        bring_", "bring_"),
     "sums over columns that are still read": (LAST, "    }\n"),
     "sums joined before all are there": (f"{JOINED}        __syncthreads();\n", JOINED),
@@ -85,13 +85,14 @@ RACES = {                                                        # in a product 
 
 
 @compiled
+@pytest.mark.parametrize(("depth", "examples"), [(264, 24), (1032, 8)])
 @pytest.mark.parametrize("what", ["", *(pytest.param(x, marks=pytest.mark.full) for x in RACES)])
-def test_threads_of_a_product_do_not_race(what):
+def test_threads_of_a_product_do_not_race(what, depth, examples):
     """By the interpreter of PTX, with three slices of columns in some warps; with a barrier less they do."""
     assert all(PRODUCT.count(old) == 1 for old, _ in RACES.values())
     text = PRODUCT.replace(*RACES.get(what, ("", "")))
     kernel = ptx.kernels(nvrtc.compiler().compile(text, "compute_90", "-lineinfo").ptx)["times"]
-    (w, x, y, *numbers), memory = factors(4, 4, 264, 8)
+    (w, x, y, *numbers), memory = factors(4, 4, depth, examples)
     if what:
         with pytest.raises(Fault, match="a race"):
             ptx.launch(kernel, (1,), (256,), [w, x, y, *numbers], memory, False)

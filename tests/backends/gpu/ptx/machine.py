@@ -221,7 +221,8 @@ class Machine:
         if "param" in i.parts:
             name, more = parameter(i.operands[1])
             if (name, more) in self.passed:                      # of a function
-                self.put(i.operands[0], self.passed[name, more][lanes], lanes)
+                for k, to in enumerate(names(i.operands[0])):
+                    self.put(to, self.passed[name, more + k * SIZES[i.kind]][lanes], lanes)
                 return
             raw = self.parameters[name][more:][:SIZES[i.kind]]
             self.put(i.operands[0], np.frombuffer(raw, TYPES[i.kind])[0], lanes)
@@ -254,8 +255,10 @@ class Machine:
     def _st(self, i, lanes):
         n, given = SIZES[i.kind], names(i.operands[1])
         if "param" in i.parts:
-            place = self.passed.setdefault(parameter(i.operands[0]), np.zeros(self.count, TYPES[i.kind]))
-            place[lanes] = self.value(given[0], i.kind, lanes)
+            name, more = parameter(i.operands[0])
+            for k, x in enumerate(given):
+                place = self.passed.setdefault((name, more + k * n), np.zeros(self.count, TYPES[i.kind]))
+                place[lanes] = self.value(x, i.kind, lanes)
             return
         at = self.address(i.operands[0], lanes)
         for k, name in enumerate(given):

@@ -68,7 +68,7 @@ def kernels(text):
     dynamic = re.findall(r"^\.extern \.shared \.align \d+ \.b8 (\w+)\[\];", text, re.M)
     shared = placed(declared("shared", text, r"^"))
     functions = {m[1]: (re.findall(r"\w+_param_\d+", m[2]), text[m.end():closing(text, m.end())])
-                 for m in re.finditer(r"\.func\s+\([^)]*\)\s*(\w+)\s*\(([^)]*)\)\s*\{", text)}
+                 for m in re.finditer(r"\.func\s+(?:\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)\s*\{", text)}
     found = {}
     for m in re.finditer(r"\.entry (\w+)\s*\((.*?)\)([^{]*)\{", text, re.S):
         body = text[m.end():closing(text, m.end())]
@@ -125,8 +125,8 @@ def read(body, kernel, functions):
         elif s and s != "{}" and not s.startswith("."):
             negated, predicate, opcode, rest = STATEMENT.match(s).groups()
             operands = tuple(x.strip() for x in OPERAND.findall(rest))
-            if opcode.startswith("call") and operands[1] in functions:
-                called(*operands, kernel, functions)
+            if opcode.startswith("call") and functions.keys() & {*operands[:2]}:
+                called(*operands, kernel, functions) if len(operands) == 3 else called("", *operands, kernel, functions)
                 continue
             kernel.code.append(Instruction(predicate, negated == "!", tuple(opcode.split(".")), operands, s, line))
 
