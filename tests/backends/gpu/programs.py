@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from chainrule.backends.cpu.program import Program
 from chainrule.backends.gpu.program import CudaProgram
+from chainrule.compiler.options import Options
 from chainrule.frontends.language import parse
 from gpu import host, nvrtc, ptx, standin, wide
 from zoo import trained_energies as energies
@@ -38,10 +39,14 @@ def case(name, **lengths):
         numpy = energies.program(energies.TRAINED[name], "float32")
         return Case(numpy.system, numpy.init(seed=1), energies.data(numpy.system), numpy, CudaProgram(numpy.system).source)
     lengths = LENGTHS | wide.LENGTHS.get(name, {}) | lengths
-    point = CASES[name]() if name in CASES else drawn(ZOO[name]() if name in ZOO else parse(wide.WIDE[name]), lengths)
+    return made(CASES[name]() if name in CASES else drawn(ZOO[name]() if name in ZOO else parse(wide.WIDE[name]), lengths))
+
+
+def made(point, **options):
+    """The case of a model with numbers, its module for a GPU printed with these options."""
     numpy = Program(point.system, "float32")
     params = {k: np.asarray(v).astype(np.float32) for k, v in point.params.items()}
-    return Case(point.system, params, point.inputs(numpy), numpy, CudaProgram(point.system).source)
+    return Case(point.system, params, point.inputs(numpy), numpy, CudaProgram(point.system, options=Options(**options)).source)
 
 
 def on_their_way(module, inputs):

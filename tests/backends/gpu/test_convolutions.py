@@ -6,9 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from chainrule.backends.cpu.program import Program
 from chainrule.backends.gpu import convolutions, device
-from chainrule.backends.gpu.program import CudaProgram
 from chainrule.compiler.sizes import at_most, size, symbol
 from chainrule.frontends.language import parse
 from gpu import host, programs
@@ -38,10 +36,7 @@ loss = cross_entropy(softmax(s), y)
 @cache
 def made(text):
     """A model with numbers, and its module for a GPU."""
-    point = drawn(parse(text), {"B": 5})
-    numpy = Program(point.system, "float32")
-    params = {k: np.asarray(v).astype(np.float32) for k, v in point.params.items()}
-    return programs.Case(point.system, params, point.inputs(numpy), numpy, CudaProgram(point.system).source)
+    return programs.made(drawn(parse(text), {"B": 5}))
 
 
 @pytest.mark.parametrize("most", [pytest.param(1, marks=pytest.mark.full), 2, pytest.param(5, marks=pytest.mark.full)])

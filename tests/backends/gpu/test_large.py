@@ -1,12 +1,12 @@
 """Rows that do not fit into a block's shared memory: they stand in global memory, and kernels compile at every size."""
 
 import re
+from dataclasses import replace
+from functools import cache
 
 import pytest
-from chainrule.backends.cpu.program import Program
 from chainrule.backends.gpu.geometry import SHARED
 from chainrule.backends.gpu.program import CudaProgram
-from chainrule.compiler.options import Options
 from chainrule.frontends.language import parse
 from gpu import host, nvrtc, programs
 from zoo.points import drawn
@@ -47,6 +47,13 @@ LIMIT = 48 << 10                                                 # bytes of shar
 KINDS = {"real": 4, "int": 4, "int64_t": 8, "double": 8, "bool": 1}
 
 
+@cache
+def printed(text, units):
+    """A model's kernels, and its sizes."""
+    program = CudaProgram(parse(text.format(units=units)))
+    return program.cuda, program.system.sizes
+
+
 def static(text, sizes):
     """kernel -> bytes of shared memory that its text declares."""
     out = {}
@@ -62,23 +69,21 @@ def static(text, sizes):
 
 @pytest.mark.parametrize(("text", "units"), SIZES)
 def test_rows_stay_below_what_a_block_has(text, units):
-    program = CudaProgram(parse(text.format(units=units)))
-    found = static(program.cuda, program.system.sizes)
+    found = static(*printed(text, units))
     assert found
     assert {k: n for k, n in found.items() if n > LIMIT} == {}
 
 
 def test_rows_that_fit_stand_in_shared_memory():
     """The layer norms' rows of 1024 numbers, as many as fit."""
-    program = CudaProgram(parse(PEEPHOLES.format(units=1024)))
-    assert max(static(program.cuda, program.system.sizes).values()) > SHARED // 2
+    assert max(static(*printed(PEEPHOLES, 1024)).values()) > SHARED // 2
 
 
 @pytest.mark.full
 @pytest.mark.skipif(nvrtc.compiler() is None, reason=nvrtc.MISSING)
 @pytest.mark.parametrize(("text", "units"), SIZES)
 def test_large_rows_compile(text, units):
-    made = nvrtc.compiler().compile(CudaProgram(parse(text.format(units=units))).cuda, nvrtc.ARCHITECTURES[0])
+    made = nvrtc.compiler().compile(printed(text, units)[0], nvrtc.ARCHITECTURES[0])
     assert made.complaints == []
     assert {k: r for k, r in made.kernels.items() if r.spilled or r.shared > LIMIT} == {}
 
@@ -87,9 +92,6 @@ def test_large_rows_compile(text, units):
 @pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 @pytest.mark.parametrize(("text", "units"), [(PEEPHOLES, 1024), (CLASSES, 50_000)])
 def test_large_rows_compute_what_numpy_computes(text, units):
-    point = drawn(parse(text.format(units=units)), {"B": 1, "T": 2})
-    params = {k: v.astype("float32") / 8 for k, v in point.params.items()}
-    numpy = Program(point.system, "float32")
-    source = CudaProgram(point.system, options=Options(persistent=False)).source
-    case = programs.Case(point.system, params, point.inputs(numpy), numpy, source)
+    case = programs.made(drawn(parse(text.format(units=units)), {"B": 1, "T": 2}), persistent=False)
+    case = replace(case, params={k: v / 8 for k, v in case.params.items()})
     assert programs.differences(programs.on_device(case), programs.on_numpy(case), 2e-4, 1e-6) == {}

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from chainrule.backends.gpu.kernels import LONG, folded, unbraced
+from chainrule.frontends.language import parse
 from gpu import host, programs
 from zoo.points import drawn
 
@@ -51,16 +52,6 @@ def test_a_matrix_is_turned_by_tiles():
     """Of sizes that tiles of 32 do not divide."""
     if host.compiler() is None:
         pytest.skip(host.MISSING)
-    c = turned()
+    c = programs.made(drawn(parse(TURNED), {"B": 3, "T": 4}))
     assert "tile[threadIdx.x][k_]" in c.source
     assert programs.differences(programs.on_device(c, host.SHUFFLED), programs.on_numpy(c), 2e-5, 1e-6) == {}
-
-
-def turned():
-    from chainrule.backends.cpu.program import Program
-    from chainrule.backends.gpu.program import CudaProgram
-    from chainrule.frontends.language import parse
-    point = drawn(parse(TURNED), {"B": 3, "T": 4})
-    numpy = Program(point.system, "float32")
-    params = {k: v.astype("float32") for k, v in point.params.items()}
-    return programs.Case(point.system, params, point.inputs(numpy), numpy, CudaProgram(point.system).source)
