@@ -7,7 +7,7 @@ their allocation, a result that overlaps an operand.
 import ctypes
 
 import numpy as np
-from gpu.devices import Refused, allocation, current, not_captured
+from gpu.devices import SETTINGS, Refused, allocation, current, not_captured
 
 REAL, KEPT = 0, {68: 23, 75: 7, 77: 10}                          # CUDA_R_32F; bits by CUBLAS_COMPUTE_32F, _FAST_16BF, _FAST_TF32
 INVALID = 7                                                      # CUBLAS_STATUS_INVALID_VALUE
@@ -17,12 +17,12 @@ class Cublas:
     """The library. A handle works on the stream that it was given, in a workspace of its device."""
 
     def __init__(self):
-        self.streams, self.workspaces = {}, {}
+        self.streams, self.workspaces, self.devices = {}, {}, {}
 
     def cublasCreate_v2(self, handle):
         not_captured("what cuBLAS allocates", True)
         handle._obj.value = len(self.streams) + 1
-        self.streams[handle._obj.value] = 0
+        self.streams[handle._obj.value], self.devices[handle._obj.value] = 0, SETTINGS.device
         return 0
 
     def cublasGetStatusName(self, status):
@@ -40,6 +40,8 @@ class Cublas:
     def cublasSetWorkspace_v2(self, handle, address, size):
         typed("workspace", address, ctypes.c_void_p)
         typed("size", size, ctypes.c_size_t)
+        if address.value % 256:
+            return INVALID
         self.workspaces[handle.value] = allocation(address.value, size.value)
         return 0
 
@@ -70,6 +72,8 @@ class Cublas:
             raise Refused("cuBLAS: the result overlaps an operand")
         if handle.value not in self.workspaces or self.streams[handle.value] != current().ptr:
             raise Refused("cuBLAS: a handle of another stream than the current one, or without a workspace")
+        if self.devices[handle.value] != SETTINGS.device:
+            raise Refused(f"cuBLAS: a handle of device {self.devices[handle.value]}, and device {SETTINGS.device} is in use")
         by, keep = alpha._obj.value, beta._obj.value
 
         def work():

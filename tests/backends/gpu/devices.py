@@ -28,7 +28,10 @@ class Count:
 
 @dataclass
 class Settings:
-    """How kernels run: the order of threads, whether undefined behaviour traps; `watch` is given each launch, and runs it."""
+    """How kernels run: the order of threads, whether undefined behaviour traps; `watch` is given each launch, and runs it.
+
+    `loaded`: the kernels of CuPy's own whose code is on a device, with that device.
+    """
 
     order: int = host.FORWARD
     trapped: bool = False
@@ -37,6 +40,7 @@ class Settings:
     device: int = 0
     memory: int = 1 << 40
     count: Count = field(default_factory=Count)
+    loaded: set = field(default_factory=set)
 
 
 SETTINGS = Settings()
@@ -84,9 +88,13 @@ class Stream:
     """A stream: what it is given runs at once, or is kept while it captures."""
 
     def __init__(self, null=False, non_blocking=False):
-        self.kept, self.non_blocking, self.ptr, self.before = None, non_blocking, id(self) if non_blocking else 0, []
+        self.kept, self.non_blocking, self.ptr, self.before, self.spoiled = None, non_blocking, 0 if null else id(self), [], False
+        self.device = None if null else SETTINGS.device
 
     def __enter__(self):
+        if self.device not in (None, SETTINGS.device):
+            raise RuntimeError(f"The device that the stream is created on ({self.device}) does not match with the current device "
+                               f"({SETTINGS.device})")
         self.before.append(current())
         THREAD.stream = self
         return self
@@ -102,13 +110,17 @@ class Stream:
             raise Refused("only a stream that is non-blocking can capture")
         if not SETTINGS.captures:
             raise Refused("this device captures nothing")
-        self.kept = []
+        self.kept, self.spoiled = [], False
 
     def is_capturing(self):
+        if self.kept is not None and self.spoiled:
+            raise RuntimeError("the stream was capturing, but an error has invalidated the capture sequence")
         return self.kept is not None
 
     def end_capture(self):
         graph, self.kept = Graph(self.kept), None
+        if self.spoiled:
+            raise RuntimeError("cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture")
         return graph
 
     def synchronize(self):
@@ -123,7 +135,7 @@ class Stream:
             self.kept.append((work, [weakref.ref(m) for m in memories if m is not None]))
 
 
-Stream.null, THREAD = Stream(), threading.local()
+Stream.null, THREAD = Stream(null=True), threading.local()
 
 
 def current():
@@ -155,6 +167,14 @@ class Graph:
 
 
 def not_captured(what, relaxed=False):
-    """Refuse it while a stream captures; `relaxed`: not if that is allowed."""
+    """Refuse it while a stream captures, which spoils the capture; `relaxed`: not if that is allowed."""
     if current().kept is not None and not (relaxed and current().mode == RELAXED):
+        current().spoiled = True
         raise Refused(f"{what} while the stream captures")
+
+
+def loaded(what, where):
+    """A kernel's first launch on a device loads its code there: refused while a stream captures. `where` remembers."""
+    if (what, SETTINGS.device) not in where:
+        not_captured(f"the first launch of {what}", True)
+        where.add((what, SETTINGS.device))

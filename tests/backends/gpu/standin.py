@@ -6,13 +6,19 @@ the graph is launched, and then only where its arrays are still alive. `Count` c
 """
 
 import ctypes
+import math
+import re
 import types
+import weakref
 
 import numpy as np
 from gpu import host
-from gpu.devices import LOCK, SETTINGS, Graph, Memory, Refused, Stream, allocation, current, free, not_captured, there
+from gpu.devices import LOCK, SETTINGS, Graph, Memory, Refused, Stream, allocation, current, free, loaded, not_captured, there
 
 STATIC = 48 << 10                                                # bytes of dynamic shared memory that nobody need ask for
+LARGEST = 232448                                                 # and that a block may have, with those of the kernel's own
+GRID, BLOCK, THREADS = (2**31 - 1, 65535, 65535), (1024, 1024, 64), 1024
+ARGUMENTS = 4096                                                 # bytes
 
 
 # ---------------------------------------------------------------- arrays
@@ -82,6 +88,9 @@ class ndarray:
         if isinstance(value, np.ndarray):
             raise TypeError("an array of NumPy is not assigned to one of the device; use set()")
         to, given = self[key].held, value.held if isinstance(value, ndarray) else value
+        alike = isinstance(value, ndarray) and (to.shape, to.strides, to.dtype) == (given.shape, given.strides, given.dtype)
+        if not (alike and to.flags.c_contiguous):                # else a copy of bytes
+            loaded(f"CuPy's copy of {getattr(given, 'dtype', 'a number')} to {to.dtype}", SETTINGS.loaded)
         SETTINGS.count.launched += 1
         current().run(lambda: np.copyto(to, given), [self.memory, getattr(value, "memory", None)])
 
@@ -93,11 +102,14 @@ class ndarray:
         return out
 
     def __iadd__(self, other):
+        loaded(f"CuPy's sum of {self.dtype} and {other.dtype}", SETTINGS.loaded)
         SETTINGS.count.launched += 1
         current().run(lambda: np.add(self.held, other.held, out=self.held), [self.memory, other.memory])
         return self
 
     def fill(self, value):
+        if value != 0 or not self.flags.c_contiguous:            # else bytes are set
+            loaded(f"CuPy's fill of {self.dtype}", SETTINGS.loaded)
         SETTINGS.count.launched += 1
         held = self.held
         current().run(lambda: held.fill(value), [self.memory])
@@ -206,14 +218,17 @@ def ascontiguousarray(a):
 
 PINNED = set()                                                   # addresses of arrays of NumPy in pinned memory
 PROCESSORS = 6                                                   # of the device: each keeps one block of a cooperative launch
+HANDLES = weakref.WeakValueDictionary()                          # kernels by what the driver knows them by
 
 
 class RawModule:
     """Kernels, compiled by a C++ compiler."""
 
     def __init__(self, *, code, options=(), backend="nvrtc", enable_cooperative_groups=False):
-        self.code, self.cooperative = code, enable_cooperative_groups
-        self.modules = {}
+        self.code, self.cooperative, self.modules = code, enable_cooperative_groups, {}
+        self.own = re.search(r"(?<!extern )__shared__", code) is not None                # of static size
+        if type(options) is not tuple:
+            raise TypeError(f"Argument 'options' has incorrect type (expected tuple, got {type(options).__name__})")
 
     def kernel(self, name, trapped):
         """The function, with or without traps."""
@@ -222,6 +237,7 @@ class RawModule:
         return self.modules[trapped].get_function(name)
 
     def get_function(self, name):
+        not_captured("compiling kernels", True)
         return RawKernel(self, name)
 
 
@@ -229,8 +245,25 @@ class RawKernel:
     """A kernel. Arguments are checked at the launch, also while it is captured."""
 
     def __init__(self, module, name):
-        self.module, self.name, self.kernels, self.max_dynamic_shared_size_bytes = module, name, {}, STATIC
+        self.module, self.name, self.kernels, self.dynamic, self.loaded = module, name, {}, STATIC, set()
         self.kernel = types.SimpleNamespace(ptr=id(self))
+        HANDLES[id(self)] = self
+
+    @property
+    def max_dynamic_shared_size_bytes(self):
+        """How many bytes of shared memory a launch may ask for."""
+        return self.dynamic
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size):
+        if size > LARGEST - self.module.own:                     # of its own the kernel has one byte at least
+            raise RuntimeError(f"CUDA_ERROR_INVALID_VALUE: {self.name}: {size} bytes, and those that the kernel has of its own")
+        self.dynamic = size
+
+    @staticmethod
+    def resident(handle, threads, dynamic):
+        """How many blocks a multiprocessor keeps: none of a kernel that has not asked for so much shared memory."""
+        return int(dynamic <= HANDLES[handle].dynamic and threads <= THREADS)
 
     def __call__(self, grid, block, args, *, shared_mem=0):
         if shared_mem > self.max_dynamic_shared_size_bytes:
@@ -242,6 +275,10 @@ class RawKernel:
             raise TypeError(f"{self.name}: an array of NumPy as a kernel's argument")
         if not (type(grid) is type(block) is tuple and min(*grid, *block, 1) == 1 and max(len(grid), len(block)) <= 3):
             raise Refused(f"{self.name}: a grid {grid} of blocks {block}: both are tuples, and a 0 in them would become 1")
+        if any(n > most for n, most in [*zip(grid, GRID), *zip(block, BLOCK)]) or math.prod(block) > THREADS:
+            raise RuntimeError(f"CUDA_ERROR_INVALID_VALUE: {self.name}: a grid {grid} of blocks {block}")
+        if sum(8 if isinstance(a, ndarray) else np.asarray(a).itemsize for a in args) > ARGUMENTS:
+            raise RuntimeError(f"CUDA_ERROR_INVALID_VALUE: {self.name}: more than {ARGUMENTS} bytes of arguments")
         for a in args:
             if isinstance(a, ndarray):
                 there(f"{self.name}: an array", a.memory)
@@ -251,6 +288,7 @@ class RawKernel:
                 self.kernels[now.trapped] = self.module.kernel(self.name, now.trapped)
         kernel, given = self.kernels[now.trapped], [a.held if isinstance(a, ndarray) else a for a in args]
         kernel.check(given)
+        loaded(self.name, self.loaded)
         now.count.launched += 1
 
         def work():
@@ -289,13 +327,13 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
                         broadcast_to=broadcast_to,
                         RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=empty_like,
                         zeros_like=zeros_like, float32=np.float32, int32=np.int32, int64=np.int64)
-    attributes = {"MultiProcessorCount": PROCESSORS, "MaxSharedMemoryPerBlockOptin": 232448, "CooperativeLaunch": 1,
+    attributes = {"MultiProcessorCount": PROCESSORS, "MaxSharedMemoryPerBlockOptin": LARGEST, "CooperativeLaunch": 1,
                   "ClockRate": 1500000}
     device = types.SimpleNamespace(
         compute_capability="90", attributes=attributes, synchronize=lambda: current().synchronize())
     out.cuda = types.SimpleNamespace(
         Stream=Stream, Graph=Graph, get_current_stream=current, Device=lambda k=0: device,
-        driver=types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, dynamic: 1),
+        driver=types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=RawKernel.resident),
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: SETTINGS.device,
                                       runtimeGetVersion=lambda: 13000, streamCaptureModeThreadLocal=1, memoryTypeHost=1,
                                       pointerGetAttributes=lambda address: types.SimpleNamespace(type=int(address in PINNED)),

@@ -28,6 +28,20 @@ def test_memory_of_a_relaxed_capture_has_ended():
         programs.on_device(c, source=source.replace(mode, "begin_capture()"))
 
 
+def test_what_goes_wrong_first_is_told():
+    """Not that the capture has ended by it: then a step is launched plainly, and the next one is as good."""
+    c = programs.case("mlp")
+    grads = "    grads = workspace.gradients(params"
+    module = programs.loaded(c.source.replace(grads, f"    state['step'].copy()\n{grads}"))
+    params, inputs = module.to_device(c.params), programs.on_their_way(module, c.inputs)
+    state = module.init_state(params)
+    module.train_step(params, state, **inputs)
+    with pytest.warns(UserWarning, match="a step cannot be captured: allocation while the stream captures; it is launched"):
+        module.train_step(params, state, **inputs)
+    module.train_step(params, state, **inputs)
+    assert module.to_host(state["step"]) == 3
+
+
 def test_a_default_stream_of_each_thread(monkeypatch):
     """It has one pointer in all threads: they share neither handles nor parts of sums."""
     module, found = programs.loaded(programs.case("mlp").source), []

@@ -53,7 +53,59 @@ def test_what_is_refused_while_capturing(cp, work):
         stream.begin_capture(cp.cuda.runtime.streamCaptureModeThreadLocal)
         with pytest.raises(Refused, match="captures"):
             work(cp, a)
-        stream.end_capture()
+        with pytest.raises(RuntimeError, match="invalidated"):
+            stream.is_capturing()
+        with pytest.raises(RuntimeError, match="Invalidated"):
+            stream.end_capture()
+    assert not stream.is_capturing()
+
+
+@pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+@pytest.mark.parametrize("work", [
+    lambda cp, k, a: cp.RawModule(code=TEXT).get_function("twice"), lambda cp, k, a: k((1,), (32,), (a, np.int32(4))),
+    lambda cp, k, a: a.fill(1), lambda cp, k, a: a.__setitem__(..., a.T), lambda cp, k, a: a.__iadd__(a)],
+    ids=("a module", "a kernel", "a fill", "a copy that changes strides", "a sum"))
+def test_code_is_loaded_before_a_capture(cp, work):
+    """A kernel of the module or of CuPy's own that runs for the first time; afterwards it is captured."""
+    kernel, a = cp.RawModule(code=TEXT).get_function("twice"), cp.zeros((4, 4), np.float32)
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture(cp.cuda.runtime.streamCaptureModeThreadLocal)
+        a.fill(0)                                                # bytes are set, bytes are copied
+        a[:2] = a[2:]
+        with pytest.raises(Refused, match="captures"):
+            work(cp, kernel, a)
+        with pytest.raises(RuntimeError, match="Invalidated"):
+            stream.end_capture()
+        if work(cp, kernel, a) in (None, a):
+            stream.begin_capture(cp.cuda.runtime.streamCaptureModeThreadLocal)
+            work(cp, kernel, a)
+            stream.end_capture()
+
+
+@pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
+@pytest.mark.parametrize(("grid", "block"), [((2**31,), (32,)), ((1, 65536), (32,)), ((1,), (64, 32)), ((1,), (1, 1, 65))])
+def test_launches_that_no_device_takes(cp, grid, block):
+    kernel, a = cp.RawModule(code=TEXT).get_function("twice"), cp.zeros(4, np.float32)
+    with pytest.raises(RuntimeError, match="INVALID_VALUE: twice: a grid"):
+        kernel(grid, block, (a, np.int32(4)))
+
+
+def test_shared_memory_of_a_kernel(cp):
+    """What it has of its own counts, too; a kernel that has not asked for more than 48 KB is resident nowhere with more."""
+    resident = cp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
+    plain, own = (cp.RawModule(code=t).get_function("twice") for t in (TEXT, TEXT.replace("{", "{ __shared__ float some[4];")))
+    assert resident(plain.kernel.ptr, 256, 50000) == 0
+    plain.max_dynamic_shared_size_bytes = standin.LARGEST
+    assert resident(plain.kernel.ptr, 256, 50000) == 1
+    with pytest.raises(RuntimeError, match="of its own"):
+        own.max_dynamic_shared_size_bytes = standin.LARGEST
+
+
+def test_a_stream_belongs_to_a_device(cp):
+    stream = cp.cuda.Stream(non_blocking=True)
+    standin.SETTINGS.device = 1
+    with pytest.raises(RuntimeError, match="does not match with the current device"):
+        stream.__enter__()
 
 
 @pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
