@@ -7,16 +7,18 @@
 
 Verified first, row by row: the loss, the gradients and the parameters after three steps of ours are those of the NumPy module (of
 sequences, on their first 64 steps); then every side computes the same loss and changes every parameter as the first, in three
-steps on all of the row's data. Then rounds go from side to side in turn; a turn launches steps one after the other and waits for
-the device once, at its end: what a training loop sees that does not read every loss. All inputs stand on the device; products are
-float32, without TF32. Printed: the median step of every side with its quartiles, the ratio of ours to the fastest peer by
-rounds, beside the ratio that is aimed at, and two floors: the step's matrix operations over the rate that a large float32 product
-reaches in this run, and the bytes that any step moves (inputs once; parameters, gradients and slots read and written) over the
-bandwidth that a large copy reaches.
+steps on all of the row's data. These steps go by side, for in them libraries time the algorithms that they choose from. Then
+rounds go from side to side, each round from another one; a turn launches steps one after the other and waits for the device once,
+at its end: what a training loop sees that does not read every loss. All inputs stand on the device; products are float32, without
+TF32. Printed: the median step of every side with its quartiles, the ratio of ours to the fastest peer by rounds, beside the ratio
+that is aimed at, and two floors: the step's matrix operations over the rate that a large float32 product reaches in this run, and
+the bytes that any step moves (inputs once; parameters, gradients and slots read and written) over the bandwidth that a large copy
+reaches, which small arrays in the device's cache may exceed.
 
 Every side is a process: one that fails, or does not answer within --patience seconds, says so, is begun anew for the next row,
 and the others go on. Rows come in the order of what they tell; --minutes ends the run in time and names those that are left.
---json is written after every row; a second run with the same file measures what is missing in it, or rows that are named.
+--json is written after every row; a second run with the same file on the same device measures the rows that are missing in it,
+then those of which a side is missing that can run now, or rows that are named.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -39,7 +42,6 @@ from tests.bench.gpu_rows import BOTH, ORDER, ROWS, TRIAL, WORK
 from tests.bench.gpu_sides import Failed, Remote
 from tests.bench.sides import otherwise
 
-SIDES = ("ours", *PEERS)
 STEPWISE = "ours, step by step"                          # of rows in BOTH: whose loop over time no peer has in one launch
 MARGIN = 20                                              # seconds that a row takes at least
 Found = dict[str, Any]
@@ -78,7 +80,8 @@ class Run:
 
     def sides(self, row: str) -> Sequence[str]:
         """Who measures a row, ours first."""
-        return self.options.sides or (*SIDES, *([STEPWISE] if row in BOTH else []))
+        peers = [k for k in PEERS if k in WORK[row].peers]
+        return self.options.sides or ("ours", *peers, *([STEPWISE] if row in BOTH else []))
 
     def left(self) -> float:
         return self.end - perf_counter()
@@ -109,12 +112,14 @@ class Run:
         sides: Found = self.each((k for k in self.sides(name) if k not in missing), missing, patience,
                                  tell=lambda k: {"do": "prepare", "row": name, "params": self.file("params")})
         steps = 1 if work.noise else STEPS                       # in the first step, all are given our random numbers
-        losses = self.each(sides, missing, patience, tell=lambda k: {"do": "check", "steps": steps, "file": self.file(k)})
+        losses: Found = {}
+        for side in sides:                                       # alone on the device: libraries time their algorithms now
+            losses |= self.each([side], missing, patience, tell=lambda k: {"do": "check", "steps": steps, "file": self.file(k)})
         sides = {k: v | losses[k] for k, v in sides.items() if k in losses}
         for k, why in self.different([*sides], losses, params).items():
             del sides[k]
             missing[k] = why
-        self.once(sides)
+        self.reach(sides)
         seconds = self.measured([*sides], missing)
         ours = [k for k in sides if k in VARIANTS and k not in missing]
         for k, why in self.each(ours, missing, patience, tell=lambda k: {"do": "captured"}).items():
@@ -130,20 +135,28 @@ class Run:
                 change = {k: f[k] - params[k] for k in params}
             first = first or change
             wanted, loss = losses[names[0]]["losses"][0], losses[name]["losses"][0]
-            other = [k for k in params if otherwise(params[k], change[k], first[k], "float32")]
             if "tf32" in name:
                 continue                                         # compared with NumPy alone
+            other = [k for k in params if otherwise(params[k], change[k], first[k], "float32")]
             if not np.isclose(loss, wanted, rtol=1e-4):
                 out[name] = f"its first loss is {loss:.6g}, that of {names[0]} is {wanted:.6g}"
             elif other:
                 out[name] = f"it changes {other[0]} otherwise than {names[0]}"
         return out
 
-    def once(self, sides: Found) -> None:
-        """The machine, and what it reaches: with the first row of ours."""
-        self.found["machine"] = self.found["machine"] or machine()
+    def begin(self) -> None:
+        """Wait for all sides, and note the machine. SystemExit where the file is of another device."""
         for r in self.remotes.values():
-            self.found["machine"] |= r.about
+            with suppress(Failed):
+                r.greet(self.options.patience)
+        here = {k: v for r in self.remotes.values() for k, v in r.about.items()}
+        there = self.found["machine"].get("device")
+        if there not in (None, device := here.get("device", there)):
+            raise SystemExit(f"{self.options.json} holds figures of {there}, and this is {device}: name another file")
+        self.found["machine"] |= machine() | here
+
+    def reach(self, sides: Found) -> None:
+        """What the device reaches: with the first row of ours."""
         ours = next((k for k in sides if k in VARIANTS and "tf32" not in k), None)
         if ours and not self.found["reached"]:
             self.found["reached"] = self.each([ours], {}, 60, tell=lambda k: {"do": "reached"}).get(ours, {})
@@ -162,24 +175,36 @@ class Run:
         for k in range(self.options.rounds):
             if k >= 3 and self.left() < 0:
                 break
+            names = [*names[1:], *names[:1]]                     # each round begins with another one
             for name in names:
                 if (seconds := turn(name, counts[name])) is not None:
                     found[name].append(seconds)
         return {k: v for k, v in found.items() if k not in missing}
 
+    def wanted(self, known: Found) -> list[str]:
+        """Rows that were named; or those that are not known, then those that lack a side which can run."""
+        def lacking(row: str) -> set[str]:
+            return {k for k in self.sides(row) if not self.remotes[k].missing} - {*known.get(row, {"sides": {}})["sides"]}
+
+        return self.names if self.options.rows else sorted(filter(lacking, self.names), key=known.__contains__)
+
     def rows(self) -> None:
         """Row after row, as long as there is time."""
+        if self.left() > MARGIN:
+            self.begin()
         known = {r["row"]: r for r in self.found["rows"]}
-        wanted = [r for r in self.names if self.options.rows or not {*self.sides(r)} <= {*known.get(r, {"sides": {}})["sides"]}]
+        wanted = self.wanted(known)
         for k, name in enumerate(wanted):
             if self.left() < MARGIN:
                 print(f"not measured, for the time is over: {', '.join(wanted[k:])}")
                 break
-            known[name] = found = self.row(name)
+            found = self.row(name)
             print("\n".join(lines(found, self.found["reached"])), flush=True)
             if (ours := self.sides(name)[0]) in VARIANTS and (why := self.remotes[ours].missing):
                 print(f"nothing of ours can be measured: {why}")
                 break
+            if len(found["sides"]) >= len(known.get(name, found)["sides"]):      # else time ran out in it
+                known[name] = found
             self.found["rows"] = [known[r] for r in WORK if r in known]
             if self.options.json:
                 self.options.json.write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")

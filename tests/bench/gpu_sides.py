@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -31,8 +32,9 @@ class Remote:
         return [sys.executable, "-m", "tests.bench.gpu_worker", self.name, self.device]
 
     def start(self) -> None:
+        same = {k: v for k, v in os.environ.items() if k != "NVIDIA_TF32_OVERRIDE"}      # would change products behind all backs
         self.process = subprocess.Popen(self.command(), cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.errors)
+                                        stderr=self.errors, env=same)
         self.answers: queue.Queue[str] = queue.Queue()
         self.greeted = False
         self.listener = threading.Thread(target=self.listen, args=(self.process, self.answers), daemon=True)
@@ -58,9 +60,13 @@ class Remote:
     def said(self, seconds: float) -> Any:
         """The next answer. Failed, where it is an error or does not come in time; the process is then another."""
         deadline = perf_counter() + seconds
-        if not self.greeted:
-            self.about, self.greeted = self.answer(deadline, seconds, True), True
+        self.greet(seconds)
         return self.answer(deadline, seconds)
+
+    def greet(self, seconds: float) -> None:
+        """Wait for what it is. Failed, and `missing` says why, where it can measure no row."""
+        if not self.greeted:
+            self.about, self.greeted = self.answer(perf_counter() + seconds, seconds, True), True
 
     def answer(self, deadline: float, seconds: float, first: bool = False) -> Any:
         try:
