@@ -19,7 +19,7 @@ MACHINES = {                                                     # a T4, an A100
     "sm_80": device.Machine(108, 166912, clock=1.41e9, cache=3e12),
     "sm_90": device.Machine(132, 232448, clock=1.98e9, cache=5.5e12),
 }
-LOOP = re.compile(r'^    "(\w+)": Recurrence(\(.*?\]\)),$', re.M | re.S)
+LOOP = re.compile(r'^    "(\w+)": Recurrence(\(.*?\](?:, \d+)?\)),$', re.M | re.S)
 STEPS = re.compile(r"^ *# Step by step: (.*)\.$", re.M)
 
 

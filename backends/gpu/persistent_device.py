@@ -1,9 +1,9 @@
 """Whole loops over time in one launch: whether they are worth it, in how many blocks, and the launch. Modules carry this text.
 
-The cost of a step in one launch: its barriers; its products at the rate of one block, or what all blocks read from the
-second-level cache, if that takes longer; its sums over a layer, which every block does for itself, one row a warp at a time. As
-launches: so many launches, and the products at the rate of the device, or what they read. The rates are guesses until they are
-measured; what bounds a product is counted at `BUSY`.
+The cost of a step in one launch: its barriers; its products at the rate of one block, or what all blocks read for them from the
+second-level cache, if that takes longer; its sums over a layer, which every block does for itself, one row a warp at a time, and
+what they read. As launches: so many launches, and the products at the rate of the device, or what they read. The rates are
+guesses until they are measured; what bounds a product is counted at `BUSY`.
 """
 
 import numpy as np
@@ -23,19 +23,21 @@ class Recurrence:
 
     units: for each number of units (its value, numbers that a block keeps for a unit and an example, products), a product being
     (parts, depth); each: numbers that a block keeps for an example; meetings: barriers of a step; launches: those of a step as
-    kernels; sums: of each loop over sums, (units that blocks share, or 0; sums of a unit and an example; numbers of a sum).
+    kernels; sums: of each loop over sums, (units that blocks share, or 0; sums of a unit and an example; numbers of a sum that no
+    sum has read since the last barrier); faster: the rate of a launch's products, by that of float32.
     """
 
     MEET, LAUNCH, SUM = 1.5e-6, 3e-6, 0.3e-6         # seconds of a barrier of all blocks, of a small kernel, of a warp's sum
     THIN, FULL = 0.3, 0.6                            # the part of its rate that a product of 32 examples reaches, and of many
-    # A thread adds up 8 rows times 8 examples. For 16 columns of a tile of 8 D rows by 32 examples a warp takes 32 D cycles of
-    # its multiprocessor's multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 32 D to read 16 numbers
-    # each and 32 to bring the columns there: at best the rate D / (D + 1), for D = 1, 2, 4.
+    # A thread adds up 8 rows times 8 examples. For 64 / A columns of a tile of 8 D rows by 8 A examples a warp takes 32 D cycles
+    # of its multiprocessor's multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 32 D to read 16
+    # numbers each and 32 to bring the columns there: at best the rate D / (D + 1), for D = 1, 2, 4.
     BUSY = (8, 0.45), (16, 0.6), (32, 0.7)                       # rows of a tile, 8 D, and the part of the rate
     JOIN = 1000                                                  # cycles to join what the threads of 8 warps have added up
 
-    def __init__(self, units, each, meetings, launches, sums=()):
-        self.units, self.each, self.meetings, self.launches, self.sums = units, each, meetings, launches, sums
+    def __init__(self, units, each, meetings, launches, sums=(), faster=1):
+        self.units, self.each, self.meetings, self.launches = units, each, meetings, launches
+        self.sums, self.faster = sums, faster
 
     def memory(self, examples, groups, members):
         """Bytes of shared memory of a block."""
@@ -47,7 +49,7 @@ class Recurrence:
 
     def together(self, device, examples, groups, members):
         """Seconds of a step in one launch."""
-        rows, cycles, read, waits = -(-examples // groups), 0, 0, 0
+        rows, cycles, read, again, waits = -(-examples // groups), 0, 0, 0, 0
         for units, _, products in self.units:
             for parts, depth in products:
                 cycles += self.product(parts * -(-units // members), rows, depth)
@@ -55,30 +57,33 @@ class Recurrence:
         for units, many, numbers in self.sums:
             count = rows * many * (-(-units // members) or 1)
             waits += -(-count // 8)
-            read += 4 * count * numbers * groups * members
-        return self.meetings * self.MEET * (members > 1) + waits * self.SUM + max(cycles / device.clock, read / device.cache)
+            again += 4 * count * numbers * groups * members
+        return (self.meetings * self.MEET * (members > 1) + max(cycles / device.clock, read / device.cache)
+                + waits * self.SUM + again / device.cache)
 
     def product(self, height, rows, depth):
         """Cycles of a block's product, `height` rows of weights by `rows` examples: a warp has a tile, or some of its columns."""
         tall, busy = next((x for x in self.BUSY if height <= x[0]), self.BUSY[-1])
-        tiles = -(-height // tall) * -(-rows // 32)
+        wide = 8 if rows <= 16 else 32
+        tiles = -(-height // tall) * -(-rows // wide)
         ways = max(8 // tiles, 1)                                # warps that share a tile
-        return -(-tiles // (8 // ways)) * (8 / ways * tall * 32 * depth / (128 * busy) + self.JOIN)
+        return -(-tiles // (8 // ways)) * (8 / ways * tall * wide * depth / (128 * busy) + self.JOIN)
 
     def apart(self, device, examples):
         """Seconds of a step as launches."""
         sizes = [units * parts * depth for units, _, products in self.units for parts, depth in products]
-        rate = 128 * min(self.THIN * (examples / 32) ** 0.5, self.FULL) * device.blocks * device.clock
+        rate = 128 * min(self.THIN * (examples / 32) ** 0.5, self.FULL) * device.blocks * device.clock * self.faster
         return self.launches * self.LAUNCH + sum(max(examples * n / rate, 4 * n / device.cache) for n in sizes)
 
     def shapes(self, device, examples):
-        """(seconds of a step, groups, members) of what fits, the fastest first."""
+        """(seconds of a step, groups, members) of what fits, the fastest first, of equals that with most groups."""
         most, found = max((units for units, _, _ in self.units), default=1), []
         for groups in range(1, min(device.blocks, examples) + 1):
-            members = -(-most // -(-most // (device.blocks // groups)))              # no block without units
-            if self.memory(examples, groups, members) <= device.memory:
-                found.append((self.together(device, examples, groups, members), groups, members))
-        return sorted(found)
+            every = -(-most // -(-most // (device.blocks // groups)))                # no block without units
+            for members in {every, 1}:                           # one waits for nobody
+                if self.memory(examples, groups, members) <= device.memory:
+                    found.append((self.together(device, examples, groups, members), groups, members))
+        return sorted(found, key=lambda shape: (shape[0], -shape[1]))
 
     def choice(self, device, examples):
         """(groups, members), or None, and why."""

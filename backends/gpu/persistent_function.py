@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...compiler.program import Array, Block, Draw, Loop, Product, Reduction, Stmt
+from ...compiler.program import Along, Array, Block, Draw, Loop, Product, Reduction, Stmt, View
 from ...compiler.sizes import Size, product
 from .geometry import Geometry
 from .kernels import WIDTH, Kernels
 from .persistent import recurrence
-from .persistent_form import NONE, Apart, Recurrence, floats, joined, kept_dims, views
+from .persistent_form import GROUP, NONE, Apart, Recurrence, floats, joined, kept_dims, views
 from .persistent_text import THREADS, PersistentText
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LIBRARY = (Path(__file__).parent / "persistent.cu").read_text(encoding="utf-8")
 SOME = 64                                                        # a length of time, in the cost of a sum over it
+FASTER = {"float32": 1, "tf32": 8, "bf16": 16}                   # the rates of products that data sheets name
 NAMES = frozenset("""arrived members groups work rows first examples member group lane warp at total mine_ row_ column_ four
 matrix_ share_ B""".split())
 
@@ -73,13 +74,13 @@ def launched(f: CudaFunction, made: Recurrence) -> str:
     written = {views(s)[-1].array.home for s in made.body} | {v.array.home for v in made.stored.values()}
     name, homes, numbers = f.kernels.together.add(f._word(made.loop), body, Geometry(made.batch, 1, (THREADS,)), arrays,
                                                   written, f, ("unsigned *arrived", "int members", "int groups"))
-    f.kernels.loops[name] = described(made, f.system.sizes)
+    f.kernels.loops[name] = described(made, f.system.sizes, FASTER[f.options.products])
     seeded = ["*seed"] if any(isinstance(s, Draw) for s in made.body) else []
     given = ", ".join([*(f._called(a) for a in homes), *seeded, *f.lengths_given(numbers)])
     return f'not TOGETHER.run("{name}", {made.loop.axis.upper()}, {made.batch.format()}, {given})'
 
 
-def described(made: Recurrence, sizes: dict[str, int]) -> str:
+def described(made: Recurrence, sizes: dict[str, int], faster: int) -> str:
     """What decides about a loop, `Recurrence(...)` of `persistent_device`."""
     by_unit, each = floats(made, sizes)
     products: dict[Size, list[tuple[int, int]]] = {u: [] for u in made.units}
@@ -88,16 +89,24 @@ def described(made: Recurrence, sizes: dict[str, int]) -> str:
             inner = next(n for q, n in zip(s.lb, s.b.dims, strict=True) if q not in s.lo)
             products[how.of].append((how.parts, inner.evaluate(sizes)))
     units = [(u.evaluate(sizes), by_unit[u], tuple(products[u])) for u in made.units if not {*u.symbols} - {*sizes}]
-    return f"Recurrence({units}, {each}, {made.meetings}, {launches(made.loop.body)}, {summed(made, sizes)})"
+    rate = f", {faster}" if faster != 1 else ""
+    return f"Recurrence({units}, {each}, {made.meetings}, {launches(made.loop.body)}, {summed(made, sizes)}{rate})"
 
 
 def summed(made: Recurrence, sizes: Mapping[str, int]) -> list[tuple[int, int, int]]:
-    """Of each loop over sums: (units that share them out, or 0 where every block has all; sums of a unit; numbers of a sum)."""
-    found = list[tuple[int, int, int]]()
+    """Of each loop over sums: (units that share them out, or 0 where every block has all; sums of a unit; numbers of a sum).
+
+    What a sum has read is in the block's first-level cache until the next barrier of the group.
+    """
+    found, there = list[tuple[int, int, int]](), set[View]()
     for k, (s, how) in enumerate(zip(made.body, made.splits, strict=True)):
+        if made.barriers[k] == GROUP:
+            there = set()
         if not isinstance(s, Reduction):
             continue
-        numbers = known(product(tuple(s.a.dims[d] for d in s.over)), sizes) * (len(views(s)) - 1)
+        new = {v for v in views(s)[:-1] if any(isinstance(x, Along) and x.dim in s.over for x in v.along)} - there
+        there |= new
+        numbers = known(product(tuple(s.a.dims[d] for d in s.over)), sizes) * len(new)
         kept = known(product(tuple(s.a.dims[d] for d in kept_dims(s) if s.a.dims[d] != made.batch)), sizes)
         units = known(how.of, sizes) if how.dim is not None else 0
         if k and made.barriers[k] == NONE and joined(made, k - 1, k):

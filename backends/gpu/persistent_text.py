@@ -94,9 +94,8 @@ class PersistentText(Statements):
             before = f"{self.names(a)} + {'*'.join(['examples', *sizes, self.numbered[of].share])}"
         for a in self.made.private:
             kind = CTYPES.get(a.kind, "real")
-            cast = "" if kind == "real" else f"({kind} *)"
-            yield f"{kind} *{self.names(a)} = {cast}({before});" if cast else f"real *{self.names(a)} = {before};"
-            before = f"{'(real *)' if cast else ''}{self.names(a)} + examples"
+            yield f"{kind} *{self.names(a)} = {before if kind == 'real' else f'({kind} *)({before})'};"
+            before = f"{'' if kind == 'real' else '(real *)'}{self.names(a)} + examples"
         yield "arrived += 32*group;"
 
     def _depth(self, v: View, how: Split) -> str:
@@ -234,16 +233,12 @@ class PersistentText(Statements):
         inner = next(q for q in s.la if q not in s.lo)
         far, near = (self._stride(s.a, s.la.index(q)) for q in (next(q for q in s.la if q != inner), inner))
         x = self(s.a, ["0" if q == inner else "first" for q in s.la])
-        example = next(d for d in range(2) if d != how.dim)
-        if s.out.array in self.made.own:
-            target = f"{{{self(s.out, [n.low if d == how.dim else 'first' for d in range(2)])}, {self._rows(how)}, 1, {n.share}, "
-            target = target.replace("{", "{&", 1)
-        else:
-            start = self(s.out, [n.low if d == how.dim else "first" for d in range(2)])
-            assert how.dim is not None
-            target = f"{{&{start}, {self._stride(s.out, example)}, {self._stride(s.out, how.dim)}, {of}, "
+        assert how.dim is not None
+        start = self(s.out, [n.low if d == how.dim else "first" for d in range(2)])
+        steps = (self._rows(how), "1", n.share) if s.out.array in self.made.own else (
+            self._stride(s.out, 1 - how.dim), self._stride(s.out, how.dim), of)
         yield f"multiply_({self.weights[s.b, how]}, {self._rows(how)}, {self._depth(s.b, how)}, {{&{x}, {far}, {near}}}, rows,"
-        yield f"          {target}{n.share}, {n.units}}}, work);"
+        yield f"          {{&{start}, {', '.join(steps)}, {n.share}, {n.units}}}, work);"
 
     @staticmethod
     def _stride(v: View, d: int) -> str:

@@ -61,7 +61,8 @@ def factors(units, share, depth, examples):
 
 @on_host
 @pytest.mark.parametrize(("units", "share", "depth", "examples"), [
-    (1, 1, 1, 1), (3, 4, 5, 7), (7, 7, 130, 9), (20, 20, 520, 16), (4, 4, 40, 33), (6, 7, 64, 32), (16, 16, 100, 70), (35, 36, 17, 100)])
+    (1, 1, 1, 1), (3, 4, 5, 7), (7, 7, 130, 9), (20, 20, 520, 16), (4, 4, 40, 33), (6, 7, 64, 32), (16, 16, 100, 70),
+    (35, 36, 17, 100)])
 def test_a_product(units, share, depth, examples):
     """Few rows and many, fewer tiles than warps and more, a last block with fewer units: the same bits in every order."""
     found = []
@@ -331,12 +332,29 @@ def test_the_command_line():
 
 def test_the_choice():
     """Weights of an LSTM stay on the chip of an H200 up to some size, in as many blocks as it has, or in groups."""
-    assert [LSTM[h].choice(H200, 32)[0] for h in (256, 512, 1024, 2048)] == [(1, 128), (1, 128), (1, 128), None]
+    assert [LSTM[h].choice(H200, 32)[0] for h in (256, 512, 1024, 2048)] == [(4, 32), (4, 32), (1, 128), None]
     assert "bytes of shared memory" in LSTM[2048].choice(H200, 32)[1]
     assert LSTM[1024].choice(Machine(40, 65536), 32)[0] is None
     groups, members = LSTM[256].choice(H200, 128)[0]
     assert groups > 1
     assert groups * members <= 132
+
+
+def test_a_block_that_has_all_weights_waits_for_nobody():
+    """Small layers: each block its own examples, no barrier of all blocks."""
+    small = Recurrence([(64, 4, ((4, 64),))], 0, 1, 2)
+    assert small.choice(H200, 32)[0] == (32, 1)
+    assert small.together(H200, 32, 32, 1) < small.together(H200, 32, 4, 32)
+    assert small.choice(Machine(40, 65536), 32)[0][1] > 1
+
+
+def test_products_that_tensor_cores_do_are_launched():
+    """TF32 speeds up products that are launched, not those of a loop in one launch: a large layer goes step by step."""
+    system = parse(LAYER.format(1024, "lstm"))
+    exact, rounded = (loops(CudaProgram(system, options=Options(products=how)))["hs"] for how in ("float32", "tf32"))
+    assert exact.choice(H200, 128)[0] == (1, 128)
+    assert rounded.choice(H200, 128)[0] is None
+    assert rounded.choice(H200, 1)[0] is not None
 
 
 def test_the_reasons():
