@@ -171,25 +171,25 @@ def matrices(a):
     return *matrix(a), ctypes.c_longlong(a.strides[0] // a.itemsize)
 
 
-def gemm(a, b, out, add=False):
-    """out = a @ b, or out += a @ b, for views of matrices."""
-    multiply("cublasGemmEx", matrix, a, b, out, add)
+def gemm(a, b, out, add=False, scale=1):
+    """out = scale * a @ b, or out += scale * a @ b, for views of matrices."""
+    multiply("cublasGemmEx", matrix, a, b, out, add, scale)
 
 
-def gemm_batched(a, b, out, add=False):
+def gemm_batched(a, b, out, add=False, scale=1):
     """The same for each matrix of a batch."""
-    multiply("cublasGemmStridedBatchedEx", matrices, a, b, out, add, out.shape[0])
+    multiply("cublasGemmStridedBatchedEx", matrices, a, b, out, add, scale, out.shape[0])
 
 
-def multiply(function, operand, a, b, out, add, *count):
-    """out = a @ b, or out += a @ b: cuBLAS, whose matrices stand column by column, computes out.T = b.T @ a.T."""
+def multiply(function, operand, a, b, out, add, scale, *count):
+    """out = scale * a @ b, or out += that: cuBLAS, whose matrices stand column by column, computes out.T = b.T @ a.T."""
     if out.size == 0 or a.shape[-1] == 0:                        # no numbers, or sums of none
         return None if add else out.fill(0)
     (ta, *left), (tb, *right), (_, *result) = operand(a), operand(b), operand(out)
     (m, n), k, handle = out.shape[-2:], a.shape[-1], BLAS.ready()
-    one, keep = ctypes.byref(BLAS.one), ctypes.byref(BLAS.one if add else BLAS.zero)
+    by, keep = ctypes.byref(ctypes.c_float(scale)), ctypes.byref(BLAS.one if add else BLAS.zero)
     BLAS.check(getattr(BLAS.library, function)(
-        handle, tb, ta, n, m, k, one, *right, *left, keep, *result, *count, BLAS.computes, -1))       # CUBLAS_GEMM_DEFAULT
+        handle, tb, ta, n, m, k, by, *right, *left, keep, *result, *count, BLAS.computes, -1))       # CUBLAS_GEMM_DEFAULT
 
 
 def sort_keys(workspace, keys, n, classes):

@@ -44,15 +44,15 @@ def with_epilogues(body: list[Stmt]) -> list[Stmt]:
 
 def _last_met(s: Stmt, body: Sequence[Stmt]) -> int | None:
     """The last statement of a body that this one has to stay behind."""
-    touched, written = _memory(s)
+    touched, written = memory(s)
     for k in reversed(range(len(body))):
-        other, changed = _memory(body[k])
+        other, changed = memory(body[k])
         if touched & changed or written & other:
             return k
     return None
 
 
-def _memory(s: Stmt) -> tuple[set[Array], set[Array]]:
+def memory(s: Stmt) -> tuple[set[Array], set[Array]]:
     """The memory that a statement touches, and what it writes of that."""
     every = [x for x in flat([s]) if not isinstance(x, Loop)]
     written = {v.array.home for x in every if (v := writes(x)) is not None}
@@ -85,11 +85,11 @@ def _by_column(sums: Columns, members: Sequence[Kernel]) -> bool:
     total = sums.sums[0]
     kept = [d for d in range(len(total.a.dims)) if d not in total.over]
     done = {m.out.array.home: m.out.along for m in (*sums.sums, *after.body, *members)}
-    other = _memory(rows)[1] - {m.out.array.home for m in sums.sums}
+    other = memory(rows)[1] - {m.out.array.home for m in sums.sums}
     seen = {v.array.home: {_column(m, w, kept) for m in rows.body for w in reads(m) if w.array.home is v.array.home}
             for x in members for v in reads(x)}
     for m in members:
-        if m.dims != total.out.dims or missing(m.out) or m.out.array.home in _memory(rows)[0]:
+        if m.dims != total.out.dims or missing(m.out) or m.out.array.home in memory(rows)[0]:
             return False
         for v in (*reads(m), m.out):
             home = v.array.home
@@ -106,4 +106,4 @@ def _column(s: Stmt, v: View, kept: Sequence[int]) -> object:
     return tuple(Along(kept.index(x.dim), x.offset) if isinstance(x, Along) else x for x in v.along)
 
 
-__all__ = ["with_epilogues"]
+__all__ = ["memory", "with_epilogues"]

@@ -50,6 +50,7 @@ from .kernels import Kernels
 from .matrices import as_it_stands, gemm, place_of
 from .persistent_function import NAMES, handed_over, launched, named, recurrences
 from .prelude import KERNELS, found
+from .scaled import Scaled, with_scales
 from .splitting import by_kernels
 from .statements import Statements, of_part
 from .windows import pooled
@@ -80,7 +81,7 @@ class CudaFunction(NativeFunction):
         kept = frozenset(v.array for v in self.kept)
         self.why = list[str]()
         rows = by_rows(self._arranged(self.function.body), kept, self.namer.claim)
-        self.function = replace(self.function, body=with_epilogues(by_kernels(fuse(rows, self.why))))
+        self.function = replace(self.function, body=self._joined(by_kernels(fuse(rows, self.why)), kept))
         count = Counter(v.array for s in self._flat() for v in views(s))
         nests = [s for b in bodies(self.function.body) for s in b if isinstance(s, Nest)]
         self.own = {}
@@ -101,6 +102,12 @@ class CudaFunction(NativeFunction):
         self.recurrences, self.step_by_step = recurrences(self)
         self.blocks = dict(self._in_blocks())
         self.scratch = {k: made.scratch for k, made in self.blocks.items()}
+
+    def _joined(self, body: list[Stmt], kept: frozenset[Array]) -> list[Stmt]:
+        """What is computed of a sum, or of a product, without a launch of its own, where that may be."""
+        some = any(a.role == "result" for a in kept)             # the caller's: no such function takes none of its examples
+        lengths = {x for a in self._every() for n in a.dims for x in n.symbols} if some else set()
+        return with_epilogues(with_scales(body, kept, {*self.system.sizes, *lengths}))
 
     def _name_scratch(self) -> None:
         """Numbers that one kernel hands to another have places of their own."""
@@ -265,7 +272,7 @@ class CudaFunction(NativeFunction):
 
     def _launch(self, s: Stmt, values: list[Expr]) -> Iterator[str]:
         """A statement as a call of cuBLAS, or as the launch of a kernel."""
-        if isinstance(s, Product) and (text := gemm(s, self._called, place_of)):
+        if isinstance(s, Product) and (text := gemm(s, self._called, place_of, s.more if isinstance(s, Scaled) else "")):
             self.uses.add(text.partition("(")[0])
             yield text
             return

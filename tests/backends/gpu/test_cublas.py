@@ -69,6 +69,11 @@ def test_a_product(module, said):
     assert said() == (f"0x7ffe12345678 0 0 7 5 3 1 {FAR + 4096:#x} 0 7 {FAR:#x} 0 3 0 {FAR + 8192:#x} 0 7 68 -1").split()
 
 
+def test_a_product_times_a_number_is_added_to_what_is_there(module, said):
+    module.gemm(matrix(FAR, 5, 3), matrix(FAR + 4096, 3, 7), matrix(FAR + 8192, 5, 7), add=True, scale=1 / 4)
+    assert said() == (f"0x7ffe12345678 0 0 7 5 3 0.25 {FAR + 4096:#x} 0 7 {FAR:#x} 0 3 1 {FAR + 8192:#x} 0 7 68 -1").split()
+
+
 def test_products_of_a_batch(module, said):
     """Distances are counted in numbers, and may be larger than a C int."""
     given = matrix(FAR, 2, 5, 3, far=2**34), matrix(FAR + 4096, 2, 3, 7, far=84), matrix(FAR + 8192, 2, 5, 7, far=140)

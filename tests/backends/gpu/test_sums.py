@@ -55,3 +55,10 @@ def test_what_is_computed_of_sums_alone_is_their_epilogue():
     assert text.endswith("""    if (threadIdx.y > 0 || i >= H) return;
     mu[i] = sum_a * (1 / (real)B);
     new_running_mu[i] = (real)0.9 * running_mu[i] + (real)0.1 * mu[i];""")
+
+
+def test_products_take_their_factors_and_add_up_by_themselves():
+    """cuBLAS multiplies and adds as it stores: no kernel goes over d_W again."""
+    text = programs.case("tied_autoencoder").source
+    assert "gemm(t2.T, x, d_W, scale=1 / B)\n    gemm(h.T, t1, d_W, add=True, scale=1 / B)\n" in text
+    assert "d_W_kernel" not in text
