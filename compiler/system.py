@@ -15,7 +15,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from .graph import BATCH, Const, Expr, GraphError, Input, Param, Reduce, Ref, apply, class_of, length, postorder
+from .graph import (
+    BATCH,
+    Broadcast,
+    Const,
+    Expr,
+    Extent,
+    GraphError,
+    Input,
+    Map,
+    Param,
+    Reduce,
+    Ref,
+    apply,
+    class_of,
+    length,
+    postorder,
+)
 from .sizes import Size
 from .units import Energy, Estimator
 
@@ -75,7 +91,23 @@ class Average:
 
     @property
     def value(self) -> Expr:
-        return self.total if self.count is Const(1) else apply("div", self.total, self.count)
+        """The mean; that of nothing is 0, where data tell how many there are."""
+        if self.count is Const(1):
+            return self.total
+        told = not isinstance(self.count, Extent) and _whole(self.count)
+        return apply("div", self.total, apply("maximum", self.count, 1) if told else self.count)
+
+
+def _whole(count: Expr) -> bool:
+    """Whether a number is whole whatever the data are: so many steps, so many that meet a condition."""
+    match count:
+        case Const(value=value):
+            return value == int(value)
+        case Extent() | Map(f="real"):
+            return True
+        case Map(f="add" | "sub" | "mul" | "neg" | "relu" | "maximum" | "minimum") | Reduce(kind="sum") | Broadcast():
+            return all(map(_whole, count.args))
+    return False
 
 
 @dataclass(frozen=True)

@@ -148,10 +148,12 @@ def _reduces(n: Expr) -> bool:
 
 
 def _is_mean(n: Expr) -> bool:
-    """A batch sum divided by a count that depends on the batch: its size, or a sum over it."""
+    """A batch sum divided by a count that depends on the batch: its size, or a sum over it; or by 1, where that is less."""
     if not (isinstance(n, Map) and n.f == "div"):
         return False
     top, count = map(_bare, n.args)
+    if isinstance(count, Map) and count.f == "maximum":
+        count = next(_bare(a) for a in count.args if not _plain(a))
     return _reduces(top) and (_reduces(count) or (isinstance(count, Extent) and str(length(BATCH)) in count.size.symbols))
 
 

@@ -5,7 +5,7 @@ Output   a system over padded arrays with the same values, losses and gradients,
 
     sum[t] a                      ->  sum[t] select(padding, 0, a)           likewise max, logsumexp, products over t, ...
     T                             ->  lengths_t                              so that mean[t] divides by an example's own length
-    B*T                           ->  sum[batch] lengths_t                   the token average
+    B*T                           ->  sum[batch] lengths_t                   the token average, over at least one step
     h[t+1]                        ->  select(t + 1 >= lengths_t, h[T], h[t+1])
     h[last]                       ->  sum[t] select(t + 1 == lengths_t, h, 0)
 
@@ -14,7 +14,8 @@ into the past reads what stands before, so a forward recurrence has no mask in i
 replaced by 0, so that their padding may hold NaN; operands of logarithms, roots and quotients by a harmless number; and a
 state is reset to 0 unless its equation evidently keeps it from growing (see `growth`). A mask is a choice, never a product.
 
-An example of length 0 has sums, means and last steps that are 0; a maximum or a softmax over no step is finite and means nothing.
+An example of length 0 has sums, means and last steps that are 0, and so has a batch in which all are of length 0; a maximum or a
+softmax over no step is finite and means nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from ..graph import (
 )
 from ..node import base
 from ..reach import reached
-from ..system import System
+from ..system import Average, System
 from ..verify import components
 from .growth import grows
 from .guard_rules import SINGULAR, harmless
@@ -89,11 +90,13 @@ class _Masker(Masks):
                 raise GraphError(f"{n.name} is the same for all examples, and would have to end with each of them: "
                                  f"it reads ahead, or sums, along {' and '.join(system.lengths)}")
         out = replace(system.mapped(self.memo), lengths=())
+        out.loss = out.loss and self.average(system.loss, out.loss)
+        out.metrics = {k: self.average(system.metrics[k], a) for k, a in out.metrics.items()}
         taken = {*out.names.values(), *out.equations, *out.params, *out.inputs, *out.sizes, *out.stats}
         for axis in system.lengths:
             self._name(out, self.past(axis), "padding", axis, taken)
             self._name(out, self.past(axis, 1), "end", axis, taken)
-            self._name(out, self.count(length(axis) * length(BATCH)), "steps", axis, taken)
+            self._name(out, apply("maximum", self.count(length(axis) * length(BATCH)), 1), "steps", axis, taken)
         return out
 
     def _name(self, out: System, mask: Expr, word: str, axis: str, taken: set[str]) -> None:
@@ -157,6 +160,18 @@ class _Masker(Masks):
         for t in terms[1:]:
             out = out + t
         return out
+
+    def kept(self, s: Size) -> Expr:
+        """The size of what a mean is over: an example that ends before its range begins has nothing there."""
+        if all(c > 0 for _, c in s.terms):
+            return self.count(s)
+        own = self.count(Size({tuple(x for x in monomial if x != "B"): c for monomial, c in s.terms}))
+        some = apply("maximum", own, 0)
+        return Reduce("sum", some, (BATCH,)) if "B" in s.symbols else some
+
+    def average(self, a: Average | None, out: Average) -> Average:
+        """The average that stands for `a`, its count that of the steps that there are."""
+        return Average(out.total, self.kept(a.count.size)) if a and isinstance(a.count, Extent) else out
 
     def ahead(self, n: Shift, args: tuple[Expr, ...]) -> Expr:
         """v[t+s]: where it lies beyond the example's own end, the boundary value that stands there."""
@@ -229,9 +244,9 @@ class _Masker(Masks):
         if not isinstance(b, Extent):
             return None
         own = [x for x in b.size.symbols if x in self.letters]
-        if own and "B" not in b.size.symbols:
-            return apply("maximum", self.count(b.size), 1)
-        if isinstance(a, Reduce) and BATCH in a.over and "B" in b.size.symbols and len(b.size.terms) == 1 and not own:
+        if own:
+            return apply("maximum", self.kept(b.size), 1)
+        if isinstance(a, Reduce) and BATCH in a.over and "B" in b.size.symbols and len(b.size.terms) == 1:
             left = [x for x in a.axes if base(x) in self.lengths]
             if left:
                 alive = apply("not", self.joined(Const(0), left, order_axes((*left, BATCH))))

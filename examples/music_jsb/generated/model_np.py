@@ -271,7 +271,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
-        padding, h_W, term, a_h_fiog, h_b, h_W_T, hs, h_cs, s, tmp, tmp2, steps_terms,
+        padding, h_W, term, a_h_fiog, h_b, h_W_T, hs, h_cs, s, tmp, tmp2, real_lengths_t,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
@@ -313,9 +313,8 @@ def _evaluate(params, x, y, lengths_t, workspace):
     loss_terms += tmp2
     np.copyto(loss_terms, 0, where=padding[..., None])
     loss = np.sum(loss_terms)
-    # steps = sum[batch](real(lengths_t))
-    steps_terms[...] = lengths_t                                # (B,)
-    loss_count = np.sum(steps_terms)
+    real_lengths_t[...] = lengths_t                             # (B,)
+    loss_count = np.sum(real_lengths_t)
     return {"loss": (loss, loss_count), "penalty": 0.0}
 
 
@@ -342,7 +341,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[2][:B*N*T].reshape(T, B, N),                              # s
             s[0][:B*N*T].reshape(T, B, N),                              # tmp
             s[1][:B*N*T].reshape(T, B, N),                              # tmp2
-            s[3][:B],                                                   # steps_terms
+            s[3][:B],                                                   # real_lengths_t
         )
         workspace.keys["evaluate"] = key
     return workspace.views["evaluate"]
@@ -365,7 +364,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
         padding, h_W, tmp, u_h, tmp2, mask, a_h_fiog, h_b, h_W_h_T, hs, h_cs, h_fio, h_g, tanh_h_c,
-        u_s, tmp3, h_u_s, s, term, tmp4, loss_terms, steps_terms, t1, tmp5, s_W_t3, d_h_c_next,
+        u_s, tmp3, h_u_s, s, term, tmp4, loss_terms, real_lengths_t, t1, tmp5, s_W_t3, d_h_c_next,
         d_h_next, d_a_h_fiog, d_h_fio, d_h_b, d_h_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
@@ -420,9 +419,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace, seed):
     loss_terms += tmp4
     np.copyto(loss_terms, 0, where=padding[..., None])
     sum_loss_terms = np.sum(loss_terms)
-    # steps = sum[batch](real(lengths_t))
-    steps_terms[...] = lengths_t                                # (B,)
-    steps = np.sum(steps_terms)
+    # steps = maximum(sum[batch](real(lengths_t)), 1)
+    real_lengths_t[...] = lengths_t                             # (B,)
+    sum_real_lengths_t = np.sum(real_lengths_t)
+    steps = np.maximum(sum_real_lengths_t, 1)
     # loss = (sum[t, batch, 0](softplus(-s[t]) * y[t] + softplus(s[t]) * (1 - y[t]))) / steps
     loss = sum_loss_terms / steps
 
@@ -529,7 +529,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[11][:B*N*T].reshape(T, B, N),                             # term
             s[12][:B*N*T].reshape(T, B, N),                             # tmp4
             s[13][:B*N*T].reshape(T, B, N),                             # loss_terms
-            s[16][:B],                                                  # steps_terms
+            s[16][:B],                                                  # real_lengths_t
             s[16][:B*T].reshape(T, B),                                  # t1
             s[13][:B*N*T].reshape(T, B, N),                             # tmp5
             s[7][:B*H*T].reshape(T, B, H),                              # s_W_t3

@@ -320,7 +320,7 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     lengths_t = lengths_input("lengths_t", lengths_t, (B,), T)  # (B,)
     (
         padding, f_W, w, a_f_fiog, f_b, f_W_T, fs, f_cs, b_W, a_b_fiog, b_b, t_plus_one, end, b_W_T,
-        bs, b_cs, f_b2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, steps_terms, argmax_s, term2,
+        bs, b_cs, f_b2, s, max_s, exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, argmax_s, term2,
         mask,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding[t] = t >= lengths_t
@@ -385,9 +385,8 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     sum_exp_s -= tmp
     np.copyto(sum_exp_s, 0, where=padding)
     loss = np.sum(sum_exp_s)
-    # steps = sum[batch](real(lengths_t))
-    steps_terms[...] = lengths_t                                # (B,)
-    loss_count = np.sum(steps_terms)
+    real_lengths_t[...] = lengths_t                             # (B,)
+    loss_count = np.sum(real_lengths_t)
     np.argmax(s, axis=2, out=argmax_s)                          # (T, B)
     np.not_equal(argmax_s, y, out=mask)                         # (T, B)
     term2[...] = mask
@@ -434,7 +433,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[3][:B*T].reshape(T, B),                                   # sum_exp_s
             s[2][:B*T].reshape(T, B),                                   # s_picked
             s[0][:B*T].reshape(T, B),                                   # tmp
-            s[4][:B],                                                   # steps_terms
+            s[4][:B],                                                   # real_lengths_t
             s[7][:B*T].reshape(T, B),                                   # argmax_s
             s[4][:B*T].reshape(T, B),                                   # term2
             s[6][:B*T].reshape(T, B),                                   # mask
@@ -467,9 +466,9 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     (
         padding, f_W, parts, tmp, u_w, a_f_fiog, f_b, f_W_f2_T, fs, f_cs, f_fio, f_g, tanh_f_c, b_W,
         a_b_fiog, b_b, t_plus_one, end, b_W_d_a_b_fiog_T, bs, b_cs, b_fio, term2, b_g, tanh_b_c,
-        term, f_b2, tmp2, u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, steps_terms, term3, t3,
-        d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W, d_f_c_next, d_f_next, d_a_f_fiog,
-        d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, t4_scaled,
+        term, f_b2, tmp2, u_s, s, max_s, exp_s, sum_exp_s, s_picked, tmp3, real_lengths_t, term3,
+        t3, d_b_c_prev, d_b_prev, d_a_b_fiog, d_b_fio, d_b_b, d_b_W, d_f_c_next, d_f_next,
+        d_a_f_fiog, d_f_fio, d_f_b, d_f_W, d_a_b_fiog_b_W, d_a_f_fiog_f_W, t4_scaled,
     ) = _gradients_buffers(workspace, B, T, dtype)
 
     # ---- forward
@@ -552,9 +551,10 @@ def _gradients(params, grads, x, z, y, lengths_t, workspace, seed):
     np.subtract(tmp3, s_picked, out=s_picked)
     np.copyto(s_picked, 0, where=padding)
     sum_s_picked = np.sum(s_picked)
-    # steps = sum[batch](real(lengths_t))
-    steps_terms[...] = lengths_t                                # (B,)
-    steps = np.sum(steps_terms)
+    # steps = maximum(sum[batch](real(lengths_t)), 1)
+    real_lengths_t[...] = lengths_t                             # (B,)
+    sum_real_lengths_t = np.sum(real_lengths_t)
+    steps = np.maximum(sum_real_lengths_t, 1)
     # loss = (sum[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))) / steps
     loss = sum_s_picked / steps
 
@@ -719,7 +719,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[22][:B*T].reshape(T, B),                                  # sum_exp_s
             s[23][:B*T].reshape(T, B),                                  # s_picked
             s[5][:B*T].reshape(T, B),                                   # tmp3
-            s[23][:B],                                                  # steps_terms
+            s[23][:B],                                                  # real_lengths_t
             s[23][:B*T].reshape(T, B),                                  # term3
             s[5][:2*B*H*T].reshape(T, B, 2*H),                          # t3
             s[4][:B*H].reshape(B, H),                                   # d_b_c_prev

@@ -847,7 +847,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
         a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v,
         a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k,
         sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2, a_W_o_2_a_head_2, tmp, q_m, q_s, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp2, steps_terms, argmax_s, term5, mask2,
+        exp_s, sum_exp_s, s_picked, tmp2, real_lengths_t, argmax_s, term5, mask2,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     # padding[t] = t >= lengths_t
     np.greater_equal(np.arange(T)[:, None], lengths_t, out=padding)  # (T, B)
@@ -1066,9 +1066,8 @@ def _evaluate(params, x, y, lengths_t, workspace):
     sum_exp_s -= tmp2
     np.copyto(sum_exp_s, 0, where=padding)
     loss = np.sum(sum_exp_s)
-    # steps = sum[batch](real(lengths_t))
-    steps_terms[...] = lengths_t                                # (B,)
-    loss_count = np.sum(steps_terms)
+    real_lengths_t[...] = lengths_t                             # (B,)
+    loss_count = np.sum(real_lengths_t)
     np.argmax(s, axis=2, out=argmax_s)                          # (T, B)
     np.not_equal(argmax_s, y, out=mask2)                        # (T, B)
     term5[...] = mask2
@@ -1162,7 +1161,7 @@ def _evaluate_buffers(workspace, B, T, dtype):
             s[2][:B*T].reshape(T, B),                                   # sum_exp_s
             s[1][:B*T].reshape(T, B),                                   # s_picked
             s[3][:B*T].reshape(T, B),                                   # tmp2
-            s[5][:B],                                                   # steps_terms
+            s[5][:B],                                                   # real_lengths_t
             s[8][:B*T].reshape(T, B),                                   # argmax_s
             s[5][:B*T].reshape(T, B),                                   # term5
             s[7][:B*T].reshape(T, B),                                   # mask2
@@ -1219,7 +1218,7 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
         a_head_1_q_a_head_1_k, max_a_head_1_q_a_head_1_k, sum_a_head_1_q_a_head_1_k, a_head_1_v,
         a_head_1, a_s_1, a_head_2_q, a_head_2_k, a_head_2_q_a_head_2_k, max_a_head_2_q_a_head_2_k,
         sum_a_head_2_q_a_head_2_k, a_head_2_v, a_head_2, a_W_o_2_a_head_2, q_m, q_s, q, s, max_s,
-        exp_s, sum_exp_s, s_picked, tmp, steps_terms, term8, d_q, dot_q_n, tmp2, sum_d_q_u,
+        exp_s, sum_exp_s, s_picked, tmp, real_lengths_t, term8, d_q, dot_q_n, tmp2, sum_d_q_u,
         d_a_head_2, d_a_head_2_a_head_2_w, d_a_head_2_w, sum_t1, tmp3, t2_a_head_2_q, d_a_head_2_q,
         d_a_head_1, d_a_head_1_a_head_1_w, d_a_head_1_w, sum_t3, t4_a_head_1_q, d_a_head_1_q,
         a_head_2_W_v_a_head_2_a_head_2_w, a_head_2_W_k_t2_a_head_2_q, a_head_2_W_q_a_head_2_q,
@@ -1472,9 +1471,10 @@ def _gradients(params, grads, x, y, lengths_t, workspace):
     np.subtract(tmp, s_picked, out=s_picked)
     np.copyto(s_picked, 0, where=padding)
     sum_s_picked = np.sum(s_picked)
-    # steps = sum[batch](real(lengths_t))
-    steps_terms[...] = lengths_t                                # (B,)
-    steps = np.sum(steps_terms)
+    # steps = maximum(sum[batch](real(lengths_t)), 1)
+    real_lengths_t[...] = lengths_t                             # (B,)
+    sum_real_lengths_t = np.sum(real_lengths_t)
+    steps = np.maximum(sum_real_lengths_t, 1)
     # loss = (sum[t, batch](logsumexp(s[t]) - s[t] @ onehot(y[t]))) / steps
     loss = sum_s_picked / steps
 
@@ -1972,7 +1972,7 @@ def _gradients_buffers(workspace, B, T, dtype):
             s[59][:B*T].reshape(T, B),                                  # sum_exp_s
             s[60][:B*T].reshape(T, B),                                  # s_picked
             s[11][:B*T].reshape(T, B),                                  # tmp
-            s[58][:B],                                                  # steps_terms
+            s[58][:B],                                                  # real_lengths_t
             s[58][:B*T].reshape(T, B),                                  # term8
             s[10][:2*B*H*T].reshape(T, B, 2*H),                         # d_q
             s[58][:B*T].reshape(T, B),                                  # dot_q_n

@@ -91,6 +91,27 @@ def test_an_example_of_length_0_takes_no_part():
         np.testing.assert_allclose(grads[k], others[k], err_msg=k, **TOLERANCE)
 
 
+def test_a_batch_without_any_step_has_the_loss_0_and_changes_nothing():
+    padded, _, module, _ = modules("lstm", 1)
+    params, values = drawn(module), ragged_values(padded)
+    values["lengths_t"] = np.zeros(4, int)
+    loss, grads = module.loss_and_grads(params, **values)
+    assert loss == 0 and not any(g.any() for g in grads.values())
+    assert module.evaluate(params, **values)["loss"] == (0, 0)
+
+
+@pytest.mark.parametrize("own", [[5, 5], [2, 5], [1, 5], [2, 2], [0, 1]])
+def test_an_example_that_ends_before_the_range_of_a_mean_has_no_step_in_it(own):
+    module = Program(parse("model m(D = 2)\ninput x[t, D]\nlengths t\nparam b[D] = 1\n"
+                           "loss = mean[batch, t >= 2] sum(b * x[t])\n"), "float64").module
+    x = np.random.default_rng(0).standard_normal((2, 5, 2))
+    total, count = sum(x[i, 2:n].sum() for i, n in enumerate(own)), sum(max(n - 2, 0) for n in own)
+    inputs = {"x": x, "lengths_t": np.array(own)}
+    np.testing.assert_allclose(module.evaluate(module.init(dtype=np.float64), **inputs)["loss"], (total, count), **TOLERANCE)
+    loss, _ = module.loss_and_grads(module.init(dtype=np.float64), **inputs)
+    np.testing.assert_allclose(loss, total / max(count, 1), **TOLERANCE)
+
+
 def test_full_lengths_are_no_lengths():
     padded, plain, module, reference = modules("stacked_bidirectional", 1)
     params, values = drawn(module), {k: np.nan_to_num(v, nan=0.5) for k, v in ragged_values(padded).items()}
