@@ -119,7 +119,7 @@ static __device__ inline void put_(share_ out, int n, int b, real value)
 
 /* out = x times the block's rows of weights, which stand column by column in shared memory, `held` numbers from its start, where
    8 warps have 1024 numbers each to work with. Where there are fewer tiles than warps, several warps share a tile's columns; all
-   sums of a tile are joined in one order. Compiled once for all kernels of a module, not into each of them. */
+   sums of a tile are joined in one order. It is never inlined: six forms in one kernel would want too many registers. */
 template <int D, int A> static __device__ __noinline__ void
 product_(int held, int rows, int depth, matrix_ x, int examples, share_ out)
 {

@@ -101,12 +101,13 @@ STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) by
 
 
 def resources(log):
-    """What the assembler's log says of each kernel. ValueError where it cannot be read."""
+    """What the assembler's log says of each kernel, with the functions that it calls. ValueError where it cannot be read."""
     found = {}
     for name, said in ENTRY.findall(log):
-        stack, registers = STACK.search(said), re.search(r"Used (\d+) registers", said)
-        if stack is None or registers is None:
+        stacks, registers = [tuple(map(int, m)) for m in STACK.findall(said)], re.search(r"Used (\d+) registers", said)
+        if not stacks or registers is None:
             raise ValueError(f"the log of {name} cannot be read: {said}")
         shared = re.search(r"(\d+) bytes smem", said)
-        found[name] = Resources(int(registers[1]), int(shared[1]) if shared else 0, int(stack[1]), int(stack[2]) + int(stack[3]))
+        spilled = sum(stored + loaded for _, stored, loaded in stacks)
+        found[name] = Resources(int(registers[1]), int(shared[1]) if shared else 0, stacks[0][0], spilled)
     return found

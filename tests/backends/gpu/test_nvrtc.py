@@ -55,10 +55,11 @@ def test_what_does_not_compile_is_refused():
         nvrtc.compiler().compile('extern "C" __global__ void k(float *x) { x[0] = missing; }', "sm_90")
 
 
-def test_spills_are_seen():
-    """A kernel whose threads hold more numbers than 255 registers."""
-    text = """extern "C" __global__ void __launch_bounds__(1024, 2) k(float *x)
-    {
+@pytest.mark.parametrize("where", ["inline", "__noinline__"])
+def test_spills_are_seen(where):
+    """A kernel whose threads hold more numbers than 255 registers, itself or in a function that it calls."""
+    text = f"""static __device__ {where} void f(float *x)
+    {{
         float a[64];
         for (int i = 0; i < 64; i++) a[i] = x[threadIdx.x + 1024 * i];
         __syncthreads();
@@ -66,5 +67,6 @@ def test_spills_are_seen():
             #pragma unroll
             for (int i = 0; i < 64; i++) a[i] = a[i] * a[(i + 7) % 64] + x[r];
         for (int i = 0; i < 64; i++) x[threadIdx.x + 1024 * i] = a[i];
-    }"""
+    }}
+    extern "C" __global__ void __launch_bounds__(1024, 2) k(float *x) {{ f(x); }}"""
     assert nvrtc.compiler().compile(text, "sm_90").kernels["k"].spilled > 0
