@@ -13,7 +13,7 @@ from ...compiler.program import Array
 from ..native.indexing import CTYPES
 from ..native.words import size_name
 from .geometry import Geometry
-from .prelude import KERNELS, found, prelude
+from .prelude import HEAD, KERNELS, called, found, functions
 
 if TYPE_CHECKING:
     from .function import CudaFunction
@@ -122,11 +122,14 @@ class Kernels:
         """The kernels whose blocks wait for each other."""
         return Kernels(self.sizes)
 
-    def text(self, library: str = "") -> str:
-        """All of it, in CUDA C++; `library`: more functions that they call."""
-        whole = "\n".join(self._parts())
+    def in_cuda(self, library: str) -> tuple[str, str, str]:
+        """All of it in CUDA C++: what both other texts begin with; the kernels; those of whole loops, behind `library`."""
+        kernels, loops = "\n".join(self._parts()), library + "\n".join(self.together._parts())
+        mine = called(kernels)
+        theirs = called(loops) if self.loops else mine
         sizes = "".join(f"    {size_name(k)} = {v},\n" for k, v in self.sizes.items())
-        return f"{prelude(library + whole)}\n{library}\n" + (f"enum {{\n{sizes}}};\n\n" if sizes else "") + whole
+        common = HEAD + functions(mine & theirs) + (f"\nenum {{\n{sizes}}};\n" if sizes else "")
+        return common, functions(mine - theirs) + kernels, functions(theirs - mine) + loops
 
     def _parts(self) -> Iterator[str]:
         """The kernels in the order of the functions that launch them, each device function before the first one that calls it."""

@@ -14,13 +14,13 @@ from ..cpu.module import HELPERS, ModulePrinter
 from . import captured, device, inputs, persistent_device
 from .function import CudaFunction
 from .kernels import Kernels
-from .persistent_function import together_text
+from .persistent_function import LIBRARY, together_text
 from .selfcheck import CHECK
 from .steps import CudaCheckpointing, CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
 IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
-WORDS = ("CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
+WORDS = ("COMMON", "CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
          "cp", "ctypes", "TOGETHER", "PARTS", "tiles", "shares")
 
 
@@ -100,8 +100,9 @@ class CudaPrinter(ModulePrinter):
         loops = self.kernels.loops
         self.uses |= {"Together", "Recurrence", "Machine"} if loops else set()
         helpers = super().helpers()
-        together = together_text(self.kernels) if loops else ""
-        cuda = f'CUDA = r"""{self.kernels.text()}"""'
+        common, kernels, together = self.kernels.in_cuda(LIBRARY)
+        together = together_text(together, loops) if loops else ""
+        cuda = f'COMMON = r"""{common}"""\n\nCUDA = COMMON + r"""{kernels}"""' if loops else f'CUDA = r"""{common}{kernels}"""'
         blas = f'STREAMS = Streams()\nBLAS = Blas("{self.options.products}")' + "\nPARTS = Parts()" * ("Parts" in self.uses)
         head = "# ---- helpers, the same in every module that uses them"
         return f"{cuda}\n\n\n{head}\n\n{helpers}\n\n{blas}\nCHECKS = Checks()\nKERNELS = Kernels(CUDA)\n{together}"

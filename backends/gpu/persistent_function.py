@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...compiler.program import Along, Array, Block, Draw, Loop, Product, Reduction, Stmt, View
 from ...compiler.sizes import Size, product
 from .geometry import Geometry
-from .kernels import WIDTH, Kernels
+from .kernels import WIDTH
 from .persistent import recurrence
 from .persistent_form import GROUP, NONE, Apart, Recurrence, floats, joined, kept_dims, views
 from .persistent_text import THREADS, PersistentText
@@ -132,11 +132,11 @@ def handed_over(f: CudaFunction) -> Iterator[tuple[Array, Size]]:
         yield from ((a, product(a.dims)) for a in made.exchange.values())
 
 
-def together_text(kernels: Kernels) -> str:
-    """`TOGETHER`, the kernels of loops in one launch."""
-    loops = "".join(textwrap.fill(f'"{name}": {text},', WIDTH, initial_indent="    ", subsequent_indent=" " * 8) + "\n"
-                    for name, text in kernels.loops.items())
-    return f'TOGETHER = Together(r"""{kernels.together.text(LIBRARY)}""", {{\n{loops}}})\n'
+def together_text(kernels: str, loops: Mapping[str, str]) -> str:
+    """`TOGETHER`, the kernels of loops in one launch, and what decides about each of them."""
+    table = "".join(textwrap.fill(f'"{name}": {text},', WIDTH, initial_indent="    ", subsequent_indent=" " * 8) + "\n"
+                    for name, text in loops.items())
+    return f'TOGETHER = Together(COMMON + r"""\n{kernels}""", {{\n{table}}})\n'
 
 
 __all__ = ["NAMES", "handed_over", "launched", "launches", "named", "outermost", "recurrences", "summed", "together_text"]

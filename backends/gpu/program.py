@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from ...compiler.options import Options
 from ...compiler.system import System
 from ..cpu.program import Program
 from .module import CudaEnergyPrinter, CudaPrinter
+
+TEXT = re.compile(r'^(?:COMMON|CUDA) = (?:COMMON \+ )?r"""(.*?)"""', re.M | re.S)
 
 
 class NoDevice(RuntimeError):
@@ -81,4 +84,4 @@ class CudaProgram(Program):
     @property
     def cuda(self) -> str:
         """The text of the kernels alone."""
-        return self.source.partition('CUDA = r"""')[2].partition('"""')[0]
+        return "".join(TEXT.findall(self.source))

@@ -140,7 +140,7 @@ def test_every_loop_in_every_shape_and_order(monkeypatch, name, shape):
     pytest.param(k, a, marks=pytest.mark.full) for k in CELLS for a in nvrtc.ARCHITECTURES)])
 def test_kernels_compile_and_fit(name, architecture):
     """No warnings, nothing spilled, and no more registers than 256 threads may have."""
-    made = nvrtc.compiler().compile(text(programs.case(name).source), architecture)
+    made = nvrtc.compiler().compile(common(programs.case(name).source) + text(programs.case(name).source), architecture)
     assert made.complaints == []
     assert made.kernels
     assert {k: r for k, r in made.kernels.items() if r.spilled or r.registers > 255 or r.shared} == {}
@@ -148,7 +148,12 @@ def test_kernels_compile_and_fit(name, architecture):
 
 def text(source):
     """The kernels of loops in one launch."""
-    return source.partition('TOGETHER = Together(r"""')[2].partition('""", {')[0]
+    return source.partition('TOGETHER = Together(COMMON + r"""')[2].partition('""", {')[0]
+
+
+def common(source):
+    """What stands before all kernels."""
+    return source.partition('COMMON = r"""')[2].partition('"""')[0]
 
 
 @on_host
