@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...compiler.program import Array
 from ..native.indexing import CTYPES
 from ..native.words import size_name
@@ -25,6 +27,7 @@ LEAVES = "    if (noted[0] >= 0) return;\n"
 LONG = 120                                                       # the longest line inside of a kernel
 CUTS = ("?", ":", ",", "||", "&&", "+", "-")                     # where it is cut, best first
 CUT = re.compile(r" (?:&&|\|\||[?:+-]) |, ")
+LITERAL = re.compile(r"(?<=\(real\))\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)")
 MARK = re.compile(r"\bSIMD\w*(?:\([^()]*\))? ")
 WORD = re.compile(r"[^\W\d]\w*")
 VARIABLES = re.compile(r"\b(?:real|int|bool|int64_t|uint8_t|double) \*?\w+(?: = |;|\[)[^;]*")       # what a line declares
@@ -124,7 +127,8 @@ class Kernels:
 
     def in_cuda(self, library: str) -> tuple[str, str, str]:
         """All of it in CUDA C++: what both other texts begin with; the kernels; those of whole loops, behind `library`."""
-        kernels, loops = "\n".join(self._parts()), library + "\n".join(self.together._parts())
+        kernels, loops = (LITERAL.sub(shortest, "\n".join(k._parts())) for k in (self, self.together))
+        loops = library + loops
         mine = called(kernels)
         theirs = called(loops) if self.loops else mine
         sizes = "".join(f"    {size_name(k)} = {v},\n" for k, v in self.sizes.items())
@@ -168,6 +172,13 @@ def _pointers(tokens: set[str], arrays: Sequence[Array], written: Collection[Arr
         const = "" if any(x.home is a.home for x in written) else "const "
         given.append(f"{const}{kind} *{'' if waits and not const else '__restrict__ '}{name}")
     return [*homes.values()], given, alias
+
+
+def shortest(number: re.Match[str]) -> str:
+    """A constant in as few digits as float32 needs: `0.1`, where 1 - 0.9 is `0.09999999999999998`."""
+    with np.errstate(over="ignore"):
+        exact = np.float32(number[0])
+    return str(exact) if exact and np.isfinite(exact) and np.float32(float(str(exact))) == exact else number[0]
 
 
 def comment(equations: Sequence[str], also: Sequence[str] = ()) -> str:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from chainrule.backends.gpu.kernels import LONG, folded, unbraced
+from chainrule.backends.gpu.kernels import LITERAL, LONG, folded, shortest, unbraced
 from chainrule.frontends.language import parse
 from gpu import host, programs
 from zoo.points import drawn
@@ -23,6 +23,14 @@ def test_long_lines_are_folded_where_fewest_brackets_are_open():
     line = f"    {'a' * 40} = first_of[{'b' * 30} + 1] + second_of[{'c' * 30} + 2];"
     assert folded(line) == [f"    {'a' * 40} = first_of[{'b' * 30} + 1]", f"            + second_of[{'c' * 30} + 2];"]
     assert folded("short;") == ["short;"] and all(len(x) <= LONG for x in folded(line))
+
+
+def test_constants_have_the_digits_that_float32_needs():
+    """The same numbers: of double precision, rounded as C rounds them."""
+    for exact, short in {0.09999999999999998: "0.1", 0.6931471805599453: "0.6931472", 1e-300: "1e-300", 1e300: "1e+300",
+                         5.0: "5.0", 1e-08: "1e-08"}.items():
+        assert LITERAL.sub(shortest, f"x * (real){exact!r} + 1.0") == f"x * (real){short} + 1.0"
+    assert LITERAL.sub(shortest, "(real)1 / 3") == "(real)1 / 3"
 
 
 def test_one_plain_statement_of_a_loop_has_no_brackets():
