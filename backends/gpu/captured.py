@@ -57,7 +57,7 @@ class Place:
             return
         if self.check:
             self.check.refuse(self.name, value)
-        value = np.ascontiguousarray(np.transpose(value.astype(self.array.dtype, copy=False), self.order))
+        value = np.asarray(np.transpose(value, self.order), self.array.dtype, order="C")
         self.array.set(at_rest(value), stream)
 
 

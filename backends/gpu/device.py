@@ -216,10 +216,9 @@ def to_device(arrays):
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": bool}
     if a.dtype.kind not in kinds:
         raise TypeError(f"only arrays of numbers go to the device, not {a.dtype}")
-    a = a if there else np.ascontiguousarray(a, kinds[a.dtype.kind]).reshape(a.shape)
-    a = a if there else at_rest(a)
+    a = a if there else at_rest(np.asarray(a, kinds[a.dtype.kind], order="C"))
     try:
-        return cp.ascontiguousarray(cp.asarray(a, kinds[a.dtype.kind]))
+        return cp.asarray(a, kinds[a.dtype.kind], order="C")     # ascontiguousarray would make a row of one number
     except MemoryError:
         free = cp.cuda.runtime.memGetInfo()[0]
     raise MemoryError(f"an array of shape {a.shape} does not fit into the {free / 1e6:.1f} MB of the device that are free")

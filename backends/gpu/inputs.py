@@ -109,7 +109,10 @@ def here(name, value):
 
 def given_array(name, value):
     """An input, of NumPy or of the device, there also of another library."""
-    value = here(name, cp.asarray(value)) if hasattr(value, "__cuda_array_interface__") else as_array(name, value)
+    if isinstance(value, cp.ndarray):
+        here(name, value)
+    else:
+        value = cp.asarray(value) if hasattr(value, "__cuda_array_interface__") else as_array(name, value)
     countable(name, value.size)
     return value
 
@@ -124,7 +127,7 @@ def real_input(name, value, dims, dtype):
     check_shape(name, value, dims)
     if not isinstance(value, cp.ndarray):
         value = to_device(np.asarray(value, dtype))
-    return cp.ascontiguousarray(cp.asarray(value, dtype))
+    return cp.asarray(value, dtype, order="C")
 
 
 def whole_input(name, value, dims, largest, allowed, wanted):
@@ -135,7 +138,7 @@ def whole_input(name, value, dims, largest, allowed, wanted):
     check_shape(name, value, dims)
     if not isinstance(value, cp.ndarray):
         check_range(name, value, largest, allowed)
-        return cp.ascontiguousarray(to_device(value))
+        return to_device(value)
     out, = allocated(f"a copy of {name}", [(value.shape, np.int64)])
     out[...] = value
     return checked(name, out, RangeCheck(largest + 1))
@@ -237,6 +240,6 @@ def carry_entry(carry, key, dims):
     """An entry of the carry that a step starts from, on the device; None stands for any size."""
     if key not in carry:
         raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
-    value = here(f"carry[{key!r}]", to_device(carry[key]))
+    value = to_device(carry[key])
     check_shape(f"carry[{key!r}]", value, dims)
     return value

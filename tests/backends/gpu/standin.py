@@ -127,10 +127,7 @@ class ndarray:
             raise TypeError(f"only an array of NumPy of shape {self.shape} and {self.dtype} can be set")
         if not self.flags.c_contiguous and not self.flags.f_contiguous:
             raise RuntimeError("Cannot set to non-contiguous array")
-        not_captured("a transfer to the device")
-        if a.ctypes.data in PINNED:
-            raise Refused("a transfer of pinned memory, which its owner may write before it is read")
-        SETTINGS.count.sent += 1
+        sent(a)
         self.held[...] = a
 
     def get(self):
@@ -177,23 +174,38 @@ def zeros(shape, dtype=float):
     return out
 
 
-def asarray(a, dtype=None):
+def asarray(a, dtype=None, order="K"):
+    """Of an array of the device a copy where it has another type, another order of strides, or lies on another device."""
     if isinstance(a, ndarray):
-        if dtype is None or a.dtype == dtype:
-            return a
-        out = empty(a.shape, dtype)
-        np.copyto(out.held, a.held, casting="unsafe")
-        return out
+        same = dtype in (None, a.dtype) and (order == "K" or a.flags.c_contiguous) and a.memory.device == SETTINGS.device
+        return a if same else laid_out(a.held.astype(dtype or a.dtype, order=order), a.own or dtype is not None)
     if hasattr(a, "__cuda_array_interface__"):                   # of another library, whose memory it stays
         about = a.__cuda_array_interface__
         raw, place = np.dtype(about["typestr"]), about["data"][0]
         memory = allocation(place, int(np.prod(about["shape"])) * raw.itemsize)
         held = memory.bytes[place - memory.address:].view(raw)
         found = ndarray(memory, np.lib.stride_tricks.as_strided(held, about["shape"], about["strides"]), False)
-        return found if dtype is None else asarray(found, dtype)
-    a = np.asarray(a, dtype)
-    out = empty(a.shape, a.dtype)
-    out.set(a)
+        return asarray(found, dtype, order)
+    a = np.asarray(a, dtype, order=order)
+    sent(a)
+    return laid_out(a)
+
+
+def sent(a):
+    """An array of NumPy goes to the device."""
+    not_captured("a transfer to the device")
+    if a.ctypes.data in PINNED:
+        raise Refused("a transfer of pinned memory, which its owner may write before it is read")
+    SETTINGS.count.sent += 1
+
+
+def laid_out(a, own=True):
+    """A new array of the device, with what an array of NumPy holds, in the order of its strides."""
+    if not own:
+        return given(a)
+    order = sorted(range(a.ndim), key=lambda k: -abs(a.strides[k]))
+    out = empty([a.shape[k] for k in order], a.dtype).transpose(*np.argsort(order))
+    out.held[...] = a
     return out
 
 
@@ -211,7 +223,8 @@ def broadcast_to(a, shape):
 
 
 def ascontiguousarray(a):
-    return a if a.flags.c_contiguous else a.copy()
+    """As NumPy's, it makes a row of one number."""
+    return (a if a.flags.c_contiguous else a.copy()).reshape(a.shape or 1)
 
 
 # ---------------------------------------------------------------- kernels

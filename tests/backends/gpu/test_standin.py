@@ -101,6 +101,16 @@ def test_shared_memory_of_a_kernel(cp):
         own.max_dynamic_shared_size_bytes = standin.LARGEST
 
 
+def test_arrays_are_made_as_cupy_makes_them(cp):
+    """The order of strides is kept unless another one is wanted, one number becomes a row, another device's array is copied."""
+    turned = cp.asarray(np.ones((2, 3), np.float32).T)
+    assert turned.strides == (4, 12) and cp.asarray(turned) is turned
+    assert cp.asarray(turned, np.float32, order="C").flags.c_contiguous and cp.asarray(turned, np.int64).strides == (8, 24)
+    assert cp.ascontiguousarray(cp.asarray(np.float32(1))).shape == (1,)
+    standin.SETTINGS.device = 1
+    assert cp.asarray(turned).device.id == 1
+
+
 def test_a_stream_belongs_to_a_device(cp):
     stream = cp.cuda.Stream(non_blocking=True)
     standin.SETTINGS.device = 1
