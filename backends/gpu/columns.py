@@ -95,7 +95,7 @@ def _replaced(s: Nest, rest: Sequence[Stmt]) -> bool:
     return any(out.array.dims in several for m in rest if (out := writes(m)) is not None)
 
 
-def print_nest(s: Nest, print_: Statements) -> Iterator[str]:
+def print_nest(s: Columns, print_: Statements) -> Iterator[str]:
     """The kernel of a nest that `by_column` allows."""
     rows, after = (n.body for n in s.parts)
     dims = walked(s.body[0])

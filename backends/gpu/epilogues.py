@@ -84,7 +84,7 @@ def _by_column(sums: Columns, members: Sequence[Kernel]) -> bool:
     rows, after = sums.parts
     total = sums.sums[0]
     kept = [d for d in range(len(total.a.dims)) if d not in total.over]
-    done = {m.out.array.home: m.out.along for m in (*sums.sums, *after.body, *members)}
+    done = {v.array.home: v.along for m in (*sums.sums, *after.body, *members) if (v := writes(m)) is not None}
     other = memory(rows)[1] - {m.out.array.home for m in sums.sums}
     seen = {v.array.home: {_column(m, w, kept) for m in rows.body for w in reads(m) if w.array.home is v.array.home}
             for x in members for v in reads(x)}
