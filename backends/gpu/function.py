@@ -53,6 +53,7 @@ from .prelude import KERNELS, found
 from .scaled import Scaled, with_scales
 from .splitting import by_kernels
 from .statements import Statements, of_part
+from .totals import by_totals
 from .windows import pooled
 
 INDENT = "    "
@@ -107,7 +108,8 @@ class CudaFunction(NativeFunction):
         """What is computed of a sum, or of a product, without a launch of its own, where that may be."""
         some = any(a.role == "result" for a in kept)             # the caller's: no such function takes none of its examples
         lengths = {x for a in self._every() for n in a.dims for x in n.symbols} if some else set()
-        return with_epilogues(with_scales(body, kept, {*self.system.sizes, *lengths}))
+        body = by_totals(with_scales(body, kept, {*self.system.sizes, *lengths}), kept, self.namer.claim)
+        return with_epilogues(body)
 
     def _name_scratch(self) -> None:
         """Numbers that one kernel hands to another have places of their own."""

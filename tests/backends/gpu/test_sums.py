@@ -62,3 +62,8 @@ def test_products_take_their_factors_and_add_up_by_themselves():
     text = programs.case("tied_autoencoder").source
     assert "gemm(t2.T, x, d_W, scale=1 / B)\n    gemm(h.T, t1, d_W, add=True, scale=1 / B)\n" in text
     assert "d_W_kernel" not in text
+
+
+def test_what_a_loss_adds_up_is_not_stored_where_its_columns_are_added_up_anyway():
+    text = programs.case("tied_autoencoder").source.partition("_gradients: forward */")[2]
+    assert "dot_r_minus_x_term[" not in text and "dot_r_minus_x_term_sums[" in text
