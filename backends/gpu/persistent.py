@@ -323,7 +323,7 @@ class _Planner:
         copy, temporary = replace(v.array, dims=(self.batch,), name=v.array.name, views={}, storage=None, role="value"), \
             self._temporary(v.array, k)
         if temporary and v.array.dims == (self.batch,):
-            made.private.add(v.array)
+            made.private[v.array] = None
             return
         if sum(views(s)[-1].array is v.array for s in made.body) > 1:
             raise Apart(f"{v.array.name or 'a value'} is written twice in a step")
@@ -338,7 +338,7 @@ class _Planner:
         made.body[k] = cast(Stmt, replace(cast(Kernel, made.body[k]), out=view(copy)))
         for j in range(k + 1, len(made.body)):
             made.body[j] = on_views(made.body[j], moved)
-        made.private.add(copy)
+        made.private[copy] = None
         if not temporary:
             made.stored[copy] = v
 

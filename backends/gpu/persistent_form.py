@@ -80,7 +80,7 @@ class Recurrence:
     units: list[Size] = field(default_factory=list)              # the different U
     registers: set[Array] = field(default_factory=set)
     own: dict[Array, tuple[int, Size, int]] = field(default_factory=dict)      # array -> dim of its units, U, parts
-    private: set[Array] = field(default_factory=set)             # every block has all of its examples
+    private: dict[Array, None] = field(default_factory=dict)     # every block has all of its examples; in their order
     stored: dict[Array, View] = field(default_factory=dict)      # private copy -> what it is a copy of
     exchange: dict[Array, Array] = field(default_factory=dict)   # a row's own value -> the array in which blocks hand it over
 

@@ -260,6 +260,11 @@ def test_gates_of_a_unit_are_one_threads(name):
     assert all(MEET in step and "part < " in step and "__syncthreads" not in step for step in steps)
 
 
+def test_a_model_prints_the_same_text_again():
+    """Also the places of what every block has for itself."""
+    assert len({CudaProgram(ZOO["layer_norm"]()).source for _ in range(3)}) == 1
+
+
 def test_sums_of_gates_share_a_barrier():
     """Layer normalisation of an LSTM's gates, its cell and its output: three barriers a step, forward and backward."""
     found = loops(CudaProgram(load_system(str(PEEPHOLES))))
