@@ -53,6 +53,7 @@ from .persistent_form import (
     Recurrence,
     Split,
     Touch,
+    beside,
     fixed_dims,
     joined,
     kept_dims,
@@ -277,7 +278,7 @@ class _Planner:
             a = views(s)[-1].array
             if made.splits[k].dim is None:
                 continue
-            if self._temporary(a, k):
+            if self._temporary(a):
                 runs = {self._run(j) for j, x in enumerate(made.body) if a in {v.array for v in views(x)}}
                 along = {v.along for x in made.body for v in views(x) if v.array is a}
                 owners = {self.owner(x, made.splits[j], v) for j, x in enumerate(made.body) for v in views(x) if v.array is a}
@@ -300,20 +301,14 @@ class _Planner:
     def _fits(self, a: Array, owner: object) -> bool:
         """Whether the array's part of a block has a known size."""
         return owner is not None and self.known(owner[1]) is not None and all(  # type: ignore[index]
-            self.known(n) is not None for n in self._rest(a))
+            self.known(n) is not None for _, n in beside(self.made, a))
 
-    def _rest(self, a: Array) -> list[Size]:
-        """The dims that a step's value has beside that of the examples."""
-        fixed = fixed_dims(self.made, a)
-        return [n for d, n in enumerate(a.dims) if d not in fixed and n != self.batch]
-
-    def _temporary(self, a: Array, k: int) -> bool:
+    def _temporary(self, a: Array) -> bool:
         """Whether a value is written at a step before it is read, at the same place, and nobody needs it afterwards."""
-        every = [(j, v) for j, s in enumerate(self.made.body) for v in views(s) if v.array is a]
+        every = [(s, v) for s in self.made.body for v in views(s) if v.array is a]
         fixed = {tuple((d, x) for d, x in enumerate(v.along) if isinstance(x, Fixed)) for _, v in every}
-        return (a in self.alone and len(fixed) == 1 and every[0][0] == next(j for j, s in enumerate(self.made.body)
-                                                                             if views(s)[-1].array is a)
-                and not any(v.array is a for v in reads(self.made.body[every[0][0]])) and k >= every[0][0])
+        *before, out = (v.array for v in views(every[0][0]))
+        return a in self.alone and len(fixed) == 1 and out is a and a not in before
 
     def _copied(self, k: int) -> None:
         """What every block computes for itself has a place in each."""
@@ -321,7 +316,7 @@ class _Planner:
         if v.array in made.private:
             return
         copy, temporary = replace(v.array, dims=(self.batch,), name=v.array.name, views={}, storage=None, role="value"), \
-            self._temporary(v.array, k)
+            self._temporary(v.array)
         if temporary and v.array.dims == (self.batch,):
             made.private[v.array] = None
             return

@@ -115,6 +115,12 @@ def fixed_dims(made: Recurrence, a: Array) -> set[int]:
     return {d for s in made.body for v in views(s) if v.array is a for d, x in enumerate(v.along) if isinstance(x, Fixed)}
 
 
+def beside(made: Recurrence, a: Array, unit: int | None = None) -> list[tuple[int, Size]]:
+    """The dims that a step's value has beside those of examples and units."""
+    fixed = fixed_dims(made, a)
+    return [(d, n) for d, n in enumerate(a.dims) if d != unit and d not in fixed and n != made.batch]
+
+
 def joined(made: Recurrence, j: int, k: int) -> bool:
     """Whether two statements may share a loop: of each thread over its elements, of each warp over its sums."""
     s, m = made.body[j], made.body[k]
@@ -129,11 +135,9 @@ def floats(made: Recurrence, sizes: Mapping[str, int]) -> tuple[dict[Size, int],
     """Numbers in a block's memory: of each U, those for a unit and an example; those for an example."""
     by_unit = dict.fromkeys(made.units, 0)
     for a, (dim, of, parts) in made.own.items():
-        fixed = fixed_dims(made, a)
-        rest = product(tuple(n for d, n in enumerate(a.dims) if d != dim and d not in fixed and n != made.batch))
-        by_unit[of] += parts * rest.evaluate(sizes)
+        by_unit[of] += parts * product(tuple(n for _, n in beside(made, a, dim))).evaluate(sizes)
     return by_unit, len(made.private)
 
 
-__all__ = ["BLOCK", "EACH", "GROUP", "NONE", "Again", "Apart", "Recurrence", "Split", "Touch", "fixed_dims", "floats", "joined",
-           "kept_dims", "space", "views"]
+__all__ = ["BLOCK", "EACH", "GROUP", "NONE", "Again", "Apart", "Recurrence", "Split", "Touch", "beside", "fixed_dims", "floats",
+           "joined", "kept_dims", "space", "views"]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import cast
 
-from ...compiler.program import Along, Array, Draw, Fixed, Kernel, Pick, Product, Reduction, Stmt, Take, View
+from ...compiler.program import Along, Draw, Kernel, Pick, Product, Reduction, Stmt, Take, View
 from ...compiler.sizes import Size
 from ..native.indexing import CTYPES, Indices, Namer, place, strides
 from ..native.kernels import length, scalar
 from ..native.loops import FIRST, accumulate
 from .geometry import bracketed, strided
-from .persistent_form import BLOCK, GROUP, Again, Recurrence, Split, joined, kept_dims, space, views
+from .persistent_form import BLOCK, GROUP, Again, Recurrence, Split, beside, joined, kept_dims, space, views
 from .statements import Statements, flat, join
 
 THREADS = 256
@@ -41,7 +41,7 @@ class PersistentText(Statements):
         super().__init__(names, indices, known, offsets, dict.fromkeys(made.registers, ()))
         self.made, self.taken, self.done = made, {*taken}, set[str]()
         self.part, self.unit, self.inside = self.fresh("part"), self.fresh("unit"), ""       # of a loop over the parts of a unit
-        self.numbered = {u: Names(*(self.fresh(f"{x}{k or ''}") for x in ("share", "low", "units")))
+        self.numbered = {u: Names(*(self.fresh(f"{x}{k or ''}") for x in ("share", "lowest", "units")))
                          for k, u in enumerate(made.units)}
         self.weights: dict[tuple[View, Split], str] = {}
         for s, how in zip(made.body, made.splits, strict=True):
@@ -90,7 +90,7 @@ class PersistentText(Statements):
             before = f"{name} + {self._depth(v, how)}*{self._padded(how)}"
         for a, (dim, of, parts) in self.made.own.items():
             yield f"real *{self.names(a)} = {before};"
-            sizes = [*(bracketed(length(n)) for _, n in self._rest(a, dim)), *([str(parts)] if parts > 1 else [])]
+            sizes = [*(bracketed(length(n)) for _, n in beside(self.made, a, dim)), *([str(parts)] if parts > 1 else [])]
             before = f"{self.names(a)} + {'*'.join(['examples', *sizes, self.numbered[of].share])}"
         for a in self.made.private:
             kind = CTYPES.get(a.kind, "real")
@@ -248,11 +248,6 @@ class PersistentText(Statements):
 
     # ------------------------------------------------------------ elements
 
-    def _rest(self, a: Array, dim: int) -> list[tuple[int, Size]]:
-        """The dims of a block's own value beside examples and units, that a step has."""
-        v = next(v for s in self.made.body for v in views(s) if v.array is a)
-        return [(d, n) for d, n in enumerate(a.dims) if d != dim and n != self.made.batch and not isinstance(v.along[d], Fixed)]
-
     def __call__(self, v: View, at: Sequence[str] | None = None) -> str:
         """The element of a view: of the block's own values, only its units and its examples are there."""
         at = self.indices(v.dims) if at is None else at
@@ -265,7 +260,7 @@ class PersistentText(Statements):
         example = next(d for d, n in enumerate(v.array.dims) if n == self.made.batch and isinstance(v.along[d], Along))
         row = place(v.along[example], v.array.dims[example], at)
         places = [("0" if row == "first" else f"{row} - first", "examples")]
-        places += [(place(v.along[d], n, at), length(n)) for d, n in self._rest(v.array, dim)]
+        places += [(place(v.along[d], n, at), length(n)) for d, n in beside(self.made, v.array, dim)]
         places.append((self._unit(v, dim, of, parts, at), share if parts == 1 else f"({parts}*{share})"))
         return f"{self.names(v.array)}[{flat(places)}]"
 
