@@ -43,6 +43,9 @@ def guarded(action: Callable[[], None]) -> int:
     except OSError as e:
         print(f"error: {e.filename or ''}: {e.strerror or e}", file=sys.stderr)
         return 1
+    except MemoryError as e:
+        print(f"error: the memory does not suffice ({e}): take smaller sizes (--set) or a smaller batch", file=sys.stderr)
+        return 1
     except Exception as e:
         if os.environ.get("CHAINRULE_DEBUG"):
             raise

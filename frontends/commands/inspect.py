@@ -42,6 +42,8 @@ def generate(model: str, out: str | None, backend: str, dtype: str, sizes: tuple
     if out is not None and Path(out).suffix == ".c":
         if plain:
             raise OptionError("-O0 prints one expression an equation, which a C file has no form for; leave it out")
+        if backend == "cupy":
+            raise OptionError(f"--out {out} names a C file, and the backend cupy prints modules: call it {Path(out).stem}.py")
         for file, part in {Path(out): system, **beside(Path(out), system)}.items():
             write_c(file, part, dtype, schedule)
         return

@@ -12,7 +12,7 @@ from ...compiler.options import BadOption, read_checkpoint
 from ...compiler.system import System
 from ..trainer.data import Dataset, load_data
 from ..trainer.diagnose import diagnose
-from ..trainer.errors import OptionError, WeightsError
+from ..trainer.errors import OptionError, WeightsError, plural
 from ..trainer.loop import CHECKPOINT, Outcome, Trainer
 from ..trainer.mistakes import report_mistakes
 from ..trainer.progress import progress_for
@@ -61,6 +61,10 @@ def train(model: str, options: TrainOptions) -> None:
     """Train the model of a file; prints as it goes, and leaves its files in the run's folder."""
     screen = console()
     out = Path(options.out) if options.out else default_folder(Path(model))
+    if out.exists() and not out.is_dir():
+        raise OptionError(f"the run's folder {out} is a file; --out names another")
+    if options.skip and options.weights is None:
+        raise OptionError(f"--skip {' '.join(options.skip)}: it says what --from FILE leaves out; give both")
     if options.resume:
         options = _resumed(options, out)
     system = with_training(load_model(model, options.sizes), options)
@@ -110,7 +114,7 @@ def with_training(system: System, options: TrainOptions) -> System:
             except ValueError:
                 factor = -1.0
             if not sign or not 0 <= factor < float("inf"):
-                raise OptionError(f"--rate {rate}: write PATTERN=NUMBER, such as --rate 'conv*=0.1'")
+                raise OptionError(f"--rate {rate}: write PATTERN=NUMBER, from 0 on, such as --rate 'conv*=0.1'")
             rates.update(dict.fromkeys(match_names([pattern.strip()], system.params, "--rate"), factor))
         training = replace(training, rates=tuple(rates.items()))
     if options.lr is not None:
@@ -181,7 +185,7 @@ def _labelled(system: System, data: Dataset, options: TrainOptions) -> Dataset:
     """The data that training sees: of the training part the first examples, if only so many count as labelled."""
     declared = system.data.labelled if system.data is not None else 0
     n, there = declared if options.labelled is None else options.labelled, data.count("train")
-    if not n:
+    if n == 0 and options.labelled is None:
         return data
     if not 0 < n <= there or data.stream:
         raise OptionError(f"labelled: {n} of the {there} examples of the training part" + (
@@ -232,7 +236,7 @@ def _say_how_to_go_on(session: Session, outcome: Outcome, screen: Console) -> No
 
 def _ending(outcome: Outcome) -> str:
     run = outcome.run
-    text = f"{outcome.status} after {run.epoch} epochs, {run.seconds:.1f} s"
+    text = f"{outcome.status} after {plural(run.epoch, 'epoch')}, {run.seconds:.1f} s"
     return text + (f"; weights of epoch {run.best_epoch}, the best on validation" if run.best else "")
 
 

@@ -51,6 +51,8 @@ def elementwise(ctx: Context, scope: Scope, node: s.Expr, f: str, operands: Sequ
     args = []
     for n, e in known:
         args.append(_checked(ctx, scope, n, e, f))
+    if f == "div" and args[1] is Const(0):
+        ctx.fail(scope, node, f"`{text_of(scope, node)}` divides by 0")
     folded = _fold(f, args) if fold else None
     if folded is not None:
         if isinstance(folded, Const) and _overflows(folded, args):

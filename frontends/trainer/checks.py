@@ -24,13 +24,14 @@ UNITS = {                                                # kind -> what is wrong
 }
 
 
-def fit_input(system: System, name: str, value: Array, dtype: np.dtype[Any], steps: bool = False) -> Array:
+def fit_input(system: System, name: str, value: Array, dtype: np.dtype[Any], steps: bool = False,
+              locate: Callable[[int], str] = "example {}".format) -> Array:
     """The array in the input's type and shape: examples first, then time, then features (an image may become a vector).
 
-    With `steps`, the first axis is that of the steps of all sequences, one after the other.
+    With `steps`, the first axis is that of the steps of all sequences, one after the other. `locate` says where one stands.
     """
     node = system.inputs[name]
-    value = _cast(name, value, node.type, dtype)
+    value = _cast(name, value, node.type, dtype, locate)
     lead = 1 if steps else len([a for a in node.axes if a != BATCH]) + 1
     features = tuple(s.evaluate(system.sizes) for s in node.shape)
     if value.ndim < lead:
@@ -93,7 +94,7 @@ def check_lengths(name: str, own: Array, array: Array, of: str, where: str) -> N
                         f"which has {array.shape[1]} steps")
 
 
-def _cast(name: str, value: Array, declared: Type, dtype: np.dtype[Any]) -> Array:
+def _cast(name: str, value: Array, declared: Type, dtype: np.dtype[Any], locate: Callable[[int], str]) -> Array:
     if value.dtype.kind not in "biuf":
         raise DataError(f"input {name}: numbers were expected, not {value.dtype}")
     if declared.kind == "real":
@@ -102,9 +103,9 @@ def _cast(name: str, value: Array, declared: Type, dtype: np.dtype[Any]) -> Arra
     wanted = "classes" if declared.kind == "class" else "truth values"
     if value.dtype.kind == "f":
         bad = ~(value == np.round(np.where(np.isfinite(value), value, 0.5)))
-        _refuse(value, bad, name, lambda row: f"example {row}", f"is no integer, where {wanted} were expected")
+        _refuse(value, bad, name, locate, f"is no integer, where {wanted} were expected")
     if declared.kind == "bool":
-        _refuse(value, (value != 0) & (value != 1), name, lambda row: f"example {row}", "is neither 0 nor 1")
+        _refuse(value, (value != 0) & (value != 1), name, locate, "is neither 0 nor 1")
         return value.astype(bool)
     return value.astype(np.int64)
 

@@ -124,8 +124,8 @@ def _in_memory(system: System, name: str, arrays: Mapping[str, Any], dtype: np.d
     given, axis = arrays[name], next((a for a in system.inputs[name].axes if a != BATCH), "")
     where = f"of the {part} part"
     if not axis or (axis not in system.lengths and not _unequal(given)):
-        value = fit_input(system, name, np.asarray(given), dtype)
-        check_input(system, name, value, lambda row: f"example {row} {where}")
+        value = fit_input(system, name, np.asarray(given), dtype, locate=f"example {{}} {where}".format)
+        check_input(system, name, value, f"example {{}} {where}".format)
         return value
     if axis not in system.lengths:
         row = next(i for i, a in enumerate(given) if len(a) != len(given[0]))

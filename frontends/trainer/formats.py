@@ -110,6 +110,9 @@ def read_npz(path: Path) -> dict[str, Array]:
     with _reading(path):
         try:
             with open(path, "rb") as f:
+                if f.read(2) not in (b"PK", b"\x93N", b""):
+                    raise DataError(f"{path} is not a NumPy archive; np.savez writes one")
+                f.seek(0)
                 archive = np.load(f, allow_pickle=False)
                 if not hasattr(archive, "files"):
                     raise DataError(f"{path} holds one array without a name: an .npz archive was expected")

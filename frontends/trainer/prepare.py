@@ -83,7 +83,8 @@ class Maker:
         plain = {k: c for k, c in columns.items() if not isinstance(c, Ragged)}
         rest = [c.reshape(len(c), -1) for k, c in plain.items() if k not in named and c.dtype.kind not in "OUS"]
         if not rest:
-            raise DataError(f"{self.table.name}: `rest` is every numeric column that no formula names, and there is none")
+            raise DataError(f"{self.table.name}: `rest` is every numeric column that no formula names, and there is none "
+                            f"among {', '.join(map(repr, columns))}")
         return np.concatenate(rest, axis=1)
 
     # ------------------------------------------------------------ words
@@ -94,7 +95,7 @@ class Maker:
             return value
         learned, n = self.learned, self.system.inputs[name].type
         if n.kind != "class" or n.n is None:
-            raise DataError(f"input {name}: numbers were expected, {self.table.name} holds words such as {str(value[0])!r}")
+            raise DataError(f"input {name}: numbers were expected, {self.table.name} holds words such as {str(value.flat[0])!r}")
         read = names(tree)
         source = next((v for v in read if v in learned.vocabularies), name)
         spelling = run.spelling or next((self.table.spelling[c] for c in read if c in self.table.spelling), "")
@@ -123,8 +124,13 @@ class Maker:
             raise DataError(f"input {name}: {self.table.name} is a sequence; declare it with a time axis, {name}[t]")
         if run.offsets is not None and len(value) != run.offsets[-1]:
             raise DataError(f"input {name}: its formula mixes sequences and values that an example has once")
-        fit = fit_input(self.system, name, value, self.dtype, run.offsets is not None)
-        check_input(self.system, name, fit, lambda i: self._place(run.offsets, axis, i))
+        if run.offsets is not None and not len(value):
+            raise DataError(f"input {name}: the sequences of {self.table.name} have no steps; at least one was expected")
+
+        def locate(i: int) -> str:
+            return self._place(run.offsets, axis, i)
+        fit = fit_input(self.system, name, value, self.dtype, run.offsets is not None, locate)
+        check_input(self.system, name, fit, locate)
         return fit if run.offsets is None else Ragged(fit, run.offsets, axis)
 
     def _place(self, offsets: Array | None, axis: str, i: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,17 +22,27 @@ _KEY = "chainrule"
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """The file holds the old content or the new, never a part: written beside it, flushed to the disk, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """The file holds the old content or the new, never a part: written beside it, flushed to the disk, renamed.
+
+    OSError, which names the path, where it cannot be written.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.parent.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as f:
             f.write(content)
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
+    except OSError as e:                              # of the path that was asked for
+        raise OSError(e.errno, e.strerror or str(e), str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     _sync_folder(path.parent)
 
 
@@ -53,6 +65,9 @@ def save_arrays(path: Path, arrays: Mapping[str, Array], note: Mapping[str, Any]
 def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """The arrays of a safetensors file and the note in its metadata, {} where there is none."""
     from safetensors import SafetensorError, safe_open
+    if Path(path).is_dir():
+        inside = Path(path) / "weights.safetensors"
+        raise WeightsError(f"{path} is a folder, not a file of weights{f'; did you mean {inside}?' if inside.is_file() else ''}")
     try:
         with safe_open(str(path), framework="np") as f:
             note = (f.metadata() or {}).get(_KEY, "{}")

@@ -140,7 +140,9 @@ def test_a_loss_that_is_no_number_is_located(folder):
     (["--resume"], "there is no checkpoint"), (["--from", "none"], "there is no file none"),
     (["--freeze", "V*"], "--freeze V*: no parameter is called that"), (["--rate", "W1"], "write PATTERN=NUMBER"),
     (["--rate", "W9=1"], "did you mean 'W2'"), (["--epochs", "0"], "epochs: at least 1"),
-    (["--batch", "-1"], "batch: at least 1"),
+    (["--batch", "-1"], "batch: at least 1"), (["--rate", "W1=-1"], "from 0 on"), (["--labelled", "0"], "labelled: 0 of the 100"),
+    (["--skip", "W1"], "--skip W1: it says what --from FILE leaves out"), (["--from", "."], ". is a folder, not a file of"),
+    (["--out", "points.csv"], "the run's folder points.csv is a file"),
     (["--backend", "numpi"], "no backend is called 'numpi'"), (["--dtype", "float16"], "float32 or float64"),
     (["--lr", "-1"], "a learning rate is above 0")])
 def test_train_refuses(folder, args, says):
@@ -262,7 +264,11 @@ def test_explain_and_show(folder):
     (["grad", "small.nn", "--wrt", "W3"], "did you mean 'W"),
     (["grad", "small.nn", "--format", "tex"], "there is no such format"),
     (["grad", "small.nn", "--backend", "cupy"], "add --format code"),
-    (["compile", "small.nn", "-o", "small.nn/x.py"], "small.nn"), (["show", "small.nn", "--stage", "grap"], "grap"),
+    (["compile", "small.nn", "-o", "small.nn/x.py"], "error: small.nn: Not a directory"),
+    (["compile", "small.nn", "-o", "."], "error: .: Is a directory"),
+    (["compile", "small.nn", "-o", "m.c", "--backend", "cupy"], "names a C file, and the backend cupy prints"),
+    (["check", "small.nn", "--set", "H=1000000000000"], "the memory does not suffice"),
+    (["show", "small.nn", "--stage", "grap"], "grap"),
     (["show", "small.nn", "--stage", "weights"], "--weights FILE"), (["explain", "small.nn", "d_W9"], "nothing is called W9")])
 def test_commands_refuse(folder, args, says):
     assert says in run(*args, status=1)

@@ -214,7 +214,9 @@ def test_words_where_numbers_were_expected(table, tmp_path):
     (lambda p: np.savez(p, x=np.full((4, 2), 1e300), y=np.zeros(4, int)), "input x: inf at row "),
     (lambda p: np.savez(p, x=np.array([[1, object()]], object), y=np.zeros(1, int)), "not a NumPy archive that can be read"),
     (lambda p: np.savez(p), "holds no arrays"), (lambda p: p.write_bytes(b"PK\x03\x04 no archive"), "damaged"),
-    (lambda p: p.write_bytes(b"something else"), "not a NumPy archive")])
+    (lambda p: p.write_bytes(b"something else"), "not a NumPy archive; np.savez writes one"),
+    (lambda p: np.savez(p, x=np.array([["a\nb", "c"]]), y=np.zeros(1, int)), "holds words such as 'a\\nb'"),
+    (lambda p: np.savez(p, x=np.ones((4, 2)), y=np.array([0, 1, 0.5, 0])), "0.5 at row 3 of")])
 def test_npz_refuses(make_system, tmp_path, make, says):
     path = tmp_path / "f.npz"
     make(path)
