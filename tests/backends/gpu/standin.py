@@ -7,7 +7,6 @@ the graph is launched, and then only where its arrays are still alive. `Count` c
 
 import ctypes
 import math
-import re
 import types
 import weakref
 
@@ -16,7 +15,6 @@ from gpu import host
 from gpu.devices import LOCK, SETTINGS, Graph, Memory, Refused, Stream, allocation, current, free, loaded, not_captured, there
 
 STATIC = 48 << 10                                                # bytes of dynamic shared memory that nobody need ask for
-LARGEST = 232448                                                 # and that a block may have, with those of the kernel's own
 GRID, BLOCK, THREADS = (2**31 - 1, 65535, 65535), (1024, 1024, 64), 1024
 ARGUMENTS = 4096                                                 # bytes
 
@@ -186,7 +184,8 @@ def asarray(a, dtype=None, order="K"):
         held = memory.bytes[place - memory.address:].view(raw)
         found = ndarray(memory, np.lib.stride_tricks.as_strided(held, about["shape"], about["strides"]), False)
         return asarray(found, dtype, order)
-    a = np.asarray(a, dtype, order=order)
+    a = np.asarray(a)
+    a = np.asarray(a, dtype, order="F" if order == "K" and a.flags.fnc else "C")
     sent(a)
     return laid_out(a)
 
@@ -239,7 +238,6 @@ class RawModule:
 
     def __init__(self, *, code, options=(), backend="nvrtc", enable_cooperative_groups=False):
         self.code, self.cooperative, self.modules = code, enable_cooperative_groups, {}
-        self.own = re.search(r"(?<!extern )__shared__", code) is not None                # of static size
         if type(options) is not tuple:
             raise TypeError(f"Argument 'options' has incorrect type (expected tuple, got {type(options).__name__})")
 
@@ -258,25 +256,15 @@ class RawKernel:
     """A kernel. Arguments are checked at the launch, also while it is captured."""
 
     def __init__(self, module, name):
-        self.module, self.name, self.kernels, self.dynamic, self.loaded = module, name, {}, STATIC, set()
+        self.module, self.name, self.kernels, self.max_dynamic_shared_size_bytes = module, name, {}, STATIC
+        self.loaded = set()                                      # devices
         self.kernel = types.SimpleNamespace(ptr=id(self))
         HANDLES[id(self)] = self
-
-    @property
-    def max_dynamic_shared_size_bytes(self):
-        """How many bytes of shared memory a launch may ask for."""
-        return self.dynamic
-
-    @max_dynamic_shared_size_bytes.setter
-    def max_dynamic_shared_size_bytes(self, size):
-        if size > LARGEST - self.module.own:                     # of its own the kernel has one byte at least
-            raise RuntimeError(f"CUDA_ERROR_INVALID_VALUE: {self.name}: {size} bytes, and those that the kernel has of its own")
-        self.dynamic = size
 
     @staticmethod
     def resident(handle, threads, dynamic):
         """How many blocks a multiprocessor keeps: none of a kernel that has not asked for so much shared memory."""
-        return int(dynamic <= HANDLES[handle].dynamic and threads <= THREADS)
+        return int(dynamic <= HANDLES[handle].max_dynamic_shared_size_bytes and threads <= THREADS)
 
     def __call__(self, grid, block, args, *, shared_mem=0):
         if shared_mem > self.max_dynamic_shared_size_bytes:
@@ -340,7 +328,7 @@ def cupy(order=host.FORWARD, trapped=False, captures=True):
                         broadcast_to=broadcast_to,
                         RawModule=RawModule, asnumpy=lambda a: a.get(), empty_like=empty_like,
                         zeros_like=zeros_like, float32=np.float32, int32=np.int32, int64=np.int64)
-    attributes = {"MultiProcessorCount": PROCESSORS, "MaxSharedMemoryPerBlockOptin": LARGEST, "CooperativeLaunch": 1,
+    attributes = {"MultiProcessorCount": PROCESSORS, "MaxSharedMemoryPerBlockOptin": 232448, "CooperativeLaunch": 1,
                   "ClockRate": 1500000}
     device = types.SimpleNamespace(
         compute_capability="90", attributes=attributes, synchronize=lambda: current().synchronize())
