@@ -2,7 +2,7 @@
 
 Each works as the program for NumPy does, or says why not in a line. Wrong arrays lie on the host and on the device; steps are
 launched plainly and replayed as a graph, whose next good step must be what it would have been. An argument n takes every n-th
-mutation.
+mutation, of the second model from the second one on, of the third from the third: other kinds of them.
 """
 
 import sys
@@ -99,7 +99,7 @@ class Calls:
     """Calls that are counted, and what is wrong with them."""
 
     def __init__(self, model):
-        self.model, self.count, self.refused = model, 0, 0
+        self.model, self.count, self.refused, self.kinds = model, 0, 0, set()
 
     def one(self, word, call, *args):
         """What a call gives, or the word `refused`."""
@@ -123,6 +123,7 @@ class Calls:
     def mutation(self, word, group, key, wrong):
         """One wrong argument, on the host and on the device, to every function."""
         m = self.model
+        self.kinds.add((group, word.partition(": ")[2]))
         place = {"params": 0, "state": 1, "inputs": 2}[group]
         forms = {"": wrong}
         if isinstance(wrong, np.ndarray) and wrong.dtype.kind in "fiubc" and wrong.dtype.itemsize <= 8 and wrong.dtype.isnative:
@@ -160,14 +161,14 @@ class Calls:
 
 
 def main():
-    """Print a line for each call that behaves as it must not, and the number of calls."""
-    some, count, refused = int(sys.argv[1]) if len(sys.argv) > 1 else 1, 0, 0
-    for text in (NET, RAGGED, CHARS, RBM.format(PCD.format(2, 0.1))):
+    """Print a line for each call that behaves as it must not, and the numbers of calls and of kinds of mutations."""
+    some, count, refused, kinds = int(sys.argv[1]) if len(sys.argv) > 1 else 1, 0, 0, set()
+    for k, text in enumerate((NET, RAGGED, CHARS, RBM.format(PCD.format(2, 0.1)))):
         calls = Calls(Model(text))
-        for mutation in islice(calls.model.mutated(), 0, None, some):
+        for mutation in islice(calls.model.mutated(), k % some, None, some):
             calls.mutation(*mutation)
-        count, refused = count + calls.count, refused + calls.refused
-    print(f"{count} calls, {refused} refused")
+        count, refused, kinds = count + calls.count, refused + calls.refused, kinds | calls.kinds
+    print(f"{count} calls, {refused} refused, {len(kinds)} kinds")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from chainrule.frontends.trainer.data import Dataset
 from chainrule.frontends.trainer.errors import RunError
 from chainrule.frontends.trainer.loop import Options, Trainer
 from gpu import host, mutated_calls, programs, standin
+from native.mutated_calls import MUTATIONS
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 TEXT = """
@@ -196,14 +197,15 @@ def test_mutated_calls(capsys):
 
 @pytest.mark.full
 def test_more_mutated_calls():
-    """Thousands, of recurrent models and an energy, too."""
+    """Of recurrent models and an energy, too: every kind of mutation of parameters, state and inputs, each of some arrays."""
     here = Path(__file__).resolve().parent
     path = os.pathsep.join([str(here.parents[1]), str(here.parent), *sys.path])
-    done = subprocess.run([sys.executable, str(here / "mutated_calls.py"), "3"], capture_output=True, text=True, timeout=600,
+    done = subprocess.run([sys.executable, str(here / "mutated_calls.py"), "6"], capture_output=True, text=True, timeout=600,
                           env={**os.environ, "PYTHONPATH": path}, check=True)
-    *wrong, count = done.stdout.splitlines()
+    *wrong, counts = done.stdout.splitlines()
     assert wrong == []
-    assert int(count.split()[0]) > 4000
+    calls, _, kinds = map(int, counts.split()[::2])
+    assert calls > 2000 and kinds == 3 * len(MUTATIONS)
 
 
 # ---------------------------------------------------------------- a graph and what it works on
