@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,11 @@ class Text:
     def same(self, other: Text) -> bool:
         """Whether both are the same text."""
         return (self.bounds, self.given, self.lines) == (other.bounds, other.given, other.lines)
+
+    @property
+    def function(self) -> str:
+        """The function that launches it first."""
+        return self.part.removeprefix("_").partition(":")[0]
 
     @property
     def left(self) -> dict[str, None]:
@@ -107,9 +113,9 @@ class Kernels:
         if alike is not None and not self.texts[alike].same(text):
             self.texts[alike].also.update(dict.fromkeys(x for x in text.left if x not in self.texts[alike].left))
             return alike
-        name, k = word, 2
-        while name in KERNELS or name in found() or not self.texts.get(name, text).same(text):
-            name, k = f"{word}_{k}", k + 1
+        own = text.function if word in self.texts and self.texts[word].function != text.function else ""
+        name = next(n for n in chain([word, *([f"{own}_{word}"] if own else [])], (f"{word}_{k}" for k in count(2)))
+                    if n not in KERNELS and n not in found() and self.texts.get(n, text).same(text))
         self.texts.setdefault(name, text).equations.update(text.equations)
         self.forms.setdefault(text.form, name)
         return name
