@@ -1,4 +1,4 @@
-"""A training step on a GPU: ours, captured as a graph, against PyTorch (eager, and compiled with CUDA graphs) and JAX.
+"""A training step on a GPU: ours, captured as a graph, against PyTorch (eager, the same as one graph, compiled) and JAX.
 
     python -m tests.bench.gpu [ROW ...] [--minutes M] [--rounds N] [--seconds S] [--sides SIDE ...] [--json FILE]
     python -m tests.bench.gpu --trial               tiny rows on the CPU, ours on the stand-in for CuPy: no figure means anything
@@ -42,6 +42,7 @@ from tests.bench.gpu_rows import BOTH, ORDER, ROWS, TRIAL, WORK
 from tests.bench.gpu_sides import Failed, Remote
 from tests.bench.sides import otherwise
 
+SIDES = ("ours", *PEERS)
 STEPWISE = "ours, step by step"                          # of rows in BOTH: whose loop over time no peer has in one launch
 MARGIN = 20                                              # seconds that a row takes at least
 Found = dict[str, Any]
@@ -80,8 +81,7 @@ class Run:
 
     def sides(self, row: str) -> Sequence[str]:
         """Who measures a row, ours first."""
-        peers = [k for k in PEERS if k in WORK[row].peers]
-        return self.options.sides or ("ours", *peers, *([STEPWISE] if row in BOTH else []))
+        return self.options.sides or (*SIDES, *([STEPWISE] if row in BOTH else []))
 
     def left(self) -> float:
         return self.end - perf_counter()
@@ -203,7 +203,7 @@ class Run:
             if (ours := self.sides(name)[0]) in VARIANTS and (why := self.remotes[ours].missing):
                 print(f"nothing of ours can be measured: {why}")
                 break
-            if len(found["sides"]) >= len(known.get(name, found)["sides"]):      # else time ran out in it
+            if {*known.get(name, found)["sides"]} <= {*found["sides"]}:      # else time ran out in it
                 known[name] = found
             self.found["rows"] = [known[r] for r in WORK if r in known]
             if self.options.json:

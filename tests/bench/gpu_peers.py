@@ -1,4 +1,4 @@
-"""The peers of a training step on a GPU: PyTorch as its users write it, compiled with CUDA graphs, and JAX.
+"""The peers of a training step on a GPU: PyTorch as its users write it, the same as one CUDA graph, compiled, and JAX.
 
 Each gives a step that waits for nothing, and returns its loss; the parameters by our names, as NumPy's arrays; and the wait.
 `device` is "cuda", or "cpu" for a trial. Products are float32 everywhere: TF32 is off.
@@ -63,6 +63,33 @@ def torch_side(work: Work, optimiser: str, params: Arrays, device: str, compiled
             torch.cuda.synchronize if device == "cuda" else lambda: None)
 
 
+def torch_graph(work: Work, optimiser: str, params: Arrays, device: str) -> Side:
+    """The whole eager step as one CUDA graph, as PyTorch's manual has it: the first in another stream, the second recorded."""
+    import torch
+    eager, weights, wait = torch_side(work, optimiser, params, device)
+    if device != "cuda":
+        return eager, weights, wait
+    graph, losses, stream = torch.cuda.CUDAGraph(), list[Any](), torch.cuda.Stream()
+
+    def first() -> Any:
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            losses.append(eager())
+        torch.cuda.current_stream().wait_stream(stream)
+        return losses[0]
+
+    def step() -> Any:
+        if not losses:
+            return first()
+        if len(losses) == 1:
+            with torch.cuda.graph(graph):
+                losses.append(eager())
+        graph.replay()
+        return losses[1]
+
+    return step, weights, wait
+
+
 def jax_ready(device: str) -> dict[str, str]:
     """JAX, products in float32; memory is taken as it is needed, for others use the device, too."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -110,5 +137,6 @@ def jax_side(work: Work, optimiser: str, params: Arrays, device: str) -> Side:
 Ready = Callable[[str], dict[str, str]]
 Build = Callable[[Work, str, Arrays, str], Side]
 PEERS: dict[str, tuple[Ready, Build]] = {
-    "torch": (torch_ready, torch_side), "torch.compile": (torch_ready, partial(torch_side, compiled=True)),
+    "torch": (torch_ready, torch_side), "torch.graph": (torch_ready, torch_graph),
+    "torch.compile": (torch_ready, partial(torch_side, compiled=True)),
     "jax": (jax_ready, jax_side)}

@@ -13,7 +13,8 @@ from tests.bench.gpu_rows import GROUPS, WORK
 
 HEAD = f"{'row':<18}{'side':<22}{'median':>13}{'quartiles':>26}"
 OURS, NOT_YET = "ours", "not yet measured"
-LABELS = {OURS: "chainrule", "torch": "PyTorch", "torch.compile": "torch.compile", "jax": "JAX"}
+LABELS = {OURS: "chainrule", "torch": "PyTorch", "torch.graph": "the same, one graph", "torch.compile": "torch.compile",
+          "jax": "JAX"}
 Found = dict[str, Any]
 
 
@@ -32,7 +33,7 @@ def machine() -> dict[str, str]:
 
 def spread(values: list[float]) -> tuple[float, float, float]:
     """The lower quartile, the median, the upper quartile."""
-    low, _, high = quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
+    low, _, high = quantiles(values, n=4) if len(values) > 2 else (min(values), 0, max(values))
     return low, median(values), high
 
 
