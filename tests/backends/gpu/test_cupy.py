@@ -1,8 +1,10 @@
 """The real CuPy, where it is installed: it imports without a driver, and compiles a module's kernels by its own code path."""
 
+import inspect
+
 import pytest
 from chainrule.backends.gpu.program import CudaProgram, NoDevice
-from gpu import nvrtc
+from gpu import nvrtc, standin
 from zoo.catalogue import ZOO
 from zoo.tiers import tier
 
@@ -25,6 +27,27 @@ def test_without_a_driver_there_is_one_sentence(cupy):
         pytest.skip("there is a GPU")
     with pytest.raises(NoDevice, match=r'(needs an NVIDIA GPU with its driver|finds no GPU).*"native" and "numpy" need none'):
         CudaProgram(ZOO["mlp"]()).module  # noqa: B018
+
+
+def public(a):
+    return {k for k in vars(a) if not k.startswith("_")}
+
+
+def test_the_stand_in_has_nothing_that_cupy_lacks(cupy):
+    """Names, the numbers that are constants, and arguments."""
+    ours = standin.cupy()
+    pairs = [(ours, cupy, set()), (ours.cuda, cupy.cuda, set()), (ours.cuda.driver, cupy.cuda.driver, set()),
+             (ours.cuda.runtime, cupy.cuda.runtime, set()), (standin.ndarray, cupy.ndarray, set()),
+             (standin.Pointer, cupy.cuda.MemoryPointer, set()), (standin.RawModule, cupy.RawModule, {"kernel"}),
+             (standin.RawKernel, cupy.RawKernel, {"resident"}), (standin.Stream, cupy.cuda.Stream, {"run"}),
+             (standin.Graph, cupy.cuda.Graph, set())]
+    assert [public(mine) - own - {*dir(theirs)} for mine, theirs, own in pairs] == [set()] * len(pairs)
+    mine, theirs = ours.cuda.runtime, cupy.cuda.runtime
+    numbers = {k: v for k, v in vars(mine).items() if isinstance(v, int)}
+    assert numbers == {k: getattr(theirs, k) for k in numbers}
+    for name in ("asarray", "empty", "zeros", "empty_like", "zeros_like", "broadcast_to", "ascontiguousarray"):
+        given, taken = (list(inspect.signature(getattr(x, name)).parameters) for x in (ours, cupy))
+        assert [k for k in given if k not in taken] in ([], ["a"]), name
 
 
 @pytest.mark.parametrize("name", tier(["mlp", "lstm_packed"], ["mlp"]))
