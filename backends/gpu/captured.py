@@ -180,7 +180,7 @@ def steps_before(workspace, steps, dtype):
 
 def prepared(inputs, given):
     """The inputs as arrays, on the host or on the device; whole numbers, which are lengths, as they are."""
-    capturing()
+    capturing()                                                  # not in a capture of the caller's own
     return [x if dtype is int or isinstance(x, (cp.ndarray, np.ndarray, type(None))) else given_array(name, x)
             for x, (name, _, dtype, _) in zip(inputs, given)]
 
