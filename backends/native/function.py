@@ -178,7 +178,7 @@ class NativeFunction(FunctionPrinter):
                    for d in (*v.dims, *v.array.dims) for x in d.symbols} - {*self.system.sizes}
         self.shapes = Shapes(self.system.sizes) if self.shapes is None else self.shapes
         out = Statements(names.__getitem__, Indices(sorted(symbols), taken), {k: f"offset_{k}" for k in self.offsets}, self.own,
-                         self.shapes)
+                         self.shapes, self.system.sizes)
         out.taken |= taken | KEYWORDS
         return out
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from ...compiler.program import Along, Product, View
 from ...compiler.sizes import Size, product
-from .indexing import Indices, Namer, element, start, strides
+from .indexing import Namer, element, start, strides
 from .kernels import length
-from .loops import INDENT, accumulate, adding, loops
+from .loops import INDENT, added, adding, loops
+
+if TYPE_CHECKING:
+    from .statements import Statements
 
 Label = str | int
 Labels = Sequence[Label]
@@ -44,13 +48,13 @@ class Form:
         return product(tuple(self.size[q] for q in labels))
 
 
-def print_product(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
+def print_product(s: Product, print_: Statements) -> Iterator[str]:
     """The statement's lines."""
     f = form(s)
     if f is None:
-        yield from _loops(s, names, indices)
+        yield from _loops(s, print_)
         return
-    found = _matrices(s, f, names)
+    found = _matrices(s, f, print_.names)
     assert found is not None
     left, right, _ = found
     call = ", ".join([left.way, right.way, *(length(f.count(x)) for x in (f.m, f.n, f.k)),
@@ -140,18 +144,20 @@ def collapsed(labels: list[Label], steps: dict[Label, Size | None], size: dict[L
 _ONE = product(())
 
 
-def _loops(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
+def _loops(s: Product, print_: Statements) -> Iterator[str]:
     """out = sum over what is not in the result, element by element."""
     size = {k: n for v, ls in ((s.a, s.la), (s.b, s.lb), (s.out, s.lo)) for k, n in zip(ls, v.dims, strict=True)}
     summed = [k for k in size if k not in s.lo]
     order = [*s.lo, *summed]
-    var = dict(zip(order, indices([size[k] for k in order]), strict=True))
-    a, b = (element(v, names, [var[k] for k in ls]) for v, ls in ((s.a, s.la), (s.b, s.lb)))
+    var = dict(zip(order, print_.indices([size[k] for k in order]), strict=True))
+    a, b, out = (print_(v, [var[k] for k in ls]) for v, ls in ((s.a, s.la), (s.b, s.lb), (s.out, s.lo)))
+    columns, rows = ([(var[k], size[k]) for k in ls] for ls in (s.lo, summed))
     last = _fastest(s.out, s.lo)
     if summed and last is not None and all(last not in ls or _fastest(v, ls) == last for v, ls in ((s.a, s.la), (s.b, s.lb))):
-        out, over = element(s.out, names, [var[k] for k in s.lo]), [k for k in s.lo if k != last]      # whole rows are added up
-        yield from loops([(var[k], size[k]) for k in s.lo], [f"{out} = 0;"])
-        yield from loops([(var[k], size[k]) for k in (*over, *summed, last)], [f"{out} += {a} * {b};"], "SIMD ")
+        yield from loops(columns, [f"{out} = 0;"])               # whole rows are added up
+        over = [k for k in s.lo if k != last]
+        yield from print_.columns(s.out, out, f"{a} * {b}", rows, columns) or loops(
+            [(var[k], size[k]) for k in (*over, *summed, last)], [f"{out} += {a} * {b};"], "SIMD ")
         return
     pad = ""
     for k in s.lo:
@@ -161,11 +167,8 @@ def _loops(s: Product, names: Namer, indices: Indices) -> Iterator[str]:
         yield "{"
         pad = "    "
     wide, cast = adding("sum", s.out)
-    yield f"{pad}{wide} total = 0;"
-    step, mark = accumulate("sum", "total", f"{f'({wide})' if cast else ''}{a} * {b}")
-    inner = loops([(var[k], size[k]) for k in summed], [step], mark)
-    yield from (pad + line for line in inner)
-    yield f"{pad}{element(s.out, names, [var[k] for k in s.lo])} = {cast}total;"
+    yield from (pad + x for x in added(f"{f'({wide})' if cast else ''}{a} * {b}", rows, s.out, print_.sizes))
+    yield f"{pad}{out} = {cast}total;"
     yield pad[4:] + "}"
 
 

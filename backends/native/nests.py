@@ -13,7 +13,7 @@ from ...compiler.passes.fusion import added_up, inner_loops, partial, walked
 from ...compiler.program import Fill, Kernel, Nest, Pick, Reduction, Scatter, Stmt, Take, View, reads, writes
 from .indexing import CTYPES
 from .kernels import length
-from .loops import FIRST, accumulate, adding, loops
+from .loops import FIRST, Loops, Part, accumulate, adding, blocked, in_blocks, loops
 
 if TYPE_CHECKING:
     from .statements import Statements
@@ -26,8 +26,10 @@ def print_nest(s: Nest, statements: Statements) -> Iterator[str]:
             yield from statements.lines(Fill(m.out, 0))
     inner = any(len(walked(m)) > len(s.rows) for m in s.body)
     rows = RowBody(len(s.rows), inner, statements)
+    over, mark = list(zip(statements.indices(s.rows), s.rows, strict=True)), "" if inner else "SIMD "
+    outer, parts = rows.parts(s, over)
     text = [line for run in inner_loops(s.body, rows.depth) for line in rows.run(run)]
-    yield from loops(list(zip(statements.indices(s.rows), s.rows, strict=True)), text, "" if inner else "SIMD ")
+    yield from in_blocks(over[:outer], loops(over[outer:], text, mark), parts) if parts else loops(over, text, mark)
 
 
 @dataclass
@@ -41,6 +43,19 @@ class RowBody:
     inner: bool
     print: Statements
     held: dict[str, str] = field(default_factory=dict)
+
+    def parts(self, s: Nest, over: Loops) -> tuple[int, list[Part]]:
+        """The variables for what a block of rows adds up, and how many loops over rows are loops over blocks."""
+        outer, parts = 0, list[Part]()
+        for m in s.body:
+            if isinstance(m, Reduction) and added_up(m):
+                at = self.print.indices(m.a.dims)[self.depth:]
+                columns = list(zip(at, m.out.dims, strict=True))
+                if found := blocked(over, columns, self.print.sizes):
+                    outer = found
+                    parts.append(self.print.block_part(m.out, self.print(m.out, at), columns))
+        self.held |= {p.whole: p.element for p in parts}
+        return outer, parts
 
     def fresh(self, v: View) -> str:
         """A name for a row's value of an array."""
@@ -124,7 +139,8 @@ class RowBody:
                 row = self.print(s.index)
                 at = [self.held.get(row, row), *at[len(s.index.dims):]]
                 return f"{self.print(s.out, at)} += {self.held.get(text, text)};"
-            return f"{self.print(s.out, [x for d, x in enumerate(at) if d not in s.over])} += {self.held.get(text, text)};"
+            whole = self.print(s.out, [x for d, x in enumerate(at) if d not in s.over])
+            return f"{self.held.get(whole, whole)} += {self.held.get(text, text)};"
         if isinstance(s, Fill):
             value = self.print.constant(s.value)
         else:

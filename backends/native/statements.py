@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...compiler.graph import Number
 from ...compiler.passes.orders import own
@@ -37,7 +37,7 @@ from .convolutions import Shapes
 from .copies import print_copy
 from .indexing import Indices, Namer, element, start, there
 from .kernels import length, number, scalar
-from .loops import FIRST, INDENT, accumulate, adding, loops
+from .loops import FIRST, INDENT, Loops, Part, accumulate, added, adding, blocked, in_blocks, loops
 from .matrices import print_packing, print_product
 from .nests import print_nest
 from .windows import print_windows
@@ -48,11 +48,13 @@ class Statements:
     """Prints the statements of one function; `names` says what an array is called, `local` which dims a local variable has."""
 
     def __init__(self, names: Namer, indices: Indices, offsets: dict[str, str] | None = None,
-                 local: dict[Array, tuple[int, ...]] | None = None, shapes: Shapes | None = None) -> None:
+                 local: dict[Array, tuple[int, ...]] | None = None, shapes: Shapes | None = None,
+                 sizes: Mapping[str, int] | None = None) -> None:
         self.names, self.indices, self.offsets, self.local = names, indices, offsets or {}, local or {}
         self.declared: set[Array] = set()
         self.taken: set[str] = set()
         self.shapes = shapes                                     # of convolutions, where there may be some
+        self.sizes = sizes or {}                                 # what is known of them when this is compiled
 
     def constant(self, value: Number | bool) -> str:
         return number(value).text
@@ -68,7 +70,7 @@ class Statements:
             case Kernel(_, out):
                 yield from self.each(out, [f"{self(out)} = {self.value(s)};"])
             case Product():
-                yield from print_product(s, self.names, self.indices)
+                yield from print_product(s, self)
             case Reduction():
                 yield from self._reduction(s)
             case Take(out) | Pick(out):
@@ -134,10 +136,23 @@ class Statements:
         kept, over = [(at[d], dims[d]) for d in rest], [(at[d], dims[d]) for d in s.over]
         if s.kind == "sum" and rest and rest[-1] > max(s.over):
             yield from self.lines(Fill(s.out, 0))
-            body = [f"{self(s.out, [at[d] for d in rest])} += {self(s.a, at)};"]
-            yield from loops([*kept[:-1], *over, kept[-1]], body, "SIMD ")
+            target, value = self(s.out, [at[d] for d in rest]), self(s.a, at)
+            yield from self.columns(s.out, target, value, over, kept) or loops(
+                [*kept[:-1], *over, kept[-1]], [f"{target} += {value};"], "SIMD ")
             return
         yield from loops(kept, self.reduced(s))
+
+    def columns(self, v: View, target: str, value: str, rows: Loops, columns: Loops) -> list[str]:
+        """The lines of a sum of columns that goes by blocks of rows; none of another one."""
+        if not (outer := blocked(rows, columns, self.sizes)):
+            return []
+        part = self.block_part(v, target, columns)
+        return [*in_blocks(rows[:outer], loops([*rows[outer:], *columns], [f"{part.element} += {value};"], "SIMD "), [part])]
+
+    def block_part(self, v: View, whole: str, columns: Loops) -> Part:
+        """The variable of a block of rows for a sum of columns."""
+        word = f"{self.names(v.array)}_part"
+        return Part(next(x for x in (word, *(f"{word}_{k}" for k in range(2, 1000))) if x not in self.taken), whole, columns)
 
     def reduced(self, s: Reduction) -> list[str]:
         """One element of a reduction."""
@@ -145,10 +160,11 @@ class Statements:
         over = [(at[d], s.a.dims[d]) for d in s.over]
         target, value = self(s.out, [x for d, x in enumerate(at) if d not in s.over]), self(s.a, at)
         match s.kind:
-            case "sum" | "prod" | "max" | "min":
+            case "sum":
+                return [*added(value, over, s.out, self.sizes), f"{target} = {adding('sum', s.out)[1]}total;"]
+            case "prod" | "max" | "min":
                 step, mark = accumulate(s.kind, "total", value)
-                wide, cast = adding(s.kind, s.out)
-                return [f"{wide} total = {FIRST[s.kind]};", *loops(over, [step], mark), f"{target} = {cast}total;"]
+                return [f"real total = {FIRST[s.kind]};", *loops(over, [step], mark), f"{target} = total;"]
             case "argmax":
                 steps = [f"if ({value} > best) {{ best = {value}; found = place; }}", "place++;"]
                 return ["real best = -INFINITY;", "int64_t found = 0, place = 0;", *loops(over, steps), f"{target} = found;"]

@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 KEYWORDS = frozenset("""auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false real
-main array number gemm pack PLAIN TURNED PACKED ADDED seed step total best at free place found base scale INFINITY NAN
+main array number gemm pack PLAIN TURNED PACKED ADDED seed step total block best at free place found base scale INFINITY NAN
 us me option team meet pool section FROM TO ALONE APART SIMD SIMD_SUM SIMD_PROD SIMD_MAX SIMD_MIN LANES WORTH""".split())
 OWN = frozenset("""BATCH LENGTH PARTICLES REAL DOUBLE BYTES INCLUDED FLAGS CHAINRULE_CBLAS""".split())
 # Macros of the C library's headers, and of those that they include, in families. A size begins with a capital letter.

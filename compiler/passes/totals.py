@@ -3,7 +3,7 @@
     out = sum[i, j] a[i, j]      columns[j] = sum[i] a[i, j], out = sum[j] columns[j]
 
 A loss beside the gradient of a bias is such a sum: the first step joins that gradient's loops, so that threads share it and the
-loss's terms need no place in memory.
+loss's terms need no place in memory. Columns are added up in double, as one sum would be.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ..program import Array, Block, Loop, Reduction, Stmt, flat, view
+from ..program import DOUBLE, REAL, Array, Block, Loop, Reduction, Stmt, flat, view
 from ..sizes import Size
 
 
@@ -27,7 +27,8 @@ def _steps(s: Stmt, added: set[tuple[Size, ...]], claim: Callable[[str], str]) -
     if not isinstance(s, Reduction) or s.kind != "sum" or s.a.dims not in added or len(s.over) < len(s.a.dims):
         yield s
         return
-    columns = Array(s.a.dims[-1:], s.out.array.kind, name=claim(f"{s.out.array.name}_columns"))
+    a = s.out.array
+    columns = Array(s.a.dims[-1:], DOUBLE if a.kind == REAL else a.kind, name=claim(f"{a.name}_columns"))
     yield Reduction("sum", view(columns), s.a, s.over[:-1])
     yield Reduction("sum", s.out, view(columns), (0,))
 

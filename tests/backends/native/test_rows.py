@@ -3,7 +3,9 @@
 import re
 
 import chainrule as cr
+import numpy as np
 import pytest
+from chainrule.backends.cpu.program import Program
 from chainrule.backends.native.program import NativeProgram
 
 LAYER_NORM = """
@@ -103,3 +105,41 @@ train sgd(lr = 0.1)
     gradients = found[found.index("void gradients_share("):]
     assert re.search(r"const real (\w+) = relu_.*;\n +(\w+)_columns\[i\] \+= \1;", gradients)
     assert "loss_terms[" not in gradients
+
+
+IMAGES = """model images(C = 3, K = 4, N = 32)
+input x[C, N, N]
+target y[{}, N, N]
+{}
+loss = mean[batch] squares(h, y)
+"""
+
+
+@pytest.mark.parametrize(("channels", "equations", "names"), [
+    ("K", "h = conv_norm(x, K, f = identity)", ("h.n.beta", "h.n.gamma")),
+    ("C", "h = batch_norm_channels(x)", ("h.beta", "h.gamma"))], ids=["channels last", "channels first"])
+def test_images_are_added_up_one_by_one(channels, equations, names):
+    """65,536 terms in float32: a sum of images' sums has all but the last of its seven digits."""
+    text = system(IMAGES.format(channels, equations))
+    found, want = gradients_of(text, {"x": (64, 3, 32, 32), "y": (64, text.sizes[channels], 32, 32)})
+    for k in names:
+        np.testing.assert_allclose(found[k], want[k], rtol=0, atol=2e-6 * np.abs(want[k]).max(), err_msg=k)
+
+
+def test_a_loss_of_many_examples_is_added_up_in_double():
+    """Beside the gradient of a bias, column by column."""
+    text = system("model many(D = 2)\ninput x[D]\ntarget y[D]\nparam b[D] = 0\nloss = mean[batch] squares(x + b, y)\n")
+    found, want = gradients_of(text, {"x": (400_000, 2), "y": (400_000, 2)})
+    assert found["loss"] == pytest.approx(want["loss"], rel=1e-6)
+
+
+def gradients_of(text, shapes):
+    """Loss and gradients, native in float32 and by NumPy in float64."""
+    rng = np.random.default_rng(0)
+    inputs = {k: rng.random(shape, np.float32) for k, shape in shapes.items()}
+    params, out = NativeProgram(text).init(seed=0), []
+    for program, dtype in ((NativeProgram(text), np.float32), (Program(text, "float64"), np.float64)):
+        loss, grads = program.loss_and_grads({k: v.astype(dtype) for k, v in params.items()},
+                                             **{k: v.astype(dtype) for k, v in inputs.items()})[:2]
+        out.append({"loss": loss, **grads})
+    return out
