@@ -323,8 +323,9 @@ def test_two_devices(program):
     there = program.to_device(blobs(5))
     standin.SETTINGS.device = 0
     assert steps(program, *on_first, blobs(5)) != found[0][:2]
-    with pytest.raises(ValueError, match=r"x is on device 1, and device 0 is in use: with cupy.cuda.Device\(...\) chooses one"):
-        program.train_step(on_first[0], on_first[1], workspace=on_first[2], **there)
+    for workspace in (on_first[2], program.Workspace()):         # a step that is replayed, and a plain one
+        with pytest.raises(ValueError, match=r"x is on device 1, and device 0 is in use: with cupy.cuda.Device\(...\) chooses"):
+            program.train_step(on_first[0], on_first[1], workspace=workspace, **there)
     with pytest.raises(ValueError, match=r"state\['step'\] is on device 1, and device 0 is in use"):
         program.train_step(*on_second[:2], **blobs(5))
 
