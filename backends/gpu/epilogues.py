@@ -1,6 +1,8 @@
-"""Epilogues: what is computed of column sums alone, column by column, shares their kernel.
+"""Epilogues: what is computed of column sums alone, column by column, shares their kernel; what is computed of windows' maxima
+or sums, element by element, shares theirs.
 
     mu[i] = (sum[b] a[b, i]) / B                                  one launch, and the sum is stored nowhere
+    h[b, i, j, c] = relu(max[k, l] a[b, 2*i + k, 2*j + l, c] + b[c])
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from ...compiler.program import (
     Kernel,
     Loop,
     Pick,
+    Pool,
     Reduction,
     Stmt,
     Take,
@@ -25,10 +28,11 @@ from ...compiler.program import (
     writes,
 )
 from .columns import Columns, of_columns
+from .windows import Pooled
 
 
 def with_epilogues(body: list[Stmt]) -> list[Stmt]:
-    """The statements, kernels of column sums moved up to them, past what has nothing to do with either; loops stay."""
+    """The statements, kernels of sums moved up to them, past what has nothing to do with either; loops stay as they are."""
     out = list[Stmt]()
     for s in body:
         if isinstance(s, Block):
@@ -73,6 +77,9 @@ def _joined(sums: Stmt, s: Stmt) -> Stmt | None:
         return replace(sums, values=values, body=[*sums.body[:k], made, *sums.body[k + 1:]])
     if isinstance(sums, Columns):
         return Columns(sums.rows, [*sums.body, *members]) if _by_column(sums, members) else None
+    if isinstance(sums, (Pool, Pooled)):
+        pooled = sums if isinstance(sums, Pooled) else Pooled(sums.out.dims, [sums])
+        return Pooled(pooled.rows, [*pooled.body, *members]) if _by_element(pooled, members) else None
     if isinstance(sums, Reduction) and of_columns(sums):
         alone = Columns(tuple(sums.a.dims[d] for d in sums.over), [sums])
         return Columns(alone.rows, [sums, *members]) if _by_column(alone, members) else None
@@ -96,6 +103,15 @@ def _by_column(sums: Columns, members: Sequence[Kernel]) -> bool:
             if home in other or done.get(home, v.along) != v.along or seen.get(home, set()) - {v.along}:
                 return False
     return True
+
+
+def _by_element(s: Pooled, members: Sequence[Kernel]) -> bool:
+    """Whether these need no element of what windows give but their own, and nothing of what the windows are of."""
+    (pool,) = s.sums
+    done = {v.array.home: v.along for m in (*s.body, *members) if (v := writes(m)) is not None}
+    return all(m.dims == pool.out.dims and not missing(m.out) for m in members) \
+        and all(v.array.home is not pool.a.array.home and done.get(v.array.home, v.along) == v.along
+                for m in members for v in (*reads(m), m.out))
 
 
 def _column(s: Stmt, v: View, kept: Sequence[int]) -> object:

@@ -54,7 +54,7 @@ from .scaled import Scaled, with_scales
 from .splitting import by_kernels
 from .statements import Statements, of_part
 from .totals import by_totals
-from .windows import pooled
+from .windows import Pooled, pooled
 
 INDENT = "    "
 LOSS = {"gradients": ("loss",)}                                  # results that tell of wrong inputs, where not all do
@@ -88,7 +88,7 @@ class CudaFunction(NativeFunction):
         self.own = {}
         for n in nests:
             self.taken = 0
-            parts, sums = (n.parts, {s.out.array for s in n.sums}) if isinstance(n, Columns) else ((n,), set())
+            parts, sums = (n.parts, {s.out.array for s in n.sums}) if isinstance(n, (Columns, Pooled)) else ((n,), set())
             self.own |= {a: dims for part in parts for a, dims in locals_(part, count, kept, self._small).items()
                          if a.storage is None}
             inside = Counter(v.array for s in n.body for v in views(s))
@@ -96,7 +96,6 @@ class CudaFunction(NativeFunction):
                          if (not a.dims or a in sums) and a.role == "value" and k == count[a] and a not in kept}
         for a in dict.fromkeys(v.array for s in self._flat() for v in reads(s)):
             self.own.pop(a.storage, None)  # type: ignore[arg-type]
-        self.function = replace(self.function, body=pooled(self.function.body))
         share(self.function.body, self.kept, self.own)
         self.scalars = frozenset(self.own)
         self.local = {*self.own}
@@ -109,7 +108,7 @@ class CudaFunction(NativeFunction):
         some = any(a.role == "result" for a in kept)             # the caller's: no such function takes none of its examples
         lengths = {x for a in self._every() for n in a.dims for x in n.symbols} if some else set()
         body = by_totals(with_scales(body, kept, {*self.system.sizes, *lengths}), kept, self.namer.claim)
-        return with_epilogues(body)
+        return with_epilogues(pooled(body))
 
     def _name_scratch(self) -> None:
         """Numbers that one kernel hands to another have places of their own."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
-from ...compiler.program import Along, Block, Nest, Pool, Refold, Stmt, Tap, Unfold, Unpool, View, Winner
+from ...compiler.program import Along, Block, Kernel, Nest, Pool, Refold, Stmt, Tap, Unfold, Unpool, View, Winner
 from ...compiler.sizes import Size
 from ..native.kernels import length
 from ..native.loops import loops
+from ..native.nests import RowBody
 from ..native.windows import WindowLoops, tapped_places, times, window_number
 
 if TYPE_CHECKING:
@@ -29,12 +30,7 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
             value = print_(a, places)
             yield from print_.each(out, [*named, f"{print_(out)} = {f'{within} ? {value} : 0' if within else value};"])
         case Pool():
-            w = WindowLoops(s.out, s.a, s.taps, print_)
-            places, named, within = _named(w.place(), s.taps, s.a)
-            step = f"total += {print_(s.a, places)};" if s.kind == "sum" else f"total = maximum_(total, {print_(s.a, places)});"
-            inner = loops(w.elements, [*named, f"if ({within}) {step}" if within else step])
-            first = f"real total = {'0' if s.kind == 'sum' else '-INFINITY'};"
-            yield from print_.each(s.out, [first, *inner, f"{print_(s.out)} = total;"])
+            yield from print_pooled(Pooled(s.out.dims, [s]), print_)
         case Winner():
             w, last = WindowLoops(s.out, s.a, s.taps, print_), prod(t.k.value or 0 for t in s.taps) - 1
             places, named, within = _named(w.place(), s.taps, s.a)
@@ -48,7 +44,16 @@ def print_windows(s: Unfold | Refold | Pool | Winner | Unpool, print_: Statement
 
 
 class Pooled(Nest):
-    """A maximum of windows and its winners: both know them after one look."""
+    """What windows give; a maximum's winners, known after the same look; its epilogue, what is computed of it by the element."""
+
+    @property
+    def parts(self) -> tuple[Nest, ...]:
+        """The epilogue."""
+        return (Nest(self.rows, [m for m in self.body if isinstance(m, Kernel)]),)
+
+    @property
+    def sums(self) -> list[Pool]:
+        return [m for m in self.body if isinstance(m, Pool)]
 
 
 def pooled(body: list[Stmt]) -> list[Stmt]:
@@ -78,16 +83,26 @@ def _pair(one: list[Stmt], other: list[Stmt]) -> bool:
 
 
 def print_pooled(s: Pooled, print_: Statements) -> Iterator[str]:
-    """The kernel of a maximum and its winners: the first one of equals, of windows with a NaN the last element."""
-    pool, winner = s.body
-    assert isinstance(pool, Pool) and isinstance(winner, Winner)
+    """The kernel of windows' sums or maxima and of what is computed of them, element by element."""
+    (pool,), winner = s.sums, next((m for m in s.body if isinstance(m, Winner)), None)
     w = WindowLoops(pool.out, pool.a, pool.taps, print_)
     places, named, within = _named(w.place(), pool.taps, pool.a)
-    step = [*named, *([f"if (!({within})) continue;"] if within else []), f"const real value = {print_(pool.a, places)};",
-            f"if (won < 0 || value > best || isnan(value)) {{ best = value; won = {window_number(pool.taps)}; }}"]
-    last = prod(t.k.value or 0 for t in pool.taps) - 1
-    stored = [f"{print_(pool.out)} = best;", f"{print_(winner.out)} = isnan(best) || won < 0 ? {last} : won;"]
-    yield from print_.each(pool.out, ["real best = -INFINITY;", "int won = -1;", *loops(w.elements, step), *stored])
+    value, target = print_(pool.a, places), print_(pool.out)
+    if winner is None:
+        total = "total"
+        step = f"total += {value};" if pool.kind == "sum" else f"total = maximum_(total, {value});"
+        inner = loops(w.elements, [*named, f"if ({within}) {step}" if within else step])
+        body = [f"real total = {'0' if pool.kind == 'sum' else '-INFINITY'};", *inner]
+    else:                                                        # the first one of equals, of windows with a NaN the last
+        total, last = "best", prod(t.k.value or 0 for t in pool.taps) - 1
+        inner = loops(w.elements, [
+            *named, *([f"if (!({within})) continue;"] if within else []), f"const real value = {value};",
+            f"if (won < 0 || value > best || isnan(value)) {{ best = value; won = {window_number(pool.taps)}; }}"])
+        body = ["real best = -INFINITY;", "int won = -1;", *inner]
+    stored = [] if pool.out.array in print_.local else [f"{target} = {total};"]
+    stored += [f"{print_(winner.out)} = isnan(best) || won < 0 ? {last} : won;"] if winner is not None else []
+    after = RowBody(len(s.rows), False, print_, {target: total})
+    yield from print_.each(pool.out, [*body, *stored, *(x for m in s.parts[0].body for x in after.run([m]))])
 
 
 def _by_fours(out: View, a: View, taps: tuple[Tap, ...], known: Mapping[str, int]) -> bool:

@@ -100,3 +100,22 @@ def test_an_array_in_another_shape_is_read_by_its_number():
     """What is flattened, channels last in memory, is divided into places once."""
     lines = re.findall(r"const int (.*);\n    flat_h3\[at\] = h3\[(.*)\];", made(TEXT).source)
     assert {*lines} == {("b_ = at / 12, i_ = at / 2 % 6, j_ = at % 2", "(b_*2 + j_)*6 + i_")}
+
+
+RESIDUAL = """model residual(C = 3)
+input x[2, 6, 6]
+target y : class(C)
+param W[C, 18] ~ he
+h = tanh(x)
+q = max_pool(h, 3, stride = 1, padding = same) + h
+s = W @ flatten(max_pool(q, 2) * 0.5 + 1)
+loss = cross_entropy(softmax(s), y)
+"""
+
+
+def test_what_is_computed_of_maxima_shares_their_kernel():
+    """But not where it reads what the windows are of: it could come to stand in the place of what other threads still read."""
+    c = made(RESIDUAL)
+    assert "    q[at] = pooled_h[at] + h[at];" in c.source               # a kernel of its own
+    assert "    term[at] = total * (real)0.5 + 1;" in c.source and "pooled_q[" not in c.source
+    assert programs.differences(programs.on_device(c, host.SHUFFLED), programs.on_numpy(c), 2e-5, 1e-6) == {}
