@@ -199,7 +199,10 @@ class FunctionPrinter:
 
     def _headed(self, b: Block) -> bool:
         """Whether a block says above its statements what they compute."""
-        return bool(b.heading) if b.heading is not None else next(iter(self.heading(list(b.values))), None) is not None
+        if b.heading is not None:
+            return bool(b.heading)
+        told, _, notes = self._told(list(b.values))
+        return bool(told or notes)
 
     def _print(self, s: Stmt | tuple[Stmt, ...], out: Text, indent: str) -> None:
         if isinstance(s, Block):
@@ -283,17 +286,9 @@ class FunctionPrinter:
 
     def heading(self, values: list[Expr], indent: str = "    ") -> Iterator[str]:
         """The equations that a block computes, with where they were written, and the rewrites that shaped them."""
-        computed = {*values}
-        inner = {v for v in computed if self.names.get(v, "").startswith("a_") and self.names[v] not in self.system.spans}
-        hidden = {self.names[v] for v in inner}
-        names = {e: n for n, e in self.meanings.items() if n not in hidden}
-        ordered = sorted(computed, key=self.place.__getitem__)
-        notes = dict.fromkeys(n for v in ordered for n in self.system.notes.get(v, ()))
-        for v in ordered:
-            name = self.names.get(v)
-            packed = isinstance(v, Concat) and all(isinstance(a, Param) for a in v.args)
-            if name is None or name in hidden or packed:
-                continue
+        told, hidden, notes = self._told(values)
+        names = {e: n for n, e in self.meanings.items() if n not in hidden} if told else {}
+        for v, name in told.items():
             known = self.meanings.get(name, v)
             right = formula(known, names, index=bool(self.function.axes), limit=40, inline=self.arrivals)
             summed = f"{name} count" in {**self.function.results, **self.function.numbers}       # `evaluate` gives (sum, count)
@@ -308,6 +303,15 @@ class FunctionPrinter:
         for note in notes:
             rows = textwrap.wrap(f"#   {note}", WIDTH - 8, subsequent_indent="#       ", break_long_words=False)
             yield from map(printable, rows)
+
+    def _told(self, values: list[Expr]) -> tuple[dict[Expr, str], set[str], list[str]]:
+        """What a heading explains, by its names; the names of what it does not, as it stands inside; notes of rewrites."""
+        computed = {*values}
+        hidden = {n for v in computed if (n := self.names.get(v, "")).startswith("a_") and n not in self.system.spans}
+        ordered = sorted(computed, key=self.place.__getitem__)
+        told = {v: self.names[v] for v in ordered if v in self.names and self.names[v] not in hidden
+                and not (isinstance(v, Concat) and all(isinstance(a, Param) for a in v.args))}
+        return told, hidden, [*dict.fromkeys(n for v in ordered for n in self.system.notes.get(v, ()))]
 
 
 def loop_head(s: Loop) -> list[str]:
