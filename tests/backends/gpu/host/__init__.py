@@ -11,6 +11,7 @@ checks the arguments' number, types, density, and that what is written overlaps 
 import ctypes
 import itertools
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ ORDERS = {"forward": FORWARD, "backward": BACKWARD, "shuffled": SHUFFLED}
 MISSING = "needs a C++ compiler: there is no g++"
 FLAGS = ("-std=gnu++17", "-fPIC", "-w", "-fno-strict-aliasing", "-fno-stack-protector", "-fvisibility=hidden",
          "-ffp-contract=off", "-U_FORTIFY_SOURCE")
+LEVEL = "KERNELS_ON_HOST"                                        # variable of the environment: how they are optimised
 TRAPS = ("-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow,bool,null",
          "-fsanitize-undefined-trap-on-error")
 ENTRY = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
@@ -101,7 +103,7 @@ class Module:
         body = DYNAMIC.sub(r"\1 *const \2 = (\1 *)on_host::dynamic_shared();", text)
         exports = "".join(f"ON_HOST_EXPORT({name})\n" for name in self.names)
         source = f'#include "cuda.h"\n#line 1 "kernels.cu"\n{body}\n#line 1 "exports"\n{exports}'
-        self.library = ctypes.CDLL(str(library(source, ("-O1", *(TRAPS if trapped else ())))))
+        self.library = ctypes.CDLL(str(library(source, (os.environ.get(LEVEL, "-O1"), *(TRAPS if trapped else ())))))
 
     def get_function(self, name):
         """A kernel."""
