@@ -130,9 +130,9 @@ def train_step(params, state, x, y, *, carry=None, workspace=None):
     boundaries where that is None; the carry for the next chunk is returned.
     """
     workspace = Workspace.of(workspace, state)
-    given = (                                                  # of each input: name, axes, type, what it may hold
-        ("x", 2, np.int64, V),
-        ("y", 2, np.int64, V),
+    given = (                                                  # of each input: name, axes, type, what looks at it
+        ("x", 2, np.int64, RangeCheck(V)),
+        ("y", 2, np.int64, RangeCheck(V)),
     )
     return stepped_on(_launched, params, state, (x, y), given, workspace, carry)
 
@@ -197,7 +197,7 @@ def step(params, carry, x):
     c = W_f_h_before
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     gemm(h, W_y.T, W_y_h)
-    launch("p_kernel_2", blocks(B*V, 256), 256, W_y_h, b_y, B)
+    launch("step_p_kernel", blocks(B*V, 256), 256, W_y_h, b_y, B)
     p = W_y_h
     launch("spoil", blocks(p.size, 256), 256, p, p.size, CHECKS.place())
     launch("spoil", blocks(h.size, 256), 256, h, h.size, CHECKS.place())
@@ -339,7 +339,7 @@ def _evaluate(params, x, y, carry, workspace):
     y = cp.ascontiguousarray(y)
     launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
     launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
-    launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
+    launch("evaluate_b_kernel", blocks(H, 256), 256, b_o, b, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
     launch("W_T_kernel", (blocks(H, 32), blocks(4*H, 32)), (32, 8), W, W_T)
     launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
@@ -424,18 +424,19 @@ def _gradients(params, grads, x, y, carry, workspace):
     # ---- forward
     launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
     launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
-    launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
+    launch("gradients_b_kernel", blocks(H, 256), 256, b_o, b, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
     launch("W_T_kernel", (blocks(H, 32), blocks(4*H, 32)), (32, 8), W, W_h_T)
     launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
-    if not TOGETHER.run("hs_2", T, B, hs, W_h_T, W_biased, x, fio, g, cs, tanh_c, B, T):
+    if not TOGETHER.run("gradients_hs", T, B, hs, W_h_T, W_biased, x, fio, g, cs, tanh_c, B, T):
         for t in range(T):
             # fio[t] = sigmoid(a_fio[t])
             # g[t] = tanh(a_g[t])                               model.nn:13
             # c[t] = f[t] * c[t-1] + i[t] * g[t]                model.nn:15
             # h[t] = o[t] * tanh(c[t])                          model.nn:16
             gemm(hs[t], W_h_T, W_h_T_h_prev)
-            launch("hs_kernel_2", B, 128, W_biased, x, W_h_T_h_prev, fio, g, cs, tanh_c, hs, B, t)
+            launch("gradients_hs_kernel", B, 128, W_biased, x, W_h_T_h_prev, fio, g, cs, tanh_c, hs,
+                B, t)
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     gemm(hs[1:].reshape(B*T, H), W_y.T, W_y_h.reshape(B*T, V))
     # loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t]))
@@ -443,7 +444,7 @@ def _gradients(params, grads, x, y, carry, workspace):
     # d_b_y = sum[t, batch](d_p[t])
     launch("d_p_kernel", blocks(B*T, 4), (32, 4), W_y_h, b_y, y, loss_terms, d_p, B, T)
     launch("d_b_y_kernel", tiles(V, B*T), (32, 32), d_p, d_b_y, B, T, *PARTS.places())
-    launch("loss_kernel_2", shares(B*T), 256, loss_terms, loss, B, T, *PARTS.places(),
+    launch("gradients_loss_kernel", shares(B*T), 256, loss_terms, loss, B, T, *PARTS.places(),
         CHECKS.place())
 
     # ---- backward
@@ -530,7 +531,7 @@ def _gradients_buffers(workspace, B, T, dtype):
     return workspace.views["gradients"]
 
 
-CUDA = r"""/* Numbers are float; indices are int, for arrays of fewer than 2^31 elements. */
+COMMON = r"""/* Numbers are float; indices are int, for arrays of fewer than 2^31 elements. */
 typedef float real;
 #ifdef __CUDACC_RTC__                                            /* which brings no headers */
 typedef long long int64_t;
@@ -544,16 +545,24 @@ typedef unsigned char uint8_t;
 #endif
 
 static __device__ inline real exp_(real x) { return expf(x); }
-static __device__ inline real log_(real x) { return logf(x); }
 static __device__ inline real tanh_(real x) { return tanhf(x); }
-static __device__ inline real sqrt_(real x) { return sqrtf(x); }
 static __device__ inline real abs_(real x) { return fabsf(x); }
 static __device__ inline real square_(real x) { return x * x; }
-static __device__ inline real maximum_(real x, real y) { return x >= y || x != x ? x : y; }
 static __device__ inline real sigmoid_(real x) {
     const real e = exp_(-abs_(x)), y = 1 / (1 + e);
     return x < 0 ? e * y : y;
 }
+
+enum {
+    V = 128,
+    H = 128,
+};
+"""
+
+CUDA = COMMON + r"""
+static __device__ inline real log_(real x) { return logf(x); }
+static __device__ inline real sqrt_(real x) { return sqrtf(x); }
+static __device__ inline real maximum_(real x, real y) { return x >= y || x != x ? x : y; }
 
 /* What the threads of a row have, joined: every thread gets the same bits, whichever comes first. */
 struct Sum { static __device__ inline real join(real x, real y) { return x + y; } };
@@ -638,13 +647,6 @@ static __device__ inline void scale_to_(int n, real *g, const real *parts, int c
     if (!(total > bound)) return;
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) g[i] *= bound / total;
 }
-
-
-enum {
-    V = 128,
-    H = 128,
-};
-
 
 /* ---- _predict */
 
@@ -762,6 +764,16 @@ p_kernel(real *__restrict__ p, const real *__restrict__ b_y, int B, int T)
 
 /* ---- _evaluate */
 
+/* b = [b_f, b_i, b_o, b_c] */
+extern "C" __global__ void __launch_bounds__(256, 1)
+evaluate_b_kernel(const real *__restrict__ b_o, real *__restrict__ b, const real *__restrict__ b_c)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= H) return;
+    b[i + 2*H] = b_o[i];
+    b[i + 3*H] = b_c[i];
+}
+
 /* p[t] = W_y @ h[t] + b_y                                   model.nn:17 */
 extern "C" __global__ void __launch_bounds__(128, 1)
 loss_terms_kernel(real *__restrict__ p, const real *__restrict__ b_y, const int64_t *__restrict__ y,
@@ -838,14 +850,25 @@ real_argmax_p_kernel(const int64_t *__restrict__ argmax_p, const int64_t *__rest
 
 /* ---- _gradients: forward */
 
+/* b = [b_f, b_i, b_o, b_c] */
+extern "C" __global__ void __launch_bounds__(256, 1)
+gradients_b_kernel(const real *__restrict__ b_o, real *__restrict__ b, const real *__restrict__ b_c)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= H) return;
+    b[i + 2*H] = b_o[i];
+    b[i + 3*H] = b_c[i];
+}
+
 /* fio[t] = sigmoid(a_fio[t])
    g[t] = tanh(a_g[t])                                       model.nn:13
    c[t] = f[t] * c[t-1] + i[t] * g[t]                        model.nn:15
    h[t] = o[t] * tanh(c[t])                                  model.nn:16 */
 extern "C" __global__ void __launch_bounds__(128, 1)
-hs_kernel_2(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
-            const real *__restrict__ W_h_T_h_prev, real *__restrict__ fio, real *__restrict__ g,
-            real *__restrict__ cs, real *__restrict__ tanh_c, real *__restrict__ hs, int B, int t)
+gradients_hs_kernel(const real *__restrict__ W_biased, const int64_t *__restrict__ x,
+                    const real *__restrict__ W_h_T_h_prev, real *__restrict__ fio,
+                    real *__restrict__ g, real *__restrict__ cs, real *__restrict__ tanh_c,
+                    real *__restrict__ hs, int B, int t)
 {
     const int lane = threadIdx.x;
     const int ib = blockIdx.x;
@@ -927,9 +950,9 @@ d_b_y_kernel(const real *__restrict__ d_p, real *__restrict__ d_b_y, int B, int 
 
 /* loss = mean[t, batch](logsumexp(p[t]) - p[t] @ onehot(y[t])) */
 extern "C" __global__ void __launch_bounds__(256, 1)
-loss_kernel_2(const real *__restrict__ loss_terms, real *__restrict__ loss, int B, int T,
-              real *__restrict__ left, unsigned *__restrict__ arrived,
-              const int64_t *__restrict__ noted)
+gradients_loss_kernel(const real *__restrict__ loss_terms, real *__restrict__ loss, int B, int T,
+                      real *__restrict__ left, unsigned *__restrict__ arrived,
+                      const int64_t *__restrict__ noted)
 {
     const int lane = threadIdx.x, first = blockIdx.x * 256 + lane, far = gridDim.x * 256;
     __shared__ real parts[32];
@@ -1235,7 +1258,7 @@ h_kernel(const real *__restrict__ W_o_h_before, const real *__restrict__ W_o_x,
 
 /* p[t] = W_y @ h[t] + b_y                                   model.nn:17 */
 extern "C" __global__ void __launch_bounds__(256, 1)
-p_kernel_2(real *__restrict__ p, const real *__restrict__ b_y, int B)
+step_p_kernel(real *__restrict__ p, const real *__restrict__ b_y, int B)
 {
     const real *W_y_h = p;                                       /* p takes its place */
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
@@ -1293,7 +1316,7 @@ def carry_entry(carry, key, dims):
     """An entry of the carry that a step starts from, on the device; None stands for any size."""
     if key not in carry:
         raise KeyError(f"carry has no {key!r}: it comes from start, or from the step before")
-    value = here(f"carry[{key!r}]", to_device(carry[key]))
+    value = to_device(carry[key])
     check_shape(f"carry[{key!r}]", value, dims)
     return value
 
@@ -1497,11 +1520,6 @@ def tiles(columns, rows):
     return wide, shares(rows, 32, 256 // max(wide, 1))
 
 
-def examples(count, most):
-    """Blocks of at most so many of `count` examples: the first one and how many; one block where there is none."""
-    return [(first, min(most, count - first)) for first in range(0, max(count, 1), most)]
-
-
 class Parts:
     """Where blocks leave their parts of sums for the last one of them: for each stream, which runs one kernel at a time."""
 
@@ -1599,31 +1617,29 @@ class Blas:
 
 
 def matrix(a):
-    """Whether a matrix lies transposed, how far its rows are from each other, its address, its distance to the next matrix."""
+    """Whether a matrix lies transposed; its address, its type for cuBLAS (CUDA_R_32F), how far its rows are from each other."""
     rows, columns = a.shape[-2:]
     outer, inner = (n // a.itemsize for n in a.strides[-2:])
-    step = a.strides[0] // a.itemsize if a.ndim == 3 else 0
     turned, far = (False, outer) if columns == 1 or inner == 1 else (True, inner)
     if turned and rows > 1 and outer != 1:
         raise ValueError(f"no matrix for cuBLAS: shape {a.shape}, strides {a.strides}")
-    return turned, max(far, rows if turned else columns, 1), ctypes.c_void_p(a.data.ptr), step
+    return int(turned), ctypes.c_void_p(a.data.ptr), 0, max(far, rows if turned else columns, 1)
 
 
-def gemm(a, b, out, add=False):
-    """out = a @ b, or out += a @ b, for views of matrices or of batches of them: cuBLAS computes out.T = b.T @ a.T."""
+def gemm(a, b, out, add=False, scale=1):
+    """out = scale * a @ b, or out += scale * a @ b, for views of matrices."""
+    multiply("cublasGemmEx", matrix, a, b, out, add, scale)
+
+
+def multiply(function, operand, a, b, out, add, scale, *count):
+    """out = scale * a @ b, or out += that: cuBLAS, whose matrices stand column by column, computes out.T = b.T @ a.T."""
     if out.size == 0 or a.shape[-1] == 0:                        # no numbers, or sums of none
         return None if add else out.fill(0)
-    (ta, la, pa, sa), (tb, lb, pb, sb), (_, lo, po, so) = matrix(a), matrix(b), matrix(out)
-    (m, k), n, handle = a.shape[-2:], b.shape[-1], BLAS.ready()
-    library, one, keep = BLAS.library, ctypes.byref(BLAS.one), ctypes.byref(BLAS.one if add else BLAS.zero)
-    real, how = 0, (BLAS.computes, -1)  # CUDA_R_32F; CUBLAS_GEMM_DEFAULT
-    if out.ndim == 2:
-        BLAS.check(library.cublasGemmEx(
-            handle, int(tb), int(ta), n, m, k, one, pb, real, lb, pa, real, la, keep, po, real, lo, *how))
-        return
-    sb, sa, so = map(ctypes.c_longlong, (sb, sa, so))
-    BLAS.check(library.cublasGemmStridedBatchedEx(
-        handle, int(tb), int(ta), n, m, k, one, pb, real, lb, sb, pa, real, la, sa, keep, po, real, lo, so, out.shape[0], *how))
+    (ta, *left), (tb, *right), (_, *result) = operand(a), operand(b), operand(out)
+    (m, n), k, handle = out.shape[-2:], a.shape[-1], BLAS.ready()
+    by, keep = ctypes.byref(ctypes.c_float(scale)), ctypes.byref(BLAS.one if add else BLAS.zero)
+    BLAS.check(getattr(BLAS.library, function)(
+        handle, tb, ta, n, m, k, by, *right, *left, keep, *result, *count, BLAS.computes, -1))       # CUBLAS_GEMM_DEFAULT
 
 
 def to_device(arrays):
@@ -1636,10 +1652,9 @@ def to_device(arrays):
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": bool}
     if a.dtype.kind not in kinds:
         raise TypeError(f"only arrays of numbers go to the device, not {a.dtype}")
-    a = a if there else np.ascontiguousarray(a, kinds[a.dtype.kind]).reshape(a.shape)
-    a = a if there else at_rest(a)
+    a = a if there else at_rest(np.asarray(a, kinds[a.dtype.kind], order="C"))
     try:
-        return cp.ascontiguousarray(cp.asarray(a, kinds[a.dtype.kind]))
+        return cp.asarray(a, kinds[a.dtype.kind], order="C")     # ascontiguousarray would make a row of one number
     except MemoryError:
         free = cp.cuda.runtime.memGetInfo()[0]
     raise MemoryError(f"an array of shape {a.shape} does not fit into the {free / 1e6:.1f} MB of the device that are free")
@@ -1719,8 +1734,12 @@ class Checks:
             self.noted[runs].fill(-1)
         return self.noted[runs]
 
-    def number(self, *input_):
-        """The number of an input."""
+    def number(self, name, value, order, allowed):
+        """The number of an input; `order`: which dim of the input each dim of `value` is."""
+        shape = [0] * value.ndim
+        for k, n in zip(order, value.shape):
+            shape[k] = n
+        input_ = name, tuple(shape), tuple(order), allowed
         if input_ not in self.inputs:
             self.inputs.append(input_)
         return self.inputs.index(input_)
@@ -1739,30 +1758,26 @@ class Checks:
         raise ValueError(f"{name}{place} is wrong: {allowed}")
 
 
-def looking(name, value, order, check):
-    """The launch that looks through a contiguous array on the device: `check` is a number of classes, or a kind of units."""
-    shape = [0] * value.ndim
-    for k, n in zip(order, value.shape):
-        shape[k] = n
-    if isinstance(check, int):
-        number = CHECKS.number(name, tuple(shape), tuple(order), f"it goes from 0 to {check - 1}")
-        return "check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, check, number, CHECKS.place()
-    number = CHECKS.number(name, tuple(shape), tuple(order), f"{name} must hold {unit_values(check)}")
-    width = value.shape[-1] if check == "categorical" else 1
-    rows, kind = value.size // max(width, 1), "mean binary spin categorical".split().index(check)
-    return "check_units", min(1024, blocks(rows, 256)), 256, value, rows, width, kind, number, CHECKS.place()
+class RangeCheck:
+    """Looks for whole numbers that are not among 0, ..., count - 1."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def refuse(self, name, value):
+        """Refuse an array of NumPy with others: the first of them, and where it stands."""
+        check_range(name, value, self.count - 1, f"it is from 0 to {self.count - 1}")
+
+    def launch(self, name, value, order):
+        """The launch that looks through a contiguous array on the device."""
+        number = CHECKS.number(name, value, order, f"it goes from 0 to {self.count - 1}")
+        return "check_classes", min(1024, blocks(value.size, 256)), 256, value, value.size, self.count, number, CHECKS.place()
 
 
-def checked(name, value, order, check):
-    """The array, after a look through it."""
-    launch(*looking(name, value, order, check))
+def checked(name, value, check):
+    """The array of the device, after a look through it."""
+    launch(*check.launch(name, value, range(value.ndim)))
     return value
-
-
-def unit_values(kind):
-    """What units of a kind may be, in words."""
-    return {"mean": "numbers from 0 to 1, means of binary units", "spin": "-1 or 1, the values of spin units",
-            "binary": "0 or 1, the values of binary units", "categorical": "a single 1 among 0s along its last axis"}[kind]
 
 
 def here(name, value):
@@ -1776,7 +1791,10 @@ def here(name, value):
 
 def given_array(name, value):
     """An input, of NumPy or of the device, there also of another library."""
-    value = here(name, cp.asarray(value)) if hasattr(value, "__cuda_array_interface__") else as_array(name, value)
+    if isinstance(value, cp.ndarray):
+        here(name, value)
+    else:
+        value = cp.asarray(value) if hasattr(value, "__cuda_array_interface__") else as_array(name, value)
     countable(name, value.size)
     return value
 
@@ -1789,23 +1807,10 @@ def whole_input(name, value, dims, largest, allowed, wanted):
     check_shape(name, value, dims)
     if not isinstance(value, cp.ndarray):
         check_range(name, value, largest, allowed)
-        return cp.ascontiguousarray(to_device(value))
+        return to_device(value)
     out, = allocated(f"a copy of {name}", [(value.shape, np.int64)])
     out[...] = value
-    return checked(name, out, range(value.ndim), largest + 1)
-
-
-def check_units(name, value, kind):
-    """Refuse an array of NumPy that holds other values than units of this kind have: the first of them, and where it stands."""
-    if value.dtype.kind not in "fiub":
-        return
-    low, high = (-1 if kind == "spin" else 0), 1
-    wrong = ~((value >= low) & (value <= high) if kind == "mean" else (value == low) | (value == high))
-    if kind == "categorical" and not wrong.any():
-        wrong[..., 0] = value.sum(axis=-1) != 1
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name} must hold {unit_values(kind)}; {name}{list(place)} is {value[place]:g}")
+    return checked(name, out, RangeCheck(largest + 1))
 
 
 def check_place(what, key, a, dtype):
@@ -1863,7 +1868,7 @@ class Place:
         self.array, = allocated(f"the place of {name}", [(tuple(value.shape[k] for k in self.order), dtype)])
         self.straight = self.order == tuple(range(value.ndim))
         self.view = self.array if self.straight else self.array.transpose(*map(self.order.index, range(value.ndim)))
-        self.look = check and looking(name, self.array, self.order, check)                # a launch, prepared
+        self.look = check and check.launch(name, self.array, self.order)
 
     def fill(self, value, stream):
         """An array of the device in one copy, looked through there; one of NumPy looked through here, in one transfer."""
@@ -1876,11 +1881,9 @@ class Place:
             if self.look:
                 launch(*self.look)
             return
-        if isinstance(self.check, str):
-            check_units(self.name, value, self.check)
-        elif self.check is not None:
-            check_range(self.name, value, self.check - 1, f"it is from 0 to {self.check - 1}")
-        value = np.ascontiguousarray(np.transpose(value.astype(self.array.dtype, copy=False), self.order))
+        if self.check:
+            self.check.refuse(self.name, value)
+        value = np.asarray(np.transpose(value, self.order), self.array.dtype, order="C")
         self.array.set(at_rest(value), stream)
 
 
@@ -1993,7 +1996,7 @@ def before(carry):
 
 def prepared(inputs, given):
     """The inputs as arrays, on the host or on the device; whole numbers, which are lengths, as they are."""
-    capturing()
+    capturing()                                                  # not in a capture of the caller's own
     return [x if dtype is int or isinstance(x, (cp.ndarray, np.ndarray, type(None))) else given_array(name, x)
             for x, (name, _, dtype, _) in zip(inputs, given)]
 
@@ -2020,19 +2023,21 @@ class Recurrence:
 
     units: for each number of units (its value, numbers that a block keeps for a unit and an example, products), a product being
     (parts, depth); each: numbers that a block keeps for an example; meetings: barriers of a step; launches: those of a step as
-    kernels; sums: of each loop over sums, (units that blocks share, or 0; sums of a unit and an example; numbers of a sum).
+    kernels; sums: of each loop over sums, (units that blocks share, or 0; sums of a unit and an example; numbers of a sum that no
+    sum has read since the last barrier); faster: the rate of a launch's products, by that of float32.
     """
 
     MEET, LAUNCH, SUM = 1.5e-6, 3e-6, 0.3e-6         # seconds of a barrier of all blocks, of a small kernel, of a warp's sum
     THIN, FULL = 0.3, 0.6                            # the part of its rate that a product of 32 examples reaches, and of many
-    # A thread adds up 8 rows times 8 examples. For 16 columns of a tile of 8 D rows by 32 examples a warp takes 32 D cycles of
-    # its multiprocessor's multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 32 D to read 16 numbers
-    # each and 32 to bring the columns there: at best the rate D / (D + 1), for D = 1, 2, 4.
+    # A thread adds up 8 rows times 8 examples. For 64 / A columns of a tile of 8 D rows by 8 A examples a warp takes 32 D cycles
+    # of its multiprocessor's multiply-adds (4 warps at a time), and of its shared memory, 128 bytes a cycle, 32 D to read 16
+    # numbers each and 32 to bring the columns there: at best the rate D / (D + 1), for D = 1, 2, 4.
     BUSY = (8, 0.45), (16, 0.6), (32, 0.7)                       # rows of a tile, 8 D, and the part of the rate
     JOIN = 1000                                                  # cycles to join what the threads of 8 warps have added up
 
-    def __init__(self, units, each, meetings, launches, sums=()):
-        self.units, self.each, self.meetings, self.launches, self.sums = units, each, meetings, launches, sums
+    def __init__(self, units, each, meetings, launches, sums=(), faster=1):
+        self.units, self.each, self.meetings, self.launches = units, each, meetings, launches
+        self.sums, self.faster = sums, faster
 
     def memory(self, examples, groups, members):
         """Bytes of shared memory of a block."""
@@ -2044,7 +2049,7 @@ class Recurrence:
 
     def together(self, device, examples, groups, members):
         """Seconds of a step in one launch."""
-        rows, cycles, read, waits = -(-examples // groups), 0, 0, 0
+        rows, cycles, read, again, waits = -(-examples // groups), 0, 0, 0, 0
         for units, _, products in self.units:
             for parts, depth in products:
                 cycles += self.product(parts * -(-units // members), rows, depth)
@@ -2052,30 +2057,33 @@ class Recurrence:
         for units, many, numbers in self.sums:
             count = rows * many * (-(-units // members) or 1)
             waits += -(-count // 8)
-            read += 4 * count * numbers * groups * members
-        return self.meetings * self.MEET * (members > 1) + waits * self.SUM + max(cycles / device.clock, read / device.cache)
+            again += 4 * count * numbers * groups * members
+        return (self.meetings * self.MEET * (members > 1) + max(cycles / device.clock, read / device.cache)
+                + waits * self.SUM + again / device.cache)
 
     def product(self, height, rows, depth):
         """Cycles of a block's product, `height` rows of weights by `rows` examples: a warp has a tile, or some of its columns."""
         tall, busy = next((x for x in self.BUSY if height <= x[0]), self.BUSY[-1])
-        tiles = -(-height // tall) * -(-rows // 32)
+        wide = 8 if rows <= 16 else 32
+        tiles = -(-height // tall) * -(-rows // wide)
         ways = max(8 // tiles, 1)                                # warps that share a tile
-        return -(-tiles // (8 // ways)) * (8 / ways * tall * 32 * depth / (128 * busy) + self.JOIN)
+        return -(-tiles // (8 // ways)) * (8 / ways * tall * wide * depth / (128 * busy) + self.JOIN)
 
     def apart(self, device, examples):
         """Seconds of a step as launches."""
         sizes = [units * parts * depth for units, _, products in self.units for parts, depth in products]
-        rate = 128 * min(self.THIN * (examples / 32) ** 0.5, self.FULL) * device.blocks * device.clock
+        rate = 128 * min(self.THIN * (examples / 32) ** 0.5, self.FULL) * device.blocks * device.clock * self.faster
         return self.launches * self.LAUNCH + sum(max(examples * n / rate, 4 * n / device.cache) for n in sizes)
 
     def shapes(self, device, examples):
-        """(seconds of a step, groups, members) of what fits, the fastest first."""
+        """(seconds of a step, groups, members) of what fits, the fastest first, of equals that with most groups."""
         most, found = max((units for units, _, _ in self.units), default=1), []
         for groups in range(1, min(device.blocks, examples) + 1):
-            members = -(-most // -(-most // (device.blocks // groups)))              # no block without units
-            if self.memory(examples, groups, members) <= device.memory:
-                found.append((self.together(device, examples, groups, members), groups, members))
-        return sorted(found)
+            every = -(-most // -(-most // (device.blocks // groups)))                # no block without units
+            for members in {every, 1}:                           # one waits for nobody
+                if self.memory(examples, groups, members) <= device.memory:
+                    found.append((self.together(device, examples, groups, members), groups, members))
+        return sorted(found, key=lambda shape: (shape[0], -shape[1]))
 
     def choice(self, device, examples):
         """(groups, members), or None, and why."""
@@ -2159,28 +2167,7 @@ BLAS = Blas("float32")
 PARTS = Parts()
 CHECKS = Checks()
 KERNELS = Kernels(CUDA)
-TOGETHER = Together(r"""/* Numbers are float; indices are int, for arrays of fewer than 2^31 elements. */
-typedef float real;
-#ifdef __CUDACC_RTC__                                            /* which brings no headers */
-typedef long long int64_t;
-typedef unsigned long long uint64_t;
-typedef unsigned char uint8_t;
-#define INFINITY __int_as_float(0x7f800000)
-#define NAN __int_as_float(0x7fffffff)
-#else
-#include <cmath>
-#include <cstdint>
-#endif
-
-static __device__ inline real exp_(real x) { return expf(x); }
-static __device__ inline real tanh_(real x) { return tanhf(x); }
-static __device__ inline real abs_(real x) { return fabsf(x); }
-static __device__ inline real square_(real x) { return x * x; }
-static __device__ inline real sigmoid_(real x) {
-    const real e = exp_(-abs_(x)), y = 1 / (1 + e);
-    return x < 0 ? e * y : y;
-}
-
+TOGETHER = Together(COMMON + r"""
 /* Whole loops over time in one launch: blocks of 256 threads that wait for each other, weights in shared memory. */
 struct __align__(16) four { real x[4]; };
 
@@ -2204,12 +2191,15 @@ struct matrix_ { const real *start; int far, near; bool whole; };
 /* Where a block's share of a product goes: unit u of part p of example b, at start[b*far + (p*jump + u)*near]. */
 struct share_ { real *start; int far, near, jump, share, units; };
 
-/* Columns from, ..., from + 15 of 32 rows, as far as there are so many: each thread four neighbours of four rows. */
-static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, int to)
+/* A warp's tile is 8 D rows of weights by 8 A examples: D lanes down, A across, in 32 / (D A) slices, each with its own columns.
+   It takes 64 / A columns at a time. Few examples: A = 1; many: A = 4. */
+
+/* The next columns of the tile's examples, as far as there are so many: each thread four neighbours of four rows. */
+template <int A> static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, int to)
 {
-    const int lane = threadIdx.x % 32, k = from + lane % 4*4;
+    const int lane = threadIdx.x % 32;
     for (int n = 0; n < 4; n++) {
-        const int b = lane / 4 + 8*n;
+        const int b = lane / 4 + n % A*8, k = from + lane % 4*4 + n / A*16;
         const real *there = &x.start[b*x.far + k*x.near];
         some[n] = {{0, 0, 0, 0}};
         if (b < rows && x.whole) {
@@ -2220,64 +2210,74 @@ static __device__ inline void bring_(four *some, matrix_ x, int rows, int from, 
     }
 }
 
-/* The place of row b of column k, of 16 columns by 32 rows, such that threads which write or read them together do so in
-   different banks. */
-static __device__ inline int place_(int b, int k) { return 32*k + (b ^ k / 4*8 ^ k % 2*16); }
-
-/* Adds up 16 columns: each thread 8 rows of weights (two times 4) times 8 examples (two times 4), threads of a warp in slices
-   of 4 D, each slice its own columns. */
-template <int D> static __device__ inline void
-add_up_(real (*sum)[8], const real *weights, const real *more, int padded, int from, int depth,
-        const real *held)
+/* The place of example b of column k, of those that a tile takes at a time, such that threads which write or read them together
+   do so in different banks. */
+template <int A> static __device__ inline int place_(int b, int k)
 {
-    const int slice = threadIdx.x % 32 / (4*D), start = place_(threadIdx.x % 32 / D % 4*4, slice);
+    return A == 4 ? 32*k + (b ^ k / 4*8 ^ k % 2*16) : 8*(k ^ k / 4 % 4) + (b ^ k / 4 % 2*4);
+}
+
+/* Adds up these columns: each thread 8 rows of weights (two times 4) times 8 examples (two times 4). Its sums, by the bits of
+   their number: which 4 examples, which half of them, which 4 rows, the example, the row. */
+template <int D, int A> static __device__ inline void
+add_up_(real *sum, const real *weights, const real *more, int padded, int from, int depth, const real *held)
+{
+    const int lane = threadIdx.x % 32, slices = 32 / (D*A), slice = lane / (D*A), start = place_<A>(lane / D % A*4, slice);
     #pragma unroll
-    for (int n = 0; n < 2*D; n++) {                              /* as place_ says: `turn` is known here, 16 rows on is ^ 16 */
-        const int k = slice + 8 / D*n, column = min(from + k, depth - 1)*padded, here = 256 / D*n, turn = 8 / D*n / 4*8;
+    for (int n = 0; n < 2*D; n++) {                              /* `turn` is known here: bits of places add up without carry */
+        const int column = min(from + slice + slices*n, depth - 1)*padded, here = 256 / D*n, turn = place_<A>(0, slices*n) - here;
         const four w[2] = {*(const four *)&weights[column], *(const four *)&more[column]};
-        const four x[2] = {*(const four *)&held[here + (start ^ turn)], *(const four *)&held[here + (start ^ turn ^ 16)]};
+        const four x[2] = {*(const four *)&held[here + (start ^ turn)], *(const four *)&held[here + (start ^ turn ^ 4*A)]};
         for (int i = 0; i < 8; i++)
-            for (int j = 0; j < 8; j++) sum[i][j] += w[i / 4].x[i % 4] * x[j / 4].x[j % 4];
+            for (int j = 0; j < 8; j++)
+                sum[j / 2*16 + i / 4*8 + j % 2*4 + i % 4] += w[i / 4].x[i % 4] * x[j / 4].x[j % 4];
     }
 }
 
-/* One tile, 8 D rows of weights from `top` by 32 examples, columns from..to, by a warp: D lanes down, 4 across, 8 / D slices. The
-   next 16 columns are on their way while the last ones are added up, which stand in one half of `held`, 1024 numbers, or the
-   other. */
-template <int D> static __device__ inline void
-tile_(real (*sum)[8], const real *weights, int padded, int depth, int top, matrix_ x, int rows,
-      int from, int to, real *held)
+/* Sums of two lanes that differ in this bit: the lower lane gets the first N of the totals, the upper one the others. `turned`:
+   the upper lane has them the other way round. */
+template <int N> static __device__ inline void split_(real *sum, int bit, bool turned = false)
 {
-    const int lane = threadIdx.x % 32, down = top + lane % D*4;
-    const real *start = weights + min(down, padded - 4), *more = weights + min(down + 4*D, padded - 4);
+    const bool second = threadIdx.x & bit && !turned;
+    for (int n = 0; n < N; n++) {
+        const real mine = second ? sum[n + N] : sum[n], other = second ? sum[n] : sum[n + N];
+        sum[n] = mine + __shfl_xor_sync(0xffffffff, other, bit);
+    }
+}
+
+/* A tile by a warp, rows of weights from `top`, columns from..to; the totals go to `held`, example by example. The next columns
+   are on their way while the last ones are added up, which stand in one half of `held`, 1024 numbers, or the other. Lanes with
+   bit 4 have their two times 4 rows the other way round: else some would read weights from the same banks. */
+template <int D, int A> static __device__ inline void
+tile_(const real *weights, int padded, int depth, int top, matrix_ x, int rows, int from, int to, real *held)
+{
+    const int lane = threadIdx.x % 32, across = lane / D % A*4, down = lane % D*4, turned = lane / 4 % 2;
+    const real *start = weights + min(top + down + turned*4*D, padded - 4);
+    const real *more = weights + min(top + down + (1 - turned)*4*D, padded - 4);
+    real sum[64];
+    for (int n = 0; n < 64; n++) sum[n] = 0;
     four some[4];
-    bring_(some, x, rows, from, to);
-    for (int k = from; k < to; k += 16) {
-        real *half = &held[k / 16 % 2*512];
+    bring_<A>(some, x, rows, from, to);
+    for (int k = from; k < to; k += 64 / A) {
+        real *half = &held[k / (64 / A) % 2*512];
         for (int n = 0; n < 4; n++)
-            for (int i = 0; i < 4; i++) half[place_(lane / 4 + 8*n, lane % 4*4 + i)] = some[n].x[i];
+            for (int i = 0; i < 4; i++) half[place_<A>(lane / 4 + n % A*8, lane % 4*4 + n / A*16 + i)] = some[n].x[i];
         __syncwarp();
-        bring_(some, x, rows, k + 16, to);
-        add_up_<D>(sum, start, more, padded, k, depth, half);
+        bring_<A>(some, x, rows, k + 64 / A, to);
+        add_up_<D, A>(sum, start, more, padded, k, depth, half);
     }
     __syncwarp();
-}
-
-/* Half of a warp's sums, of its lower 16 lanes and its upper ones together: examples 0, ..., 3 of each thread to the lower ones,
-   4, ..., 7 to the upper; four rows of an example by thread, thread by thread. */
-static __device__ inline void half_(real (*sum)[8], real *joined)
-{
-    const int lane = threadIdx.x % 32;
-    for (int j = 0; j < 4; j++)
-        for (int r = 0; r < 2; r++) {
-            four kept;
-            for (int i = 0; i < 4; i++) {
-                const real lower = sum[4*r + i][j], upper = sum[4*r + i][j + 4];
-                const real other = __shfl_xor_sync(0xffffffff, lane < 16 ? upper : lower, 16);
-                kept.x[i] = lane < 16 ? lower + other : other + upper;
-            }
-            *(four *)&joined[128*(4*r + j) + 4*lane] = kept;
-        }
+    split_<32>(sum, 16);
+    if (D*A < 16) split_<16>(sum, 8);
+    if (D*A < 8) split_<8>(sum, 4, true);
+    if (D*A < 4) split_<4>(sum, 2);
+    if (D*A < 2) split_<2>(sum, 1);
+    for (int n = 0; n < 2*D*A; n += 4) {
+        const int at = lane / (D*A)*2*D*A + (n ^ (D*A < 8 ? 0 : turned*8));       /* its number among the 64 of all slices */
+        real *total = &held[(at / 32*4*A + across + at / 16 % 2*2 + at / 4 % 2)*8*D + at / 8 % 2*4*D + down + at % 4];
+        if (D*A == 1) { total[0] = sum[0]; total[1] = sum[1]; }
+        else *(four *)total = {{sum[n], sum[n + 1], sum[n + 2], sum[n + 3]}};
+    }
 }
 
 /* Element n of a block's share of example b. */
@@ -2287,54 +2287,49 @@ static __device__ inline void put_(share_ out, int n, int b, real value)
     if (u < out.units) out.start[b*out.far + (n / out.share*out.jump + u)*out.near] = value;
 }
 
-/* out = x times the block's rows of weights, which stand column by column in shared memory; `work`: 8 warps by 1024 numbers.
-   Where there are fewer tiles than warps, several warps share a tile's columns; all sums of a tile are joined in one order. */
-template <int D> static __device__ inline void
-product_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
+/* out = x times the block's rows of weights, which stand column by column in shared memory, `held` numbers from its start, where
+   8 warps have 1024 numbers each to work with. Where there are fewer tiles than warps, several warps share a tile's columns; all
+   sums of a tile are joined in one order. It is never inlined: six forms in one kernel would want too many registers. */
+template <int D, int A> static __device__ __noinline__ void
+product_(int held, int rows, int depth, matrix_ x, int examples, share_ out)
 {
-    const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32;
-    const int down = (rows + 8*D - 1) / (8*D), tiles = down*((examples + 31) / 32), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1);
-    const int together = 8 / ways, span = (depth + 16*ways - 1) / (16*ways)*16;
+    extern __shared__ real shared_[];                            /* the kernel's `work`; of a pointer, the memory is not known */
+    __builtin_assume(__isGlobal(x.start));
+    const int padded = (rows + 3) / 4*4, warp = threadIdx.x / 32, down = (rows + 8*D - 1) / (8*D);
+    const int tiles = down*((examples + 8*A - 1) / (8*A)), ways = tiles >= 8 ? 1 : 8 / max(tiles, 1), together = 8 / ways;
+    const int span = (depth*A + 64*ways - 1) / (64*ways)*(64 / A);
     for (int first = 0; first < tiles; first += together) {
-        const int tile = first + warp / ways, way = warp % ways, left = tile / down*32;
-        if (tile < tiles && warp < together*ways) {
-            real sum[8][8];
-            for (int i = 0; i < 8; i++)
-                for (int j = 0; j < 8; j++) sum[i][j] = 0;
-            const matrix_ some = {x.start + left*x.far, x.far, x.near, x.whole};
-            tile_<D>(sum, weights, padded, depth, tile % down*8*D, some, examples - left, min(way*span, depth),
-                     min(way*span + span, depth), &work[1024*warp]);
-            half_(sum, &work[1024*warp]);
-        }
+        const int tile = first + warp / ways, from = min(warp % ways*span, depth), left = tile / down*8*A;
+        if (tile < tiles && warp < together*ways)
+            tile_<D, A>(shared_ + held, padded, depth, tile % down*8*D, {x.start + left*x.far, x.far, x.near, x.whole},
+                        examples - left, from, min(from + span, depth), &shared_[1024*warp]);
         __syncthreads();
-        for (int at = threadIdx.x; at < min(together, tiles - first)*256*D; at += 256) {
-            const int which = at / (256*D), n = at % 4, lane = at / 4 % (4*D), half = at / (16*D) % 2, some = at / (32*D) % 8;
-            const int here = first + which, row = here % down*8*D + some / 4*4*D + lane % D*4 + n;
-            const int example = here / down*32 + half*16 + lane / D*4 + some % 4;
-            const real *sums = &work[1024*which*ways + 128*some + 64*half + 4*lane + n];
+        for (int at = threadIdx.x; at < min(together, tiles - first)*64*D*A; at += 256) {
+            const int which = at / (64*D*A), place = at % (64*D*A), here = first + which;
+            const int row = here % down*8*D + place % (8*D), example = here / down*8*A + place / (8*D);
             real total = 0;
-            for (int k = 0; k < ways; k++)
-                for (int slice = 0; slice < 4 / D; slice++) total += sums[1024*k + 16*D*slice];
+            for (int k = 0; k < ways; k++) total += shared_[1024*(which*ways + k) + place];
             if (row < rows && example < examples) put_(out, row, example, total);
         }
         __syncthreads();
     }
 }
 
-/* The product in the form that fits the number of rows. */
-static __device__ inline void multiply_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out, real *work)
+/* The product in the form that fits the numbers of rows and examples. */
+static __device__ inline void multiply_(const real *weights, int rows, int depth, matrix_ x, int examples, share_ out,
+                                        const real *work)
 {
+    const int held = (int)(weights - work);
     x.whole = x.near == 1 && x.far % 4 == 0 && depth % 4 == 0 && (size_t)x.start % sizeof(four) == 0;
-    if (rows <= 8) product_<1>(weights, rows, depth, x, examples, out, work);
-    else if (rows <= 16) product_<2>(weights, rows, depth, x, examples, out, work);
-    else product_<4>(weights, rows, depth, x, examples, out, work);
+    if (examples <= 16) {
+        if (rows <= 8) product_<1, 1>(held, rows, depth, x, examples, out);
+        else if (rows <= 16) product_<2, 1>(held, rows, depth, x, examples, out);
+        else product_<4, 1>(held, rows, depth, x, examples, out);
+    }
+    else if (rows <= 8) product_<1, 4>(held, rows, depth, x, examples, out);
+    else if (rows <= 16) product_<2, 4>(held, rows, depth, x, examples, out);
+    else product_<4, 4>(held, rows, depth, x, examples, out);
 }
-
-enum {
-    V = 128,
-    H = 128,
-};
-
 
 /* ---- _predict */
 
@@ -2353,8 +2348,8 @@ hs(real *hs, const real *__restrict__ W_T, const real *__restrict__ W_biased,
     const int first = group*examples;
     const int rows = max(min(B - first, examples), 0);
     const int share = (H + members - 1) / members;
-    const int low_2 = member*share;
-    const int units = max(min(H - low_2, share), 0);
+    const int lowest = member*share;
+    const int units = max(min(H - lowest, share), 0);
     extern __shared__ real work[];
     real *W_T_held = work + 8192;
     real *W_T_h_prev = W_T_held + H*((4*share + 3) / 4*4);
@@ -2363,7 +2358,7 @@ hs(real *hs, const real *__restrict__ W_T, const real *__restrict__ W_biased,
     arrived += 32*group;
     for (int at = threadIdx.x; at < H*((4*share + 3) / 4*4); at += 256) {
         const int column_ = at / ((4*share + 3) / 4*4), row_ = at % ((4*share + 3) / 4*4),
-                mine_ = low_2 + row_ / share*H + row_ % share;
+                mine_ = lowest + row_ / share*H + row_ % share;
         W_T_held[at] = row_ < 4*share && row_ % share < units ? W_T[column_*(4*H) + mine_] : 0;
     }
     __syncthreads();
@@ -2374,7 +2369,7 @@ hs(real *hs, const real *__restrict__ W_T, const real *__restrict__ W_biased,
         for (int at = threadIdx.x; at < rows*units; at += 256) {
             const int ib = first + at / units, unit = at % units;
             for (int part = 0; part < 4; part++) {
-                const int i = low_2 + part*H + unit;
+                const int i = lowest + part*H + unit;
                 const real a_fiog_x = W_biased[(x[t*B + ib])*(4*H) + i];
                 a_fiog[(ib - first)*(4*share) + part*share + unit] = a_fiog_x
                         + W_T_h_prev[(ib - first)*(4*share) + part*share + unit];
@@ -2387,12 +2382,12 @@ hs(real *hs, const real *__restrict__ W_T, const real *__restrict__ W_biased,
                         + unit] = sigmoid_(a_fiog[(ib - first)*(4*share) + part*share + unit]);
         }
         for (int at = threadIdx.x; at < rows*units; at += 256) {
-            const int ib = first + at / units, i = low_2 + at % units;
-            cs[((t + 1)*B + ib)*H + i] = fio[(ib - first)*(3*share) + i - low_2] * cs[(t*B + ib)*H + i]
+            const int ib = first + at / units, i = lowest + at % units;
+            cs[((t + 1)*B + ib)*H + i] = fio[(ib - first)*(3*share) + i - lowest] * cs[(t*B + ib)*H + i]
                     + fio[(ib - first)*(3*share) + 1*share
-                    + i - low_2] * tanh_(a_fiog[(ib - first)*(4*share) + 3*share + i - low_2]);
+                    + i - lowest] * tanh_(a_fiog[(ib - first)*(4*share) + 3*share + i - lowest]);
             hs[((t + 1)*B + ib)*H + i] = fio[(ib - first)*(3*share) + 2*share
-                    + i - low_2] * tanh_(cs[((t + 1)*B + ib)*H + i]);
+                    + i - lowest] * tanh_(cs[((t + 1)*B + ib)*H + i]);
         }
     }
 }
@@ -2405,9 +2400,9 @@ hs(real *hs, const real *__restrict__ W_T, const real *__restrict__ W_biased,
    c[t] = f[t] * c[t-1] + i[t] * g[t]                        model.nn:15
    h[t] = o[t] * tanh(c[t])                                  model.nn:16 */
 extern "C" __global__ void __launch_bounds__(256, 1)
-hs_2(real *hs, const real *__restrict__ W_h_T, const real *__restrict__ W_biased,
-     const int64_t *__restrict__ x, real *fio, real *g, real *cs, real *tanh_c, int B, int T,
-     unsigned *arrived, int members, int groups)
+gradients_hs(real *hs, const real *__restrict__ W_h_T, const real *__restrict__ W_biased,
+             const int64_t *__restrict__ x, real *fio, real *g, real *cs, real *tanh_c, int B,
+             int T, unsigned *arrived, int members, int groups)
 {
     const int member = blockIdx.x % members;
     const int group = blockIdx.x / members;
@@ -2415,8 +2410,8 @@ hs_2(real *hs, const real *__restrict__ W_h_T, const real *__restrict__ W_biased
     const int first = group*examples;
     const int rows = max(min(B - first, examples), 0);
     const int share = (H + members - 1) / members;
-    const int low_2 = member*share;
-    const int units = max(min(H - low_2, share), 0);
+    const int lowest = member*share;
+    const int units = max(min(H - lowest, share), 0);
     extern __shared__ real work[];
     real *W_h_T_held = work + 8192;
     real *W_h_T_h_prev = W_h_T_held + H*((4*share + 3) / 4*4);
@@ -2424,7 +2419,7 @@ hs_2(real *hs, const real *__restrict__ W_h_T, const real *__restrict__ W_biased
     arrived += 32*group;
     for (int at = threadIdx.x; at < H*((4*share + 3) / 4*4); at += 256) {
         const int column_ = at / ((4*share + 3) / 4*4), row_ = at % ((4*share + 3) / 4*4),
-                mine_ = low_2 + row_ / share*H + row_ % share;
+                mine_ = lowest + row_ / share*H + row_ % share;
         W_h_T_held[at] = row_ < 4*share && row_ % share < units ? W_h_T[column_*(4*H) + mine_] : 0;
     }
     __syncthreads();
@@ -2435,7 +2430,7 @@ hs_2(real *hs, const real *__restrict__ W_h_T, const real *__restrict__ W_biased
         for (int at = threadIdx.x; at < rows*units; at += 256) {
             const int ib = first + at / units, unit = at % units;
             for (int part = 0; part < 4; part++) {
-                const int i = low_2 + part*H + unit;
+                const int i = lowest + part*H + unit;
                 const real a_fiog_x = W_biased[(x[t*B + ib])*(4*H) + i];
                 a_fiog[(ib - first)*(4*share) + part*share + unit] = a_fiog_x
                         + W_h_T_h_prev[(ib - first)*(4*share) + part*share + unit];
@@ -2444,13 +2439,13 @@ hs_2(real *hs, const real *__restrict__ W_h_T, const real *__restrict__ W_biased
         for (int at = threadIdx.x; at < rows*units; at += 256) {
             const int ib = first + at / units, unit = at % units;
             for (int part = 0; part < 3; part++) {
-                const int i = low_2 + part*H + unit;
+                const int i = lowest + part*H + unit;
                 fio[(t*B + ib)*(3*H) + i] = sigmoid_(a_fiog[(ib - first)*(4*share) + part*share + unit]);
             }
         }
         for (int at = threadIdx.x; at < rows*units; at += 256) {
-            const int ib = first + at / units, i = low_2 + at % units;
-            g[(t*B + ib)*H + i] = tanh_(a_fiog[(ib - first)*(4*share) + 3*share + i - low_2]);
+            const int ib = first + at / units, i = lowest + at % units;
+            g[(t*B + ib)*H + i] = tanh_(a_fiog[(ib - first)*(4*share) + 3*share + i - lowest]);
             cs[((t + 1)*B + ib)*H + i] = fio[(t*B + ib)*(3*H) + i] * cs[(t*B + ib)*H + i]
                     + fio[(t*B + ib)*(3*H) + i + H] * g[(t*B + ib)*H + i];
             tanh_c[(t*B + ib)*H + i] = tanh_(cs[((t + 1)*B + ib)*H + i]);
@@ -2484,50 +2479,51 @@ d_h_next(real *d_h_next, const real *__restrict__ d_h_p, real *d_c_next,
     const int first = group*examples;
     const int rows = max(min(B - first, examples), 0);
     const int share = (H + members - 1) / members;
-    const int low_2 = member*share;
-    const int units = max(min(H - low_2, share), 0);
+    const int lowest = member*share;
+    const int units = max(min(H - lowest, share), 0);
     extern __shared__ real work[];
     real *W_held = work + 8192;
     real *d_c = W_held + (4*H)*((share + 3) / 4*4);
     real *d_fio = d_c + examples*share;
     arrived += 32*group;
     for (int at = threadIdx.x; at < (4*H)*((share + 3) / 4*4); at += 256) {
-        const int column_ = at / ((share + 3) / 4*4), row_ = at % ((share + 3) / 4*4), mine_ = low_2 + row_ % share;
+        const int column_ = at / ((share + 3) / 4*4), row_ = at % ((share + 3) / 4*4), mine_ = lowest + row_ % share;
         W_held[at] = row_ < share && row_ % share < units ? W[column_*(H + V) + mine_] : 0;
     }
     __syncthreads();
     for (int t = T - 1; t >= 0; t--) {
         for (int at = threadIdx.x; at < rows*units; at += 256) {
-            const int ib = first + at / units, i = low_2 + at % units;
+            const int ib = first + at / units, i = lowest + at % units;
             const real d_h = d_h_next[ib*H + i] + d_h_p[(t*B + ib)*H + i];
-            d_c[(ib - first)*share + i - low_2] = d_c_next[ib*H + i]
+            d_c[(ib - first)*share + i - lowest] = d_c_next[ib*H + i]
                     + d_h * fio[(t*B + ib)*(3*H) + i + 2*H] * (1 - square_(tanh_c[(t*B + ib)*H + i]));
-            d_c_next[ib*H + i] = d_c[(ib - first)*share + i - low_2] * fio[(t*B + ib)*(3*H) + i];
-            d_fio[(ib - first)*(3*share) + i - low_2] = d_c[(ib - first)*share + i - low_2] * cs[(t*B + ib)*H + i];
-            d_fio[(ib - first)*(3*share) + 1*share + i - low_2] = d_c[(ib - first)*share + i - low_2] * g[(t*B + ib)*H + i];
-            d_fio[(ib - first)*(3*share) + 2*share + i - low_2] = d_h * tanh_c[(t*B + ib)*H + i];
+            d_c_next[ib*H + i] = d_c[(ib - first)*share + i - lowest] * fio[(t*B + ib)*(3*H) + i];
+            d_fio[(ib - first)*(3*share) + i - lowest] = d_c[(ib - first)*share + i - lowest] * cs[(t*B + ib)*H + i];
+            d_fio[(ib - first)*(3*share) + 1*share + i - lowest] = d_c[(ib - first)*share + i - lowest] * g[(t*B + ib)*H
+                    + i];
+            d_fio[(ib - first)*(3*share) + 2*share + i - lowest] = d_h * tanh_c[(t*B + ib)*H + i];
         }
         for (int at = threadIdx.x; at < rows*units; at += 256) {
             const int ib = first + at / units, unit = at % units;
             for (int part = 0; part < 3; part++) {
-                const int i = low_2 + part*H + unit;
+                const int i = lowest + part*H + unit;
                 d_a_fiog[(t*B + ib)*(4*H) + i] = d_fio[(ib - first)*(3*share) + part*share
                         + unit] * (fio[(t*B + ib)*(3*H) + i] * (1 - fio[(t*B + ib)*(3*H) + i]));
             }
         }
         for (int at = threadIdx.x; at < rows*units; at += 256) {
-            const int ib = first + at / units, i = low_2 + at % units;
-            d_a_fiog[(t*B + ib)*(4*H) + i + 3*H] = d_c[(ib - first)*share + i - low_2] * fio[(t*B + ib)*(3*H) + i
+            const int ib = first + at / units, i = lowest + at % units;
+            d_a_fiog[(t*B + ib)*(4*H) + i + 3*H] = d_c[(ib - first)*share + i - lowest] * fio[(t*B + ib)*(3*H) + i
                     + H] * (1 - square_(g[(t*B + ib)*H + i]));
         }
         meet_(arrived, members);
         multiply_(W_held, share, (4*H), {&d_a_fiog[(t*B + first)*(4*H)], 4*H, 1}, rows,
-                  {&d_h_next[first*H + low_2], H, 1, H, share, units}, work);
+                  {&d_h_next[first*H + lowest], H, 1, H, share, units}, work);
     }
 }
 """, {
     "hs": Recurrence([(128, 11, ((4, 128),))], 0, 1, 2, []),
-    "hs_2": Recurrence([(128, 8, ((4, 128),))], 0, 1, 2, []),
+    "gradients_hs": Recurrence([(128, 8, ((4, 128),))], 0, 1, 2, []),
     "d_h_next": Recurrence([(128, 4, ((1, 512),))], 0, 1, 2, []),
 })
 
