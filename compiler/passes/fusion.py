@@ -191,9 +191,15 @@ def apart(v: View, w: View) -> bool:
                 return True
         elif isinstance(x, Along) and isinstance(y, Along) and v.array is w.array:
             low, high = (x.offset, v.dims[x.dim]), (y.offset, w.dims[y.dim])
-            if low[0] + low[1] == high[0] or high[0] + high[1] == low[0]:
+            if _in_order(low[0] + low[1], high[0]) or _in_order(high[0] + high[1], low[0]):
                 return True
     return False
+
+
+def _in_order(end: Size, start: Size) -> bool:
+    """Whether what ends there certainly ends before something starts: lengths are not negative, quotients of them may be."""
+    gap = start - end
+    return all(c >= 0 for _, c in gap.terms) and {*gap.factors} <= {*gap.symbols}
 
 
 def _same_row(v: View, w: View, depth: int) -> bool:

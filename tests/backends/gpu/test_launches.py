@@ -6,6 +6,9 @@ import chainrule as cr
 import numpy as np
 import pytest
 from chainrule.backends.gpu.program import CudaProgram
+from chainrule.compiler.passes.fusion import apart
+from chainrule.compiler.program import Along, Array, View
+from chainrule.compiler.sizes import floor_div, symbol
 from chainrule.frontends.trainer.data import Dataset
 from chainrule.frontends.trainer.loop import Options, Trainer
 from gpu import host, programs, standin
@@ -90,6 +93,17 @@ def test_a_replay_copies_each_input_once():
     checked = sum(p.check is not None for p in graph.held)
     assert (count.launched - before[0], count.replayed - before[1], count.read - before[2], count.made - before[3]) == (
         len(graph.held) + checked + 1, 1, 0, 1)
+
+
+def test_parts_of_an_array_are_written_by_one_launch():
+    """Four gates: those beside each other and those that another one lies between; no length makes them meet."""
+    n, whole = symbol("H"), Array((symbol("H") * 4,), name="b")
+    first, second, third = (View(whole, (Along(0, n * k),), (n,)) for k in (0, 1, 2))
+    assert apart(first, second) and apart(third, first)
+    assert not apart(first, View(whole, (Along(0, n - 1),), (n,)))
+    assert not apart(first, View(whole, (Along(0, n + floor_div(n - 5, 2)),), (n,)))
+    source = programs.case("lstm_split").source
+    assert len(re.findall(r"\bb\[i(?: \+ \d\*H| \+ H)?\] = ", source)) == 4
 
 
 def test_no_launch_serves_a_single_number():
