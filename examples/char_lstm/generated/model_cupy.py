@@ -272,9 +272,7 @@ def _predict(params, x, carry, workspace):
     carry = start_from(workspace, carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     W, b, W_biased, W_T, hs, cs, W_T_h_prev, W_y_h = _predict_buffers(workspace, B, T, dtype)
     x = cp.ascontiguousarray(x)
-    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
-    launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
-    launch("b_kernel_2", blocks(H, 256), 256, b_o, b, b_c)
+    launch("b_kernel", H, 128, W_f, W, W_i, W_o, W_c, b_f, b, b_i, b_o, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
     launch("W_T_kernel", (blocks(H, 32), blocks(4*H, 32)), (32, 8), W, W_T)
     launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
@@ -332,14 +330,12 @@ def _evaluate(params, x, y, carry, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     carry = start_from(workspace, carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     (
-        W, loss, error, b, W_biased, W_T, hs, cs, W_T_h_prev, W_y_h, loss_terms, argmax_p,
+        W, b, loss, error, W_biased, W_T, hs, cs, W_T_h_prev, W_y_h, loss_terms, argmax_p,
         real_argmax_p,
     ) = _evaluate_buffers(workspace, B, T, dtype)
     x = cp.ascontiguousarray(x)
     y = cp.ascontiguousarray(y)
-    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
-    launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
-    launch("evaluate_b_kernel", blocks(H, 256), 256, b_o, b, b_c)
+    launch("b_kernel", H, 128, W_f, W, W_i, W_o, W_c, b_f, b, b_i, b_o, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
     launch("W_T_kernel", (blocks(H, 32), blocks(4*H, 32)), (32, 8), W, W_T)
     launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
@@ -383,9 +379,9 @@ def _evaluate_buffers(workspace, B, T, dtype):
         ])
         workspace.views["evaluate"] = (
             s[2][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
+            s[4][:4*H],                                                 # b
             s[6][:1],                                                   # loss
             s[7][:1],                                                   # error
-            s[4][:4*H],                                                 # b
             s[3][:4*H*V].reshape(V, 4*H),                               # W_biased
             s[4][:4*H*H].reshape(H, 4*H),                               # W_T
             s[0][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
@@ -415,16 +411,14 @@ def _gradients(params, grads, x, y, carry, workspace):
     y = y.swapaxes(0, 1)                                        # time first inside
     carry = start_from(workspace, carry, {"h[-1]": np.zeros((B, H), dtype), "c[-1]": np.zeros((B, H), dtype)})
     (
-        W, loss, b, W_biased, W_h_T, hs, cs, W_h_T_h_prev, fio, g, tanh_c, W_y_h, d_p, loss_terms,
+        W, b, loss, W_biased, W_h_T, hs, cs, W_h_T_h_prev, fio, g, tanh_c, W_y_h, d_p, loss_terms,
         d_h_p, d_c_next, d_h_next, d_a_fiog, d_b, d_W_rows, d_W,
     ) = _gradients_buffers(workspace, B, T, dtype)
     x = cp.ascontiguousarray(x)
     y = cp.ascontiguousarray(y)
 
     # ---- forward
-    launch("W_kernel", blocks(H*H + H*V, 256), 256, W_f, W, W_i)
-    launch("b_kernel", H, 128, W_o, W, W_c, b_f, b, b_i)
-    launch("gradients_b_kernel", blocks(H, 256), 256, b_o, b, b_c)
+    launch("b_kernel", H, 128, W_f, W, W_i, W_o, W_c, b_f, b, b_i, b_o, b_c)
     launch("W_biased_kernel", blocks(4*H*V, 256), 256, W, b, W_biased)
     launch("W_T_kernel", (blocks(H, 32), blocks(4*H, 32)), (32, 8), W, W_h_T)
     launch("cs_kernel", blocks(B*H, 256), 256, carry["h[-1]"], hs, carry["c[-1]"], cs, B)
@@ -506,8 +500,8 @@ def _gradients_buffers(workspace, B, T, dtype):
         ])
         workspace.views["gradients"] = (
             s[8][:4*H*H + 4*H*V].reshape(4*H, H + V),                   # W
-            s[10][:1],                                                  # loss
             s[9][:4*H],                                                 # b
+            s[10][:1],                                                  # loss
             s[6][:4*H*V].reshape(V, 4*H),                               # W_biased
             s[7][:4*H*H].reshape(H, 4*H),                               # W_h_T
             s[2][:B*H + B*H*T].reshape(T + 1, B, H),                    # hs
@@ -650,26 +644,19 @@ static __device__ inline void scale_to_(int n, real *g, const real *parts, int c
 
 /* ---- _predict */
 
-/* W = concat(0, W_f, W_i, W_o, W_c) */
-extern "C" __global__ void __launch_bounds__(256, 1)
-W_kernel(const real *__restrict__ W_f, real *__restrict__ W, const real *__restrict__ W_i)
-{
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= H*H + H*V) return;
-    const int i = at / (H + V), j = at % (H + V);
-    W[at] = W_f[at];
-    W[(i + H)*(H + V) + j] = W_i[at];
-}
-
 /* W = concat(0, W_f, W_i, W_o, W_c)
    b = [b_f, b_i, b_o, b_c] */
 extern "C" __global__ void __launch_bounds__(128, 1)
-b_kernel(const real *__restrict__ W_o, real *__restrict__ W, const real *__restrict__ W_c,
-         const real *__restrict__ b_f, real *__restrict__ b, const real *__restrict__ b_i)
+b_kernel(const real *__restrict__ W_f, real *__restrict__ W, const real *__restrict__ W_i,
+         const real *__restrict__ W_o, const real *__restrict__ W_c, const real *__restrict__ b_f,
+         real *__restrict__ b, const real *__restrict__ b_i, const real *__restrict__ b_o,
+         const real *__restrict__ b_c)
 {
     const int lane = threadIdx.x;
     const int i = blockIdx.x;
     for (int j = lane; j < H + V; j += 128) {
+        W[i*(H + V) + j] = W_f[i*(H + V) + j];
+        W[(i + H)*(H + V) + j] = W_i[i*(H + V) + j];
         W[(i + 2*H)*(H + V) + j] = W_o[i*(H + V) + j];
         W[(i + 3*H)*(H + V) + j] = W_c[i*(H + V) + j];
     }
@@ -677,16 +664,10 @@ b_kernel(const real *__restrict__ W_o, real *__restrict__ W, const real *__restr
     if (lane == 0) b[i] = b_row;
     const real b_row_2 = b_i[i];
     if (lane == 0) b[i + H] = b_row_2;
-}
-
-/* b = [b_f, b_i, b_o, b_c] */
-extern "C" __global__ void __launch_bounds__(256, 1)
-b_kernel_2(const real *__restrict__ b_o, real *__restrict__ b, const real *__restrict__ b_c)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    b[i + 2*H] = b_o[i];
-    b[i + 3*H] = b_c[i];
+    const real b_row_3 = b_o[i];
+    if (lane == 0) b[i + 2*H] = b_row_3;
+    const real b_row_4 = b_c[i];
+    if (lane == 0) b[i + 3*H] = b_row_4;
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
@@ -764,16 +745,6 @@ p_kernel(real *__restrict__ p, const real *__restrict__ b_y, int B, int T)
 
 /* ---- _evaluate */
 
-/* b = [b_f, b_i, b_o, b_c] */
-extern "C" __global__ void __launch_bounds__(256, 1)
-evaluate_b_kernel(const real *__restrict__ b_o, real *__restrict__ b, const real *__restrict__ b_c)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    b[i + 2*H] = b_o[i];
-    b[i + 3*H] = b_c[i];
-}
-
 /* p[t] = W_y @ h[t] + b_y                                   model.nn:17 */
 extern "C" __global__ void __launch_bounds__(128, 1)
 loss_terms_kernel(real *__restrict__ p, const real *__restrict__ b_y, const int64_t *__restrict__ y,
@@ -849,16 +820,6 @@ real_argmax_p_kernel(const int64_t *__restrict__ argmax_p, const int64_t *__rest
 
 
 /* ---- _gradients: forward */
-
-/* b = [b_f, b_i, b_o, b_c] */
-extern "C" __global__ void __launch_bounds__(256, 1)
-gradients_b_kernel(const real *__restrict__ b_o, real *__restrict__ b, const real *__restrict__ b_c)
-{
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= H) return;
-    b[i + 2*H] = b_o[i];
-    b[i + 3*H] = b_c[i];
-}
 
 /* fio[t] = sigmoid(a_fio[t])
    g[t] = tanh(a_g[t])                                       model.nn:13
@@ -997,19 +958,16 @@ d_a_fiog_kernel(const real *__restrict__ d_h_next, const real *__restrict__ d_h_
 {
     const int lane = threadIdx.x;
     const int ib = blockIdx.x;
-    __shared__ real d_h[H];
     __shared__ real d_c[H];
     __shared__ real d_fio[3*H];
     for (int i = lane; i < H; i += 128) {
-        d_h[i] = d_h_next[ib*H + i] + d_h_p[(t*B + ib)*H + i];
-        d_c[i] = d_c_next[ib*H + i] + d_h[i] * fio[(t*B + ib)*(3*H) + i + 2*H] * (1 - square_(tanh_c[(t*B + ib)*H + i]));
+        const real d_h = d_h_next[ib*H + i] + d_h_p[(t*B + ib)*H + i];
+        d_c[i] = d_c_next[ib*H + i] + d_h * fio[(t*B + ib)*(3*H) + i + 2*H] * (1 - square_(tanh_c[(t*B + ib)*H + i]));
         d_c_next[ib*H + i] = d_c[i] * fio[(t*B + ib)*(3*H) + i];
         d_fio[i] = d_c[i] * cs[(t*B + ib)*H + i];
         d_fio[i + H] = d_c[i] * g[(t*B + ib)*H + i];
+        d_fio[i + 2*H] = d_h * tanh_c[(t*B + ib)*H + i];
     }
-    __syncthreads();
-    for (int i = lane; i < H; i += 128)
-        d_fio[i + 2*H] = d_h[i] * tanh_c[(t*B + ib)*H + i];
     __syncthreads();
     for (int i = lane; i < 3*H; i += 128)
         d_a_fiog[(t*B + ib)*(4*H) + i] = d_fio[i] * (fio[(t*B + ib)*(3*H) + i] * (1 - fio[(t*B + ib)*(3*H) + i]));
