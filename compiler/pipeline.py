@@ -43,6 +43,7 @@ from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
 from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
+from .shortest import shortest
 from .steps import NoSteps, Steps, stepped
 from .surgery import without_stops, without_surgery
 from .system import System
@@ -114,8 +115,11 @@ def compile_system(system: System, options: Options | None = None, direct: bool 
         if options is not None and options.checkpoint is not None:
             out.chunked = _chunked(out)
         lower_function(out, "evaluate", evaluated, _sums(evaluated), ())
+        out.functions["gradients"].least = shortest(stable, [stable.objective()], system.lengths)
+        out.functions["evaluate"].least = shortest(stable, _sums(stable).values(), system.lengths)
     if system.outputs:
         lower_function(out, "predict", evaluated, padded_outputs(evaluated, system.lengths), ())
+        out.functions["predict"].least = shortest(stable, [stable.equations[k] for k in system.outputs], system.lengths)
     try:
         out.steps = stepped(out.source) if system.outputs else None
     except NoSteps as why:

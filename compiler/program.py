@@ -319,6 +319,7 @@ class Function:
     numbers: dict[str, Expr] = field(default_factory=dict)       # results that are sizes or constants
     trained: tuple[str, ...] = ()                        # parameters whose gradients it writes
     lengths: dict[str, int] = field(default_factory=dict)        # lengths that its loops were unrolled for, {"T": 3}
+    least: dict[str, int] = field(default_factory=dict)          # lengths that it asks for at least, {"T": 8} for h[7]
 
 
 def flat(body: list[Stmt]) -> Iterator[Stmt]:

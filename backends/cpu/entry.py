@@ -70,7 +70,7 @@ class Entry:
         for k in sorted(inputs, key=lambda k: -len(self.system.inputs[k].axes)):     # a length is known where it is compared
             lines += self._input(k, local[k], known)
         lines += [line for n, k in printer.function.lengths.items() if n in known for line in _demanded(n, k)]
-        return lines
+        return lines + [line for n, k in printer.function.least.items() if n in known for line in _least(n, k)]
 
     def lengths(self) -> list[str]:
         """The lengths, read off the inputs, on which buffers depend."""
@@ -177,6 +177,13 @@ def _demanded(length: str, steps: int) -> list[str]:
     """The only length that a full unroll computes."""
     return [f"    if {length} != {steps}:",
             f'        raise ValueError(f"every step is written out for {length} = {steps}, but {length} is {{{length}}} here")']
+
+
+def _least(length: str, steps: int) -> list[str]:
+    """A length from which on the steps are there that the model reads by their numbers."""
+    return [f"    if {length} < {steps}:",
+            f'        raise ValueError(f"the model reads a step that is there from {length} = {steps} on, but {length} is '
+            f'{{{length}}} here")']
 
 
 def inwards(axes: int, features: int) -> str:

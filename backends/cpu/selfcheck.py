@@ -84,9 +84,10 @@ def selfcheck_text(system: System, function: Function, options: Options, check: 
     above = [k for k, s in system.stats.items() if s.init.kind == "constant" and s.init.values and s.init.values[0] > 0]
     positive = [*tuple_lines("above_zero", above), "for k in above_zero:", "    params[k] = np.abs(params[k]) + 0.5"]
     lines = "".join(f"    {line}\n" for line in positive if above)
+    steps = {x: options.steps or max(4, function.least.get(str(length(x)), 1)) for x in axes}
     if system.surgery:
         return CHANGED.format(names=", ".join(system.surgery))
-    return check.format(what="Gradients", lengths="".join(f", {x}_length={options.steps or 4}" for x in axes),
+    return check.format(what="Gradients", lengths="".join(f", {x}_length={n}" for x, n in steps.items()),
                         inputs="\n".join(rows), positive=lines, value="float(loss_and_grads(params, **inputs)[0])",
                         derive=LOSS.format(carry="" if system.training.truncate is None else ", _"))
 

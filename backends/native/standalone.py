@@ -160,10 +160,17 @@ class StandalonePrinter(ModulePrinter):
 """
 
     def demanded(self) -> str:
-        """The lengths for which every step is written out."""
+        """The lengths for which every step is written out, and those from which on the steps are there that the model reads."""
         found = {k: n for p in self.printed.values() for k, n in p.function.lengths.items()}
-        return "".join(f'\n_Static_assert({size_name(k)} == {n}, "every step is written out for {self.spelled[k]} = {n}");'
-                       for k, n in found.items())
+        lines = [(k, "==", f"every step is written out for {self.spelled[k]} = {n}", n) for k, n in found.items()]
+        lines += [(k, ">=", f"the model reads a step that is there from {self.spelled[k]} = {n} on", n)
+                  for k, n in self.least().items()]
+        return "".join(f'\n_Static_assert({size_name(k)} {sign} {n}, "{why}");' for k, sign, why, n in lines)
+
+    def least(self) -> dict[str, int]:
+        """The lengths that some function asks for at least."""
+        every = [item for p in self.printed.values() for item in p.function.least.items()]
+        return {k: max(n for x, n in every if x == k) for k, _ in every}
 
     def machinery(self) -> str:
         """Elementary functions, matrix products, random numbers."""

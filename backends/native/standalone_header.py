@@ -101,7 +101,7 @@ class Header:
         fixed = {k: n for p in self.printer.printed.values() for k, n in p.function.lengths.items()}
         chains = training.estimator.chains if training.estimator is not None else None
         known = {**fixed, BATCH_LENGTH: training.batch, PARTICLES: chains or training.batch}
-        return {n: known.get(n, steps) for n in self.macros}
+        return {n: known.get(n, max(steps, self.printer.least().get(n, 1))) for n in self.macros}
 
     def _use(self) -> str:
         rule = self.system.training.optimiser

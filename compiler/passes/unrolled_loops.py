@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
+from ..graph import GraphError
 from ..program import (
     Along,
     Array,
@@ -36,13 +37,19 @@ from ..program import (
 
 
 def unroll_loops(function: Function, copies: int | str, steps: int | None = None) -> Function:
-    """The function with `copies` steps in every loop's body; all `steps` of them, and no other number, for "full"."""
+    """The function with `copies` steps in every loop's body; all `steps` of them, and no other number, for "full".
+
+    GraphError where these are fewer than the function asks for.
+    """
     if copies == 1 or not any(isinstance(s, Loop) for s in flat(function.body)):
         return function
     axes = dict.fromkeys(s.axis for s in flat(function.body) if isinstance(s, Loop))
     shared = _shared(function)
     if copies == "full":
         assert steps is not None
+        for name, least in function.least.items():
+            if steps < least:
+                raise GraphError(f"the model reads a step that is there from {name} = {least} on, and {steps} are written out")
         body = _body(function.body, lambda loop: [_straight(loop, steps, shared)])
         return replace(function, body=body, lengths={x.upper(): steps for x in axes})
     k = int(copies)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...compiler.graph import BATCH, length
 from ...compiler.options import BadOption, read_checkpoint
+from ...compiler.shortest import shortest
 from ...compiler.system import System
 from ..trainer.data import Dataset, load_data
 from ..trainer.diagnose import diagnose
-from ..trainer.errors import OptionError, WeightsError, plural
+from ..trainer.errors import DataError, OptionError, WeightsError, plural
 from ..trainer.loop import CHECKPOINT, Outcome, Trainer
 from ..trainer.mistakes import report_mistakes
 from ..trainer.progress import progress_for
@@ -153,6 +154,7 @@ def prepare(system: System, model: Path, options: TrainOptions, out: Path, scree
         patience=declared.patience if options.patience is None else options.patience)
     program = compiled(system, options.backend, options.dtype, persistent=options.persistent)
     data = load_data(system, options.data, folder=model.parent, dtype=options.dtype)
+    _long_enough(system, data)
     command = {k: getattr(options, k) for k in _KEPT}
     if system.training.checkpoint is not None:
         screen.print(str(program.checkpoint_plan(**_lengths(system, data, run_options.batch))), markup=False, soft_wrap=True)
@@ -191,6 +193,16 @@ def _labelled(system: System, data: Dataset, options: TrainOptions) -> Dataset:
         raise OptionError(f"labelled: {n} of the {there} examples of the training part" + (
             " are none; it is one sequence" if data.stream else "; write a number from 1 to that"))
     return replace(data, parts={**data.parts, "train": {k: a[:n] for k, a in data.parts["train"].items()}})
+
+
+def _long_enough(system: System, data: Dataset) -> None:
+    """Refuses sequences without the steps that the model reads by their numbers."""
+    needed = shortest(system, system.roots(), system.lengths)
+    there = _lengths(system, data, 0) if needed else {}
+    for n, least in needed.items():
+        if there.get(n, least) < least:
+            raise DataError(f"the sequences have {n} = {there[n]} steps, and the model reads a step that is there from "
+                            f"{n} = {least} on: give longer ones, or declare `lengths {n.lower()}`, where it is then 0")
 
 
 def _lengths(system: System, data: Dataset, batch: int) -> dict[str, int]:

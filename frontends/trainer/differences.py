@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...compiler.node import BATCH, base
+from ...compiler.shortest import shortest
 from ...compiler.system import System
 from .run import Program
 
@@ -47,6 +48,7 @@ def random_inputs(system: System, seed: int = 0, batch: int = 5, length: int = 6
     Of sequences with lengths the first is as long as the array, the others are shorter; with `whole`, all are.
     """
     rng = np.random.default_rng(seed)
+    length = max(length, *shortest(system, system.roots(), system.lengths).values(), 1)
     out: dict[str, Array] = {f"lengths_{a}": np.append(length, rng.integers(length if whole else 1, length + 1, batch - 1))
                              for a in system.lengths}
     for name, node in ((k, x) for k, x in system.inputs.items() if k not in out):

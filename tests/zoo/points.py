@@ -14,6 +14,7 @@ from chainrule.compiler.interpret import evaluate
 from chainrule.compiler.ops import PRIMITIVES
 from chainrule.compiler.passes.evaluation import evaluation
 from chainrule.compiler.passes.lengths import masked
+from chainrule.compiler.shortest import shortest
 from chainrule.compiler.system import System, lengths_input
 from chainrule.frontends.language import parse
 from zoo import examples, language_time, library, ragged
@@ -107,9 +108,14 @@ def primitives() -> Point:
     return Point(m.loss(loss), at, {"x": rng.normal(size=(3, 6))}, {"B": 3})
 
 
+def at_one_step(system: System) -> Point:
+    """Sequences of one step, or of as few as the model asks for."""
+    return drawn(system, {**LENGTHS, "T": 1, "S": 1, **shortest(system, system.roots(), system.lengths)})
+
+
 CASES: dict[str, Callable[[], Point]] = {
     "every primitive": primitives,
-    **{f"{k} at one step": lambda k=k: drawn(ZOO[k](), {**LENGTHS, "T": 1, "S": 1}) for k in ZOO},
+    **{f"{k} at one step": lambda k=k: at_one_step(ZOO[k]()) for k in ZOO},
     **{f"chunked {f.__name__}": lambda f=f: drawn(f(), LENGTHS) for f in CHUNKED},
     **{f"example {k}": lambda k=k: example(k) for k in examples.LOSSES},
     **{f"time {k}": lambda k=k: drawn(parse(language_time.MODELS[k]), {"B": 2, "T": 4, "S": 3}) for k in language_time.MODELS},
