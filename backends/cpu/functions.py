@@ -288,6 +288,8 @@ class FunctionPrinter:
         """The equations that a block computes, with where they were written, and the rewrites that shaped them."""
         told, hidden, notes = self._told(values)
         names = {e: n for n, e in self.meanings.items() if n not in hidden} if told else {}
+        if any(n not in self.meanings for n in told.values()):                       # explained by what this function computes
+            names = {e: n for e, n in self.names.items() if n not in hidden} | names
         for v, name in told.items():
             known = self.meanings.get(name, v)
             right = formula(known, names, index=bool(self.function.axes), limit=40, inline=self.arrivals)

@@ -421,8 +421,7 @@ def _evaluate(params, x, h0_1, c0_1, h0_2, c0_2, workspace):
     np.add(0.6931471805599453, tmp, out=sum_exp_y)
     n = y
     n -= sum_exp_y[..., None]
-    # loss, summed: (sum[t, batch] x[t+1] @ (y[t] - (0.693147 + softplus(log(sum(exp(y[t] -
-    #     max(y[t])))) - (0.693147 - max(y[t])))))) * (-1 / (D*T - D))
+    # loss, summed: (sum[t, batch] x[t+1] @ n[t]) * (-1 / (D*T - D))
     x_next = xs[1:]                                             # (T, B)
     np.einsum("abc,abc->ab", x_next, n, out=dot_x_next)
     sum_dot_x_next = np.sum(dot_x_next)

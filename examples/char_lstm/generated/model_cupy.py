@@ -349,7 +349,8 @@ def _evaluate(params, x, y, carry, workspace):
             launch("hs_kernel", B, 128, W_biased, x, W_T_h_prev, cs, hs, B, t)
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     gemm(hs[1:].reshape(B*T, H), W_y.T, W_y_h.reshape(B*T, V))
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](log(sum(exp(p[t] - max(p[t])))) - (p[t] @ onehot(y[t]) -
+    #     max(p[t])))
     launch("loss_terms_kernel", blocks(B*T, 4), (32, 4), W_y_h, b_y, y, loss_terms, B, T)
     p = W_y_h
     launch("loss_kernel", shares(B*T), 256, loss_terms, loss, B, T, *PARTS.places(), CHECKS.place())
@@ -465,14 +466,14 @@ def _gradients(params, grads, x, y, carry, workspace):
     # d_b = sum[t, batch](d_a_fiog[t])
     launch("d_b_kernel", tiles(4*H, B*T), (32, 32), d_a_fiog, d_b, B, T, *PARTS.places())
     launch("d_W_rows_kernel", (V, blocks(4*H, 128)), (32, 8), d_a_fiog, x, d_W_rows, B, T)
-    # d_b_c = ...[3*H:4*H]
-    # d_b_o = ...[2*H:3*H]
-    # d_b_i = ...[H:2*H]
-    # d_b_f = ...[0:H]
-    # d_W_c = ...[3*H:4*H]
-    # d_W_o = ...[2*H:3*H]
-    # d_W_i = ...[H:2*H]
-    # d_W_f = ...[0:H]
+    # d_b_c = d_b[3*H:4*H]
+    # d_b_o = d_b[2*H:3*H]
+    # d_b_i = d_b[H:2*H]
+    # d_b_f = d_b[0:H]
+    # d_W_c = d_W[3*H:4*H]
+    # d_W_o = d_W[2*H:3*H]
+    # d_W_i = d_W[H:2*H]
+    # d_W_f = d_W[0:H]
     gemm(d_a_fiog.transpose(2, 0, 1).reshape(4*H, B*T), hs[:T].reshape(B*T, H), d_W[:, :H])
     launch("d_W_kernel", blocks(4*H*V, 256), 256, d_W_rows, d_W)
     launch("d_W_f_kernel", H, 128, d_b, d_b_c, d_b_o, d_b_i, d_b_f, d_W, d_W_c, d_W_o, d_W_i, d_W_f)
@@ -772,7 +773,8 @@ loss_terms_kernel(real *__restrict__ p, const real *__restrict__ b_y, const int6
     if (lane == 0) loss_terms[row] = loss_terms_row;
 }
 
-/* loss, summed: sum[t, batch](...)
+/* loss, summed: sum[t, batch](log(sum(exp(p[t] - max(p[t])))) - (p[t] @ onehot(y[t]) -
+       max(p[t])))
    and in the same way error */
 extern "C" __global__ void __launch_bounds__(256, 1)
 loss_kernel(const real *__restrict__ loss_terms, real *__restrict__ loss, int B, int T,

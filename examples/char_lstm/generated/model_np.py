@@ -299,7 +299,8 @@ def _evaluate(params, x, y, carry, workspace):
     # p[t] = W_y @ h[t] + b_y                                   model.nn:17
     np.matmul(h.reshape(-1, H), W_y.T, out=p.reshape(-1, V))    # (T, B, V)
     p += b_y
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](log(sum(exp(p[t] - max(p[t])))) - (p[t] @ onehot(y[t]) -
+    #     max(p[t])))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)

@@ -275,7 +275,8 @@ def _evaluate(params, x, y, carry, workspace):
     # p.dense[t] = p.dense.W @ h[t] + p.dense.b                 layers.nn:6
     np.matmul(h.reshape(-1, H), p_dense_W.T, out=p_dense.reshape(-1, V))  # (T, B, V)
     p_dense += p_dense_b
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](log(sum(exp(p.dense[t] - max(p.dense[t])))) - (p.dense[t] @
+    #     onehot(y[t]) - max(p.dense[t])))
     np.max(p_dense, axis=2, out=max_p_dense)                    # (T, B)
     np.subtract(p_dense, max_p_dense[..., None], out=exp_p_dense)  # (T, B, V)
     np.exp(exp_p_dense, out=exp_p_dense)

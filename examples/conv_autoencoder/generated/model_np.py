@@ -201,7 +201,9 @@ def _evaluate(params, x, workspace):
     fold(a_u_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=u)
     u += b3
     np.maximum(u, 0, out=u)
-    # loss, summed: sum[batch, 0, 1, 2](...)
+    # loss, summed: sum[batch, 0, 1, 2](relu(conv_transpose(u, K4, b4, stride = 2)) - x *
+    #     conv_transpose(u, K4, b4, stride = 2) + log1p(exp(-abs(conv_transpose(u, K4, b4,
+    #     stride = 2)))))
     K4_last[...] = K4.transpose(2, 3, 1, 0)                     # (2, 2, 1, M)
     np.matmul(u.reshape(-1, M), K4_last.reshape(-1, M).T, out=a_r_term_windows.reshape(-1, 4))
     fold(a_r_term_windows.transpose(0, 1, 2, 5, 3, 4), (1, 2), (2, 2), stride=(2, 2), out=a_r)

@@ -262,7 +262,7 @@ def _evaluate(params, x, y, workspace):
     # s = W7 @ f6 + b7                                          model.nn:19
     np.matmul(f6, W7.T, out=s)                                  # (B, C)
     s += b7
-    # loss, summed: sum[batch](...)
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)

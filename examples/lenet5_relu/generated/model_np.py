@@ -224,7 +224,7 @@ def _evaluate(params, x, y, workspace):
     # s = W5 @ h4 + b5                                          model.nn:12
     np.matmul(h4, W5.T, out=s)                                  # (B, C)
     s += b5
-    # loss, summed: sum[batch](...)
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)

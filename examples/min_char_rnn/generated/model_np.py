@@ -174,7 +174,8 @@ def _evaluate(params, x, y, workspace):
     # s[t] = Why @ h[t] + by                                    model.nn:11
     np.matmul(h.reshape(-1, H), Why.T, out=s.reshape(-1, V))    # (T, B, V)
     s += by
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](log(sum(exp(s[t] - max(s[t])))) - (s[t] @ onehot(y[t]) -
+    #     max(s[t])))
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)

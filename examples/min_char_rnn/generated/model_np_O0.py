@@ -149,7 +149,8 @@ def _evaluate(params, x, y, workspace):
         np.tanh(a_h_x[t] + h_prev[t] @ Whh_T, out=h[t])
     # s[t] = Why @ h[t] + by                                    model.nn:11
     s = (h.reshape(-1, H) @ Why.T).reshape(T, B, V) + by        # (T, B, V)
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](log(sum(exp(s[t] - max(s[t])))) - (s[t] @ onehot(y[t]) -
+    #     max(s[t])))
     max_s = np.max(s, axis=2)                                   # (T, B)
     exp_s = np.exp(s - max_s[..., None])                        # (T, B, V)
     loss_terms = np.log(np.sum(exp_s, axis=2)) - (pick(s, y) - max_s)  # (T, B)

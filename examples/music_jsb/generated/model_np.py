@@ -299,7 +299,8 @@ def _evaluate(params, x, y, lengths_t, workspace):
     # s[t] = s.W @ h[t] + s.b                                   layers.nn:6
     np.matmul(h.reshape(-1, H), s_W.T, out=s.reshape(-1, N))    # (T, B, N)
     s += s_b
-    # loss, summed: sum[t, batch, 0](...)
+    # loss, summed: sum[t, batch, 0](select(padding[t], 0, relu(s[t]) - select(padding[t], 0,
+    #     y[t]) * s[t] + log1p(exp(-abs(s[t])))))
     loss_terms = s
     tmp2[...] = y
     np.copyto(tmp2, 0, where=padding[..., None])

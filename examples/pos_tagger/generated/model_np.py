@@ -374,7 +374,8 @@ def _evaluate(params, x, z, y, lengths_t, workspace):
     np.concatenate((f, b), axis=2, out=f_b2)                    # (T, B, 2*H)
     np.matmul(f_b2.reshape(-1, 2*H), s_W.T, out=s.reshape(-1, C))  # (T, B, C)
     s += s_b
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](select(padding[t], 0, log(sum(exp(s[t] - max(s[t])))) - (s[t]
+    #     @ onehot(y[t]) - max(s[t]))))
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, C)
     np.exp(exp_s, out=exp_s)

@@ -186,7 +186,8 @@ def _evaluate(params, x, y, workspace):
     # o[t] = Q @ s[t] + c                                       model.nn:10
     np.matmul(s.reshape(-1, H), Q.T, out=o.reshape(-1, V))      # (T, B, V)
     o += c
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](log(sum(exp(o[t] - max(o[t])))) - (o[t] @ onehot(y[t]) -
+    #     max(o[t])))
     np.max(o, axis=2, out=max_o)                                # (T, B)
     np.subtract(o, max_o[..., None], out=exp_o)                 # (T, B, V)
     np.exp(exp_o, out=exp_o)

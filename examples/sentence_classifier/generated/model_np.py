@@ -281,7 +281,7 @@ def _evaluate(params, x, y, lengths_t, workspace):
     # s = s.W @ [sum[t](select(t + 1 == lengths_t, h[t], 0)), m] + s.b  layers.nn:6
     np.matmul(parts, s_W.T, out=s)                              # (B, C)
     s += s_b
-    # loss, summed: sum[batch](...)
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)

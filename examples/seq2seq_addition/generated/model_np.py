@@ -655,7 +655,8 @@ def _evaluate(params, x, y, r, workspace):
     # p[t] = p.W @ [d[t], k[t]] + p.b                           layers.nn:6
     np.matmul(d_k.reshape(-1, 3*H), p_W.T, out=p.reshape(-1, V))  # (T, B, V)
     p += p_b
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](log(sum(exp(p[t] - max(p[t])))) - (p[t] @ onehot(r[t]) -
+    #     max(p[t])))
     np.max(p, axis=2, out=max_p)                                # (T, B)
     np.subtract(p, max_p[..., None], out=exp_p)                 # (T, B, V)
     np.exp(exp_p, out=exp_p)

@@ -281,7 +281,7 @@ def _evaluate(params, x, y, workspace):
     # s[t] = s.W @ h[t] + s.b                                   layers.nn:6
     np.matmul(h.reshape(-1, H), s_W.T, out=s.reshape(-1, W))    # (T, B, W)
     s += s_b
-    # loss, summed: sum[t, batch, 0](...)
+    # loss, summed: sum[t, batch, 0](relu(s[t]) - y[t] * s[t] + log1p(exp(-abs(s[t]))))
     loss_terms = s
     np.maximum(s, 0, out=tmp2)
     np.multiply(y, s, out=tmp)

@@ -449,7 +449,8 @@ def _evaluate(params, x, y, carry, workspace):
     # s[t] = s.W @ h2[t] + s.b                                  layers.nn:6
     np.matmul(h2.reshape(-1, H), s_W.T, out=s.reshape(-1, V))   # (T, B, V)
     s += s_b
-    # loss, summed: sum[t, batch](...)
+    # loss, summed: sum[t, batch](log(sum(exp(s[t] - max(s[t])))) - (s[t] @ onehot(y[t]) -
+    #     max(s[t])))
     np.max(s, axis=2, out=max_s)                                # (T, B)
     np.subtract(s, max_s[..., None], out=exp_s)                 # (T, B, V)
     np.exp(exp_s, out=exp_s)

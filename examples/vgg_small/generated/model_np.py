@@ -611,7 +611,7 @@ def _evaluate(params, x, y, workspace):
     # s = s.W @ h7.dense_relu + s.b                             layers.nn:6
     np.matmul(h7_dense_relu, s_W.T, out=s)                      # (B, C)
     s += s_b
-    # loss, summed: sum[batch](...)
+    # loss, summed: sum[batch](log(sum(exp(s - max(s)))) - (s @ onehot(y) - max(s)))
     np.max(s, axis=1, out=max_s)                                # (B,)
     np.subtract(s, max_s[:, None], out=exp_s)                   # (B, C)
     np.exp(exp_s, out=exp_s)
