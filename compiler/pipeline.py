@@ -102,7 +102,8 @@ def compile_system(system: System, options: Options | None = None, direct: bool 
     stable = masked(stabilise(system))
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
-    evaluated = _evaluated(out, stable)
+    told = evaluation(stable)
+    evaluated = _evaluated(out, told)
     clock.lap("simplify")
     if system.loss is not None:
         differentiate(out)
@@ -115,11 +116,9 @@ def compile_system(system: System, options: Options | None = None, direct: bool 
         if options is not None and options.checkpoint is not None:
             out.chunked = _chunked(out)
         lower_function(out, "evaluate", evaluated, _sums(evaluated), ())
-        out.functions["gradients"].least = shortest(stable, [stable.objective()], system.lengths)
-        out.functions["evaluate"].least = shortest(stable, _sums(stable).values(), system.lengths)
     if system.outputs:
         lower_function(out, "predict", evaluated, padded_outputs(evaluated, system.lengths), ())
-        out.functions["predict"].least = shortest(stable, [stable.equations[k] for k in system.outputs], system.lengths)
+    _ask_lengths(out, stable, told)
     try:
         out.steps = stepped(out.source) if system.outputs else None
     except NoSteps as why:
@@ -128,14 +127,25 @@ def compile_system(system: System, options: Options | None = None, direct: bool 
     return out
 
 
-def _evaluated(out: Compiled, stable: System) -> System:
+def _evaluated(out: Compiled, told: System) -> System:
     """The system of `predict` and `evaluate`: evaluation mode in its cheapest form."""
-    system = simplify(name_preactivations(without_stops(evaluation(stable))))
+    system = simplify(name_preactivations(without_stops(told)))
     system = name_preactivations(reduce_first(simplify(folded(system, shown)), shown))
     system, packs = pack(system)
     out.explained["evaluated"] = unmasked(system, out.source.lengths)
     out.evaluated = settled(unpacked(finish(system), packs), out.truncation)
     return out.evaluated
+
+
+def _ask_lengths(out: Compiled, stable: System, told: System) -> None:
+    """How long sequences must be, by what each function computes: `stable` in training, `told` in evaluation."""
+    asked = {"predict": (told, [told.equations[k] for k in told.outputs])}
+    if told.loss is not None:
+        asked["gradients"] = stable, [stable.objective(), *(s.update for s in stable.stats.values())]
+        asked["evaluate"] = told, [told.objective(), *(a.value for a in told.metrics.values())]
+    for name, (system, roots) in asked.items():
+        if name in out.functions:
+            out.functions[name].least = shortest(system, out.source.lengths, roots)
 
 
 def _sums(system: System) -> dict[str, Expr]:

@@ -197,7 +197,7 @@ def _labelled(system: System, data: Dataset, options: TrainOptions) -> Dataset:
 
 def _long_enough(system: System, data: Dataset) -> None:
     """Refuses sequences without the steps that the model reads by their numbers."""
-    needed = shortest(system, system.roots(), system.lengths)
+    needed = shortest(system, system.lengths)
     there = _lengths(system, data, 0) if needed else {}
     for n, least in needed.items():
         if there.get(n, least) < least:

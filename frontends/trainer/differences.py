@@ -48,7 +48,7 @@ def random_inputs(system: System, seed: int = 0, batch: int = 5, length: int = 6
     Of sequences with lengths the first is as long as the array, the others are shorter; with `whole`, all are.
     """
     rng = np.random.default_rng(seed)
-    length = max(length, *shortest(system, system.roots(), system.lengths).values(), 1)
+    length = max(length, *shortest(system, system.lengths).values(), 1)
     out: dict[str, Array] = {f"lengths_{a}": np.append(length, rng.integers(length if whole else 1, length + 1, batch - 1))
                              for a in system.lengths}
     for name, node in ((k, x) for k, x in system.inputs.items() if k not in out):

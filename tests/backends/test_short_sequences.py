@@ -40,6 +40,41 @@ def test_shorter_sequences_are_refused(backend):
     assert program.predict(params, x=inputs(4)["x"])["h"].shape == (2, 4, 3)         # reads no step by its number
 
 
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("lengths", ["", "lengths t"])
+def test_a_mean_over_no_steps_is_refused_and_0_with_lengths(lengths, backend):
+    text = MODEL.format(lengths=lengths, output="late").replace("squares(h[4], y)", "mean[t >= 2] squares(h[t], y)")
+    program = compiled(parse(text + "late = mean[t >= 2] h[t]\n"), backend=backend, dtype="float64")
+    params, sizes = program.init(0), {"lengths_t": np.array([2, 2])} if lengths else {}
+    for call, names in ((program.loss_and_grads, "xy"), (program.evaluate, "xy"), (program.predict, "x")):
+        few, enough = ({k: inputs(steps)[k] for k in names} for steps in (2, 3))
+        if lengths:
+            found = call(params, **few, **sizes)
+            assert not np.any(found["late"] if call == program.predict else found["loss"][0] if "loss" in found else found[0])
+        else:
+            with pytest.raises(ValueError, match="a step that is there from T = 3 on, but T is 2 here"):
+                call(params, **few)
+            assert call(params, **enough)
+
+
+@pytest.mark.parametrize(("loss", "least"), [
+    ("mean[batch, t >= 2] squares(h[t], y)", {"T": 3}), ("mean[batch, t >= 1, s < S-3] (sum(h[t]) * z[s])", {"T": 2, "S": 4}),
+    ("sum[t >= 2] squares(h[t], y)", {}), ("sum[t] squares(h[t], y) / (7 - T)", {}), ("mean[t] (t / (T - 1)) * sum(y)", {}),
+    ("mean[t] sum(h[t]) * sum(y) + var[t >= 3](z2[t])", {"T": 4}), ("mean[batch] squares(h[last], y)", {})])
+def test_which_lengths_a_model_asks_for(loss, least):
+    text = MODEL.format(lengths="input z[s]\ninput z2[t]", output="h").replace("squares(h[4], y)", loss)
+    system = parse(text + f"metric far = {loss}\n").system
+    assert shortest(system) == least
+    functions = compiled(system).compiled.functions
+    assert functions["gradients"].least == functions["evaluate"].least == least and not functions["predict"].least
+
+
+def test_evaluation_asks_for_no_step_that_only_the_update_of_a_stat_reads():
+    text = MODEL.format(lengths="", output="h").replace("squares(h[4], y)", "squares(h[last] - m, y)")
+    functions = compiled(parse(text + "m = mean[batch, t >= 2](h[t])\nstat mu[H] = 0 <- 0.9 * mu + 0.1 * m\n")).compiled.functions
+    assert [functions[k].least for k in ("gradients", "evaluate", "predict")] == [{"T": 3}, {}, {}]
+
+
 def test_a_module_for_a_gpu_asks_the_same():
     source = compiled(model(), backend="cupy").source
     assert source.count("if T < 5:") == source.count("from T = 5 on, but T is {T} here") == 2
@@ -57,7 +92,7 @@ def test_an_example_of_its_own_length_has_0_there():
     few = inputs(3)
     loss, grads = program.loss_and_grads(program.init(0), **few, lengths_t=np.array([3, 2]))
     np.testing.assert_allclose(loss, np.mean(0.5 * np.sum(few["y"] ** 2, axis=1)))
-    assert not any(g.any() for g in grads.values()) and not shortest(system.system, system.system.roots(), ("t",))
+    assert not any(g.any() for g in grads.values()) and not shortest(system.system, ["t"])
 
 
 def test_a_full_unroll_of_fewer_steps_is_refused_when_it_is_compiled():

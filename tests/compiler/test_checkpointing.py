@@ -28,7 +28,7 @@ def point(system, steps, seed=0):
 def agree(system, level=1, steps=(1, 2, 7)):
     plain = Program(system, "float64")
     programs = [Program(system, "float64", level, Options(checkpoint=c)) for c in CHECKPOINTS]
-    least = shortest(system, system.roots(), ()).get("T", 1)
+    least = shortest(system).get("T", 1)
     for n in steps:
         params, inputs = point(system, max(n, least))
         loss, grads = plain.loss_and_grads(params, **inputs, seed=(3, 1))

@@ -110,7 +110,7 @@ def primitives() -> Point:
 
 def at_one_step(system: System) -> Point:
     """Sequences of one step, or of as few as the model asks for."""
-    return drawn(system, {**LENGTHS, "T": 1, "S": 1, **shortest(system, system.roots(), system.lengths)})
+    return drawn(system, {**LENGTHS, "T": 1, "S": 1, **shortest(system, system.lengths)})
 
 
 CASES: dict[str, Callable[[], Point]] = {
