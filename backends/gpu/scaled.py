@@ -28,6 +28,7 @@ from ...compiler.program import (
     reads,
     writes,
 )
+from ...compiler.sizes import Size, SizeLike
 from ..cpu.expressions import Expressions
 from .epilogues import memory
 from .matrices import gemm
@@ -50,10 +51,10 @@ class Scaled(Product):
         return f"{', add=True' if self.adds else ''}{f', scale={scale}' if scale != '1' else ''}"
 
 
-def with_scales(body: list[Stmt], kept: Collection[Array], lengths: Collection[str]) -> list[Stmt]:
+def with_scales(body: list[Stmt], kept: Collection[Array], lengths: Mapping[str, SizeLike]) -> list[Stmt]:
     """The statements, a kernel that only adds up products times constants as these products; loops stay as they are.
 
-    `lengths`: those that a constant may be made of, none of which is 0.
+    `lengths`: those that a constant may be made of, each as a number, or as its own name beyond the least that it may be: T + 1.
     """
     every = [s for s in flat(body) if not isinstance(s, Loop)]
     count = Counter(v.array for s in every for v in (*reads(s), writes(s)) if v is not None)
@@ -61,7 +62,7 @@ def with_scales(body: list[Stmt], kept: Collection[Array], lengths: Collection[s
     return _scaled(body, once, lengths)
 
 
-def _scaled(body: list[Stmt], once: Collection[Array], lengths: Collection[str]) -> list[Stmt]:
+def _scaled(body: list[Stmt], once: Collection[Array], lengths: Mapping[str, SizeLike]) -> list[Stmt]:
     out = list[Stmt]()
     for s in body:
         if isinstance(s, Block):
@@ -75,7 +76,7 @@ def _scaled(body: list[Stmt], once: Collection[Array], lengths: Collection[str])
     return out
 
 
-def _products(body: list[Stmt], s: Stmt, once: Collection[Array], lengths: Collection[str]) -> dict[Product, Scaled]:
+def _products(body: list[Stmt], s: Stmt, once: Collection[Array], lengths: Mapping[str, SizeLike]) -> dict[Product, Scaled]:
     """The products before a kernel that make, scaled, what it computes of them; none where it computes another thing."""
     members = [*flat([s])]
     if len(members) != 1 or not isinstance(members[0], Kernel):
@@ -111,7 +112,7 @@ def _with(s: Stmt, new: Mapping[Product, Scaled], values: tuple[Expr, ...]) -> S
     return new.get(s, s) if isinstance(s, Product) else s
 
 
-def _terms(s: Scalar, scale: Scalar, lengths: Collection[str]) -> list[tuple[Scalar, View]]:
+def _terms(s: Scalar, scale: Scalar, lengths: Mapping[str, SizeLike]) -> list[tuple[Scalar, View]]:
     """The values that a scalar adds up, each with its constant; none where it is another thing."""
     match s:
         case Load(v):
@@ -133,16 +134,22 @@ def _negative(s: Scalar) -> Scalar:
     return Literal(-1) if s == ONE else Call("neg", (s,))
 
 
-def _constant(s: Scalar, lengths: Collection[str]) -> bool:
+def _constant(s: Scalar, lengths: Mapping[str, SizeLike]) -> bool:
     """Whether a scalar is made of numbers and of these lengths."""
     match s:
         case Literal(value):
             return not isinstance(value, bool)
         case SizeOf(size):
-            return {*size.symbols} <= {*lengths}
+            return _positive(size, lengths)
         case Call(f, args):
             return f in CONSTANT and all(_constant(x, lengths) for x in args)
     return False
+
+
+def _positive(n: Size, lengths: Mapping[str, SizeLike]) -> bool:
+    """Whether a size is more than 0 at all such lengths, for Python does not divide by 0: `B*T - B` is where T is 2 or more."""
+    beyond = dict(n.substitute(lengths).terms)
+    return () in beyond and all(c > 0 and {*names} <= {*lengths} for names, c in beyond.items())
 
 
 __all__ = ["Scaled", "with_scales"]

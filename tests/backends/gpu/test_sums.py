@@ -1,9 +1,13 @@
 """Sums that several blocks share: how many do, and that each fence between them is needed."""
 
+import re
+
 import numpy as np
 import pytest
 from chainrule.backends.gpu import device
 from chainrule.backends.gpu.columns import MOST
+from chainrule.backends.gpu.program import CudaProgram
+from chainrule.frontends.language import parse
 from gpu import host, nvrtc, programs, ptx
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
@@ -62,6 +66,16 @@ def test_products_take_their_factors_and_add_up_by_themselves():
     text = programs.case("tied_autoencoder").source
     assert "gemm(t2.T, x, d_W, scale=1 / B)\n    gemm(h.T, t1, d_W, add=True, scale=1 / B)\n" in text
     assert "d_W_kernel" not in text
+
+
+def test_python_divides_by_no_length_that_may_be_0():
+    """B - 1 is 0 for one example; T - 1 for one step, and who reads a mean over T - 1 steps refuses that."""
+    model = "model d(D = 3, H = 2)\ninput x[{0}D]\nparam W[H, D] ~ normal(0.3)\nh{1} = tanh(W @ x{1})\nr{1} = W.T @ h{1}\nloss = {2}"
+    terms = "sum((r{0} - x{0})^2)"
+    batch = CudaProgram(parse(model.format("", "", f"(sum[batch] {terms.format('')}) / (B - 1)"))).source
+    steps = CudaProgram(parse(model.format("t, ", "[t]", f"(sum[batch, t] {terms.format('[t]')}) / (T*B - B)"))).source
+    assert "scale" not in batch.partition("KERNELS")[0] and '"d_W_kernel"' in batch
+    assert "add=True, scale=2*B / (B*B*T - B*B))" in re.sub(r"\s+", " ", steps) and '"d_W_kernel"' not in steps
 
 
 def test_what_a_loss_adds_up_is_not_stored_where_its_columns_are_added_up_anyway():
