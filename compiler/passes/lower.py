@@ -59,9 +59,11 @@ class Lowering:
             n = self.lay.plan.operands[n][0]
         while self.lay.kind[n] == "inline" and self.lay.plan.users[n] and isinstance(n, Map):
             users = self.lay.plan.users[n]
+            if len(users) == 1 and not isinstance(users[0], Map):
+                users = self.lay.plan.users[users[0]]            # those of a repeat
             if len(users) != 1:
                 break
-            n = users[0] if isinstance(users[0], Map) else self.lay.plan.users[users[0]][0]
+            n = users[0]
         return n
 
     def _emit(self, n: Expr, loop: LoopPlan | None) -> None:

@@ -274,3 +274,18 @@ def test_a_program_reads_nothing_beyond_its_loops(name):
         if isinstance(s, Loop):
             axes = {x.axis for t in flat(s.body) for v in (*reads(t), writes(t)) if v for x in v.along if isinstance(x, Fixed)}
             assert axes <= {s.axis, None}
+
+
+def test_a_number_that_several_values_repeat_is_part_of_none_of_them():
+    """0.01 / B, which the gradients of p and of h both read: one of them reads the other."""
+    system = cr.parse("""model repeated(D = 4)
+input x[D]
+target y[D]
+param W[D, D] ~ normal(0.3);  g[D] = 1
+p = W @ x
+h = relu(p) * p
+q = h * g + tanh(h)
+loss = mean[batch] sum((q - y)^2) + 0.01 * mean[batch] sum(p * h)
+""").system
+    for f in compile_system(system).functions.values():
+        assert verify_program(f, system.sizes) is f
