@@ -37,10 +37,12 @@ def _asked(n: Expr) -> Iterator[tuple[str, int]]:
     match n:
         case At():
             yield n.axis, n.i + 1 if n.i >= 0 else -n.i
-        case Map(f="div", args=(top, under)) if isinstance(total := bare(top), Reduce) and isinstance(count := bare(under), Extent):
-            for x in total.over:
-                if isinstance(x, str) and x != BATCH:
-                    yield x, _some(count.size, str(length(base(x))))
+        case Map(f="div", args=args):
+            total, count = map(bare, args)
+            if isinstance(total, Reduce) and isinstance(count, Extent):
+                for x in total.over:
+                    if isinstance(x, str) and x != BATCH:
+                        yield x, _some(count.size, str(length(base(x))))
 
 
 def _some(n: Size, x: str) -> int:
