@@ -25,10 +25,11 @@ UNITS = {                                                # kind -> what is wrong
 
 
 def fit_input(system: System, name: str, value: Array, dtype: np.dtype[Any], steps: bool = False,
-              locate: Callable[[int], str] = "example {}".format) -> Array:
+              locate: Callable[[int], str] = "example {}".format, left_out: str = "") -> Array:
     """The array in the input's type and shape: examples first, then time, then features (an image may become a vector).
 
-    With `steps`, the first axis is that of the steps of all sequences, one after the other. `locate` says where one stands.
+    With `steps`, the first axis is that of the steps of all sequences, one after the other. `locate` says where one stands,
+    `left_out` which features the data might have had besides.
     """
     node = system.inputs[name]
     value = _cast(name, value, node.type, dtype, locate)
@@ -41,7 +42,7 @@ def fit_input(system: System, name: str, value: Array, dtype: np.dtype[Any], ste
         return np.ascontiguousarray(value)
     if int(np.prod(given)) != int(np.prod(features)):
         each = "a step" if steps else "an example"
-        raise DataError(f"input {name}: {_expected(system, name)} was expected; the data give {_given(given)} {each}")
+        raise DataError(f"input {name}: {_expected(system, name)} was expected; the data give {_given(given)} {each}{left_out}")
     return np.ascontiguousarray(value.reshape(front + features))
 
 

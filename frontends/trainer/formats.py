@@ -11,7 +11,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,23 @@ def _rows(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int, l
 
 def _column(cells: list[str]) -> Array:
     try:
-        return np.array([float("nan") if c.lower() in _MISSING else float(c) for c in cells])
+        return np.array([_number(c) for c in cells])
     except ValueError:
         return np.array(cells, dtype=object)
+
+
+def _number(cell: str) -> float:
+    return float("nan") if cell.lower() in _MISSING else float(cell)
+
+
+def first_word(cells: Iterable[str]) -> int | None:
+    """Where the first cell stands that is no number."""
+    for i, cell in enumerate(cells):
+        try:
+            _number(cell)
+        except ValueError:
+            return i
+    return None
 
 
 def read_npz(path: Path) -> dict[str, Array]:

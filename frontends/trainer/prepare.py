@@ -12,6 +12,7 @@ from ...compiler.node import BATCH
 from ...compiler.system import System
 from .checks import check_input, fit_input
 from .errors import DataError, plural
+from .formats import first_word
 from .formulas import Evaluation, Fitted, names, parse
 from .ragged import Ragged, offsets_of
 from .sources import Table
@@ -56,7 +57,7 @@ class Maker:
             # what an earlier input is called, a later formula may read: `x, y = x[t+1]`
             run = Evaluation({**out, **columns}, self.dtype, self.learned.fitted, name, bool(axis), width=self._width(name))
             value = self._words(name, tree, run, run.run(tree), columns)
-            out[name] = self._checked(name, run, value)
+            out[name] = self._checked(name, run, value, self._left_out(trees) if "rest" in names(tree) else "")
             low, high = reach.get(axis, (0, 0))
             reach[axis] = (max(low, run.reach[0]), max(high, run.reach[1]))
         if reach.get("", (0, 0)) != (0, 0):
@@ -79,13 +80,18 @@ class Maker:
         return shape[0].evaluate(self.system.sizes) if len(shape) == 1 and not self._axis(name) else None
 
     def _rest(self, columns: Mapping[str, Any], trees: Mapping[str, Any]) -> Array:
-        named = {c for t in trees.values() for c in names(t)}
-        plain = {k: c for k, c in columns.items() if not isinstance(c, Ragged)}
-        rest = [c.reshape(len(c), -1) for k, c in plain.items() if k not in named and c.dtype.kind not in "OUS"]
+        rest = [c.reshape(len(c), -1) for c in _unnamed(columns, trees).values() if c.dtype.kind not in "OUS"]
         if not rest:
             raise DataError(f"{self.table.name}: `rest` is every numeric column that no formula names, and there is none "
                             f"among {', '.join(map(repr, columns))}")
         return np.concatenate(rest, axis=1)
+
+    def _left_out(self, trees: Mapping[str, Any]) -> str:
+        """The columns that `rest` leaves out because a cell is a word, for the message that it is not as wide as its input."""
+        words = {k: (c, i) for k, c in _unnamed(self.table.columns, trees).items()
+                 if c.dtype.kind in "OUS" and (i := first_word(c)) is not None}
+        found = [f"`{k}`, which holds words: {str(c[i])!r} in {self.table.locate(i)}" for k, (c, i) in words.items()]
+        return f"; `rest` leaves out {' and '.join(found)}" if found else ""
 
     # ------------------------------------------------------------ words
 
@@ -117,7 +123,7 @@ class Maker:
 
     # ------------------------------------------------------------ checks
 
-    def _checked(self, name: str, run: Evaluation, value: Array) -> Array | Ragged:
+    def _checked(self, name: str, run: Evaluation, value: Array, left_out: str) -> Array | Ragged:
         """The value in the type and shape of its input, every element fit to be there."""
         axis = self._axis(name)
         if run.offsets is not None and not axis:
@@ -129,7 +135,7 @@ class Maker:
 
         def locate(i: int) -> str:
             return self._place(run.offsets, axis, i)
-        fit = fit_input(self.system, name, value, self.dtype, run.offsets is not None, locate)
+        fit = fit_input(self.system, name, value, self.dtype, run.offsets is not None, locate, left_out)
         check_input(self.system, name, fit, locate)
         return fit if run.offsets is None else Ragged(fit, run.offsets, axis)
 
@@ -187,3 +193,9 @@ class Maker:
             n = plural(len(self.rows), "symbol")
             raise DataError(f"{self.table.name}: the {part} part has {n}, fewer than one window of {self.window} needs")
         return a.values[:count * self.window].reshape(count, self.window, *a.values.shape[1:])
+
+
+def _unnamed(columns: Mapping[str, Any], trees: Mapping[str, Any]) -> dict[str, Array]:
+    """The columns that no formula names, but for sequences."""
+    named = {c for t in trees.values() for c in names(t)}
+    return {k: c for k, c in columns.items() if k not in named and not isinstance(c, Ragged)}

@@ -103,6 +103,14 @@ def test_rest_is_what_no_formula_names(table, tmp_path):
     assert d.parts["train"]["x"].shape == (24, 2)
 
 
+def test_a_word_in_a_cell_is_named_where_rest_is_too_narrow(table, tmp_path):
+    lines = IRIS.splitlines()
+    lines[7] = "oops" + lines[7][lines[7].index(","):]
+    sentence = r"the data give 1 an example; `rest` leaves out `\w+`, which holds words: 'oops' in row 7 of "
+    with pytest.raises(DataError, match=sentence):
+        load_data(table("\n".join(lines) + "\n", [("x", "standardise(rest)"), ("y", "kind")]), folder=tmp_path)
+
+
 def test_tsv_npz_and_a_file_from_the_command_line(table, make_system, tmp_path):
     assert load_data(table(IRIS.replace(",", "\t"), name="f.tsv"), folder=tmp_path).count("train") == 24
     np.savez(tmp_path / "g.npz", x=np.ones((9, 2)), y=np.arange(9) % 3)
