@@ -61,7 +61,8 @@ class Chunked:
 def chunked(system: System, trained: tuple[str, ...], lower: Lower) -> Chunked:
     """The functions of a system with the equation `loss*`; each goes to `lower(name, system, roots, results, trained)`."""
     if system.training.truncate is not None:
-        raise GraphError("checkpoint and truncate exclude each other: a truncated chunk is as short as one likes")
+        raise GraphError("checkpoint and truncate exclude each other: leave checkpoint out, a chunk of truncate is as short as "
+                         "one likes")
     if not trained:
         raise GraphError("checkpoint: the model has no parameter to train, and so no gradient")
     roots = [system.equations["loss*"], *(s.update for s in system.stats.values())]

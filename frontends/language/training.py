@@ -251,6 +251,9 @@ def train(ctx: Context, scope: Scope, x: s.Train) -> None:
     if ctx.energy and "estimator" not in chosen and not ctx.diagnostics:
         ctx.fail(scope, x, "an energy model is trained by an estimator of the likelihood's gradient, and none is named",
                  hint="train contrastive_divergence(k = 1, lr = 0.1); another optimiser stands beside it: ..., adam(lr = 0.001)")
+    if {"truncate", "checkpoint"} <= {*chosen}:
+        ctx.fail(scope, next(o for o in x.options if o.what == "checkpoint"), "checkpoint and truncate exclude each other",
+                 hint="leave checkpoint out: a chunk of `truncate` is as short as one likes")
     known = {f.name for f in fields(Training)}
     ctx.system.training = Training(**{k: v for k, v in chosen.items() if k in known})  # type: ignore[arg-type]
 
