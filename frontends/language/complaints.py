@@ -52,9 +52,13 @@ def _statement_start(text: str, line: int) -> int:
     while True:
         above = next((k for k in range(line - 1, 0, -1) if lines[k - 1].strip()), None)
         if above is None or line > len(lines) or indent(lines[above - 1]) >= indent(lines[line - 1]) \
-                or lines[above - 1].split("#")[0].rstrip().endswith(":"):
+                or ends_with_colon(lines[above - 1]):
             return line
         line = above
+
+
+def ends_with_colon(line: str) -> bool:
+    return line.split("#")[0].rstrip().endswith(":")
 
 
 def indent(line: str) -> int:
@@ -92,7 +96,16 @@ def _explain(source: Source, text: str, first: int, at: int, word: str, expected
         return f"`{head[0]} {word}` is not a statement", did_you_mean(head[0], KEYWORDS,
                                                                       "an equation is written name = expression"), ()
     found = f"`{word}` is not expected here" if word else "the line ends too early"
-    return found, _expectation(expected), ()
+    return found, _continued(text, first, line_start, at) or _expectation(expected), ()
+
+
+def _continued(text: str, first: int, line_start: int, at: int) -> str | None:
+    """What is said of the first word of a line that goes on with a statement above it."""
+    above = "\n".join(text[:line_start].split("\n")[first - 1:])
+    if not above or text[line_start:at].strip() or _unclosed(above) is not None:
+        return None
+    tabs = " (a tab goes to the next multiple of 8 columns)" if "\t" in text[line_start:at] or above.startswith("\t") else ""
+    return f"what is indented deeper goes on with line {first}: a statement of its own begins in the same column{tabs}"
 
 
 def _unclosed(text: str) -> int | None:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from . import syntax as s
-from .complaints import complaint, indent
+from .complaints import complaint, ends_with_colon, indent
 from .diagnostics import Diagnostic, Source
 
 if TYPE_CHECKING:
@@ -99,8 +99,11 @@ def parse_text(source: Source) -> tuple[tuple[s.Statement, ...], list[Diagnostic
             blanked = _blank(text, first, last)
             if len(found) >= MOST_ERRORS or blanked == text:
                 return (), found, lost
-            lost.update(_left_side(text, blanked))
-            text = blanked
+            while blanked != text:
+                lost.update(_left_side(text, blanked))
+                text = blanked
+                header = _emptied(text, first)
+                blanked = _blank(text, header, header) if header else text
         except LarkError as e:                                    # no known way here; never a traceback for a model
             return (), [*found, Diagnostic(source.span(0, 1), f"this text cannot be read: {str(e).splitlines()[0]}")], lost
         else:
@@ -113,6 +116,7 @@ def _left_side(text: str, blanked: str) -> dict[str, tuple[int, int]]:
     first = next((i for i, (a, b) in enumerate(zip(text, blanked)) if a != b), 0)
     line = text[first:text.find("\n", first)]
     head = line if line.lstrip().startswith(("model", "energy")) else re.split(r"[=~:]|->", line)[0]
+    head = re.sub(r"\[[^]]*", lambda m: " " * len(m[0]), head)            # an index is declared elsewhere
     return {m[0]: (first + m.start(), first + m.end()) for m in re.finditer(r"[^\W\d][\w.]*", head)}
 
 
@@ -127,6 +131,16 @@ def _shallow(statements: tuple[s.Statement, ...], source: Source, found: list[Di
         else:
             fine.append(x)
     return tuple(fine)
+
+
+def _emptied(text: str, line: int) -> int | None:
+    """The first line of the block that this line was the only statement of."""
+    lines = text.split("\n")
+    above = next((k for k in range(line - 1, 0, -1) if lines[k - 1].strip()), None)
+    if above is None or not ends_with_colon(lines[above - 1]):
+        return None
+    below = next((x for x in lines[line:] if x.strip()), "")
+    return above if indent(below) <= indent(lines[above - 1]) else None
 
 
 def _blank(text: str, first: int, last: int) -> str:
