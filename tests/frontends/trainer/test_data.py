@@ -287,7 +287,8 @@ def test_arrays_in_memory(make_system):
     for wrong, says in [({"y": [0, 1, 2, 3]}, "input y: 3 at example 3 of the train part"),
                         ({"y": [0, 1]}, "differ in length: x 4, y 2"),
                         ({"x": np.full((4, 2), np.nan)}, "nan at example 0 of the train part, position 0 is not a finite"),
-                        ({"m": [0, 2, 0, 0]}, "input m: 2 at example 1 of the train part is neither 0 nor 1"), ({"z": [1]}, "no input 'z'"),
+                        ({"m": [0, 2, 0, 0]}, "input m: 2 at example 1 of the train part is neither 0 nor 1"),
+                        ({"z": [1]}, "no input 'z'"),
                         ({"x": np.ones((4, 3))}, "x[D] with D = 2 (2) was expected; the data give 3"),
                         ({"x": np.float64(3)}, "an array of x[D]"), ({"x": ["a"]}, "numbers were expected"),
                         ({k: np.asarray(v)[:0] for k, v in good.items()}, "is empty")]:
