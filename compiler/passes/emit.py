@@ -194,7 +194,8 @@ class Emitter:
     def _joined(self, n: Concat, out: View, loop: LoopPlan | None) -> Iterable[Stmt]:
         """The pieces of a concatenation that are not computed in their place."""
         for a, lo in zip(self.lay.plan.operands[n], n.offsets, strict=True):
-            if self.lay.part.get(a, (None,))[0] is not n:
+            there, _, first = self.lay.part.get(a, (None, 0, lo))
+            if there is not n or first != lo:                    # a piece may stand twice: it is computed in one of its places
                 dims = _step_dims(a, loop)
                 yield self.set(move(out, len(dims) - len(a.shape) + n.at, lo, dims), a, loop)
 

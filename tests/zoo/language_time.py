@@ -21,6 +21,18 @@ h[t] = tanh(W @ x[t] + U @ h[t-1] + V @ h[t-2]) where h[<0] = h0
 g[t] = h[t+2] + x[t-1] @ W.T where h[>=T] = h0, x[-1] = 0
 loss = mean[batch, t] squares(g[t], y[t])
 """,
+    "twice": """
+model a(D = 2, H = 3)
+input x[t, D]
+target y[t, 2*H]
+param W[H, D], U[H, H] ~ xavier
+h[t] = tanh(W @ x[t] + U @ k[t-1, H:2*H]) where h[-1] = 0
+k[t] = [h[t], h[t], h[t]] where k[-1] = 0.1
+d[t] = tanh(U @ h[t])
+q[t] = [d[t], d[t]]
+loss = mean[batch, t] squares(k[t, H:3*H] * q[t], y[t])
+output k, q
+""",
     "steps": """
 model a(D = 2, H = 3)
 input x[t, D]
