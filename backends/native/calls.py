@@ -117,21 +117,22 @@ class TrainingStep:
         self.function, self.call, self.more, self.loss = function, call, more, call.arrays[loss]
         self.params, self.slots = {**params}, {k: a for k, a in state.items() if k not in ("step", "seed", "lr")}
         self.pointers = (ctypes.c_void_p * (len(call.arrays) + len(more)))(*call.pointers, *(a.ctypes.data for a in more))
-        self.options, self.inputs = (ctypes.c_double * 2)(), []
+        self.options, self.inputs, self.orders = (ctypes.c_double * 2)(), [], []
         for value, (place, order) in zip(inputs, places, strict=True):
             a, held = np.asarray(value), call.arrays[place]
             shared = np.may_share_memory(a, held)                # what is the caller's own is never written to
             self.inputs.append((a.shape, a.dtype, place, None if shared else held.transpose(order)))
+            self.orders.append(np.argsort(order))
 
     def fits(self, params, state, inputs):
         """Whether these are the arrays of this step, and inputs of its shapes and types."""
         if not (all(map(is_, map(params.get, self.params), self.params.values()))
                 and all(map(is_, map(state.get, self.slots), self.slots.values()))):
             return False
-        for value, (shape, dtype, _, target) in zip(inputs, self.inputs):
+        for value, (shape, dtype, _, target), order in zip(inputs, self.inputs, self.orders):
             if type(value) is not np.ndarray or value.shape != shape or value.dtype != dtype:
                 return False
-            if target is None and not (value.flags.c_contiguous and value.flags.aligned):
+            if target is None and not ((there := value.transpose(order).flags).c_contiguous and there.aligned):
                 return False
         return True
 

@@ -216,6 +216,17 @@ def test_any_layout_is_read(model):
     same(grads, other, 0)
 
 
+def test_inputs_may_lie_otherwise_at_each_step(model):
+    """What lay in memory as C reads it need not do so in the next step: steps first, then examples, and the other way round."""
+    params, state = begun(model)
+    other, again = begun(model)
+    for k in range(4):
+        data = batch(k)
+        turned = {n: np.ascontiguousarray(v.T).T for n, v in data.items()} if k % 2 == 0 else data
+        assert model.train_step(params, state, **turned) == model.train_step(other, again, **data)
+    same(params, other, 0)
+
+
 def test_nan_and_infinity_reach_the_loss():
     """The flags give up signalling NaN and errno, and nothing else."""
     program = NativeProgram(parse(NET.format("sgd(lr = 0.1)")), "float32")
