@@ -134,7 +134,9 @@ def _elementwise(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order
 
 
 def _wanted(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | None:
-    """The order in which a product with windows that exist already reads e as a matrix: what is summed, then what is kept."""
+    """The order in which a product with windows that exist already reads e as a matrix: what is summed, then what is kept, or
+    the other way round where examples are kept: an image stands in one piece.
+    """
     for u in plan.users[e]:
         if isinstance(u, Contract) and touches(plan, u) and plan.operands[u][0] is not plan.operands[u][1]:
             k = plan.operands[u].index(e)
@@ -143,7 +145,8 @@ def _wanted(plan: Schedule, e: Expr, full: Callable[[Expr], View]) -> Order | No
             kept = (*u.axes, *u.lo)
             summed = [theirs[d] for d in _of(full, other) if theirs[d] not in kept and theirs[d] in mine]
             if summed:
-                return tuple(mine.index(x) for x in (*summed, *(x for x in mine if x not in summed)))
+                rest = [x for x in mine if x not in summed]
+                return tuple(map(mine.index, (*rest, *summed) if {*e.axes} & {*rest} else (*summed, *rest)))
     return None
 
 

@@ -20,6 +20,7 @@ LAYERS = {
     "wide groups": ("6, 6, 7", "K[40, 3, 3, 3]", "conv(tanh(x * s), K, groups = 2, padding = 1)", "40, 6, 7"),
     "depthwise": ("5, 6, 7", "K[5, 1, 3, 3]", "conv(tanh(x * s), K, groups = 5, padding = 1, stride = 2)", "5, 3, 4"),
     "point": ("5, 6, 7", "K[20, 5, 1, 1]", "conv(tanh(x * s), K, stride = 2)", "20, 3, 4"),
+    "point below a maximum": ("3, 6, 7", "K[2, 3, 1, 1]", "global_max(tanh(conv(tanh(conv(x, K1)), K, stride = 2)))", "2"),
     "line": ("5, 23", "K[18, 5, 4]", "conv(tanh(x * s), K, padding = 2)", "18, 24"),
     "dilated line": ("5, 23", "K[3, 5, 4]", "conv(tanh(x * s), K, dilation = 3, stride = 2)", "3, 7"),
     "transposed": ("4, 5, 6", "K[4, 3, 3, 2]", "conv_transpose(tanh(x * s), K, padding = 1, dilation = 2)", "3, 7, 6"),
