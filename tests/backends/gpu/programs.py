@@ -173,7 +173,8 @@ def off(x, y):
 def nudged(c, scale, seed):
     """The same model, every parameter moved by about this part of itself."""
     rng = np.random.default_rng(seed)
-    return replace(c, params={k: np.asarray(v * (1 + scale * rng.standard_normal(v.shape)), v.dtype) for k, v in c.params.items()})
+    moved = {k: np.asarray(v * (1 + scale * rng.standard_normal(v.shape)), v.dtype) for k, v in c.params.items()}
+    return replace(c, params=moved)
 
 
 def at_a_kink(c, rtol, atol):
