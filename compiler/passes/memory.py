@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..program import BOOL, INT, Array, Block, Fixed, Kernel, Load, Loop, Nest, Stmt, View, flat, leaves, reads, writes
+from ..program import BOOL, INT, Array, Block, Fixed, Kernel, Load, Loop, Nest, Stmt, Take, View, flat, leaves, reads, writes
 from ..sizes import Size, product
 
 
@@ -84,13 +84,17 @@ def lives(body: list[Stmt], kept: tuple[View, ...] = ()) -> dict[Array, Life]:
 
 def share(body: list[Stmt], kept: tuple[View, ...], loose: Collection[Array] = ()) -> None:
     """Let elementwise results take the place of operands that die in them; `loose` arrays have no storage."""
-    life = lives(body, kept)
+    life, places = lives(body, kept), dict[tuple[int, Array], set[object]]()
+    for k, s, _ in numbered(body):
+        for v in reads(s):
+            places.setdefault((int(k), v.array), set()).add("any" if isinstance(s, Take) and v is s.table else v.along)
     taken: set[Array] = {*loose}
     for k, s, looped in numbered(body):
         if not isinstance(s, Kernel) or not s.out.dims or s.out.array in loose or not _fresh(s.out, life, k):
             continue
         for leaf in leaves(s.body):
-            if isinstance(leaf, Load) and _dies(leaf.view, s.out, life, k, looped) and leaf.view.array not in taken:
+            if isinstance(leaf, Load) and _dies(leaf.view, s.out, life, k, looped) and leaf.view.array not in taken \
+                    and places[int(k), leaf.view.array] == {s.out.along}:          # its loops read no element at another place
                 a, b = s.out.array, leaf.view.array
                 taken.add(b)
                 if a.role == "result":

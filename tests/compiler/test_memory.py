@@ -4,7 +4,7 @@ import pytest
 from chainrule.backends.cpu.program import Program
 from chainrule.compiler.passes.memory import lives, numbered, plan, share
 from chainrule.compiler.pipeline import compile_system
-from chainrule.compiler.program import Array, Block, Call, Function, Kernel, Load, Loop, reads, view, writes
+from chainrule.compiler.program import Along, Array, Block, Call, Function, Kernel, Load, Loop, Nest, View, reads, view, writes
 from chainrule.compiler.sizes import product, symbol
 from chainrule.compiler.verify_program import verify_program
 from zoo.catalogue import ZOO
@@ -45,6 +45,17 @@ def test_an_operand_that_is_read_again_keeps_its_place():
     share(body, (view(c), view(e)))
     assert a.home is not b.home
     verify_program(Function("f", body, {"c": view(c), "e": view(e)}), {"N": 5})
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_operand_that_is_read_at_other_places_keeps_its_place(together):
+    """c = a + a.T, or both of one nest: the loops would read what they have written."""
+    (_, a, b, c), _ = chain(N, N)
+    turned = Load(View(a, (Along(1), Along(0)), (N, N)))
+    terms = [Kernel(b.dims, view(b), turned), kernel(c, "exp", a)] if together else \
+        [kernel(b, "exp", a), Kernel(c.dims, view(c), Call("add", (Load(view(a)), turned)))]
+    share([Block((), [Nest((N, N), terms)] if together else terms)], (view(c),))
+    assert c.home is not a.home
 
 
 def test_inputs_and_parameters_are_never_written():

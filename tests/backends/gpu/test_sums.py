@@ -70,7 +70,8 @@ def test_products_take_their_factors_and_add_up_by_themselves():
 
 def test_python_divides_by_no_length_that_may_be_0():
     """B - 1 is 0 for one example; T - 1 for one step, and who reads a mean over T - 1 steps refuses that."""
-    model = "model d(D = 3, H = 2)\ninput x[{0}D]\nparam W[H, D] ~ normal(0.3)\nh{1} = tanh(W @ x{1})\nr{1} = W.T @ h{1}\nloss = {2}"
+    model = "model d(D = 3, H = 2)\ninput x[{0}D]\nparam W[H, D] ~ normal(0.3)\n" \
+        "h{1} = tanh(W @ x{1})\nr{1} = W.T @ h{1}\nloss = {2}"
     terms = "sum((r{0} - x{0})^2)"
     batch = CudaProgram(parse(model.format("", "", f"(sum[batch] {terms.format('')}) / (B - 1)"))).source
     steps = CudaProgram(parse(model.format("t, ", "[t]", f"(sum[batch, t] {terms.format('[t]')}) / (T*B - B)"))).source
