@@ -186,7 +186,7 @@ def layout(plan: Schedule, direct: bool = False) -> Layout:
     for e in plan.order:
         if isinstance(e, Concat):
             _parts(out, e, roots)
-    for e in plan.order:
+    for e in sorted(plan.order, key=lambda e: not isinstance(e, Concat)):        # their pieces' readers may come before them
         if out.kind[e] not in ("view", "inline", "part"):
             order = stored(plan, e, out.full) if out.kind[e] == "whole" else None
             if order is not None:

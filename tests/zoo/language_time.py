@@ -33,6 +33,18 @@ q[t] = [d[t], d[t]]
 loss = mean[batch, t] squares(k[t, H:3*H] * q[t], y[t])
 output k, q
 """,
+    "joined after": """
+model a(D = 3)
+input x[t, D]
+target y[t, D]
+param W[D, D] ~ xavier
+c[t] = sin(x[t] + W @ h[t-1])
+h[t] = tanh(c[t]) where h[-1] = 0
+p[t] = softmax(h[t])
+q[t] = [p[t], c[t]]
+loss = mean[batch, t] squares(softmax(p[t]), y[t])
+metric far = mean[batch, t] max(abs(q[t]))
+""",
     "steps": """
 model a(D = 2, H = 3)
 input x[t, D]
