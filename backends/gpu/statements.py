@@ -98,6 +98,10 @@ class Statements(native.Statements):
             return self.names(v.array) + ("" if kept == () else "[0]")
         return f"{self.names(v.array)}[{flat(places)}]"
 
+    def extents(self, dims: Sequence[Size]) -> str:
+        """A row's own buffer is one block of memory, too."""
+        return f"[{length(product(tuple(dims)))}]" if dims else ""
+
     def value(self, s: Kernel | Take | Pick, held: dict[str, str] | None = None) -> str:
         """What a statement writes at an index."""
         return SHARE.sub(r"\1 / \2", super().value(s, held))   # `-1 * (1 / n)`: no element changes it

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ...compiler.passes.fusion import added_up, inner_loops, partial, walked
 from ...compiler.program import Fill, Kernel, Nest, Pick, Reduction, Scatter, Stmt, Take, View, reads, writes
 from .indexing import CTYPES
-from .kernels import length
 from .loops import FIRST, Loops, Part, accumulate, adding, blocked, in_blocks, loops
 
 if TYPE_CHECKING:
@@ -117,8 +116,8 @@ class RowBody:
         if out is None or not (kept := self.print.local.get(out.array)) or out.array in self.print.declared:
             return []
         self.print.declared.add(out.array)
-        return [f"{CTYPES.get(out.array.kind, 'real')} {self.print.names(out.array)}"
-                + "".join(f"[{length(out.array.dims[k])}]" for k in kept) + ";"]
+        extents = self.print.extents([out.array.dims[k] for k in kept])
+        return [f"{CTYPES.get(out.array.kind, 'real')} {self.print.names(out.array)}{extents};"]
 
     def _once(self, s: Stmt) -> list[str]:
         """What a member does once a row; what later members read stands in a variable, too."""

@@ -32,7 +32,7 @@ from ...compiler.program import (
     writes,
 )
 from ...compiler.random import path_key
-from ...compiler.sizes import product
+from ...compiler.sizes import Size, product
 from .convolutions import Shapes
 from .copies import print_copy
 from .indexing import Indices, Namer, element, start, there
@@ -120,6 +120,10 @@ class Statements:
             case Pick(out, a, index):
                 at = self.indices(out.dims)
                 return read(a, [*at, read(index, at)])
+
+    def extents(self, dims: Sequence[Size]) -> str:
+        """The lengths of a row's own buffer in its declaration."""
+        return "".join(f"[{length(n)}]" for n in dims)
 
     def each(self, v: View, body: list[str], simd: bool = True) -> Iterator[str]:
         """Loops over a view's elements, as they stand in memory, around a body; `simd`: whose steps are independent."""

@@ -46,6 +46,17 @@ p = W @ dropout(x, 0.3)
 loss = mean[batch] (p - y) @ (p - y)
 train adagrad(lr = 0.1), l1(0.01) on W
 """,
+    "rows of one": """model one(C = 1)
+input x[C, 6, 6]
+target y[C]
+param g[C], b[C] ~ normal(0.4)
+p = avg_pool(sigmoid(avg_pool(x, 3, stride = 2)), 2)
+h = global_avg((channels(g, p) * p + channels(b, p))^2)
+loss = mean[batch] (sum(h^2) + squares(h, y))
+output h
+metric far = mean[batch] max(abs(h))
+train adam(lr = 0.01)
+""",
     "many rows": """model long(D = 3, H = 33)
 input x[D]
 target y[D]
