@@ -72,7 +72,7 @@ def test_a_model_that_is_not_captured(name):
 
 @pytest.mark.parametrize("name", tier([*ZOO, *WIDE, *CASES, *TRAINED], ["lstm_packed", "wide noise", "many rows"]))
 def test_the_first_launch_of_each_kernel_in_ptx(name):
-    """No race, nothing read that was not written, all in bounds, and the CPU's numbers but for rounding: what is left of two values
+    """No race, nothing read that was not written, all in bounds, and the CPU's numbers but for rounding: what is left of values
     that nearly cancel, behind a normalisation, has 1.6e-5 of it.
     """
     if nvrtc.compiler() is None:
