@@ -227,7 +227,7 @@ MODELS = {                                                       # name -> model
     "an operation of CuPy": ("mlp", RETURN, RETURN.replace("loss", "cp.tanh(loss)"), "has no attribute"),
     "a read in each step": ("mlp", RETURN, f"float(loss); {RETURN}", "differ"),
     "memory made in each step": ("mlp", RETURN, f"cp.empty_like(loss); {RETURN}", "differ"),
-    "the sizes of a product": ("mlp", "tb, ta, n, m, k, one", "tb, ta, m, n, k, one", "status|allocation"),
+    "the sizes of a product": ("mlp", "tb, ta, n, m, k, by", "tb, ta, m, n, k, by", "status|allocation"),
     "the block of random numbers": ("dropout", "c0 = block + 1", "c0 = block", "differ"),
     "a mask that lacks a lane": ("mlp", "__shfl_xor_sync(0xffffffffu", "__shfl_xor_sync(0x7fffffffu", "not in the mask"),
     "operands of a product, swapped": ("mlp", "*right, *left, keep", "*left, *right, keep", "allocation"),
@@ -327,4 +327,4 @@ def test_a_wrong_loop_over_time_is_found(name):
     (old, new), c = LOOPS[name], programs.case("elman")
     assert old in c.source
     with pytest.raises(ptx.Fault, match="a race: it reads"):
-        programs.interpreted(c, c.source.replace(old, new))
+        programs.interpreted(c, f"{c.source.replace(old, new)}\nTOGETHER.shape = (1, 3)\n")
