@@ -63,7 +63,7 @@ class Entry:
         printer, inputs = self.printer, self.printer.function.inputs
         lines: list[str] = []
         known = {*printer.function.free}
-        lines.append(f"    dtype = {dtype_text(self.system, {k: local[k] for k in inputs})}")
+        lines.append(f"    dtype = {dtype_text(self.system, {} if printer.single else {k: local[k] for k in inputs})}")
         for n in printer.function.free:
             self.uses.add("whole_length")
             lines.append(f"    {n} = whole_length({quoted(self.words.get(n, n))}, {n})")

@@ -66,6 +66,7 @@ class FunctionPrinter:
     """Prints a function's body; `buffered` keeps values in a workspace, otherwise each is a fresh array (-O0)."""
 
     kept_as: ClassVar[str] = "{}"                                # under which name a workspace holds the buffers
+    single: ClassVar[bool] = False                               # numbers are float32, whatever the inputs are
     shares: ClassVar[bool] = True                                # values take the place of operands before they are named
 
     copied: ClassVar[str] = "{}.copy()"                          # a value that outlives the function

@@ -71,6 +71,7 @@ class CudaFunction(NativeFunction):
     """Prints one function: `body` is its text in Python; its kernels go into `kernels`."""
 
     kept_as = "{}"
+    single = True
     copied = "kept({})"
     keywords = KEYWORDS | CUDA | frozenset(found()) | frozenset(KERNELS) | NAMES
     kernels: Kernels

@@ -74,9 +74,12 @@ class CudaProgram(Program):
         return self._either(super()._steps(name))
 
     def _either(self, function: Any) -> Any:
-        """A function that changes nothing: of parameters of the device as it is, of NumPy's with results of NumPy's."""
+        """A function that changes nothing: of parameters of the device as it is, of NumPy's with results of NumPy's.
+
+        Where a model has no parameters, its inputs tell.
+        """
         def called(params: Any, *given: Any, **more: Any) -> Any:
-            if not any(isinstance(a, np.ndarray) for a in params.values()):
+            if not any(isinstance(a, np.ndarray) for a in (params or more).values()):
                 return function(params, *given, **more)
             return self.to_host(function(self.to_device(params), *given, **more))
         return called

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ...compiler.graph import Expr, Input
 from ...compiler.program import Function
@@ -71,6 +72,10 @@ class CudaSteps(StepPrinter):
                                         self.steps.explained)
         out.name, out.kernels = name, self.kernels
         return out
+
+    def dtype(self, given: Mapping[str, str] | None = None) -> str:
+        """Never an input's."""
+        return super().dtype()
 
     def number(self, e: Expr) -> str:
         """A constant as an array of the device."""

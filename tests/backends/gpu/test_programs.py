@@ -4,8 +4,10 @@ import sys
 
 import numpy as np
 import pytest
+from chainrule.backends.cpu.program import Program
 from chainrule.backends.gpu.program import CudaProgram, NoDevice
 from chainrule.compiler.graph import GraphError
+from chainrule.frontends.language import parse
 from gpu import host, programs, standin
 from zoo.catalogue import ZOO
 
@@ -48,6 +50,23 @@ def test_losses_are_the_callers_own_and_nothing_else_is_made(begun):
     losses.append(program.train_step(params, state, **inputs))
     assert standin.SETTINGS.count.made == before + 1
     assert len({float(x) for x in losses}) == 4
+
+
+@pytest.mark.parametrize("text", ["input x[D]; h = tanh(x); output h",
+                                  "input x[t, D]; h[t] = tanh(x[t] + h[t-1]) where h[-1] = 0; output h"])
+def test_a_model_without_parameters(cupy, text):
+    """Numbers are float32, wherever the input lies and whatever it holds; without parameters the input says where results are."""
+    program = CudaProgram(parse("\n".join(["model plain(D = 3)", *text.split("; ")])))
+    program.module.ctypes = standin.Ctypes()
+    x = np.random.default_rng(0).normal(size=(2, 4, 3) if "[t, D]" in text else (2, 3))
+    wanted = Program(program.system, "float32").predict({}, x=x)["h"]
+    for given in (x, x.astype(np.float32), program.to_device(x)):
+        found = program.predict({}, x=given)["h"]
+        assert isinstance(found, type(given)) and found.dtype == np.float32
+        np.testing.assert_allclose(program.to_host(found), wanted, rtol=1e-6)
+    if "[t, D]" in text:
+        out, _ = program.step({}, program.start({}, batch=2), x=program.to_device(x[:, 0]))
+        np.testing.assert_allclose(program.to_host(out["h"]), wanted[:, 0], rtol=1e-6)
 
 
 def test_without_cupy_there_is_one_sentence(monkeypatch):
