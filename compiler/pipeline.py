@@ -99,10 +99,9 @@ def compile_system(system: System, options: Options | None = None, direct: bool 
     clock = _Clock(out.seconds)
     if system.training.truncate is not None:
         system, out.truncation = truncated(system)
-    stable = masked(stabilise(system))
+    stable, told = (masked(stabilise(s)) for s in (system, evaluation(system)))      # stats stand for what is written
     clock.lap("stabilise")
     out.stable = name_preactivations(hoisted(simplify(stable)))
-    told = evaluation(stable)
     evaluated = _evaluated(out, told)
     clock.lap("simplify")
     if system.loss is not None:

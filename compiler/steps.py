@@ -37,7 +37,7 @@ class Steps:
 
 def stepped(system: System) -> Steps:
     """The functions `start`, `step` and, with a feedback, `draw`."""
-    explained = evaluation(masked(stabilise(single(system))))
+    explained = masked(stabilise(evaluation(single(system))))
     plan = stepping(split(simplify(explained)))
     out = Steps(plan, simplify(explained))
     _function(out, "start", plan.start, [*plan.before.values()])

@@ -1,4 +1,4 @@
-"""Training system -> evaluation system: noise off, stored statistics in place of the batch's. Runs before simplification.
+"""Training system -> evaluation system: noise off, stored statistics in place of the batch's. Runs before anything is rewritten.
 
     real(u < p), u a uniform draw     its mean: p, clipped to [0, 1]; likewise <=, >, >=, and p on the left
     any other uniform draw            1/2

@@ -1,5 +1,6 @@
 """Evaluation: noise off, statistics stored."""
 
+import chainrule as cr
 import numpy as np
 import pytest
 from chainrule.compiler.graph import (
@@ -81,6 +82,42 @@ def test_a_stat_replaces_its_reduction_everywhere():
     np.testing.assert_allclose(evaluate(out, [out.equations["h"]], at)[0], h, rtol=1e-14)
     loss = evaluate(out, [out.objective()], at)[0]
     assert float(loss) == pytest.approx(float(((np.tanh(h) - at["y"]) ** 2).sum() / 2 / LENGTHS["B"]), rel=1e-13)
+
+
+STORED = """
+model m(D = 3, C = 4)
+input x[t, D]
+target y[C]
+param W[C, D] ~ normal(0.5)
+stat s[C] = 1 <- {}
+a[t] = W @ x[t]
+h[t] = tanh(a[t] / ({}) + 0.5 * h[t-1])    where h[-1] = 0
+loss = squares(h[last], y)
+output h
+"""
+SQUARE, EXP = "mean[batch, t](a[t]^2)", "sum[batch, t](exp(a[t]))"
+
+
+@pytest.mark.parametrize("update, read", [
+    (f"0.9 * s + 0.1 * {SQUARE}", f"sqrt({SQUARE})"),
+    (f"0.9 * s + 0.1 * sqrt({SQUARE})", f"sqrt({SQUARE})"),
+    (f"0.9 * s + 0.1 * log({EXP})", f"log({EXP})"),
+    (f"0.9 * s + 0.1 * sqrt({SQUARE}) + {SQUARE}", f"sqrt({SQUARE})"),
+    (f"0.9 * s + mean[batch, t](a[t] * {SQUARE})", f"2 + mean[batch, t](a[t] * {SQUARE})"),
+])
+def test_a_stat_stands_for_the_reduction_as_it_is_written(update, read):
+    """Not for what the algebra makes of it: the root of a mean of squares is a norm, a factor goes out of a sum."""
+    program = cr.compile(cr.parse(STORED.format(update, read)), dtype="float64")
+    rng, out = np.random.default_rng(0), evaluation(program.system)
+    params, x = program.init(seed=1) | {"s": np.array([2.0, 3, 4, 5])}, rng.normal(size=(5, 2, 3))
+    wanted = evaluate(out, [out.equations["h"]], {**params, "x": x.swapaxes(0, 1)}, {"B": 5, "T": 2})[0].swapaxes(0, 1)
+    np.testing.assert_allclose(program.predict(params, x=x)["h"], wanted, rtol=1e-12)
+    step, _ = program.step(params, program.start(params, batch=5), x=x[:, 0])
+    np.testing.assert_allclose(step["h"], wanted[:, 0], rtol=1e-12)
+    whole = program.system
+    stored = evaluate(whole, [whole.stats["s"].update], {**params, "x": x.swapaxes(0, 1)}, {"B": 5, "T": 2})[0]
+    program.train_step(params, program.init_state(params), x=x, y=rng.normal(size=(5, 4)))
+    np.testing.assert_allclose(params["s"], stored, rtol=1e-12)
 
 
 def test_training_is_left_as_it_was():
