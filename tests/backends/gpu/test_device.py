@@ -25,6 +25,7 @@ from zoo.trained_energies import TRAINED
 ON_GPU = pytest.param("gpu", marks=pytest.mark.gpu)
 QUICK = pytest.mark.parametrize("place", [ON_GPU, "standin"], indirect=True)
 EVERY = [*ZOO, *WIDE, *(k for k in CASES if k.startswith("example")), *TRAINED]
+WITHIN = 1e-4, 1e-5                                              # rtol, atol
 SHAPES = ((1, 1), (1, 2), (2, 3))                                # groups of blocks of whole loops
 WORDS = """
 model words(V = 300, H = 64, C = 3)
@@ -114,10 +115,12 @@ def wanted(c):
 
 @on(*EVERY, quick=["mlp", "cd1 samples"])
 def test_a_model(place, name):
-    """Losses, gradients, outputs, three steps, the last of which are a graph: NumPy's; and the same bits again."""
-    c = programs.case(name)
-    found, again = (results(place.module(c.system), c) for _ in range(2))
-    assert programs.differences(found, wanted(c), 1e-4, 1e-5) == {}
+    """Losses, gradients, outputs, three steps, the last of which are a graph: NumPy's; and the same bits again. A device rounds
+    otherwise than NumPy, so at a kink it may take the other side: then parameters beside it are compared.
+    """
+    c, found, off = programs.agreeing(programs.case(name), lambda c: results(place.module(c.system), c), wanted, *WITHIN)
+    assert off == {}
+    again = results(place.module(c.system), c)
     for k, v in found.items():
         np.testing.assert_array_equal(again[k], v, err_msg=k)
 
@@ -134,9 +137,8 @@ def test_a_captured_step_is_the_launched_one(place, name):
         state = module.init_state(params, seed=3)
         losses = [module.train_step(params, state, **inputs) for _ in range(4)]
         losses = [x[0] if isinstance(x, tuple) else x for x in losses]
-        step = state.workspace.views.get("step")
-        if step is not None and captured:
-            assert step.graph is not None, step.reason
+        step, = state.workspace.views["steps"]
+        assert (step.graph is not None) == captured, step.reason
         found.append(programs.flat(module.to_host({"losses": tuple(losses), **params})))
     for k, v in found[0].items():
         np.testing.assert_array_equal(found[1][k], v, err_msg=k)
@@ -154,18 +156,18 @@ def test_whole_loops_in_one_launch(place, name):
             module.TOGETHER.shape = shape
             found.append(results(module, c))
             assert module.TOGETHER.functions, "no loop was launched as a whole"
-        assert programs.differences(found[0], expected, 1e-4, 1e-5) == {}
+        assert programs.differences(found[0], expected, *WITHIN) == {}
         for k, v in found[0].items():
             np.testing.assert_array_equal(found[1][k], v, err_msg=k)
     module = place.module(c.system, persistent=False)
     assert not hasattr(module, "TOGETHER")
-    assert programs.differences(results(module, c), expected, 1e-4, 1e-5) == {}
+    assert programs.differences(results(module, c), expected, *WITHIN) == {}
 
 
 @pytest.mark.parametrize(("products", "off"), [("tf32", 4e-3), ("bf16", 4e-2)])
 def test_rounded_products(place, products, off):
-    """As near as their bits allow, and not what float32 gives."""
-    c = programs.case("wide rows")
+    """As near as their bits allow, and not what float32 gives: of so many rows that cuBLAS has no reason to do without."""
+    c = programs.case("wide rows", B=256)
     plain, rounded = (place.module(c.system, products=k) for k in ("float32", products))
     grads = [m.to_host(m.loss_and_grads(m.to_device(c.params), **c.inputs)[1]) for m in (plain, rounded)]
     for k, v in grads[0].items():

@@ -29,13 +29,8 @@ def printed(name):
 
 def agrees(name, order, trapped=False, captures=True):
     """Losses, gradients, outputs, and three training steps, captured as a graph or not; at a kink, of parameters beside it."""
-    c = printed(name)
-    found = programs.on_device(c, order, trapped, captures)
-    off = programs.differences(found, programs.on_numpy(c, captures), *WITHIN)
-    if off and programs.at_a_kink(c, *WITHIN):
-        c = programs.nudged(c, 1e-3, seed=0)
-        found = programs.on_device(c, order, trapped, captures)
-        off = programs.differences(found, programs.on_numpy(c, captures), *WITHIN)
+    _, found, off = programs.agreeing(printed(name), lambda c: programs.on_device(c, order, trapped, captures),
+                                      lambda c: programs.on_numpy(c, captures), *WITHIN)
     assert off == {}
     return found
 
