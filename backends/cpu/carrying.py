@@ -69,7 +69,8 @@ def _declared(x: Slot) -> str:
 def handed_on(it: Truncation, function: Function, copied: str = COPIED) -> list[str]:
     """The carry of the next chunk: copies, since the workspace is written again."""
     items = [f"{quoted(k)}: {_copy(v, copied)}" for k, v in function.carry.items()]
-    items += [f"{quoted(it.axis)}: carry[{quoted(it.axis)}] + {it.axis.upper()}"] if it.numbered else []
+    steps = f" + {it.axis.upper()}" if it.axis in function.axes else ""       # of a function that reads no sequence, unknown
+    items += [f"{quoted(it.axis)}: carry[{quoted(it.axis)}]{steps}"] if it.numbered else []
     return entries("    carry = ", items)
 
 

@@ -232,8 +232,7 @@ class FunctionPrinter:
             if not lines:
                 self.unprinted += run                            # it stands in its reader's expression
             elif target is not None:
-                parts = [line for x in (*self.unprinted, *run) for line in self._parts(x)]
-                lines, self.unprinted = [*self._alias(target.array), *parts, *lines], []
+                lines, self.unprinted = [*self._alias(target.array), *self._after_parts(run, lines)], []
             for k, line in enumerate(lines):
                 shape = self._shape(target) if k == 0 and target is not None else ""
                 out.lines += wrapped(indent + line, shape)
@@ -242,7 +241,7 @@ class FunctionPrinter:
         for x in flat(s.body):
             target = writes(x)
             out.lines += [indent + line for line in (self._alias(target.array) if target is not None else ())]
-        for line in (*self._traces(s), *self._parts(s)):
+        for line in (*self._traces(s), *(line for _, line in self._parts(s))):
             out.lines.append(indent + line)
         inner, made = (indent, None) if s.straight else (indent + "    ", {*self.statements.made})
         out.lines += [indent + line for line in loop_head(s)]
@@ -262,12 +261,20 @@ class FunctionPrinter:
             if out is not None and not self.allocated(out.array) and any(isinstance(x, Fixed) for x in out.along):
                 yield from self.statements.allocate(out)
 
-    def _parts(self, s: Stmt) -> Iterator[str]:
+    def _after_parts(self, run: tuple[Stmt, ...], lines: list[str]) -> list[str]:
+        """Statements after the parts that they read; the parts of an array that they make come after the line that makes it."""
+        made = [v.array for x in run if (v := writes(x)) is not None]
+        at = next((k + 1 for k, line in enumerate(lines) if line.startswith(tuple(f"{a.name} = " for a in made))), 0)
+        found = [part for x in (*self.unprinted, *run) for part in self._parts(x)]
+        own = [line for a, line in found if at and a in made]
+        return [*(line for _, line in found if line not in own), *lines[:at], *own, *lines[at:]]
+
+    def _parts(self, s: Stmt) -> Iterator[tuple[Array, str]]:
         """The named parts of arrays, before the first statement that reads or writes one of them."""
         for x in flat([s]):
             for v in (*reads(x), writes(x)) if not isinstance(x, Loop) else ():
                 if v is not None and v.array in self.cut and name_of(v) != v.array.name:
-                    yield declared(v.array, self.cut.pop(v.array))
+                    yield v.array, declared(v.array, self.cut.pop(v.array))
 
     def _alias(self, a: Array) -> Iterator[str]:
         """A value that is computed in another's place gets its own name first."""

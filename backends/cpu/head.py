@@ -110,7 +110,7 @@ def _initial(name: str, dims: tuple[Size, ...], init: Initialiser, uses: set[str
         return f"({v[0] if v else 1.0!r} * np.eye(*{shape})).astype(dtype)"
     uses.add("draw")
     rng = f"draw(seed, {hex(path_key(name))})"
-    inputs, outputs = product(dims[1:] or dims), product((dims[0], *dims[2:]))   # how many an output reads, an input feeds
+    inputs, outputs = product(dims[1:] or dims), product((*dims[:1], *dims[2:]))   # how many an output reads, an input feeds
     match init.kind:
         case "normal":
             text = f"{v[0]!r} * {rng}.standard_normal({shape})"

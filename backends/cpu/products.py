@@ -27,7 +27,7 @@ class Printed:
     expression: str
     left: str = ""
     right: str = ""
-    last: str = ""                                       # the size of the last dim that the target is reshaped to
+    form: str = ""                                       # the dims that the target is reshaped to
 
 
 def print_product(s: Product, sizes: dict[str, str] | None = None) -> Printed:
@@ -43,9 +43,9 @@ def print_product(s: Product, sizes: dict[str, str] | None = None) -> Printed:
             if list(lo) == m + n:
                 left, right = _matrix(x, lx, m, summed, sizes), _matrix(y, ly, summed, n, sizes)
                 if left and right:
-                    last = product(tuple(s.out.dims[list(lo).index(k)] for k in (n or m))).format(sizes)
-                    many = len(m) > 1 or len(n) > 1
-                    return Printed(f"{left.text} @ {right.text}", left.text, right.text, last if many else "")
+                    last = product(tuple(s.out.dims[list(lo).index(k)] for k in n)).format(sizes)
+                    form = "" if len(m) < 2 and len(n) < 2 else f"-1, {last}" if m and n else "-1"
+                    return Printed(f"{left.text} @ {right.text}", left.text, right.text, form)
     return Printed(_einsum(s, la, lb, sizes))
 
 
@@ -89,10 +89,10 @@ def _einsum(s: Product, la: tuple[Label, ...], lb: tuple[Label, ...], sizes: dic
     return f'np.einsum("{spec}", {left}, {right})'
 
 
-def out_text(v: View, last: str, sizes: dict[str, str] | None) -> str | None:
+def out_text(v: View, form: str, sizes: dict[str, str] | None) -> str | None:
     """The target of a product, as a view that NumPy can write into; None where a reshape would copy."""
     base = plain(v, sizes)
     order = kept(v)
-    if not last:
+    if not form:
         return base + (transposition(order) if order != sorted(order) else "")
-    return f"{base}.reshape(-1, {last})" if contiguous(v) else None
+    return f"{base}.reshape({form})" if contiguous(v) else None

@@ -84,7 +84,7 @@ class Statements:
             if a.role != "value" or self.allocated(a) or len(found) != 1 or not a.dims or len(readers.get(a, [])) != 1:
                 continue
             (s, looped), (reader, v, read_looped) = found[0], readers[a][0]
-            once = looped == read_looped and v.whole and isinstance(reader, Kernel)
+            once = looped == read_looped and v.whole and isinstance(reader, Kernel) and _in_order(writes(s))
             if once and isinstance(s, (Product, Take, Pick, Reduction)):
                 self.inlined.add(a)
 
@@ -171,6 +171,8 @@ class Statements:
 
     def _assign(self, out: View, value: str, level: int) -> Iterable[str]:
         if out.array in self.inlined:
+            if not out.whole:                                    # but for dims of one
+                value, level = f"{value if level == 9 else f'({value})'}.reshape{shape_text(out.array.dims, self.sizes)}", 9
             self.pending[out.array] = (value, level)
         elif self.fresh(out) or not out.array.dims:
             yield f"{out.array.name} = {value}"
@@ -215,6 +217,7 @@ class Statements:
                 return
             if body.f == "sigmoid":
                 self.uses.add("sigmoid")
+                yield from self.allocate(out)
                 yield f"sigmoid({self.expressions.text(body.args[0])}, out={target})"
                 return
         if isinstance(body, Literal) and out.dims:
@@ -241,17 +244,17 @@ class Statements:
         printed = print_product(s, self.sizes)
         if self.fresh(out) or not out.dims or out.array in self.inlined:
             value = printed.expression
-            if printed.last and printed.left:
+            if printed.form and printed.left:
                 value = f"({value}).reshape{shape_text(out.dims, self.sizes)}"
-            elif printed.left and out.array in self.inlined:
+            elif printed.left and out.array in self.inlined and out.whole:
                 self.factors[out.array] = printed.left, printed.right
-            yield from self._assign(out, value, 2 if printed.left and not printed.last else 9)
+            yield from self._assign(out, value, 2 if printed.left and not printed.form else 9)
             return
         yield from self.allocate(out)
         if not printed.left:
             yield f"{printed.expression[:-1]}, out={text(out, self.sizes)})"
             return
-        target = out_text(out, printed.last, self.sizes)
+        target = out_text(out, printed.form, self.sizes)
         if target is None:
             yield f"{assigned(plain(out, self.sizes))} = ({printed.expression}).reshape{shape_text(out.dims, self.sizes)}"
         else:
@@ -259,7 +262,9 @@ class Statements:
 
     def _reduction(self, s: Reduction) -> Iterable[str]:
         out, a = s.out, text(s.a, self.sizes)
-        if len(kept(s.a)) < len(s.a.dims):
+        if not kept(s.a) and s.a.dims:                           # a number, which may be one of Python's
+            a = f"np.full({shape_text(s.a.dims, self.sizes)}, {a}, dtype)"
+        elif len(kept(s.a)) < len(s.a.dims):
             a = f"np.broadcast_to({a}, {shape_text(s.a.dims, self.sizes)})"
         every = len(s.over) == len(s.a.dims)
         axis = "" if every else f", axis={s.over[0] if len(s.over) == 1 else s.over}"
@@ -294,6 +299,11 @@ class Statements:
             order = kept(out)
             target = plain(out, self.sizes) + ("" if order == sorted(order) else transposition(order))
             yield f"{assigned(target)} = {source}"
+
+
+def _in_order(out: View | None) -> bool:
+    """Whether what is written stands in its array as it is computed, dims of one apart."""
+    return out is not None and kept(out) == [*range(len(out.dims))]
 
 
 def key_text(key: str) -> str:

@@ -40,7 +40,7 @@ class Shapes:
         if groups == 1:
             yield f"{name}({', '.join(at)}, {share});"
             return
-        steps = {id(image): shape["channels"] * shape["channel"], id(result): shape["outputs"] * shape["out_channel"]}
+        steps = {id(v): shape[n] * self._strides(v)[3] for v, n in ((image, "channels"), (result, "outputs"))}
         each = shape["k"] * shape["k_wide"] if s.how.name != "rows" else shape["k_wide"]
         kernel = each * shape["channels"] * shape["outputs"]
         at = [f"{a} + c0 * {steps.get(id(v), kernel)}" for a, v in zip(at, (s.x, other, s.out), strict=True)]

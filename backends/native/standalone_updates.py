@@ -87,7 +87,7 @@ class StandaloneUpdates(NativeUpdates):
         if init.kind == "identity":
             return f"identity_({length(dims[0])}, {length(dims[1])}, {float(v[0]) if v else 1.0!r}, {target});"
         drawn = f"seed, UINT64_C({path_key(key):#x})"
-        inputs, outputs = length(product(dims[1:] or dims)), length(product((dims[0], *dims[2:])))
+        inputs, outputs = length(product(dims[1:] or dims)), length(product((*dims[:1], *dims[2:])))
         match init.kind:
             case "normal":
                 return f"normal_values_({drawn}, {n}, {float(v[0])!r}, 1, {target});"

@@ -48,6 +48,7 @@ from ..graph import (
     apply,
     describe,
     length,
+    mean,
     order_axes,
 )
 from ..node import base
@@ -170,8 +171,13 @@ class _Masker(Masks):
         return Reduce("sum", some, (BATCH,)) if "B" in s.symbols else some
 
     def average(self, a: Average | None, out: Average) -> Average:
-        """The average that stands for `a`, its count that of the steps that there are."""
-        return Average(out.total, self.kept(a.count.size)) if a and isinstance(a.count, Extent) else out
+        """The average that stands for `a`, its count that of the steps that there are.
+
+        A number of the batch that sums over steps, sum[t] mean[batch] f, is each example's own, and its mean over the batch is
+        taken, as that of every loss: mean[batch] sum[t] f.
+        """
+        total = mean(out.total, (BATCH,)) if a and BATCH in out.total.axes and BATCH not in a.total.axes else out.total
+        return Average(total, self.kept(a.count.size)) if a and isinstance(a.count, Extent) else Average(total, out.count)
 
     def ahead(self, n: Shift, args: tuple[Expr, ...]) -> Expr:
         """v[t+s]: where it lies beyond the example's own end, the boundary value that stands there."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..program import Along, Array, Block, Copy, Loop, Product, Stmt, View, flat, view, writes
 
 Labels = tuple[str | int, ...]
-Turned = dict[tuple[Array, tuple[object, ...]], Array]           # what was read, and its transposed copy
+Turned = dict[View, Array]                                       # what was read, and its transposed copy
 
 
 def turned(body: list[Stmt], done: Turned) -> tuple[list[Stmt], list[Stmt]]:
@@ -33,12 +33,11 @@ def turned(body: list[Stmt], done: Turned) -> tuple[list[Stmt], list[Stmt]]:
         return s
 
     def copy(v: View) -> View:
-        key = (v.array, v.along)
-        if key not in done:
-            done[key] = Array(v.dims[::-1], v.array.kind)
+        if v not in done:
+            done[v] = Array(v.dims[::-1], v.array.kind)
             flipped = tuple(Along(1 - x.dim, x.offset) for x in v.along if isinstance(x, Along))
-            before.append(Copy(view(done[key]), View(v.array, flipped, done[key].dims)))
-        return view(done[key])
+            before.append(Copy(view(done[v]), View(v.array, flipped, done[v].dims)))
+        return view(done[v])
 
     return before, [one(s) for s in body]
 

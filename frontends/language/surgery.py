@@ -24,7 +24,8 @@ def _name(ctx: Context, x: s.Surgery) -> str:
 
 def intercepted(ctx: Context, q: Equation, e: Expr) -> Expr:
     """The value of an equation as the others read it."""
-    return Intercept(e, q.full) if q.full in ctx.watched and e.type.kind == "real" else e
+    done = isinstance(e, Intercept) and e.name == q.full         # the result of a fragment, which has the name of its call
+    return Intercept(e, q.full) if q.full in ctx.watched and e.type.kind == "real" and not done else e
 
 
 def surgery(ctx: Context, scope: Scope, x: s.Surgery) -> None:

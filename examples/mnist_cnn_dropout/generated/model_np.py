@@ -674,7 +674,7 @@ def unpool(d, won, out, mask, part, axes, sizes, stride, dilation, padding):
     """Each d is added to all elements of its window, or to element number `won`. Where windows are apart, nothing is added up."""
     step = stride or sizes
     apart = all((k - 1) * e < s for k, s, e in zip(sizes, step, dilation or (1,) * len(axes), strict=True))
-    if not apart or any(d.shape[axis] * k != out.shape[axis] for axis, k in zip(axes, sizes, strict=True)):
+    if padding or not apart or any(d.shape[axis] * k != out.shape[axis] for axis, k in zip(axes, sizes, strict=True)):
         out[...] = 0
     for k, (inside, there) in enumerate(taps(out.shape, d.shape, axes, sizes, stride, dilation, padding)):
         x, here = d[inside], out[there]
