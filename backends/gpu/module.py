@@ -20,8 +20,9 @@ from .steps import CudaCheckpointing, CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
 IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
+RECORDS = IMPORTS.replace("\n", "\nimport gc\n", 1)               # of a module with a training step
 WORDS = ("COMMON", "CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
-         "cp", "ctypes", "TOGETHER", "PARTS", "tiles", "shares")
+         "cp", "ctypes", "gc", "TOGETHER", "PARTS", "tiles", "shares")
 
 
 class CudaPrinter(ModulePrinter):
@@ -48,7 +49,7 @@ class CudaPrinter(ModulePrinter):
         self.Steps = self._steps  # type: ignore[assignment]
 
     def _updates(self, compiled: Any, uses: set[str]) -> CudaUpdates:
-        updates = CudaUpdates(compiled, uses)
+        updates, self.imports = CudaUpdates(compiled, uses), RECORDS
         updates.kernels = self.kernels
         return updates
 

@@ -40,6 +40,7 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
 """
 
 import ctypes
+import gc
 
 import cupy as cp
 import numpy as np
@@ -1905,7 +1906,8 @@ class Captured:
 
         What is allocated while a stream captures would be given back before the graph runs: in this mode it is an error.
         """
-        stream = STREAMS.recorder()
+        stream, collecting = STREAMS.recorder(), gc.isenabled()
+        gc.disable()                                             # a graph of nobody's, destroyed now, would end the capture
         try:
             self.hold(inputs, carry)
             with stream:
@@ -1923,6 +1925,9 @@ class Captured:
             self.held, self.reason = [], f"a step cannot be captured: {e.__context__ or e}"
             said = f"{self.reason}; it is launched kernel by kernel, which takes more of the host's time"
             ctypes.pythonapi.PyErr_WarnEx(ctypes.py_object(UserWarning), said.encode(), ctypes.c_ssize_t(2))
+        finally:
+            if collecting:
+                gc.enable()
 
     def launched(self, params, state, inputs, carry):
         """The step, launch by launch."""

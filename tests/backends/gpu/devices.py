@@ -149,6 +149,12 @@ class Graph:
     def __init__(self, work):
         self.work = work
 
+    def __del__(self):
+        """Destroying a graph is not permitted while the thread captures, and spoils what it captures."""
+        stream = current()
+        if stream.kept is not None and stream.mode != RELAXED:
+            stream.spoiled = True
+
     def upload(self, stream=None):
         pass
 

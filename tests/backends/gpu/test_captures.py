@@ -1,5 +1,6 @@
 """What stands around a recorded step: what it may do, whose stream it is, what it says when it cannot be; planted bugs of it."""
 
+import gc
 import threading
 import types
 
@@ -26,6 +27,34 @@ def test_memory_of_a_relaxed_capture_has_ended():
     assert programs.on_device(c, source=source)["replayed"] == 0
     with pytest.raises(standin.Refused, match="memory that has been freed"):
         programs.on_device(c, source=source.replace(mode, "begin_capture()"))
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_nothing_is_collected_while_a_step_is_recorded(collecting):
+    """A graph of a module that nobody has any more is in a cycle: where the collector finds it then, the step is not recorded."""
+    c, before = programs.case("mlp"), "gc.disable()"
+    grads, left = "    grads = workspace.gradients(params", "    left = [STREAMS.spare.pop()] if capturing() else []\n"
+    source = c.source.replace(grads, f"{left}    left.append(left)\n    del left\n{grads}")
+    assert before in source
+    module = programs.loaded(source.replace(before, "pass") if collecting else source)
+    params, inputs = module.to_device(c.params), programs.on_their_way(module, c.inputs)
+    state = module.init_state(params)
+    module.train_step(params, state, **inputs)
+    with module.cp.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        module.STREAMS.spare = [stream.end_capture()]
+    usual = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        if collecting:
+            with pytest.warns(UserWarning, match="a step cannot be captured: .* invalidated"):
+                module.train_step(params, state, **inputs)
+        else:
+            module.train_step(params, state, **inputs)
+    finally:
+        gc.set_threshold(*usual)
+    assert gc.isenabled()
+    assert standin.SETTINGS.count.replayed == (not collecting)
 
 
 def test_what_goes_wrong_first_is_told():
