@@ -80,12 +80,15 @@ class Statements:
             out = writes(s)
             if out is not None:
                 writers.setdefault(out.array, []).append((s, looped))
+        order = [s for _, s, _ in numbered(body)]
+        place = {id(s): k for k, s in enumerate(order)}
         for a, found in writers.items():
             if a.role != "value" or self.allocated(a) or len(found) != 1 or not a.dims or len(readers.get(a, [])) != 1:
                 continue
             (s, looped), (reader, v, read_looped) = found[0], readers[a][0]
             once = looped == read_looped and v.whole and isinstance(reader, Kernel) and _in_order(writes(s))
-            if once and isinstance(s, (Product, Take, Pick, Reduction)):
+            if once and isinstance(s, (Product, Take, Pick, Reduction)) and \
+                    not _overwritten(s, order[place[id(s)] + 1:place[id(reader)]]):
                 self.inlined.add(a)
 
     def _load(self, v: View) -> tuple[str, int]:
@@ -174,7 +177,7 @@ class Statements:
             if not out.whole:                                    # but for dims of one
                 value, level = f"{value if level == 9 else f'({value})'}.reshape{shape_text(out.array.dims, self.sizes)}", 9
             self.pending[out.array] = (value, level)
-        elif self.fresh(out) or not out.array.dims:
+        elif self.fresh(out) or (not out.array.dims and out.array.role != "result"):
             yield f"{out.array.name} = {value}"
         else:
             yield from self.allocate(out)
@@ -299,6 +302,12 @@ class Statements:
             order = kept(out)
             target = plain(out, self.sizes) + ("" if order == sorted(order) else transposition(order))
             yield f"{assigned(target)} = {source}"
+
+
+def _overwritten(s: Stmt, later: list[Stmt]) -> bool:
+    """Whether what a statement reads is written anew by one of those that follow: a state whose old value it reads."""
+    read = {v.array.home for v in reads(s)}
+    return any((out := writes(x)) is not None and out.array.home in read for x in later)
 
 
 def _in_order(out: View | None) -> bool:
