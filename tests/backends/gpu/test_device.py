@@ -22,7 +22,9 @@ from zoo.catalogue import TIMED, ZOO
 from zoo.points import CASES
 from zoo.trained_energies import TRAINED
 
-ON_GPU = pytest.param("gpu", marks=pytest.mark.gpu)
+OUTDATED = pytest.mark.filterwarnings("default::DeprecationWarning")            # what CuPy calls of a newer NumPy
+ON_DEVICE = (pytest.mark.gpu, OUTDATED)
+ON_GPU = pytest.param("gpu", marks=ON_DEVICE)
 QUICK = pytest.mark.parametrize("place", [ON_GPU, "standin"], indirect=True)
 EVERY = [*ZOO, *WIDE, *(k for k in CASES if k.startswith("example")), *TRAINED]
 WITHIN = 1e-4, 1e-5                                              # rtol, atol
@@ -99,7 +101,7 @@ def place(request, monkeypatch):
 def on(*names, quick):
     """Models on a GPU, and the quick ones on the stand-in."""
     return pytest.mark.parametrize(("place", "name"), [
-        *(pytest.param("gpu", k, marks=pytest.mark.gpu) for k in names),
+        *(pytest.param("gpu", k, marks=ON_DEVICE) for k in names),
         *(pytest.param("standin", k, marks=pytest.mark.full) for k in quick)], indirect=["place"])
 
 
