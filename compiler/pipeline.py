@@ -42,7 +42,7 @@ from .passes.reduce_first import learnt, reduce_first, shown
 from .passes.schedule import schedule
 from .passes.simplify import simplify, simplify_memo
 from .passes.stabilise import stabilise
-from .program import Array, Block, Copy, Fill, Function, Stmt, View, view
+from .program import Array, Block, Copy, Fill, Function, Kernel, Literal, SizeOf, Stmt, View, view
 from .shortest import shortest
 from .steps import NoSteps, Steps, stepped
 from .surgery import without_stops, without_surgery
@@ -254,7 +254,7 @@ def lower_function(out: Compiled, name: str, system: System, roots: dict[str, Ex
             array.name = key if key.startswith("d_") else f"new_{key}"
             owned.add(array)
             function.results[key] = view(array)
-        elif isinstance(e, (Const, Extent)):
+        elif isinstance(e, (Const, Extent)) and name != "predict":
             function.numbers[key] = e
         else:
             function.results[key] = _last(lay, e, body)
@@ -287,6 +287,8 @@ def _last(lay: Layout, e: Expr, body: list[Stmt]) -> View:
 
 def _copied(lay: Layout, e: Expr, array: Array) -> Stmt:
     base = e.args[0] if isinstance(e, Broadcast) else e
+    if isinstance(base, Extent) or (isinstance(base, Const) and not e.dims):
+        return Kernel(e.dims, view(array), Literal(base.value) if isinstance(base, Const) else SizeOf(base.size))
     if lay.kind[base] == "inline" or lay.kind[e] == "inline":
         return Fill(view(array), getattr(base, "value", 0))
     return Copy(view(array), lay.access(e, None))
