@@ -112,6 +112,11 @@ class Size:
             total += c
         return total
 
+    def positive(self, lengths: Mapping[str, SizeLike]) -> bool:
+        """Whether it is more than 0 at all such lengths, each a number, or its name beyond the least that it may be: T + 1."""
+        beyond = dict(self.substitute(lengths).terms)
+        return () in beyond and all(c > 0 and {*names} <= {*lengths} for names, c in beyond.items())
+
     def substitute(self, env: Mapping[str, SizeLike]) -> Size:
         """The size with symbols replaced; symbols missing in `env` stay."""
         total = size(0)

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 
 from ...compiler.graph import Number, length
-from ...compiler.program import BOOL, Call, Hot, Literal, Load, Scalar, SizeOf, Step, View, leaves
+from ...compiler.program import (
+    BOOL,
+    Array,
+    Call,
+    Hot,
+    Kernel,
+    Literal,
+    Load,
+    Scalar,
+    SizeOf,
+    Step,
+    Stmt,
+    View,
+    leaves,
+)
+from ...compiler.sizes import SizeLike
 from .views import text
 
 # precedence of what is printed: 0 comparison (and &, |, in parentheses in each other), 1 sum, 2 product, 3 unary, 4 power, 9 atom
@@ -29,12 +44,42 @@ def number(value: Number | bool) -> str:
     return repr(value)
 
 
+class Numbers:
+    """Python's numbers in a function: Python divides by no 0, and makes a complex root; NumPy's 1 / 0 is inf.
+
+    `lengths`: the least that lengths may be, as `Size.positive` takes them; without them no size is 0.
+    """
+
+    def __init__(self, lengths: Mapping[str, SizeLike] | None = None, body: Iterable[Stmt] = ()) -> None:
+        self.lengths, self.named = lengths, set[Array]()
+        for s in body:
+            if isinstance(s, Kernel) and not s.out.dims and not s.out.array.dims and not self.numpys(s.body):
+                self.named.add(s.out.array)
+
+    def numpys(self, s: Scalar) -> bool:
+        """Whether Python computes with this as with a number of NumPy's."""
+        if isinstance(s, Call) and (s.f in BINARY or s.f in ("neg", "square")):
+            return any(map(self.numpys, s.args))
+        return isinstance(s, (Load, Hot, Call)) and not (isinstance(s, Load) and s.view.array in self.named)
+
+    def fits(self, s: Scalar) -> bool:
+        """Whether Python can divide by it, and raise it to a power."""
+        match s:
+            case SizeOf(size):
+                return self.lengths is None or size.positive(self.lengths)
+            case Literal(value):
+                return value > 0
+            case Call("add" | "mul" | "div" | "pow" | "square", args) if not self.numpys(s):
+                return all(map(self.fits, args))
+        return self.numpys(s)
+
+
 class Expressions:
     """Prints scalar bodies; `load` prints a view, `uses` collects the helpers that a module must carry."""
 
     def __init__(self, uses: set[str], sizes: dict[str, str] | None = None,
-                 load: Callable[[View], tuple[str, int]] | None = None) -> None:
-        self.uses, self.sizes = uses, sizes
+                 load: Callable[[View], tuple[str, int]] | None = None, numbers: Numbers | None = None) -> None:
+        self.uses, self.sizes, self.numbers = uses, sizes, numbers or Numbers()
         self.load = load or (lambda v: (text(v, sizes), 9))
 
     rank = 1                                                     # how many dims the kernel has that is printed
@@ -71,13 +116,17 @@ class Expressions:
         if f in BINARY:
             sign, level = BINARY[f]
             if f == "pow":
-                return f"{self._float(args[0], 5)}**{self.at(args[1], 4)}", 4
+                fits = self.numbers.numpys(args[1]) or self.numbers.fits(args[0])
+                return f"{self._float(args[0], 5, fits)}**{self.at(args[1], 4)}", 4
             left, right = level + (level == 0), level + (f not in ("add", "mul"))
             if f == "div":
                 args = tuple(_mask(a, args[1 - k]) for k, a in enumerate(args))
-                return f"{self.at(args[0], left)} {sign} {self._float(args[1], right)}", level
+                fits = self.numbers.numpys(args[0]) or isinstance(args[1], Literal) or self.numbers.fits(args[1])
+                return f"{self.at(args[0], left)} {sign} {self._float(args[1], right, fits)}", level
             if f == "mul":
                 args = tuple(_mask(a, args[1 - k]) for k, a in enumerate(args))
+                if isinstance(b := args[1], Call) and b.f == "div" and self.numbers.numpys(args[0]) > self.numbers.numpys(b):
+                    return f"{self.at(args[0], left)} * {self.at(b.args[0], left)} / {self._float(b.args[1], 3)}", level
                 return f"{self.at(args[0], left)} * {self._factor(args[1])}", level
             return f"{self.at(args[0], left)} {sign} {self.at(args[1], right)}", level
         if f == "neg":
@@ -103,10 +152,11 @@ class Expressions:
             bare = inner
         return f"({out})" if " @ " in bare else out
 
-    def _float(self, s: Scalar, level: int = 0) -> str:
+    def _float(self, s: Scalar, level: int = 0, fits: bool = True) -> str:
         """A number made of a loop's index, a Python int, in the parameters' type: 1 / 0 is inf, and keeps the type."""
         found = [*leaves(s)]
-        if any(isinstance(x, Step) and x.dim is None for x in found) and not any(isinstance(x, (Load, Hot)) for x in found):
+        index = any(isinstance(x, Step) and x.dim is None for x in found)
+        if not fits or (index and not any(isinstance(x, (Load, Hot)) for x in found)):
             return f"dtype.type({self.text(s)})"
         return self.at(s, level)
 

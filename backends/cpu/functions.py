@@ -37,9 +37,10 @@ from ...compiler.program import (
     reads,
     writes,
 )
-from ...compiler.sizes import Size, product, size
+from ...compiler.sizes import Size, SizeLike, product, size, symbol
 from ...compiler.system import System
 from .convolutions import work_arrays
+from .expressions import Numbers
 from .images import scratch
 from .kernels import Lowered
 from .names import Names, cut, declared
@@ -102,6 +103,7 @@ class FunctionPrinter:
         if self.buffered:                                        # a loop draws into one array, step after step
             self.local -= {s.out.array for s in flat(self.function.body) if isinstance(s, Draw)}
         self.statements = Statements(self.uses, self.allocated)
+        self.statements.expressions.numbers = Numbers(self.lengths_above(), (s for _, s, _ in numbered(self.function.body)))
         self.statements.offsets = self.offsets
         self._name()
         self.statements.prepare(self.function.body)
@@ -123,6 +125,12 @@ class FunctionPrinter:
                     word = a.name if a.name.isidentifier() else "tmp"
                     found[i, a.dims] = self.namer.claim("mask" if a.kind == BOOL else word)
                 a.name = found[i, a.dims]
+
+    def lengths_above(self) -> dict[str, SizeLike]:
+        """Lengths beyond the least that they may be, T + 1, and sizes: what `Size.positive` compares with."""
+        some = any(v.array.role == "result" for v in self.kept)  # the caller's: no such function takes none of its examples
+        free = {x for a in self.values for n in a.dims for x in n.symbols} if some else {*self.function.least}
+        return {x: symbol(x) + self.function.least.get(x, 1) for x in free} | self.system.sizes
 
     def allocated(self, a: Array) -> bool:
         """Whether an array exists before it is written."""
@@ -152,7 +160,7 @@ class FunctionPrinter:
         for _, s, looped in numbered(self.function.body):
             arrays: list[Array] = []
             if isinstance(s, Kernel) and s.out.dims and self.buffered and self.allocated(s.out.array) and not looped:
-                lowered = Lowered(s, self.uses)
+                lowered = Lowered(s, self.uses, numbers=self.statements.expressions.numbers)
                 self.statements.lowered[id(s)] = lowered
                 arrays = lowered.scratch
             elif isinstance(s, Reduction) and s.kind in ("logsumexp", "norm") and self.buffered and not looped:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ...compiler.graph import length
 from ...compiler.program import BOOL, REAL, Array, Call, Hot, Kernel, Literal, Load, Scalar, SizeOf, Step, View, leaves
-from .expressions import BINARY, UFUNC, Expressions, column, number, truth
+from .expressions import BINARY, UFUNC, Expressions, Numbers, column, number, truth
 from .views import text
 
 UFUNCS = {**UFUNC, "add": "np.add", "sub": "np.subtract", "mul": "np.multiply", "div": "np.divide", "pow": "np.power",
@@ -63,9 +63,10 @@ class Operation:
 class Lowered:
     """A kernel's operations, and the scratch arrays that they need."""
 
-    def __init__(self, kernel: Kernel, uses: set[str], sizes: dict[str, str] | None = None) -> None:
+    def __init__(self, kernel: Kernel, uses: set[str], sizes: dict[str, str] | None = None,
+                 numbers: Numbers | None = None) -> None:
         self.kernel, self.uses, self.sizes = kernel, uses, sizes
-        self.expressions = Expressions(uses, sizes)
+        self.expressions = Expressions(uses, sizes, numbers=numbers)
         self.operations: list[Operation] = []
         self.scratch: list[Array] = []
         self.memo: dict[Scalar, Operand] = {}

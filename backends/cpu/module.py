@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 
-from ...compiler.graph import BATCH, Expr, GraphError, Input, postorder
+from ...compiler.graph import BATCH, Expr, Extent, GraphError, Input, postorder
 from ...compiler.node import base, length
 from ...compiler.options import Checkpoint, Options
 from ...compiler.pipeline import Compiled
@@ -80,7 +80,7 @@ class ModulePrinter:
         roots = [r for s in (out.differentiated, out.evaluated) if s for r in s.roots()]
         nodes: list[Expr] = [*postorder(*roots, *out.gradients.values()), *(p.node for p in self.system.params.values()),
                              *(s.node for s in self.system.stats.values()), *self.system.inputs.values()]
-        used = {k for n in nodes for s in n.shape for k in s.symbols}
+        used = {k for n in nodes for s in (*n.shape, *([n.size] if isinstance(n, Extent) else [])) for k in s.symbols}
         used |= {str(length(x)) for n in nodes for x in n.axes}  # an axis may have a declared length: a Gibbs chain
         used |= {k for i in self.system.inputs.values() if i.type.n is not None for k in i.type.n.symbols}
         return [k for k in self.system.sizes if k in used]

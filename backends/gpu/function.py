@@ -34,7 +34,7 @@ from ...compiler.program import (
     reads,
     writes,
 )
-from ...compiler.sizes import Size, product, size, symbol
+from ...compiler.sizes import Size, product, size
 from ..cpu.functions import WIDTH, Text, loop_head, wrapped
 from ..cpu.names import cut, declared
 from ..cpu.packing import gathered
@@ -106,10 +106,7 @@ class CudaFunction(NativeFunction):
 
     def _joined(self, body: list[Stmt], kept: frozenset[Array]) -> list[Stmt]:
         """What is computed of a sum, or of a product, without a launch of its own, where that may be."""
-        some = any(a.role == "result" for a in kept)             # the caller's: no such function takes none of its examples
-        free = {x for a in self._every() for n in a.dims for x in n.symbols} if some else set()
-        lengths = {x: symbol(x) + self.function.least.get(x, 1) for x in free} | self.system.sizes
-        body = by_totals(with_scales(body, kept, lengths), kept, self.namer.claim)
+        body = by_totals(with_scales(body, kept, self.lengths_above()), kept, self.namer.claim)
         return with_epilogues(pooled(body))
 
     def _name_scratch(self) -> None:

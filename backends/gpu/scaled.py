@@ -28,7 +28,7 @@ from ...compiler.program import (
     reads,
     writes,
 )
-from ...compiler.sizes import Size, SizeLike
+from ...compiler.sizes import SizeLike
 from ..cpu.expressions import Expressions
 from .epilogues import memory
 from .matrices import gemm
@@ -140,16 +140,10 @@ def _constant(s: Scalar, lengths: Mapping[str, SizeLike]) -> bool:
         case Literal(value):
             return not isinstance(value, bool)
         case SizeOf(size):
-            return _positive(size, lengths)
+            return size.positive(lengths)                        # Python does not divide by 0: `B*T - B` is where T is 2 or more
         case Call(f, args):
             return f in CONSTANT and all(_constant(x, lengths) for x in args)
     return False
-
-
-def _positive(n: Size, lengths: Mapping[str, SizeLike]) -> bool:
-    """Whether a size is more than 0 at all such lengths, for Python does not divide by 0: `B*T - B` is where T is 2 or more."""
-    beyond = dict(n.substitute(lengths).terms)
-    return () in beyond and all(c > 0 and {*names} <= {*lengths} for names, c in beyond.items())
 
 
 __all__ = ["Scaled", "with_scales"]

@@ -567,9 +567,9 @@ def _gradients(params, grads, x, h0_1, c0_1, h0_2, c0_2, workspace):
     np.sum(x_next, axis=2, out=sum_x_next)                      # (T, B)
     sigmoid(max_y, out=tmp2)
     sum_x_next *= tmp2
-    sum_x_next *= -1 / (B*D*T - B*D)
+    sum_x_next *= -1 / dtype.type(B*D*T - B*D)
     d_y = exp_y
-    np.multiply(-1 / (D*T - D) / B, x_next, out=tmp3)
+    np.multiply(-1 / dtype.type(D*T - D) / B, x_next, out=tmp3)
     d_y /= sum_exp_y[..., None]
     d_y *= sum_x_next[..., None]
     np.subtract(tmp3, d_y, out=d_y)
