@@ -42,7 +42,8 @@ def steps(d, sizes, kernel, plain):
     text = f", stride = {listed(stride)}" if stride != (plain or [1] * dims) else ""
     text += f", dilation = {listed(dilation)}" if dilation != [1] * dims else ""
     if form:
-        text += ", padding = " + {"same": "same", "number": str(pads[0][0]), "pairs": f"[{', '.join(f'[{a}, {b}]' for a, b in pads)}]"}[form]
+        pairs = ", ".join(f"[{a}, {b}]" for a, b in pads)
+        text += ", padding = " + {"same": "same", "number": str(pads[0][0]), "pairs": f"[{pairs}]"}[form]
     return text, out
 
 
@@ -60,7 +61,8 @@ def convolved(d):
     W = d.param((o, c // groups, *kernel))
     bias = f", {d.param((o,))}" if d.chance(0.5) else ""
     flip = ", flip = true" if d.chance(0.08) else ""
-    out = replace(x, text=f"conv({x.text}, {W}{bias}{found[0]}{f', groups = {groups}' if groups > 1 else ''}{flip})", shape=(o, *found[1]))
+    more = f"{found[0]}{f', groups = {groups}' if groups > 1 else ''}{flip}"
+    out = replace(x, text=f"conv({x.text}, {W}{bias}{more})", shape=(o, *found[1]))
     return d.activation(out) if d.chance(0.5) else out
 
 
@@ -89,7 +91,8 @@ def pooled(d):
     found = steps(d, x.shape[1:], window, window)
     if found is None:
         return None
-    return replace(x, text=f"{d.r.choice(('max_pool', 'avg_pool'))}({x.text}, {listed(window)}{found[0]})", shape=(x.shape[0], *found[1]))
+    f = d.r.choice(("max_pool", "avg_pool"))
+    return replace(x, text=f"{f}({x.text}, {listed(window)}{found[0]})", shape=(x.shape[0], *found[1]))
 
 
 def summed_blocks(d):
@@ -153,5 +156,6 @@ def stacked(d):
         if x.shape[0] + y.shape[0] < 12 else None
 
 
-IMAGES = {convolved: 9, pooled: 6, widened: 2.5, summed_blocks: 1, by_channel: 2, blocks: 2, flattened: 2, turned: 1.5, stacked: 2,
-          activated: 4, combined: 4, scaled: 2, divided: 1, positive: 1, chosen: 1.5, noisy: 0.7, over_batch: 1, reduced: 0.7, stopped: 0.3}
+IMAGES = {convolved: 9, pooled: 6, widened: 2.5, summed_blocks: 1, by_channel: 2, blocks: 2, flattened: 2, turned: 1.5,
+          stacked: 2, activated: 4, combined: 4, scaled: 2, divided: 1, positive: 1, chosen: 1.5, noisy: 0.7, over_batch: 1,
+          reduced: 0.7, stopped: 0.3}

@@ -15,6 +15,9 @@ from zoo.random_time import ENCODED, TIMED, over_time
 
 OPTIMISERS = ("adam(lr = 0.01)", "adam(lr = 0.01)", "sgd(lr = 0.05)", "momentum(lr = 0.02, momentum = 0.9)", "rmsprop(lr = 0.01)",
               "nesterov(lr = 0.02, momentum = 0.8)", "adagrad(lr = 0.05)", "adamw(lr = 0.01, weight_decay = 0.1)")
+ERRORS = ("squares({}, {})", "mean(({} - {})^2)", "sum(abs({} - {}))", "log(1 + sum(({} - {})^2))")
+SIZES = ("sum({}^2)", "mean(tanh({}))", "max({})", "logsumexp({})", "var({})", "norm(0.3 + {}^2)", "sum(sin({}))")
+SURGERY = ("clip(d_{}, -0.05, 0.05)", "0.5 * d_{}", "d_{} / (1 + norm(1 + d_{}^2))")
 FIELDS = ("tanh({})", "{} * sigmoid(a * {})", "select({} > a, {}, a * {})", "max({}, a) + 0.1 * {}", "{} / (1 + {}^2) + a")
 
 
@@ -34,6 +37,10 @@ def given(d, shape, axes=(), kind="real", target=False):
 
 def bounded(d, v):
     """Boundaries of an input, and the steps that may be read of it then."""
+    if v.kind == "class":
+        d.head[-1] += f" where {v.name}[-1] = {d.r.choice(('0', '1'))}"
+        d.add(replace(v, text=f"{v.name}[t-1]"))
+        return
     before, after = d.chance(0.7), d.ahead and d.chance(0.5)
     where = [f"{v.name}[<0] = {d.r.choice(('0', '0.2'))}"] * before + [f"{v.name}[>=T] = 0"] * after
     if where:
@@ -52,14 +59,19 @@ def inputs(d, axes=()):
         if kind == "class":
             shape = (d.r.choice((2, 3, 5)),)
         v = d.add(given(d, shape, axes, kind))
-        if axes == ("t",) and kind == "real" and d.chance(0.2):
+        if axes == ("t",) and kind in ("real", "class") and d.chance(0.2):
             bounded(d, v)
     if d.chance(0.1):
         d.add(given(d, (), axes, "bool"))
     if not d.pick(1):
         classes = [v for v in d.values if v.kind == "class"]
-        d.settled(replace(classes[0], text=f"{d.param((classes[0].shape[0], w := d.dim()))}[{classes[0].text}]", shape=(w,), kind="real")
-                  if classes else given(d, (d.dim(),), axes))
+        d.settled(row(d, classes[0]) if classes else given(d, (d.dim(),), axes))
+
+
+def row(d, c):
+    """The row of a table for a class."""
+    width = d.dim()
+    return replace(c, text=f"{d.param((c.shape[0], width))}[{c.text}]", shape=(width,), kind="real")
 
 
 # ---------------------------------------------------------------- fragments, functions, repetitions
@@ -100,17 +112,41 @@ def repeated(d):
     if v is None:
         return
     g, n, index = d.fresh("g"), v.shape[0], f", {v.axes[0]}" if v.axes else ""
-    W, shared = d.fresh("V"), d.chance(0.5)
+    W, shared, below = d.fresh("V"), d.chance(0.5), f"{g}[l-1{index}]"
     d.lines.append(f"{g}[1{index}] = {v.text}")
     if shared:
         d.params.append(f"param {W}[{n}, {n}] ~ normal(0.5)")
     d.lines += ["repeat l in 2..3:", *([] if shared else [f"    param {W}[l, {n}, {n}] ~ normal(0.5)"]),
-                f"    {g}[l{index}] = tanh({W}{'' if shared else '[l]'} @ {g}[l-1{index}]){d.r.choice(('', f' + {g}[l-1{index}]'))}"]
+                f"    {g}[l{index}] = tanh({W}{'' if shared else '[l]'} @ {below}){d.r.choice(('', f' + {below}'))}"]
     d.equation(replace(v, text=f"{g}[3{index}]", power=1))
 
 
+def stored(d):
+    """A statistic of the model's own, read from what is stored in evaluation."""
+    v = d.pick(1, lambda u: u.batch and u.name and not u.axes)
+    if v is None:
+        return
+    name = d.fresh("q")
+    d.lines += [f"m{name} = mean[batch]({d.r.choice(('{}', '{}^2', 'tanh({})')).replace('{}', v.text)})",
+                f"stat {name}[{v.shape[0]}] = 0.5 <- 0.8 * {name} + 0.2 * m{name}"]
+    d.equation(replace(v, text=f"({v.text} / (1 + m{name}^2))"))
+
+
+def alone(d):
+    """A sequence that no input has, of no example's own."""
+    if "t" not in d.time or d.ahead is False:
+        return
+    name, h = d.fresh("o"), d.dim()
+    start = d.start(Value("", (h,)))
+    d.lines.append(f"{name}[t] = tanh({d.matrix(h, h)} @ {name}[t-1] + {d.param((h,))}) where {name}[-1] = {start}")
+    d.add(Value(f"{name}[t]", (h,), ("t",), False, 0))
+    v = d.pick(1, lambda u: u.shape == (h,) and u.batch)
+    if v is not None:
+        d.equation(Value(f"({v.text} * {name}[t])", (h,), tuple(dict.fromkeys((*v.axes, "t")))))
+
+
 def extras(d):
-    for build, p in ((fragment, 0.15), (function, 0.12), (repeated, 0.1)):
+    for build, p in ((fragment, 0.15), (function, 0.12), (repeated, 0.1), (stored, 0.1), (alone, 0.1)):
         if d.chance(p):
             build(d)
 
@@ -155,6 +191,8 @@ def pairs(d):
     """Two sequences, of other lengths each."""
     d.time, d.ahead = ("s", "t"), True
     inputs(d, ("s",))
+    if d.chance(0.1):
+        d.add(given(d, (d.dim(),), ("s", "t")))
     for _ in range(d.r.randrange(1, 4)):
         term(d, ENCODED)
     inputs(d, ("t",))
@@ -177,7 +215,7 @@ def averaged(d, v, text, bare=False):
     if len(v.axes) > 1 or not v.batch:
         return f"mean[{', '.join((*['batch'] * v.batch, *v.axes))}] {inside}"
     axis = v.axes[0]
-    forms = [f"mean[batch, {axis}]", f"mean[batch, {axis}]", f"mean[batch] sum[{axis}]", f"mean[batch] mean[{axis}]", f"sum[{axis}] mean[batch]"]
+    forms = [f"mean[batch, {axis}]"] * 2 + [f"mean[batch] sum[{axis}]", f"mean[batch] mean[{axis}]", f"sum[{axis}] mean[batch]"]
     if d.ranges and axis == "t":
         forms += ["mean[batch, t < T-1]", "mean[batch] sum[t >= 1]", "mean[batch, t >= 1]"]
     return f"{d.r.choice(forms)} {inside}"
@@ -192,13 +230,12 @@ def loss(d):
         return weight + averaged(d, v, f"cross_entropy(softmax({v.text}), {y.text})", True)
     if k < 0.6 and v.batch:
         y = given(d, v.shape, v.axes, target=True)
-        form = d.r.choice(("squares({}, {})", "mean(({} - {})^2)", "sum(abs({} - {}))", "log(1 + sum(({} - {})^2))")) if v.rank else "({} - {})^2"
+        form = d.r.choice(ERRORS) if v.rank else "({} - {})^2"
         return weight + averaged(d, v, form.format(v.text, y.text), "squares" in form)
     if k < 0.7 and v.batch and v.rank < 2:
         y = given(d, v.shape, v.axes, "unit" if d.chance(0.5) else "binary", True)
         return weight + averaged(d, v, f"binary_cross_entropy(sigmoid({v.text}), {y.text})", True)
-    text = f"{v.text}^2" if not v.rank else d.r.choice((f"sum({v.text}^2)", f"mean(tanh({v.text}))", f"max({v.text})", f"logsumexp({v.text})",
-                                                      f"var({v.text})", f"norm(0.3 + {v.text}^2)", f"sum(sin({v.text}))"))
+    text = d.r.choice(SIZES if v.rank else ("{}^2",)).replace("{}", v.text)
     if k > 0.93 and v.batch:
         where = ", ".join(("batch", *v.axes))
         return f"{weight}sum((mean[{where}]({v.text}))^2)" if v.rank else f"{weight}(mean[{where}]({v.text}))^2"
@@ -210,19 +247,19 @@ def ends(d):
     out = ["loss = " + " + ".join(loss(d) for _ in range(d.r.choice((1, 1, 2, 3))))]
     names = [p.split()[1].split("[")[0] for p in d.params]
     for _ in range(d.r.choice((0, 0, 1, 2)) if names else 0):
-        out.append(f"penalty {d.r.choice(('l2(0.01)', 'l1(0.01)'))} on {', '.join(d.r.sample(names, min(len(names), d.r.choice((1, 2)))))}")
+        which = d.r.sample(names, min(len(names), d.r.choice((1, 2))))
+        out.append(f"penalty {d.r.choice(('l2(0.01)', 'l1(0.01)'))} on {', '.join(which)}")
     lines = [v.name for v in d.values if v.name and v.name[0] not in "xyc"]
     if lines and d.chance(0.6):
         out.append(f"output {', '.join(dict.fromkeys(d.r.choices(lines, k=2)))}")
     v = d.pick(wanted=lambda u: u.rank == 1 and u.batch and len(u.axes) < 2)
     if v and d.chance(0.4):
-        mean = f"mean[{', '.join(('batch', *v.axes))}]"
-        out.append(f"metric far = {mean} ({d.r.choice(('max(abs({}))', 'argmax({})', 'sum({}) > 0.1')).format(v.text)})".replace("(argmax", "real(argmax")
-                   .replace("))", ") == 0)") if False else f"metric far = {mean} max(abs({v.text}))")
-    if d.chance(0.08) and (found := [v for v in d.values if v.name and v.name[0] == "h" and v.batch]):
+        form = d.r.choice(("max(abs({}))", "real(argmax({}) == 0)")).format(v.text)
+        out.append(f"metric far = mean[{', '.join(('batch', *v.axes))}] {form}")
+    if d.chance(0.15) and (found := [v for v in d.values if v.name and v.name[0] == "h" and v.batch]):
         v = d.r.choice(found)
-        out.append(f"on_backward {v.text}: clip(d_{v.name}, -0.05, 0.05)")
-    return out + [training(d, names)]
+        out.append(f"on_backward {v.text}: {d.r.choice(SURGERY if v.rank else SURGERY[:2]).replace('{}', v.name)}")
+    return [*out, training(d, names)]
 
 
 def training(d, names):

@@ -55,14 +55,14 @@ def scaled(d):
 def divided(d):
     a = d.pick()
     b = d.like(a)
-    return joined(f"({a.text} / (1 + {b.text}^2))", a, b) if d.chance(0.5) else joined(f"({a.text} / (0.5 + exp({b.text} / 3)))", a, b)
+    return joined(f"({a.text} / ({d.r.choice(('1 + {}^2', '0.5 + exp({} / 3)')).format(b.text)}))", a, b)
 
 
 def positive(d):
     """Roots, logarithms and powers of what is positive."""
     a = d.pick()
-    text = d.r.choice(("sqrt({}^2 + 0.3)", "log(1 + {}^2)", "log1p(softplus({}))", "(0.2 + {}^2)^0.5", "(1 + {}^2)^(-1)", "exp(-{}^2)",
-                       "exp(-softplus({}))", "({}^2 / 3)", "({}^3 / 6)", "logaddexp({}, 0.3)", "expm1(-abs({}))"))
+    text = d.r.choice(("sqrt({}^2 + 0.3)", "log(1 + {}^2)", "log1p(softplus({}))", "(0.2 + {}^2)^0.5", "(1 + {}^2)^(-1)",
+                       "exp(-{}^2)", "exp(-softplus({}))", "({}^2 / 3)", "({}^3 / 6)", "logaddexp({}, 0.3)", "expm1(-abs({}))"))
     return replace(a, text=text.format(a.text), power=a.power * 3 if "^3" in text else a.power * 2 if "/ 3" in text else a.power)
 
 
@@ -71,8 +71,8 @@ def chosen(d):
     a = d.pick()
     b, k = d.like(a), d.r.random()
     if k < 0.5:
-        c = d.r.choice((f"{b.text} > 0.1", f"{a.text} < {b.text} + 0.2", f"{b.text} > -0.5 and {a.text} < 1.7", f"not ({b.text} >= 0.3)",
-                        f"{b.text} > 0.9 or {b.text} < -0.9"))
+        c = d.r.choice((f"{b.text} > 0.1", f"{a.text} < {b.text} + 0.2", f"{b.text} > -0.5 and {a.text} < 1.7",
+                        f"not ({b.text} >= 0.3)", f"{b.text} > 0.9 or {b.text} < -0.9"))
         other = d.r.choice((f"0.3 * {b.text}", "0", f"{b.text}", "0.2"))
         return joined(f"select({c}, {a.text}, {other})", a, b)
     if k < 0.8:
@@ -138,7 +138,8 @@ def of_matrices(d):
     if k < 0.75:
         return replace(m, text=f"{m.text}.T", shape=(q, p))
     if k < 0.85:
-        return replace(m, text=f"({m.text} + {m.text}.T)") if p == q else replace(m, text=f"transpose({m.text}, 1, 0)", shape=(q, p))
+        both = replace(m, text=f"({m.text} + {m.text}.T)")
+        return both if p == q else replace(m, text=f"transpose({m.text}, 1, 0)", shape=(q, p))
     return replace(m, text=f"flatten({m.text})", shape=(times_of(p, q),))
 
 
@@ -158,8 +159,9 @@ def over_batch(d):
     if a is None or (a.axes and a.axes != ("t",)):
         return None
     where = "batch, t" if a.axes and not d.loop and d.chance(0.4) else "batch"
-    return replace(a, text=d.r.choice((f"({a.text} - mean[{where}]({a.text}))", f"({a.text} / sqrt(mean[{where}]({a.text}^2) + 0.3))",
-                                       f"({a.text} - max[{where}]({a.text}))", f"({a.text} / (0.5 + var[{where}]({a.text})))")))
+    form = d.r.choice(("({} - mean[!]({}))", "({} / sqrt(mean[!]({}^2) + 0.3))", "({} - max[!]({}))",
+                       "({} / (0.5 + var[!]({})))"))
+    return replace(a, text=form.replace("!", where).replace("{}", a.text))
 
 
 def normalised(d):
@@ -263,8 +265,8 @@ def flagged(d):
 
 
 TERMS = {affine: 9, activated: 5, combined: 7, scaled: 4, divided: 2, positive: 3, chosen: 3, noisy: 2, stopped: 0.5, inner: 2,
-         of_matrices: 4, reduced: 3, over_batch: 2, normalised: 5, sliced: 5, concatenated: 5, reshaped: 1.5, padded: 0.7, outer: 1.5,
-         looked_up: 3, flagged: 1}
+         of_matrices: 4, reduced: 3, over_batch: 2, normalised: 5, sliced: 5, concatenated: 5, reshaped: 1.5, padded: 0.7,
+         outer: 1.5, looked_up: 3, flagged: 1}
 
 
 def term(d, table=None):

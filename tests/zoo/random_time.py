@@ -7,8 +7,12 @@ from dataclasses import replace
 from zoo.random_drafts import STARTS
 from zoo.random_terms import TERMS, joined, term
 
-CELLS = ("lstm", "gru", "lstm_plain", "lstm_peephole", "lstm_coupled", "mgu", "elman", "elman2", "gru_after", "gru_plain", "mi_rnn",
-         "qrnn", "lstm_torch", "gru_torch", "lstm_keras", "gru_keras", "rnn_keras", "mlstm", "irnn", "lstm_layer_norm", "rnn_torch")
+CELLS = ("lstm", "gru", "lstm_plain", "lstm_peephole", "lstm_coupled", "mgu", "elman", "elman2", "gru_after", "gru_plain",
+         "mi_rnn", "qrnn", "lstm_torch", "gru_torch", "lstm_keras", "gru_keras", "rnn_keras", "mlstm", "irnn", "lstm_layer_norm",
+         "rnn_torch")
+OTHERWISE = ("qrnn", "elman2", "lstm_keras")                     # cells whose start is not one h0
+FORMS = ("tanh({p})", "tanh({p})", "0.5 * {e} + 0.5 * tanh({p})", "sigmoid({p}) * {e} + 0.2 * sin({p})",
+         "(1 - sigmoid({p})) * {e} + sigmoid({p}) * tanh({q})", "softsign({p}) + 0.3 * {e}", "0.3 * relu({p}) * 0.5 + 0.2 * {e}")
 STACKS = ("bidirectional", "stacked", "stacked_bidirectional", "stacked_residual", "gru_torch_bidirectional")
 REDUCTIONS = ("sum", "mean", "max", "min", "logsumexp", "var", "norm", "prod")
 RANGES = ("t", "t", "t", "t >= 1", "t < T-1", "t > 0, t < T-1")
@@ -34,7 +38,7 @@ def library_cell(d, axis="t"):
     h = 3 if "layer_norm" in cell and d.n(h) < 3 else h
     back = ", reverse = true" if d.ahead and d.chance(0.25) else ""
     still = d.pick(1, lambda v: v.shape == (h,) and not v.axes and v.batch and v.name)
-    start = f", h0 = {still.text}" if still and not back and cell not in ("qrnn", "elman2", "lstm_keras") and d.chance(0.5) else ""
+    start = f", h0 = {still.text}" if still and not back and cell not in OTHERWISE and d.chance(0.5) else ""
     return replace(x, text=f"{cell}({x.text}, {h}{start}{back})", shape=(h,), power=0)
 
 
@@ -71,9 +75,7 @@ def closing(d, x, name, h, axis, deep, back):
     if d.chance(0.5):
         pre += f" + {d.matrix(h, h)} @ {earlier}"
     pre += f" + {d.param((h,))}" if d.chance(0.5) else ""
-    form = d.r.choice(("tanh({p})", "tanh({p})", "0.5 * {e} + 0.5 * tanh({p})", "sigmoid({p}) * {e} + 0.2 * sin({p})",
-                       "(1 - sigmoid({p})) * {e} + sigmoid({p}) * tanh({q})", "softsign({p}) + 0.3 * {e}", "0.3 * relu({p}) * 0.5 + 0.2 * {e}"))
-    value = form.format(p=pre, e=earlier, q=f"{d.matrix(h, a.shape[0])} @ {a.text}")
+    value = d.r.choice(FORMS).format(p=pre, e=earlier, q=f"{d.matrix(h, a.shape[0])} @ {a.text}")
     T = axis.upper()
     if d.chance(0.5):
         where = f"{name}[{'>=' + T if back else '<0'}] = {d.start(replace(x, shape=(h,)))}"
@@ -151,8 +153,8 @@ def along_time(d):
     if k < 0.3 and d.ahead:
         return replace(a, text=f"{d.r.choice(('softmax', 'log_softmax'))}[t]({a.text})")
     if k < 0.6:
-        return replace(a, text=d.r.choice((f"({a.text} * select(t > 1, 1, 0.5))", f"({a.text} * (t + 1) / T)", f"(sin(t / 2) * {a.text})",
-                                           f"select(t < 2, {a.text}, 0.1)")))
+        form = d.r.choice(("({} * select(t > 1, 1, 0.5))", "({} * (t + 1) / T)", "(sin(t / 2) * {})", "select(t < 2, {}, 0.1)"))
+        return replace(a, text=form.replace("{}", a.text))
     name = d.fresh("a")
     d.lines.append(f"{name}[t] = 0.7 * {name}[t-1] + 0.4 * {a.text} where {name}[-1] = {d.r.choice(STARTS)}")
     return replace(a, text=f"{name}[t]")

@@ -1,8 +1,9 @@
 """What every random model must satisfy: `agrees(text, seed)` says in one word what became of it, and else raises AssertionError.
 
-The reference interpreter against finite differences; the module for NumPy, as formulas and as it is printed by default, against the
-interpreter; the model's text against the model; other lengths through the same module and workspace; the same in C. All of that
-in float64, where a kink is met by no random number; ties (a maximum of two zeros) fall to the first everywhere. CUDA in float32.
+The reference interpreter against finite differences; the module for NumPy, as formulas, as it is printed by default, and with
+loops unrolled or in chunks, against the interpreter; the model's text against the model; other lengths through the same module
+and workspace; outputs step by step; three training steps; the same in C. All of that in float64, where a kink is met by no random
+number; ties (a maximum of two zeros) fall to the first everywhere. CUDA in float32.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 from chainrule.backends.cpu.program import Program
 from chainrule.backends.native.program import NativeProgram
 from chainrule.compiler.check import check_gradients
-from chainrule.compiler.graph import GraphError
+from chainrule.compiler.graph import BATCH, GraphError
+from chainrule.compiler.options import Options
 from chainrule.compiler.shortest import shortest
 from chainrule.frontends.language import ModelError, parse
 from chainrule.frontends.language.printing import to_text
@@ -24,7 +26,8 @@ from zoo.points import SEED, drawn
 WITHIN = 2e-5, 1e-6
 RTOL, ATOL = 1e-7, 1e-9
 PLACE = re.compile(r"^\S+:\d+:\d+: error: \S")
-PARTS = ("name", "sizes", "inputs", "targets", "domains", "params", "stats", "outputs", "loss", "penalties", "metrics", "training")
+PARTS = ("name", "sizes", "inputs", "targets", "domains", "params", "stats", "outputs", "loss", "penalties", "metrics",
+         "training")
 
 
 def system_of(source):
@@ -95,11 +98,11 @@ def again(system):
         assert read.equations[name] is e, f"{name} of the printed text\n{printed}"
 
 
-def by_differences(system, at):
+def by_differences(system, at, order):
     """The derived gradient against finite differences, where nothing is left out of it on purpose."""
     if "stop(" in to_text(system):
         return
-    report = check_gradients(system, {**at.params, **at.inside}, order=1, lengths=at.lengths)
+    report = check_gradients(system, {**at.params, **at.inside}, order=order, lengths=at.lengths)
     assert report.ok, f"finite differences\n{report}"
 
 
@@ -110,7 +113,7 @@ def trained(program, at):
 
 
 def on_numpy(plain, program, at, wanted, seed):
-    """Both levels of the NumPy module against the interpreter; steps, and other lengths in the same workspace, against each other."""
+    """Both levels of the NumPy module against the interpreter; steps, and other lengths in one workspace, against each other."""
     close(results(plain, at), wanted, "NumPy as formulas")
     workspace = program.Workspace()
     close(results(program, at, workspace), wanted, "NumPy")
@@ -120,6 +123,40 @@ def on_numpy(plain, program, at, wanted, seed):
     steps = trained(plain, at)
     close(trained(program, at), steps, "steps in NumPy", 1e-5, 1e-7)
     return other, results(plain, other), steps
+
+
+def step_by_step(program, at, wanted):
+    """The outputs at every step, where a model has a step along an axis and examples end together."""
+    steps, system = program.compiled.steps, at.system
+    if steps is None or system.lengths:
+        return
+    plan, inputs = steps.plan, at.inputs(program)
+    params = {k: np.array(v, float) for k, v in at.params.items()}
+    counted = any(BATCH in system.inputs[k].axes for k in plan.fixed)
+    carry = programs.taking(program.module.start, params, inputs, **({} if counted else {"batch": at.lengths["B"]}))
+    given = {k: inputs[k] for k in plan.given}
+    if not given:
+        return
+    for t in range(at.lengths[plan.axis.upper()]):
+        out, carry = program.module.step(params, carry, **{k: v[:, t] for k, v in given.items()})
+        along = {k: v for k, v in out.items() if plan.axis in system.equations[k].axes}
+        close(along, {k: wanted[f"output {k}"][:, t] for k in along}, f"step {t}", 1e-7, 1e-9)
+
+
+def scheduled(system, at, wanted, seed):
+    """Loops unrolled, or computed again in chunks: the same numbers."""
+    if not any("t" in i.axes for i in system.inputs.values()):
+        return
+    r = random.Random(seed)
+    options = r.choice(({"unroll": 2}, {"unroll": 3}, {"checkpoint": "sqrt"}, {"checkpoint": "every 2"}))
+    if system.training.truncate or system.training.checkpoint:
+        options = {"unroll": 2}
+    try:
+        program = Program(system, "float64", options=Options(**options))
+    except GraphError as e:
+        assert "\n" not in str(e), str(e)
+        return
+    close(results(program, at), wanted, f"NumPy, {options}")
 
 
 def in_c(system, at, wanted, other, other_wanted, steps):
@@ -140,14 +177,15 @@ def on_device(at, seed):
     far = programs.differences(found, wanted, *WITHIN)
     if not far or programs.at_a_kink(c, *WITHIN):
         return "kink" if far else "agrees"
-    exact = programs.Case(c.system, {k: np.asarray(v, float) for k, v in c.params.items()}, c.inputs, Program(c.system, "float64"), "")
+    double = {k: np.asarray(v, float) for k, v in c.params.items()}
+    exact = programs.Case(c.system, double, c.inputs, Program(c.system, "float64"), "")
     rounding = programs.differences(programs.on_numpy(exact), wanted, 4e-6, 1e-7)      # NumPy's own, which is as large
     assert far.keys() <= rounding.keys(), f"CUDA at {at.lengths}: {far}"
     return "rounding"
 
 
 def agrees(source, seed, c=True, cuda=True):
-    """What became of a model: `refused`, `not finite`, `agrees`, or, where float32 has several right results, `kink`, `rounding`."""
+    """What became of a model: `refused`, `not finite`, `agrees`; `kink` or `rounding` where float32 has several right results."""
     system = system_of(source)
     if system is None:
         return "refused"
@@ -156,13 +194,15 @@ def agrees(source, seed, c=True, cuda=True):
     wanted = interpreted(at)
     if not all(np.isfinite(v).all() and np.abs(v).max(initial=0) < 1e6 for v in wanted.values()):
         return "not finite"
-    by_differences(system, at)
+    by_differences(system, at, order=1 + (seed % 4 == 1))
     try:
         modules = [Program(system, "float64", level) for level in (0, 1)]
     except GraphError as e:                                      # what cannot be cut into chunks, say: one sentence
         assert "\n" not in str(e), str(e)
         return "refused"
     others = on_numpy(*modules, at, wanted, seed)
+    step_by_step(modules[1], at, wanted)
+    scheduled(system, at, wanted, seed)
     if c:
         in_c(system, at, wanted, *others)
     return on_device(at, seed) if cuda else "agrees"

@@ -1,4 +1,4 @@
-"""Random models, and what they were reduced to where they were wrong: every backend against the interpreter. See `random_checks`."""
+"""Random models, and what they were reduced to where wrong, all backends against the interpreter; see `random_checks`."""
 
 import numpy as np
 import pytest
