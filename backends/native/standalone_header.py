@@ -114,7 +114,13 @@ class Header:
         return USE.format(begin=begin, name=self.prefix,
                           name_upper=self.prefix.upper(), functions=functions, bytes=f"{self.bytes(4):,}",
                           what="training and prediction" if self._has("train_step") else "prediction",
-                          wide=f"{self.bytes(8):,}", macros=sizes, handed=self._handed())
+                          wide=f"{self.bytes(8):,}", macros=self._kept() + sizes, handed=self._handed())
+
+    def _kept(self) -> str:
+        """What of the train line has no form here."""
+        chunks = self.system.training.checkpoint
+        said = f"\n   Every step of a sequence is kept in it: checkpoint = {chunks} of the train line has no form here.\n"
+        return "" if chunks is None else said
 
     def _handed(self) -> str:
         """Who begins a carry and a memory, and who moves them on."""

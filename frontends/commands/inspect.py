@@ -70,8 +70,10 @@ def write_c(path: Path, system: Any, dtype: str, schedule: dict[str, Any]) -> No
     for file, text in ((path, files.source), (path.with_suffix(".h"), files.header)):
         write_atomic(file, text.encode())
     lengths = ", ".join(f"{m} = {n}" for m, n in files.defaults.items())
+    chunks = system.training.checkpoint
+    kept = "" if chunks is None else f", in which every step is kept: a C file has no form for checkpoint = {chunks}"
     console().print(f"{path}: {files.source.count(chr(10))} lines, and {path.with_suffix('.h')}; {files.bytes:,} bytes of memory"
-                    f"{f' with {lengths}' if lengths else ''}; cc -O3 -c {path} compiles it", markup=False, soft_wrap=True)
+                    f"{f' with {lengths}' if lengths else ''}{kept}; cc -O3 -c {path} compiles it", markup=False, soft_wrap=True)
 
 
 def explain(model: str, name: str, sizes: tuple[str, ...], block: str | None = None) -> None:

@@ -184,6 +184,14 @@ def test_the_example_learns(tmp_path):
 
 # ---------------------------------------------------------------- mistakes
 
+def test_checkpoints_of_the_train_line_are_said_to_be_left_out():
+    """They change the memory alone; those of the command line are refused."""
+    plain = "model m(D = 3)\ninput x[t, D]\nparam w[D] = 1\nh[t] = w * x[t] + h[t-1] where h[-1] = 0\nloss = sum[t] sum(h[t])\n"
+    files = [standalone(parse(f"{plain}train sgd(lr = 0.1){more}\n")) for more in ("", ", checkpoint = sqrt")]
+    said = "\n   Every step of a sequence is kept in it: checkpoint = sqrt of the train line has no form here.\n"
+    assert files[0].source == files[1].source and said in files[1].header and files[1].header.replace(said, "") == files[0].header
+
+
 def test_what_has_no_form_in_c():
     with pytest.raises(GraphError, match="keeps every step of a sequence in memory; leave out --checkpoint"):
         standalone(MODELS["gru"](), Options(checkpoint="sqrt"))
