@@ -19,7 +19,16 @@ from .selfcheck import CHECK
 from .steps import CudaCheckpointing, CudaGeneration, CudaSteps
 from .updates import CudaUpdates
 
-IMPORTS = "import ctypes\n\nimport cupy as cp\nimport numpy as np\n"
+IMPORTS = """import ctypes
+
+import numpy as np
+
+try:
+    import cupy as cp
+except ImportError as e:
+    raise ImportError(f'this module runs on CuPy, which cannot be imported ({e}); install "cupy-cuda13x[ctk]" for CUDA 13, '
+                      '"cupy-cuda12x[ctk]" for CUDA 12') from None
+"""
 RECORDS = IMPORTS.replace("\n", "\nimport gc\n", 1)               # of a module with a training step
 WORDS = ("COMMON", "CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
          "cp", "ctypes", "gc", "TOGETHER", "PARTS", "tiles", "shares")

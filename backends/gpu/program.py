@@ -43,8 +43,7 @@ class CudaProgram(Program):
         try:
             out = super().module
         except ImportError as e:
-            raise NoDevice(f'the cupy backend runs on CuPy, which cannot be imported ({e}); '
-                           'install "chainrule[gpu]" for CUDA 13 or "chainrule[gpu12]" for CUDA 12') from None
+            raise NoDevice(str(e)) from None                     # says what to install
         try:
             count = out.cp.cuda.runtime.getDeviceCount() if fresh else 1
         except RuntimeError as e:

@@ -42,8 +42,13 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
 import ctypes
 import gc
 
-import cupy as cp
 import numpy as np
+
+try:
+    import cupy as cp
+except ImportError as e:
+    raise ImportError(f'this module runs on CuPy, which cannot be imported ({e}); install "cupy-cuda13x[ctk]" for CUDA 13, '
+                      '"cupy-cuda12x[ctk]" for CUDA 12') from None
 
 V = 128
 H = 128

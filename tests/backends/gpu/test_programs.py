@@ -71,8 +71,13 @@ def test_a_model_without_parameters(cupy, text):
 
 def test_without_cupy_there_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(NoDevice, match=r"runs on CuPy, which cannot be imported .* install"):
-        CudaProgram(ZOO["logistic"]()).init(0)
+    program = CudaProgram(ZOO["logistic"]())
+    said = r'^this module runs on CuPy, which cannot be imported \(.*\); install "cupy-cuda13x\[ctk\]" for CUDA 13, "cupy-cuda12x'
+    with pytest.raises(NoDevice, match=said):
+        program.init(0)
+    with pytest.raises(ImportError, match=said) as raised:       # the file alone
+        exec(compile(program.source, "model_cupy.py", "exec"), {})
+    assert raised.value.__suppress_context__
 
 
 @pytest.mark.parametrize("said", ["insufficient driver", ""])
