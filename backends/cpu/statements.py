@@ -116,7 +116,7 @@ class Statements:
                     yield f'np.take({text(table, self.sizes)}, {i}, axis=0, out={text(out, self.sizes)}, mode="clip")'
             case Pick(out, a, index):
                 self.uses.add("pick")
-                value = f"pick({text(a, self.sizes)}, {text(index, self.sizes)}"
+                value = f"pick({self._repeated(a)}, {text(index, self.sizes)}"
                 if self.fresh(out) or not out.dims:
                     yield from self._assign(out, value + ")", 9)
                 else:
@@ -125,7 +125,7 @@ class Statements:
             case Scatter(out, a, index):
                 self.uses.add("scatter")
                 yield from self.allocate(out)
-                yield f"scatter({text(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
+                yield f"scatter({self._repeated(a)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
             case Unfold() | Refold() | Convolve() | Correlate() | Pool() | Winner() | Unpool():
                 yield from (*self.allocate(s.out), on_image(s, self.uses, self.sizes, self._names(s)))
             case Fill(out, value):
@@ -263,12 +263,15 @@ class Statements:
         else:
             yield f"np.matmul({printed.left}, {printed.right}, out={target})"
 
+    def _repeated(self, v: View) -> str:
+        """A view whose repeats are elements like others."""
+        found = text(v, self.sizes)
+        return found if len(kept(v)) == len(v.dims) else f"np.broadcast_to({found}, {shape_text(v.dims, self.sizes)})"
+
     def _reduction(self, s: Reduction) -> Iterable[str]:
-        out, a = s.out, text(s.a, self.sizes)
+        out, a = s.out, self._repeated(s.a)
         if not kept(s.a) and s.a.dims:                           # a number, which may be one of Python's
-            a = f"np.full({shape_text(s.a.dims, self.sizes)}, {a}, dtype)"
-        elif len(kept(s.a)) < len(s.a.dims):
-            a = f"np.broadcast_to({a}, {shape_text(s.a.dims, self.sizes)})"
+            a = f"np.full({shape_text(s.a.dims, self.sizes)}, {text(s.a, self.sizes)}, dtype)"
         every = len(s.over) == len(s.a.dims)
         axis = "" if every else f", axis={s.over[0] if len(s.over) == 1 else s.over}"
         if s.kind in REDUCTIONS:

@@ -90,6 +90,13 @@ s[t] = tanh(W @ x[t] + s[t-1]) where s[-1] = 0
 h[t] = relu(s[t-1])
 loss = mean[batch, t] cross_entropy(softmax(h[t]), y[t])
 """,
+    "rows of one number each": """
+model m
+input x : class(2)
+param W[2, 3] ~ normal(0.5)
+h = sum(W[x])
+loss = mean[batch] h^2
+""",
     "the gradient of a fragment's result, changed": """
 model m
 input x[t, 2]

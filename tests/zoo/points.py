@@ -54,10 +54,14 @@ class Point:
 
     def outside(self, e: Expr, v: Any) -> Any:
         """An output as a caller gets it: the batch first, 0 beyond an example's end."""
+        times = tuple(axis for axis in e.axes if axis != BATCH)
+        ends = [lengths_input(axis).name for axis in times if axis in self.system.lengths]
         if BATCH not in e.axes:
-            return v
-        v = np.moveaxis(v, len(e.axes) - 1, 0)
-        for k, axis in enumerate(e.axes[:-1]):
+            if not ends:
+                return v
+            v = np.repeat(np.expand_dims(v, len(times)), len(self.inside[ends[0]]), len(times))
+        v = np.moveaxis(v, len(times), 0)
+        for k, axis in enumerate(times):
             if axis in self.system.lengths:
                 inside = np.arange(v.shape[k + 1]) < self.inside[lengths_input(axis).name][:, None]
                 v = np.where(inside.reshape(len(v), *(1,) * k, -1, *(1,) * (v.ndim - k - 2)), v, 0)

@@ -194,7 +194,8 @@ def agrees(source, seed, c=True, cuda=True):
     wanted = interpreted(at)
     if not all(np.isfinite(v).all() and np.abs(v).max(initial=0) < 1e6 for v in wanted.values()):
         return "not finite"
-    by_differences(system, at, order=1 + (seed % 4 == 1))
+    if seed % 3 == 0:
+        by_differences(system, at, order=1 + seed % 2)
     try:
         modules = [Program(system, "float64", level) for level in (0, 1)]
     except GraphError as e:                                      # what cannot be cut into chunks, say: one sentence
