@@ -391,6 +391,7 @@ def _parts(out: Layout, e: Concat, roots: set[Expr]) -> None:
     for a, lo in zip(plan.operands[e], e.offsets, strict=True):
         own = out.kind[a] in ("whole", "local", "trace") and not out.lead.get(a) and not out.trail.get(a) \
             and not isinstance(a, Shift | Noise)                 # draws fill an array of their own, front to back
+        own = own and a not in plan.pools and a not in plan.convolutions             # and so do windows of images
         if own and a not in roots and a not in out.part and (plan.loop[a] is plan.loop[e] or after):
             if out.kind[a] == out.kind[e] or out.kind[a] == "local" or (after and out.kind[a] == "trace"):
                 out.part[a] = (e, e.at, lo)

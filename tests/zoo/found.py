@@ -97,6 +97,15 @@ param W[2, 3] ~ normal(0.5)
 h = sum(W[x])
 loss = mean[batch] h^2
 """,
+    "pooled images and convolved ones, side by side": """
+model m
+input x[2, 6, 6]
+param K, L[2, 2, 3, 3] ~ normal(0.5)
+a = max_pool(x, 3, stride = 1)
+h = concat(0, a, conv(x, K), a, avg_pool(x, 3, stride = 1), conv_transpose(conv(x, K, stride = 2), L)[0:1, 0:4, 0:4])
+loss = mean[batch] sum(sin(h))
+output h
+""",
     "the gradient of a fragment's result, changed": """
 model m
 input x[t, 2]
