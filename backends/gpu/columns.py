@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ...compiler.passes.fusion import added_up, walked
 from ...compiler.passes.orders import own
-from ...compiler.program import Array, Fill, Kernel, Nest, Pick, Reduction, Stmt, Take, reads, writes
+from ...compiler.program import Fill, Kernel, Nest, Pick, Reduction, Stmt, Take, reads, writes
 from ...compiler.sizes import product
 from ..native.kernels import length
 from ..native.loops import FIRST, accumulate
@@ -82,17 +82,7 @@ def by_column(s: Nest) -> bool:
     made = {out.array.home: out.along for m in rest if (out := writes(m)) is not None}
     added = {m.out.array.home for m in sums}
     return not any(v.array.home in added or made.get(v.array.home, v.along) != v.along for m in s.body for v in reads(m)) \
-        and len(made) == len(rest) and not _replaced(s, rest)
-
-
-def _replaced(s: Nest, rest: Sequence[Stmt]) -> bool:
-    """Whether a result could come to stand in the place of an array that other threads read, at other places."""
-    places = dict[Array, set[object]]()
-    for m in s.body:
-        for k, v in enumerate(reads(m)):
-            places.setdefault(v.array, set()).add("any" if isinstance(m, (Take, Pick)) and k == 0 else v.along)
-    several = {a.dims for a, where in places.items() if len(where) > 1 or "any" in where}
-    return any(out.array.dims in several for m in rest if (out := writes(m)) is not None)
+        and len(made) == len(rest)
 
 
 def print_nest(s: Columns, print_: Statements) -> Iterator[str]:

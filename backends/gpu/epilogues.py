@@ -11,17 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...compiler.program import (
-    Along,
     Array,
     Block,
     Kernel,
     Loop,
-    Pick,
     Pool,
     Reduction,
     Stmt,
-    Take,
-    View,
     flat,
     missing,
     reads,
@@ -87,20 +83,15 @@ def _joined(sums: Stmt, s: Stmt) -> Stmt | None:
 
 
 def _by_column(sums: Columns, members: Sequence[Kernel]) -> bool:
-    """Whether these need, of what the sums' kernel touches, their own column alone, and of what it writes the sums."""
+    """Whether these need, of what the sums' kernel writes, the sums alone, and those of their own column."""
     rows, after = sums.parts
-    total = sums.sums[0]
-    kept = [d for d in range(len(total.a.dims)) if d not in total.over]
     done = {v.array.home: v.along for m in (*sums.sums, *after.body, *members) if (v := writes(m)) is not None}
     other = memory(rows)[1] - {m.out.array.home for m in sums.sums}
-    seen = {v.array.home: {_column(m, w, kept) for m in rows.body for w in reads(m) if w.array.home is v.array.home}
-            for x in members for v in reads(x)}
     for m in members:
-        if m.dims != total.out.dims or missing(m.out) or m.out.array.home in memory(rows)[0]:
+        if m.dims != sums.sums[0].out.dims or missing(m.out) or m.out.array.home in memory(rows)[0]:
             return False
         for v in (*reads(m), m.out):
-            home = v.array.home
-            if home in other or done.get(home, v.along) != v.along or seen.get(home, set()) - {v.along}:
+            if v.array.home in other or done.get(v.array.home, v.along) != v.along:
                 return False
     return True
 
@@ -112,14 +103,6 @@ def _by_element(s: Pooled, members: Sequence[Kernel]) -> bool:
     return all(m.dims == pool.out.dims and not missing(m.out) for m in members) \
         and all(v.array.home is not pool.a.array.home and done.get(v.array.home, v.along) == v.along
                 for m in members for v in (*reads(m), m.out))
-
-
-def _column(s: Stmt, v: View, kept: Sequence[int]) -> object:
-    """What is read at a row, as the column sees it; None where it is another thing in each row."""
-    looked_up = isinstance(s, (Take, Pick)) and v is reads(s)[0]
-    if looked_up or any(isinstance(x, Along) and x.dim not in kept for x in v.along):
-        return None
-    return tuple(Along(kept.index(x.dim), x.offset) if isinstance(x, Along) else x for x in v.along)
 
 
 __all__ = ["memory", "with_epilogues"]
