@@ -14,7 +14,7 @@
        one step of every sequence in evaluation mode: the outputs; what the next step reads goes into the memory
    char_rnn_save(path), char_rnn_load(path)
        the parameters as they stand in memory, one after the other, row by row; false where that fails. No type and no order of
-       bytes is written with them, nor what the optimiser keeps and the steps done: a training begins anew from a file
+       bytes is written with them
 
    One caller at a time: all memory is static, CHAR_RNN_BYTES of it: 16,334,852 bytes with floats, 32,630,792 with -DREAL=double.
 
@@ -33,7 +33,8 @@
    A memory begins with char_rnn_start; char_rnn_step moves it on by a step.
 
    A gradient that is not finite is applied as it stands, and the parameters are then NAN, too: look at the loss. After a step
-   char_rnn_grads holds the gradients that were applied, clipped where the model clips. load keeps the optimiser's state. */
+   char_rnn_grads holds the gradients that were applied, clipped where the model clips. save writes nothing of what
+   the optimiser keeps, and load leaves it as it stands: init, then load, begins a training anew. */
 #ifndef CHAR_RNN_INCLUDED
 #define CHAR_RNN_INCLUDED
 

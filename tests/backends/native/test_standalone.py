@@ -205,7 +205,7 @@ def test_a_model_without_a_loss(tmp_path):
     """It has no gradients, and no memory for them."""
     system = parse("model m(D = 3)\ninput x[D]\nparam default[D] = 2;  β[D] ~ uniform(0, 1)\noutput y\ny = default * x + β\n")
     files = standalone(system)
-    assert "train_step" not in files.header and "grads" not in files.source
+    assert "train_step" not in files.header and "optimiser" not in files.header and "grads" not in files.source
     path = write(files, tmp_path)
     subprocess.run(["cc", *STRICT, "-c", str(path), "-o", str(tmp_path / "m.o")], check=True)
     assert files.bytes == 4 * (2 * 3 + 32 * 3)
