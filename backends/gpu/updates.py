@@ -59,20 +59,20 @@ class CudaUpdates(NativeUpdates):
             + f'{CHUNK * cut or NEW * self.checked}"""',
             "    workspace = Workspace.of(workspace, state)",
             "    given = (                                                  # of each input: name, axes, type, what looks at it",
-            *(f"        {self._given(k)}," for k in args), "    )",
+            *(f"        {self._given(k, args)}," for k in args), "    )",
             f"    return {step}(_launched, params, state, ({values}), given, workspace{', carry' * cut})"]) + "\n\n\n" \
             + self._step_text(args, seeded)
 
-    def _given(self, key: str) -> str:
+    def _given(self, key: str, args: Sequence[str]) -> str:
         """What a step must know of an input to put it where the graph reads it."""
         if key not in self.system.inputs:
             return f"({quoted(key)}, 0, int, None)"
-        e, (check, allowed) = self.system.inputs[key], self._allowed(key)
+        e, (check, allowed) = self.system.inputs[key], self._allowed(key, args)
         kind = "np.int64" if check == "RangeCheck" else {"bool": "bool"}.get(e.type.kind, "np.float32")
         self.uses |= {check} if check else set()
         return f"({quoted(key)}, {len(e.axes)}, {kind}, {f'{check}({allowed})' if check else None})"
 
-    def _allowed(self, key: str) -> tuple[str, str]:
+    def _allowed(self, key: str, args: Sequence[str]) -> tuple[str, str]:
         """What looks through an input, if anything, and what for: how many classes there are, or the kind of units."""
         e, model = self.system.inputs[key], self.compiled.model
         for u in model.energy.visible if model is not None and model.energy is not None else ():
@@ -80,13 +80,13 @@ class CudaUpdates(NativeUpdates):
                 return "UnitCheck", quoted("mean" if model.domains.get(key) == "unit" else u.kind)
         if e.type.n is None:
             return "", ""
-        free = {n: self._shape_of(n) for n in e.type.n.symbols if n not in self.system.sizes}
+        free = {n: self._shape_of(n, args) for n in e.type.n.symbols if n not in self.system.sizes}
         return "RangeCheck", e.type.n.format(free)
 
-    def _shape_of(self, length_: str) -> str:
-        """A length, read off an input that has it."""
-        for k, i in self.system.inputs.items():
-            axes = [str(axis_length(x)) for x in sorted(i.axes, key=lambda x: x != BATCH)]
+    def _shape_of(self, length_: str, args: Sequence[str]) -> str:
+        """A length, read off an input of the step that has it."""
+        for k in (k for k in args if k in self.system.inputs):
+            axes = [str(axis_length(x)) for x in sorted(self.system.inputs[k].axes, key=lambda x: x != BATCH)]
             if length_ in axes:
                 return f"np.shape({k})[{axes.index(length_)}]"
         return length_
@@ -133,7 +133,7 @@ class CudaUpdates(NativeUpdates):
     def _looked_through(self, args: Sequence[str]) -> Iterator[str]:
         """Inputs are looked through before parameters go where the gradient is taken."""
         for k in (k for k in args if k in self.system.inputs):
-            check, allowed = self._allowed(k)
+            check, allowed = self._allowed(k, args)
             if check:
                 lengths = self.system.inputs[k] is lengths_input(k.removeprefix("lengths_"))
                 whole = ("lengths_input", f"{allowed} - 1") if lengths else ("class_input", allowed)

@@ -106,6 +106,15 @@ h = concat(0, a, conv(x, K), a, avg_pool(x, 3, stride = 1), conv_transpose(conv(
 loss = mean[batch] sum(sin(h))
 output h
 """,
+    "a sequence that no step reads, with lengths": """
+model m
+input x[t, 2]
+input z[t, 2] : unit
+lengths t
+target y[t, 2]
+param W[2, 2] ~ normal(0.5)
+loss = mean[batch] mean[t] squares(W @ z[t], y[t])
+""",
     "the gradient of a fragment's result, changed": """
 model m
 input x[t, 2]
