@@ -29,9 +29,8 @@ except ImportError as e:
     raise ImportError(f'this module runs on CuPy, which cannot be imported ({e}); install "cupy-cuda13x[ctk]" for CUDA 13, '
                       '"cupy-cuda12x[ctk]" for CUDA 12') from None
 """
-RECORDS = IMPORTS.replace("\n", "\nimport gc\n", 1)               # of a module with a training step
 WORDS = ("COMMON", "CUDA", "KERNELS", "BLAS", "CHECKS", "STREAMS", "launch", "blocks", "gemm", "to_device", "to_host",
-         "cp", "ctypes", "gc", "TOGETHER", "PARTS", "tiles", "shares")
+         "cp", "ctypes", "TOGETHER", "PARTS", "tiles", "shares")
 
 
 class CudaPrinter(ModulePrinter):
@@ -58,7 +57,7 @@ class CudaPrinter(ModulePrinter):
         self.Steps = self._steps  # type: ignore[assignment]
 
     def _updates(self, compiled: Any, uses: set[str]) -> CudaUpdates:
-        updates, self.imports = CudaUpdates(compiled, uses), RECORDS
+        updates = CudaUpdates(compiled, uses)
         updates.kernels = self.kernels
         return updates
 

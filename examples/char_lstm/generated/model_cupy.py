@@ -40,7 +40,6 @@ Gradients (d_v is the derivative of the loss by v, for the whole batch)
 """
 
 import ctypes
-import gc
 
 import numpy as np
 
@@ -1911,8 +1910,8 @@ class Captured:
 
         What is allocated while a stream captures would be given back before the graph runs: in this mode it is an error.
         """
-        stream, collecting = STREAMS.recorder(), gc.isenabled()
-        gc.disable()                                             # a graph of nobody's, destroyed now, would end the capture
+        stream = STREAMS.recorder()
+        collecting = ctypes.pythonapi.PyGC_Disable()             # a graph of nobody's, destroyed now, would end the capture
         try:
             self.hold(inputs, carry)
             with stream:
@@ -1932,7 +1931,7 @@ class Captured:
             ctypes.pythonapi.PyErr_WarnEx(ctypes.py_object(UserWarning), said.encode(), ctypes.c_ssize_t(2))
         finally:
             if collecting:
-                gc.enable()
+                ctypes.pythonapi.PyGC_Enable()
 
     def launched(self, params, state, inputs, carry):
         """The step, launch by launch."""
