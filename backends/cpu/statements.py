@@ -63,6 +63,7 @@ class Statements:
         self.uses, self.allocated, self.sizes = uses, allocated, sizes
         self.pending: dict[Array, tuple[str, int]] = {}          # values that their one reader prints
         self.inlined: set[Array] = set()
+        self.states: set[Array] = set()                          # values that a loop writes over, after their start
         self.factors: dict[Array, tuple[str, str]] = {}          # of those that are matrix products
         self.lowered: dict[int, Lowered] = {}                    # id of a kernel -> its ufunc calls
         self.scratch: dict[int, list[Array]] = {}                # id of another statement -> its scratch arrays
@@ -82,6 +83,7 @@ class Statements:
                 writers.setdefault(out.array, []).append((s, looped))
         order = [s for _, s, _ in numbered(body)]
         place = {id(s): k for k, s in enumerate(order)}
+        self.states = {a for a, found in writers.items() if len(found) > 1 and not self.allocated(a)}
         for a, found in writers.items():
             if a.role != "value" or self.allocated(a) or len(found) != 1 or not a.dims or len(readers.get(a, [])) != 1:
                 continue
@@ -226,6 +228,9 @@ class Statements:
         if isinstance(body, Literal) and out.dims:
             yield from self.lines(Fill(out, body.value))
             return
+        if isinstance(body, Load) and out.array in self.states and self.fresh(out) and out.dims:
+            yield f"{out.array.name} = {self._repeated(body.view)}.copy()"
+            return
         yield from self._assign(out, *self.expressions._with(body))
 
     def _in_place(self, body: Call, out: View) -> tuple[str, str, Scalar] | None:
@@ -298,7 +303,7 @@ class Statements:
             source = f"{source}.reshape{shape_text(out.dims, self.sizes)}"
         yield from self.allocate(out) if not self.fresh(out) else ()
         if self.fresh(out) and out.dims:
-            yield f"{out.array.name} = {source}"
+            yield f"{out.array.name} = {f'{self._repeated(a)}.copy()' if out.array in self.states and not flip else source}"
         elif not out.dims and not out.array.dims and not self.allocated(out.array):
             yield f"{out.array.name} = {source}"
         else:

@@ -115,6 +115,17 @@ target y[t, 2]
 param W[2, 2] ~ normal(0.5)
 loss = mean[batch] mean[t] squares(W @ z[t], y[t])
 """,
+    "a state that starts as a parameter": """
+model m
+input x[t, 2]
+param b[2], W[4, 2] ~ normal(0.5)
+h[t] = W @ s[t-1]
+g[t] = h[t, 0:2] * sigmoid(h[t, 2:4])
+s[t] = 0.3 * s[t-1] + sin(x[t] + g[t]) where s[-1] = b
+k = s[last]
+loss = mean[batch] sum(k^2)
+output k
+""",
     "the gradient of a fragment's result, changed": """
 model m
 input x[t, 2]
