@@ -227,11 +227,10 @@ class Statements:
                 return
         if isinstance(body, Literal) and out.dims:
             yield from self.lines(Fill(out, body.value))
-            return
-        if isinstance(body, Load) and out.array in self.states and self.fresh(out) and out.dims:
+        elif isinstance(body, Load) and out.array in self.states and self.fresh(out) and out.dims:
             yield f"{out.array.name} = {self._repeated(body.view)}.copy()"
-            return
-        yield from self._assign(out, *self.expressions._with(body))
+        else:
+            yield from self._assign(out, *self.expressions._with(body))
 
     def _in_place(self, body: Call, out: View) -> tuple[str, str, Scalar] | None:
         """The factors of a product to which something is added, and that: the product is written where the sum belongs."""
