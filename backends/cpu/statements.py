@@ -23,6 +23,7 @@ from ...compiler.program import (
     Correlate,
     Draw,
     Fill,
+    Hot,
     Kernel,
     Literal,
     Load,
@@ -34,6 +35,7 @@ from ...compiler.program import (
     Refold,
     Scalar,
     Scatter,
+    Step,
     Stmt,
     Take,
     Unfold,
@@ -227,8 +229,16 @@ class Statements:
                 return
         if isinstance(body, Literal) and out.dims:
             yield from self.lines(Fill(out, body.value))
-        elif isinstance(body, Load) and out.array in self.states and self.fresh(out) and out.dims:
+        else:
+            yield from self._computed(s)
+
+    def _computed(self, s: Kernel) -> Iterable[str]:
+        """An expression as a value, which has an array of all its elements where they are to be written or added up."""
+        out, body, shape = s.out, s.body, shape_text(s.out.dims, self.sizes)
+        if isinstance(body, Load) and out.array in self.states and self.fresh(out) and out.dims:
             yield f"{out.array.name} = {self._repeated(body.view)}.copy()"
+        elif self.fresh(out) and not _spread(s):
+            yield f"{out.array.name} = np.full({shape}, {self.expressions.text(body)}, {DTYPES.get(out.array.kind, 'dtype')})"
         else:
             yield from self._assign(out, *self.expressions._with(body))
 
@@ -309,6 +319,13 @@ class Statements:
             order = kept(out)
             target = plain(out, self.sizes) + ("" if order == sorted(order) else transposition(order))
             yield f"{assigned(target)} = {source}"
+
+
+def _spread(s: Kernel) -> bool:
+    """Whether what is computed has all dims of the kernel: some operand has each of them."""
+    found = [range(len(s.dims)) if isinstance(x, Hot) else kept(x.view) if isinstance(x, Load) else
+             [x.dim] if isinstance(x, Step) else [] for x in leaves(s.body)]
+    return {d for dims in found for d in dims} >= {*range(len(s.dims))}
 
 
 def _overwritten(s: Stmt, later: list[Stmt]) -> bool:

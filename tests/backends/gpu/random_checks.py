@@ -139,7 +139,7 @@ def step_by_step(program, at, wanted):
         return
     for t in range(at.lengths[plan.axis.upper()]):
         out, carry = program.module.step(params, carry, **{k: v[:, t] for k, v in given.items()})
-        along = {k: v for k, v in out.items() if plan.axis in system.equations[k].axes}
+        along = {k: v for k, v in out.items() if {plan.axis, BATCH} <= {*system.equations[k].axes}}
         close(along, {k: wanted[f"output {k}"][:, t] for k in along}, f"step {t}", 1e-7, 1e-9)
 
 
