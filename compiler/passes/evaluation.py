@@ -3,16 +3,17 @@
     real(u < p), u a uniform draw     its mean: p, clipped to [0, 1]; likewise <=, >, >=, and p on the left
     any other uniform draw            1/2
     a normal draw                     0
-    a stat's batch reduction          the stat, wherever that very node stands
+    a stat's batch reduction          the stat, wherever it stands: as it is written, or in a form that algebra makes the same
 
 `settled_stats` does the last of it for the stats that are frozen, in training, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ..algebra import Rewriter
 from ..graph import (
     BATCH,
     Broadcast,
@@ -32,6 +33,7 @@ from ..graph import (
 from ..node import length
 from ..reach import reached
 from ..system import Parameter, Stat, System
+from .simplify import SIMPLE
 
 BELOW = {"lt": 0, "le": 0, "gt": 1, "ge": 1}             # where the smaller side of a comparison stands
 UNIT = ("sigmoid",)                                      # primitives whose values need no clipping to [0, 1]
@@ -39,8 +41,8 @@ UNIT = ("sigmoid",)                                      # primitives whose valu
 
 def evaluation(system: System) -> System:
     """The system as `predict` and `evaluate` compute it. GraphError where a stat's update has not exactly one batch reduction."""
-    memo = _stored(system.stats)
     nodes, _ = reached(system, system.roots())
+    memo = _stored(system.stats, nodes)
     for n in nodes:
         if n not in memo:
             memo[n] = _quiet(n, memo)
@@ -58,7 +60,7 @@ def settled_stats(system: System) -> System:
         return system
     kept = system.copy(params={**system.params, **{k: Parameter(s.node, s.init) for k, s in frozen.items()}},
                        stats={k: s for k, s in system.stats.items() if k not in frozen})
-    return _nameless(kept.rewrite(_stored(frozen)), system)
+    return _nameless(kept.rewrite(_stored(frozen, reached(system, system.roots())[0])), system)
 
 
 def _nameless(out: System, before: System) -> System:
@@ -68,16 +70,21 @@ def _nameless(out: System, before: System) -> System:
     return out
 
 
-def _stored(stats: Mapping[str, Stat]) -> dict[Expr, Expr]:
-    """What the stats stand for: each one's batch reduction -> the stat."""
-    out: dict[Expr, Expr] = {}
+def _stored(stats: Mapping[str, Stat], nodes: Iterable[Expr]) -> dict[Expr, Expr]:
+    """What the stats stand for: each one's batch reduction, and what among `nodes` has its normal form -> the stat."""
+    form = Rewriter(SIMPLE)
+    forms: dict[Expr, Param] = {}
+    found: dict[Expr, Expr] = {}
     for name, stat in stats.items():
         reduction = _reduction_of(name, stat)
-        if reduction in out:
-            raise GraphError(f"the stats {out[reduction].name} and {name} store one and the same batch reduction: "  # type: ignore[attr-defined]
+        normal = form(reduction)
+        if normal in forms:
+            raise GraphError(f"the stats {forms[normal].name} and {name} store one and the same batch reduction: "
                              "evaluation could read either")
-        out[reduction] = stat.node
-    return out
+        found[reduction] = stat.node
+        if batch_reductions(normal):                             # not what is one number whatever the batch
+            forms[normal] = stat.node
+    return found | {n: forms[x] for n in nodes if (x := form(n)) in forms} if forms else found
 
 
 def _quiet(n: Expr, memo: dict[Expr, Expr]) -> Expr:

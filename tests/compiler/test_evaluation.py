@@ -120,6 +120,48 @@ def test_a_stat_stands_for_the_reduction_as_it_is_written(update, read):
     np.testing.assert_allclose(params["s"], stored, rtol=1e-12)
 
 
+OTHERWISE = """
+model m(D = 3)
+input x[D]
+param W[D, D] ~ normal(0.5)
+stat s[D] = 1 <- 0.9 * s + 0.1 * {}
+a = W @ x
+h = a / sqrt(2 * {} + 1)
+loss = mean[batch] sum(h^2)
+output h
+train sgd(lr = 0.1){}
+"""
+
+
+@pytest.mark.parametrize("update, read", [
+    ("mean[batch](a^2)", "mean[batch](a * a)"), ("mean[batch](a * a + x)", "mean[batch](x + a^2)"),
+    ("mean[batch](abs(a))", "mean[batch](abs(-a))"), ("mean[batch](a^2)", "(1 / B * sum[batch](a^2))"),
+])
+def test_a_stat_stands_for_what_algebra_makes_the_same(update, read):
+    """The equation may say in other words what the update does; frozen, in training, too."""
+    rng = np.random.default_rng(0)
+    x, s = rng.normal(size=(5, 3)), np.array([2.0, 3, 4])
+    for frozen in ("", ", freeze s"):
+        program = cr.compile(cr.parse(OTHERWISE.format(update, read, frozen)), dtype="float64")
+        params = program.init(seed=1) | {"s": s.copy()}
+        wanted = x @ params["W"].T / np.sqrt(2 * s + 1)
+        np.testing.assert_allclose(program.predict(params, x=x)["h"], wanted, rtol=1e-12)
+        if frozen:
+            assert program.loss_and_grads(params, x=x)[0] == pytest.approx((wanted**2).sum(1).mean(), rel=1e-12)
+
+
+def test_a_mean_of_what_no_example_changes_stands_for_itself():
+    """A stat of a number stands for its mean as it is written, not for all numbers that are the same."""
+    m = Model("m", D=3)
+    m.input("x", "D")
+    one = Broadcast(Const(1), (BATCH,), (D,), ())
+    written = Reduce("max", one, (BATCH,))
+    m.stat("s", ("D",), lambda s: 0.5 * s + 0.5 * written)
+    m.eq("e", written + Broadcast(Const(1), (), (D,), ()))
+    out = evaluation(m.system).equations["e"]
+    assert out is Param("s", (D,)) + Broadcast(Const(1), (), (D,), ())
+
+
 def test_training_is_left_as_it_was():
     system = batch_norm()
     before = dict(system.equations)
