@@ -177,8 +177,10 @@ class Emitter:
         plan, lead = self.lay.plan, len(n.axes) + 1
         found = tuple(Tap(lead + i, x.k, x.stride, x.dilation, x.lo, x.hi) for i, x in enumerate(plan.pools[n]))
         a, *more = (self.lay.full(x) for x in plan.operands[n])
-        if isinstance(n, Fold | Slice):
-            yield Unpool(out, a, more[0] if more else None, found)
+        if isinstance(n, Fold | Slice):                          # g may stand for all examples, the winners are of each
+            g, axes = plan.operands[n][0], len(n.axes)
+            places = [*(n.axes.index(x) for x in g.axes), *(axes + i for i in range(len(g.shape)))]
+            yield Unpool(out, remap(a, places, (*map(length, n.axes), *g.shape)), more[0] if more else None, found)
         elif isinstance(n, Reduce) and n.kind != "argmax":
             yield Pool(out, n.kind, a, found)
             if n in plan.winners:

@@ -90,6 +90,22 @@ s[t] = tanh(W @ x[t] + s[t-1]) where s[-1] = 0
 h[t] = relu(s[t-1])
 loss = mean[batch, t] cross_entropy(softmax(h[t]), y[t])
 """,
+    "a cross entropy of what is one number before the start": """
+model m
+input x[t, 2]
+target y[t] : class(2)
+param W[2, 2] ~ normal(0.5)
+h[t] = s[t-1]
+s[t] = tanh(W @ h[t] + x[t]) where s[-1] = 0.1
+loss = mean[batch, t] cross_entropy(softmax(h[t]), y[t])
+""",
+    "the batch's mean of pooled images": """
+model m
+input x[2, 12]
+param b[2] ~ normal(0.5)
+h = max_pool(channels(b, x) * x, 2, stride = 1)
+loss = sum((mean[batch](h))^2)
+""",
     "rows of one number each": """
 model m
 input x : class(2)

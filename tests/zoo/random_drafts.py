@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 BOUNDED = ("tanh", "sigmoid", "softsign", "hard_tanh", "arctan", "sin", "cos", "erf", "relu6", "hard_sigmoid")
 GROWING = ("relu", "softplus", "gelu", "gelu_tanh", "elu", "selu", "leaky_relu", "swish", "silu", "mish", "log_sigmoid", "abs")
@@ -47,7 +48,7 @@ class Draft:
     def __init__(self, r, sizes=None):
         self.r, self.sizes = r, sizes if sizes is not None else {}
         self.head, self.params, self.lines, self.values, self.matrices, self.count = [], [], [], [], [], 0
-        self.time, self.loop, self.ahead, self.inner, self.drawn = (), False, True, False, 0
+        self.kind, self.time, self.loop, self.ahead, self.ranges, self.inner = None, (), False, True, False, False
 
     # ------------------------------------------------------------ names and sizes
 
@@ -79,11 +80,11 @@ class Draft:
         """Another value of that shape, or itself."""
         return self.pick(v.rank, lambda u: u.shape == v.shape) or v
 
-    def param(self, shape, init=None, prefix=None):
+    def param(self, shape):
         """A parameter of that shape."""
-        name = self.fresh(prefix or ("b", "b", "W", "K", "K", "K", "K")[len(shape)])
-        init = init or self.r.choice(("~ normal(0.5)", "~ uniform(0.7)", "= 0.1") if len(shape) != 2 else
-                                     ("~ normal(0.5)", "~ xavier", "~ he", "~ orthogonal", "~ identity(0.5)"))
+        name = self.fresh(("b", "b", "W", "K", "K")[len(shape)])
+        init = self.r.choice(("~ normal(0.5)", "~ uniform(0.7)", "= 0.1") if len(shape) != 2 else
+                             ("~ normal(0.5)", "~ xavier", "~ he", "~ orthogonal", "~ identity(0.5)"))
         inside = f"[{', '.join(map(str, shape))}]" if shape else ""
         self.params.append(f"param {name}{inside} {init}")
         if len(shape) == 2:
@@ -103,9 +104,9 @@ class Draft:
         name = self.param((rows, columns))
         return f"({name} / (0.1 + norm({name})))" if k < 0.15 and self.n(rows) > 1 else name
 
-    def equation(self, v, clause="", prefix="h"):
+    def equation(self, v, clause=""):
         """A line that names a value."""
-        name = self.fresh(prefix)
+        name = self.fresh("h")
         text = v.text[1:-1] if v.text[0] == "(" and closes(v.text) == len(v.text) - 1 and self.chance(0.7) else v.text
         left = f"{name}[{', '.join(v.axes)}]" if v.axes else name
         self.lines.append(f"{left} = {text}{clause}")
@@ -153,12 +154,8 @@ class Draft:
 
 def closes(text):
     """Where the first parenthesis closes."""
-    depth = 0
-    for k, c in enumerate(text):
-        depth += (c in "([") - (c in ")]")
-        if depth == 0:
-            return k
-    return -1
+    depths = accumulate((c in "([") - (c in ")]") for c in text)
+    return next(k for k, depth in enumerate(depths) if depth == 0)
 
 
 def draft(seed):

@@ -8,6 +8,7 @@ from zoo.random_terms import activated, chosen, combined, divided, noisy, over_b
 
 
 def image(d):
+    """One of the images; there always is the input."""
     return d.pick(wanted=lambda v: v.rank in (2, 3) and all(isinstance(n, int) for n in v.shape))
 
 
@@ -17,6 +18,7 @@ def listed(numbers):
 
 
 def same(n, k, stride, dilation):
+    """The zeros on both sides together that `padding = same` adds."""
     return max((-(-n // stride) - 1) * stride + dilation * (k - 1) + 1 - n, 0)
 
 
@@ -49,8 +51,6 @@ def steps(d, sizes, kernel, plain):
 
 def convolved(d):
     x = image(d)
-    if x is None:
-        return None
     c, *sizes = x.shape
     groups = d.r.choice([1, 1, 1, *(g for g in (2, 3, c) if c % g == 0)])
     o = groups * d.r.choice((1, 1, 2, 3))
@@ -69,7 +69,7 @@ def convolved(d):
 def widened(d):
     """Transposed convolutions, and every element many times."""
     x = image(d)
-    if x is None or max(x.shape[1:]) > 7:
+    if max(x.shape[1:]) > 7:
         return None
     c, *sizes = x.shape
     if d.chance(0.3):
@@ -85,8 +85,6 @@ def widened(d):
 
 def pooled(d):
     x = image(d)
-    if x is None:
-        return None
     window = [d.r.choice((1, 2, 2, 3)) for _ in x.shape[1:]] if d.chance(0.3) else [d.r.choice((2, 2, 3))] * (x.rank - 1)
     found = steps(d, x.shape[1:], window, window)
     if found is None:
@@ -97,15 +95,13 @@ def pooled(d):
 
 def summed_blocks(d):
     x = image(d)
-    if x is None or any(n % 2 for n in x.shape[1:]):
+    if any(n % 2 for n in x.shape[1:]):
         return None
     return replace(x, text=f"sum_blocks({x.text}, 2)", shape=(x.shape[0], *(n // 2 for n in x.shape[1:])))
 
 
 def by_channel(d):
     x = image(d)
-    if x is None:
-        return None
     c = (x.shape[0],)
     v = d.pick(1, lambda v: v.shape == c and v.axes == x.axes)
     b = v.text if v and d.chance(0.5) else d.param(c)
@@ -125,8 +121,6 @@ def blocks(d):
 
 def flattened(d):
     x = image(d)
-    if x is None:
-        return None
     c, *sizes = x.shape
     n = c * sizes[0] * (sizes[1] if len(sizes) > 1 else 1)
     if d.chance(0.5) or n > 200:
@@ -136,8 +130,6 @@ def flattened(d):
 
 def turned(d):
     x = image(d)
-    if x is None:
-        return None
     if d.chance(0.5):
         return replace(x, text=f"flip({x.text}, {d.r.randrange(x.rank)})")
     if x.rank == 3:
@@ -149,8 +141,6 @@ def turned(d):
 def stacked(d):
     """Two images' channels together, the same twice, too."""
     x = image(d)
-    if x is None:
-        return None
     y = d.pick(x.rank, lambda v: v.shape[1:] == x.shape[1:] and v.axes == x.axes) or x
     return replace(x, text=f"concat(0, {x.text}, {y.text})", shape=(x.shape[0] + y.shape[0], *x.shape[1:])) \
         if x.shape[0] + y.shape[0] < 12 else None

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from zoo.random_drafts import Draft, Value, draft
 from zoo.random_images import IMAGES, flattened
-from zoo.random_terms import TERMS, term
+from zoo.random_terms import term
 from zoo.random_time import ENCODED, TIMED, over_time
 
 OPTIMISERS = ("adam(lr = 0.01)", "adam(lr = 0.01)", "sgd(lr = 0.05)", "momentum(lr = 0.02, momentum = 0.9)", "rmsprop(lr = 0.01)",
@@ -79,17 +79,15 @@ def row(d, c):
 def fragment(d):
     """A fragment of the model's own, called once or twice, its parameters shared or not."""
     x = d.pick(1, lambda v: v.batch)
-    if x is None or d.loop:
-        return
     f, inside = d.fresh("f"), Draft(d.r, {"N": d.n(x.shape[0])})
-    inside.inner, inside.loop, inside.count, inside.drawn, axes = True, True, 0, d.drawn, x.axes
+    inside.inner, inside.loop, inside.count, axes = True, True, 0, x.axes
     inside.add(Value("x", ("N",), ()))
     for _ in range(d.r.choice((1, 2, 3))):
         term(inside)
     y = inside.values[-1]
     body = [f"    {line}" for line in (*inside.params, *inside.lines, f"    y = {y.text}".strip())]
     d.head += [f"fragment {f}(x[N]) -> y:", *body]
-    shape, d.drawn = tuple(inside.n(n) for n in y.shape), inside.drawn
+    shape = tuple(inside.n(n) for n in y.shape)
     form = d.r.random()
     if form < 0.3:
         one = d.fresh("c")
@@ -109,8 +107,6 @@ def function(d):
 def repeated(d):
     """The same layer several times, with parameters of each or shared."""
     v = d.pick(1, lambda u: u.batch and len(u.axes) < 2)
-    if v is None:
-        return
     g, n, index = d.fresh("g"), v.shape[0], f", {v.axes[0]}" if v.axes else ""
     W, shared, below = d.fresh("V"), d.chance(0.5), f"{g}[l-1{index}]"
     d.lines.append(f"{g}[1{index}] = {v.text}")
@@ -290,6 +286,3 @@ def text(seed):
         last.insert(0, f"penalty l2(0.1) on b{d.count}")
     sizes = f"({', '.join(f'{k} = {n}' for k, n in d.sizes.items())})" if d.sizes else ""
     return "\n".join((f"model m{sizes}", *d.head, *d.params, *d.lines, *last)) + "\n"
-
-
-__all__ = ["TERMS", "text"]

@@ -83,9 +83,6 @@ def chosen(d):
 def noisy(d):
     """Dropout and noise, in the cases that draw again by number of the draw."""
     a = d.pick(wanted=lambda v: v.batch)
-    if a is None or d.drawn > 2:
-        return None
-    d.drawn += 1
     form = d.r.choice(("dropout({}, 0.3)", "gaussian_noise({}, 0.2)", "masking_noise({}, 0.25)", "({} * bernoulli(0.6, {}))"))
     return replace(a, text=form.replace("{}", a.text))
 
@@ -100,8 +97,6 @@ def stopped(d):
 def affine(d):
     """W @ x + b, x @ W, and an activation on most."""
     x = d.pick(1)
-    if x is None:
-        return None
     rows = d.dim()
     text = f"{d.matrix(rows, x.shape[0])} @ {x.text}" if d.chance(0.8) else f"{x.text} @ {d.matrix(x.shape[0], rows)}"
     out = replace(x, text=f"({text} + {d.param((rows,))})" if d.chance(0.6) else f"({text})", shape=(rows,))
@@ -111,8 +106,6 @@ def affine(d):
 def inner(d):
     """The inner product of two vectors, or W @ x @ y."""
     a = d.pick(1)
-    if a is None:
-        return None
     b = d.like(a)
     if d.chance(0.3):
         return joined(f"({d.matrix(b.shape[0], a.shape[0])} @ {a.text} @ {b.text})", a, b, shape=(), power=a.power + b.power)
@@ -167,8 +160,6 @@ def over_batch(d):
 def normalised(d):
     """Softmax, norms, layer and batch normalisation."""
     a = d.pick(1)
-    if a is None:
-        return None
     k, wide = d.r.random(), d.n(a.shape[0]) > 1
     if k < 0.3:
         f = d.r.choice(("softmax", "softmax", "log_softmax"))
@@ -201,8 +192,6 @@ def sliced(d):
 def concatenated(d):
     """Vectors side by side, also one twice, also a piece of one."""
     a = d.pick(1)
-    if a is None:
-        return None
     parts = [a, *(a if d.chance(0.25) else d.pick(1) for _ in range(d.r.choice((1, 1, 2))))]
     if any(p.text.startswith("[") for p in parts):
         return None
@@ -272,8 +261,6 @@ TERMS = {affine: 9, activated: 5, combined: 7, scaled: 4, divided: 2, positive: 
 def term(d, table=None):
     """One more value of the table, by its weights."""
     table = table or TERMS
-    for _ in range(20):
-        v = d.r.choices([*table], [*table.values()])[0](d)
-        if v is not None:
-            return d.settled(v)
-    return d.settled(activated(d))
+    while (v := d.r.choices([*table], [*table.values()])[0](d)) is None:
+        pass
+    return d.settled(v)

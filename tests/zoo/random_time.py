@@ -56,7 +56,7 @@ def own_cell(d, axis="t"):
         for k in range(1, deep[name] + 1):
             d.add(replace(x, text=f"{name}[{axis}{'+' if back else '-'}{k}]", shape=(h,), power=0))
     for _ in range(d.r.choice((1, 1, 2, 3, 5))):
-        term(d, LOOPED)
+        term(d)
     for name, h in states:
         d.add(replace(x, text=closing(d, x, name, h, axis, deep[name], back), shape=(h,), power=0))
     found = [v for v in d.values if v not in outside_only and f"{axis}-" not in v.text and f"{axis}+" not in v.text]
@@ -132,8 +132,6 @@ def attention(d):
 def over_time(d):
     """A value without time of one at every step."""
     a = d.pick(wanted=lambda v: v.axes in (("t",), ("s",)))
-    if a is None or d.loop:
-        return None
     axis, f = a.axes[0], d.r.choice(REDUCTIONS)
     if a.name and d.chance(0.3) and d.ahead:
         return replace(a, text=f"{a.name}[{d.r.choice(('last', 'last', '0', axis.upper() + '-1'))}]", axes=())
@@ -173,6 +171,5 @@ def grid(d):
     return replace(x, text=f"({d.r.choice(('mean', 'sum', 'max'))}[s] {name}[s, t])", shape=(h,))
 
 
-LOOPED = dict(TERMS)
 TIMED = TERMS | {library_cell: 7, own_cell: 9, packed_gates: 3, attention: 4, over_time: 6, along_time: 3, grid: 2}
 ENCODED = TERMS | {lambda d: library_cell(d, "s"): 8, lambda d: own_cell(d, "s"): 8}
