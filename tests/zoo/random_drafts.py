@@ -28,6 +28,7 @@ class Value:
 
     @property
     def rank(self):
+        """How many feature dims."""
         return len(self.shape)
 
     @property
@@ -53,6 +54,7 @@ class Draft:
     # ------------------------------------------------------------ names and sizes
 
     def fresh(self, prefix):
+        """A name that nothing has yet."""
         self.count += 1
         return f"{prefix}{self.count}"
 
@@ -67,6 +69,7 @@ class Draft:
         return self.r.choice((1, 1, 2, 3, 3, 4, 5, 6, 9, 17))
 
     def chance(self, p):
+        """True with that probability."""
         return self.r.random() < p
 
     # ------------------------------------------------------------ values
@@ -113,6 +116,7 @@ class Draft:
         return self.add(replace(v, text=left))
 
     def add(self, v):
+        """Let a value be read from now on."""
         self.values.append(v)
         return v
 
@@ -146,6 +150,7 @@ class Draft:
         return still.text if still and k < 0.8 else self.param(v.shape)
 
     def activation(self, v):
+        """An activation of a value; those that are bounded end its growth."""
         f = self.r.choice(BOUNDED if self.chance(0.6) else GROWING)
         if f in BOUNDED:
             return replace(v, text=f"{f}({v.text})", power=0)

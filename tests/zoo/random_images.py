@@ -50,6 +50,7 @@ def steps(d, sizes, kernel, plain):
 
 
 def convolved(d):
+    """A convolution with a kernel of its own, of any option."""
     x = image(d)
     c, *sizes = x.shape
     groups = d.r.choice([1, 1, 1, *(g for g in (2, 3, c) if c % g == 0)])
@@ -84,6 +85,7 @@ def widened(d):
 
 
 def pooled(d):
+    """Maxima or means of windows."""
     x = image(d)
     window = [d.r.choice((1, 2, 2, 3)) for _ in x.shape[1:]] if d.chance(0.3) else [d.r.choice((2, 2, 3))] * (x.rank - 1)
     found = steps(d, x.shape[1:], window, window)
@@ -94,6 +96,7 @@ def pooled(d):
 
 
 def summed_blocks(d):
+    """Sums of blocks of 2."""
     x = image(d)
     if any(n % 2 for n in x.shape[1:]):
         return None
@@ -101,6 +104,7 @@ def summed_blocks(d):
 
 
 def by_channel(d):
+    """A number for each channel, times the image or added to it."""
     x = image(d)
     c = (x.shape[0],)
     v = d.pick(1, lambda v: v.shape == c and v.axes == x.axes)
@@ -120,6 +124,7 @@ def blocks(d):
 
 
 def flattened(d):
+    """A vector: of all elements, or one of each channel."""
     x = image(d)
     c, *sizes = x.shape
     n = c * sizes[0] * (sizes[1] if len(sizes) > 1 else 1)
@@ -129,6 +134,7 @@ def flattened(d):
 
 
 def turned(d):
+    """Flipped along a dim, or with its dims in another order."""
     x = image(d)
     if d.chance(0.5):
         return replace(x, text=f"flip({x.text}, {d.r.randrange(x.rank)})")

@@ -50,6 +50,7 @@ def bounded(d, v):
 
 
 def inputs(d, axes=()):
+    """One or two inputs of any kind, a flag rarely; at least one vector can be read afterwards."""
     for _ in range(d.r.choice((1, 1, 2))):
         kind, shape = d.r.choices(("real", "class", "unit", "scalar", "matrix"), (7, 3, 1, 1, 2))[0], (d.dim(),)
         if kind == "matrix":
@@ -142,6 +143,7 @@ def alone(d):
 
 
 def extras(d):
+    """What models have beside equations, each rarely."""
     for build, p in ((fragment, 0.15), (function, 0.12), (repeated, 0.1), (stored, 0.1), (alone, 0.1)):
         if d.chance(p):
             build(d)
@@ -150,6 +152,7 @@ def extras(d):
 # ---------------------------------------------------------------- kinds of models
 
 def dense(d):
+    """Vectors, matrices and classes."""
     inputs(d)
     for _ in range(d.r.randrange(2, 10)):
         term(d)
@@ -157,6 +160,7 @@ def dense(d):
 
 
 def images(d):
+    """An image or a series, then the vector that is left of it."""
     sizes = d.r.choice(((6, 6), (8, 5), (7, 9), (4, 4), (1, 5), (9,), (12,)))
     axes = ("t",) if d.chance(0.1) else ()
     d.time = axes
@@ -172,6 +176,7 @@ def images(d):
 
 
 def sequences(d):
+    """Inputs along t, and what is computed along it."""
     d.time = ("t",)
     inputs(d, ("t",))
     if d.chance(0.15):
@@ -259,6 +264,7 @@ def ends(d):
 
 
 def training(d, names):
+    """The line that says how it is trained."""
     line = f"train {d.r.choice(OPTIMISERS)}"
     if d.chance(0.3):
         line += ", clip_norm = 0.5"

@@ -29,6 +29,7 @@ def times_of(*dims):
 # ---------------------------------------------------------------- element by element
 
 def activated(d):
+    """An activation."""
     v = d.pick()
     return d.activation(v)
 
@@ -53,6 +54,7 @@ def scaled(d):
 
 
 def divided(d):
+    """By what is positive."""
     a = d.pick()
     b = d.like(a)
     return joined(f"({a.text} / ({d.r.choice(('1 + {}^2', '0.5 + exp({} / 3)')).format(b.text)}))", a, b)
@@ -88,6 +90,7 @@ def noisy(d):
 
 
 def stopped(d):
+    """A value that is a constant to its gradient."""
     a = d.pick()
     return replace(a, text=f"stop({a.text})")
 
@@ -200,6 +203,7 @@ def concatenated(d):
 
 
 def reshaped(d):
+    """A vector as a matrix of two rows, or from its end."""
     a = d.pick(1, lambda v: isinstance(v.shape[0], int) and v.shape[0] % 2 == 0)
     if a is None:
         return None
@@ -209,6 +213,7 @@ def reshaped(d):
 
 
 def padded(d):
+    """Zeros on both sides."""
     a = d.pick(1, lambda v: isinstance(v.shape[0], int))
     if a is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from zoo.random_drafts import STARTS
-from zoo.random_terms import TERMS, joined, term
+from zoo.random_terms import REDUCTIONS, TERMS, joined, term
 
 CELLS = ("lstm", "gru", "lstm_plain", "lstm_peephole", "lstm_coupled", "mgu", "elman", "elman2", "gru_after", "gru_plain",
          "mi_rnn", "qrnn", "lstm_torch", "gru_torch", "lstm_keras", "gru_keras", "rnn_keras", "mlstm", "irnn", "lstm_layer_norm",
@@ -14,7 +14,6 @@ OTHERWISE = ("qrnn", "elman2", "lstm_keras")                     # cells whose s
 FORMS = ("tanh({p})", "tanh({p})", "0.5 * {e} + 0.5 * tanh({p})", "sigmoid({p}) * {e} + 0.2 * sin({p})",
          "(1 - sigmoid({p})) * {e} + sigmoid({p}) * tanh({q})", "softsign({p}) + 0.3 * {e}", "0.3 * relu({p}) * 0.5 + 0.2 * {e}")
 STACKS = ("bidirectional", "stacked", "stacked_bidirectional", "stacked_residual", "gru_torch_bidirectional")
-REDUCTIONS = ("sum", "mean", "max", "min", "logsumexp", "var", "norm", "prod")
 RANGES = ("t", "t", "t", "t >= 1", "t < T-1", "t > 0, t < T-1")
 
 
