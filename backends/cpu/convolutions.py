@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...compiler.passes.convolution import shared
 from ...compiler.program import Array, Convolve, Correlate
 from ...compiler.sizes import product, size
-from .views import shape_text, text
+from .views import repeated, shape_text, text
 
 
 def work_arrays(s: Convolve | Correlate) -> list[Array]:
@@ -36,10 +36,10 @@ def convolved(s: Convolve | Correlate, uses: set[str], sizes: dict[str, str] | N
     uses.add(name)
     taps, flat = s.how.taps, len(s.how.taps) == 1
     work = given or [f"np.empty({shape_text(a.dims, sizes)}, dtype)" for a in work_arrays(s)]
-    other = text(s.kernel if isinstance(s, Convolve) else s.g, sizes)
+    other = repeated(s.kernel if isinstance(s, Convolve) else s.g, sizes)
     image, kernel = ("[:, None]", "[None]" if s.how.name == "each" else "") if flat else ("", "")
     first, last = (kernel, image) if isinstance(s, Convolve) else (image, kernel)
-    options = [text(s.x, sizes) + image, other + first, *work]
+    options = [repeated(s.x, sizes) + image, other + first, *work]
     for word, values, usual in (("padding", [t.lo for t in taps], 0), ("stride", [t.stride for t in taps], 1),
                                 ("dilation", [t.dilation for t in taps], 1)):
         if any(v != usual for v in values) or (word == "padding" and any(t.hi for t in taps)):

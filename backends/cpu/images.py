@@ -18,7 +18,7 @@ from ...compiler.program import (
 )
 from ...compiler.sizes import Size
 from .convolutions import convolved
-from .views import assigned, kept, plain, shape_text, text
+from .views import assigned, kept, plain, repeated, shape_text, text
 
 
 def on_image(s: Images, uses: set[str], sizes: dict[str, str] | None, scratch: list[str]) -> str:
@@ -39,7 +39,7 @@ def pooled(s: Pool | Winner | Unpool, uses: set[str], sizes: dict[str, str] | No
         case Unpool(_, g, won):
             name, read = ("sum_unpool", (g,)) if won is None else ("max_unpool", (g, won))
     uses.add(name)
-    options = [*(text(v, sizes) for v in read), str(tuple(t.dim for t in s.taps)), _sizes(s.taps, sizes)]
+    options = [*(repeated(v, sizes) for v in read), str(tuple(t.dim for t in s.taps)), _sizes(s.taps, sizes)]
     if any(t.stride != t.k.value for t in s.taps):
         options.append(f"stride={tuple(t.stride for t in s.taps)}")
     if any(t.dilation > 1 for t in s.taps):
@@ -67,7 +67,7 @@ def unfolded(s: Unfold | Refold, uses: set[str], sizes: dict[str, str] | None) -
     whole, wide = (a, out) if isinstance(s, Unfold) else (out, a)
     own, wide_own, source = kept(whole), kept(wide), plain(a, sizes)
     if len(kept(a)) < len(a.dims):                               # a repeats: it is read in the order of its dims
-        source = f"np.broadcast_to({text(a, sizes)}, {shape_text(a.dims, sizes)})"
+        source = repeated(a, sizes)
         every = list(range(len(a.dims)))
         own, wide_own = (every, wide_own) if isinstance(s, Unfold) else (own, every)
     options = [str(tuple(own.index(t.dim) for t in s.taps)), _sizes(s.taps, sizes)]

@@ -52,7 +52,7 @@ from .images import on_image
 from .kernels import ARITHMETIC, UFUNCS, Lowered
 from .packing import joined, split
 from .products import out_text, print_product
-from .views import assigned, contiguous, kept, plain, shape_text, text, transposition
+from .views import assigned, contiguous, kept, plain, repeated, shape_text, text, transposition
 
 DTYPES = {BOOL: "bool", INT: "np.int64", DOUBLE: "np.float64", BYTE: "np.uint8"}
 REDUCTIONS = {"sum": "np.sum", "max": "np.max", "min": "np.min", "prod": "np.prod", "argmax": "np.argmax"}
@@ -120,7 +120,7 @@ class Statements:
                     yield f'np.take({text(table, self.sizes)}, {i}, axis=0, out={text(out, self.sizes)}, mode="clip")'
             case Pick(out, a, index):
                 self.uses.add("pick")
-                value = f"pick({self._repeated(a)}, {text(index, self.sizes)}"
+                value = f"pick({repeated(a, self.sizes)}, {text(index, self.sizes)}"
                 if self.fresh(out) or not out.dims:
                     yield from self._assign(out, value + ")", 9)
                 else:
@@ -129,7 +129,7 @@ class Statements:
             case Scatter(out, a, index):
                 self.uses.add("scatter")
                 yield from self.allocate(out)
-                yield f"scatter({self._repeated(a)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
+                yield f"scatter({repeated(a, self.sizes)}, {text(index, self.sizes)}, out={text(out, self.sizes)})"
             case Unfold() | Refold() | Convolve() | Correlate() | Pool() | Winner() | Unpool():
                 yield from (*self.allocate(s.out), on_image(s, self.uses, self.sizes, self._names(s)))
             case Fill(out, value):
@@ -236,7 +236,7 @@ class Statements:
         """An expression as a value, which has an array of all its elements where they are to be written or added up."""
         out, body, shape = s.out, s.body, shape_text(s.out.dims, self.sizes)
         if isinstance(body, Load) and out.array in self.states and self.fresh(out) and out.dims:
-            yield f"{out.array.name} = {self._repeated(body.view)}.copy()"
+            yield f"{out.array.name} = {repeated(body.view, self.sizes)}.copy()"
         elif self.fresh(out) and not _spread(s):
             yield f"{out.array.name} = np.full({shape}, {self.expressions.text(body)}, {DTYPES.get(out.array.kind, 'dtype')})"
         else:
@@ -277,13 +277,8 @@ class Statements:
         else:
             yield f"np.matmul({printed.left}, {printed.right}, out={target})"
 
-    def _repeated(self, v: View) -> str:
-        """A view whose repeats are elements like others."""
-        found = text(v, self.sizes)
-        return found if len(kept(v)) == len(v.dims) else f"np.broadcast_to({found}, {shape_text(v.dims, self.sizes)})"
-
     def _reduction(self, s: Reduction) -> Iterable[str]:
-        out, a = s.out, self._repeated(s.a)
+        out, a = s.out, repeated(s.a, self.sizes)
         if not kept(s.a) and s.a.dims:                           # a number, which may be one of Python's
             a = f"np.full({shape_text(s.a.dims, self.sizes)}, {text(s.a, self.sizes)}, dtype)"
         every = len(s.over) == len(s.a.dims)
@@ -312,7 +307,7 @@ class Statements:
             source = f"{source}.reshape{shape_text(out.dims, self.sizes)}"
         yield from self.allocate(out) if not self.fresh(out) else ()
         if self.fresh(out) and out.dims:
-            yield f"{out.array.name} = {f'{self._repeated(a)}.copy()' if out.array in self.states and not flip else source}"
+            yield f"{out.array.name} = {f'{repeated(a, self.sizes)}.copy()' if out.array in self.states and not flip else source}"
         elif not out.dims and not out.array.dims and not self.allocated(out.array):
             yield f"{out.array.name} = {source}"
         else:

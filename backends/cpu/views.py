@@ -150,6 +150,12 @@ def text(v: View, sizes: dict[str, str] | None = None) -> str:
     return f"{out}[{', '.join(items)}]"
 
 
+def repeated(v: View, sizes: dict[str, str] | None = None) -> str:
+    """A view whose repeats are elements like others: for what takes dims from an operand, and adds up along them."""
+    found = text(v, sizes)
+    return found if len(kept(v)) == len(v.dims) else f"np.broadcast_to({found}, {shape_text(v.dims, sizes)})"
+
+
 def transposition(order: list[int]) -> str:
     """The suffix that brings dims standing in `order` to ascending order."""
     rank = sorted(order)
