@@ -28,7 +28,7 @@ def test_a_random_model(seed):
 @pytest.mark.full
 @pytest.mark.parametrize("seed", MANY)
 def test_a_random_model_in_all_backends(seed):
-    assert random_checks.agrees(text(seed), seed, cuda=seed % 6 == 0) in ENDINGS
+    assert random_checks.agrees(text(seed), seed, cuda=seed % 3 == 0) in ENDINGS
 
 
 def test_most_random_models_can_be_read():
