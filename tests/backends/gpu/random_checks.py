@@ -179,8 +179,12 @@ def on_device(at, seed):
         return "kink" if far else "agrees"
     double = {k: np.asarray(v, float) for k, v in c.params.items()}
     exact = programs.Case(c.system, double, c.inputs, Program(c.system, "float64"), "")
-    rounding = programs.differences(programs.on_numpy(exact), wanted, 4e-6, 1e-7)      # NumPy's own, which is as large
+    right = programs.on_numpy(exact)
+    rounding = programs.differences(right, wanted, 4e-6, 1e-7)   # NumPy's own, which is as large
     assert far.keys() <= rounding.keys(), f"CUDA at {at.lengths}: {far}"
+    for k in far:
+        off, own = (np.abs(x[k] - right[k]).max() for x in (found, wanted))
+        assert off <= 10 * own, f"CUDA at {at.lengths}, {k}: off by {off:.2g}, NumPy's float32 by {own:.2g}"
     return "rounding"
 
 

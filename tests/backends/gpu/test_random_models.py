@@ -9,7 +9,7 @@ from zoo.found import FOUND
 from zoo.random_models import text
 
 QUICK, MANY = (6, 28, 64), range(60)
-ENDINGS = {"agrees", "refused", "not finite", "kink", "rounding"}
+COMPARED = {"agrees", "kink", "rounding"}
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason=host.MISSING)
 
 
@@ -28,7 +28,10 @@ def test_a_random_model(seed):
 @pytest.mark.full
 @pytest.mark.parametrize("seed", MANY)
 def test_a_random_model_in_all_backends(seed):
-    assert random_checks.agrees(text(seed), seed, cuda=seed % 3 == 0) in ENDINGS
+    ended = random_checks.agrees(text(seed), seed, cuda=seed % 3 == 0)
+    if ended == "refused":
+        pytest.skip("this model is refused, with a place and a reason")
+    assert ended in COMPARED
 
 
 def test_most_random_models_can_be_read():
@@ -44,7 +47,7 @@ def test_a_model_that_was_wrong(name):
 @pytest.mark.parametrize("name", FOUND)
 def test_a_model_that_was_wrong_in_all_backends(name):
     for seed in range(3):
-        assert random_checks.agrees(FOUND[name], seed) in ENDINGS
+        assert random_checks.agrees(FOUND[name], seed) in COMPARED
 
 
 def test_surgery_of_a_fragments_result_acts_once():
